@@ -1,0 +1,127 @@
+//! String-to-key (S2K) specifiers other than Argon2: RFC 9580 sections 3.7.1.1 to 3.7.1.3.
+
+use crate::{Hash, Invalid};
+use sha1::digest::{Digest, Output};
+use zeroize::Zeroizing;
+
+/// The longest key a derivation gives, in octets. Twice what the longest cipher takes.
+pub const KEY_LEN_MAX: usize = 64;
+
+/// The hash is fed pieces of about this many octets: large enough that the calls do not count,
+/// small enough for the first-level cache and for a prompt answer to an interruption (32 µs at
+/// 2 GB/s).
+const PIECE_OCTETS: usize = 64 * 1024;
+
+/// One derivation: what to hash, how long, and for a key of which length.
+///
+/// The simple form is an empty salt and `octets` 0, the salted form `octets` 0.
+#[derive(Clone, Copy)]
+pub struct S2k<'a> {
+    hash: Hash,
+    salt: &'a [u8],
+    passphrase: &'a [u8],
+    octets: u32,
+    key_len: usize,
+}
+
+/// [`S2k::derive`] was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interrupted;
+
+impl<'a> S2k<'a> {
+    /// `octets` is the decoded count (RFC 9580 section 3.7.1.3), `key_len` is in octets and at
+    /// most [`KEY_LEN_MAX`].
+    pub fn new(
+        hash: Hash,
+        salt: &'a [u8],
+        passphrase: &'a [u8],
+        octets: u32,
+        key_len: usize,
+    ) -> Result<Self, Invalid> {
+        if key_len > KEY_LEN_MAX {
+            return Err(Invalid);
+        }
+        Ok(Self {
+            hash,
+            salt,
+            passphrase,
+            octets,
+            key_len,
+        })
+    }
+
+    /// Octets that [`Self::derive`] will hash, over all passes.
+    pub fn octets_hashed(&self) -> u64 {
+        self.passes() as u64 * self.octets_a_pass()
+    }
+
+    /// Derives the key. `go_on` is asked about every 64 KiB of hashing; once it says no, the work
+    /// ends and everything derived so far is wiped.
+    pub fn derive(
+        &self,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Zeroizing<Vec<u8>>, Interrupted> {
+        match self.hash {
+            Hash::Md5 => self.derive_with::<md5::Md5>(go_on),
+            Hash::Sha1 => self.derive_with::<sha1::Sha1>(go_on),
+            Hash::Ripemd160 => self.derive_with::<ripemd::Ripemd160>(go_on),
+            Hash::Sha224 => self.derive_with::<sha2::Sha224>(go_on),
+            Hash::Sha256 => self.derive_with::<sha2::Sha256>(go_on),
+            Hash::Sha384 => self.derive_with::<sha2::Sha384>(go_on),
+            Hash::Sha512 => self.derive_with::<sha2::Sha512>(go_on),
+            Hash::Sha3_256 => self.derive_with::<sha3::Sha3_256>(go_on),
+            Hash::Sha3_512 => self.derive_with::<sha3::Sha3_512>(go_on),
+        }
+    }
+
+    fn passes(&self) -> usize {
+        self.key_len.div_ceil(self.hash.digest_len())
+    }
+
+    /// Salt and passphrase are hashed whole at least once, however small the count.
+    fn octets_a_pass(&self) -> u64 {
+        let unit = self.salt.len() as u64 + self.passphrase.len() as u64;
+        unit.max(self.octets.into())
+    }
+
+    fn derive_with<D: Digest>(
+        &self,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Zeroizing<Vec<u8>>, Interrupted> {
+        let piece = self.piece();
+        let mut key = Zeroizing::new(Vec::with_capacity(KEY_LEN_MAX));
+        for pass in 0..self.passes() {
+            let mut hasher = D::new();
+            hasher.update(&[0; KEY_LEN_MAX][..pass]);
+            let mut left = self.octets_a_pass();
+            while left > 0 {
+                if !go_on() {
+                    return Err(Interrupted);
+                }
+                let take = left.min(piece.len() as u64);
+                hasher.update(&piece[..usize::try_from(take).unwrap_or(piece.len())]);
+                left -= take;
+            }
+            let mut digest: Output<D> = hasher.finalize();
+            let take = digest.len().min(self.key_len - key.len());
+            key.extend_from_slice(&digest[..take]);
+            zeroize::Zeroize::zeroize(digest.as_mut_slice());
+        }
+        Ok(key)
+    }
+
+    /// Salt and passphrase, repeated whole up to about [`PIECE_OCTETS`] (or once, if longer), so
+    /// that consecutive pieces continue the sequence.
+    fn piece(&self) -> Zeroizing<Vec<u8>> {
+        let unit = self.salt.len() + self.passphrase.len();
+        let wanted = usize::try_from(self.octets_a_pass()).unwrap_or(PIECE_OCTETS);
+        let repeats = (wanted.min(PIECE_OCTETS) / unit.max(1)).max(1) + 1;
+        let repeats = if unit > PIECE_OCTETS { 1 } else { repeats };
+        let mut piece = Zeroizing::new(Vec::with_capacity(unit * repeats));
+        for _ in 0..repeats {
+            piece.extend_from_slice(self.salt);
+            piece.extend_from_slice(self.passphrase);
+        }
+        piece
+    }
+}

@@ -1,0 +1,130 @@
+//! The `bulkhead:crypto` interfaces in pure Wasm, to compose offline builds with.
+//!
+//! It has no budget of its own: offline, the operator who runs it decides how long to wait, and
+//! the memory limit of the run bounds Argon2.
+
+#[expect(
+    clippy::pedantic,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated from wit/, where the documentation is"
+)]
+mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit/crypto",
+        world: "provider",
+        export_macro_name: "export",
+    });
+}
+
+use bindings::exports::bulkhead::crypto::{bulk, kdf};
+use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, S2k};
+
+struct Component;
+
+#[expect(
+    unsafe_code,
+    reason = "exported functions have fixed names, which Rust calls unsafe"
+)]
+mod exports {
+    crate::bindings::export!(Component with_types_in crate::bindings);
+    use super::Component;
+}
+
+impl kdf::Guest for Component {
+    fn s2k(
+        hash: kdf::Hash,
+        salt: Vec<u8>,
+        passphrase: Vec<u8>,
+        octets: u32,
+        key_len: u8,
+    ) -> Result<Vec<u8>, kdf::Refusal> {
+        let hash = match hash {
+            kdf::Hash::Md5 => Hash::Md5,
+            kdf::Hash::Sha1 => Hash::Sha1,
+            kdf::Hash::Ripemd160 => Hash::Ripemd160,
+            kdf::Hash::Sha224 => Hash::Sha224,
+            kdf::Hash::Sha256 => Hash::Sha256,
+            kdf::Hash::Sha384 => Hash::Sha384,
+            kdf::Hash::Sha512 => Hash::Sha512,
+            kdf::Hash::Sha3256 => Hash::Sha3_256,
+            kdf::Hash::Sha3512 => Hash::Sha3_512,
+        };
+        let mut key = S2k::new(hash, &salt, &passphrase, octets, key_len.into())
+            .map_err(|_| kdf::Refusal::Invalid)?
+            .derive(&mut || true)
+            .map_err(|_| kdf::Refusal::Invalid)?;
+        Ok(std::mem::take(&mut *key))
+    }
+
+    fn argon2id(
+        salt: Vec<u8>,
+        passphrase: Vec<u8>,
+        passes: u8,
+        lanes: u8,
+        memory_kib: u32,
+        key_len: u8,
+    ) -> Result<Vec<u8>, kdf::Refusal> {
+        let argon2id = Argon2id {
+            passes,
+            lanes,
+            memory_kib,
+        };
+        let mut key = argon2id
+            .derive(&salt, &passphrase, key_len.into())
+            .map_err(|_| kdf::Refusal::Invalid)?;
+        Ok(std::mem::take(&mut *key))
+    }
+}
+
+impl bulk::Guest for Component {
+    fn cfb_decrypt(
+        cipher: bulk::Cipher,
+        key: Vec<u8>,
+        mut data: Vec<u8>,
+    ) -> Result<Vec<u8>, bulk::Refusal> {
+        bulkhead_crypto::cfb_decrypt(named(cipher), &key, &mut data)
+            .map_err(|_| bulk::Refusal::Invalid)?;
+        Ok(data)
+    }
+
+    fn aead_open(
+        mode: bulk::AeadMode,
+        cipher: bulk::Cipher,
+        key: Vec<u8>,
+        nonce: Vec<u8>,
+        associated: Vec<u8>,
+        mut sealed: Vec<u8>,
+    ) -> Result<Vec<u8>, bulk::Refusal> {
+        let mode = match mode {
+            bulk::AeadMode::Eax => AeadMode::Eax,
+            bulk::AeadMode::Ocb => AeadMode::Ocb,
+            bulk::AeadMode::Gcm => AeadMode::Gcm,
+        };
+        match bulkhead_crypto::open(mode, named(cipher), &key, &nonce, &associated, &mut sealed) {
+            Ok(true) => Ok(sealed),
+            Ok(false) => Err(bulk::Refusal::Unauthentic),
+            Err(_) => Err(bulk::Refusal::Invalid),
+        }
+    }
+
+    fn sha1(data: Vec<u8>) -> Vec<u8> {
+        bulkhead_crypto::sha1(&data).to_vec()
+    }
+}
+
+fn named(cipher: bulk::Cipher) -> Cipher {
+    match cipher {
+        bulk::Cipher::Idea => Cipher::Idea,
+        bulk::Cipher::Tdes => Cipher::TripleDes,
+        bulk::Cipher::Cast5 => Cipher::Cast5,
+        bulk::Cipher::Blowfish => Cipher::Blowfish,
+        bulk::Cipher::Aes128 => Cipher::Aes128,
+        bulk::Cipher::Aes192 => Cipher::Aes192,
+        bulk::Cipher::Aes256 => Cipher::Aes256,
+        bulk::Cipher::Twofish => Cipher::Twofish,
+        bulk::Cipher::Camellia128 => Cipher::Camellia128,
+        bulk::Cipher::Camellia192 => Cipher::Camellia192,
+        bulk::Cipher::Camellia256 => Cipher::Camellia256,
+    }
+}

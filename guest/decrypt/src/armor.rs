@@ -1,0 +1,199 @@
+//! Finds the OpenPGP octets in text as people paste it.
+//!
+//! ASCII armor (RFC 9580 section 6.2) is often damaged on its way: by mail programs, chat windows,
+//! shells, word wrap. So the text between BEGIN and the data is not parsed by the book. Instead
+//! positions where the data may start are tried until packets parse there: first the starts of
+//! words, which is right for all but one kind of damage (newlines gone, the last header glued to
+//! the data), then every character. No checksum is looked at: RFC 9580 section 6.1 forbids to
+//! reject a message for one, and the data has its own integrity protection.
+
+mod base64;
+
+use crate::refusal::{Limit, Refusal, too_costly};
+use crate::survey::{self, Fit};
+use std::borrow::Cow;
+
+/// BEGIN lines that are tried. Mail threads quote earlier messages, but not endlessly.
+const BLOCKS_MAX: usize = 64;
+
+/// Positions of one message that are decoded whole, over all blocks. Each costs time in proportion
+/// to the text, so that a text full of almost-starts must not get more.
+const WHOLE_DECODES_MAX: usize = 32;
+
+/// Characters after the last colon in which data glued to a header is looked for.
+const GLUED_HEADER_VALUE_MAX: usize = 1024;
+
+/// Octets decoded to judge a position before all is decoded.
+const PROBE_OCTETS: usize = 12;
+
+/// Finds and decodes the message in `text`. At most `header_octets_max` octets between BEGIN and
+/// the data are looked at.
+pub(crate) fn dearmor(text: &[u8], header_octets_max: u32) -> Result<Vec<u8>, Refusal> {
+    let text = &*unescape(text);
+    let header_octets_max = usize::try_from(header_octets_max).unwrap_or(usize::MAX);
+    let mut search = Search {
+        decodes_left: WHOLE_DECODES_MAX,
+        best: None,
+    };
+    let mut excess = None;
+    let mut begins = 0;
+    for start in blocks(text).take(BLOCKS_MAX) {
+        begins += 1;
+        let block = &text[start..];
+        if let Some(found) = search.block(block, header_octets_max) {
+            return Ok(found);
+        }
+        let header = header_octets(block);
+        if search.best.is_none() && header > header_octets_max {
+            excess = excess.or(Some(header));
+        }
+    }
+    if begins == 0
+        && let Some(found) = search.block(text, header_octets_max)
+    {
+        return Ok(found);
+    }
+    match (search.best, excess) {
+        (Some((Fit::Truncated, _)), _) => Err(Refusal::Undecryptable),
+        (Some((_, other)), _) => Ok(other),
+        (None, Some(asked)) => Err(too_costly(
+            Limit::ArmorHeaderOctets,
+            asked as u64,
+            header_octets_max as u64,
+        )),
+        (None, None) => Err(Refusal::NotOpenpgp),
+    }
+}
+
+/// `\n`, `\r` and `\t` written as two characters, as they come out of a JSON string that was
+/// escaped twice. No backslash is in the base64 alphabet, so nothing is lost.
+fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text.iter().copied().peekable();
+    while let Some(octet) = rest.next() {
+        if octet == b'\\' && matches!(rest.peek(), Some(b'n' | b'r' | b't' | b'\\')) {
+            // A run of backslashes is one escape that was escaped again.
+            if rest.peek() != Some(&b'\\') {
+                rest.next();
+                plain.push(b'\n');
+            }
+        } else {
+            plain.push(octet);
+        }
+    }
+    Cow::Owned(plain)
+}
+
+/// Offsets right behind each `-----BEGIN …-----`. The label is not looked at.
+fn blocks(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    const BEGIN: &[u8] = b"-----BEGIN";
+    /// The longest label known is 26 characters.
+    const LABEL_MAX: usize = 128;
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let at = from + find(&text[from..], BEGIN)? + BEGIN.len();
+        let label = &text[at..text.len().min(at + LABEL_MAX)];
+        let line = label
+            .iter()
+            .position(|&c| matches!(c, b'\n' | b'\r'))
+            .unwrap_or(label.len());
+        let start = match find(&label[..line], b"-----") {
+            Some(dashes) => at + dashes + 5,
+            // Closing dashes lost: the rest of the line is a word like any other.
+            None => at,
+        };
+        from = start;
+        Some(start)
+    })
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    let first = needle[0];
+    let mut from = 0;
+    while let Some(at) = haystack[from..].iter().position(|&c| c == first) {
+        let at = from + at;
+        if haystack[at..].starts_with(needle) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}
+
+/// Octets up to the first empty line, which ends the headers (RFC 9580 section 6.2.2).
+fn header_octets(block: &[u8]) -> usize {
+    // The rest of the BEGIN line is not a header.
+    let from = block
+        .iter()
+        .position(|&c| c == b'\n')
+        .map_or(0, |at| at + 1);
+    find(&block[from..], b"\n\n")
+        .or_else(|| find(&block[from..], b"\n\r\n"))
+        .unwrap_or(block.len() - from)
+}
+
+struct Search {
+    decodes_left: usize,
+    /// The best thing found that is not a whole encrypted message.
+    best: Option<(Fit, Vec<u8>)>,
+}
+
+impl Search {
+    /// The message in one block, if it is there whole.
+    fn block(&mut self, block: &[u8], header_octets_max: usize) -> Option<Vec<u8>> {
+        let zone = &block[..block.len().min(header_octets_max)];
+        for start in word_starts(zone) {
+            if let Some(found) = self.position(&block[start..], true) {
+                return Some(found);
+            }
+        }
+        let glued = zone.iter().rposition(|&c| c == b':')? + GLUED_HEADER_VALUE_MAX;
+        for start in 0..zone.len().min(glued) {
+            if let Some(found) = self.position(&block[start..], false) {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// The message that starts right here, if it is there whole. In the middle of a word
+    /// (`word_start` false) anything less than that is taken for chance.
+    fn position(&mut self, text: &[u8], word_start: bool) -> Option<Vec<u8>> {
+        // Whitespace and line noise (`\n` in the middle of a scan) would only repeat a try.
+        if !base64::is_digit(*text.first()?) {
+            return None;
+        }
+        let probe = base64::decode_prefix(text, PROBE_OCTETS);
+        if !survey::starts_plausibly(&probe) {
+            return None;
+        }
+        self.decodes_left = self.decodes_left.checked_sub(1)?;
+        let octets = base64::decode(text);
+        match survey::fit(&octets) {
+            Fit::Encrypted => return Some(octets),
+            fit @ (Fit::Truncated | Fit::Other) if word_start => {
+                let better = match self.best {
+                    None => true,
+                    Some((best, _)) => best == Fit::Other && fit == Fit::Truncated,
+                };
+                if better {
+                    self.best = Some((fit, octets));
+                }
+            }
+            Fit::Truncated | Fit::Other | Fit::Nothing => {}
+        }
+        None
+    }
+}
+
+/// Offsets where a word starts: after blanks, line ends, quote marks.
+fn word_starts(zone: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    (0..zone.len())
+        .filter(|&at| base64::is_digit(zone[at]) && (at == 0 || base64::is_skipped(zone[at - 1])))
+}
+
+#[cfg(test)]
+mod tests;

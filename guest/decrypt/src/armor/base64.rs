@@ -1,0 +1,138 @@
+//! Base64 that reads on where decoders made for clean input stop: blanks, line ends, quote marks
+//! and anything outside ASCII are passed over; the first padding, dash or other character ends the
+//! data. Neither padding nor the unused bits of the last character are checked.
+
+/// Classes of characters; below 64 it is the digit's value.
+const SKIP: u8 = 0x40;
+const STOP: u8 = 0x80;
+
+static CLASS: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut class = [STOP; 256];
+    let mut i = 0;
+    while i < 256 {
+        // Controls and blank; bytes of a byte order mark, a no-break or zero-width space.
+        if i <= 0x20 || i >= 0x80 {
+            class[i] = SKIP;
+        }
+        i += 1;
+    }
+    class[b'>' as usize] = SKIP;
+    class[b'|' as usize] = SKIP;
+    let mut value = 0;
+    while value < 64 {
+        class[DIGITS[value as usize] as usize] = value;
+        value += 1;
+    }
+    class
+}
+
+/// Whether `c` is of the base64 alphabet.
+pub(super) fn is_digit(c: u8) -> bool {
+    CLASS[usize::from(c)] < 64
+}
+
+/// Whether `c` is passed over inside data.
+pub(super) fn is_skipped(c: u8) -> bool {
+    CLASS[usize::from(c)] == SKIP
+}
+
+/// Decodes from the start of `text` until something ends the data.
+pub(super) fn decode(text: &[u8]) -> Vec<u8> {
+    // One spare group, so that the fast path may write four octets for three.
+    let mut decoder = Decoder {
+        octets: Vec::with_capacity(text.len() / 4 * 3 + 4),
+        bits: 0,
+        digits: 0,
+    };
+    let mut rest = text;
+    loop {
+        if decoder.digits == 0 {
+            rest = decoder.groups(rest);
+        }
+        let Some((&c, after)) = rest.split_first() else {
+            break;
+        };
+        if !decoder.character(c) {
+            break;
+        }
+        rest = after;
+    }
+    decoder.finish()
+}
+
+/// As [`decode`], but not more than about `octets` octets.
+pub(super) fn decode_prefix(text: &[u8], octets: usize) -> Vec<u8> {
+    let mut decoder = Decoder {
+        octets: Vec::with_capacity(octets + 3),
+        bits: 0,
+        digits: 0,
+    };
+    for &c in text {
+        if decoder.octets.len() >= octets || !decoder.character(c) {
+            break;
+        }
+    }
+    decoder.finish()
+}
+
+struct Decoder {
+    octets: Vec<u8>,
+    /// Bits of the current group of four digits.
+    bits: u32,
+    /// Digits in the current group.
+    digits: u8,
+}
+
+impl Decoder {
+    /// Takes one character; false if it ends the data.
+    fn character(&mut self, c: u8) -> bool {
+        match CLASS[usize::from(c)] {
+            value @ 0..64 => {
+                self.bits = self.bits << 6 | u32::from(value);
+                self.digits += 1;
+                if self.digits == 4 {
+                    self.octets.extend_from_slice(&self.bits.to_be_bytes()[1..]);
+                    self.bits = 0;
+                    self.digits = 0;
+                }
+                true
+            }
+            SKIP => true,
+            _ => false,
+        }
+    }
+
+    /// Takes whole groups of four digits as long as nothing else comes between, which in real
+    /// armor is a line at a time.
+    fn groups<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
+        let (groups, _) = text.as_chunks::<4>();
+        let mut taken = 0;
+        for group in groups {
+            let [a, b, c, d] = group.map(|c| CLASS[usize::from(c)]);
+            if (a | b | c | d) >= SKIP {
+                break;
+            }
+            let bits = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
+            self.octets.extend_from_slice(&bits.to_be_bytes()[1..]);
+            taken += 4;
+        }
+        &text[taken..]
+    }
+
+    /// Whole octets of a last group that is short.
+    fn finish(mut self) -> Vec<u8> {
+        match self.digits {
+            2 => self.octets.push((self.bits >> 4).to_be_bytes()[3]),
+            3 => {
+                let [.., high, low] = (self.bits >> 2).to_be_bytes();
+                self.octets.extend_from_slice(&[high, low]);
+            }
+            // One digit alone is not an octet.
+            _ => {}
+        }
+        self.octets
+    }
+}

@@ -1,0 +1,239 @@
+//! What is inside the encryption: compression, signatures, and in the end one literal data packet
+//! (RFC 9580 section 10.3). Everything in here is authentic already.
+
+use crate::packet::{Packets, tag};
+use crate::refusal::{Limit, Limits, Refusal, too_costly, unsupported};
+use crate::session::Reader;
+use pgp::packet::Decompressor;
+use std::io::Read as _;
+use zeroize::Zeroizing;
+
+/// The compression ratio counts from this many octets on: below, it costs nothing to allow.
+const RATIO_FREE_OCTETS: u64 = 1 << 20;
+
+/// Octets a layer may have beyond the plaintext's limit: packet headers, signatures, a file name.
+const LAYER_OVERHEAD_OCTETS: u64 = 64 << 10;
+
+const MALFORMED: &str = "what was encrypted is not a well-formed OpenPGP message";
+
+/// The octets of the one literal data packet in `packets`.
+///
+/// `encrypted_octets` is what the compression ratio is measured against.
+pub(crate) fn literal(
+    packets: &[u8],
+    encrypted_octets: usize,
+    limits: &Limits,
+) -> Result<Vec<u8>, Refusal> {
+    let mut content = Content {
+        literal: None,
+        encrypted_octets: encrypted_octets as u64,
+        limits,
+    };
+    content.collect(packets, 0)?;
+    content.literal.ok_or_else(|| {
+        unsupported("it holds no data: what was encrypted has no literal data packet")
+    })
+}
+
+struct Content<'a> {
+    literal: Option<Vec<u8>>,
+    encrypted_octets: u64,
+    limits: &'a Limits,
+}
+
+impl Content<'_> {
+    /// Takes one layer. Recursion is bounded by the limit on layers.
+    fn collect(&mut self, packets: &[u8], layers: u32) -> Result<(), Refusal> {
+        let mut packets = Packets::new(packets);
+        while let Some(packet) = packets.next().map_err(|_| unsupported(MALFORMED))? {
+            match packet.tag {
+                tag::LITERAL => self.literal(&packet.body)?,
+                tag::COMPRESSED => {
+                    self.room_for_one()?;
+                    if layers >= self.limits.compression_layers {
+                        return Err(too_costly(
+                            Limit::CompressionLayers,
+                            u64::from(layers) + 1,
+                            self.limits.compression_layers.into(),
+                        ));
+                    }
+                    let layer = self.decompress(&packet.body)?;
+                    self.collect(&layer, layers + 1)?;
+                }
+                // Signatures are not checked: there are no public keys here to check them with.
+                tag::ONE_PASS_SIGNATURE
+                | tag::SIGNATURE
+                | tag::MARKER
+                | tag::PADDING
+                | tag::NON_CRITICAL.. => {}
+                tag::SEIPD
+                | tag::GNUPG_AEAD
+                | tag::ENCRYPTED_UNPROTECTED
+                | tag::SKESK
+                | tag::PKESK => {
+                    return Err(unsupported(
+                        "what was encrypted is an encrypted message again",
+                    ));
+                }
+                _ => return Err(unsupported(MALFORMED)),
+            }
+        }
+        Ok(())
+    }
+
+    fn room_for_one(&self) -> Result<(), Refusal> {
+        match self.literal {
+            None => Ok(()),
+            Some(_) => Err(unsupported("it holds more than one text or file")),
+        }
+    }
+
+    /// RFC 9580 section 5.9: format, file name and date, then the data. The format is advice on
+    /// line ends, and the answer is the octets as they are.
+    fn literal(&mut self, body: &[u8]) -> Result<(), Refusal> {
+        self.room_for_one()?;
+        let mut body = Reader(body);
+        body.octet()?;
+        let name_octets = body.octet()?;
+        body.take(usize::from(name_octets) + 4)?;
+        let data = body.rest();
+        let allowed = self.limits.plaintext_octets;
+        if data.len() as u64 > allowed {
+            return Err(too_costly(
+                Limit::PlaintextOctets,
+                data.len() as u64,
+                allowed,
+            ));
+        }
+        self.literal = Some(data.to_vec());
+        Ok(())
+    }
+
+    fn decompress(&self, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        let algorithm = body.first().copied();
+        let mut reader = Decompressor::from_reader(body).map_err(|_| match algorithm {
+            Some(id) => unsupported(format!("it uses the unknown compression {id}")),
+            None => unsupported(MALFORMED),
+        })?;
+        let octets_max = self.limits.plaintext_octets + LAYER_OVERHEAD_OCTETS;
+        let ratio_max = u64::from(self.limits.compression_ratio);
+        let by_ratio = RATIO_FREE_OCTETS.max(self.encrypted_octets.saturating_mul(ratio_max));
+        let allowed = octets_max.min(by_ratio);
+        let mut layer = Zeroizing::new(Vec::with_capacity(body.len().saturating_mul(2)));
+        reader
+            .by_ref()
+            .take(allowed + 1)
+            .read_to_end(&mut layer)
+            .map_err(|_| unsupported("its compressed data is damaged"))?;
+        if layer.len() as u64 <= allowed {
+            return Ok(layer);
+        }
+        Err(if by_ratio < octets_max {
+            let ratio = layer.len() as u64 / self.encrypted_octets.max(1);
+            too_costly(Limit::CompressionRatio, ratio.max(ratio_max + 1), ratio_max)
+        } else {
+            // How large it would get is not known; this much it is at least.
+            let at_least = layer.len() as u64;
+            too_costly(
+                Limit::PlaintextOctets,
+                at_least,
+                self.limits.plaintext_octets,
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        plaintext_octets: 1000,
+        compression_layers: 2,
+        compression_ratio: 100,
+        session_key_packets: 1,
+        armor_header_octets: 0,
+    };
+
+    fn packet(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0xc0 | tag, 255];
+        packet.extend_from_slice(&u32::try_from(body.len()).expect("small").to_be_bytes());
+        packet.extend_from_slice(body);
+        packet
+    }
+
+    fn literal_packet(data: &[u8]) -> Vec<u8> {
+        packet(tag::LITERAL, &[b"b\x01n\0\0\0\0", data].concat())
+    }
+
+    fn uncompressed(inside: &[u8]) -> Vec<u8> {
+        packet(tag::COMPRESSED, &[&[0], inside].concat())
+    }
+
+    #[test]
+    fn the_literal_is_found_among_signatures_and_padding() {
+        let message = [
+            packet(tag::MARKER, b"PGP"),
+            packet(tag::ONE_PASS_SIGNATURE, &[3; 13]),
+            literal_packet(b"text"),
+            packet(tag::SIGNATURE, &[4; 30]),
+            packet(tag::PADDING, &[0; 9]),
+            packet(60, b"private"),
+        ]
+        .concat();
+        assert_eq!(literal(&message, 1, &LIMITS), Ok(b"text".to_vec()));
+        assert_eq!(
+            literal(&uncompressed(&message), 1, &LIMITS),
+            Ok(b"text".to_vec())
+        );
+    }
+
+    #[test]
+    fn two_literals_are_refused_wherever_they_are() {
+        let one = literal_packet(b"1");
+        for message in [
+            [one.clone(), one.clone()].concat(),
+            [uncompressed(&one), one.clone()].concat(),
+            [one.clone(), uncompressed(&one)].concat(),
+        ] {
+            assert!(matches!(
+                literal(&message, 1, &LIMITS),
+                Err(Refusal::Unsupported(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn limits_are_inclusive() {
+        assert!(literal(&literal_packet(&[7; 1000]), 1, &LIMITS).is_ok());
+        let Err(Refusal::TooCostly(excess)) = literal(&literal_packet(&[7; 1001]), 1, &LIMITS)
+        else {
+            panic!("past the limit");
+        };
+        assert_eq!(
+            (excess.limit, excess.asked, excess.allowed),
+            (Limit::PlaintextOctets, 1001, 1000)
+        );
+        let two = uncompressed(&uncompressed(&literal_packet(b"x")));
+        assert!(literal(&two, 1, &LIMITS).is_ok());
+        let Err(Refusal::TooCostly(excess)) = literal(&uncompressed(&two), 1, &LIMITS) else {
+            panic!("past the limit");
+        };
+        assert_eq!((excess.limit, excess.asked), (Limit::CompressionLayers, 3));
+    }
+
+    #[test]
+    fn nothing_and_nonsense_are_refused() {
+        for message in [
+            &[][..],
+            b"hello",
+            &[0xcb, 200, 1],
+            &packet(tag::LITERAL, b"b\xff"),
+        ] {
+            assert!(matches!(
+                literal(message, 1, &LIMITS),
+                Err(Refusal::Unsupported(_))
+            ));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The shape of a packet sequence, before anything is decrypted: is this an encrypted message,
+//! something else of OpenPGP, cut off, or no OpenPGP at all?
+
+use crate::packet::{FramingError, Packet, Packets, tag};
+use std::borrow::Cow;
+
+/// How well octets fit the grammar of an encrypted message (RFC 9580 section 10.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// Session-key packets and a whole packet behind them.
+    Encrypted,
+    /// Starts as an encrypted message and ends too early.
+    Truncated,
+    /// OpenPGP without session keys: public keys, signatures, literal data.
+    Other,
+    /// Nothing of OpenPGP.
+    Nothing,
+}
+
+/// A message in its parts.
+pub(crate) struct Parts<'a> {
+    /// Bodies of the session-key packets for passphrases.
+    pub(crate) skesks: Vec<Cow<'a, [u8]>>,
+    /// How many session-key packets there are for public keys.
+    pub(crate) pkesks: usize,
+    /// What follows them.
+    pub(crate) content: Option<Packet<'a>>,
+    /// Packets after the content that no message has.
+    pub(crate) trailing: bool,
+}
+
+/// What a base64 checksum glued to the data leaves behind.
+const GLUED_CHECKSUM_OCTETS: usize = 3;
+
+/// Splits a message into its parts, up to and including the container.
+pub(crate) fn parts(octets: &[u8]) -> Result<Parts<'_>, FramingError> {
+    let mut packets = Packets::new(octets);
+    let mut parts = Parts {
+        skesks: Vec::new(),
+        pkesks: 0,
+        content: None,
+        trailing: false,
+    };
+    while let Some(packet) = packets.next()? {
+        match packet.tag {
+            tag::SKESK => parts.skesks.push(packet.body),
+            tag::PKESK => parts.pkesks += 1,
+            tag::MARKER | tag::PADDING | tag::NON_CRITICAL.. => {}
+            _ => {
+                parts.trailing = trailing_packets(packets.rest());
+                parts.content = Some(packet);
+                break;
+            }
+        }
+    }
+    Ok(parts)
+}
+
+/// What stands after the container: the checksum of an armor that lost its line break, or text
+/// that happens to be base64, is not ours to complain about; a further packet is.
+fn trailing_packets(rest: &[u8]) -> bool {
+    if rest.len() <= GLUED_CHECKSUM_OCTETS {
+        return false;
+    }
+    let mut packets = Packets::new(rest);
+    let mut found = false;
+    loop {
+        match packets.next() {
+            Ok(Some(packet)) => {
+                found |= !matches!(packet.tag, tag::MARKER | tag::PADDING | tag::NON_CRITICAL..);
+            }
+            Ok(None) => return found,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Classifies decoded octets.
+pub(crate) fn fit(octets: &[u8]) -> Fit {
+    if !starts_plausibly(octets) {
+        return Fit::Nothing;
+    }
+    match parts(octets) {
+        Ok(parts) => match (parts.skesks.len() + parts.pkesks, parts.content) {
+            (0, Some(_)) => Fit::Other,
+            (0, None) => Fit::Nothing,
+            // Whatever it is that follows session keys: if not encrypted data, it is refused
+            // later, with the reason.
+            (_, Some(_)) => Fit::Encrypted,
+            (_, None) => Fit::Truncated,
+        },
+        Err(FramingError::Truncated) => Fit::Truncated,
+        Err(FramingError::Malformed) => Fit::Nothing,
+    }
+}
+
+/// Whether the first octets can be the start of a packet that starts a message or another thing
+/// of OpenPGP. Cheap, and strict enough that ordinary words do not pass: beside the type, the
+/// octets that packet must begin with are looked at.
+pub(crate) fn starts_plausibly(octets: &[u8]) -> bool {
+    let Some((tag, body)) = head(octets) else {
+        return false;
+    };
+    let at = |i: usize| body.get(i).copied();
+    match tag {
+        tag::SKESK => match at(0) {
+            Some(4) => s2k_plausible(at(2)) && cipher_plausible(at(1)),
+            Some(5) => cipher_plausible(at(1)) && s2k_plausible(at(3)),
+            Some(6) => cipher_plausible(at(2)) && s2k_plausible(at(5)),
+            _ => false,
+        },
+        tag::PKESK => matches!(at(0), Some(2 | 3 | 6)),
+        tag::MARKER => body.starts_with(b"PGP"),
+        tag::PADDING | 60..=63 => true,
+        tag::SEIPD => matches!(at(0), Some(1 | 2)),
+        tag::GNUPG_AEAD => at(0) == Some(1) && cipher_plausible(at(1)),
+        tag::ENCRYPTED_UNPROTECTED => true,
+        tag::COMPRESSED => matches!(at(0), Some(0..=3)),
+        tag::LITERAL => matches!(at(0), Some(b'b' | b't' | b'u' | b'm' | b'l' | b'1')),
+        tag::SIGNATURE => matches!(at(0), Some(3..=6)),
+        tag::ONE_PASS_SIGNATURE => matches!(at(0), Some(3 | 6)),
+        tag::SECRET_KEY | tag::PUBLIC_KEY => matches!(at(0), Some(2..=6)),
+        _ => false,
+    }
+}
+
+fn cipher_plausible(id: Option<u8>) -> bool {
+    matches!(id, Some(1..=13 | 100..=110))
+}
+
+fn s2k_plausible(id: Option<u8>) -> bool {
+    matches!(id, Some(0..=4 | 100..=110))
+}
+
+/// Tag and the beginning of the body, as far as it is there, whatever the length says.
+fn head(octets: &[u8]) -> Option<(u8, &[u8])> {
+    let first = *octets.first()?;
+    let (tag, skip) = match first >> 6 {
+        0b11 => {
+            let skip = match octets.get(1)? {
+                0..=191 | 224..=254 => 2,
+                192..=223 => 3,
+                255 => 6,
+            };
+            (first & 0x3f, skip)
+        }
+        0b10 => (first >> 2 & 0x0f, [2, 3, 5, 1][usize::from(first & 3)]),
+        _ => return None,
+    };
+    Some((tag, octets.get(skip..)?))
+}

@@ -1,0 +1,161 @@
+//! The crypto interfaces, served natively within an instance's budget.
+
+use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
+use crate::instance::State;
+use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, S2k};
+use wasmtime::Result;
+
+impl kdf::Host for State {
+    fn s2k(
+        &mut self,
+        hash: kdf::Hash,
+        salt: Vec<u8>,
+        passphrase: Vec<u8>,
+        octets: u32,
+        key_len: u8,
+    ) -> Result<Result<Vec<u8>, kdf::Refusal>> {
+        let passphrase = zeroize::Zeroizing::new(passphrase);
+        let Ok(s2k) = S2k::new(named_hash(hash), &salt, &passphrase, octets, key_len.into()) else {
+            return Ok(Err(kdf::Refusal::Invalid));
+        };
+        let asked = self.s2k_octets.saturating_add(s2k.octets_hashed());
+        if let Err(refusal) = within(kdf::Limit::S2kOctets, asked, self.kdf_limits.s2k_octets) {
+            return Ok(Err(refusal));
+        }
+        self.s2k_octets = asked;
+        match s2k.derive(&mut || self.go_on().is_ok()) {
+            Ok(mut key) => Ok(Ok(std::mem::take(&mut *key))),
+            Err(bulkhead_crypto::Interrupted) => {
+                self.go_on()?;
+                // The reason is gone again, which no deadline or interrupt does.
+                Err(wasmtime::Error::msg("key derivation stopped for no reason"))
+            }
+        }
+    }
+
+    fn argon2id(
+        &mut self,
+        salt: Vec<u8>,
+        passphrase: Vec<u8>,
+        passes: u8,
+        lanes: u8,
+        memory_kib: u32,
+        key_len: u8,
+    ) -> Result<Result<Vec<u8>, kdf::Refusal>> {
+        let passphrase = zeroize::Zeroizing::new(passphrase);
+        self.go_on()?;
+        let limits = self.kdf_limits;
+        let allowed = within(
+            kdf::Limit::Argon2MemoryKib,
+            memory_kib.into(),
+            limits.argon2_memory_kib,
+        )
+        .and_then(|()| {
+            within(
+                kdf::Limit::Argon2Passes,
+                passes.into(),
+                limits.argon2_passes,
+            )
+        });
+        if let Err(refusal) = allowed {
+            return Ok(Err(refusal));
+        }
+        let argon2id = Argon2id {
+            passes,
+            lanes,
+            memory_kib,
+        };
+        let key = argon2id.derive(&salt, &passphrase, key_len.into());
+        Ok(key
+            .map(|mut key| std::mem::take(&mut *key))
+            .map_err(|_| kdf::Refusal::Invalid))
+    }
+}
+
+impl bulk::Host for State {
+    fn cfb_decrypt(
+        &mut self,
+        cipher: bulk::Cipher,
+        key: Vec<u8>,
+        mut data: Vec<u8>,
+    ) -> Result<Result<Vec<u8>, bulk::Refusal>> {
+        self.go_on()?;
+        let key = zeroize::Zeroizing::new(key);
+        Ok(
+            bulkhead_crypto::cfb_decrypt(named_cipher(cipher), &key, &mut data)
+                .map(|()| data)
+                .map_err(|_| bulk::Refusal::Invalid),
+        )
+    }
+
+    fn aead_open(
+        &mut self,
+        mode: bulk::AeadMode,
+        cipher: bulk::Cipher,
+        key: Vec<u8>,
+        nonce: Vec<u8>,
+        associated: Vec<u8>,
+        mut sealed: Vec<u8>,
+    ) -> Result<Result<Vec<u8>, bulk::Refusal>> {
+        self.go_on()?;
+        let key = zeroize::Zeroizing::new(key);
+        let mode = match mode {
+            bulk::AeadMode::Eax => AeadMode::Eax,
+            bulk::AeadMode::Ocb => AeadMode::Ocb,
+            bulk::AeadMode::Gcm => AeadMode::Gcm,
+        };
+        let cipher = named_cipher(cipher);
+        let opened = bulkhead_crypto::open(mode, cipher, &key, &nonce, &associated, &mut sealed);
+        Ok(match opened {
+            Ok(true) => Ok(sealed),
+            Ok(false) => Err(bulk::Refusal::Unauthentic),
+            Err(_) => Err(bulk::Refusal::Invalid),
+        })
+    }
+
+    fn sha1(&mut self, data: Vec<u8>) -> Result<Vec<u8>> {
+        self.go_on()?;
+        Ok(bulkhead_crypto::sha1(&data).to_vec())
+    }
+}
+
+fn within(limit: kdf::Limit, asked: u64, allowed: u64) -> std::result::Result<(), kdf::Refusal> {
+    if asked <= allowed {
+        return Ok(());
+    }
+    Err(kdf::Refusal::OverLimit(kdf::Excess {
+        limit,
+        asked,
+        allowed,
+    }))
+}
+
+fn named_hash(hash: kdf::Hash) -> Hash {
+    match hash {
+        kdf::Hash::Md5 => Hash::Md5,
+        kdf::Hash::Sha1 => Hash::Sha1,
+        kdf::Hash::Ripemd160 => Hash::Ripemd160,
+        kdf::Hash::Sha224 => Hash::Sha224,
+        kdf::Hash::Sha256 => Hash::Sha256,
+        kdf::Hash::Sha384 => Hash::Sha384,
+        kdf::Hash::Sha512 => Hash::Sha512,
+        kdf::Hash::Sha3256 => Hash::Sha3_256,
+        kdf::Hash::Sha3512 => Hash::Sha3_512,
+    }
+}
+
+fn named_cipher(cipher: bulk::Cipher) -> Cipher {
+    match cipher {
+        bulk::Cipher::Idea => Cipher::Idea,
+        bulk::Cipher::Tdes => Cipher::TripleDes,
+        bulk::Cipher::Cast5 => Cipher::Cast5,
+        bulk::Cipher::Blowfish => Cipher::Blowfish,
+        bulk::Cipher::Aes128 => Cipher::Aes128,
+        bulk::Cipher::Aes192 => Cipher::Aes192,
+        bulk::Cipher::Aes256 => Cipher::Aes256,
+        bulk::Cipher::Twofish => Cipher::Twofish,
+        bulk::Cipher::Camellia128 => Cipher::Camellia128,
+        bulk::Cipher::Camellia192 => Cipher::Camellia192,
+        bulk::Cipher::Camellia256 => Cipher::Camellia256,
+    }
+}

@@ -1,0 +1,153 @@
+//! The engine: how components are compiled, and what instances may use.
+
+use crate::load::{self, Loaded, Source};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// One epoch. Running guests look at the clock about this often.
+const TICK: Duration = Duration::from_millis(2);
+
+/// Pages of an instance that stay mapped for the next one, instead of being faulted in again.
+const KEEP_RESIDENT_OCTETS: usize = 1 << 20;
+
+/// Core modules in one component: the guest itself, and the shims a component linker adds.
+const CORE_INSTANCES_A_COMPONENT: u32 = 8;
+const TABLES_A_COMPONENT: u32 = 8;
+const TABLE_ELEMENTS: usize = 20_000;
+
+/// What one instance may use.
+#[derive(Debug, Clone, Copy)]
+pub struct SandboxLimits {
+    /// Octets of linear memory.
+    pub memory_octets: usize,
+    /// Wall-clock time from instantiation to answer, host calls included.
+    pub time: Duration,
+}
+
+/// How the engine is set up; fixed for the life of the process.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// What each instance may use.
+    pub limits: SandboxLimits,
+    /// Instances alive at the same time, over all components.
+    pub instances: u32,
+    /// Reset memory by asking the kernel which pages were touched (Linux 6.7 or later) instead of
+    /// rewriting or dropping them; `None` finds out.
+    pub pagemap_scan: Option<bool>,
+}
+
+/// The engine, and the thread that lets time pass for its guests.
+#[derive(Clone)]
+pub struct Sandbox {
+    pub(crate) engine: Engine,
+    pub(crate) limits: SandboxLimits,
+    _ticker: Arc<Ticker>,
+}
+
+impl Sandbox {
+    /// Sets the engine up. Fails where the kernel refuses the address space for the instances.
+    pub fn new(setup: &Setup) -> Result<Self, String> {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(setup.instances)
+            .total_core_instances(setup.instances.saturating_mul(CORE_INSTANCES_A_COMPONENT))
+            .total_memories(setup.instances)
+            .total_tables(setup.instances.saturating_mul(TABLES_A_COMPONENT))
+            .max_core_instances_per_component(CORE_INSTANCES_A_COMPONENT)
+            .max_memories_per_component(1)
+            .max_tables_per_component(TABLES_A_COMPONENT)
+            .table_elements(TABLE_ELEMENTS)
+            .max_memory_size(setup.limits.memory_octets)
+            .linear_memory_keep_resident(KEEP_RESIDENT_OCTETS)
+            .table_keep_resident(TABLE_ELEMENTS * size_of::<usize>())
+            .pagemap_scan(match setup.pagemap_scan {
+                None => Enabled::Auto,
+                Some(true) => Enabled::Yes,
+                Some(false) => Enabled::No,
+            });
+        let mut config = code_config();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
+        let ticker = Ticker::start(engine.clone()).map_err(|error| error.to_string())?;
+        Ok(Self {
+            engine,
+            limits: setup.limits,
+            _ticker: Arc::new(ticker),
+        })
+    }
+
+    /// Makes a component ready: from machine code where there is some that this processor and this
+    /// build accept, else by compiling `wasm`, which takes about a second.
+    pub fn load(&self, wasm: &[u8], precompiled: Option<&'static [u8]>) -> Result<Loaded, String> {
+        if let Some(machine_code) = precompiled {
+            match load::trusted_machine_code(&self.engine, machine_code) {
+                Ok(component) => return Ok(Loaded::new(component, Source::Precompiled)),
+                Err(error) => tracing::warn!(
+                    error = format!("{error:#}"),
+                    "precompiled component refused, compiling it"
+                ),
+            }
+        }
+        let component = wasmtime::component::Component::from_binary(&self.engine, wasm)
+            .map_err(|error| format!("{error:#}"))?;
+        Ok(Loaded::new(component, Source::Compiled))
+    }
+}
+
+/// Compiles a component to machine code that [`Sandbox::load`] accepts in a program of the same
+/// build. For build scripts.
+pub fn precompile(wasm: &[u8]) -> Result<Vec<u8>, String> {
+    Engine::new(&code_config())
+        .and_then(|engine| engine.precompile_component(wasm))
+        .map_err(|error| format!("{error:#}"))
+}
+
+/// Everything that decides what machine code looks like: the same at build time and at run time.
+fn code_config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .wasm_backtrace_max_frames(None)
+        .memory_init_cow(true);
+    // Named, so that nothing beyond the architecture's baseline is taken from the machine that
+    // builds: the image must start on every processor it may be put on.
+    config
+        .target(BASELINE)
+        .expect("the baseline target is one wasmtime knows");
+    config
+}
+
+#[cfg(target_arch = "x86_64")]
+const BASELINE: &str = "x86_64-unknown-linux-gnu";
+#[cfg(target_arch = "aarch64")]
+const BASELINE: &str = "aarch64-unknown-linux-gnu";
+
+/// One thread an engine that moves the epoch on; it ends with the sandbox.
+struct Ticker {
+    stop: Arc<AtomicBool>,
+}
+
+impl Ticker {
+    fn start(engine: Engine) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        std::thread::Builder::new()
+            .name("epoch".into())
+            .spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    std::thread::sleep(TICK);
+                    engine.increment_epoch();
+                }
+            })?;
+        Ok(Self { stop })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}

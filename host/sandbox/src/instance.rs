@@ -1,0 +1,172 @@
+//! One instance: its state, its limits, and what became of it.
+
+use crate::engine::Sandbox;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::cli::WasiCliCtx;
+use wasmtime_wasi::random::WasiRandomCtx;
+
+/// Handles (streams, pollables) one instance may hold. A guest that panics needs a few.
+const HANDLES: usize = 64;
+
+/// Tables one instance may grow, and elements each.
+const TABLE_ELEMENTS: usize = 20_000;
+
+/// Octets that one call may copy from guest to host, beyond which the call traps. The largest
+/// honest ones are a whole message's.
+const HOSTCALL_OCTETS_SPARE: usize = 1 << 20;
+
+/// What one instance may spend on key derivation, checked before any of it is done.
+#[derive(Debug, Clone, Copy)]
+pub struct KdfLimits {
+    /// Octets hashed by S2K, over all calls and passes.
+    pub s2k_octets: u64,
+    /// Memory of one Argon2 call, in KiB.
+    pub argon2_memory_kib: u64,
+    /// Passes of one Argon2 call.
+    pub argon2_passes: u64,
+}
+
+/// A flag the host sets when nobody waits for the answer any more.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Ends the instance that was given this interrupt, within milliseconds.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why an instance ended without an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The time was over.
+    Deadline,
+    /// It asked for more memory than it may have.
+    Memory,
+    /// The host did not want the answer any more.
+    Interrupted,
+    /// A trap, a broken contract, or no room for the instance. The text is for the log; it comes
+    /// from the engine and holds nothing of the input.
+    Trap(String),
+}
+
+/// What a store holds beside the guest.
+pub(crate) struct State {
+    pub(crate) cli: WasiCliCtx,
+    pub(crate) table: ResourceTable,
+    random: Option<WasiRandomCtx>,
+    memory_octets_max: usize,
+    memory_refused: bool,
+    pub(crate) kdf_limits: KdfLimits,
+    /// Octets hashed so far.
+    pub(crate) s2k_octets: u64,
+    interrupt: Interrupt,
+    deadline: Instant,
+}
+
+impl State {
+    /// The random numbers of WASI, made when first asked for: most guests never do.
+    pub(crate) fn random(&mut self) -> &mut WasiRandomCtx {
+        self.random.get_or_insert_with(WasiRandomCtx::default)
+    }
+
+    /// Whether to go on; otherwise the reason not to.
+    pub(crate) fn go_on(&self) -> Result<(), Fault> {
+        if self.interrupt.is_set() {
+            Err(Fault::Interrupted)
+        } else if Instant::now() >= self.deadline {
+            Err(Fault::Deadline)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl ResourceLimiter for State {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let allowed = desired <= self.memory_octets_max;
+        self.memory_refused |= !allowed;
+        Ok(allowed)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS)
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Deadline => f.write_str("the time was over"),
+            Self::Memory => f.write_str("the memory limit was reached"),
+            Self::Interrupted => f.write_str("interrupted by the host"),
+            Self::Trap(reason) => write!(f, "trap: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// A fresh store; `input_octets` is what the guest is about to be given.
+pub(crate) fn store(
+    sandbox: &Sandbox,
+    kdf_limits: KdfLimits,
+    interrupt: Interrupt,
+    input_octets: usize,
+) -> Store<State> {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(HANDLES);
+    let mut store = Store::new(
+        &sandbox.engine,
+        State {
+            cli: WasiCliCtx::default(),
+            table,
+            random: None,
+            memory_octets_max: sandbox.limits.memory_octets,
+            memory_refused: false,
+            kdf_limits,
+            s2k_octets: 0,
+            interrupt,
+            deadline: Instant::now() + sandbox.limits.time,
+        },
+    );
+    store.limiter(|state| state);
+    store.set_hostcall_fuel(input_octets + HOSTCALL_OCTETS_SPARE);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|store| {
+        store.data().go_on()?;
+        Ok(UpdateDeadline::Continue(1))
+    });
+    store
+}
+
+/// What ended the guest. A guest whose memory may not grow aborts on its own; that is the limit's
+/// doing and not a bug of the guest.
+pub(crate) fn fault(store: &Store<State>, error: &wasmtime::Error) -> Fault {
+    if let Some(fault) = error.downcast_ref::<Fault>() {
+        return fault.clone();
+    }
+    if store.data().memory_refused {
+        return Fault::Memory;
+    }
+    Fault::Trap(format!("{:#}", error.root_cause()))
+}

@@ -1,0 +1,48 @@
+//! The one unsafe step: machine code from our own build is taken as it is.
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// A component ready to be linked.
+pub struct Loaded {
+    pub(crate) component: Component,
+    source: Source,
+}
+
+/// Where a component's machine code came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Made by the build.
+    Precompiled,
+    /// Made just now, from Wasm.
+    Compiled,
+}
+
+impl Loaded {
+    pub(crate) fn new(component: Component, source: Source) -> Self {
+        Self { component, source }
+    }
+
+    /// Where its machine code came from.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+}
+
+/// Takes over machine code that this project's own build made.
+///
+/// wasmtime checks that the code is of its own version, of the same settings and for features this
+/// processor has, and refuses it otherwise; it cannot check that nobody tampered with it. The
+/// `'static` lifetime keeps files out: what is passed here was linked into the binary.
+#[expect(
+    unsafe_code,
+    reason = "deserializing machine code means trusting it; this is the only place that does"
+)]
+pub(crate) fn trusted_machine_code(
+    engine: &Engine,
+    machine_code: &'static [u8],
+) -> wasmtime::Result<Component> {
+    // SAFETY: `machine_code` is the output of `precompile` in our build script, embedded by
+    // `include_bytes!`; see above for what keeps other octets out.
+    unsafe { Component::deserialize(engine, machine_code) }
+}

@@ -1,0 +1,52 @@
+//! The threads that guests run on: as many as there is work for the processor to do at once, with
+//! a bounded queue in front. I/O threads hand work over and wait without blocking.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A fixed set of threads and their queue. Dropping it lets the threads end after what is queued.
+pub struct Pool {
+    queue: SyncSender<Job>,
+}
+
+/// The queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+impl Pool {
+    /// Starts `threads` threads with room for `queue` jobs that wait.
+    pub fn new(name: &str, threads: usize, queue: usize) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel::<Job>(queue);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for number in 0..threads {
+            let receiver = Arc::clone(&receiver);
+            std::thread::Builder::new()
+                .name(format!("{name}-{number}"))
+                .spawn(move || work(&receiver))?;
+        }
+        Ok(Self { queue: sender })
+    }
+
+    /// Queues a job, or gives it up at once.
+    pub fn submit(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Full> {
+        self.queue
+            .try_send(Box::new(job))
+            .map_err(|error| match error {
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => Full,
+            })
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        // A panic is a bug of ours, but it must not take a thread out of service. Whoever waits
+        // for the job sees its end of the channel closed.
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
+            tracing::error!("a job panicked");
+        }
+    }
+}

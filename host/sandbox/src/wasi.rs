@@ -1,0 +1,44 @@
+//! The part of WASI that a guest built with Rust's standard library imports, with nothing behind
+//! it: no variables, no arguments, no input, output that is thrown away. A panic message may quote
+//! plaintext, so that even standard error goes nowhere. Files, sockets and clocks are not linked at
+//! all: a component that asks for them does not load.
+
+use crate::instance::State;
+use wasmtime::Result;
+use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime_wasi::cli::{WasiCli, WasiCliCtxView};
+use wasmtime_wasi::p2::bindings::{cli, sync};
+use wasmtime_wasi::random::WasiRandom;
+
+struct Streams;
+
+impl HasData for Streams {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+pub(crate) fn add_inert(linker: &mut Linker<State>) -> Result<()> {
+    fn view(state: &mut State) -> WasiCliCtxView<'_> {
+        WasiCliCtxView {
+            ctx: &mut state.cli,
+            table: &mut state.table,
+        }
+    }
+    fn table(state: &mut State) -> &mut ResourceTable {
+        &mut state.table
+    }
+    cli::environment::add_to_linker::<State, WasiCli>(linker, view)?;
+    cli::exit::add_to_linker::<State, WasiCli>(linker, view)?;
+    cli::stdin::add_to_linker::<State, WasiCli>(linker, view)?;
+    cli::stdout::add_to_linker::<State, WasiCli>(linker, view)?;
+    cli::stderr::add_to_linker::<State, WasiCli>(linker, view)?;
+    cli::terminal_input::add_to_linker::<State, WasiCli>(linker, view)?;
+    cli::terminal_output::add_to_linker::<State, WasiCli>(linker, view)?;
+    cli::terminal_stdin::add_to_linker::<State, WasiCli>(linker, view)?;
+    cli::terminal_stdout::add_to_linker::<State, WasiCli>(linker, view)?;
+    cli::terminal_stderr::add_to_linker::<State, WasiCli>(linker, view)?;
+    sync::io::error::add_to_linker::<State, Streams>(linker, table)?;
+    sync::io::poll::add_to_linker::<State, Streams>(linker, table)?;
+    sync::io::streams::add_to_linker::<State, Streams>(linker, table)?;
+    let random = wasmtime_wasi::p2::bindings::random::random::add_to_linker::<State, WasiRandom>;
+    random(linker, |state| state.random())
+}

@@ -1,0 +1,188 @@
+//! Settings: flags, environment, defaults.
+
+mod units;
+
+use clap::{Args, Parser};
+use std::net::SocketAddr;
+use std::time::Duration;
+use units::{duration, octets};
+
+/// Opens GPG messages behind HTTP, each in a fresh WebAssembly sandbox.
+///
+/// Without any configuration it serves POST /decryptMessage on 127.0.0.1:8080. Every flag can be
+/// given as the environment variable named beside it; the flag wins. Sizes take a unit (B, KiB,
+/// MiB, GiB), durations too (ms, s, m, h).
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do; without a word, serve.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Serve HTTP (what happens without a subcommand too).
+    Serve(Box<Settings>),
+}
+
+/// Everything an operator can set.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Settings {
+    /// Address and port to listen on.
+    #[arg(
+        long,
+        env = "BULKHEAD_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDR"
+    )]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) http: HttpSettings,
+    #[command(flatten)]
+    pub(crate) decrypt: DecryptSettings,
+}
+
+/// Limits on connections and requests.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "HTTP")]
+pub(crate) struct HttpSettings {
+    /// Connections open at the same time; further ones wait to be accepted.
+    #[arg(
+        long,
+        env = "BULKHEAD_CONNECTIONS_MAX",
+        default_value_t = 1024,
+        value_name = "N"
+    )]
+    pub(crate) connections_max: usize,
+    /// Octets of a request body; over it the answer is 413.
+    #[arg(long = "body-max", env = "BULKHEAD_BODY_MAX", default_value = "32MiB", value_parser = octets, value_name = "SIZE")]
+    pub(crate) body_octets: usize,
+    /// Octets of all request bodies held at the same time; over it the answer is 503.
+    #[arg(long = "bodies-max", env = "BULKHEAD_BODIES_MAX", default_value = "256MiB", value_parser = octets, value_name = "SIZE")]
+    pub(crate) bodies_octets: usize,
+    /// Time for a request body to arrive; over it the answer is 408.
+    #[arg(long, env = "BULKHEAD_BODY_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub(crate) body_timeout: Duration,
+    /// Time for request headers to arrive, and for a connection to stay idle.
+    #[arg(long, env = "BULKHEAD_HEADERS_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "TIME")]
+    pub(crate) headers_timeout: Duration,
+    /// Octets of a request's headers; over it the answer is 431.
+    #[arg(long = "headers-max", env = "BULKHEAD_HEADERS_MAX", default_value = "32KiB", value_parser = octets, value_name = "SIZE")]
+    pub(crate) headers_octets: usize,
+    /// Octets of a request target; over it the answer is 414.
+    #[arg(long = "target-max", env = "BULKHEAD_TARGET_MAX", default_value = "8KiB", value_parser = octets, value_name = "SIZE")]
+    pub(crate) target_octets: usize,
+    /// Time between SIGTERM and the end of accepting, in which /readyz answers 503.
+    #[arg(long, env = "BULKHEAD_DRAIN_DELAY", default_value = "0s", value_parser = duration, value_name = "TIME")]
+    pub(crate) drain_delay: Duration,
+    /// Time for running requests to finish after that.
+    #[arg(long, env = "BULKHEAD_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub(crate) drain_timeout: Duration,
+}
+
+/// Limits on one message, and on how many are worked on.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Decrypt")]
+pub(crate) struct DecryptSettings {
+    /// Messages opened at the same time [default: one a processor].
+    #[arg(long, env = "BULKHEAD_DECRYPT_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) decrypt_workers: Option<u16>,
+    /// Messages that wait for a worker; over it the answer is 503.
+    #[arg(
+        long,
+        env = "BULKHEAD_DECRYPT_QUEUE_MAX",
+        default_value_t = 64,
+        value_name = "N"
+    )]
+    pub(crate) decrypt_queue_max: usize,
+    /// Wall-clock time of one message in its sandbox.
+    #[arg(long = "decrypt-timeout", env = "BULKHEAD_DECRYPT_TIMEOUT", default_value = "20s", value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Duration,
+    /// Memory of one sandbox.
+    #[arg(long = "guest-memory-max", env = "BULKHEAD_GUEST_MEMORY_MAX", default_value = "256MiB", value_parser = octets, value_name = "SIZE")]
+    pub(crate) guest_memory_octets: usize,
+    /// Octets of plaintext.
+    #[arg(long = "plaintext-max", env = "BULKHEAD_PLAINTEXT_MAX", default_value = "32MiB", value_parser = octets, value_name = "SIZE")]
+    pub(crate) plaintext_octets: usize,
+    /// Layers of compression.
+    #[arg(
+        long,
+        env = "BULKHEAD_COMPRESSION_LAYERS_MAX",
+        default_value_t = 4,
+        value_name = "N"
+    )]
+    pub(crate) compression_layers_max: u32,
+    /// Plaintext octets for each encrypted octet, where the plaintext is past 1 MiB.
+    #[arg(
+        long,
+        env = "BULKHEAD_COMPRESSION_RATIO_MAX",
+        default_value_t = 4096,
+        value_name = "N"
+    )]
+    pub(crate) compression_ratio_max: u32,
+    /// Session-key packets (passphrases and public keys) of one message.
+    #[arg(
+        long,
+        env = "BULKHEAD_SESSION_KEYS_MAX",
+        default_value_t = 16,
+        value_name = "N"
+    )]
+    pub(crate) session_keys_max: u32,
+    /// Octets of armor headers before the data.
+    #[arg(long = "armor-headers-max", env = "BULKHEAD_ARMOR_HEADERS_MAX", default_value = "64KiB", value_parser = octets, value_name = "SIZE")]
+    pub(crate) armor_header_octets: usize,
+    /// Octets hashed for key derivation (S2K), over all session-key packets of a message. 16 of
+    /// today's default kind take 1.94 GiB.
+    #[arg(long = "s2k-octets-max", env = "BULKHEAD_S2K_OCTETS_MAX", default_value = "2GiB", value_parser = octets, value_name = "SIZE")]
+    pub(crate) s2k_octets: usize,
+    /// Memory for key derivation with Argon2. The samples of RFC 9580 ask for 2 GiB.
+    #[arg(long = "argon2-memory-max", env = "BULKHEAD_ARGON2_MEMORY_MAX", default_value = "64MiB", value_parser = octets, value_name = "SIZE")]
+    pub(crate) argon2_memory_octets: usize,
+    /// Passes of key derivation with Argon2.
+    #[arg(
+        long,
+        env = "BULKHEAD_ARGON2_PASSES_MAX",
+        default_value_t = 10,
+        value_name = "N"
+    )]
+    pub(crate) argon2_passes_max: u8,
+}
+
+impl DecryptSettings {
+    /// Worker threads: as set, or one a processor.
+    pub(crate) fn workers(&self) -> u16 {
+        self.decrypt_workers.unwrap_or_else(|| {
+            let processors = std::thread::available_parallelism().map_or(1, usize::from);
+            u16::try_from(processors).unwrap_or(512).min(512)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_has_a_variable() {
+        for argument in Cli::command().get_arguments() {
+            let Some(long) = argument.get_long() else {
+                continue;
+            };
+            if matches!(long, "help" | "version") {
+                continue;
+            }
+            let variable = format!("BULKHEAD_{}", long.to_uppercase().replace('-', "_"));
+            let env = argument.get_env().and_then(|name| name.to_str());
+            assert_eq!(env, Some(variable.as_str()), "--{long}");
+        }
+    }
+}

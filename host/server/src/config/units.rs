@@ -1,0 +1,69 @@
+//! Sizes and durations with a unit.
+
+use std::time::Duration;
+
+/// `32MiB`, `512 KiB`, `100B`; a bare number is octets.
+pub(super) fn octets(text: &str) -> Result<usize, String> {
+    let (number, unit) = split(text);
+    let factor: usize = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err("give a size with a unit: B, KiB, MiB or GiB, as in 32MiB".into()),
+    };
+    number
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .ok_or_else(|| "give a whole number and a unit, as in 32MiB".into())
+}
+
+/// `500ms`, `30s`, `5m`, `1h`. A bare number is refused: nobody can tell what it means.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split(text);
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("give a time with a unit: ms, s, m or h, as in 30s".into()),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit_ms))
+        .map(Duration::from_millis)
+        .ok_or_else(|| "give a whole number and a unit, as in 30s".into())
+}
+
+fn split(text: &str) -> (&str, &str) {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    (number, unit.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(octets("100"), Ok(100));
+        assert_eq!(octets("100B"), Ok(100));
+        assert_eq!(octets("32MiB"), Ok(32 << 20));
+        assert_eq!(octets("2 GiB"), Ok(2 << 30));
+        for wrong in ["", "MiB", "1.5MiB", "-1", "1MB", "99999999999GiB"] {
+            assert!(octets(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "s", "30", "1.5s", "-1s", "1d"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! `POST /decryptMessage`.
+
+use crate::config::DecryptSettings;
+use crate::envelope;
+use crate::http::{Answer, answer, wanted};
+use crate::problem::Problem;
+use bulkhead_sandbox::{
+    DecryptLimits, Decryptor, Interrupt, KdfLimits, OpenError, Pool, Sandbox, SandboxLimits, Setup,
+};
+use bytes::Bytes;
+use hyper::{HeaderMap, StatusCode};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
+
+/// The decrypt capability: the component, its threads, its limits.
+pub(crate) struct Decrypt {
+    decryptor: Arc<Decryptor>,
+    pool: Pool,
+    settings: DecryptSettings,
+}
+
+/// The form of the answer.
+#[derive(Clone, Copy)]
+pub(crate) enum Form {
+    Json,
+    Octets,
+}
+
+impl Decrypt {
+    /// Sets up engine and threads and loads the component that ships with the binary.
+    pub(crate) fn new(settings: &DecryptSettings) -> Result<Self, String> {
+        let workers = settings.workers();
+        let sandbox = Sandbox::new(&Setup {
+            limits: SandboxLimits {
+                memory_octets: settings.guest_memory_octets,
+                time: settings.timeout,
+            },
+            instances: u32::from(workers) + 1,
+            pagemap_scan: None,
+        })?;
+        let artifact = bulkhead_artifacts::DECRYPT;
+        let loaded = sandbox.load(artifact.wasm, Some(artifact.precompiled))?;
+        let decryptor = Decryptor::new(&sandbox, &loaded)?;
+        let pool = Pool::new("decrypt", workers.into(), settings.decrypt_queue_max)
+            .map_err(|error| format!("cannot start worker threads: {error}"))?;
+        Ok(Self {
+            decryptor: Arc::new(decryptor),
+            pool,
+            settings: settings.clone(),
+        })
+    }
+
+    /// The form the client wants most; JSON where it does not care.
+    pub(crate) fn form(headers: &HeaderMap) -> Result<Form, Problem> {
+        let json = wanted(headers, "application/json");
+        let octets = wanted(headers, "application/octet-stream");
+        match (json, octets) {
+            (0, 0) => Err(Problem::not_acceptable()),
+            (json, octets) if octets > json => Ok(Form::Octets),
+            _ => Ok(Form::Json),
+        }
+    }
+
+    /// Opens the message in `body` on a worker thread, and makes the answer there too: parsing and
+    /// writing megabytes of JSON is no work for an I/O thread either.
+    pub(crate) async fn handle(&self, body: Bytes, form: Form) -> Result<Answer, Problem> {
+        let (sender, receiver) = oneshot::channel();
+        let interrupt = Interrupt::default();
+        let on_thread = interrupt.clone();
+        let decryptor = Arc::clone(&self.decryptor);
+        let settings = self.settings.clone();
+        self.pool
+            .submit(move || {
+                let result = open(&decryptor, &settings, &body, form, on_thread);
+                // Nobody there any more: the client hung up.
+                let _gone = sender.send(result);
+            })
+            .map_err(|_| Problem::overloaded(self.retry_after()))?;
+        // Dropped with this future when the client hangs up.
+        let _on_hang_up = InterruptOnDrop(interrupt);
+        receiver.await.unwrap_or_else(|_| Err(Problem::internal()))
+    }
+
+    /// Seconds until the queue has probably moved: a default message takes about a tenth.
+    fn retry_after(&self) -> u64 {
+        let queued = self.settings.decrypt_queue_max as u64;
+        let a_second = u64::from(self.settings.workers()) * 10;
+        (queued / a_second).clamp(1, 30)
+    }
+}
+
+struct InterruptOnDrop(Interrupt);
+
+impl Drop for InterruptOnDrop {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
+fn open(
+    decryptor: &Decryptor,
+    settings: &DecryptSettings,
+    body: &[u8],
+    form: Form,
+    interrupt: Interrupt,
+) -> Result<Answer, Problem> {
+    let envelope = envelope::parse(body)?;
+    let limits = DecryptLimits {
+        plaintext_octets: settings.plaintext_octets as u64,
+        compression_layers: settings.compression_layers_max,
+        compression_ratio: settings.compression_ratio_max,
+        session_key_packets: settings.session_keys_max,
+        armor_header_octets: u32::try_from(settings.armor_header_octets).unwrap_or(u32::MAX),
+    };
+    let kdf_limits = KdfLimits {
+        s2k_octets: settings.s2k_octets as u64,
+        argon2_memory_kib: settings.argon2_memory_octets as u64 / 1024,
+        argon2_passes: settings.argon2_passes_max.into(),
+    };
+    let mut plaintext = decryptor
+        .open(
+            envelope.message.as_bytes(),
+            &envelope.passphrase,
+            &limits,
+            kdf_limits,
+            interrupt,
+        )
+        .map_err(|error| {
+            if let OpenError::Fault(fault) = &error {
+                tracing::warn!(%fault, "decrypt instance ended without an answer");
+            }
+            Problem::from_open(error, settings)
+        })?;
+    match form {
+        Form::Octets => {
+            let octets = std::mem::take(&mut *plaintext);
+            Ok(answer(StatusCode::OK, "application/octet-stream", octets))
+        }
+        Form::Json => {
+            let text = std::str::from_utf8(&plaintext).map_err(|_| Problem::not_text())?;
+            Ok(answer(StatusCode::OK, "application/json", json(text)?))
+        }
+    }
+}
+
+/// `{"DecryptedMessage": …}` in one pass over the text.
+fn json(text: &str) -> Result<Vec<u8>, Problem> {
+    #[derive(serde::Serialize)]
+    struct Opened<'a> {
+        #[serde(rename = "DecryptedMessage")]
+        text: &'a str,
+    }
+    let mut body = Zeroizing::new(Vec::with_capacity(text.len() + text.len() / 8 + 32));
+    serde_json::to_writer(&mut *body, &Opened { text }).map_err(|_| Problem::internal())?;
+    Ok(std::mem::take(&mut *body))
+}

@@ -1,0 +1,233 @@
+//! What all routes share: answers, request ids, content negotiation, reading bodies.
+
+use crate::config::HttpSettings;
+use crate::problem::Problem;
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::{HeaderMap, Response, StatusCode};
+use std::time::Duration;
+use tokio::time::Instant;
+
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// The header that carries a request's id.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
+
+/// Longest id taken over from a caller.
+const REQUEST_ID_OCTETS_MAX: usize = 128;
+
+/// What is still read of a body that was refused, so that the client gets to see the answer
+/// instead of a reset connection.
+const REFUSED_BODY_OCTETS_MAX: usize = 64 << 20;
+const REFUSED_BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
+pub(crate) fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+pub(crate) fn json_answer(status: StatusCode, document: &serde_json::Value) -> Answer {
+    answer(status, "application/json", document.to_string() + "\n")
+}
+
+/// The caller's id if it is sane, else a new one of 128 random bits.
+pub(crate) fn request_id(headers: &HeaderMap) -> String {
+    let sane = |id: &&str| {
+        (1..=REQUEST_ID_OCTETS_MAX).contains(&id.len())
+            && id
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || b"-_.:/+=".contains(&c))
+    };
+    headers
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .filter(sane)
+        .map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_owned)
+}
+
+/// Whether the content is declared as JSON: `application/json` or `…+json`, any parameters.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let essence = value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json"
+        || essence
+            .split_once('/')
+            .is_some_and(|(main, sub)| !main.is_empty() && sub.len() > 5 && sub.ends_with("+json"))
+}
+
+/// How much the client wants a media type (RFC 9110 section 12.5.1), in thousandths. No `Accept`
+/// wants everything.
+pub(crate) fn wanted(headers: &HeaderMap, media_type: &str) -> u16 {
+    let (main, _) = media_type.split_once('/').unwrap_or((media_type, ""));
+    let mut best = (0, 0);
+    let mut any = false;
+    for value in headers.get_all(ACCEPT) {
+        for range in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+            if name.is_empty() {
+                continue;
+            }
+            any = true;
+            let exactness = match name.as_str() {
+                name if name == media_type => 3,
+                name if name.strip_suffix("/*") == Some(main) => 2,
+                "*/*" => 1,
+                _ => continue,
+            };
+            let quality = parts
+                .find_map(|parameter| {
+                    parameter
+                        .strip_prefix("q=")
+                        .or(parameter.strip_prefix("Q="))
+                })
+                .map_or(Some(1.0), |q| {
+                    q.parse::<f32>().ok().filter(|q| (0.0..=1.0).contains(q))
+                });
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "between 0 and 1000"
+            )]
+            let quality = quality.map_or(1000, |q| (q * 1000.0).round() as u16);
+            if exactness > best.0 {
+                best = (exactness, quality);
+            }
+        }
+    }
+    if any { best.1 } else { 1000 }
+}
+
+/// Reads a body whole, within the limits on its size and time.
+pub(crate) async fn read_body(
+    mut body: Incoming,
+    settings: &HttpSettings,
+) -> Result<Bytes, Problem> {
+    let deadline = Instant::now() + settings.body_timeout;
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    // Memory is taken as octets arrive: what is announced may never come.
+    let mut octets = BytesMut::with_capacity(announced.min(64 << 10));
+    loop {
+        match tokio::time::timeout_at(deadline, body.frame()).await {
+            Err(_) => return Err(Problem::body_too_slow()),
+            Ok(None) => return Ok(octets.freeze()),
+            Ok(Some(Err(_))) => return Err(Problem::body_broken()),
+            Ok(Some(Ok(frame))) => {
+                let Ok(data) = frame.into_data() else {
+                    continue;
+                };
+                if octets.len() + data.len() > settings.body_octets {
+                    discard(body);
+                    return Err(Problem::body_too_large(settings.body_octets));
+                }
+                octets.extend_from_slice(&data);
+            }
+        }
+    }
+}
+
+/// Whether the headers already tell that the body is too large.
+pub(crate) fn announced_octets(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads on in the background, within bounds. A client that asked first (`Expect: 100-continue`)
+/// has not sent anything and is told no by the answer itself.
+pub(crate) fn discard_unless_expected(headers: &HeaderMap, body: Incoming) {
+    if !headers.contains_key(EXPECT) && !body.is_end_stream() {
+        discard(body);
+    }
+}
+
+fn discard(mut body: Incoming) {
+    tokio::spawn(async move {
+        let deadline = Instant::now() + REFUSED_BODY_TIME_MAX;
+        let mut left = REFUSED_BODY_OCTETS_MAX;
+        while let Ok(Some(Ok(frame))) = tokio::time::timeout_at(deadline, body.frame()).await {
+            let octets = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(octets) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: hyper::header::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().expect("a header value"))])
+    }
+
+    #[test]
+    fn json_is_recognised_in_every_spelling() {
+        for yes in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/problem+json",
+        ] {
+            assert!(is_json(&headers(CONTENT_TYPE, yes)), "{yes}");
+        }
+        for no in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "json",
+            "+json",
+            "",
+        ] {
+            assert!(!is_json(&headers(CONTENT_TYPE, no)), "{no}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_most_exact_range_counts() {
+        let octets = "application/octet-stream";
+        for (accept, quality) in [
+            ("*/*", 1000),
+            ("application/octet-stream", 1000),
+            ("application/*;q=0.5", 500),
+            ("*/*;q=0.1, application/octet-stream;q=0.8", 800),
+            ("application/octet-stream;q=0, */*", 0),
+            ("application/json", 0),
+        ] {
+            assert_eq!(
+                wanted(&headers(ACCEPT, accept), octets),
+                quality,
+                "{accept}"
+            );
+        }
+        assert_eq!(wanted(&HeaderMap::new(), octets), 1000);
+    }
+
+    #[test]
+    fn only_sane_ids_are_taken_over() {
+        let name = || hyper::header::HeaderName::from_static(REQUEST_ID);
+        assert_eq!(request_id(&headers(name(), "abc-1.2:3")), "abc-1.2:3");
+        for odd in ["", "a b", "<script>", &"x".repeat(129)] {
+            assert_eq!(request_id(&headers(name(), odd)).len(), 32, "{odd}");
+        }
+    }
+}

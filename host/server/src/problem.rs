@@ -1,0 +1,343 @@
+//! Problem documents (RFC 9457): the one place that turns errors into answers.
+
+use crate::config::DecryptSettings;
+use crate::http::{Answer, json_answer};
+use bulkhead_sandbox::{Fault, Limit, OpenError};
+use hyper::StatusCode;
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+
+/// An error as the caller sees it. `detail` says what to do; it never carries a secret, a
+/// plaintext or an internal path.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+    parameter: Option<&'static str>,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            title,
+            detail: detail.into(),
+            parameter: None,
+            header: None,
+        }
+    }
+
+    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "No such resource",
+            "There is nothing at this path. POST /decryptMessage opens a message.",
+        )
+    }
+
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "Method not allowed",
+            format!("This resource answers to: {allow}."),
+        )
+        .with_header(ALLOW, HeaderValue::from_static(allow))
+    }
+
+    pub(crate) fn unsupported_media_type() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "Unsupported media type",
+            "Send JSON, with the header Content-Type: application/json.",
+        )
+        .with_header(
+            HeaderName::from_static("accept-post"),
+            HeaderValue::from_static("application/json"),
+        )
+    }
+
+    pub(crate) fn not_acceptable() -> Self {
+        Self::new(
+            StatusCode::NOT_ACCEPTABLE,
+            "not_acceptable",
+            "Not acceptable",
+            "This resource answers with application/json or application/octet-stream.",
+        )
+        .with_header(
+            ACCEPT,
+            HeaderValue::from_static("application/json, application/octet-stream"),
+        )
+    }
+
+    pub(crate) fn body_too_large(limit_octets: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "Body too large",
+            format!(
+                "The request body may have {limit_octets} octets. Operators raise --body-max \
+                 (BULKHEAD_BODY_MAX)."
+            ),
+        )
+    }
+
+    pub(crate) fn body_too_slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_timeout",
+            "Body did not arrive in time",
+            "Send the whole request body without pauses. Operators raise --body-timeout \
+             (BULKHEAD_BODY_TIMEOUT).",
+        )
+    }
+
+    pub(crate) fn body_broken() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "body_incomplete",
+            "Body broken off",
+            "The request body ended early or is not framed as its headers say.",
+        )
+    }
+
+    pub(crate) fn target_too_long(limit_octets: usize) -> Self {
+        Self::new(
+            StatusCode::URI_TOO_LONG,
+            "target_too_long",
+            "Request target too long",
+            format!(
+                "The request target may have {limit_octets} octets. Operators raise --target-max \
+                 (BULKHEAD_TARGET_MAX)."
+            ),
+        )
+    }
+
+    pub(crate) fn headers_too_large(limit_octets: usize) -> Self {
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "headers_too_large",
+            "Request headers too large",
+            format!(
+                "The request headers may have {limit_octets} octets together. Operators raise \
+                 --headers-max (BULKHEAD_HEADERS_MAX)."
+            ),
+        )
+    }
+
+    pub(crate) fn invalid_json(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_json",
+            "Invalid JSON",
+            detail,
+        )
+    }
+
+    pub(crate) fn invalid_parameter(parameter: &'static str, what: &str) -> Self {
+        let mut problem = Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_parameter",
+            "Invalid parameter",
+            format!(
+                "The field \"{parameter}\" {what}. Send {{\"passphrase\": \"…\", \"message\": \"…\"}}."
+            ),
+        );
+        problem.parameter = Some(parameter);
+        problem
+    }
+
+    pub(crate) fn not_text() -> Self {
+        unprocessable(
+            "not_text",
+            "Plaintext is not text",
+            "The message was opened, but its plaintext is not UTF-8. Ask for the octets with the \
+             header Accept: application/octet-stream.",
+        )
+    }
+
+    /// Busy: come back in `seconds`.
+    pub(crate) fn overloaded(seconds: u64) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded",
+            "Overloaded",
+            "All workers are busy and the queue is full. Try again after the time in Retry-After.",
+        )
+        .with_header(RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    pub(crate) fn draining() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining",
+            "Shutting down",
+            "This server is shutting down. Send the request to another one or try again.",
+        )
+        .with_header(RETRY_AFTER, HeaderValue::from(1))
+    }
+
+    pub(crate) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Internal error",
+            "The request could not be handled; it is our fault. The log has more under the \
+             request_id.",
+        )
+    }
+
+    /// The refusals of the decrypt component.
+    pub(crate) fn from_open(error: OpenError, settings: &DecryptSettings) -> Self {
+        match error {
+            OpenError::NotOpenpgp => unprocessable(
+                "not_openpgp",
+                "Not OpenPGP",
+                "No OpenPGP message was found in \"message\". Paste it whole, from BEGIN to END, \
+                 or its base64 data alone.",
+            ),
+            OpenError::Unsupported(reason) => unprocessable(
+                "unsupported_message",
+                "Unsupported message",
+                format!("The message is understood but not opened: {reason}."),
+            ),
+            OpenError::Undecryptable => unprocessable(
+                "undecryptable",
+                "Not decryptable",
+                "The passphrase is wrong or the message was altered. Check the passphrase, and \
+                 that the message is complete.",
+            ),
+            OpenError::TooCostly(excess) => {
+                let (what, flag, variable) = named(excess.limit);
+                too_costly(format!(
+                    "{what}: the message asks for {}, allowed is {}. Operators raise {flag} \
+                     ({variable}).",
+                    amount(excess.limit, excess.asked),
+                    amount(excess.limit, excess.allowed),
+                ))
+            }
+            OpenError::Fault(Fault::Deadline | Fault::Interrupted) => too_costly(format!(
+                "The time for one message is over: {} s. Operators raise --decrypt-timeout \
+                 (BULKHEAD_DECRYPT_TIMEOUT).",
+                settings.timeout.as_secs_f64()
+            )),
+            OpenError::Fault(Fault::Memory) => too_costly(format!(
+                "The memory for one message is used up: {} octets. Operators raise \
+                 --guest-memory-max (BULKHEAD_GUEST_MEMORY_MAX).",
+                settings.guest_memory_octets
+            )),
+            OpenError::Fault(Fault::Trap(_)) => Self::internal(),
+        }
+    }
+
+    /// The answer, with the id that leads to the log.
+    pub(crate) fn into_answer(self, request_id: &str) -> Answer {
+        let mut document = serde_json::json!({
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "code": self.code,
+            "request_id": request_id,
+        });
+        if let Some(parameter) = self.parameter {
+            document["parameter"] = parameter.into();
+        }
+        let mut answer = json_answer(self.status, &document);
+        let headers = answer.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some((name, value)) = self.header {
+            headers.insert(name, value);
+        }
+        answer
+    }
+}
+
+fn unprocessable(code: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, detail)
+}
+
+fn too_costly(detail: String) -> Problem {
+    unprocessable("too_costly", "Too costly", detail)
+}
+
+/// What a limit is called, and how an operator raises it.
+fn named(limit: Limit) -> (&'static str, &'static str, &'static str) {
+    match limit {
+        Limit::PlaintextOctets => (
+            "Size of the plaintext",
+            "--plaintext-max",
+            "BULKHEAD_PLAINTEXT_MAX",
+        ),
+        Limit::CompressionLayers => (
+            "Layers of compression",
+            "--compression-layers-max",
+            "BULKHEAD_COMPRESSION_LAYERS_MAX",
+        ),
+        Limit::CompressionRatio => (
+            "Ratio of compression",
+            "--compression-ratio-max",
+            "BULKHEAD_COMPRESSION_RATIO_MAX",
+        ),
+        Limit::SessionKeyPackets => (
+            "Number of session-key packets",
+            "--session-keys-max",
+            "BULKHEAD_SESSION_KEYS_MAX",
+        ),
+        Limit::ArmorHeaderOctets => (
+            "Size of the armor headers",
+            "--armor-headers-max",
+            "BULKHEAD_ARMOR_HEADERS_MAX",
+        ),
+        Limit::S2kOctets => (
+            "Octets hashed for key derivation",
+            "--s2k-octets-max",
+            "BULKHEAD_S2K_OCTETS_MAX",
+        ),
+        Limit::Argon2MemoryKib => (
+            "Memory for key derivation (Argon2)",
+            "--argon2-memory-max",
+            "BULKHEAD_ARGON2_MEMORY_MAX",
+        ),
+        Limit::Argon2Passes => (
+            "Passes of key derivation (Argon2)",
+            "--argon2-passes-max",
+            "BULKHEAD_ARGON2_PASSES_MAX",
+        ),
+    }
+}
+
+fn amount(limit: Limit, amount: u64) -> String {
+    match limit {
+        Limit::PlaintextOctets | Limit::ArmorHeaderOctets | Limit::S2kOctets => {
+            format!("{amount} octets")
+        }
+        Limit::Argon2MemoryKib => format!("{amount} KiB"),
+        Limit::CompressionRatio => format!("{amount}:1"),
+        Limit::CompressionLayers | Limit::SessionKeyPackets | Limit::Argon2Passes => {
+            amount.to_string()
+        }
+    }
+}
