@@ -25,7 +25,7 @@ fn main() {
     let out = PathBuf::from(var("OUT_DIR"));
     require_target();
 
-    let mut constants = String::new();
+    let mut constants = Vec::new();
     for (package, stem, constant, name) in GUESTS {
         let wasm = build(&root, &out, package, stem);
         let precompiled = out.join(format!("{stem}.cwasm"));
@@ -33,13 +33,14 @@ fn main() {
             panic!("{package} does not compile to machine code: {error:#}")
         });
         fs::write(&precompiled, machine_code).expect("OUT_DIR is writable");
-        constants += &format!(
+        let (wasm, precompiled) = (wasm.display(), precompiled.display());
+        constants.push(format!(
             "/// `{package}`.\n\
              pub const {constant}: Artifact = Artifact {{\n    name: {name:?},\n    \
-             wasm: include_bytes!({wasm:?}),\n    precompiled: include_bytes!({precompiled:?}),\n}};\n"
-        );
+             wasm: include_bytes!(r\"{wasm}\"),\n    precompiled: include_bytes!(r\"{precompiled}\"),\n}};\n"
+        ));
     }
-    fs::write(out.join("artifacts.rs"), constants).expect("OUT_DIR is writable");
+    fs::write(out.join("artifacts.rs"), constants.concat()).expect("OUT_DIR is writable");
 }
 
 /// Builds one guest in a target directory of its own: the outer cargo holds the lock on the other.

@@ -1,1 +1,7 @@
+//! Black-box tests: the real binary, real sockets, messages made by others.
 
+mod decrypt;
+mod hostile;
+mod http;
+mod messages;
+mod process;

@@ -3,12 +3,7 @@
 //! It has no budget of its own: offline, the operator who runs it decides how long to wait, and
 //! the memory limit of the run bounds Argon2.
 
-#[expect(
-    clippy::pedantic,
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
-    reason = "generated from wit/, where the documentation is"
-)]
+#[expect(clippy::pedantic, reason = "generated from wit/")]
 mod bindings {
     wit_bindgen::generate!({
         path: "../../wit/crypto",

@@ -10,7 +10,7 @@
 mod base64;
 
 use crate::refusal::{Limit, Refusal, too_costly};
-use crate::survey::{self, Fit};
+use crate::survey::{self, Fit, Look};
 use std::borrow::Cow;
 
 /// BEGIN lines that are tried. Mail threads quote earlier messages, but not endlessly.
@@ -34,6 +34,7 @@ pub(crate) fn dearmor(text: &[u8], header_octets_max: u32) -> Result<Vec<u8>, Re
     let mut search = Search {
         decodes_left: WHOLE_DECODES_MAX,
         best: None,
+        best_in_block: false,
     };
     let mut excess = None;
     let mut begins = 0;
@@ -139,20 +140,27 @@ struct Search {
     decodes_left: usize,
     /// The best thing found that is not a whole encrypted message.
     best: Option<(Fit, Vec<u8>)>,
+    /// Whether that was found in the block at hand.
+    best_in_block: bool,
 }
 
 impl Search {
     /// The message in one block, if it is there whole.
     fn block(&mut self, block: &[u8], header_octets_max: usize) -> Option<Vec<u8>> {
         let zone = &block[..block.len().min(header_octets_max)];
-        for start in word_starts(zone) {
-            if let Some(found) = self.position(&block[start..], true) {
-                return Some(found);
+        self.best_in_block = false;
+        // A session-key packet of an unknown kind may stand before one of a known kind, so that
+        // what looks less likely gets its turn, too.
+        for look in [Look::Strict, Look::Lenient] {
+            for start in word_starts(zone) {
+                if let Some(found) = self.position(&block[start..], look, true) {
+                    return Some(found);
+                }
             }
         }
         let glued = zone.iter().rposition(|&c| c == b':')? + GLUED_HEADER_VALUE_MAX;
         for start in 0..zone.len().min(glued) {
-            if let Some(found) = self.position(&block[start..], false) {
+            if let Some(found) = self.position(&block[start..], Look::Strict, false) {
                 return Some(found);
             }
         }
@@ -161,26 +169,31 @@ impl Search {
 
     /// The message that starts right here, if it is there whole. In the middle of a word
     /// (`word_start` false) anything less than that is taken for chance.
-    fn position(&mut self, text: &[u8], word_start: bool) -> Option<Vec<u8>> {
+    fn position(&mut self, text: &[u8], look: Look, word_start: bool) -> Option<Vec<u8>> {
         // Whitespace and line noise (`\n` in the middle of a scan) would only repeat a try.
         if !base64::is_digit(*text.first()?) {
             return None;
         }
         let probe = base64::decode_prefix(text, PROBE_OCTETS);
-        if !survey::starts_plausibly(&probe) {
+        if !survey::starts_plausibly(&probe, look) {
             return None;
         }
         self.decodes_left = self.decodes_left.checked_sub(1)?;
         let octets = base64::decode(text);
-        match survey::fit(&octets) {
+        match survey::fit(&octets, look) {
             Fit::Encrypted => return Some(octets),
             fit @ (Fit::Truncated | Fit::Other) if word_start => {
+                // In one block the first find counts: lines further down may fit by chance. A
+                // message in a later block that was cut says more than a key before it.
                 let better = match self.best {
                     None => true,
-                    Some((best, _)) => best == Fit::Other && fit == Fit::Truncated,
+                    Some((best, _)) => {
+                        !self.best_in_block && best == Fit::Other && fit == Fit::Truncated
+                    }
                 };
                 if better {
                     self.best = Some((fit, octets));
+                    self.best_in_block = true;
                 }
             }
             Fit::Truncated | Fit::Other | Fit::Nothing => {}

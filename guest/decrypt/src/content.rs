@@ -110,11 +110,9 @@ impl Content<'_> {
     }
 
     fn decompress(&self, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        let algorithm = body.first().copied();
-        let mut reader = Decompressor::from_reader(body).map_err(|_| match algorithm {
-            Some(id) => unsupported(format!("it uses the unknown compression {id}")),
-            None => unsupported(MALFORMED),
-        })?;
+        // The algorithm's number was encrypted, so that it is not told.
+        let mut reader = Decompressor::from_reader(body)
+            .map_err(|_| unsupported("what was encrypted is compressed in an unknown way"))?;
         let octets_max = self.limits.plaintext_octets + LAYER_OVERHEAD_OCTETS;
         let ratio_max = u64::from(self.limits.compression_ratio);
         let by_ratio = RATIO_FREE_OCTETS.max(self.encrypted_octets.saturating_mul(ratio_max));

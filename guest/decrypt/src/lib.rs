@@ -16,12 +16,7 @@ mod refusal;
 mod session;
 mod survey;
 
-#[expect(
-    clippy::pedantic,
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
-    reason = "generated from wit/, where the documentation is"
-)]
+#[expect(clippy::pedantic, reason = "generated from wit/")]
 mod bindings {
     wit_bindgen::generate!({
         path: ["../../wit/component", "../../wit/crypto", "../../wit/decrypt"],

@@ -17,6 +17,15 @@ pub(crate) enum Fit {
     Nothing,
 }
 
+/// How closely the start of a packet is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Session-key packets must be of a known version, cipher and key derivation.
+    Strict,
+    /// They may be of any kind.
+    Lenient,
+}
+
 /// A message in its parts.
 pub(crate) struct Parts<'a> {
     /// Bodies of the session-key packets for passphrases.
@@ -76,8 +85,8 @@ fn trailing_packets(rest: &[u8]) -> bool {
 }
 
 /// Classifies decoded octets.
-pub(crate) fn fit(octets: &[u8]) -> Fit {
-    if !starts_plausibly(octets) {
+pub(crate) fn fit(octets: &[u8], look: Look) -> Fit {
+    if !starts_plausibly(octets, look) {
         return Fit::Nothing;
     }
     match parts(octets) {
@@ -97,12 +106,13 @@ pub(crate) fn fit(octets: &[u8]) -> Fit {
 /// Whether the first octets can be the start of a packet that starts a message or another thing
 /// of OpenPGP. Cheap, and strict enough that ordinary words do not pass: beside the type, the
 /// octets that packet must begin with are looked at.
-pub(crate) fn starts_plausibly(octets: &[u8]) -> bool {
+pub(crate) fn starts_plausibly(octets: &[u8], look: Look) -> bool {
     let Some((tag, body)) = head(octets) else {
         return false;
     };
     let at = |i: usize| body.get(i).copied();
     match tag {
+        tag::SKESK if look == Look::Lenient => !body.is_empty(),
         tag::SKESK => match at(0) {
             Some(4) => s2k_plausible(at(2)) && cipher_plausible(at(1)),
             Some(5) => cipher_plausible(at(1)) && s2k_plausible(at(3)),
@@ -111,10 +121,9 @@ pub(crate) fn starts_plausibly(octets: &[u8]) -> bool {
         },
         tag::PKESK => matches!(at(0), Some(2 | 3 | 6)),
         tag::MARKER => body.starts_with(b"PGP"),
-        tag::PADDING | 60..=63 => true,
+        tag::PADDING | tag::ENCRYPTED_UNPROTECTED | 60..=63 => true,
         tag::SEIPD => matches!(at(0), Some(1 | 2)),
         tag::GNUPG_AEAD => at(0) == Some(1) && cipher_plausible(at(1)),
-        tag::ENCRYPTED_UNPROTECTED => true,
         tag::COMPRESSED => matches!(at(0), Some(0..=3)),
         tag::LITERAL => matches!(at(0), Some(b'b' | b't' | b'u' | b'm' | b'l' | b'1')),
         tag::SIGNATURE => matches!(at(0), Some(3..=6)),

@@ -23,14 +23,15 @@ impl kdf::Host for State {
             return Ok(Err(refusal));
         }
         self.s2k_octets = asked;
-        match s2k.derive(&mut || self.go_on().is_ok()) {
-            Ok(mut key) => Ok(Ok(std::mem::take(&mut *key))),
-            Err(bulkhead_crypto::Interrupted) => {
-                self.go_on()?;
-                // The reason is gone again, which no deadline or interrupt does.
-                Err(wasmtime::Error::msg("key derivation stopped for no reason"))
-            }
-        }
+        let mut stopped = Ok(());
+        let derived = s2k.derive(&mut || {
+            stopped = self.go_on();
+            stopped.is_ok()
+        });
+        stopped?;
+        Ok(derived
+            .map(|mut key| std::mem::take(&mut *key))
+            .map_err(|bulkhead_crypto::Interrupted| kdf::Refusal::Invalid))
     }
 
     fn argon2id(

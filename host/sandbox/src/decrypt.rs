@@ -7,11 +7,6 @@ use crate::wasi;
 use wasmtime::component::{HasSelf, Linker};
 use zeroize::Zeroizing;
 
-#[expect(
-    clippy::pedantic,
-    clippy::allow_attributes_without_reason,
-    reason = "generated from wit/, where the documentation is"
-)]
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({
         path: ["../../wit/component", "../../wit/crypto", "../../wit/decrypt"],

@@ -36,6 +36,7 @@ impl Loaded {
 /// `'static` lifetime keeps files out: what is passed here was linked into the binary.
 #[expect(
     unsafe_code,
+    clippy::disallowed_methods,
     reason = "deserializing machine code means trusting it; this is the only place that does"
 )]
 pub(crate) fn trusted_machine_code(

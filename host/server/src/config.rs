@@ -54,9 +54,10 @@ pub(crate) struct HttpSettings {
         long,
         env = "BULKHEAD_CONNECTIONS_MAX",
         default_value_t = 1024,
-        value_name = "N"
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
     )]
-    pub(crate) connections_max: usize,
+    pub(crate) connections_max: u32,
     /// Octets of a request body; over it the answer is 413.
     #[arg(long = "body-max", env = "BULKHEAD_BODY_MAX", default_value = "32MiB", value_parser = octets, value_name = "SIZE")]
     pub(crate) body_octets: usize,

@@ -181,7 +181,7 @@ impl Problem {
             StatusCode::SERVICE_UNAVAILABLE,
             "overloaded",
             "Overloaded",
-            "All workers are busy and the queue is full. Try again after the time in Retry-After.",
+            "The server works on as many requests as it may. Try again after the time in Retry-After.",
         )
         .with_header(RETRY_AFTER, HeaderValue::from(seconds))
     }

@@ -44,7 +44,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     mut stop: watch::Receiver<u32>,
 ) {
-    let connections = Arc::new(Semaphore::new(settings.http.connections_max));
+    let connections = Arc::new(Semaphore::new(settings.http.connections_max as usize));
     let bodies = settings.http.bodies_octets.min(Semaphore::MAX_PERMITS);
     let (drain_delay, drain_timeout) = (settings.http.drain_delay, settings.http.drain_timeout);
     let app = Arc::new(App {
@@ -70,7 +70,7 @@ pub(crate) async fn serve(
     // Closes the listener too.
     accepting.abort();
     let _nobody = close.send(true);
-    let all = u32::try_from(app.settings.http.connections_max).unwrap_or(u32::MAX);
+    let all = app.settings.http.connections_max;
     tokio::select! {
         _ = connections.acquire_many(all) => tracing::info!("drained"),
         () = tokio::time::sleep(drain_timeout) => tracing::warn!("drain time-out, cutting"),

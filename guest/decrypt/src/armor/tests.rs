@@ -28,6 +28,12 @@ fn opens(text: &str) {
     }
 }
 
+/// The sample with something in front of each line.
+fn prefixed(prefix: &str) -> String {
+    let lines: Vec<_> = SAMPLE.lines().map(|line| [prefix, line].concat()).collect();
+    lines.join("\n")
+}
+
 #[test]
 fn the_sample_is_88_octets() {
     let octets = dearmor(SAMPLE.as_bytes(), LIMIT).expect("opens");
@@ -50,36 +56,11 @@ fn blank_lines_are_where_they_should_not_be_or_are_missing() {
 #[test]
 fn blanks_tabs_quotes_and_byte_order_marks() {
     opens(&SAMPLE.replace('\n', "  \t\n"));
-    opens(
-        &SAMPLE
-            .lines()
-            .map(|line| format!("    {line}\n"))
-            .collect::<String>(),
-    );
-    opens(
-        &SAMPLE
-            .lines()
-            .map(|line| format!("\t{line}\n"))
-            .collect::<String>(),
-    );
-    opens(
-        &SAMPLE
-            .lines()
-            .map(|line| format!("> {line}\n"))
-            .collect::<String>(),
-    );
-    opens(
-        &SAMPLE
-            .lines()
-            .map(|line| format!(">>{line}\n"))
-            .collect::<String>(),
-    );
-    opens(
-        &SAMPLE
-            .lines()
-            .map(|line| format!("> > {line}\n"))
-            .collect::<String>(),
-    );
+    opens(&prefixed("    "));
+    opens(&prefixed("\t"));
+    opens(&prefixed("> "));
+    opens(&prefixed(">>"));
+    opens(&prefixed("> > "));
     opens(&format!("\u{feff}{SAMPLE}"));
     opens(&SAMPLE.replace('\n', "\u{a0}\n"));
 }

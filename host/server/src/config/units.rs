@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn durations() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for wrong in ["", "s", "30", "1.5s", "-1s", "1d"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Runs the tests.
+#   ./run_tests.sh fast   formatting, lints, unit tests
+#   ./run_tests.sh        these, documentation and the black-box tests (what the pipeline runs)
+#   ./run_tests.sh soak   these with the large counts
+# Everything is built in one profile (release), so that what is tested is what is served.
+set -eu
+cd "$(dirname "$0")"
+tier=${1:-default}
+case $tier in
+  fast | default | soak) ;;
+  *) sed -n '2,6p' "$0" | cut -c3-; exit 2 ;;
+esac
+
+command -v cargo >/dev/null || {
+  echo "cargo is missing: install rustup, see https://rustup.rs" >&2
+  exit 1
+}
+# The toolchain is pinned by rust-toolchain.toml; its lint tools may not be installed yet.
+for tool in rustfmt clippy; do
+  case $tool in rustfmt) probe="cargo fmt --version" ;; clippy) probe="cargo clippy --version" ;; esac
+  $probe >/dev/null 2>&1 || rustup component add "$tool"
+done
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "formatting"
+cargo fmt --all --check
+
+step "build (the first one takes minutes)"
+cargo build --release --workspace --all-targets --locked
+
+step "lints"
+cargo clippy --release --workspace --all-targets --locked -- -D warnings
+
+step "unit tests"
+cargo test --release --workspace --lib --bins --locked
+
+if [ "$tier" = fast ]; then
+  echo "fast tier passed; the black-box tests were not run"
+  exit 0
+fi
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --document-private-items --locked
+
+step "black-box tests"
+if [ "$tier" = soak ]; then
+  export BULKHEAD_TEST_SOAK=1
+fi
+cargo test --release --package bulkhead-tests --test blackbox --locked
+
+step "licences and sources of dependencies"
+if command -v cargo-deny >/dev/null; then
+  cargo deny check licenses bans sources
+else
+  echo "not checked: cargo-deny is not installed (cargo install cargo-deny)"
+fi
+printf '\n%s tier passed\n' "$tier"

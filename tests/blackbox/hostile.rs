@@ -1,0 +1,152 @@
+//! Messages made to hurt: each gets its code, within the limits, and the process lives on.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bulkhead_tests::fixtures::SAMPLE;
+use bulkhead_tests::server::Server;
+
+/// The sample's octets.
+fn sample() -> Vec<u8> {
+    let data: String = SAMPLE.lines().skip(3).take(2).collect();
+    STANDARD.decode(data).expect("base64")
+}
+
+/// The sample's session-key packet, with another hash and count.
+fn skesk(hash: u8, count: u8) -> Vec<u8> {
+    let mut packet = sample()[..15].to_vec();
+    packet[5] = hash;
+    packet[14] = count;
+    packet
+}
+
+fn code(message: &[u8]) -> String {
+    Server::shared()
+        .decrypt("topsecret", &STANDARD.encode(message))
+        .problem()
+}
+
+fn with_data(skesks: &[u8]) -> Vec<u8> {
+    [skesks, &sample()[15..]].concat()
+}
+
+#[test]
+fn every_bit_flipped_in_the_sample_is_an_error() {
+    let octets = sample();
+    for bit in 0..octets.len() * 8 {
+        let mut flipped = octets.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let response = Server::shared().decrypt_octets("topsecret", &STANDARD.encode(&flipped));
+        assert_eq!(response.status, 422, "bit {bit}: {response:?}");
+    }
+}
+
+#[test]
+fn too_many_session_keys() {
+    for count in [17, 60_000] {
+        assert_eq!(
+            code(&with_data(&skesk(2, 0).repeat(count))),
+            "too_costly",
+            "{count}"
+        );
+    }
+}
+
+#[test]
+fn key_derivation_over_the_budget() {
+    let server = Server::start(&["--s2k-octets-max", "64MiB"]);
+    let message = with_data(&skesk(2, 0xff).repeat(2));
+    let response = server.decrypt("topsecret", &STANDARD.encode(message));
+    assert_eq!(
+        (response.status, response.problem().as_str()),
+        (422, "too_costly")
+    );
+    let detail = response.json()["detail"].to_string();
+    assert!(detail.contains("--s2k-octets-max"), "{detail}");
+}
+
+#[test]
+fn argon2_over_the_limits() {
+    for (passes, memory_exponent) in [(1, 17), (1, 31), (255, 10), (1, 255)] {
+        let mut packet = vec![0xc3, 22, 4, 9, 4];
+        packet.extend([7; 16]);
+        packet.extend([passes, 1, memory_exponent]);
+        let code = code(&with_data(&packet));
+        let expected = if memory_exponent == 255 {
+            "unsupported_message"
+        } else {
+            "too_costly"
+        };
+        assert_eq!(code, expected, "{passes} {memory_exponent}");
+    }
+}
+
+#[test]
+fn packet_9_and_plaintext_behind_a_session_key() {
+    let key = skesk(2, 0);
+    let data = [&[0xc9, 30][..], &[1; 30]].concat();
+    assert_eq!(code(&[&key[..], &data].concat()), "unsupported_message");
+    let literal = b"\xcb\x0bb\0\0\0\0\0hello";
+    assert_eq!(
+        code(&[&key[..], &literal[..]].concat()),
+        "unsupported_message"
+    );
+}
+
+#[test]
+fn pieces_of_one_octet_and_lengths_that_lie() {
+    // A container in pieces of one octet each, a million of them.
+    let pieces: Vec<u8> = [0xe0, 1].repeat(1_000_000);
+    assert_eq!(
+        code(&[&skesk(2, 0)[..], &[0xd2], &pieces, &[0]].concat()),
+        "undecryptable"
+    );
+    let endless = [&skesk(2, 0)[..], &[0xd2, 255, 255, 255, 255, 255, 1]].concat();
+    assert_eq!(code(&endless), "undecryptable");
+}
+
+#[test]
+fn armor_headers_over_the_limit() {
+    let header = "Comment: x\n".repeat(100_000);
+    let message = SAMPLE.replace("Version: GnuPG v2\n", &header);
+    let response = Server::shared().decrypt("topsecret", &message);
+    assert_eq!(response.problem(), "too_costly");
+}
+
+#[test]
+fn time_is_limited_and_others_are_not_touched() {
+    let server = Server::start(&["--decrypt-timeout", "20ms", "--decrypt-workers", "1"]);
+    let slow = with_data(&skesk(10, 0xff));
+    let response = server.decrypt("topsecret", &STANDARD.encode(slow));
+    assert_eq!(response.problem(), "too_costly");
+    assert!(
+        response.json()["detail"]
+            .to_string()
+            .contains("--decrypt-timeout")
+    );
+    let quick = with_data(&skesk(2, 0));
+    assert_eq!(
+        server
+            .decrypt("topsecret", &STANDARD.encode(quick))
+            .problem(),
+        "undecryptable"
+    );
+}
+
+#[test]
+fn guest_memory_is_limited_and_given_back() {
+    let server = Server::start(&["--guest-memory-max", "16MiB"]);
+    assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
+    let before = server.resident_octets();
+    for _ in 0..4 {
+        let response = server.decrypt("topsecret", &"jA0ECQMC".repeat(3 << 20));
+        assert_eq!(response.problem(), "too_costly");
+        assert!(
+            response.json()["detail"]
+                .to_string()
+                .contains("--guest-memory-max")
+        );
+    }
+    assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
+    let grown = server.resident_octets().saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} octets stayed");
+}

@@ -1,0 +1,162 @@
+//! Every message of the corpus, through the whole server.
+
+use bulkhead_tests::fixtures::{self, Fixture};
+use bulkhead_tests::server::Server;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Requests in flight.
+const CLIENTS: usize = 4;
+
+/// Opens each message with each of its passphrases and compares the octets.
+fn all_open(file: &str, at_least: usize) {
+    let fixtures = fixtures::read(file);
+    assert!(
+        fixtures.len() >= at_least,
+        "{file} has only {} lines",
+        fixtures.len()
+    );
+    let failures = each(&fixtures, |server, fixture| {
+        let Some(plaintext) = &fixture.plaintext else {
+            return Some("no plaintext in the fixture".into());
+        };
+        fixture.passphrases.iter().find_map(|passphrase| {
+            let response = server.decrypt_octets(passphrase, &fixture.message);
+            let opened = response.status == 200 && response.body == *plaintext;
+            (!opened).then(|| {
+                format!(
+                    "{}: {}",
+                    response.status,
+                    String::from_utf8_lossy(&response.body)
+                )
+            })
+        })
+    });
+    assert!(
+        failures.is_empty(),
+        "{} of {file}:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+/// What the check finds wrong, with the fixture's name in front.
+fn each(
+    fixtures: &[Fixture],
+    check: impl Fn(&Server, &Fixture) -> Option<String> + Sync,
+) -> Vec<String> {
+    let server = Server::shared();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut failures = Vec::new();
+                    while let Some(fixture) = fixtures.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if let Some(what) = check(server, fixture) {
+                            failures.push(format!("{}: {what}", fixture.name));
+                        }
+                    }
+                    failures
+                })
+            })
+            .collect();
+        clients
+            .into_iter()
+            .flat_map(|client| client.join().expect("no panic"))
+            .collect()
+    })
+}
+
+#[test]
+fn gnupg_2_2() {
+    all_open("gnupg-2.2.jsonl", 1000);
+}
+
+#[test]
+fn gnupg_2_4() {
+    all_open("gnupg-2.4.jsonl", 600);
+}
+
+#[test]
+fn sequoia() {
+    all_open("sequoia.jsonl", 270);
+}
+
+#[test]
+fn sqop() {
+    all_open("sqop.jsonl", 20);
+}
+
+#[test]
+fn gosop() {
+    all_open("gosop.jsonl", 30);
+}
+
+#[test]
+fn rnp() {
+    all_open("rnp.jsonl", 370);
+}
+
+#[test]
+fn openpgpjs() {
+    all_open("openpgpjs.jsonl", 300);
+}
+
+#[test]
+fn what_is_to_be_refused_is_refused_with_its_code() {
+    let fixtures = fixtures::read("refused.jsonl");
+    assert!(fixtures.len() >= 90);
+    let failures = each(&fixtures, |server, fixture| {
+        let passphrase = fixture.passphrases.first().map_or("any", String::as_str);
+        let response = server.decrypt(passphrase, &fixture.message);
+        let code = response.json()["code"].as_str().map(str::to_owned);
+        (code != fixture.expect).then(|| {
+            format!(
+                "expected {:?}: {}",
+                fixture.expect,
+                String::from_utf8_lossy(&response.body)
+            )
+        })
+    });
+    assert!(
+        failures.is_empty(),
+        "{}:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+#[test]
+fn the_rfc_samples_open_once_the_limit_is_raised() {
+    let raised = Server::start(&["--argon2-memory-max", "2GiB", "--decrypt-timeout", "60s"]);
+    for fixture in fixtures::read("rfc9580.jsonl") {
+        let passphrase = &fixture.passphrases[0];
+        let refused = Server::shared().decrypt(passphrase, &fixture.message);
+        match &fixture.expect {
+            None => assert_eq!(refused.status, 200, "{}", fixture.name),
+            Some(code) => {
+                assert_eq!(refused.problem(), *code, "{}", fixture.name);
+                let detail = refused.json()["detail"].to_string();
+                assert!(
+                    detail.contains("2097152 KiB") && detail.contains("--argon2-memory-max"),
+                    "{detail}"
+                );
+            }
+        }
+        let opened = raised.decrypt_octets(passphrase, &fixture.message);
+        assert_eq!(opened.status, 200, "{}", fixture.name);
+        assert_eq!(Some(opened.body), fixture.plaintext, "{}", fixture.name);
+    }
+}
+
+#[test]
+fn todays_default_messages_open() {
+    for file in ["bench/default.asc", "bench/sha256.asc"] {
+        let response = Server::shared().decrypt("topsecret", &fixtures::text(file));
+        assert_eq!(
+            response.json()["DecryptedMessage"],
+            "Nice work!\n",
+            "{file}"
+        );
+    }
+}

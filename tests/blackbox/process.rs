@@ -1,0 +1,72 @@
+//! Start and end of the process.
+
+use bulkhead_tests::fixtures;
+use bulkhead_tests::http::{connect, head, read};
+use bulkhead_tests::server::Server;
+use serde_json::json;
+use std::io::Write as _;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn sigterm_finishes_what_runs_and_exits_with_success() {
+    let mut server = Server::start(&[]);
+    let body = json!({"passphrase": "topsecret", "message": fixtures::text("bench/default.asc")});
+    let body = body.to_string();
+    let mut stream = connect(server.address);
+    let headers = [("Content-Type", "application/json")];
+    stream
+        .write_all(&head("POST", "/decryptMessage", &headers, body.len()))
+        .expect("taken");
+    // The request is under way: its head is there, its body not yet whole.
+    let (first, rest) = body.split_at(10);
+    stream.write_all(first.as_bytes()).expect("taken");
+    assert_eq!(server.get("GET", "/livez").status, 200);
+    server.signal("TERM");
+    stream.write_all(rest.as_bytes()).expect("taken");
+    let response = read(&mut stream, false).expect("an answer");
+    assert_eq!(response.json()["DecryptedMessage"], "Nice work!\n");
+    assert!(server.wait(PATIENCE).success());
+}
+
+#[test]
+fn readiness_ends_first_while_the_door_is_open() {
+    let mut server = Server::start(&["--drain-delay", "60s"]);
+    assert_eq!(server.get("GET", "/readyz").status, 200);
+    server.signal("TERM");
+    while server.get("GET", "/readyz").status == 200 {}
+    let response = server.get("GET", "/readyz");
+    assert_eq!(
+        (response.status, response.problem().as_str()),
+        (503, "draining")
+    );
+    assert_eq!(server.get("GET", "/livez").status, 200);
+    server.signal("TERM");
+    server.wait(PATIENCE);
+}
+
+#[test]
+fn a_second_signal_cuts() {
+    let mut server = Server::start(&["--drain-timeout", "1h"]);
+    let mut idle = connect(server.address);
+    let headers = [("Content-Type", "application/json")];
+    idle.write_all(&head("POST", "/decryptMessage", &headers, 100))
+        .expect("taken");
+    assert_eq!(server.get("GET", "/livez").status, 200);
+    server.signal("TERM");
+    server.signal("INT");
+    server.wait(PATIENCE);
+}
+
+#[test]
+fn a_port_in_use_is_told_with_the_flag() {
+    let other = Server::shared();
+    let output = std::process::Command::new(bulkhead_tests::server::binary())
+        .args(["--listen", &other.address.to_string()])
+        .output()
+        .expect("the binary runs");
+    assert!(!output.status.success());
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(log.contains("--listen"), "{log}");
+}

@@ -1,0 +1,61 @@
+//! The messages in `tests/fixtures`; its README says what each field means.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// The sample of the contract: passphrase `topsecret`, plaintext `Nice work!` and LF.
+pub const SAMPLE: &str = include_str!("../../guest/decrypt/src/sample.asc");
+
+/// One message made by someone else.
+#[derive(Debug)]
+pub struct Fixture {
+    /// Unique name.
+    pub name: String,
+    /// Each of them opens it.
+    pub passphrases: Vec<String>,
+    /// What it opens to, if it opens.
+    pub plaintext: Option<Vec<u8>>,
+    /// Armored text or bare base64.
+    pub message: String,
+    /// The code of the answer instead, under default limits.
+    pub expect: Option<String>,
+}
+
+/// All lines of one file.
+pub fn read(file: &str) -> Vec<Fixture> {
+    let path = directory().join("messages").join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines().map(fixture).collect()
+}
+
+/// A file as it is.
+pub fn text(file: &str) -> String {
+    let path = directory().join("messages").join(file);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Where fixtures are: named by `BULKHEAD_FIXTURES`, or in the source tree.
+fn directory() -> PathBuf {
+    std::env::var_os("BULKHEAD_FIXTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures"),
+        PathBuf::from,
+    )
+}
+
+fn fixture(line: &str) -> Fixture {
+    let line: Value = serde_json::from_str(line).expect("a JSON object a line");
+    let text = |field: &str| line[field].as_str().map(str::to_owned);
+    let passphrases = line["passphrases"].as_array().expect("passphrases");
+    Fixture {
+        name: text("name").expect("a name"),
+        passphrases: passphrases
+            .iter()
+            .filter_map(|p| p.as_str().map(str::to_owned))
+            .collect(),
+        plaintext: text("plaintext_base64").map(|b| STANDARD.decode(b).expect("base64")),
+        message: text("message").expect("a message"),
+        expect: text("expect").or_else(|| text("expect_default")),
+    }
+}
