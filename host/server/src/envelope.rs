@@ -107,7 +107,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "passphrase" => fields.passphrase = map.next_value()?,
                 "message" => fields.message = map.next_value()?,
                 _ => {
-                    map.next_value::<IgnoredAny>()?;
+                    map.next_value::<Field<'_>>()?;
                 }
             }
             if !seen.insert(name) {
@@ -127,6 +127,7 @@ impl<'de> serde::Deserialize<'de> for Field<'de> {
     }
 }
 
+/// Also walks through what is ignored: `IgnoredAny` would know no limit on depth.
 struct FieldVisitor;
 
 impl<'de> Visitor<'de> for FieldVisitor {
@@ -165,12 +166,12 @@ impl<'de> Visitor<'de> for FieldVisitor {
     }
 
     fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        while seq.next_element::<Field<'_>>()?.is_some() {}
         Ok(Field::NotText)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        while map.next_entry::<IgnoredAny, Field<'_>>()?.is_some() {}
         Ok(Field::NotText)
     }
 }
