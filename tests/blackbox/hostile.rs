@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bulkhead_tests::fixtures::SAMPLE;
+use bulkhead_tests::fixtures::{self, SAMPLE};
 use bulkhead_tests::server::Server;
 
 /// The sample's octets.
@@ -29,14 +29,84 @@ fn with_data(skesks: &[u8]) -> Vec<u8> {
     [skesks, &sample()[15..]].concat()
 }
 
+/// One of each kind of session key and container, with one session-key packet each.
+const FLIPPED: [(&str, &str); 7] = [
+    ("gnupg-2.2.jsonl", "gpg22-3des-md5-s2k1-none"),
+    ("gnupg-2.4.jsonl", "gpg24-ocb-aes-md5-s2k0-none"),
+    ("gnupg-2.4.jsonl", "gpg24-ocb-aes-md5-s2k3-zlib"),
+    (
+        "rnp.jsonl",
+        "rnp-11-packet20-ocb-bits1-twofish-sha384-none-ascii",
+    ),
+    (
+        "openpgpjs.jsonl",
+        "openpgpjs5-packet20-aes128-eax-none-armorlike",
+    ),
+    (
+        "sequoia.jsonl",
+        "sequoia-v2-aes128-eax-in-twofish-ocb-iterated-sha1-zip",
+    ),
+    (
+        "sequoia.jsonl",
+        "sequoia-v2-aes128-ocb-in-aes256-gcm-salted-sha512-zip",
+    ),
+];
+
+/// The octets of armored text or bare base64.
+fn octets(message: &str) -> Vec<u8> {
+    let message = message.replace('\r', "");
+    let data: String = match message.split_once("\n\n") {
+        Some((_, body)) => body
+            .lines()
+            .take_while(|line| !line.starts_with(['=', '-']))
+            .collect(),
+        None => message.lines().collect(),
+    };
+    STANDARD.decode(data.trim()).expect("base64")
+}
+
 #[test]
-fn every_bit_flipped_in_the_sample_is_an_error() {
-    let octets = sample();
-    for bit in 0..octets.len() * 8 {
-        let mut flipped = octets.clone();
+fn every_flipped_bit_is_an_error_and_shows_nothing() {
+    let server = Server::shared();
+    let mut messages = vec![("the sample".to_owned(), "topsecret".to_owned(), sample())];
+    for (file, name) in FLIPPED {
+        let fixture = fixtures::read(file)
+            .into_iter()
+            .find(|f| f.name == name)
+            .expect(name);
+        assert_eq!(fixture.passphrases.len(), 1);
+        messages.push((
+            fixture.name,
+            fixture.passphrases[0].clone(),
+            octets(&fixture.message),
+        ));
+    }
+    for (name, passphrase, octets) in messages {
+        let whole = server.decrypt_octets(&passphrase, &STANDARD.encode(&octets));
+        assert_eq!(whole.status, 200, "{name}");
+        for bit in 0..octets.len() * 8 {
+            let mut flipped = octets.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let response = server.decrypt_octets(&passphrase, &STANDARD.encode(&flipped));
+            assert_eq!(response.status, 422, "{name}, bit {bit}: {response:?}");
+            response.problem();
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_armor_is_an_error_or_changes_nothing() {
+    for bit in 0..SAMPLE.len() * 8 {
+        let mut flipped = SAMPLE.as_bytes().to_vec();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        let response = Server::shared().decrypt_octets("topsecret", &STANDARD.encode(&flipped));
-        assert_eq!(response.status, 422, "bit {bit}: {response:?}");
+        let Ok(text) = std::str::from_utf8(&flipped) else {
+            continue;
+        };
+        let response = Server::shared().decrypt_octets("topsecret", text);
+        match response.status {
+            200 => assert_eq!(response.body, b"Nice work!\n", "bit {bit}"),
+            status => assert_eq!(status, 422, "bit {bit}"),
+        }
     }
 }
 

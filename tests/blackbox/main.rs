@@ -4,4 +4,5 @@ mod decrypt;
 mod hostile;
 mod http;
 mod messages;
+mod passphrases;
 mod process;

@@ -98,7 +98,17 @@ impl<'a> Container<'a> {
             Self::Seipd2 { .. } => matches!(key.skesk, Version::V4 | Version::V6),
             Self::GnupgAead { .. } => matches!(key.skesk, Version::V4 | Version::V5),
         };
-        versions && key.key.len() == key_octets(self.cipher(key))
+        let cipher = self.cipher(key);
+        let named = key.authentic || key.cipher == cipher;
+        let mode = key.mode.is_none() || key.mode == self.mode();
+        versions && named && mode && key.key.len() == key_octets(cipher)
+    }
+
+    fn mode(&self) -> Option<AeadMode> {
+        match self {
+            Self::Seipd1 { .. } => None,
+            Self::Seipd2 { chunks, .. } | Self::GnupgAead { chunks, .. } => Some(chunks.mode),
+        }
     }
 
     /// The cipher: the container's own where it names one, else the session key's.

@@ -25,6 +25,11 @@ pub(crate) struct SessionKey {
     pub(crate) skesk: Version,
     /// The cipher it is for: named beside the key in version 4, else the SKESK's own.
     pub(crate) cipher: Cipher,
+    /// Whether the SKESK itself is authentic. Where not, what it names must be what the container
+    /// names, or it could be altered unnoticed.
+    pub(crate) authentic: bool,
+    /// The mode that a version 5 SKESK without a session key names.
+    pub(crate) mode: Option<AeadMode>,
     pub(crate) key: Zeroizing<Vec<u8>>,
 }
 
@@ -46,8 +51,8 @@ pub(crate) struct Skesk {
 
 /// How the session key is stored.
 enum Wrapped {
-    /// Not at all: the derived key is the session key.
-    Derived,
+    /// Not at all: the derived key is the session key. Version 5 names a mode all the same.
+    Derived(Option<AeadMode>),
     /// Version 4: encrypted without integrity, behind an octet that names its cipher.
     Cfb(Vec<u8>),
     Aead {
@@ -68,7 +73,7 @@ impl Skesk {
                 let cipher = cipher(reader.octet()?)?;
                 let s2k = reader.s2k()?;
                 let wrapped = match reader.rest() {
-                    [] => Wrapped::Derived,
+                    [] => Wrapped::Derived(None),
                     key => Wrapped::Cfb(key.to_vec()),
                 };
                 Ok(Self {
@@ -81,23 +86,30 @@ impl Skesk {
             5 => {
                 let (cipher_id, mode_id) = (reader.octet()?, reader.octet()?);
                 let s2k = reader.s2k()?;
-                Self::aead(
-                    Version::V5,
-                    [0xc3, 5, cipher_id, mode_id],
-                    s2k,
-                    reader.rest(),
-                )
+                let info = [0xc3, 5, cipher_id, mode_id];
+                if reader.0.is_empty() {
+                    let (version, cipher) = (Version::V5, cipher(cipher_id)?);
+                    let wrapped = Wrapped::Derived(Some(aead_mode(mode_id)?));
+                    return Ok(Self {
+                        version,
+                        cipher,
+                        s2k,
+                        wrapped,
+                    });
+                }
+                let nonce = reader.take(nonce_octets(aead_mode(mode_id)?))?;
+                Self::aead(Version::V5, info, s2k, nonce, reader.rest())
             }
             6 => {
+                // The count covers all up to the nonce, and nothing else.
                 let parameters = usize::from(reader.octet()?);
                 let mut parameters = Reader(reader.take(parameters)?);
                 let (cipher_id, mode_id) = (parameters.octet()?, parameters.octet()?);
                 let s2k_octets = usize::from(parameters.octet()?);
-                let s2k = Reader(parameters.take(s2k_octets)?).s2k()?;
+                let mut s2k = Reader(parameters.take(s2k_octets)?);
                 let info = [0xc3, 6, cipher_id, mode_id];
-                let mut nonce_and_key = parameters.rest().to_vec();
-                nonce_and_key.extend_from_slice(reader.rest());
-                Self::aead(Version::V6, info, s2k, &nonce_and_key)
+                let nonce = parameters.rest();
+                Self::aead(Version::V6, info, s2k.s2k()?, nonce, reader.rest())
             }
             version => Err(unsupported(format!(
                 "it has a session-key packet of version {version}"
@@ -109,27 +121,24 @@ impl Skesk {
         version: Version,
         info: [u8; 4],
         s2k: StringToKey,
-        nonce_and_key: &[u8],
+        nonce: &[u8],
+        sealed: &[u8],
     ) -> Result<Self, Refusal> {
         let [_, _, cipher_id, mode_id] = info;
         let (cipher, mode) = (cipher(cipher_id)?, aead_mode(mode_id)?);
-        let wrapped = if nonce_and_key.is_empty() && version == Version::V5 {
-            Wrapped::Derived
-        } else {
-            let mut reader = Reader(nonce_and_key);
-            let nonce = reader.take(nonce_octets(mode))?.to_vec();
-            Wrapped::Aead {
-                mode,
-                nonce,
-                sealed: reader.rest().to_vec(),
-                info,
-            }
-        };
+        if nonce.len() != nonce_octets(mode) {
+            return Err(unsupported("one of its session-key packets is malformed"));
+        }
         Ok(Self {
             version,
             cipher,
             s2k,
-            wrapped,
+            wrapped: Wrapped::Aead {
+                mode,
+                nonce: nonce.to_vec(),
+                sealed: sealed.to_vec(),
+                info,
+            },
         })
     }
 
@@ -144,10 +153,15 @@ impl Skesk {
         let session_key = |cipher, key| SessionKey {
             skesk: self.version,
             cipher,
+            authentic: matches!(self.wrapped, Wrapped::Aead { .. }),
+            mode: match self.wrapped {
+                Wrapped::Derived(mode) => mode,
+                Wrapped::Cfb(_) | Wrapped::Aead { .. } => None,
+            },
             key,
         };
         match &self.wrapped {
-            Wrapped::Derived => Ok(Some(session_key(self.cipher, derived))),
+            Wrapped::Derived(_) => Ok(Some(session_key(self.cipher, derived))),
             Wrapped::Cfb(encrypted) => {
                 let Some(plain) = crypto.cfb_decrypt(self.cipher, &derived, encrypted) else {
                     return Ok(None);

@@ -1,0 +1,45 @@
+//! Messages with several passphrases, made here by rpgp in large numbers.
+//!
+//! A session key of version 4 has no integrity of its own: under the wrong passphrase it decrypts
+//! to something that looks like a key about once in 25 times. Whoever takes the first plausible
+//! key fails then, so that only numbers can show that we do not.
+
+use bulkhead_tests::server::Server;
+use pgp::composed::MessageBuilder;
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::crypto::sym::SymmetricKeyAlgorithm;
+use pgp::types::StringToKey;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+const MESSAGES: u64 = 500;
+
+#[test]
+fn both_of_two_passphrases_open_every_message() {
+    for seed in 0..MESSAGES {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut builder = MessageBuilder::from_bytes("", format!("text {seed}").into_bytes())
+            .seipd_v1(&mut rng, SymmetricKeyAlgorithm::AES128);
+        for passphrase in ["first", "second"] {
+            let s2k = StringToKey::new_iterated(&mut rng, HashAlgorithm::Sha256, 0);
+            builder
+                .encrypt_with_password(s2k, &passphrase.into())
+                .expect("rpgp takes the passphrase");
+        }
+        let message = builder
+            .to_armored_string(&mut rng, pgp::composed::ArmorOptions::default())
+            .expect("rpgp writes the message");
+        for passphrase in ["first", "second"] {
+            let response = Server::shared().decrypt(passphrase, &message);
+            assert_eq!(
+                response.json()["DecryptedMessage"],
+                format!("text {seed}"),
+                "seed {seed}, {passphrase}"
+            );
+        }
+        assert_eq!(
+            Server::shared().decrypt("third", &message).problem(),
+            "undecryptable"
+        );
+    }
+}
