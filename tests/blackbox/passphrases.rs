@@ -13,10 +13,12 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 const MESSAGES: u64 = 500;
+const MESSAGES_SOAK: u64 = 20_000;
 
 #[test]
 fn both_of_two_passphrases_open_every_message() {
-    for seed in 0..MESSAGES {
+    let soak = std::env::var_os("BULKHEAD_TEST_SOAK").is_some();
+    for seed in 0..if soak { MESSAGES_SOAK } else { MESSAGES } {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut builder = MessageBuilder::from_bytes("", format!("text {seed}").into_bytes())
             .seipd_v1(&mut rng, SymmetricKeyAlgorithm::AES128);
