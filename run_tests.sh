@@ -2,7 +2,7 @@
 # Runs the tests.
 #   ./run_tests.sh fast   formatting, lints, unit tests
 #   ./run_tests.sh        these, documentation and the black-box tests (what the pipeline runs)
-#   ./run_tests.sh soak   these with the large counts
+#   ./run_tests.sh soak   these with more generated messages
 # Everything is built in one profile (release), so that what is tested is what is served.
 set -eu
 cd "$(dirname "$0")"
