@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests.
 #   ./run_tests.sh fast   formatting, lints, unit tests
-#   ./run_tests.sh        these, documentation and the black-box tests (what the pipeline runs)
+#   ./run_tests.sh        these, documentation, sandbox and black-box tests (what the pipeline runs)
 #   ./run_tests.sh soak   these with more generated messages
 # Everything is built in one profile (release), so that what is tested is what is served.
 set -eu
@@ -37,18 +37,18 @@ step "unit tests"
 cargo test --release --workspace --lib --bins --locked
 
 if [ "$tier" = fast ]; then
-  echo "fast tier passed; the black-box tests were not run"
+  echo "fast tier passed; sandbox and black-box tests were not run"
   exit 0
 fi
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --document-private-items --locked
 
-step "black-box tests"
+step "sandbox and black-box tests"
 if [ "$tier" = soak ]; then
   export BULKHEAD_TEST_SOAK=1
 fi
-cargo test --release --package bulkhead-tests --test blackbox --locked
+cargo test --release --workspace --test isolation --test blackbox --locked
 
 step "licences and sources of dependencies"
 if command -v cargo-deny >/dev/null; then

@@ -3,6 +3,7 @@
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::{connect, head, read, request};
 use bulkhead_tests::server::Server;
+use bulkhead_tests::until;
 use serde_json::json;
 use std::io::Write as _;
 
@@ -164,4 +165,38 @@ fn a_full_queue_is_an_answer_at_once() {
             .is_some_and(|after| after.parse::<u32>().is_ok())
     );
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
+}
+
+/// Bodies that announce no length take the room they need, not the room they might need.
+#[test]
+fn room_for_bodies_is_shared() {
+    const HEAD: &[u8] = b"POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let server = Server::start(&["--body-max", "1MiB", "--bodies-max", "1MiB"]);
+    let unfinished: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = connect(server.address);
+            stream.write_all(HEAD).expect("taken");
+            stream.write_all(b"1\r\n{\r\n").expect("taken");
+            stream
+        })
+        .collect();
+    assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
+    // One that takes all of the room: what comes beside it is refused, and served once it is gone.
+    let mut large = connect(server.address);
+    large.write_all(HEAD).expect("taken");
+    large
+        .write_all(&[b"c0000\r\n", &vec![b' '; 0xc_0000][..], b"\r\n"].concat())
+        .expect("taken");
+    drop(unfinished);
+    let body = " ".repeat(900_000);
+    let mut refused = None;
+    until("no room", || {
+        refused = Some(server.post(&body, &[])).filter(|response| response.status == 503);
+        refused.is_some()
+    });
+    let refused = refused.expect("just seen");
+    assert_eq!(refused.problem(), "overloaded");
+    assert!(refused.header("retry-after").is_some());
+    drop(large);
+    until("room again", || server.post(&body, &[]).status != 503);
 }

@@ -3,6 +3,7 @@
 use bulkhead_tests::fixtures;
 use bulkhead_tests::http::{connect, head, read};
 use bulkhead_tests::server::Server;
+use bulkhead_tests::until;
 use serde_json::json;
 use std::io::Write as _;
 use std::time::Duration;
@@ -35,7 +36,7 @@ fn readiness_ends_first_while_the_door_is_open() {
     let mut server = Server::start(&["--drain-delay", "60s"]);
     assert_eq!(server.get("GET", "/readyz").status, 200);
     server.signal("TERM");
-    while server.get("GET", "/readyz").status == 200 {}
+    until("not ready", || server.get("GET", "/readyz").status != 200);
     let response = server.get("GET", "/readyz");
     assert_eq!(
         (response.status, response.problem().as_str()),
@@ -69,4 +70,45 @@ fn a_port_in_use_is_told_with_the_flag() {
     assert!(!output.status.success());
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(log.contains("--listen"), "{log}");
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused_at_the_start() {
+    let output = std::process::Command::new(bulkhead_tests::server::binary())
+        .args(["--listen", "127.0.0.1:0", "--bodies-max", "1MiB"])
+        .output()
+        .expect("the binary runs");
+    assert!(!output.status.success());
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        log.contains("--bodies-max") && log.contains("--body-max"),
+        "{log}"
+    );
+}
+
+/// Neither a passphrase nor a plaintext, however talkative the log is.
+#[test]
+fn the_log_holds_no_secret() {
+    let server = Server::start_with(&[], &[("BULKHEAD_LOG", "trace")]);
+    assert_eq!(server.decrypt("topsecret", fixtures::SAMPLE).status, 200);
+    assert_eq!(server.decrypt("wrong-secret", fixtures::SAMPLE).status, 422);
+    let broken = r#"{"passphrase": "broken-secret", "message": "m"#;
+    let id = [("X-Request-Id", "the-last-one")];
+    assert_eq!(server.post(broken, &id).status, 400);
+    until("the log of the last request", || {
+        server.log().contains("the-last-one")
+    });
+    for secret in [
+        "topsecret",
+        "wrong-secret",
+        "broken-secret",
+        "Nice work",
+        "jA0ECQMC",
+    ] {
+        assert!(
+            !server.log().contains(secret),
+            "{secret} in {}",
+            server.log()
+        );
+    }
 }

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A running server; killed when dropped.
@@ -14,11 +14,17 @@ pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
     process: Child,
+    log: Arc<Mutex<String>>,
 }
 
 impl Server {
     /// Starts the binary on a free port, without any variable of this environment that it reads.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    /// The same with variables.
+    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BULKHEAD_")) {
             command.env_remove(name);
@@ -26,13 +32,31 @@ impl Server {
         let mut process = command
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let log = BufReader::new(process.stderr.take().expect("piped"));
-        let address = listening(log);
-        Self { address, process }
+        let mut lines = BufReader::new(process.stderr.take().expect("piped"));
+        let (address, start) = listening(&mut lines);
+        let log = Arc::new(Mutex::new(start));
+        let kept = Arc::clone(&log);
+        // Reads on so that the pipe never fills up.
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                *kept.lock().expect("no panic") += &(line + "\n");
+            }
+        });
+        Self {
+            address,
+            process,
+            log,
+        }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no panic").clone()
     }
 
     /// The server most tests share, with default settings.
@@ -79,10 +103,11 @@ impl Server {
 
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args(["-s", name, &self.process.id().to_string()])
+        // The shell's own: a small image has no other.
+        let status = Command::new("sh")
+            .args(["-c", "kill -s $0 $1", name, &self.process.id().to_string()])
             .status()
-            .expect("kill runs");
+            .expect("sh runs");
         assert!(status.success());
     }
 
@@ -100,11 +125,20 @@ impl Server {
 
     /// Octets of memory the process holds (resident set).
     pub fn resident_octets(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most it ever held.
+    pub fn peak_resident_octets(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(path).expect("the process is alive");
         status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(field))
             .and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
             .expect("a resident set")
             * 1024
@@ -131,37 +165,36 @@ fn guard(process: &Child) -> Child {
         .expect("sh runs")
 }
 
-/// Waits for the log line that names the address; reads on so that the pipe never fills up.
-fn listening(mut log: BufReader<ChildStderr>) -> SocketAddr {
+/// Waits for the log line that names the address; returns it and the log up to there.
+fn listening(log: &mut BufReader<ChildStderr>) -> (SocketAddr, String) {
     let mut seen = String::new();
     loop {
-        let mut line = String::new();
-        let octets = log.read_line(&mut line).expect("a log");
+        let start = seen.len();
+        let octets = log.read_line(&mut seen).expect("a log");
         assert!(octets > 0, "the server ended before it listened:\n{seen}");
-        let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+        let entry: Value = serde_json::from_str(&seen[start..]).unwrap_or_default();
         if let Some(address) = entry["fields"]["address"].as_str() {
-            let address = address.parse().expect("an address");
-            std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-            return address;
+            return (address.parse().expect("an address"), seen);
         }
-        seen += &line;
     }
 }
 
-/// The server's binary: named by `BULKHEAD_BIN`, or beside the test executables.
+/// The server's binary: named by `BULKHEAD_BIN`, or where cargo puts it beside this executable.
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("BULKHEAD_BIN") {
         return path.into();
     }
-    let mut path = std::env::current_exe().expect("a path");
-    // target/release/deps/blackbox-… → target/release/bulkhead
-    path.pop();
-    path.pop();
-    let path = path.join("bulkhead");
-    assert!(
-        path.exists(),
-        "no binary at {}: build the workspace first, or name one with BULKHEAD_BIN",
-        path.display()
-    );
-    path
+    let here = std::env::current_exe().expect("a path");
+    // target/release/deps/blackbox-… or target/release/bulkhead-bench → target/release/bulkhead
+    here.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("bulkhead"))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| {
+            panic!(
+                "no binary near {}: build the workspace first, or name one with BULKHEAD_BIN",
+                here.display()
+            )
+        })
 }

@@ -5,7 +5,7 @@ mod units;
 use clap::{Args, Parser};
 use std::net::SocketAddr;
 use std::time::Duration;
-use units::{duration, octets};
+use units::{duration, octets_within};
 
 /// Opens GPG messages behind HTTP, each in a fresh WebAssembly sandbox.
 ///
@@ -27,6 +27,15 @@ pub(crate) enum Command {
     /// Serve HTTP (what happens without a subcommand too).
     Serve(Box<Settings>),
 }
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+const TIB: usize = 1 << 40;
+
+/// What hyper buffers of a head must hold these, so that it is us who refuse.
+const HEADERS_OCTETS_MOST: usize = 256 * KIB;
+const TARGET_OCTETS_MOST: usize = 60 * KIB;
 
 /// Everything an operator can set.
 #[derive(Debug, Clone, Args)]
@@ -59,10 +68,10 @@ pub(crate) struct HttpSettings {
     )]
     pub(crate) connections_max: u32,
     /// Octets of a request body; over it the answer is 413.
-    #[arg(long = "body-max", env = "BULKHEAD_BODY_MAX", default_value = "32MiB", value_parser = octets, value_name = "SIZE")]
+    #[arg(long = "body-max", env = "BULKHEAD_BODY_MAX", default_value = "32MiB", value_parser = octets_within(1, GIB), value_name = "SIZE")]
     pub(crate) body_octets: usize,
     /// Octets of all request bodies held at the same time; over it the answer is 503.
-    #[arg(long = "bodies-max", env = "BULKHEAD_BODIES_MAX", default_value = "256MiB", value_parser = octets, value_name = "SIZE")]
+    #[arg(long = "bodies-max", env = "BULKHEAD_BODIES_MAX", default_value = "256MiB", value_parser = octets_within(1, TIB), value_name = "SIZE")]
     pub(crate) bodies_octets: usize,
     /// Time for a request body to arrive; over it the answer is 408.
     #[arg(long, env = "BULKHEAD_BODY_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "TIME")]
@@ -71,10 +80,10 @@ pub(crate) struct HttpSettings {
     #[arg(long, env = "BULKHEAD_HEADERS_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "TIME")]
     pub(crate) headers_timeout: Duration,
     /// Octets of a request's headers; over it the answer is 431.
-    #[arg(long = "headers-max", env = "BULKHEAD_HEADERS_MAX", default_value = "32KiB", value_parser = octets, value_name = "SIZE")]
+    #[arg(long = "headers-max", env = "BULKHEAD_HEADERS_MAX", default_value = "32KiB", value_parser = octets_within(KIB, HEADERS_OCTETS_MOST), value_name = "SIZE")]
     pub(crate) headers_octets: usize,
     /// Octets of a request target; over it the answer is 414.
-    #[arg(long = "target-max", env = "BULKHEAD_TARGET_MAX", default_value = "8KiB", value_parser = octets, value_name = "SIZE")]
+    #[arg(long = "target-max", env = "BULKHEAD_TARGET_MAX", default_value = "8KiB", value_parser = octets_within(KIB, TARGET_OCTETS_MOST), value_name = "SIZE")]
     pub(crate) target_octets: usize,
     /// Time between SIGTERM and the end of accepting, in which /readyz answers 503.
     #[arg(long, env = "BULKHEAD_DRAIN_DELAY", default_value = "0s", value_parser = duration, value_name = "TIME")]
@@ -103,10 +112,10 @@ pub(crate) struct DecryptSettings {
     #[arg(long = "decrypt-timeout", env = "BULKHEAD_DECRYPT_TIMEOUT", default_value = "20s", value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Duration,
     /// Memory of one sandbox.
-    #[arg(long = "guest-memory-max", env = "BULKHEAD_GUEST_MEMORY_MAX", default_value = "256MiB", value_parser = octets, value_name = "SIZE")]
+    #[arg(long = "guest-memory-max", env = "BULKHEAD_GUEST_MEMORY_MAX", default_value = "256MiB", value_parser = octets_within(4 * MIB, 4 * GIB), value_name = "SIZE")]
     pub(crate) guest_memory_octets: usize,
     /// Octets of plaintext.
-    #[arg(long = "plaintext-max", env = "BULKHEAD_PLAINTEXT_MAX", default_value = "32MiB", value_parser = octets, value_name = "SIZE")]
+    #[arg(long = "plaintext-max", env = "BULKHEAD_PLAINTEXT_MAX", default_value = "32MiB", value_parser = octets_within(1, GIB), value_name = "SIZE")]
     pub(crate) plaintext_octets: usize,
     /// Layers of compression.
     #[arg(
@@ -133,14 +142,14 @@ pub(crate) struct DecryptSettings {
     )]
     pub(crate) session_keys_max: u32,
     /// Octets of armor headers before the data.
-    #[arg(long = "armor-headers-max", env = "BULKHEAD_ARMOR_HEADERS_MAX", default_value = "64KiB", value_parser = octets, value_name = "SIZE")]
+    #[arg(long = "armor-headers-max", env = "BULKHEAD_ARMOR_HEADERS_MAX", default_value = "64KiB", value_parser = octets_within(0, GIB), value_name = "SIZE")]
     pub(crate) armor_header_octets: usize,
     /// Octets hashed for key derivation (S2K), over all session-key packets of a message. 16 of
     /// today's default kind take 1.94 GiB.
-    #[arg(long = "s2k-octets-max", env = "BULKHEAD_S2K_OCTETS_MAX", default_value = "2GiB", value_parser = octets, value_name = "SIZE")]
+    #[arg(long = "s2k-octets-max", env = "BULKHEAD_S2K_OCTETS_MAX", default_value = "2GiB", value_parser = octets_within(0, TIB), value_name = "SIZE")]
     pub(crate) s2k_octets: usize,
     /// Memory for key derivation with Argon2. The samples of RFC 9580 ask for 2 GiB.
-    #[arg(long = "argon2-memory-max", env = "BULKHEAD_ARGON2_MEMORY_MAX", default_value = "64MiB", value_parser = octets, value_name = "SIZE")]
+    #[arg(long = "argon2-memory-max", env = "BULKHEAD_ARGON2_MEMORY_MAX", default_value = "64MiB", value_parser = octets_within(0, 64 * GIB), value_name = "SIZE")]
     pub(crate) argon2_memory_octets: usize,
     /// Passes of key derivation with Argon2.
     #[arg(
@@ -150,6 +159,20 @@ pub(crate) struct DecryptSettings {
         value_name = "N"
     )]
     pub(crate) argon2_passes_max: u8,
+}
+
+impl Settings {
+    /// What no flag can judge alone.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (body, bodies) = (self.http.body_octets, self.http.bodies_octets);
+        if bodies < body {
+            return Err(format!(
+                "--bodies-max (BULKHEAD_BODIES_MAX) is {bodies}B, less than --body-max \
+                 (BULKHEAD_BODY_MAX), {body}B: no body of that size would ever be taken"
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl DecryptSettings {

@@ -2,12 +2,11 @@
 
 use crate::config::DecryptSettings;
 use crate::envelope;
-use crate::http::{Answer, answer, wanted};
+use crate::http::{Answer, RequestBody, answer, wanted};
 use crate::problem::Problem;
 use bulkhead_sandbox::{
-    DecryptLimits, Decryptor, Interrupt, KdfLimits, OpenError, Pool, Sandbox, SandboxLimits, Setup,
+    DecryptLimits, Decryptor, Interrupt, KdfLimits, Pool, Sandbox, SandboxLimits, Setup,
 };
-use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -64,7 +63,7 @@ impl Decrypt {
 
     /// Opens the message in `body` on a worker thread, and makes the answer there too: parsing and
     /// writing megabytes of JSON is no work for an I/O thread either.
-    pub(crate) async fn handle(&self, body: Bytes, form: Form) -> Result<Answer, Problem> {
+    pub(crate) async fn handle(&self, body: RequestBody, form: Form) -> Result<Answer, Problem> {
         let (sender, receiver) = oneshot::channel();
         let interrupt = Interrupt::default();
         let on_thread = interrupt.clone();
@@ -79,7 +78,9 @@ impl Decrypt {
             .map_err(|_| Problem::overloaded(self.retry_after()))?;
         // Dropped with this future when the client hangs up.
         let _on_hang_up = InterruptOnDrop(interrupt);
-        receiver.await.unwrap_or_else(|_| Err(Problem::internal()))
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(Problem::internal("the job for the message panicked")))
     }
 
     /// Seconds until the queue has probably moved: a default message takes about a tenth.
@@ -126,12 +127,7 @@ fn open(
             kdf_limits,
             interrupt,
         )
-        .map_err(|error| {
-            if let OpenError::Fault(fault) = &error {
-                tracing::warn!(%fault, "decrypt instance ended without an answer");
-            }
-            Problem::from_open(error, settings)
-        })?;
+        .map_err(|error| Problem::from_open(error, settings))?;
     match form {
         Form::Octets => {
             let octets = std::mem::take(&mut *plaintext);
@@ -152,6 +148,7 @@ fn json(text: &str) -> Result<Vec<u8>, Problem> {
         text: &'a str,
     }
     let mut body = Zeroizing::new(Vec::with_capacity(text.len() + text.len() / 8 + 32));
-    serde_json::to_writer(&mut *body, &Opened { text }).map_err(|_| Problem::internal())?;
+    serde_json::to_writer(&mut *body, &Opened { text })
+        .map_err(|_| Problem::internal("the answer cannot be written as JSON"))?;
     Ok(std::mem::take(&mut *body))
 }

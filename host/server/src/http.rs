@@ -2,13 +2,16 @@
 
 use crate::config::HttpSettings;
 use crate::problem::Problem;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
@@ -22,6 +25,9 @@ const REQUEST_ID_OCTETS_MAX: usize = 128;
 /// instead of a reset connection.
 const REFUSED_BODY_OCTETS_MAX: usize = 64 << 20;
 const REFUSED_BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Room taken at a time for a body of unannounced length.
+const ROOM_STEP_OCTETS: usize = 64 << 10;
 
 pub(crate) fn answer(
     status: StatusCode,
@@ -118,35 +124,101 @@ pub(crate) fn wanted(headers: &HeaderMap, media_type: &str) -> u16 {
     if any { best.1 } else { 1000 }
 }
 
-/// Reads a body whole, within the limits on its size and time.
+/// Room for request bodies in memory, over all connections (`--bodies-max`).
+pub(crate) struct BodyRoom(Arc<Semaphore>);
+
+impl BodyRoom {
+    pub(crate) fn new(octets: usize) -> Self {
+        Self(Arc::new(Semaphore::new(octets.min(Semaphore::MAX_PERMITS))))
+    }
+
+    fn take(&self, octets: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let octets = u32::try_from(octets).unwrap_or(u32::MAX);
+        Arc::clone(&self.0)
+            .try_acquire_many_owned(octets)
+            .map_err(|_| Problem::overloaded(1))
+    }
+}
+
+/// A request body, wiped when dropped, since it holds a passphrase. Its room is given back then.
+pub(crate) struct RequestBody {
+    octets: Zeroizing<Vec<u8>>,
+    room: OwnedSemaphorePermit,
+}
+
+impl std::ops::Deref for RequestBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+impl RequestBody {
+    fn push(&mut self, data: &[u8], room: &BodyRoom) -> Result<(), Problem> {
+        let octets = self.octets.len() + data.len();
+        if let Some(missing) = octets
+            .checked_sub(self.room.num_permits())
+            .filter(|n| *n > 0)
+        {
+            self.room.merge(room.take(missing.max(ROOM_STEP_OCTETS))?);
+        }
+        if octets > self.octets.capacity() {
+            // Not `reserve`, which would leave the old place as it is.
+            let mut larger = Zeroizing::new(Vec::with_capacity(octets.next_power_of_two()));
+            larger.extend_from_slice(&self.octets);
+            self.octets = larger;
+        }
+        self.octets.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+/// Reads a body whole, within the limits on its size and time. Room for what is announced is
+/// taken at once, so that the refusal comes before the body; for a body without a length, as it
+/// arrives.
 pub(crate) async fn read_body(
     mut body: Incoming,
     settings: &HttpSettings,
-) -> Result<Bytes, Problem> {
+    room: &BodyRoom,
+) -> Result<RequestBody, Problem> {
     let deadline = Instant::now() + settings.body_timeout;
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    // Memory is taken as octets arrive: what is announced may never come.
-    let mut octets = BytesMut::with_capacity(announced.min(64 << 10));
+    let mut octets = match room.take(announced) {
+        Ok(room) => RequestBody {
+            // Memory is taken as octets arrive: what is announced may never come.
+            octets: Zeroizing::new(Vec::with_capacity(announced.min(64 << 10))),
+            room,
+        },
+        Err(problem) => {
+            discard(body);
+            return Err(problem);
+        }
+    };
     loop {
         match tokio::time::timeout_at(deadline, body.frame()).await {
             Err(_) => return Err(Problem::body_too_slow()),
-            Ok(None) => return Ok(octets.freeze()),
+            Ok(None) => return Ok(octets),
             Ok(Some(Err(_))) => return Err(Problem::body_broken()),
             Ok(Some(Ok(frame))) => {
                 let Ok(data) = frame.into_data() else {
                     continue;
                 };
-                if octets.len() + data.len() > settings.body_octets {
+                let taken = if octets.len() + data.len() > settings.body_octets {
+                    Err(Problem::body_too_large(settings.body_octets))
+                } else {
+                    octets.push(&data, room)
+                };
+                if let Err(problem) = taken {
                     discard(body);
-                    return Err(Problem::body_too_large(settings.body_octets));
+                    return Err(problem);
                 }
-                octets.extend_from_slice(&data);
             }
         }
     }
 }
 
-/// Whether the headers already tell that the body is too large.
+/// The octets of the body that the headers announce.
 pub(crate) fn announced_octets(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

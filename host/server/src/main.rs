@@ -52,6 +52,7 @@ fn start_log() {
 }
 
 fn run(settings: Settings) -> Result<(), String> {
+    settings.check()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(IO_THREADS)
         .enable_all()

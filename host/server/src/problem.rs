@@ -16,6 +16,8 @@ pub(crate) struct Problem {
     detail: String,
     parameter: Option<&'static str>,
     header: Option<(HeaderName, HeaderValue)>,
+    /// What went wrong on our side, for the log alone.
+    fault: Option<String>,
 }
 
 impl Problem {
@@ -32,6 +34,7 @@ impl Problem {
             detail: detail.into(),
             parameter: None,
             header: None,
+            fault: None,
         }
     }
 
@@ -42,6 +45,11 @@ impl Problem {
 
     pub(crate) fn code(&self) -> &'static str {
         self.code
+    }
+
+    /// What an operator should know, where the problem is our fault.
+    pub(crate) fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 
     pub(crate) fn not_found() -> Self {
@@ -196,14 +204,17 @@ impl Problem {
         .with_header(RETRY_AFTER, HeaderValue::from(1))
     }
 
-    pub(crate) fn internal() -> Self {
-        Self::new(
+    /// Our fault; `fault` says which, in the log.
+    pub(crate) fn internal(fault: impl Into<String>) -> Self {
+        let mut problem = Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "Internal error",
             "The request could not be handled; it is our fault. The log has more under the \
              request_id.",
-        )
+        );
+        problem.fault = Some(fault.into());
+        problem
     }
 
     /// The refusals of the decrypt component.
@@ -245,7 +256,9 @@ impl Problem {
                  --guest-memory-max (BULKHEAD_GUEST_MEMORY_MAX).",
                 settings.guest_memory_octets
             )),
-            OpenError::Fault(Fault::Trap(_)) => Self::internal(),
+            OpenError::Fault(Fault::Trap(trap)) => {
+                Self::internal(format!("the decrypt component trapped: {trap}"))
+            }
         }
     }
 
@@ -338,6 +351,31 @@ fn amount(limit: Limit, amount: u64) -> String {
         Limit::CompressionRatio => format!("{amount}:1"),
         Limit::CompressionLayers | Limit::SessionKeyPackets | Limit::Argon2Passes => {
             amount.to_string()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[test]
+    fn every_fault_of_an_instance_is_an_answer() {
+        let settings = crate::config::Cli::parse_from(["bulkhead"])
+            .settings
+            .decrypt;
+        for (fault, status, code) in [
+            (Fault::Deadline, 422, "too_costly"),
+            (Fault::Interrupted, 422, "too_costly"),
+            (Fault::Memory, 422, "too_costly"),
+            (Fault::Trap("unreachable".into()), 500, "internal"),
+        ] {
+            let problem = Problem::from_open(OpenError::Fault(fault), &settings);
+            assert_eq!((problem.status.as_u16(), problem.code()), (status, code));
+            // What trapped is for the log, not for the caller.
+            assert_eq!(problem.fault().is_some(), status == 500);
+            assert!(!problem.detail.contains("unreachable"));
         }
     }
 }

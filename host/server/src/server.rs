@@ -3,7 +3,8 @@
 use crate::config::Settings;
 use crate::decrypt::Decrypt;
 use crate::http::{
-    self, Answer, REQUEST_ID, announced_octets, answer, discard_unless_expected, json_answer,
+    self, Answer, BodyRoom, REQUEST_ID, announced_octets, answer, discard_unless_expected,
+    json_answer,
 };
 use crate::problem::Problem;
 use hyper::body::Incoming;
@@ -30,8 +31,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 struct App {
     settings: Settings,
     decrypt: Decrypt,
-    /// Octets of request bodies that may still be taken in.
-    body_room: Arc<Semaphore>,
+    body_room: BodyRoom,
     draining: AtomicBool,
 }
 
@@ -45,12 +45,12 @@ pub(crate) async fn serve(
     mut stop: watch::Receiver<u32>,
 ) {
     let connections = Arc::new(Semaphore::new(settings.http.connections_max as usize));
-    let bodies = settings.http.bodies_octets.min(Semaphore::MAX_PERMITS);
     let (drain_delay, drain_timeout) = (settings.http.drain_delay, settings.http.drain_timeout);
+    let body_room = BodyRoom::new(settings.http.bodies_octets);
     let app = Arc::new(App {
         settings,
         decrypt,
-        body_room: Arc::new(Semaphore::new(bodies)),
+        body_room,
         draining: AtomicBool::new(false),
     });
     let (close, closed) = watch::channel(false);
@@ -181,7 +181,17 @@ impl App {
         let mut answer = match self.route(request).await {
             Ok(answer) => answer,
             Err(problem) => {
-                tracing::debug!(request.id = request_id, code = problem.code(), "refused");
+                match problem.fault() {
+                    Some(fault) => tracing::error!(
+                        request.id = request_id,
+                        code = problem.code(),
+                        fault,
+                        "failed"
+                    ),
+                    None => {
+                        tracing::debug!(request.id = request_id, code = problem.code(), "refused");
+                    }
+                }
                 problem.into_answer(&request_id)
             }
         };
@@ -258,19 +268,14 @@ impl App {
                 return Err(Problem::unsupported_media_type());
             }
             let form = Decrypt::form(headers)?;
-            let announced = announced_octets(headers).unwrap_or(limits.body_octets as u64);
-            if announced > limits.body_octets as u64 && headers.contains_key("content-length") {
+            if announced_octets(headers).is_some_and(|octets| octets > limits.body_octets as u64) {
                 return Err(Problem::body_too_large(limits.body_octets));
             }
-            let octets = u32::try_from(announced).unwrap_or(u32::MAX);
-            let room = Arc::clone(&self.body_room)
-                .try_acquire_many_owned(octets)
-                .map_err(|_| Problem::overloaded(1))?;
-            Ok((form, room))
+            Ok(form)
         };
         match admitted() {
-            Ok((form, _room)) => {
-                let body = http::read_body(body, limits).await?;
+            Ok(form) => {
+                let body = http::read_body(body, limits, &self.body_room).await?;
                 self.decrypt.handle(body, form).await
             }
             Err(problem) => {

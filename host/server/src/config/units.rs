@@ -2,8 +2,23 @@
 
 use std::time::Duration;
 
+/// A parser of sizes from `least` to `most` octets.
+pub(super) fn octets_within(
+    least: usize,
+    most: usize,
+) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| {
+        let octets = octets(text)?;
+        if (least..=most).contains(&octets) {
+            Ok(octets)
+        } else {
+            Err(format!("give at least {least}B and at most {most}B"))
+        }
+    }
+}
+
 /// `32MiB`, `512 KiB`, `100B`; a bare number is octets.
-pub(super) fn octets(text: &str) -> Result<usize, String> {
+fn octets(text: &str) -> Result<usize, String> {
     let (number, unit) = split(text);
     let factor: usize = match unit {
         "" | "B" => 1,
@@ -55,6 +70,16 @@ mod tests {
         assert_eq!(octets("2 GiB"), Ok(2 << 30));
         for wrong in ["", "MiB", "1.5MiB", "-1", "1MB", "99999999999GiB"] {
             assert!(octets(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_bounds() {
+        let parse = octets_within(1 << 10, 1 << 20);
+        assert_eq!(parse("1KiB"), Ok(1 << 10));
+        assert_eq!(parse("1MiB"), Ok(1 << 20));
+        for wrong in ["1023B", "1048577B", "x"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 
