@@ -7,7 +7,7 @@ use std::{env, fs};
 const TARGET: &str = "wasm32-wasip2";
 
 /// Package, artefact file stem, name of the constant, name of the component.
-const GUESTS: [(&str, &str, &str, &str); 2] = [
+const GUESTS: [(&str, &str, &str, &str); 3] = [
     ("bulkhead-decrypt", "decrypt", "DECRYPT", "decrypt"),
     (
         "bulkhead-crypto-soft",
@@ -15,6 +15,8 @@ const GUESTS: [(&str, &str, &str, &str); 2] = [
         "CRYPTO_SOFT",
         "crypto-soft",
     ),
+    // For tests of the sandbox; what does not name its constant does not carry it.
+    ("bulkhead-hostile", "hostile", "HOSTILE", "hostile"),
 ];
 
 fn main() {

@@ -160,3 +160,6 @@ fn named_cipher(cipher: bulk::Cipher) -> Cipher {
         bulk::Cipher::Camellia256 => Cipher::Camellia256,
     }
 }
+
+#[cfg(test)]
+mod against_soft;

@@ -1,0 +1,167 @@
+//! What the hostile component can do.
+
+#[expect(clippy::pedantic, reason = "generated from wit/")]
+mod bindings {
+    wit_bindgen::generate!({
+        path: ["../../wit/component", "../../wit/crypto", "../../wit/decrypt"],
+        world: "bulkhead:decrypt/decrypt",
+        generate_all,
+        export_macro_name: "export",
+    });
+}
+
+use bindings::bulkhead::crypto::{bulk, kdf};
+use bindings::exports::bulkhead::component::about;
+use bindings::exports::bulkhead::decrypt::decryptor::{Guest, Limits, Refusal};
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+struct Component;
+
+#[expect(
+    unsafe_code,
+    reason = "exported functions have fixed names, which Rust calls unsafe"
+)]
+mod exports {
+    crate::component::bindings::export!(Component with_types_in crate::component::bindings);
+    use super::Component;
+}
+
+/// Octets that are nowhere in this component's code or constants as they stand.
+fn mark() -> [u8; 32] {
+    std::array::from_fn(|at| black_box(0xa5) ^ u8::try_from(at).unwrap_or_default())
+}
+
+impl Guest for Component {
+    fn open(message: Vec<u8>, passphrase: String, _limits: Limits) -> Result<Vec<u8>, Refusal> {
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let answer = match message.as_slice() {
+            b"loop" => loop {
+                black_box(());
+            },
+            b"recurse" => recurse(0),
+            b"frames" => frames(0),
+            b"grow" => grow(),
+            b"handles" => handles(),
+            b"trap" => std::arch::wasm32::unreachable(),
+            b"panic" => panic!("the passphrase is {passphrase}"),
+            b"exit" => std::process::exit(0),
+            b"print" => print(&passphrase),
+            b"derive" => derive(),
+            b"copy" => copy(),
+            b"count" => (CALLS.fetch_add(1, Ordering::Relaxed) + 1).to_string(),
+            b"mark" => mark_memory(),
+            b"search" => search_memory().to_string(),
+            b"environment" => format!("{} {}", std::env::vars().count(), std::env::args().count()),
+            _ => return Err(Refusal::NotOpenpgp),
+        };
+        Ok(answer.into_bytes())
+    }
+}
+
+/// Uses up the stack of calls, which the host limits.
+fn recurse(depth: u64) -> String {
+    match black_box(depth) {
+        u64::MAX => String::new(),
+        depth => black_box(recurse)(depth + 1) + "!",
+    }
+}
+
+/// Uses up the stack of values, which is in the guest's own memory.
+fn frames(depth: u64) -> String {
+    let frame = black_box([depth; 64]);
+    if depth == u64::MAX {
+        return String::new();
+    }
+    let deeper = frames(depth + 1);
+    black_box(frame);
+    deeper
+}
+
+/// Takes memory until there is none.
+fn grow() -> String {
+    let mut all = Vec::new();
+    loop {
+        all.push(black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+/// Opens handles and keeps them.
+fn handles() -> String {
+    for _ in 0..1_000_000 {
+        std::mem::forget(wasip2::cli::stdout::get_stdout());
+    }
+    "a million handles".into()
+}
+
+/// Writes a lot, and the passphrase, to both outputs.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "hostile on purpose"
+)]
+fn print(passphrase: &str) -> String {
+    for _ in 0..10_000 {
+        println!("{passphrase} {}", "x".repeat(4096));
+        eprintln!("{passphrase} {}", "x".repeat(4096));
+    }
+    "printed".into()
+}
+
+/// Derives keys until it is told not to.
+fn derive() -> String {
+    for calls in 0_u32.. {
+        match kdf::s2k(kdf::Hash::Sha1, b"12345678", b"p", 1 << 20, 20) {
+            Ok(_) => {}
+            Err(kdf::Refusal::OverLimit(excess)) => return format!("{calls} {}", excess.asked),
+            Err(kdf::Refusal::Invalid) => return "invalid".into(),
+        }
+    }
+    String::new()
+}
+
+/// Has the host copy more in one call than any message needs.
+fn copy() -> String {
+    bulk::sha1(&vec![0; 100 << 20]).len().to_string()
+}
+
+/// Leaves something to be found in memory, far from where it was at the start.
+fn mark_memory() -> String {
+    let marks = mark().repeat(1 << 16);
+    std::mem::forget(black_box(marks));
+    "marked".into()
+}
+
+/// How often the mark is anywhere in this instance's memory, and in memory it gets now.
+#[expect(
+    unsafe_code,
+    reason = "reads all of its own linear memory, however it is used"
+)]
+fn search_memory() -> usize {
+    use std::arch::wasm32::{memory_grow, memory_size};
+    const PAGE_OCTETS: usize = 65_536;
+    memory_grow(0, 64);
+    let octets = memory_size(0) * PAGE_OCTETS;
+    // SAFETY: all of linear memory up to its size is readable; nothing else runs meanwhile. The
+    // slice starts behind address 0, which Rust does not take for a reference.
+    let memory = unsafe { std::slice::from_raw_parts(8 as *const u8, octets - 8) };
+    let mark = mark();
+    memory
+        .windows(mark.len())
+        .filter(|octets| **octets == mark)
+        .count()
+}
+
+impl about::Guest for Component {
+    fn describe() -> about::Description {
+        about::Description {
+            name: "hostile".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            summary: "Misbehaves on demand".into(),
+        }
+    }
+
+    fn self_test() -> Result<(), String> {
+        Err("it is hostile".into())
+    }
+}

@@ -1,0 +1,283 @@
+//! The native crypto and `guest/crypto-soft` in Wasm give the same octets on random inputs.
+//! (`crypto/` itself is compared with rpgp, in its own tests.)
+
+use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
+use crate::engine::{Sandbox, SandboxLimits, Setup};
+use crate::instance::{self, Interrupt, KdfLimits, State};
+use crate::wasi;
+use bindings::exports::bulkhead::crypto as soft;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use std::fmt::Debug;
+use std::sync::LazyLock;
+use std::time::Duration;
+use wasmtime::Store;
+use wasmtime::component::Linker;
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit/crypto",
+        world: "bulkhead:crypto/provider",
+    });
+}
+
+/// Copied from guest to host in one call at most.
+const COPIED_OCTETS: usize = 1 << 20;
+
+const LIMITS: KdfLimits = KdfLimits {
+    s2k_octets: u64::MAX,
+    argon2_memory_kib: u64::MAX,
+    argon2_passes: u64::MAX,
+};
+
+struct Soft {
+    sandbox: Sandbox,
+    instances: bindings::ProviderPre<State>,
+}
+
+static SOFT: LazyLock<Soft> = LazyLock::new(|| {
+    let limits = SandboxLimits {
+        memory_octets: 64 << 20,
+        time: Duration::from_mins(1),
+    };
+    let setup = Setup {
+        limits,
+        instances: 16,
+        pagemap_scan: None,
+    };
+    let sandbox = Sandbox::new(&setup).expect("the kernel gives address space");
+    let artifact = bulkhead_artifacts::CRYPTO_SOFT;
+    let loaded = sandbox
+        .load(artifact.wasm, None)
+        .expect("our own component");
+    let mut linker = Linker::new(&sandbox.engine);
+    wasi::add_inert(&mut linker).expect("links");
+    let instances = linker.instantiate_pre(&loaded.component).expect("links");
+    Soft {
+        instances: bindings::ProviderPre::new(instances).expect("exports what it should"),
+        sandbox,
+    }
+});
+
+fn store() -> Store<State> {
+    instance::store(&SOFT.sandbox, LIMITS, Interrupt::default(), COPIED_OCTETS)
+}
+
+/// The same call to both sides. Refusals are of two generated types with equal names.
+fn both<T: Debug, U: Debug>(
+    native: impl FnOnce(&mut State) -> wasmtime::Result<T>,
+    soft: impl FnOnce(&mut Store<State>, &bindings::Provider) -> wasmtime::Result<U>,
+) -> (String, String) {
+    let native = native(store().data_mut()).expect("no fault");
+    let mut store = store();
+    let instance = SOFT.instances.instantiate(&mut store).expect("an instance");
+    let soft = soft(&mut store, &instance).expect("no trap");
+    (described(&native), described(&soft))
+}
+
+/// The texts of refusals come from `wit/`, indented as deep as the generated modules are nested.
+fn described(outcome: &impl Debug) -> String {
+    let text = format!("{outcome:?}");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+const HASHES: [(kdf::Hash, soft::kdf::Hash); 9] = [
+    (kdf::Hash::Md5, soft::kdf::Hash::Md5),
+    (kdf::Hash::Sha1, soft::kdf::Hash::Sha1),
+    (kdf::Hash::Ripemd160, soft::kdf::Hash::Ripemd160),
+    (kdf::Hash::Sha224, soft::kdf::Hash::Sha224),
+    (kdf::Hash::Sha256, soft::kdf::Hash::Sha256),
+    (kdf::Hash::Sha384, soft::kdf::Hash::Sha384),
+    (kdf::Hash::Sha512, soft::kdf::Hash::Sha512),
+    (kdf::Hash::Sha3256, soft::kdf::Hash::Sha3256),
+    (kdf::Hash::Sha3512, soft::kdf::Hash::Sha3512),
+];
+
+/// With the octets of a key.
+const CIPHERS: [(bulk::Cipher, soft::bulk::Cipher, usize); 11] = [
+    (bulk::Cipher::Idea, soft::bulk::Cipher::Idea, 16),
+    (bulk::Cipher::Tdes, soft::bulk::Cipher::Tdes, 24),
+    (bulk::Cipher::Cast5, soft::bulk::Cipher::Cast5, 16),
+    (bulk::Cipher::Blowfish, soft::bulk::Cipher::Blowfish, 16),
+    (bulk::Cipher::Aes128, soft::bulk::Cipher::Aes128, 16),
+    (bulk::Cipher::Aes192, soft::bulk::Cipher::Aes192, 24),
+    (bulk::Cipher::Aes256, soft::bulk::Cipher::Aes256, 32),
+    (bulk::Cipher::Twofish, soft::bulk::Cipher::Twofish, 32),
+    (
+        bulk::Cipher::Camellia128,
+        soft::bulk::Cipher::Camellia128,
+        16,
+    ),
+    (
+        bulk::Cipher::Camellia192,
+        soft::bulk::Cipher::Camellia192,
+        24,
+    ),
+    (
+        bulk::Cipher::Camellia256,
+        soft::bulk::Cipher::Camellia256,
+        32,
+    ),
+];
+
+/// With the octets of a nonce.
+const MODES: [(bulk::AeadMode, soft::bulk::AeadMode, usize); 3] = [
+    (bulk::AeadMode::Eax, soft::bulk::AeadMode::Eax, 16),
+    (bulk::AeadMode::Ocb, soft::bulk::AeadMode::Ocb, 15),
+    (bulk::AeadMode::Gcm, soft::bulk::AeadMode::Gcm, 12),
+];
+
+fn octets(most: usize) -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(any::<u8>(), 0..most)
+}
+
+proptest! {
+    #[test]
+    fn s2k(
+        hash in select(&HASHES[..]),
+        salt in octets(20),
+        passphrase in octets(300),
+        count in 0_u32..200_000,
+        key_len in 0_u8..70,
+    ) {
+        let (native, soft) = both(
+            |state| kdf::Host::s2k(state, hash.0, salt.clone(), passphrase.clone(), count, key_len),
+            |store, soft| soft.bulkhead_crypto_kdf().call_s2k(store, hash.1, &salt, &passphrase, count, key_len),
+        );
+        prop_assert_eq!(native, soft);
+    }
+
+    #[test]
+    fn argon2id(
+        salt in octets(32),
+        passphrase in octets(100),
+        passes in 0_u8..4,
+        lanes in 0_u8..5,
+        memory_kib in 0_u32..256,
+        key_len in 0_u8..70,
+    ) {
+        let (native, soft) = both(
+            |state| kdf::Host::argon2id(state, salt.clone(), passphrase.clone(), passes, lanes, memory_kib, key_len),
+            |store, soft| soft.bulkhead_crypto_kdf().call_argon2id(store, &salt, &passphrase, passes, lanes, memory_kib, key_len),
+        );
+        prop_assert_eq!(native, soft);
+    }
+
+    #[test]
+    fn cfb_decrypt(
+        cipher in select(&CIPHERS[..]),
+        key in proptest::collection::vec(any::<u8>(), 40),
+        odd_len in proptest::option::weighted(0.1, 0_usize..40),
+        data in octets(5000),
+    ) {
+        let key = &key[..odd_len.unwrap_or(cipher.2)];
+        let (native, soft) = both(
+            |state| bulk::Host::cfb_decrypt(state, cipher.0, key.to_vec(), data.clone()),
+            |store, soft| soft.bulkhead_crypto_bulk().call_cfb_decrypt(store, cipher.1, key, &data),
+        );
+        prop_assert_eq!(native, soft);
+    }
+
+    /// Sealed by nobody: all modes must agree that it is not authentic, or on why not to try.
+    #[test]
+    fn aead_open_of_anything(
+        mode in select(&MODES[..]),
+        cipher in select(&CIPHERS[..]),
+        key in proptest::collection::vec(any::<u8>(), 32),
+        nonce in proptest::collection::vec(any::<u8>(), 20),
+        odd_len in proptest::option::weighted(0.1, 0_usize..20),
+        associated in octets(40),
+        sealed in octets(500),
+    ) {
+        let (key, nonce) = (&key[..cipher.2], &nonce[..odd_len.unwrap_or(mode.2)]);
+        let (native, soft) = open_both(mode, cipher, key, nonce, &associated, &sealed);
+        prop_assert_eq!(native, soft);
+    }
+
+    /// Sealed for real by rpgp, and with one bit flipped.
+    #[test]
+    fn aead_open(
+        mode in select(&MODES[..]),
+        cipher in select(&CIPHERS[4..7]),
+        key in proptest::collection::vec(any::<u8>(), 32),
+        nonce in proptest::collection::vec(any::<u8>(), 16),
+        associated in octets(40),
+        plain in octets(5000),
+        flip: Index,
+    ) {
+        let (key, nonce) = (&key[..cipher.2], &nonce[..mode.2]);
+        let mut sealed = seal(mode.0, cipher.0, key, nonce, &associated, &plain);
+        let (native, soft) = open_both(mode, cipher, key, nonce, &associated, &sealed);
+        prop_assert_eq!(&native, &described(&Ok::<_, ()>(plain)));
+        prop_assert_eq!(native, soft);
+        let bit = flip.index(sealed.len() * 8);
+        sealed[bit / 8] ^= 1 << (bit % 8);
+        let (native, soft) = open_both(mode, cipher, key, nonce, &associated, &sealed);
+        prop_assert!(native.contains("unauthentic"), "{}", native);
+        prop_assert_eq!(native, soft);
+    }
+
+    #[test]
+    fn sha1(data in octets(5000)) {
+        let (native, soft) = both(
+            |state| bulk::Host::sha1(state, data.clone()),
+            |store, soft| soft.bulkhead_crypto_bulk().call_sha1(store, &data),
+        );
+        prop_assert_eq!(native, soft);
+    }
+}
+
+fn open_both(
+    mode: (bulk::AeadMode, soft::bulk::AeadMode, usize),
+    cipher: (bulk::Cipher, soft::bulk::Cipher, usize),
+    key: &[u8],
+    nonce: &[u8],
+    associated: &[u8],
+    sealed: &[u8],
+) -> (String, String) {
+    both(
+        |state| {
+            let (key, nonce) = (key.to_vec(), nonce.to_vec());
+            bulk::Host::aead_open(
+                state,
+                mode.0,
+                cipher.0,
+                key,
+                nonce,
+                associated.to_vec(),
+                sealed.to_vec(),
+            )
+        },
+        |store, soft| {
+            let bulk = soft.bulkhead_crypto_bulk();
+            bulk.call_aead_open(store, mode.1, cipher.1, key, nonce, associated, sealed)
+        },
+    )
+}
+
+fn seal(
+    mode: bulk::AeadMode,
+    cipher: bulk::Cipher,
+    key: &[u8],
+    nonce: &[u8],
+    associated: &[u8],
+    plain: &[u8],
+) -> Vec<u8> {
+    use pgp::crypto::aead::AeadAlgorithm;
+    use pgp::crypto::sym::SymmetricKeyAlgorithm;
+    let mode = match mode {
+        bulk::AeadMode::Eax => AeadAlgorithm::Eax,
+        bulk::AeadMode::Ocb => AeadAlgorithm::Ocb,
+        bulk::AeadMode::Gcm => AeadAlgorithm::Gcm,
+    };
+    let cipher = match cipher {
+        bulk::Cipher::Aes128 => SymmetricKeyAlgorithm::AES128,
+        bulk::Cipher::Aes192 => SymmetricKeyAlgorithm::AES192,
+        bulk::Cipher::Aes256 => SymmetricKeyAlgorithm::AES256,
+        other => panic!("rpgp seals with AES only, not {other:?}"),
+    };
+    let mut sealed = pgp::bytes::BytesMut::from(plain);
+    mode.encrypt_in_place(&cipher, key, nonce, associated, &mut sealed)
+        .expect("rpgp seals");
+    sealed.to_vec()
+}

@@ -1,0 +1,303 @@
+//! What one instance does stays with it: limits, faults, memory, imports.
+
+use bulkhead_artifacts::{Artifact, DECRYPT, HOSTILE};
+use bulkhead_sandbox::{
+    DecryptLimits, Decryptor, Fault, Interrupt, KdfLimits, OpenError, Sandbox, SandboxLimits,
+    Setup, Source,
+};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const SAMPLE: &str = include_str!("../../../guest/decrypt/src/sample.asc");
+const PASSPHRASE: &str = "topsecret";
+
+/// Long enough for a busy machine; only what is meant to run into it does.
+const TIME: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(100);
+const MEMORY_OCTETS: usize = 256 << 20;
+
+const LIMITS: DecryptLimits = DecryptLimits {
+    plaintext_octets: 1 << 20,
+    compression_layers: 4,
+    compression_ratio: 4096,
+    session_key_packets: 16,
+    armor_header_octets: 1 << 16,
+};
+const KDF_LIMITS: KdfLimits = KdfLimits {
+    s2k_octets: 64 << 20,
+    argon2_memory_kib: 1024,
+    argon2_passes: 3,
+};
+
+fn sandbox(time: Duration) -> Sandbox {
+    with_pagemap_scan(time, None).expect("the kernel gives address space")
+}
+
+fn with_pagemap_scan(time: Duration, pagemap_scan: Option<bool>) -> Result<Sandbox, String> {
+    let limits = SandboxLimits {
+        memory_octets: MEMORY_OCTETS,
+        time,
+    };
+    Sandbox::new(&Setup {
+        limits,
+        instances: 8,
+        pagemap_scan,
+    })
+}
+
+fn load(sandbox: &Sandbox, artifact: Artifact) -> Decryptor {
+    sandbox
+        .load(artifact.wasm, Some(artifact.precompiled))
+        .and_then(|loaded| Decryptor::new(sandbox, &loaded))
+        .expect("our own component loads")
+}
+
+fn open(decryptor: &Decryptor, message: &str, interrupt: Interrupt) -> Result<String, OpenError> {
+    let opened = decryptor.open(
+        message.as_bytes(),
+        PASSPHRASE,
+        &LIMITS,
+        KDF_LIMITS,
+        interrupt,
+    )?;
+    Ok(String::from_utf8(opened.to_vec()).expect("text"))
+}
+
+fn ask(decryptor: &Decryptor, message: &str) -> Result<String, OpenError> {
+    open(decryptor, message, Interrupt::default())
+}
+
+fn trap(decryptor: &Decryptor, message: &str) -> String {
+    match ask(decryptor, message) {
+        Err(OpenError::Fault(Fault::Trap(text))) => text,
+        other => panic!("{message}: no trap but {other:?}"),
+    }
+}
+
+#[test]
+fn time_is_over_for_an_endless_loop() {
+    let hostile = load(&sandbox(SHORT), HOSTILE);
+    assert_eq!(
+        ask(&hostile, "loop"),
+        Err(OpenError::Fault(Fault::Deadline))
+    );
+}
+
+#[test]
+fn memory_is_limited() {
+    let hostile = load(&sandbox(TIME), HOSTILE);
+    assert_eq!(ask(&hostile, "grow"), Err(OpenError::Fault(Fault::Memory)));
+}
+
+#[test]
+fn traps_are_faults_that_quote_nothing() {
+    let hostile = load(&sandbox(TIME), HOSTILE);
+    for (message, expected) in [
+        ("recurse", "call stack"),
+        ("frames", "out of bounds"),
+        ("trap", "unreachable"),
+        ("panic", "unreachable"),
+        ("handles", ""),
+        ("exit", ""),
+        ("copy", ""),
+    ] {
+        let text = trap(&hostile, message);
+        assert!(text.contains(expected), "{message}: {text}");
+        assert!(!text.contains(PASSPHRASE), "{message}: {text}");
+    }
+}
+
+#[test]
+fn nothing_is_behind_standard_streams_arguments_and_variables() {
+    let hostile = load(&sandbox(TIME), HOSTILE);
+    assert_eq!(ask(&hostile, "print").as_deref(), Ok("printed"));
+    assert_eq!(ask(&hostile, "environment").as_deref(), Ok("0 0"));
+}
+
+#[test]
+fn key_derivation_is_counted_over_all_calls() {
+    let hostile = load(&sandbox(TIME), HOSTILE);
+    // 64 calls of 1 MiB fit; the 65th is refused, and says what the sum would have been.
+    let asked = format!("64 {}", 65 << 20);
+    assert_eq!(ask(&hostile, "derive"), Ok(asked));
+}
+
+#[test]
+fn an_interrupt_ends_an_instance_long_before_its_time() {
+    let hostile = load(&sandbox(TIME), HOSTILE);
+    let interrupt = Interrupt::default();
+    let start = Instant::now();
+    let ended = std::thread::scope(|scope| {
+        let running = scope.spawn(|| open(&hostile, "loop", interrupt.clone()));
+        interrupt.set();
+        running.join().expect("no panic")
+    });
+    assert_eq!(ended, Err(OpenError::Fault(Fault::Interrupted)));
+    assert!(start.elapsed() < TIME / 2);
+}
+
+#[test]
+fn no_state_outlives_a_call() {
+    let hostile = load(&sandbox(TIME), HOSTILE);
+    for _ in 0..20 {
+        assert_eq!(ask(&hostile, "count").as_deref(), Ok("1"));
+    }
+}
+
+/// Whether the kernel can tell which pages were touched (Linux 6.7) must not matter.
+#[test]
+fn no_memory_outlives_a_call_however_it_is_reset() {
+    for pagemap_scan in [None, Some(false), Some(true)] {
+        let sandbox = match with_pagemap_scan(TIME, pagemap_scan) {
+            Ok(sandbox) => sandbox,
+            // A kernel older than Linux 6.7, where nobody can have it.
+            Err(_) if pagemap_scan == Some(true) => continue,
+            Err(error) => panic!("{error}"),
+        };
+        let hostile = load(&sandbox, HOSTILE);
+        // What it finds are its own copies of what it searches for.
+        let own = ask(&hostile, "search");
+        assert!(own.is_ok(), "{own:?}");
+        for _ in 0..10 {
+            assert_eq!(ask(&hostile, "mark").as_deref(), Ok("marked"));
+            assert_eq!(
+                ask(&hostile, "search"),
+                own,
+                "pagemap_scan {pagemap_scan:?}"
+            );
+        }
+        assert_eq!(
+            ask(&load(&sandbox, DECRYPT), SAMPLE).as_deref(),
+            Ok("Nice work!\n")
+        );
+    }
+}
+
+#[test]
+fn hostile_instances_do_not_touch_healthy_ones() {
+    let sandbox = sandbox(SHORT);
+    let (hostile, healthy) = (load(&sandbox, HOSTILE), load(&sandbox, DECRYPT));
+    let quick = "trap panic exit handles recurse count derive environment".split(' ');
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for messages in [vec!["loop"], vec!["grow"], quick.collect()] {
+            let (hostile, stop) = (&hostile, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    for message in &messages {
+                        let _whatever = ask(hostile, message);
+                    }
+                }
+            });
+        }
+        // A panic here must not leave the others running for ever.
+        let answers = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..200 {
+                let about = healthy.describe().expect("a healthy answer");
+                assert_eq!(about.name, "decrypt");
+                assert_eq!(ask(&healthy, "hello"), Err(OpenError::NotOpenpgp));
+            }
+        }));
+        stop.store(true, Ordering::Relaxed);
+        answers.expect("healthy instances answer beside hostile ones");
+    });
+}
+
+#[test]
+fn machine_code_that_does_not_fit_is_compiled_again() {
+    let sandbox = sandbox(TIME);
+    let source = |precompiled| {
+        let loaded = sandbox
+            .load(DECRYPT.wasm, precompiled)
+            .expect("compiles at least");
+        let decryptor = Decryptor::new(&sandbox, &loaded).expect("links");
+        assert_eq!(ask(&decryptor, SAMPLE).as_deref(), Ok("Nice work!\n"));
+        loaded.source()
+    };
+    assert_eq!(source(Some(DECRYPT.precompiled)), Source::Precompiled);
+    assert_eq!(source(None), Source::Compiled);
+    assert_eq!(source(Some(b"not machine code")), Source::Compiled);
+    assert_eq!(source(Some(&DECRYPT.precompiled[..1000])), Source::Compiled);
+    assert_eq!(source(Some(for_another_system())), Source::Compiled);
+}
+
+/// The machine code of the decrypt component, said to be for another system: its metadata names
+/// the target it was made for.
+fn for_another_system() -> &'static [u8] {
+    const OURS: &[u8] = b"-unknown-linux";
+    const OTHER: &[u8] = b"-unknown-haiku";
+    let mut machine_code = DECRYPT.precompiled.to_vec();
+    let at = machine_code
+        .windows(OURS.len())
+        .position(|octets| octets == OURS)
+        .expect("the metadata names the target");
+    machine_code[at..at + OTHER.len()].copy_from_slice(OTHER);
+    machine_code.leak()
+}
+
+#[test]
+fn the_build_takes_nothing_from_the_processor_it_ran_on() {
+    // The same code came out of a build script; `precompile` names the baseline, so that it comes
+    // out wherever it runs.
+    let again = bulkhead_sandbox::precompile(DECRYPT.wasm).expect("compiles");
+    assert!(again == DECRYPT.precompiled);
+    // Each extension is named in the metadata, followed by its kind (2, a flag) and its value.
+    for extension in ["has_avx", "has_avx2", "has_bmi2", "has_fma", "has_avx512f"] {
+        let at = again
+            .windows(extension.len())
+            .position(|octets| octets == extension.as_bytes());
+        let value = at.map(|at| &again[at + extension.len()..][..2]);
+        if cfg!(target_arch = "x86_64") {
+            assert_eq!(value, Some(&[2, 0][..]), "{extension}");
+        }
+    }
+}
+
+#[test]
+fn components_that_import_more_are_refused_by_name() {
+    let sandbox = sandbox(TIME);
+    for import in [
+        "wasi:filesystem/types@0.2.0",
+        "wasi:filesystem/preopens@0.2.0",
+        "wasi:sockets/tcp@0.2.0",
+        "wasi:clocks/monotonic-clock@0.2.0",
+        "wasi:clocks/wall-clock@0.2.0",
+        "wasi:http/outgoing-handler@0.2.0",
+        "bulkhead:token/maker@1.0.0",
+    ] {
+        let text = format!(
+            r#"(component (import "{import}" (instance (export "now" (func (result u64))))))"#
+        );
+        let wasm = wat::parse_str(text).expect("a component");
+        let loaded = sandbox.load(&wasm, None).expect("compiles");
+        let refused = Decryptor::new(&sandbox, &loaded).err().expect(import);
+        assert!(refused.contains(import), "{refused}");
+    }
+}
+
+#[test]
+fn what_is_no_component_of_this_world_is_refused() {
+    let sandbox = sandbox(TIME);
+    assert!(sandbox.load(b"hello", None).is_err());
+    let module = wat::parse_str("(module)").expect("a module");
+    assert!(sandbox.load(&module, None).is_err());
+    let empty = wat::parse_str("(component)").expect("a component");
+    let loaded = sandbox.load(&empty, None).expect("compiles");
+    let refused = Decryptor::new(&sandbox, &loaded)
+        .err()
+        .expect("exports nothing");
+    assert!(refused.contains("bulkhead:"), "{refused}");
+}
+
+#[test]
+fn components_describe_and_test_themselves() {
+    let sandbox = sandbox(TIME);
+    let decrypt = load(&sandbox, DECRYPT);
+    assert_eq!(decrypt.describe().expect("it answers").name, "decrypt");
+    assert_eq!(decrypt.self_test(KDF_LIMITS), Ok(Ok(())));
+    let hostile = load(&sandbox, HOSTILE);
+    assert_eq!(
+        hostile.self_test(KDF_LIMITS),
+        Ok(Err("it is hostile".into()))
+    );
+}
