@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Builds everything and measures Bulkhead side by side with gpg and rpgp.
+#   bench/run.sh                 all of it, a few minutes
+#   bench/run.sh --help          what can be chosen
+# Needs gpg. Close what else keeps the processors busy.
+set -eu
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+cargo build --release --workspace --all-targets --locked
+# The peer in the sandbox. Only the benchmark needs it, so that the ordinary build does without.
+cargo rustc --lib --profile guest --target wasm32-wasip2 --package bulkhead-bench-rpgp \
+  --crate-type cdylib --target-dir "$target/bench" --locked
+exec "$target/release/bulkhead-bench" \
+  --rpgp-wasm "$target/bench/wasm32-wasip2/guest/bulkhead_bench_rpgp.wasm" "$@"

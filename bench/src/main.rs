@@ -1,0 +1,79 @@
+//! Measures Bulkhead side by side with its peers and prints medians and ratios.
+//!
+//! All contestants of a table run in turns within one run, so that what slows the machine down
+//! slows all of them down. `bench/run.sh` builds what is needed and starts this.
+
+#![expect(clippy::print_stdout, reason = "printing is what this program is for")]
+
+mod compare;
+mod isolated;
+mod messages;
+mod openers;
+mod process;
+
+use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What to measure, and how often. Start it through bench/run.sh, which builds its parts.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// rpgp as a component, as bench/run.sh builds it.
+    #[arg(long, value_name = "FILE")]
+    rpgp_wasm: PathBuf,
+    /// Turns of each contestant with each message; messages of megabytes get half as many.
+    #[arg(long, default_value_t = 21, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=10_000))]
+    rounds: u32,
+    /// Fresh instances to measure an isolated call with.
+    #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    calls: u32,
+    /// How long `/livez` is asked while every worker is busy.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    busy_seconds: u64,
+    /// Only these parts; all of them if none is named.
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// gpg, rpgp, rpgp in Wasm and the server, on six messages.
+    Messages,
+    /// A fresh store and instance with a trivial call.
+    Isolated,
+    /// From the start of the process to its first answer.
+    Start,
+    /// Resident memory, idle and under load.
+    Memory,
+    /// `GET /livez` while every worker is busy.
+    Livez,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
+    let mut met = true;
+    if wanted(Part::Messages) {
+        met &= openers::compare_all(&arguments.rpgp_wasm, arguments.rounds);
+    }
+    if wanted(Part::Isolated) {
+        met &= isolated::measure(arguments.calls);
+    }
+    if wanted(Part::Start) {
+        met &= process::start(arguments.rounds);
+    }
+    if wanted(Part::Memory) {
+        met &= process::memory();
+    }
+    if wanted(Part::Livez) {
+        met &= process::livez(Duration::from_secs(arguments.busy_seconds));
+    }
+    println!(
+        "\n{}",
+        if met {
+            "all targets met"
+        } else {
+            "a target was missed"
+        }
+    );
+}

@@ -1,0 +1,127 @@
+//! The messages that are measured with.
+
+use bulkhead_tests::fixtures::{SAMPLE, text};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub(crate) const PASSPHRASE: &str = "topsecret";
+
+/// An armored message, as a string and as a file.
+pub(crate) struct Message {
+    pub(crate) title: &'static str,
+    pub(crate) text: String,
+    pub(crate) file: PathBuf,
+    pub(crate) plaintext: Vec<u8>,
+    /// What the server may take, as a part of gpg's time.
+    pub(crate) target: Option<f64>,
+}
+
+/// The six messages; gpg makes the large ones now, in `scratch`.
+pub(crate) fn all(scratch: &Path) -> Vec<Message> {
+    let small = |title, text: String, target| {
+        let file = scratch.join(format!("{title}.asc"));
+        std::fs::write(&file, &text).expect("scratch is writable");
+        let plaintext = b"Nice work!\n".to_vec();
+        Message {
+            title,
+            text,
+            file,
+            plaintext,
+            target: Some(target),
+        }
+    };
+    let large = |title, octets, compression, target| {
+        let plaintext = log_lines(octets);
+        let file = scratch.join(format!("{title}.asc"));
+        encrypt(scratch, &plaintext, compression, &file);
+        let text = std::fs::read_to_string(&file).expect("gpg wrote it");
+        Message {
+            title,
+            text,
+            file,
+            plaintext,
+            target,
+        }
+    };
+    vec![
+        small("(a) sample, 12 MB of SHA-1 twice", SAMPLE.into(), 0.5),
+        small(
+            "(b) default, 65 MB of SHA-1 twice",
+            text("bench/default.asc"),
+            0.45,
+        ),
+        small(
+            "(c) the same with SHA-256 once",
+            text("bench/sha256.asc"),
+            0.75,
+        ),
+        large("(d) 1 MB uncompressed", 1_000_000, "none", None),
+        large("(d) 10 MB uncompressed", 10_000_000, "none", Some(0.7)),
+        large("(e) 1 MB compressed (ZIP)", 1_000_000, "zip", None),
+    ]
+}
+
+/// Text that compresses like a log: the same every time, but no two lines alike.
+fn log_lines(octets: usize) -> Vec<u8> {
+    let mut text = String::with_capacity(octets + 128);
+    let mut state = 1_u64;
+    while text.len() < octets {
+        // Knuth's MMIX generator; all that matters is that it does not repeat soon.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let (request, time_us) = (state >> 16, state >> 48);
+        writeln!(
+            text,
+            "level=info request={request:012x} status=200 time_us={time_us} path=/orders"
+        )
+        .expect("a string takes everything");
+    }
+    text.truncate(octets);
+    text.into_bytes()
+}
+
+/// `gpg --symmetric` with today's defaults (AES-256, S2K with SHA-1 over 65,011,712 octets).
+fn encrypt(scratch: &Path, plaintext: &[u8], compression: &str, to: &Path) {
+    let from = scratch.join("plaintext");
+    std::fs::write(&from, plaintext).expect("scratch is writable");
+    let status = gpg(scratch)
+        .args([
+            "--armor",
+            "--cipher-algo",
+            "AES256",
+            "--s2k-digest-algo",
+            "SHA1",
+        ])
+        .args([
+            "--s2k-mode",
+            "3",
+            "--s2k-count",
+            "65011712",
+            "--compress-algo",
+            compression,
+        ])
+        .arg("--output")
+        .arg(to)
+        .arg("--symmetric")
+        .arg(from)
+        .status()
+        .expect("gpg runs");
+    assert!(status.success(), "gpg: {status}");
+}
+
+/// gpg with a home of its own in `scratch`, the passphrase in a file, and no memory of passphrases.
+pub(crate) fn gpg(scratch: &Path) -> Command {
+    let passphrase = scratch.join("passphrase");
+    std::fs::write(&passphrase, PASSPHRASE).expect("scratch is writable");
+    let mut gpg = Command::new("gpg");
+    gpg.arg("--homedir")
+        .arg(scratch)
+        .args(["--batch", "--quiet", "--no-options", "--no-symkey-cache"])
+        .args(["--pinentry-mode", "loopback", "--passphrase-file"])
+        .arg(passphrase)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    gpg
+}

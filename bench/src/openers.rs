@@ -1,0 +1,121 @@
+//! Who opens messages: gpg as a process, rpgp natively and in Wasm, and the server over HTTP.
+
+use crate::compare::{Contestant, side_by_side};
+use crate::messages::{self, Message, PASSPHRASE};
+use bulkhead_sandbox::{
+    DecryptLimits, Decryptor, Interrupt, KdfLimits, Sandbox, SandboxLimits, Setup,
+};
+use bulkhead_tests::server::Server;
+use serde_json::json;
+use std::path::Path;
+use std::time::Duration;
+
+/// What a message of megabytes is.
+const LARGE_OCTETS: usize = 1_000_000;
+
+/// A table for each message. Returns whether all targets were met.
+pub(crate) fn compare_all(rpgp_wasm: &Path, rounds: u32) -> bool {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let sandbox = sandbox();
+    let rpgp_wasm = std::fs::read(rpgp_wasm).expect("bench/run.sh builds rpgp as a component");
+    let rpgp_wasm = load(&sandbox, &rpgp_wasm);
+    let server = Server::start(&[]);
+    let mut met = true;
+    for message in messages::all(scratch.path()) {
+        let rounds = if message.plaintext.len() >= LARGE_OCTETS {
+            rounds.div_ceil(2)
+        } else {
+            rounds
+        };
+        let Ok(plaintext) = std::str::from_utf8(&message.plaintext) else {
+            unreachable!("the plaintexts are text");
+        };
+        let request = json!({"passphrase": PASSPHRASE, "message": message.text}).to_string();
+        let answer = json!({"DecryptedMessage": plaintext})
+            .to_string()
+            .into_bytes();
+        let expected = &message.plaintext[..];
+        let contestants = &mut [
+            Contestant {
+                name: "gpg, a process",
+                run: Box::new(|| gpg(scratch.path(), &message)),
+                expected,
+                target: None,
+            },
+            Contestant {
+                name: "rpgp native, in this process",
+                run: Box::new(|| {
+                    bulkhead_bench_rpgp::open(message.text.as_bytes(), PASSPHRASE)
+                        .expect("rpgp opens it")
+                }),
+                expected,
+                target: None,
+            },
+            Contestant {
+                name: "rpgp in Wasm, no host crypto",
+                run: Box::new(|| in_sandbox(&rpgp_wasm, &message)),
+                expected,
+                target: None,
+            },
+            Contestant {
+                name: "Bulkhead, over HTTP",
+                run: Box::new(|| server.post(&request, &[]).body),
+                expected: &answer,
+                target: message.target,
+            },
+        ];
+        met &= side_by_side(message.title, rounds, contestants);
+    }
+    met
+}
+
+fn gpg(scratch: &Path, message: &Message) -> Vec<u8> {
+    let output = messages::gpg(scratch)
+        .arg("--decrypt")
+        .arg(&message.file)
+        .output();
+    output.expect("gpg runs").stdout
+}
+
+fn sandbox() -> Sandbox {
+    let limits = SandboxLimits {
+        memory_octets: 1 << 30,
+        time: Duration::from_mins(1),
+    };
+    Sandbox::new(&Setup {
+        limits,
+        instances: 1,
+        pagemap_scan: None,
+    })
+    .expect("the kernel gives address space")
+}
+
+fn load(sandbox: &Sandbox, wasm: &[u8]) -> Decryptor {
+    sandbox
+        .load(wasm, None)
+        .and_then(|loaded| Decryptor::new(sandbox, &loaded))
+        .expect("the component loads")
+}
+
+fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {
+    let limits = DecryptLimits {
+        plaintext_octets: 1 << 30,
+        compression_layers: 1,
+        compression_ratio: u32::MAX,
+        session_key_packets: 1,
+        armor_header_octets: 1 << 20,
+    };
+    let kdf = KdfLimits {
+        s2k_octets: u64::MAX,
+        argon2_memory_kib: 0,
+        argon2_passes: 0,
+    };
+    let opened = decryptor.open(
+        message.text.as_bytes(),
+        PASSPHRASE,
+        &limits,
+        kdf,
+        Interrupt::default(),
+    );
+    std::mem::take(&mut *opened.expect("rpgp in Wasm opens it"))
+}
