@@ -5,7 +5,7 @@ use bulkhead_tests::http::{connect, head, read, request};
 use bulkhead_tests::server::Server;
 use bulkhead_tests::until;
 use serde_json::json;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 #[test]
 fn unknown_paths_and_methods() {
@@ -199,4 +199,43 @@ fn room_for_bodies_is_shared() {
     assert!(refused.header("retry-after").is_some());
     drop(large);
     until("room again", || server.post(&body, &[]).status != 503);
+}
+
+/// hyper refuses these by itself, with a bare status.
+#[test]
+fn what_is_no_http_is_answered_too() {
+    let server = Server::shared();
+    let many_headers = format!("GET /livez HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(2000));
+    let huge_head = format!("GET /livez HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(5 << 20));
+    let huge_target = format!("GET /{} HTTP/1.1\r\nHost: t\r\n\r\n", "y".repeat(70_000));
+    for (sent, status, code) in [
+        ("hello\r\n\r\n", 400, "malformed_request"),
+        ("GET /livez HTTP/3.0\r\n\r\n", 400, "malformed_request"),
+        (
+            "GET /livez HTTP/1.1\r\nno colon\r\n\r\n",
+            400,
+            "malformed_request",
+        ),
+        (&many_headers, 431, "headers_too_large"),
+        (&huge_head, 431, "headers_too_large"),
+        (&huge_target, 414, "target_too_long"),
+    ] {
+        let mut stream = connect(server.address);
+        // A good request first, and one without a body: the answer must be told from theirs.
+        for method in ["GET", "HEAD"] {
+            let request = format!("{method} /livez HTTP/1.1\r\nHost: t\r\n\r\n");
+            stream.write_all(request.as_bytes()).expect("taken");
+            let response = read(&mut stream, method == "HEAD").expect("an answer");
+            assert_eq!(response.status, 200);
+        }
+        stream.write_all(sent.as_bytes()).expect("taken");
+        let response = read(&mut stream, false).expect("an answer");
+        assert_eq!(
+            (response.status, response.problem().as_str()),
+            (status, code)
+        );
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).expect("closed in good order");
+        assert!(rest.is_empty(), "{rest:?}");
+    }
 }

@@ -23,8 +23,8 @@ const REQUEST_ID_OCTETS_MAX: usize = 128;
 
 /// What is still read of a body that was refused, so that the client gets to see the answer
 /// instead of a reset connection.
-const REFUSED_BODY_OCTETS_MAX: usize = 64 << 20;
-const REFUSED_BODY_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const REFUSED_BODY_OCTETS_MAX: usize = 64 << 20;
+pub(crate) const REFUSED_BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Room taken at a time for a body of unannounced length.
 const ROOM_STEP_OCTETS: usize = 64 << 10;
@@ -58,7 +58,11 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
         .get(REQUEST_ID)
         .and_then(|id| id.to_str().ok())
         .filter(sane)
-        .map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_owned)
+        .map_or_else(new_request_id, str::to_owned)
+}
+
+pub(crate) fn new_request_id() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 /// Whether the content is declared as JSON: `application/json` or `…+json`, any parameters.

@@ -6,6 +6,7 @@ mod envelope;
 mod http;
 mod problem;
 mod server;
+mod wire;
 
 use clap::Parser as _;
 use config::{Cli, Command, Settings};

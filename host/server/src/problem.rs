@@ -1,7 +1,7 @@
 //! Problem documents (RFC 9457): the one place that turns errors into answers.
 
 use crate::config::DecryptSettings;
-use crate::http::{Answer, json_answer};
+use crate::http::{Answer, REQUEST_ID, json_answer};
 use bulkhead_sandbox::{Fault, Limit, OpenError};
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -69,6 +69,16 @@ impl Problem {
             format!("This resource answers to: {allow}."),
         )
         .with_header(ALLOW, HeaderValue::from_static(allow))
+    }
+
+    pub(crate) fn malformed_request() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "malformed_request",
+            "Malformed request",
+            "What was sent is not an HTTP/1.1 request. Check that the client speaks plain HTTP, and \
+             what stands between it and this server.",
+        )
     }
 
     pub(crate) fn unsupported_media_type() -> Self {
@@ -264,6 +274,31 @@ impl Problem {
 
     /// The answer, with the id that leads to the log.
     pub(crate) fn into_answer(self, request_id: &str) -> Answer {
+        let mut answer = json_answer(self.status, &self.document(request_id));
+        let headers = answer.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some((name, value)) = self.header {
+            headers.insert(name, value);
+        }
+        answer
+    }
+
+    /// The answer as it goes over the wire, for where hyper makes none; the last of a connection.
+    pub(crate) fn into_octets(self, request_id: &str) -> Vec<u8> {
+        let body = self.document(request_id).to_string() + "\n";
+        format!(
+            "HTTP/1.1 {}\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n\
+             {REQUEST_ID}: {request_id}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            self.status,
+            body.len(),
+        )
+        .into_bytes()
+    }
+
+    fn document(&self, request_id: &str) -> serde_json::Value {
         let mut document = serde_json::json!({
             "type": "about:blank",
             "title": self.title,
@@ -275,16 +310,7 @@ impl Problem {
         if let Some(parameter) = self.parameter {
             document["parameter"] = parameter.into();
         }
-        let mut answer = json_answer(self.status, &document);
-        let headers = answer.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
-        if let Some((name, value)) = self.header {
-            headers.insert(name, value);
-        }
-        answer
+        document
     }
 }
 

@@ -7,12 +7,13 @@ use crate::http::{
     json_answer,
 };
 use crate::problem::Problem;
+use crate::wire::{Bodyless, Refusals, Wire};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 /// Octets hyper buffers of a request head. Above our own limits, so that it is us who refuse, with
-/// a problem document; a head beyond even this gets hyper's bare 431.
+/// a problem document; a head beyond even this is refused by hyper (see `wire`).
 const HEAD_BUFFER_OCTETS: usize = 512 << 10;
 const HEADERS_MAX: usize = 1024;
 
@@ -119,8 +120,15 @@ async fn accept(
 async fn connection(app: Arc<App>, stream: TcpStream, mut closed: watch::Receiver<bool>) {
     let _slower_at_worst = stream.set_nodelay(true);
     let headers_timeout = app.settings.http.headers_timeout;
-    let service = service_fn(move |request| {
+    let bodyless = Bodyless::default();
+    let refusals = Refusals {
+        target_octets: app.settings.http.target_octets,
+        headers_octets: app.settings.http.headers_octets,
+    };
+    let wire = Wire::new(stream, bodyless.clone(), refusals);
+    let service = service_fn(move |request: Request<Incoming>| {
         let app = Arc::clone(&app);
+        bodyless.set(request.method() == Method::HEAD);
         async move { Ok::<_, Infallible>(app.answer(request).await) }
     });
     let connection = http1::Builder::new()
@@ -128,7 +136,7 @@ async fn connection(app: Arc<App>, stream: TcpStream, mut closed: watch::Receive
         .header_read_timeout(headers_timeout)
         .max_buf_size(HEAD_BUFFER_OCTETS)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(wire, service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
