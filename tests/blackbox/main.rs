@@ -1,5 +1,6 @@
 //! Black-box tests: the real binary, real sockets, messages made by others.
 
+mod bombs;
 mod decrypt;
 mod hostile;
 mod http;

@@ -2,6 +2,7 @@
 
 pub mod fixtures;
 pub mod http;
+pub mod seal;
 pub mod server;
 
 use std::time::{Duration, Instant};

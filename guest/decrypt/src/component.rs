@@ -82,15 +82,8 @@ impl Crypto for Imported {
         Ok(key.map(Zeroizing::new)?)
     }
 
-    fn cfb_decrypt(
-        &mut self,
-        cipher: bulk::Cipher,
-        key: &[u8],
-        data: &[u8],
-    ) -> Option<Zeroizing<Vec<u8>>> {
-        bulk::cfb_decrypt(cipher, key, data)
-            .ok()
-            .map(Zeroizing::new)
+    fn cfb_decrypt(&mut self, cipher: bulk::Cipher, key: &[u8], data: &[u8]) -> Option<Vec<u8>> {
+        bulk::cfb_decrypt(cipher, key, data).ok()
     }
 
     fn aead_open(
@@ -103,7 +96,7 @@ impl Crypto for Imported {
         sealed: &[u8],
     ) -> Opened {
         match bulk::aead_open(mode, cipher, key, nonce, associated, sealed) {
-            Ok(plain) => Opened::Authentic(Zeroizing::new(plain)),
+            Ok(plain) => Opened::Authentic(plain),
             Err(bulk::Refusal::Unauthentic) => Opened::Unauthentic,
             Err(bulk::Refusal::Invalid) => Opened::Invalid,
         }

@@ -9,7 +9,6 @@ use crate::refusal::{Refusal, unsupported};
 use crate::session::{
     self, Reader, SessionKey, TAG_OCTETS, Version, block_octets, key_octets, nonce_octets,
 };
-use zeroize::Zeroizing;
 
 /// The modification detection code: a packet of two header octets and a SHA-1.
 const MDC_HEADER: [u8; 2] = [0xd3, 0x14];
@@ -124,7 +123,7 @@ impl<'a> Container<'a> {
         &self,
         key: &SessionKey,
         crypto: &mut impl Crypto,
-    ) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
+    ) -> Result<Option<Vec<u8>>, Refusal> {
         match self {
             Self::Seipd1 { encrypted } => Ok(open_seipd1(key, encrypted, crypto)),
             Self::Seipd2 { chunks, salt } => {
@@ -142,11 +141,7 @@ impl<'a> Container<'a> {
 /// RFC 9580 section 5.13.1. The repeated two octets of the prefix are not looked at: they are no
 /// protection, and checking them first has been an oracle. The modification detection code
 /// decides, over everything in front of it.
-fn open_seipd1(
-    key: &SessionKey,
-    encrypted: &[u8],
-    crypto: &mut impl Crypto,
-) -> Option<Zeroizing<Vec<u8>>> {
+fn open_seipd1(key: &SessionKey, encrypted: &[u8], crypto: &mut impl Crypto) -> Option<Vec<u8>> {
     let prefix = block_octets(key.cipher) + 2;
     if encrypted.len() < prefix + MDC_OCTETS {
         return None;
@@ -197,7 +192,7 @@ impl<'a> Chunks<'a> {
         iv: &[u8],
         nonces: &Nonces,
         crypto: &mut impl Crypto,
-    ) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
+    ) -> Result<Option<Vec<u8>>, Refusal> {
         let Some((mut rest, final_tag)) = self
             .sealed
             .len()
@@ -206,7 +201,7 @@ impl<'a> Chunks<'a> {
         else {
             return Ok(None);
         };
-        let mut plain = Zeroizing::new(Vec::with_capacity(rest.len()));
+        let mut plain = Vec::with_capacity(rest.len());
         let mut index = 0_u64;
         while !rest.is_empty() {
             let (chunk, after) = rest.split_at(rest.len().min(self.chunk_octets + TAG_OCTETS));
@@ -236,7 +231,7 @@ impl<'a> Chunks<'a> {
         associated: &[u8],
         sealed: &[u8],
         crypto: &mut impl Crypto,
-    ) -> Result<Option<Zeroizing<Vec<u8>>>, Refusal> {
+    ) -> Result<Option<Vec<u8>>, Refusal> {
         if sealed.len() < TAG_OCTETS {
             return Ok(None);
         }

@@ -5,8 +5,9 @@ use crate::packet::{Packets, tag};
 use crate::refusal::{Limit, Limits, Refusal, too_costly, unsupported};
 use crate::session::Reader;
 use pgp::packet::Decompressor;
+use std::borrow::Cow;
 use std::io::Read as _;
-use zeroize::Zeroizing;
+use std::ops::Range;
 
 /// The compression ratio counts from this many octets on: below, it costs nothing to allow.
 const RATIO_FREE_OCTETS: u64 = 1 << 20;
@@ -20,36 +21,52 @@ const MALFORMED: &str = "what was encrypted is not a well-formed OpenPGP message
 ///
 /// `encrypted_octets` is what the compression ratio is measured against.
 pub(crate) fn literal(
-    packets: &[u8],
+    packets: Vec<u8>,
     encrypted_octets: usize,
     limits: &Limits,
 ) -> Result<Vec<u8>, Refusal> {
-    let mut content = Content {
-        literal: None,
+    let content = Content {
         encrypted_octets: encrypted_octets as u64,
         limits,
     };
-    content.collect(packets, 0)?;
-    content.literal.ok_or_else(|| {
+    content.literal(packets, 0)?.ok_or_else(|| {
         unsupported("it holds no data: what was encrypted has no literal data packet")
     })
 }
 
 struct Content<'a> {
-    literal: Option<Vec<u8>>,
     encrypted_octets: u64,
     limits: &'a Limits,
 }
 
+/// Where the literal data is.
+enum Found {
+    /// Here, in the layer that was searched: megabytes are not copied.
+    Here(Range<usize>),
+    /// In another buffer.
+    Octets(Vec<u8>),
+}
+
 impl Content<'_> {
-    /// Takes one layer. Recursion is bounded by the limit on layers.
-    fn collect(&mut self, packets: &[u8], layers: u32) -> Result<(), Refusal> {
-        let mut packets = Packets::new(packets);
+    /// The literal data of one layer. Recursion is bounded by the limit on layers.
+    fn literal(&self, mut layer: Vec<u8>, layers: u32) -> Result<Option<Vec<u8>>, Refusal> {
+        let mut found = None;
+        let mut packets = Packets::new(&layer);
         while let Some(packet) = packets.next().map_err(|_| unsupported(MALFORMED))? {
             match packet.tag {
-                tag::LITERAL => self.literal(&packet.body)?,
+                tag::LITERAL => {
+                    room_for_one(found.as_ref())?;
+                    let data = self.data(&packet.body)?;
+                    found = Some(match packet.body {
+                        Cow::Borrowed(_) => {
+                            let end = layer.len() - packets.rest().len();
+                            Found::Here(end - data.len()..end)
+                        }
+                        Cow::Owned(_) => Found::Octets(data.to_vec()),
+                    });
+                }
                 tag::COMPRESSED => {
-                    self.room_for_one()?;
+                    room_for_one(found.as_ref())?;
                     if layers >= self.limits.compression_layers {
                         return Err(too_costly(
                             Limit::CompressionLayers,
@@ -57,8 +74,8 @@ impl Content<'_> {
                             self.limits.compression_layers.into(),
                         ));
                     }
-                    let layer = self.decompress(&packet.body)?;
-                    self.collect(&layer, layers + 1)?;
+                    let inner = self.decompress(&packet.body)?;
+                    found = self.literal(inner, layers + 1)?.map(Found::Octets);
                 }
                 // Signatures are not checked: there are no public keys here to check them with.
                 tag::ONE_PASS_SIGNATURE
@@ -78,20 +95,20 @@ impl Content<'_> {
                 _ => return Err(unsupported(MALFORMED)),
             }
         }
-        Ok(())
-    }
-
-    fn room_for_one(&self) -> Result<(), Refusal> {
-        match self.literal {
-            None => Ok(()),
-            Some(_) => Err(unsupported("it holds more than one text or file")),
-        }
+        Ok(match found {
+            None => None,
+            Some(Found::Octets(data)) => Some(data),
+            Some(Found::Here(range)) => {
+                layer.truncate(range.end);
+                layer.drain(..range.start);
+                Some(layer)
+            }
+        })
     }
 
     /// RFC 9580 section 5.9: format, file name and date, then the data. The format is advice on
     /// line ends, and the answer is the octets as they are.
-    fn literal(&mut self, body: &[u8]) -> Result<(), Refusal> {
-        self.room_for_one()?;
+    fn data<'b>(&self, body: &'b [u8]) -> Result<&'b [u8], Refusal> {
         let mut body = Reader(body);
         body.octet()?;
         let name_octets = body.octet()?;
@@ -105,11 +122,10 @@ impl Content<'_> {
                 allowed,
             ));
         }
-        self.literal = Some(data.to_vec());
-        Ok(())
+        Ok(data)
     }
 
-    fn decompress(&self, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    fn decompress(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         // The algorithm's number was encrypted, so that it is not told.
         let mut reader = Decompressor::from_reader(body)
             .map_err(|_| unsupported("what was encrypted is compressed in an unknown way"))?;
@@ -117,7 +133,7 @@ impl Content<'_> {
         let ratio_max = u64::from(self.limits.compression_ratio);
         let by_ratio = RATIO_FREE_OCTETS.max(self.encrypted_octets.saturating_mul(ratio_max));
         let allowed = octets_max.min(by_ratio);
-        let mut layer = Zeroizing::new(Vec::with_capacity(body.len().saturating_mul(2)));
+        let mut layer = Vec::with_capacity(body.len().saturating_mul(2));
         reader
             .by_ref()
             .take(allowed + 1)
@@ -138,6 +154,13 @@ impl Content<'_> {
                 self.limits.plaintext_octets,
             )
         })
+    }
+}
+
+fn room_for_one(found: Option<&Found>) -> Result<(), Refusal> {
+    match found {
+        None => Ok(()),
+        Some(_) => Err(unsupported("it holds more than one text or file")),
     }
 }
 
@@ -179,9 +202,9 @@ mod tests {
             packet(60, b"private"),
         ]
         .concat();
-        assert_eq!(literal(&message, 1, &LIMITS), Ok(b"text".to_vec()));
+        assert_eq!(literal(message.clone(), 1, &LIMITS), Ok(b"text".to_vec()));
         assert_eq!(
-            literal(&uncompressed(&message), 1, &LIMITS),
+            literal(uncompressed(&message), 1, &LIMITS),
             Ok(b"text".to_vec())
         );
     }
@@ -195,7 +218,7 @@ mod tests {
             [one.clone(), uncompressed(&one)].concat(),
         ] {
             assert!(matches!(
-                literal(&message, 1, &LIMITS),
+                literal(message.clone(), 1, &LIMITS),
                 Err(Refusal::Unsupported(_))
             ));
         }
@@ -203,8 +226,8 @@ mod tests {
 
     #[test]
     fn limits_are_inclusive() {
-        assert!(literal(&literal_packet(&[7; 1000]), 1, &LIMITS).is_ok());
-        let Err(Refusal::TooCostly(excess)) = literal(&literal_packet(&[7; 1001]), 1, &LIMITS)
+        assert!(literal(literal_packet(&[7; 1000]), 1, &LIMITS).is_ok());
+        let Err(Refusal::TooCostly(excess)) = literal(literal_packet(&[7; 1001]), 1, &LIMITS)
         else {
             panic!("past the limit");
         };
@@ -213,8 +236,8 @@ mod tests {
             (Limit::PlaintextOctets, 1001, 1000)
         );
         let two = uncompressed(&uncompressed(&literal_packet(b"x")));
-        assert!(literal(&two, 1, &LIMITS).is_ok());
-        let Err(Refusal::TooCostly(excess)) = literal(&uncompressed(&two), 1, &LIMITS) else {
+        assert!(literal(two.clone(), 1, &LIMITS).is_ok());
+        let Err(Refusal::TooCostly(excess)) = literal(uncompressed(&two), 1, &LIMITS) else {
             panic!("past the limit");
         };
         assert_eq!((excess.limit, excess.asked), (Limit::CompressionLayers, 3));
@@ -229,7 +252,7 @@ mod tests {
             &packet(tag::LITERAL, b"b\xff"),
         ] {
             assert!(matches!(
-                literal(message, 1, &LIMITS),
+                literal(message.to_vec(), 1, &LIMITS),
                 Err(Refusal::Unsupported(_))
             ));
         }

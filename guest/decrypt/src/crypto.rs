@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 /// What [`Crypto::aead_open`] found.
 pub(crate) enum Opened {
-    Authentic(Zeroizing<Vec<u8>>),
+    Authentic(Vec<u8>),
     Unauthentic,
     /// The cipher does not go with the mode, or a key or nonce has another length.
     Invalid,
@@ -35,12 +35,7 @@ pub(crate) trait Crypto {
     ) -> Result<Zeroizing<Vec<u8>>, Refusal>;
 
     /// `None` if the key has another length than the cipher's.
-    fn cfb_decrypt(
-        &mut self,
-        cipher: Cipher,
-        key: &[u8],
-        data: &[u8],
-    ) -> Option<Zeroizing<Vec<u8>>>;
+    fn cfb_decrypt(&mut self, cipher: Cipher, key: &[u8], data: &[u8]) -> Option<Vec<u8>>;
 
     fn aead_open(
         &mut self,

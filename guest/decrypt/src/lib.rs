@@ -68,8 +68,10 @@ fn open(
             allowed.into(),
         ));
     }
+    // Keys are wiped where they are dropped; plaintext is not, octet by octet, since the whole memory
+    // of the instance is reset right after the answer.
     let packets = first_authentic(&parts.skesks, &container, passphrase, crypto)?;
-    content::literal(&packets, content.body.len(), limits)
+    content::literal(packets, content.body.len(), limits)
 }
 
 /// Tries each session key by itself until the container is authentic under one. The first
@@ -80,7 +82,7 @@ fn first_authentic(
     container: &Container<'_>,
     passphrase: &str,
     crypto: &mut impl Crypto,
-) -> Result<zeroize::Zeroizing<Vec<u8>>, Refusal> {
+) -> Result<Vec<u8>, Refusal> {
     let mut failures = Failures::default();
     for body in skesks {
         let tried = Skesk::parse(body)

@@ -87,7 +87,9 @@ impl<'a> Packets<'a> {
             Length::Final(len) => Cow::Borrowed(self.take(len)?),
             Length::Partial(_) if !may_be_streamed(tag) => return Err(FramingError::Malformed),
             Length::Partial(first) => {
-                let mut body = self.take(first)?.to_vec();
+                // Room for all of it at once: growing would copy, and the input bounds it.
+                let mut body = Vec::with_capacity(self.rest.len());
+                body.extend_from_slice(self.take(first)?);
                 loop {
                     let (len, last) = match self.take_length()? {
                         Length::Final(len) => (len, true),

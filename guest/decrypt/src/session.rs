@@ -163,7 +163,8 @@ impl Skesk {
         match &self.wrapped {
             Wrapped::Derived(_) => Ok(Some(session_key(self.cipher, derived))),
             Wrapped::Cfb(encrypted) => {
-                let Some(plain) = crypto.cfb_decrypt(self.cipher, &derived, encrypted) else {
+                let plain = crypto.cfb_decrypt(self.cipher, &derived, encrypted);
+                let Some(plain) = plain.map(Zeroizing::new) else {
                     return Ok(None);
                 };
                 let Some((&id, key)) = plain.split_first() else {
@@ -187,7 +188,9 @@ impl Skesk {
                     Version::V4 | Version::V5 => derived,
                 };
                 match crypto.aead_open(*mode, self.cipher, &key, nonce, info, sealed) {
-                    Opened::Authentic(key) => Ok(Some(session_key(self.cipher, key))),
+                    Opened::Authentic(key) => {
+                        Ok(Some(session_key(self.cipher, Zeroizing::new(key))))
+                    }
                     Opened::Unauthentic => Ok(None),
                     Opened::Invalid => Err(unsupported(
                         "its session key is encrypted with a cipher that AEAD does not go with",

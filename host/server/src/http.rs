@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
@@ -146,7 +145,7 @@ impl BodyRoom {
 
 /// A request body, wiped when dropped, since it holds a passphrase. Its room is given back then.
 pub(crate) struct RequestBody {
-    octets: Zeroizing<Vec<u8>>,
+    octets: Vec<u8>,
     room: OwnedSemaphorePermit,
 }
 
@@ -158,19 +157,34 @@ impl std::ops::Deref for RequestBody {
     }
 }
 
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        wipe(&mut self.octets);
+    }
+}
+
+/// Overwrites megabytes at memory speed, which `zeroize` does octet by octet. What was never
+/// written to is left alone: it may not even be in memory.
+fn wipe(octets: &mut [u8]) {
+    octets.fill(0);
+    // Somebody might look: so the compiler cannot leave it out.
+    std::hint::black_box(octets);
+}
+
 impl RequestBody {
     fn push(&mut self, data: &[u8], room: &BodyRoom) -> Result<(), Problem> {
         let octets = self.octets.len() + data.len();
         if let Some(missing) = octets
             .checked_sub(self.room.num_permits())
-            .filter(|n| *n > 0)
+            .filter(|missing| *missing > 0)
         {
             self.room.merge(room.take(missing.max(ROOM_STEP_OCTETS))?);
         }
         if octets > self.octets.capacity() {
             // Not `reserve`, which would leave the old place as it is.
-            let mut larger = Zeroizing::new(Vec::with_capacity(octets.next_power_of_two()));
+            let mut larger = Vec::with_capacity(octets.next_power_of_two());
             larger.extend_from_slice(&self.octets);
+            wipe(&mut self.octets);
             self.octets = larger;
         }
         self.octets.extend_from_slice(data);
@@ -190,8 +204,8 @@ pub(crate) async fn read_body(
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut octets = match room.take(announced) {
         Ok(room) => RequestBody {
-            // Memory is taken as octets arrive: what is announced may never come.
-            octets: Zeroizing::new(Vec::with_capacity(announced.min(64 << 10))),
+            // Address space only: the kernel gives memory as octets arrive.
+            octets: Vec::with_capacity(announced),
             room,
         },
         Err(problem) => {

@@ -1,5 +1,6 @@
 //! The `bulkhead` server: HTTP in front of sandboxed components.
 
+mod allocator;
 mod config;
 mod decrypt;
 mod envelope;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         None => cli.settings,
     };
     start_log();
+    allocator::return_large_buffers();
     match run(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Copies the test executables of the workspace to a folder, one file a suite, for the image.
+#   docker/collect_tests.sh FOLDER
+set -eu
+to=$1
+mkdir -p "$to"
+# cargo names each executable it would run: "Executable unittests src/lib.rs (target/…/decrypt-0f3a)".
+cargo test --release --workspace --locked --no-run 2>&1 | tee /dev/stderr |
+  sed -n 's/^ *Executable .*(\(.*\))$/\1/p' |
+  while read -r executable; do
+    name=$(basename "$executable")
+    suite=${name%-*}
+    # A suite without a test has nothing to show.
+    if [ "$("$executable" --list --format terse | grep -c ': test$')" -gt 0 ]; then
+      strip -o "$to/$suite" "$executable"
+    fi
+  done
+# Reading from a pipe hides a failure of cargo; an empty or partial folder does not.
+for suite in bulkhead bulkhead_crypto bulkhead_sandbox decrypt isolation blackbox; do
+  test -x "$to/$suite" || { echo "the test suite $suite was not built" >&2; exit 1; }
+done

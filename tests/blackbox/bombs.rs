@@ -1,0 +1,250 @@
+//! Messages that cost more than they weigh, and such that pretend to be less protected than they
+//! were. All are authentic, or were: their makers know the passphrase.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bulkhead_tests::fixtures::SAMPLE;
+use bulkhead_tests::seal::{PASSPHRASE, literal, packet, seal};
+use bulkhead_tests::server::Server;
+use pgp::composed::MessageBuilder;
+use pgp::crypto::aead::{AeadAlgorithm, ChunkSize};
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::crypto::sym::SymmetricKeyAlgorithm;
+use pgp::types::{CompressionAlgorithm, StringToKey};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+/// A compressed packet that decompresses to itself, by Taylor R. Campbell
+/// (mumble.net/~campbell/misc/pgp-quine/).
+const QUINE: &str = "oLQBAAMA/P+gtAEADQDy/wADAPz/oLQBAA0A8v+CcKAcAAAFAPr/gnCgHAAABQD6/wAFAPr/ABQA6/+CcKAcAAAFAPr/AAUA+v8AFADr/0KIIcQAABQA6/9CiCHEAAAUAOv/QoghxAAAFADr/0KIIcQAABQA6/9CiCHEAAAAAP//AAAA//8ACwD0/0KIIcQAAAAA//8AAAD//wALAPT/AjMhTEAAAQD+/wACMyFMQAABAP7/AAA=";
+
+fn code(server: &Server, message: &[u8]) -> String {
+    server
+        .decrypt(PASSPHRASE, &STANDARD.encode(message))
+        .problem()
+}
+
+/// The flag that the refusal of a message names.
+#[track_caller]
+fn limited_by(server: &Server, message: &[u8], flag: &str) {
+    let response = server.decrypt(PASSPHRASE, &STANDARD.encode(message));
+    assert_eq!(response.problem(), "too_costly");
+    let detail = response.json()["detail"].to_string();
+    assert!(detail.contains(flag), "{detail}");
+}
+
+/// `octets` zeros, compressed and encrypted by rpgp.
+fn zeros(octets: usize, compression: CompressionAlgorithm) -> Vec<u8> {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut builder = MessageBuilder::from_bytes("", vec![0; octets])
+        .seipd_v1(&mut rng, SymmetricKeyAlgorithm::AES128);
+    builder.compression(compression);
+    let s2k = StringToKey::new_iterated(&mut rng, HashAlgorithm::Sha256, 0);
+    builder
+        .encrypt_with_password(s2k, &PASSPHRASE.into())
+        .expect("rpgp takes the passphrase");
+    builder.to_vec(&mut rng).expect("rpgp writes the message")
+}
+
+/// An uncompressed "compressed" packet around `inside`.
+fn layer(inside: &[u8]) -> Vec<u8> {
+    packet(8, &[&[0], inside].concat())
+}
+
+#[test]
+fn what_is_sealed_here_opens() {
+    let opened = Server::shared().decrypt(PASSPHRASE, &STANDARD.encode(seal(&literal(b"fine"))));
+    assert_eq!(opened.json()["DecryptedMessage"], "fine");
+}
+
+#[test]
+fn compression_bombs() {
+    for compression in [CompressionAlgorithm::ZIP, CompressionAlgorithm::ZLIB] {
+        limited_by(
+            Server::shared(),
+            &zeros(64 << 20, compression),
+            "--plaintext-max",
+        );
+    }
+    // BZip2 makes 100 octets of this, so that the ratio is noticed long before the size.
+    let bzip2 = zeros(8 << 20, CompressionAlgorithm::BZip2);
+    limited_by(Server::shared(), &bzip2, "--compression-ratio-max");
+    let generous = Server::start(&["--compression-ratio-max", "1000000"]);
+    let opened = generous.decrypt_octets(PASSPHRASE, &STANDARD.encode(&bzip2));
+    assert_eq!((opened.status, opened.body.len()), (200, 8 << 20));
+}
+
+#[test]
+fn a_quine_and_deep_nesting() {
+    let server = Server::shared();
+    limited_by(
+        server,
+        &seal(&STANDARD.decode(QUINE).expect("base64")),
+        "--compression-layers-max",
+    );
+    let mut nested = literal(b"in four layers");
+    for _ in 0..4 {
+        nested = layer(&nested);
+    }
+    let opened = server.decrypt(PASSPHRASE, &STANDARD.encode(seal(&nested)));
+    assert_eq!(opened.json()["DecryptedMessage"], "in four layers");
+    for _ in 4..5_000 {
+        nested = layer(&nested);
+    }
+    limited_by(server, &seal(&nested), "--compression-layers-max");
+    let bushy = layer(&literal(b"x")).repeat(1000);
+    assert_eq!(code(server, &seal(&bushy)), "unsupported_message");
+}
+
+#[test]
+fn encrypted_again_and_more_than_one_literal() {
+    let server = Server::shared();
+    let once = seal(&literal(b"x"));
+    assert_eq!(code(server, &seal(&once)), "unsupported_message");
+    let two = [literal(b"one"), literal(b"two")].concat();
+    assert_eq!(code(server, &seal(&two)), "unsupported_message");
+    assert_eq!(code(server, &seal(b"")), "unsupported_message");
+    assert_eq!(
+        code(server, &[once, literal(b"appended")].concat()),
+        "unsupported_message"
+    );
+}
+
+/// Half a million packets that mean nothing, in front of the one that does.
+#[test]
+fn floods_of_small_packets() {
+    let server = Server::shared();
+    let markers = [b"\xca\x03PGP".repeat(500_000), literal(b"at the end")].concat();
+    let opened = server.decrypt(PASSPHRASE, &STANDARD.encode(seal(&markers)));
+    assert_eq!(opened.json()["DecryptedMessage"], "at the end");
+    // The same outside of the encryption, and in pieces of one octet inside.
+    let outside = [b"\xca\x03PGP".repeat(500_000), seal(&literal(b"x"))].concat();
+    let opened = server.decrypt(PASSPHRASE, &STANDARD.encode(outside));
+    assert_eq!(opened.json()["DecryptedMessage"], "x");
+    let pieces = [
+        b"\xcb\xe0b\xe0\0".to_vec(),
+        b"\xe0\0".repeat(500_000),
+        b"\0".to_vec(),
+    ]
+    .concat();
+    let opened = server.decrypt_octets(PASSPHRASE, &STANDARD.encode(seal(&pieces)));
+    // Format, name length, four octets of date; the rest is data.
+    assert_eq!((opened.status, opened.body.len()), (200, 500_002 - 6));
+}
+
+/// What SEIPD version 1 protects, passed off as what nothing protects.
+#[test]
+fn stripped_of_its_integrity_protection() {
+    let whole = seal(&literal(b"Attack at dawn"));
+    let skesk = &whole[..10];
+    let encrypted = &whole[whole.len() - 22 - 16 - 2 - literal(b"Attack at dawn").len()..];
+    let server = Server::shared();
+    for body in [encrypted, &encrypted[..encrypted.len() - 22]] {
+        assert_eq!(
+            code(server, &[skesk, &packet(9, body)].concat()),
+            "unsupported_message"
+        );
+    }
+    let without_mdc = [&[1], &encrypted[..encrypted.len() - 22]].concat();
+    assert_eq!(
+        code(server, &[skesk, &packet(18, &without_mdc)].concat()),
+        "undecryptable"
+    );
+}
+
+/// Chunks of SEIPD version 2 left out, doubled, exchanged; the end cut off; another version.
+#[test]
+fn chunks_rearranged() {
+    const CHUNK_OCTETS: usize = 64 + 16;
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let text = "Attack at dawn. ".repeat(40);
+    let mut builder = MessageBuilder::from_bytes("", text.clone().into_bytes()).seipd_v2(
+        &mut rng,
+        SymmetricKeyAlgorithm::AES128,
+        AeadAlgorithm::Ocb,
+        ChunkSize::C64B,
+    );
+    let s2k = StringToKey::new_iterated(&mut rng, HashAlgorithm::Sha256, 0);
+    builder
+        .encrypt_with_password(&mut rng, s2k, &PASSPHRASE.into())
+        .expect("rpgp takes the passphrase");
+    let message = builder.to_vec(&mut rng).expect("rpgp writes the message");
+    let server = Server::shared();
+    let opened = server.decrypt(PASSPHRASE, &STANDARD.encode(&message));
+    assert_eq!(opened.json()["DecryptedMessage"], text);
+
+    // An SKESK with a length of one octet, then a SEIPD with a length of two.
+    let (skesk, seipd) = message.split_at(2 + usize::from(message[1]));
+    assert!(
+        seipd[0] == 0xd2 && (192..224).contains(&seipd[1]),
+        "{:?}",
+        &seipd[..3]
+    );
+    let (fixed, chunks) = seipd[3..].split_at(4 + 32);
+    let (chunks, final_tag) = chunks.split_at(chunks.len() - 16);
+    let chunks: Vec<_> = chunks.chunks(CHUNK_OCTETS).collect();
+    assert!(chunks.len() > 8);
+    let sealed = |fixed: &[u8], chunks: &[&[u8]], end: &[u8]| {
+        let body = [fixed, &chunks.concat(), end].concat();
+        [skesk, &packet(18, &body)].concat()
+    };
+    let as_it_was = server.decrypt(
+        PASSPHRASE,
+        &STANDARD.encode(sealed(fixed, &chunks, final_tag)),
+    );
+    assert_eq!(as_it_was.status, 200);
+
+    let (mut doubled, mut exchanged) = (chunks.clone(), chunks.clone());
+    doubled.insert(1, chunks[1]);
+    exchanged.swap(1, 2);
+    let version_1 = [&[1], &fixed[1..]].concat();
+    for (what, altered) in [
+        ("first left out", sealed(fixed, &chunks[1..], final_tag)),
+        (
+            "last left out",
+            sealed(fixed, &chunks[..chunks.len() - 1], final_tag),
+        ),
+        ("all left out", sealed(fixed, &[], final_tag)),
+        ("one doubled", sealed(fixed, &doubled, final_tag)),
+        ("two exchanged", sealed(fixed, &exchanged, final_tag)),
+        ("no final tag", sealed(fixed, &chunks, b"")),
+        (
+            "said to be version 1",
+            sealed(&version_1, &chunks, final_tag),
+        ),
+    ] {
+        assert_eq!(code(server, &altered), "undecryptable", "{what}");
+    }
+}
+
+#[test]
+fn memory_is_back_to_normal_afterwards() {
+    let server = Server::start(&[]);
+    let incompressible: Vec<u8> = (0..20_u32 << 20)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let bombs = [
+        zeros(64 << 20, CompressionAlgorithm::ZIP),
+        zeros(64 << 20, CompressionAlgorithm::BZip2),
+        seal(&STANDARD.decode(QUINE).expect("base64")),
+        seal(&b"\xca\x03PGP".repeat(1 << 20)),
+        b"\xc3\x04\x04\x07\0\x08".repeat(60_000),
+        seal(&literal(&incompressible)),
+    ];
+    let all = || {
+        for bomb in &bombs {
+            let status = server
+                .decrypt_octets(PASSPHRASE, &STANDARD.encode(bomb))
+                .status;
+            assert!(status == 200 || status == 422, "{status}");
+        }
+        assert_eq!(server.decrypt(PASSPHRASE, SAMPLE).status, 200);
+    };
+    // What one round leaves behind is what is kept for the next one, and it is little.
+    let before = server.resident_octets();
+    for _ in 0..3 {
+        all();
+    }
+    let grown = server.resident_octets().saturating_sub(before);
+    assert!(grown < 16 << 20, "{} MiB stayed", grown >> 20);
+}
