@@ -1,58 +1,71 @@
 //! What isolation costs: a fresh store and a fresh instance for a call that does next to nothing.
 
 use crate::compare::{percentile, verdict};
-use bulkhead_sandbox::{Decryptor, Sandbox, SandboxLimits, Setup};
+use bulkhead_sandbox::{Authenticator, Decryptor, InstanceLimits, Sandbox, Setup};
 use std::time::{Duration, Instant};
 
 const TARGET: Duration = Duration::from_micros(12);
 
-/// Measures the decrypt component's `describe`, which returns three strings, with and without the
-/// kernel's help in resetting memory. The target is for the default.
+const LIMITS: InstanceLimits = InstanceLimits {
+    memory_octets: 256 << 20,
+    time: Duration::from_secs(20),
+};
+
+/// Measures `describe`, which returns three strings, with and without the kernel's help in
+/// resetting memory. The target is for the default.
 pub(crate) fn measure(calls: u32) -> bool {
     println!("\nisolated call: fresh store and instance, trivial work ({calls} calls each)");
-    println!("  {:<34}{:>10}{:>10}{:>10}", "", "median us", "p90", "p99");
+    println!("  {:<40}{:>10}{:>10}{:>10}", "", "median us", "p90", "p99");
     let mut met = true;
-    for (name, pagemap_scan, target) in [
-        ("as served (pagemap_scan if there)", None, Some(TARGET)),
+    for (how, pagemap_scan, target) in [
+        ("as served", None, Some(TARGET)),
         ("pagemap_scan off", Some(false), None),
     ] {
-        let decryptor = decryptor(pagemap_scan);
-        let mut times: Vec<_> = (0..calls + calls / 10)
-            .map(|_| {
-                let start = Instant::now();
-                decryptor
-                    .describe()
-                    .expect("the component describes itself");
-                start.elapsed()
-            })
-            .collect();
-        // Warming up is not counted.
-        let mut times = times.split_off((calls / 10) as usize);
-        let [median, p90, p99] = [50, 90, 99].map(|percent| percentile(&mut times, percent));
-        let target = target.map_or(String::new(), |target| {
-            met &= median <= target;
-            format!("  target {target:?}: {}", verdict(median <= target))
+        let sandbox = Sandbox::new(&Setup {
+            memory_octets_max: LIMITS.memory_octets,
+            instances: 3,
+            pagemap_scan,
+        })
+        .expect("the kernel gives address space");
+        let decryptor = load(&sandbox, bulkhead_artifacts::DECRYPT, Decryptor::new);
+        let authenticator = load(&sandbox, bulkhead_artifacts::TOKEN, Authenticator::new);
+        met &= line(&format!("decrypt component, {how}"), calls, target, || {
+            decryptor.describe().expect("it describes itself");
         });
-        let [median, p90, p99] = [median, p90, p99].map(|time| time.as_secs_f64() * 1e6);
-        println!("  {name:<34}{median:>10.2}{p90:>10.2}{p99:>10.2}{target}");
+        met &= line(&format!("token component, {how}"), calls, target, || {
+            authenticator.describe().expect("it describes itself");
+        });
     }
     met
 }
 
-fn decryptor(pagemap_scan: Option<bool>) -> Decryptor {
-    let limits = SandboxLimits {
-        memory_octets: 256 << 20,
-        time: Duration::from_secs(20),
-    };
-    let sandbox = Sandbox::new(&Setup {
-        limits,
-        instances: 3,
-        pagemap_scan,
-    })
-    .expect("the kernel gives address space");
-    let artifact = bulkhead_artifacts::DECRYPT;
+fn line(name: &str, calls: u32, target: Option<Duration>, mut call: impl FnMut()) -> bool {
+    let mut times: Vec<_> = (0..calls + calls / 10)
+        .map(|_| {
+            let start = Instant::now();
+            call();
+            start.elapsed()
+        })
+        .collect();
+    // Warming up is not counted.
+    let mut times = times.split_off((calls / 10) as usize);
+    let [median, p90, p99] = [50, 90, 99].map(|percent| percentile(&mut times, percent));
+    let met = target.is_none_or(|target| median <= target);
+    let target = target.map_or(String::new(), |target| {
+        format!("  target {target:?}: {}", verdict(met))
+    });
+    let [median, p90, p99] = [median, p90, p99].map(|time| time.as_secs_f64() * 1e6);
+    println!("  {name:<40}{median:>10.2}{p90:>10.2}{p99:>10.2}{target}");
+    met
+}
+
+fn load<T>(
+    sandbox: &Sandbox,
+    artifact: bulkhead_artifacts::Artifact,
+    link: impl FnOnce(&Sandbox, &bulkhead_sandbox::Loaded, InstanceLimits) -> Result<T, String>,
+) -> T {
     sandbox
         .load(artifact.wasm, Some(artifact.precompiled))
-        .and_then(|loaded| Decryptor::new(&sandbox, &loaded))
+        .and_then(|loaded| link(sandbox, &loaded, LIMITS))
         .expect("the component loads")
 }

@@ -3,7 +3,7 @@
 use crate::compare::{Contestant, side_by_side};
 use crate::messages::{self, Message, PASSPHRASE};
 use bulkhead_sandbox::{
-    DecryptLimits, Decryptor, Interrupt, KdfLimits, Sandbox, SandboxLimits, Setup,
+    DecryptLimits, Decryptor, InstanceLimits, Interrupt, KdfLimits, Sandbox, Setup,
 };
 use bulkhead_tests::server::Server;
 use serde_json::json;
@@ -78,22 +78,23 @@ fn gpg(scratch: &Path, message: &Message) -> Vec<u8> {
 }
 
 fn sandbox() -> Sandbox {
-    let limits = SandboxLimits {
-        memory_octets: 1 << 30,
-        time: Duration::from_mins(1),
-    };
     Sandbox::new(&Setup {
-        limits,
+        memory_octets_max: LIMITS.memory_octets,
         instances: 1,
         pagemap_scan: None,
     })
     .expect("the kernel gives address space")
 }
 
+const LIMITS: InstanceLimits = InstanceLimits {
+    memory_octets: 1 << 30,
+    time: Duration::from_mins(1),
+};
+
 fn load(sandbox: &Sandbox, wasm: &[u8]) -> Decryptor {
     sandbox
         .load(wasm, None)
-        .and_then(|loaded| Decryptor::new(sandbox, &loaded))
+        .and_then(|loaded| Decryptor::new(sandbox, &loaded, LIMITS))
         .expect("the component loads")
 }
 

@@ -7,7 +7,7 @@ use std::{env, fs};
 const TARGET: &str = "wasm32-wasip2";
 
 /// Package, artefact file stem, name of the constant, name of the component.
-const GUESTS: [(&str, &str, &str, &str); 3] = [
+const GUESTS: [(&str, &str, &str, &str); 4] = [
     ("bulkhead-decrypt", "decrypt", "DECRYPT", "decrypt"),
     (
         "bulkhead-crypto-soft",
@@ -15,6 +15,7 @@ const GUESTS: [(&str, &str, &str, &str); 3] = [
         "CRYPTO_SOFT",
         "crypto-soft",
     ),
+    ("bulkhead-token", "token", "TOKEN", "token"),
     // For tests of the sandbox; what does not name its constant does not carry it.
     ("bulkhead-hostile", "hostile", "HOSTILE", "hostile"),
 ];

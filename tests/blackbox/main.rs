@@ -7,3 +7,4 @@ mod http;
 mod messages;
 mod passphrases;
 mod process;
+mod token;

@@ -26,7 +26,8 @@ impl Server {
     /// The same with variables.
     pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary());
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BULKHEAD_")) {
+        let ours = |name: &str| name.starts_with("BULKHEAD_") || name.starts_with("SECRET");
+        for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
         }
         let mut process = command

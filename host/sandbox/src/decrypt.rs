@@ -1,7 +1,8 @@
 //! The decrypt component, as the host calls it.
 
+use crate::about::Description;
 use crate::engine::Sandbox;
-use crate::instance::{self, Fault, Interrupt, KdfLimits, State};
+use crate::instance::{self, Budget, Fault, InstanceLimits, Interrupt, KdfLimits, State};
 use crate::load::Loaded;
 use crate::wasi;
 use wasmtime::component::{HasSelf, Linker};
@@ -16,17 +17,6 @@ pub(crate) mod bindings {
 }
 
 use bindings::exports::bulkhead::decrypt::decryptor;
-
-/// What a component says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Component {
-    /// Short name, the same over all versions.
-    pub name: String,
-    /// Version of the implementation.
-    pub version: String,
-    /// One line for people.
-    pub summary: String,
-}
 
 /// What one message may cost inside the component; see `wit/decrypt` for each.
 #[derive(Debug, Clone, Copy)]
@@ -81,12 +71,13 @@ pub enum OpenError {
 pub struct Decryptor {
     sandbox: Sandbox,
     instances: bindings::DecryptPre<State>,
+    limits: InstanceLimits,
 }
 
 impl Decryptor {
     /// Links a component. Fails if it imports what its world does not allow, or does not export
     /// what its world demands; the text names it.
-    pub fn new(sandbox: &Sandbox, loaded: &Loaded) -> Result<Self, String> {
+    pub fn new(sandbox: &Sandbox, loaded: &Loaded, limits: InstanceLimits) -> Result<Self, String> {
         let link = || {
             let mut linker = Linker::new(&sandbox.engine);
             wasi::add_inert(&mut linker)?;
@@ -96,11 +87,12 @@ impl Decryptor {
         Ok(Self {
             sandbox: sandbox.clone(),
             instances: link().map_err(|error| format!("{error:#}"))?,
+            limits,
         })
     }
 
     /// Opens `message` in a fresh instance. Blocks for as long as that takes, which is bounded by
-    /// the sandbox's time limit.
+    /// the limit on time.
     pub fn open(
         &self,
         message: &[u8],
@@ -128,11 +120,14 @@ impl Decryptor {
     }
 
     /// What the component says of itself.
-    pub fn describe(&self) -> Result<Component, Fault> {
-        let description = self.call(NO_KDF, Interrupt::default(), 0, |store, instance| {
-            instance.bulkhead_component_about().call_describe(store)
-        })?;
-        Ok(Component {
+    pub fn describe(&self) -> Result<Description, Fault> {
+        let description = self.call(
+            KdfLimits::NONE,
+            Interrupt::default(),
+            0,
+            |store, instance| instance.bulkhead_component_about().call_describe(store),
+        )?;
+        Ok(Description {
             name: description.name,
             version: description.version,
             summary: description.summary,
@@ -146,27 +141,27 @@ impl Decryptor {
         })
     }
 
-    /// One fresh store and instance, one call, and both are gone.
     fn call<R>(
         &self,
-        kdf_limits: KdfLimits,
+        kdf: KdfLimits,
         interrupt: Interrupt,
         copied_octets: usize,
         call: impl FnOnce(&mut wasmtime::Store<State>, &bindings::Decrypt) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
-        let mut store = instance::store(&self.sandbox, kdf_limits, interrupt, copied_octets);
-        self.instances
-            .instantiate(&mut store)
-            .and_then(|instance| call(&mut store, &instance))
-            .map_err(|error| instance::fault(&store, &error))
+        let budget = Budget {
+            limits: self.limits,
+            kdf,
+            interrupt,
+        };
+        instance::run(
+            &self.sandbox,
+            budget,
+            copied_octets,
+            |store| self.instances.instantiate(store),
+            call,
+        )
     }
 }
-
-const NO_KDF: KdfLimits = KdfLimits {
-    s2k_octets: 0,
-    argon2_memory_kib: 0,
-    argon2_passes: 0,
-};
 
 impl From<decryptor::Refusal> for OpenError {
     fn from(refusal: decryptor::Refusal) -> Self {

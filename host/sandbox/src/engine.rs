@@ -17,20 +17,11 @@ const CORE_INSTANCES_A_COMPONENT: u32 = 8;
 const TABLES_A_COMPONENT: u32 = 8;
 const TABLE_ELEMENTS: usize = 20_000;
 
-/// What one instance may use.
-#[derive(Debug, Clone, Copy)]
-pub struct SandboxLimits {
-    /// Octets of linear memory.
-    pub memory_octets: usize,
-    /// Wall-clock time from instantiation to answer, host calls included.
-    pub time: Duration,
-}
-
 /// How the engine is set up; fixed for the life of the process.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
-    /// What each instance may use.
-    pub limits: SandboxLimits,
+    /// Octets of linear memory that an instance may have at most, whatever its component.
+    pub memory_octets_max: usize,
     /// Instances alive at the same time, over all components.
     pub instances: u32,
     /// Reset memory by asking the kernel which pages were touched (Linux 6.7 or later) instead of
@@ -42,7 +33,6 @@ pub struct Setup {
 #[derive(Clone)]
 pub struct Sandbox {
     pub(crate) engine: Engine,
-    pub(crate) limits: SandboxLimits,
     _ticker: Arc<Ticker>,
 }
 
@@ -58,7 +48,7 @@ impl Sandbox {
             .max_memories_per_component(1)
             .max_tables_per_component(TABLES_A_COMPONENT)
             .table_elements(TABLE_ELEMENTS)
-            .max_memory_size(setup.limits.memory_octets)
+            .max_memory_size(setup.memory_octets_max)
             .linear_memory_keep_resident(KEEP_RESIDENT_OCTETS)
             .table_keep_resident(TABLE_ELEMENTS * size_of::<usize>())
             .pagemap_scan(match setup.pagemap_scan {
@@ -72,7 +62,6 @@ impl Sandbox {
         let ticker = Ticker::start(engine.clone()).map_err(|error| error.to_string())?;
         Ok(Self {
             engine,
-            limits: setup.limits,
             _ticker: Arc::new(ticker),
         })
     }

@@ -3,7 +3,7 @@
 use crate::engine::Sandbox;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::cli::WasiCliCtx;
@@ -19,6 +19,15 @@ const TABLE_ELEMENTS: usize = 20_000;
 /// honest ones are a whole message's.
 const HOSTCALL_OCTETS_SPARE: usize = 1 << 20;
 
+/// What one instance may use.
+#[derive(Debug, Clone, Copy)]
+pub struct InstanceLimits {
+    /// Octets of linear memory; at most what the sandbox was set up with.
+    pub memory_octets: usize,
+    /// Wall-clock time from instantiation to answer, host calls included.
+    pub time: Duration,
+}
+
 /// What one instance may spend on key derivation, checked before any of it is done.
 #[derive(Debug, Clone, Copy)]
 pub struct KdfLimits {
@@ -28,6 +37,15 @@ pub struct KdfLimits {
     pub argon2_memory_kib: u64,
     /// Passes of one Argon2 call.
     pub argon2_passes: u64,
+}
+
+impl KdfLimits {
+    /// None at all.
+    pub(crate) const NONE: Self = Self {
+        s2k_octets: 0,
+        argon2_memory_kib: 0,
+        argon2_passes: 0,
+    };
 }
 
 /// A flag the host sets when nobody waits for the answer any more.
@@ -126,13 +144,29 @@ impl std::fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// A fresh store; `input_octets` is what the guest is about to be given.
-pub(crate) fn store(
+/// One fresh store and instance, one call, and both are gone. `copied_octets` is the most that the
+/// guest is about to hand over in one piece.
+pub(crate) fn run<I, R>(
     sandbox: &Sandbox,
-    kdf_limits: KdfLimits,
-    interrupt: Interrupt,
-    input_octets: usize,
-) -> Store<State> {
+    budget: Budget,
+    copied_octets: usize,
+    instantiate: impl FnOnce(&mut Store<State>) -> wasmtime::Result<I>,
+    call: impl FnOnce(&mut Store<State>, &I) -> wasmtime::Result<R>,
+) -> Result<R, Fault> {
+    let mut store = store(sandbox, budget, copied_octets);
+    instantiate(&mut store)
+        .and_then(|instance| call(&mut store, &instance))
+        .map_err(|error| fault(&store, &error))
+}
+
+/// What one instance gets.
+pub(crate) struct Budget {
+    pub(crate) limits: InstanceLimits,
+    pub(crate) kdf: KdfLimits,
+    pub(crate) interrupt: Interrupt,
+}
+
+pub(crate) fn store(sandbox: &Sandbox, budget: Budget, copied_octets: usize) -> Store<State> {
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES);
     let mut store = Store::new(
@@ -141,16 +175,16 @@ pub(crate) fn store(
             cli: WasiCliCtx::default(),
             table,
             random: None,
-            memory_octets_max: sandbox.limits.memory_octets,
+            memory_octets_max: budget.limits.memory_octets,
             memory_refused: false,
-            kdf_limits,
+            kdf_limits: budget.kdf,
             s2k_octets: 0,
-            interrupt,
-            deadline: Instant::now() + sandbox.limits.time,
+            interrupt: budget.interrupt,
+            deadline: Instant::now() + budget.limits.time,
         },
     );
     store.limiter(|state| state);
-    store.set_hostcall_fuel(input_octets + HOSTCALL_OCTETS_SPARE);
+    store.set_hostcall_fuel(copied_octets + HOSTCALL_OCTETS_SPARE);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
         store.data().go_on()?;
@@ -161,7 +195,7 @@ pub(crate) fn store(
 
 /// What ended the guest. A guest whose memory may not grow aborts on its own; that is the limit's
 /// doing and not a bug of the guest.
-pub(crate) fn fault(store: &Store<State>, error: &wasmtime::Error) -> Fault {
+fn fault(store: &Store<State>, error: &wasmtime::Error) -> Fault {
     if let Some(fault) = error.downcast_ref::<Fault>() {
         return fault.clone();
     }

@@ -2,23 +2,27 @@
 //!
 //! This is the only crate that knows wasmtime; none of its types leave it. It knows nothing of
 //! HTTP, configuration or where components come from. What it offers:
-//! [`Sandbox`] (the engine with its limits), [`Decryptor`] (the decrypt component, ready to be
+//! [`Sandbox`] (the engine), [`Decryptor`] and [`Authenticator`] (components, ready to be
 //! instantiated), [`Pool`] (the threads that guests run on) and [`precompile`] (for build scripts).
 //!
 //! An instance has no files, network, environment, arguments or clock; memory, tables, handles,
 //! octets copied to the host and wall-clock time are limited. A trap ends that instance and
 //! nothing else.
 
+mod about;
 mod crypto;
 mod decrypt;
 mod engine;
 mod instance;
 mod load;
 mod pool;
+mod token;
 mod wasi;
 
-pub use decrypt::{Component, DecryptLimits, Decryptor, Excess, Limit, OpenError};
-pub use engine::{Sandbox, SandboxLimits, Setup, precompile};
-pub use instance::{Fault, Interrupt, KdfLimits};
+pub use about::Description;
+pub use decrypt::{DecryptLimits, Decryptor, Excess, Limit, OpenError};
+pub use engine::{Sandbox, Setup, precompile};
+pub use instance::{Fault, InstanceLimits, Interrupt, KdfLimits};
 pub use load::{Loaded, Source};
 pub use pool::{Full, Pool};
+pub use token::{Algorithm, Authenticator};

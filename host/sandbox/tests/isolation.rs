@@ -2,7 +2,7 @@
 
 use bulkhead_artifacts::{Artifact, DECRYPT, HOSTILE};
 use bulkhead_sandbox::{
-    DecryptLimits, Decryptor, Fault, Interrupt, KdfLimits, OpenError, Sandbox, SandboxLimits,
+    DecryptLimits, Decryptor, Fault, InstanceLimits, Interrupt, KdfLimits, OpenError, Sandbox,
     Setup, Source,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,26 +29,29 @@ const KDF_LIMITS: KdfLimits = KdfLimits {
     argon2_passes: 3,
 };
 
-fn sandbox(time: Duration) -> Sandbox {
-    with_pagemap_scan(time, None).expect("the kernel gives address space")
+fn sandbox() -> Sandbox {
+    with_pagemap_scan(None).expect("the kernel gives address space")
 }
 
-fn with_pagemap_scan(time: Duration, pagemap_scan: Option<bool>) -> Result<Sandbox, String> {
-    let limits = SandboxLimits {
-        memory_octets: MEMORY_OCTETS,
-        time,
-    };
+fn with_pagemap_scan(pagemap_scan: Option<bool>) -> Result<Sandbox, String> {
     Sandbox::new(&Setup {
-        limits,
+        memory_octets_max: MEMORY_OCTETS,
         instances: 8,
         pagemap_scan,
     })
 }
 
-fn load(sandbox: &Sandbox, artifact: Artifact) -> Decryptor {
+const fn within(time: Duration) -> InstanceLimits {
+    InstanceLimits {
+        memory_octets: MEMORY_OCTETS,
+        time,
+    }
+}
+
+fn load(sandbox: &Sandbox, artifact: Artifact, time: Duration) -> Decryptor {
     sandbox
         .load(artifact.wasm, Some(artifact.precompiled))
-        .and_then(|loaded| Decryptor::new(sandbox, &loaded))
+        .and_then(|loaded| Decryptor::new(sandbox, &loaded, within(time)))
         .expect("our own component loads")
 }
 
@@ -76,7 +79,7 @@ fn trap(decryptor: &Decryptor, message: &str) -> String {
 
 #[test]
 fn time_is_over_for_an_endless_loop() {
-    let hostile = load(&sandbox(SHORT), HOSTILE);
+    let hostile = load(&sandbox(), HOSTILE, SHORT);
     assert_eq!(
         ask(&hostile, "loop"),
         Err(OpenError::Fault(Fault::Deadline))
@@ -85,13 +88,13 @@ fn time_is_over_for_an_endless_loop() {
 
 #[test]
 fn memory_is_limited() {
-    let hostile = load(&sandbox(TIME), HOSTILE);
+    let hostile = load(&sandbox(), HOSTILE, TIME);
     assert_eq!(ask(&hostile, "grow"), Err(OpenError::Fault(Fault::Memory)));
 }
 
 #[test]
 fn traps_are_faults_that_quote_nothing() {
-    let hostile = load(&sandbox(TIME), HOSTILE);
+    let hostile = load(&sandbox(), HOSTILE, TIME);
     for (message, expected) in [
         ("recurse", "call stack"),
         ("frames", "out of bounds"),
@@ -109,14 +112,14 @@ fn traps_are_faults_that_quote_nothing() {
 
 #[test]
 fn nothing_is_behind_standard_streams_arguments_and_variables() {
-    let hostile = load(&sandbox(TIME), HOSTILE);
+    let hostile = load(&sandbox(), HOSTILE, TIME);
     assert_eq!(ask(&hostile, "print").as_deref(), Ok("printed"));
     assert_eq!(ask(&hostile, "environment").as_deref(), Ok("0 0"));
 }
 
 #[test]
 fn key_derivation_is_counted_over_all_calls() {
-    let hostile = load(&sandbox(TIME), HOSTILE);
+    let hostile = load(&sandbox(), HOSTILE, TIME);
     // 64 calls of 1 MiB fit; the 65th is refused, and says what the sum would have been.
     let asked = format!("64 {}", 65 << 20);
     assert_eq!(ask(&hostile, "derive"), Ok(asked));
@@ -124,7 +127,7 @@ fn key_derivation_is_counted_over_all_calls() {
 
 #[test]
 fn an_interrupt_ends_an_instance_long_before_its_time() {
-    let hostile = load(&sandbox(TIME), HOSTILE);
+    let hostile = load(&sandbox(), HOSTILE, TIME);
     let interrupt = Interrupt::default();
     let start = Instant::now();
     let ended = std::thread::scope(|scope| {
@@ -138,7 +141,7 @@ fn an_interrupt_ends_an_instance_long_before_its_time() {
 
 #[test]
 fn no_state_outlives_a_call() {
-    let hostile = load(&sandbox(TIME), HOSTILE);
+    let hostile = load(&sandbox(), HOSTILE, TIME);
     for _ in 0..20 {
         assert_eq!(ask(&hostile, "count").as_deref(), Ok("1"));
     }
@@ -148,13 +151,13 @@ fn no_state_outlives_a_call() {
 #[test]
 fn no_memory_outlives_a_call_however_it_is_reset() {
     for pagemap_scan in [None, Some(false), Some(true)] {
-        let sandbox = match with_pagemap_scan(TIME, pagemap_scan) {
+        let sandbox = match with_pagemap_scan(pagemap_scan) {
             Ok(sandbox) => sandbox,
             // A kernel older than Linux 6.7, where nobody can have it.
             Err(_) if pagemap_scan == Some(true) => continue,
             Err(error) => panic!("{error}"),
         };
-        let hostile = load(&sandbox, HOSTILE);
+        let hostile = load(&sandbox, HOSTILE, TIME);
         // What it finds are its own copies of what it searches for.
         let own = ask(&hostile, "search");
         assert!(own.is_ok(), "{own:?}");
@@ -167,7 +170,7 @@ fn no_memory_outlives_a_call_however_it_is_reset() {
             );
         }
         assert_eq!(
-            ask(&load(&sandbox, DECRYPT), SAMPLE).as_deref(),
+            ask(&load(&sandbox, DECRYPT, TIME), SAMPLE).as_deref(),
             Ok("Nice work!\n")
         );
     }
@@ -175,8 +178,11 @@ fn no_memory_outlives_a_call_however_it_is_reset() {
 
 #[test]
 fn hostile_instances_do_not_touch_healthy_ones() {
-    let sandbox = sandbox(SHORT);
-    let (hostile, healthy) = (load(&sandbox, HOSTILE), load(&sandbox, DECRYPT));
+    let sandbox = sandbox();
+    let (hostile, healthy) = (
+        load(&sandbox, HOSTILE, SHORT),
+        load(&sandbox, DECRYPT, TIME),
+    );
     let quick = "trap panic exit handles recurse count derive environment".split(' ');
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -205,12 +211,12 @@ fn hostile_instances_do_not_touch_healthy_ones() {
 
 #[test]
 fn machine_code_that_does_not_fit_is_compiled_again() {
-    let sandbox = sandbox(TIME);
+    let sandbox = sandbox();
     let source = |precompiled| {
         let loaded = sandbox
             .load(DECRYPT.wasm, precompiled)
             .expect("compiles at least");
-        let decryptor = Decryptor::new(&sandbox, &loaded).expect("links");
+        let decryptor = Decryptor::new(&sandbox, &loaded, within(TIME)).expect("links");
         assert_eq!(ask(&decryptor, SAMPLE).as_deref(), Ok("Nice work!\n"));
         loaded.source()
     };
@@ -255,7 +261,7 @@ fn the_build_takes_nothing_from_the_processor_it_ran_on() {
 
 #[test]
 fn components_that_import_more_are_refused_by_name() {
-    let sandbox = sandbox(TIME);
+    let sandbox = sandbox();
     for import in [
         "wasi:filesystem/types@0.2.0",
         "wasi:filesystem/preopens@0.2.0",
@@ -270,20 +276,22 @@ fn components_that_import_more_are_refused_by_name() {
         );
         let wasm = wat::parse_str(text).expect("a component");
         let loaded = sandbox.load(&wasm, None).expect("compiles");
-        let refused = Decryptor::new(&sandbox, &loaded).err().expect(import);
+        let refused = Decryptor::new(&sandbox, &loaded, within(TIME))
+            .err()
+            .expect(import);
         assert!(refused.contains(import), "{refused}");
     }
 }
 
 #[test]
 fn what_is_no_component_of_this_world_is_refused() {
-    let sandbox = sandbox(TIME);
+    let sandbox = sandbox();
     assert!(sandbox.load(b"hello", None).is_err());
     let module = wat::parse_str("(module)").expect("a module");
     assert!(sandbox.load(&module, None).is_err());
     let empty = wat::parse_str("(component)").expect("a component");
     let loaded = sandbox.load(&empty, None).expect("compiles");
-    let refused = Decryptor::new(&sandbox, &loaded)
+    let refused = Decryptor::new(&sandbox, &loaded, within(TIME))
         .err()
         .expect("exports nothing");
     assert!(refused.contains("bulkhead:"), "{refused}");
@@ -291,11 +299,11 @@ fn what_is_no_component_of_this_world_is_refused() {
 
 #[test]
 fn components_describe_and_test_themselves() {
-    let sandbox = sandbox(TIME);
-    let decrypt = load(&sandbox, DECRYPT);
+    let sandbox = sandbox();
+    let decrypt = load(&sandbox, DECRYPT, TIME);
     assert_eq!(decrypt.describe().expect("it answers").name, "decrypt");
     assert_eq!(decrypt.self_test(KDF_LIMITS), Ok(Ok(())));
-    let hostile = load(&sandbox, HOSTILE);
+    let hostile = load(&sandbox, HOSTILE, TIME);
     assert_eq!(
         hostile.self_test(KDF_LIMITS),
         Ok(Err("it is hostile".into()))

@@ -2,8 +2,11 @@
 
 mod units;
 
+use crate::token::TokenAlgorithm;
+use bulkhead_sandbox::Setup;
 use clap::{Args, Parser};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use units::{duration, octets_within};
 
@@ -33,6 +36,9 @@ const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 const TIB: usize = 1 << 40;
 
+/// What the token component needs beside the body.
+const TOKEN_MEMORY_SPARE: usize = 2 * MIB;
+
 /// What hyper buffers of a head must hold these, so that it is us who refuse.
 const HEADERS_OCTETS_MOST: usize = 256 * KIB;
 const TARGET_OCTETS_MOST: usize = 60 * KIB;
@@ -52,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) http: HttpSettings,
     #[command(flatten)]
     pub(crate) decrypt: DecryptSettings,
+    #[command(flatten)]
+    pub(crate) token: TokenSettings,
 }
 
 /// Limits on connections and requests.
@@ -109,7 +117,7 @@ pub(crate) struct DecryptSettings {
     )]
     pub(crate) decrypt_queue_max: usize,
     /// Wall-clock time of one message in its sandbox.
-    #[arg(long = "decrypt-timeout", env = "BULKHEAD_DECRYPT_TIMEOUT", default_value = "20s", value_parser = duration, value_name = "TIME")]
+    #[arg(id = "decrypt_timeout", long = "decrypt-timeout", env = "BULKHEAD_DECRYPT_TIMEOUT", default_value = "20s", value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Duration,
     /// Memory of one sandbox.
     #[arg(long = "guest-memory-max", env = "BULKHEAD_GUEST_MEMORY_MAX", default_value = "256MiB", value_parser = octets_within(4 * MIB, 4 * GIB), value_name = "SIZE")]
@@ -161,6 +169,52 @@ pub(crate) struct DecryptSettings {
     pub(crate) argon2_passes_max: u8,
 }
 
+/// The token capability. The secret itself is never a flag: set the variable `SECRET`, or name a
+/// file.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Token")]
+pub(crate) struct TokenSettings {
+    /// File with the shared secret, instead of the variable `SECRET`; read again on SIGHUP. One line
+    /// end at its end is not part of the secret.
+    #[arg(long, env = "SECRET_FILE", value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// File with the secret before that one, instead of the variable `SECRET_PREVIOUS`: it still
+    /// verifies.
+    #[arg(long, env = "SECRET_PREVIOUS_FILE", value_name = "FILE")]
+    pub(crate) secret_previous_file: Option<PathBuf>,
+    /// The hash under the HMAC.
+    #[arg(
+        long = "token-algorithm",
+        env = "BULKHEAD_TOKEN_ALGORITHM",
+        value_enum,
+        default_value = "sha256",
+        value_name = "HASH"
+    )]
+    pub(crate) algorithm: TokenAlgorithm,
+    /// Bodies up to this size are worked on where they were read, in microseconds; larger ones
+    /// by the token workers.
+    #[arg(long = "token-inline-max", env = "BULKHEAD_TOKEN_INLINE_MAX", default_value = "64KiB", value_parser = octets_within(0, MIB), value_name = "SIZE")]
+    pub(crate) inline_octets: usize,
+    /// Large bodies worked on at the same time.
+    #[arg(long = "token-workers", env = "BULKHEAD_TOKEN_WORKERS", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) workers: u16,
+    /// Large bodies that wait for a worker; over it the answer is 503.
+    #[arg(
+        long = "token-queue-max",
+        env = "BULKHEAD_TOKEN_QUEUE_MAX",
+        default_value_t = 64,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(0..=100_000)
+    )]
+    pub(crate) queue_max: u32,
+    /// Wall-clock time of one large body in its sandbox.
+    #[arg(id = "token_timeout", long = "token-timeout", env = "BULKHEAD_TOKEN_TIMEOUT", default_value = "5s", value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Duration,
+    /// Memory of one sandbox; it holds the body.
+    #[arg(long = "token-memory-max", env = "BULKHEAD_TOKEN_MEMORY_MAX", default_value = "64MiB", value_parser = octets_within(4 * MIB, 4 * GIB), value_name = "SIZE")]
+    pub(crate) memory_octets: usize,
+}
+
 impl Settings {
     /// What no flag can judge alone.
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -171,7 +225,27 @@ impl Settings {
                  (BULKHEAD_BODY_MAX), {body}B: no body of that size would ever be taken"
             ));
         }
+        let memory = self.token.memory_octets;
+        if memory < body + TOKEN_MEMORY_SPARE {
+            return Err(format!(
+                "--token-memory-max (BULKHEAD_TOKEN_MEMORY_MAX) is {memory}B, too little for a body \
+                 of --body-max (BULKHEAD_BODY_MAX), {body}B, and {TOKEN_MEMORY_SPARE}B beside it"
+            ));
+        }
         Ok(())
+    }
+
+    /// Instances alive at the same time, and the memory of the largest.
+    pub(crate) fn sandbox(&self, io_threads: u16) -> Setup {
+        let instances = [self.decrypt.workers(), self.token.workers, io_threads];
+        Setup {
+            memory_octets_max: self
+                .decrypt
+                .guest_memory_octets
+                .max(self.token.memory_octets),
+            instances: instances.into_iter().map(u32::from).sum(),
+            pagemap_scan: None,
+        }
     }
 }
 
@@ -204,7 +278,13 @@ mod tests {
             if matches!(long, "help" | "version") {
                 continue;
             }
-            let variable = format!("BULKHEAD_{}", long.to_uppercase().replace('-', "_"));
+            let variable = long.to_uppercase().replace('-', "_");
+            // Secrets have the names that every deployment knows them by.
+            let variable = if variable.starts_with("SECRET_") {
+                variable
+            } else {
+                format!("BULKHEAD_{variable}")
+            };
             let env = argument.get_env().and_then(|name| name.to_str());
             assert_eq!(env, Some(variable.as_str()), "--{long}");
         }

@@ -5,7 +5,7 @@ use crate::envelope;
 use crate::http::{Answer, RequestBody, answer, wanted};
 use crate::problem::Problem;
 use bulkhead_sandbox::{
-    DecryptLimits, Decryptor, Interrupt, KdfLimits, Pool, Sandbox, SandboxLimits, Setup,
+    DecryptLimits, Decryptor, InstanceLimits, Interrupt, KdfLimits, Pool, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;
@@ -27,20 +27,16 @@ pub(crate) enum Form {
 }
 
 impl Decrypt {
-    /// Sets up engine and threads and loads the component that ships with the binary.
-    pub(crate) fn new(settings: &DecryptSettings) -> Result<Self, String> {
-        let workers = settings.workers();
-        let sandbox = Sandbox::new(&Setup {
-            limits: SandboxLimits {
-                memory_octets: settings.guest_memory_octets,
-                time: settings.timeout,
-            },
-            instances: u32::from(workers) + 1,
-            pagemap_scan: None,
-        })?;
+    /// Loads the component that ships with the binary and starts its threads.
+    pub(crate) fn new(sandbox: &Sandbox, settings: &DecryptSettings) -> Result<Self, String> {
+        let limits = InstanceLimits {
+            memory_octets: settings.guest_memory_octets,
+            time: settings.timeout,
+        };
         let artifact = bulkhead_artifacts::DECRYPT;
         let loaded = sandbox.load(artifact.wasm, Some(artifact.precompiled))?;
-        let decryptor = Decryptor::new(&sandbox, &loaded)?;
+        let decryptor = Decryptor::new(sandbox, &loaded, limits)?;
+        let workers = settings.workers();
         let pool = Pool::new("decrypt", workers.into(), settings.decrypt_queue_max)
             .map_err(|error| format!("cannot start worker threads: {error}"))?;
         Ok(Self {
@@ -55,7 +51,9 @@ impl Decrypt {
         let json = wanted(headers, "application/json");
         let octets = wanted(headers, "application/octet-stream");
         match (json, octets) {
-            (0, 0) => Err(Problem::not_acceptable()),
+            (0, 0) => Err(Problem::not_acceptable(
+                "application/json, application/octet-stream",
+            )),
             (json, octets) if octets > json => Ok(Form::Octets),
             _ => Ok(Form::Json),
         }

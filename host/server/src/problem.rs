@@ -57,7 +57,8 @@ impl Problem {
             StatusCode::NOT_FOUND,
             "not_found",
             "No such resource",
-            "There is nothing at this path. POST /decryptMessage opens a message.",
+            "There is nothing at this path. POST /decryptMessage opens a message, POST /token makes a \
+             token.",
         )
     }
 
@@ -94,17 +95,14 @@ impl Problem {
         )
     }
 
-    pub(crate) fn not_acceptable() -> Self {
+    pub(crate) fn not_acceptable(offered: &'static str) -> Self {
         Self::new(
             StatusCode::NOT_ACCEPTABLE,
             "not_acceptable",
             "Not acceptable",
-            "This resource answers with application/json or application/octet-stream.",
+            format!("This resource answers with one of: {offered}."),
         )
-        .with_header(
-            ACCEPT,
-            HeaderValue::from_static("application/json, application/octet-stream"),
-        )
+        .with_header(ACCEPT, HeaderValue::from_static(offered))
     }
 
     pub(crate) fn body_too_large(limit_octets: usize) -> Self {
@@ -182,6 +180,29 @@ impl Problem {
         );
         problem.parameter = Some(parameter);
         problem
+    }
+
+    /// The header that carries the token to be checked.
+    pub(crate) fn token_header(what: &str) -> Self {
+        let mut problem = Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_parameter",
+            "Invalid parameter",
+            format!(
+                "The header Bulkhead-Token {what}. Send the token there, and as body what it was made of."
+            ),
+        );
+        problem.parameter = Some("Bulkhead-Token");
+        problem
+    }
+
+    pub(crate) fn token_not_configured() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not_configured",
+            "Not configured",
+            "This server has no shared secret. Operators set SECRET or SECRET_FILE and start it again.",
+        )
     }
 
     pub(crate) fn not_text() -> Self {

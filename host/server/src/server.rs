@@ -7,6 +7,7 @@ use crate::http::{
     json_answer,
 };
 use crate::problem::Problem;
+use crate::token::{Question, Token};
 use crate::wire::{Bodyless, Refusals, Wire};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
@@ -32,6 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 struct App {
     settings: Settings,
     decrypt: Decrypt,
+    token: Arc<Token>,
     body_room: BodyRoom,
     draining: AtomicBool,
 }
@@ -42,6 +44,7 @@ struct App {
 pub(crate) async fn serve(
     settings: Settings,
     decrypt: Decrypt,
+    token: Arc<Token>,
     listener: TcpListener,
     mut stop: watch::Receiver<u32>,
 ) {
@@ -51,6 +54,7 @@ pub(crate) async fn serve(
     let app = Arc::new(App {
         settings,
         decrypt,
+        token,
         body_room,
         draining: AtomicBool::new(false),
     });
@@ -155,6 +159,8 @@ async fn connection(app: Arc<App>, stream: TcpStream, mut closed: watch::Receive
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Route {
     DecryptMessage,
+    Token,
+    TokenVerify,
     Livez,
     Readyz,
 }
@@ -163,6 +169,8 @@ impl Route {
     fn of(path: &str) -> Option<Self> {
         match path {
             "/decryptMessage" => Some(Self::DecryptMessage),
+            "/token" => Some(Self::Token),
+            "/token/verify" => Some(Self::TokenVerify),
             "/livez" => Some(Self::Livez),
             "/readyz" => Some(Self::Readyz),
             _ => None,
@@ -171,7 +179,7 @@ impl Route {
 
     fn allow(self) -> &'static str {
         match self {
-            Self::DecryptMessage => "POST, OPTIONS",
+            Self::DecryptMessage | Self::Token | Self::TokenVerify => "POST, OPTIONS",
             Self::Livez | Self::Readyz => "GET, HEAD, OPTIONS",
         }
     }
@@ -212,9 +220,6 @@ impl App {
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
         let (head, body) = request.into_parts();
         match self.check(&head) {
-            Ok(Route::DecryptMessage) if head.method == Method::POST => {
-                self.decrypt_message(&head.headers, body).await
-            }
             Ok(route) if head.method == Method::OPTIONS => {
                 discard_unless_expected(&head.headers, body);
                 let mut options = answer(StatusCode::NO_CONTENT, "application/json", "");
@@ -224,8 +229,17 @@ impl App {
                     .insert(ALLOW, HeaderValue::from_static(route.allow()));
                 Ok(options)
             }
+            Ok(Route::DecryptMessage) => self.decrypt_message(&head.headers, body).await,
+            Ok(Route::Token) => {
+                let question = Question::make(&head.headers);
+                self.token(&head.headers, body, question).await
+            }
+            Ok(Route::TokenVerify) => {
+                let question = Question::verify(&head.headers);
+                self.token(&head.headers, body, question).await
+            }
             Ok(Route::Readyz) if self.draining.load(Ordering::Relaxed) => Err(Problem::draining()),
-            Ok(_) => {
+            Ok(Route::Livez | Route::Readyz) => {
                 discard_unless_expected(&head.headers, body);
                 Ok(json_answer(
                     StatusCode::OK,
@@ -270,21 +284,48 @@ impl App {
         headers: &hyper::HeaderMap,
         body: Incoming,
     ) -> Result<Answer, Problem> {
-        let limits = &self.settings.http;
         let admitted = || {
             if !http::is_json(headers) {
                 return Err(Problem::unsupported_media_type());
             }
-            let form = Decrypt::form(headers)?;
-            if announced_octets(headers).is_some_and(|octets| octets > limits.body_octets as u64) {
-                return Err(Problem::body_too_large(limits.body_octets));
-            }
-            Ok(form)
+            Decrypt::form(headers)
         };
-        match admitted() {
-            Ok(form) => {
+        let (form, body) = self.admit(headers, body, admitted()).await?;
+        self.decrypt.handle(body, form).await
+    }
+
+    async fn token(
+        &self,
+        headers: &hyper::HeaderMap,
+        body: Incoming,
+        question: Result<Question, Problem>,
+    ) -> Result<Answer, Problem> {
+        let admitted = self
+            .token
+            .secrets()
+            .and_then(|secrets| Ok((secrets, question?)));
+        let ((secrets, question), body) = self.admit(headers, body, admitted).await?;
+        self.token.handle(body, question, secrets).await
+    }
+
+    /// Reads the body of a request that is welcome so far, and discards that of one that is not.
+    async fn admit<T>(
+        &self,
+        headers: &hyper::HeaderMap,
+        body: Incoming,
+        admitted: Result<T, Problem>,
+    ) -> Result<(T, http::RequestBody), Problem> {
+        let limits = &self.settings.http;
+        let too_large =
+            announced_octets(headers).is_some_and(|octets| octets > limits.body_octets as u64);
+        let admitted = match admitted {
+            Ok(_) if too_large => Err(Problem::body_too_large(limits.body_octets)),
+            other => other,
+        };
+        match admitted {
+            Ok(what) => {
                 let body = http::read_body(body, limits, &self.body_room).await?;
-                self.decrypt.handle(body, form).await
+                Ok((what, body))
             }
             Err(problem) => {
                 discard_unless_expected(headers, body);

@@ -2,8 +2,8 @@
 //! (`crypto/` itself is compared with rpgp, in its own tests.)
 
 use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
-use crate::engine::{Sandbox, SandboxLimits, Setup};
-use crate::instance::{self, Interrupt, KdfLimits, State};
+use crate::engine::{Sandbox, Setup};
+use crate::instance::{self, Budget, InstanceLimits, Interrupt, KdfLimits, State};
 use crate::wasi;
 use bindings::exports::bulkhead::crypto as soft;
 use proptest::prelude::*;
@@ -24,6 +24,8 @@ mod bindings {
 /// Copied from guest to host in one call at most.
 const COPIED_OCTETS: usize = 1 << 20;
 
+const MEMORY_OCTETS: usize = 64 << 20;
+
 const LIMITS: KdfLimits = KdfLimits {
     s2k_octets: u64::MAX,
     argon2_memory_kib: u64::MAX,
@@ -36,12 +38,8 @@ struct Soft {
 }
 
 static SOFT: LazyLock<Soft> = LazyLock::new(|| {
-    let limits = SandboxLimits {
-        memory_octets: 64 << 20,
-        time: Duration::from_mins(1),
-    };
     let setup = Setup {
-        limits,
+        memory_octets_max: MEMORY_OCTETS,
         instances: 16,
         pagemap_scan: None,
     };
@@ -60,7 +58,15 @@ static SOFT: LazyLock<Soft> = LazyLock::new(|| {
 });
 
 fn store() -> Store<State> {
-    instance::store(&SOFT.sandbox, LIMITS, Interrupt::default(), COPIED_OCTETS)
+    let budget = Budget {
+        limits: InstanceLimits {
+            memory_octets: MEMORY_OCTETS,
+            time: Duration::from_mins(1),
+        },
+        kdf: LIMITS,
+        interrupt: Interrupt::default(),
+    };
+    instance::store(&SOFT.sandbox, budget, COPIED_OCTETS)
 }
 
 /// The same call to both sides. Refusals are of two generated types with equal names.

@@ -1,0 +1,107 @@
+//! A heap that only grows: an instance answers one call and is gone, so that nothing is worth
+//! freeing. It begins as a part of the memory the component starts with; small bodies never make
+//! it larger, which would cost the host system calls.
+
+#![expect(unsafe_code, reason = "an allocator hands out raw memory")]
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::arch::wasm32::{memory_grow, memory_size};
+use core::cell::{Cell, UnsafeCell};
+use core::ptr::null_mut;
+
+/// Enough for a body of 64 KiB and everything around it.
+const START_OCTETS: usize = 96 << 10;
+const PAGE_OCTETS: usize = 64 << 10;
+
+#[global_allocator]
+static HEAP: Heap = Heap {
+    start: UnsafeCell::new([0; START_OCTETS]),
+    next: Cell::new(0),
+    end: Cell::new(0),
+};
+
+struct Heap {
+    start: UnsafeCell<[u8; START_OCTETS]>,
+    /// Address of the first free octet; 0 before the first use.
+    next: Cell<usize>,
+    /// Address behind the last octet of the heap.
+    end: Cell<usize>,
+}
+
+// SAFETY: the component has one thread.
+unsafe impl Sync for Heap {}
+
+// SAFETY: each allocation is a range between `next` and `end` that is handed out once; both only
+// move up, and `end` never beyond memory that belongs to this heap alone: the array, or pages that
+// `memory_grow` has just added, which nothing else in this component does.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if self.end.get() == 0 {
+            let start = self.start.get() as usize;
+            self.next.set(start);
+            self.end.set(start + START_OCTETS);
+        }
+        loop {
+            let start = self.next.get().next_multiple_of(layout.align());
+            match start.checked_add(layout.size()) {
+                Some(next) if next <= self.end.get() => {
+                    self.next.set(next);
+                    return start as *mut u8;
+                }
+                Some(next) if self.grow(next - self.end.get()) => {}
+                _ => return null_mut(),
+            }
+        }
+    }
+
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+}
+
+impl Heap {
+    /// Adds pages for at least `octets`; they follow the heap, or become the heap.
+    fn grow(&self, octets: usize) -> bool {
+        let before = memory_size(0) * PAGE_OCTETS;
+        let follows = self.end.get() == before;
+        // What is left of the array is too small and is given up.
+        let octets = if follows {
+            octets
+        } else {
+            octets.saturating_add(START_OCTETS)
+        };
+        let pages = octets.div_ceil(PAGE_OCTETS);
+        if memory_grow(0, pages) == usize::MAX {
+            return false;
+        }
+        if !follows {
+            self.next.set(before);
+        }
+        self.end.set(before + pages * PAGE_OCTETS);
+        true
+    }
+}
+
+/// Where the host puts arguments (the canonical ABI's `realloc`). With the standard library it is
+/// the C library's. Blocks are never resized: arguments come with their final size.
+///
+/// # Safety
+/// Called by the host alone, with an `align` that is a power of two.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cabi_realloc(
+    _old: *mut u8,
+    old_octets: usize,
+    align: usize,
+    octets: usize,
+) -> *mut u8 {
+    if old_octets != 0 {
+        core::arch::wasm32::unreachable();
+    }
+    if octets == 0 {
+        return core::ptr::without_provenance_mut(align);
+    }
+    // SAFETY: the alignment is a power of two, as the canonical ABI says.
+    let block = unsafe { HEAP.alloc(Layout::from_size_align_unchecked(octets, align)) };
+    if block.is_null() {
+        core::arch::wasm32::unreachable();
+    }
+    block
+}

@@ -1,0 +1,152 @@
+//! The shared secret of `/token`: from the environment or a file, with the one before it while
+//! clients change over.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// A secret below this many octets can be guessed sooner than the HMAC broken (RFC 2104 section 3
+/// wants the length of the hash, 32 octets for SHA-256).
+const STRONG_OCTETS: usize = 32;
+
+/// Octets that are wiped when dropped and never shown.
+pub(crate) struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    pub(crate) fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(set)")
+    }
+}
+
+/// What tokens are made with, and checked against.
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    pub(crate) current: Secret,
+    pub(crate) previous: Option<Secret>,
+}
+
+impl Secrets {
+    /// `SECRET` and `SECRET_PREVIOUS`, or the files in their place; `None` where there is neither.
+    /// The error names the variable and never what is in it.
+    pub(crate) fn load(
+        file: Option<&Path>,
+        previous_file: Option<&Path>,
+    ) -> Result<Option<Self>, String> {
+        let current = secret("SECRET", std::env::var_os("SECRET"), file)?;
+        let previous = secret(
+            "SECRET_PREVIOUS",
+            std::env::var_os("SECRET_PREVIOUS"),
+            previous_file,
+        )?;
+        match (current, previous) {
+            (Some(current), previous) => Ok(Some(Self { current, previous })),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err("SECRET_PREVIOUS is set and SECRET is not. Set SECRET \
+                 (SECRET_FILE) to what new tokens are to be made with"
+                .into()),
+        }
+    }
+
+    /// Which of them are too short to be strong.
+    pub(crate) fn weak(&self) -> impl Iterator<Item = &'static str> {
+        let is_weak = |secret: &Secret| secret.expose().len() < STRONG_OCTETS;
+        let current = is_weak(&self.current).then_some("SECRET");
+        let previous = self.previous.as_ref().is_some_and(is_weak);
+        current
+            .into_iter()
+            .chain(previous.then_some("SECRET_PREVIOUS"))
+    }
+}
+
+fn secret(
+    name: &str,
+    variable: Option<OsString>,
+    file: Option<&Path>,
+) -> Result<Option<Secret>, String> {
+    let octets = match (variable, file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return Err(format!(
+                "{name} and {name}_FILE are both set. Keep one of them"
+            ));
+        }
+        (Some(variable), None) => Zeroizing::new(variable.into_vec()),
+        (None, Some(file)) => {
+            let mut octets = std::fs::read(file).map(Zeroizing::new).map_err(|error| {
+                format!("{name}_FILE cannot be read, {}: {error}", file.display())
+            })?;
+            // Editors and `echo` end a file with a line end that nobody means.
+            for end in [b'\n', b'\r'] {
+                if octets.last() == Some(&end) {
+                    octets.pop();
+                }
+            }
+            octets
+        }
+    };
+    if octets.is_empty() {
+        return Err(format!(
+            "{name} is empty. Set it to at least {STRONG_OCTETS} random octets, or unset it"
+        ));
+    }
+    Ok(Some(Secret(octets)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(content: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), content).expect("written");
+        file
+    }
+
+    #[test]
+    fn a_file_is_taken_without_its_last_line_end() {
+        for (content, expected) in [
+            (&b"secret"[..], &b"secret"[..]),
+            (b"secret\n", b"secret"),
+            (b"secret\r\n", b"secret"),
+            (b"two\nlines\n\n", b"two\nlines\n"),
+            (b"\xff\0\n", b"\xff\0"),
+        ] {
+            let file = file(content);
+            let secret = secret("S", None, Some(file.path())).expect("readable");
+            assert_eq!(secret.expect("there").expose(), expected);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        let both = file(b"a");
+        for (variable, path) in [
+            (Some("a".into()), Some(both.path())),
+            (Some("".into()), None),
+            (None, Some(file(b"\n").path())),
+            (None, Some(Path::new("/nonexistent"))),
+        ] {
+            let error = secret("SECRET", variable, path).expect_err("refused");
+            assert!(error.contains("SECRET"), "{error}");
+        }
+        assert!(secret("SECRET", None, None).expect("fine").is_none());
+    }
+
+    #[test]
+    fn short_ones_are_weak_and_none_is_shown() {
+        let secret = |octets| Secret(Zeroizing::new(vec![b'x'; octets]));
+        let secrets = Secrets {
+            current: secret(32),
+            previous: Some(secret(31)),
+        };
+        assert_eq!(secrets.weak().collect::<Vec<_>>(), ["SECRET_PREVIOUS"]);
+        assert!(!format!("{secrets:?}").contains('x'));
+    }
+}
