@@ -12,7 +12,7 @@ RUN cargo build --release --workspace --all-targets --locked
 RUN docker/collect_tests.sh /tests
 
 FROM debian:bookworm-slim
-# Data for what keeps state; owned by the user the server runs as.
+# For what will keep state; owned by the user the server runs as.
 RUN mkdir -m 0700 /data && chown 65532:65532 /data
 COPY --from=build /src/target/release/bulkhead /usr/local/bin/bulkhead
 COPY --from=build /tests /opt/bulkhead/tests

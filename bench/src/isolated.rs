@@ -1,7 +1,9 @@
 //! What isolation costs: a fresh store and a fresh instance for a call that does next to nothing.
 
 use crate::compare::{percentile, verdict};
-use bulkhead_sandbox::{Authenticator, Decryptor, InstanceLimits, Sandbox, Setup};
+use bulkhead_sandbox::{
+    Authenticator, ComponentMetrics, Decryptor, InstanceLimits, Sandbox, Setup,
+};
 use std::time::{Duration, Instant};
 
 const TARGET: Duration = Duration::from_micros(12);
@@ -62,10 +64,15 @@ fn line(name: &str, calls: u32, target: Option<Duration>, mut call: impl FnMut()
 fn load<T>(
     sandbox: &Sandbox,
     artifact: bulkhead_artifacts::Artifact,
-    link: impl FnOnce(&Sandbox, &bulkhead_sandbox::Loaded, InstanceLimits) -> Result<T, String>,
+    link: impl FnOnce(
+        &Sandbox,
+        &bulkhead_sandbox::Loaded,
+        InstanceLimits,
+        ComponentMetrics,
+    ) -> Result<T, String>,
 ) -> T {
     sandbox
         .load(artifact.wasm, Some(artifact.precompiled))
-        .and_then(|loaded| link(sandbox, &loaded, LIMITS))
+        .and_then(|loaded| link(sandbox, &loaded, LIMITS, ComponentMetrics::unregistered()))
         .expect("the component loads")
 }

@@ -3,7 +3,8 @@
 use crate::compare::{Contestant, side_by_side};
 use crate::messages::{self, Message, PASSPHRASE};
 use bulkhead_sandbox::{
-    DecryptLimits, Decryptor, InstanceLimits, Interrupt, KdfLimits, Sandbox, Setup,
+    ComponentMetrics, DecryptLimits, Decryptor, InstanceLimits, Interrupt, KdfLimits, Sandbox,
+    Setup,
 };
 use bulkhead_tests::server::Server;
 use serde_json::json;
@@ -94,7 +95,9 @@ const LIMITS: InstanceLimits = InstanceLimits {
 fn load(sandbox: &Sandbox, wasm: &[u8]) -> Decryptor {
     sandbox
         .load(wasm, None)
-        .and_then(|loaded| Decryptor::new(sandbox, &loaded, LIMITS))
+        .and_then(|loaded| {
+            Decryptor::new(sandbox, &loaded, LIMITS, ComponentMetrics::unregistered())
+        })
         .expect("the component loads")
 }
 

@@ -94,6 +94,9 @@ fn a_quine_and_deep_nesting() {
     limited_by(server, &seal(&nested), "--compression-layers-max");
     let bushy = layer(&literal(b"x")).repeat(1000);
     assert_eq!(code(server, &seal(&bushy)), "unsupported_message");
+    // Each of these would be unpacked up to the limit, to find nothing.
+    let empty = layer(&packet(21, &[0; 1000])).repeat(200);
+    assert_eq!(code(server, &seal(&empty)), "unsupported_message");
 }
 
 #[test]

@@ -220,3 +220,36 @@ fn guest_memory_is_limited_and_given_back() {
     let grown = server.resident_octets().saturating_sub(before);
     assert!(grown < 64 << 20, "{grown} octets stayed");
 }
+
+/// Texts that have the dearmorer look again and again; each took seconds once, and the time of a
+/// worker. The limit is far above what they need and far below what they took.
+#[test]
+fn text_that_almost_starts_everywhere() {
+    let server = Server::start(&["--decrypt-timeout", "4s"]);
+    let begin = "-----BEGIN PGP X-----\n";
+    for (what, text) in [
+        (
+            "a sea of blanks",
+            begin.repeat(64) + &"A ".repeat(15) + &" ".repeat(8 << 20),
+        ),
+        (
+            "a sea of line ends",
+            begin.repeat(64) + &"A ".repeat(15) + &"\n".repeat(4 << 20),
+        ),
+        ("many beginnings", begin.repeat(1 << 20)),
+        (
+            "many starts",
+            begin.repeat(64) + &"jA0ECQMC ".repeat(3 << 20),
+        ),
+        ("starts alone", "jA0ECQMC ".repeat(3 << 20)),
+        (
+            "beginnings with CRLF",
+            "-----BEGIN X-----\r\nA: b\r\n\r\n".repeat(800_000),
+        ),
+    ] {
+        let response = server.decrypt("topsecret", &text);
+        let detail = response.json()["detail"].to_string();
+        assert!(!detail.contains("--decrypt-timeout"), "{what}: {detail}");
+        assert_eq!(response.status, 422, "{what}: {detail}");
+    }
+}

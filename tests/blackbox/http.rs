@@ -1,7 +1,10 @@
 //! Behaviour common to all routes.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::{connect, head, read, request};
+use bulkhead_tests::seal::{literal, seal};
 use bulkhead_tests::server::Server;
 use bulkhead_tests::until;
 use serde_json::json;
@@ -205,7 +208,10 @@ fn room_for_bodies_is_shared() {
 #[test]
 fn what_is_no_http_is_answered_too() {
     let server = Server::shared();
-    let many_headers = format!("GET /livez HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(2000));
+    let many_headers = format!(
+        "GET /livez HTTP/1.1\r\nHost: t\r\n{}\r\n",
+        "X: y\r\n".repeat(2000)
+    );
     let huge_head = format!("GET /livez HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(5 << 20));
     let huge_target = format!("GET /{} HTTP/1.1\r\nHost: t\r\n\r\n", "y".repeat(70_000));
     for (sent, status, code) in [
@@ -238,4 +244,187 @@ fn what_is_no_http_is_answered_too() {
         stream.read_to_end(&mut rest).expect("closed in good order");
         assert!(rest.is_empty(), "{rest:?}");
     }
+}
+
+/// Clients that ask and never read: their answers are held within a limit, and not for ever.
+#[test]
+fn answers_that_nobody_takes() {
+    const ANSWER_OCTETS: usize = 16 << 20;
+    let message = STANDARD.encode(seal(&literal(&vec![0; ANSWER_OCTETS])));
+    let body = json!({"passphrase": "topsecret", "message": message}).to_string();
+    let server = Server::start(&[
+        "--answers-max",
+        "40MiB",
+        "--answer-timeout",
+        "2s",
+        "--connections-max",
+        "4",
+    ]);
+    let before = server.resident_octets();
+    let octets = "Accept: application/octet-stream\r\nContent-Type: application/json";
+    let head = format!(
+        "POST /decryptMessage HTTP/1.1\r\nHost: t\r\n{octets}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let ask = || {
+        let mut stream = connect(server.address);
+        stream.write_all(head.as_bytes()).expect("taken");
+        stream.write_all(body.as_bytes()).expect("taken");
+        stream
+    };
+    let silent = [ask(), ask()];
+    // Both answers are under way: their first octets are there to read.
+    for stream in &silent {
+        assert_eq!(stream.peek(&mut [0]).expect("an answer"), 1);
+    }
+    let refused = read(&mut ask(), false).expect("an answer");
+    assert_eq!(
+        (refused.status, refused.problem().as_str()),
+        (503, "overloaded")
+    );
+    assert!(
+        refused.json()["detail"]
+            .to_string()
+            .contains("--answers-max")
+    );
+    // Their time passes; room, connections and memory come back.
+    until("room again", || {
+        read(&mut ask(), false).is_ok_and(|answer| answer.status == 200)
+    });
+    until("memory again", || {
+        server.resident_octets() < before + (16 << 20)
+    });
+    assert_eq!(server.get("GET", "/livez").status, 200);
+    for mut stream in silent {
+        let mut answer = Vec::new();
+        let _reset = stream.read_to_end(&mut answer);
+        assert!(answer.len() < ANSWER_OCTETS, "it was cut");
+    }
+}
+
+#[test]
+fn requests_without_a_host_and_to_the_server_as_a_whole() {
+    let server = Server::shared();
+    let ask = |request: &str| {
+        let mut stream = connect(server.address);
+        stream.write_all(request.as_bytes()).expect("taken");
+        read(&mut stream, false).expect("an answer")
+    };
+    let hostless = ask("GET /livez HTTP/1.1\r\n\r\n");
+    assert_eq!(
+        (hostless.status, hostless.problem().as_str()),
+        (400, "malformed_request")
+    );
+    let twice = ask("GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    assert_eq!(
+        (twice.status, twice.problem().as_str()),
+        (400, "malformed_request")
+    );
+    assert_eq!(ask("GET /livez HTTP/1.0\r\n\r\n").status, 200);
+    let coded =
+        ask("POST /token HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n");
+    assert_eq!(
+        (coded.status, coded.problem().as_str()),
+        (501, "unknown_transfer_coding")
+    );
+    let whole = ask("OPTIONS * HTTP/1.1\r\nHost: t\r\n\r\n");
+    assert_eq!(
+        (whole.status, whole.header("allow")),
+        (204, Some("GET, HEAD, POST, OPTIONS"))
+    );
+}
+
+#[test]
+fn waiting_for_a_worker_has_an_end() {
+    let server = Server::start(&[
+        "--decrypt-workers",
+        "1",
+        "--decrypt-queue-timeout",
+        "50ms",
+        "--s2k-octets-max",
+        "100GiB",
+    ]);
+    // About a second of work: SHA-256 over 65,011,712 octets, for each of 16 session keys.
+    let skesk = b"\x8c\x0d\x04\x09\x03\x08saltsalt\xff";
+    let slow = [&skesk.repeat(16)[..], b"\xd2\x1f\x01", &[7; 30]].concat();
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| server.decrypt("topsecret", &STANDARD.encode(slow)));
+        until("the worker is busy", || {
+            server.decrypt("topsecret", SAMPLE).status == 503
+        });
+        let refused = server.decrypt("topsecret", SAMPLE);
+        if refused.status == 503 {
+            assert!(
+                refused.json()["detail"]
+                    .to_string()
+                    .contains("--decrypt-queue-timeout")
+            );
+        }
+        assert_eq!(slow.join().expect("no panic").problem(), "undecryptable");
+    });
+    assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
+}
+
+/// Many answers of all kinds behind each other, read only once the server can write no more: none
+/// is taken for another, wherever a write had to stop.
+#[test]
+fn answers_in_a_row_to_a_client_that_reads_late() {
+    const PINGS: usize = 40_000;
+    let server = Server::shared();
+    // What it opens to looks like an answer of hyper's own, again and again.
+    let text = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".repeat(200_000);
+    let message = STANDARD.encode(seal(&literal(text.as_bytes())));
+    let body = json!({"passphrase": "topsecret", "message": message}).to_string();
+    let mut stream = connect(server.address);
+    let mut sender = stream.try_clone().expect("a second handle");
+    let sending = std::thread::spawn(move || {
+        let ping = b"HEAD /livez HTTP/1.1\r\nHost: t\r\n\r\n".repeat(PINGS);
+        sender.write_all(&ping).expect("taken");
+        let head = format!(
+            "POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n\
+             Accept: application/octet-stream\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        sender.write_all(head.as_bytes()).expect("taken");
+        sender.write_all(body.as_bytes()).expect("taken");
+        sender
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\nnonsense\r\n\r\n")
+            .expect("taken");
+    });
+    // The first answer is there; the others fill the socket before anybody reads.
+    stream.peek(&mut [0]).expect("an answer");
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).expect("closed in good order");
+    sending.join().expect("no panic");
+
+    let mut rest = &all[..];
+    for _ in 0..PINGS {
+        assert_eq!(next(&mut rest, false).0, 200);
+    }
+    assert_eq!(next(&mut rest, false).0, 100);
+    let (status, opened) = next(&mut rest, true);
+    assert!(status == 200 && opened == text.as_bytes());
+    assert_eq!(next(&mut rest, true).0, 200);
+    let (status, document) = next(&mut rest, true);
+    assert_eq!(status, 400);
+    assert!(String::from_utf8_lossy(document).contains("malformed_request"));
+    assert!(rest.is_empty());
+}
+
+/// Status and body of the next answer in what was read.
+fn next<'a>(rest: &mut &'a [u8], body: bool) -> (u16, &'a [u8]) {
+    let end = rest
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .expect("a head")
+        + 4;
+    let head = String::from_utf8_lossy(&rest[..end]).to_ascii_lowercase();
+    let status = head.get(9..12).and_then(|status| status.parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let octets = if body { length.unwrap_or(0) } else { 0 };
+    let found = &rest[end..end + octets];
+    *rest = &rest[end + octets..];
+    (status.expect("a status"), found)
 }

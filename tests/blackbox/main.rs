@@ -5,6 +5,7 @@ mod decrypt;
 mod hostile;
 mod http;
 mod messages;
+mod metrics;
 mod passphrases;
 mod process;
 mod token;

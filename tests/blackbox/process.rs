@@ -57,7 +57,8 @@ fn a_second_signal_cuts() {
     assert_eq!(server.get("GET", "/livez").status, 200);
     server.signal("TERM");
     server.signal("INT");
-    server.wait(PATIENCE);
+    // What ran was not answered: that is no success.
+    assert!(!server.wait(PATIENCE).success());
 }
 
 #[test]
@@ -111,4 +112,52 @@ fn the_log_holds_no_secret() {
             server.log()
         );
     }
+}
+
+#[test]
+fn command_lines_that_cannot_be_meant() {
+    for (arguments, variables, expected) in [
+        (&["--body-max", "1MiB", "serve"][..], &[][..], "--body-max"),
+        (&["--listen", "localhost:1"], &[], "127.0.0.1:8080"),
+        (
+            &["--decrypt-queue-max", "99999999999"],
+            &[],
+            "--decrypt-queue-max",
+        ),
+        (&["--decrypt-timeout", "5000000h"], &[], "24h"),
+        (
+            &["--listen", "127.0.0.1:0"],
+            &[("BULKHEAD_LOG", "debgu")],
+            "BULKHEAD_LOG",
+        ),
+    ] {
+        let output = std::process::Command::new(bulkhead_tests::server::binary())
+            .args(arguments)
+            .envs(variables.iter().copied())
+            .output()
+            .expect("the binary runs");
+        assert!(!output.status.success(), "{arguments:?}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn a_line_for_each_request_where_it_is_asked_for() {
+    let server = Server::start_with(&[], &[("BULKHEAD_ACCESS_LOG", "on")]);
+    let id = [("X-Request-Id", "the-one")];
+    let target = "/livez?secret=in-the-query";
+    let answer = bulkhead_tests::http::request(server.address, "GET", target, &id, b"");
+    assert_eq!(answer.status, 200);
+    until("its line", || server.log().contains("the-one"));
+    let log = server.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("the-one"))
+        .expect("just seen");
+    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!(line["fields"]["request.route"], "/livez");
+    assert_eq!(line["fields"]["response.status"], 200);
+    assert!(line["fields"]["duration_us"].is_u64());
+    assert!(!log.contains("in-the-query"));
 }

@@ -3,7 +3,7 @@
 /// A component that ships inside the binary.
 #[derive(Debug, Clone, Copy)]
 pub struct Artifact {
-    /// The name operators know it by, and the stem of its file in a components directory.
+    /// The name operators know it by.
     pub name: &'static str,
     /// The component itself.
     pub wasm: &'static [u8],

@@ -20,6 +20,11 @@ const BLOCKS_MAX: usize = 64;
 /// to the text, so that a text full of almost-starts must not get more.
 const WHOLE_DECODES_MAX: usize = 32;
 
+/// Octets decoded at those positions, for each character of the text, and some for short texts. The
+/// message itself needs three quarters of an octet for each; almost-starts in front of it end soon.
+const DECODED_OCTETS_A_CHARACTER: usize = 2;
+const DECODED_OCTETS_SPARE: usize = 1 << 20;
+
 /// Characters after the last colon in which data glued to a header is looked for.
 const GLUED_HEADER_VALUE_MAX: usize = 1024;
 
@@ -33,6 +38,7 @@ pub(crate) fn dearmor(text: &[u8], header_octets_max: u32) -> Result<Vec<u8>, Re
     let header_octets_max = usize::try_from(header_octets_max).unwrap_or(usize::MAX);
     let mut search = Search {
         decodes_left: WHOLE_DECODES_MAX,
+        octets_left: text.len() * DECODED_OCTETS_A_CHARACTER + DECODED_OCTETS_SPARE,
         best: None,
         best_in_block: false,
     };
@@ -44,9 +50,10 @@ pub(crate) fn dearmor(text: &[u8], header_octets_max: u32) -> Result<Vec<u8>, Re
         if let Some(found) = search.block(block, header_octets_max) {
             return Ok(found);
         }
-        let header = header_octets(block);
-        if search.best.is_none() && header > header_octets_max {
-            excess = excess.or(Some(header));
+        // Measured at most once: there may be many blocks, and what follows each may be long.
+        let near = &block[..block.len().min(header_octets_max)];
+        if search.best.is_none() && excess.is_none() && header_octets(near).is_none() {
+            excess = Some(header_octets(block).unwrap_or(block.len()));
         }
     }
     if begins == 0
@@ -54,6 +61,7 @@ pub(crate) fn dearmor(text: &[u8], header_octets_max: u32) -> Result<Vec<u8>, Re
     {
         return Ok(found);
     }
+    let excess = excess.filter(|octets| *octets > header_octets_max);
     match (search.best, excess) {
         (Some((Fit::Truncated, _)), _) => Err(Refusal::Undecryptable),
         (Some((_, other)), _) => Ok(other),
@@ -125,19 +133,18 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 }
 
 /// Octets up to the first empty line, which ends the headers (RFC 9580 section 6.2.2).
-fn header_octets(block: &[u8]) -> usize {
+fn header_octets(block: &[u8]) -> Option<usize> {
     // The rest of the BEGIN line is not a header.
     let from = block
         .iter()
         .position(|&c| c == b'\n')
         .map_or(0, |at| at + 1);
-    find(&block[from..], b"\n\n")
-        .or_else(|| find(&block[from..], b"\n\r\n"))
-        .unwrap_or(block.len() - from)
+    find(&block[from..], b"\n\n").or_else(|| find(&block[from..], b"\n\r\n"))
 }
 
 struct Search {
     decodes_left: usize,
+    octets_left: usize,
     /// The best thing found that is not a whole encrypted message.
     best: Option<(Fit, Vec<u8>)>,
     /// Whether that was found in the block at hand.
@@ -179,7 +186,11 @@ impl Search {
             return None;
         }
         self.decodes_left = self.decodes_left.checked_sub(1)?;
+        if self.octets_left == 0 {
+            return None;
+        }
         let octets = base64::decode(text);
+        self.octets_left = self.octets_left.saturating_sub(octets.len());
         match survey::fit(&octets, look) {
             Fit::Encrypted => return Some(octets),
             fit @ (Fit::Truncated | Fit::Other) if word_start => {

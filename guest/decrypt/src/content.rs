@@ -51,6 +51,7 @@ impl Content<'_> {
     /// The literal data of one layer. Recursion is bounded by the limit on layers.
     fn literal(&self, mut layer: Vec<u8>, layers: u32) -> Result<Option<Vec<u8>>, Refusal> {
         let mut found = None;
+        let mut compressed = false;
         let mut packets = Packets::new(&layer);
         while let Some(packet) = packets.next().map_err(|_| unsupported(MALFORMED))? {
             match packet.tag {
@@ -67,6 +68,10 @@ impl Content<'_> {
                 }
                 tag::COMPRESSED => {
                     room_for_one(found.as_ref())?;
+                    // One in each layer: a message is one, and each would be unpacked up to the limit.
+                    if std::mem::replace(&mut compressed, true) {
+                        return Err(unsupported("it holds more than one compressed packet"));
+                    }
                     if layers >= self.limits.compression_layers {
                         return Err(too_costly(
                             Limit::CompressionLayers,

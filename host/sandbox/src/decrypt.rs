@@ -4,6 +4,7 @@ use crate::about::Description;
 use crate::engine::Sandbox;
 use crate::instance::{self, Budget, Fault, InstanceLimits, Interrupt, KdfLimits, State};
 use crate::load::Loaded;
+use crate::metrics::ComponentMetrics;
 use crate::wasi;
 use wasmtime::component::{HasSelf, Linker};
 use zeroize::Zeroizing;
@@ -72,12 +73,18 @@ pub struct Decryptor {
     sandbox: Sandbox,
     instances: bindings::DecryptPre<State>,
     limits: InstanceLimits,
+    metrics: ComponentMetrics,
 }
 
 impl Decryptor {
     /// Links a component. Fails if it imports what its world does not allow, or does not export
     /// what its world demands; the text names it.
-    pub fn new(sandbox: &Sandbox, loaded: &Loaded, limits: InstanceLimits) -> Result<Self, String> {
+    pub fn new(
+        sandbox: &Sandbox,
+        loaded: &Loaded,
+        limits: InstanceLimits,
+        metrics: ComponentMetrics,
+    ) -> Result<Self, String> {
         let link = || {
             let mut linker = Linker::new(&sandbox.engine);
             wasi::add_inert(&mut linker)?;
@@ -88,6 +95,7 @@ impl Decryptor {
             sandbox: sandbox.clone(),
             instances: link().map_err(|error| format!("{error:#}"))?,
             limits,
+            metrics,
         })
     }
 
@@ -155,6 +163,7 @@ impl Decryptor {
         };
         instance::run(
             &self.sandbox,
+            &self.metrics,
             budget,
             copied_octets,
             |store| self.instances.instantiate(store),

@@ -1,6 +1,7 @@
 //! One instance: its state, its limits, and what became of it.
 
 use crate::engine::Sandbox;
+use crate::metrics::ComponentMetrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -58,7 +59,8 @@ impl Interrupt {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_set(&self) -> bool {
+    /// Whether nobody waits any more.
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -83,6 +85,8 @@ pub(crate) struct State {
     pub(crate) table: ResourceTable,
     random: Option<WasiRandomCtx>,
     memory_octets_max: usize,
+    /// Linear memory it has.
+    memory_octets: usize,
     memory_refused: bool,
     pub(crate) kdf_limits: KdfLimits,
     /// Octets hashed so far.
@@ -117,6 +121,9 @@ impl ResourceLimiter for State {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let allowed = desired <= self.memory_octets_max;
+        if allowed {
+            self.memory_octets = desired;
+        }
         self.memory_refused |= !allowed;
         Ok(allowed)
     }
@@ -148,15 +155,23 @@ impl std::error::Error for Fault {}
 /// guest is about to hand over in one piece.
 pub(crate) fn run<I, R>(
     sandbox: &Sandbox,
+    metrics: &ComponentMetrics,
     budget: Budget,
     copied_octets: usize,
     instantiate: impl FnOnce(&mut Store<State>) -> wasmtime::Result<I>,
     call: impl FnOnce(&mut Store<State>, &I) -> wasmtime::Result<R>,
 ) -> Result<R, Fault> {
+    let start = Instant::now();
     let mut store = store(sandbox, budget, copied_octets);
-    instantiate(&mut store)
-        .and_then(|instance| call(&mut store, &instance))
-        .map_err(|error| fault(&store, &error))
+    let outcome = instantiate(&mut store)
+        .and_then(|instance| {
+            metrics.started(start.elapsed());
+            call(&mut store, &instance)
+        })
+        .map_err(|error| fault(&store, &error));
+    let state = store.data();
+    metrics.ended(&outcome, state.memory_octets, state.s2k_octets);
+    outcome
 }
 
 /// What one instance gets.
@@ -176,6 +191,7 @@ pub(crate) fn store(sandbox: &Sandbox, budget: Budget, copied_octets: usize) -> 
             table,
             random: None,
             memory_octets_max: budget.limits.memory_octets,
+            memory_octets: 0,
             memory_refused: false,
             kdf_limits: budget.kdf,
             s2k_octets: 0,

@@ -4,6 +4,7 @@ use crate::about::Description;
 use crate::engine::Sandbox;
 use crate::instance::{self, Budget, Fault, InstanceLimits, Interrupt, KdfLimits, State};
 use crate::load::Loaded;
+use crate::metrics::ComponentMetrics;
 use crate::wasi;
 use wasmtime::component::Linker;
 
@@ -31,12 +32,18 @@ pub struct Authenticator {
     sandbox: Sandbox,
     instances: bindings::TokenPre<State>,
     limits: InstanceLimits,
+    metrics: ComponentMetrics,
 }
 
 impl Authenticator {
     /// Links a component. Fails if it imports what its world does not allow, or does not export
     /// what its world demands; the text names it.
-    pub fn new(sandbox: &Sandbox, loaded: &Loaded, limits: InstanceLimits) -> Result<Self, String> {
+    pub fn new(
+        sandbox: &Sandbox,
+        loaded: &Loaded,
+        limits: InstanceLimits,
+        metrics: ComponentMetrics,
+    ) -> Result<Self, String> {
         let link = || {
             let mut linker = Linker::new(&sandbox.engine);
             wasi::add_inert(&mut linker)?;
@@ -46,6 +53,7 @@ impl Authenticator {
             sandbox: sandbox.clone(),
             instances: link().map_err(|error| format!("{error:#}"))?,
             limits,
+            metrics,
         })
     }
 
@@ -101,6 +109,7 @@ impl Authenticator {
         };
         instance::run(
             &self.sandbox,
+            &self.metrics,
             budget,
             0,
             |store| self.instances.instantiate(store),

@@ -2,8 +2,8 @@
 
 use bulkhead_artifacts::{Artifact, DECRYPT, HOSTILE};
 use bulkhead_sandbox::{
-    DecryptLimits, Decryptor, Fault, InstanceLimits, Interrupt, KdfLimits, OpenError, Sandbox,
-    Setup, Source,
+    ComponentMetrics, DecryptLimits, Decryptor, Fault, InstanceLimits, Interrupt, KdfLimits,
+    OpenError, Sandbox, Setup, Source,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -51,7 +51,14 @@ const fn within(time: Duration) -> InstanceLimits {
 fn load(sandbox: &Sandbox, artifact: Artifact, time: Duration) -> Decryptor {
     sandbox
         .load(artifact.wasm, Some(artifact.precompiled))
-        .and_then(|loaded| Decryptor::new(sandbox, &loaded, within(time)))
+        .and_then(|loaded| {
+            Decryptor::new(
+                sandbox,
+                &loaded,
+                within(time),
+                ComponentMetrics::unregistered(),
+            )
+        })
         .expect("our own component loads")
 }
 
@@ -216,7 +223,13 @@ fn machine_code_that_does_not_fit_is_compiled_again() {
         let loaded = sandbox
             .load(DECRYPT.wasm, precompiled)
             .expect("compiles at least");
-        let decryptor = Decryptor::new(&sandbox, &loaded, within(TIME)).expect("links");
+        let decryptor = Decryptor::new(
+            &sandbox,
+            &loaded,
+            within(TIME),
+            ComponentMetrics::unregistered(),
+        )
+        .expect("links");
         assert_eq!(ask(&decryptor, SAMPLE).as_deref(), Ok("Nice work!\n"));
         loaded.source()
     };
@@ -276,9 +289,14 @@ fn components_that_import_more_are_refused_by_name() {
         );
         let wasm = wat::parse_str(text).expect("a component");
         let loaded = sandbox.load(&wasm, None).expect("compiles");
-        let refused = Decryptor::new(&sandbox, &loaded, within(TIME))
-            .err()
-            .expect(import);
+        let refused = Decryptor::new(
+            &sandbox,
+            &loaded,
+            within(TIME),
+            ComponentMetrics::unregistered(),
+        )
+        .err()
+        .expect(import);
         assert!(refused.contains(import), "{refused}");
     }
 }
@@ -291,9 +309,14 @@ fn what_is_no_component_of_this_world_is_refused() {
     assert!(sandbox.load(&module, None).is_err());
     let empty = wat::parse_str("(component)").expect("a component");
     let loaded = sandbox.load(&empty, None).expect("compiles");
-    let refused = Decryptor::new(&sandbox, &loaded, within(TIME))
-        .err()
-        .expect("exports nothing");
+    let refused = Decryptor::new(
+        &sandbox,
+        &loaded,
+        within(TIME),
+        ComponentMetrics::unregistered(),
+    )
+    .err()
+    .expect("exports nothing");
     assert!(refused.contains("bulkhead:"), "{refused}");
 }
 

@@ -10,13 +10,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 use units::{duration, octets_within};
 
+const LOG_HELP: &str = "Units: sizes take B, KiB, MiB or GiB, times ms, s, m or h.\n\
+    Secrets are variables, never flags: SECRET, SECRET_PREVIOUS (or the files above).\n\
+    BULKHEAD_LOG sets what is logged: off, error, warn, info (the default), debug, trace, or such \
+    levels by target, as in bulkhead=debug,wasmtime=warn.";
+
 /// Opens GPG messages behind HTTP, each in a fresh WebAssembly sandbox.
 ///
 /// Without any configuration it serves POST /decryptMessage on 127.0.0.1:8080. Every flag can be
 /// given as the environment variable named beside it; the flag wins. Sizes take a unit (B, KiB,
 /// MiB, GiB), durations too (ms, s, m, h).
 #[derive(Debug, Parser)]
-#[command(name = "bulkhead", version, max_term_width = 100)]
+#[command(
+    name = "bulkhead",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    after_help = LOG_HELP
+)]
 pub(crate) struct Cli {
     /// What to do; without a word, serve.
     #[command(subcommand)]
@@ -28,6 +39,7 @@ pub(crate) struct Cli {
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Serve HTTP (what happens without a subcommand too).
+    #[command(after_help = LOG_HELP)]
     Serve(Box<Settings>),
 }
 
@@ -51,15 +63,43 @@ pub(crate) struct Settings {
         long,
         env = "BULKHEAD_LISTEN",
         default_value = "127.0.0.1:8080",
-        value_name = "ADDR"
+        value_name = "IP:PORT",
+        value_parser = address
     )]
     pub(crate) listen: SocketAddr,
+    /// A line in the log for each request: id, route, status, duration.
+    #[arg(
+        long,
+        env = "BULKHEAD_ACCESS_LOG",
+        value_enum,
+        default_value = "off",
+        value_name = "WHEN"
+    )]
+    pub(crate) access_log: Switch,
     #[command(flatten)]
     pub(crate) http: HttpSettings,
     #[command(flatten)]
     pub(crate) decrypt: DecryptSettings,
     #[command(flatten)]
     pub(crate) token: TokenSettings,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+impl Switch {
+    pub(crate) fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "give an IP address and a port, as in 127.0.0.1:8080 or [::]:80".into())
 }
 
 /// Limits on connections and requests.
@@ -78,7 +118,8 @@ pub(crate) struct HttpSettings {
     /// Octets of a request body; over it the answer is 413.
     #[arg(long = "body-max", env = "BULKHEAD_BODY_MAX", default_value = "32MiB", value_parser = octets_within(1, GIB), value_name = "SIZE")]
     pub(crate) body_octets: usize,
-    /// Octets of all request bodies held at the same time; over it the answer is 503.
+    /// Octets of all request bodies held at the same time, at least --body-max; over it the answer
+    /// is 503.
     #[arg(long = "bodies-max", env = "BULKHEAD_BODIES_MAX", default_value = "256MiB", value_parser = octets_within(1, TIB), value_name = "SIZE")]
     pub(crate) bodies_octets: usize,
     /// Time for a request body to arrive; over it the answer is 408.
@@ -93,10 +134,17 @@ pub(crate) struct HttpSettings {
     /// Octets of a request target; over it the answer is 414.
     #[arg(long = "target-max", env = "BULKHEAD_TARGET_MAX", default_value = "8KiB", value_parser = octets_within(KIB, TARGET_OCTETS_MOST), value_name = "SIZE")]
     pub(crate) target_octets: usize,
+    /// Time for a client to take an answer; over it the connection is cut.
+    #[arg(long, env = "BULKHEAD_ANSWER_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
+    pub(crate) answer_timeout: Duration,
+    /// Octets of all opened messages held until their clients have taken them; over it the answer
+    /// is 503.
+    #[arg(long = "answers-max", env = "BULKHEAD_ANSWERS_MAX", default_value = "256MiB", value_parser = octets_within(1, TIB), value_name = "SIZE")]
+    pub(crate) answers_octets: usize,
     /// Time between SIGTERM and the end of accepting, in which /readyz answers 503.
     #[arg(long, env = "BULKHEAD_DRAIN_DELAY", default_value = "0s", value_parser = duration, value_name = "TIME")]
     pub(crate) drain_delay: Duration,
-    /// Time for running requests to finish after that.
+    /// Time for running requests to finish after that; a second signal cuts them.
     #[arg(long, env = "BULKHEAD_DRAIN_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "TIME")]
     pub(crate) drain_timeout: Duration,
 }
@@ -113,9 +161,13 @@ pub(crate) struct DecryptSettings {
         long,
         env = "BULKHEAD_DECRYPT_QUEUE_MAX",
         default_value_t = 64,
-        value_name = "N"
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
-    pub(crate) decrypt_queue_max: usize,
+    pub(crate) decrypt_queue_max: u32,
+    /// Time for a message to wait for a worker; over it the answer is 503.
+    #[arg(long = "decrypt-queue-timeout", env = "BULKHEAD_DECRYPT_QUEUE_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub(crate) queue_timeout: Duration,
     /// Wall-clock time of one message in its sandbox.
     #[arg(id = "decrypt_timeout", long = "decrypt-timeout", env = "BULKHEAD_DECRYPT_TIMEOUT", default_value = "20s", value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Duration,
@@ -156,10 +208,10 @@ pub(crate) struct DecryptSettings {
     /// today's default kind take 1.94 GiB.
     #[arg(long = "s2k-octets-max", env = "BULKHEAD_S2K_OCTETS_MAX", default_value = "2GiB", value_parser = octets_within(0, TIB), value_name = "SIZE")]
     pub(crate) s2k_octets: usize,
-    /// Memory for key derivation with Argon2. The samples of RFC 9580 ask for 2 GiB.
+    /// Memory for one key derivation with Argon2, beside the sandbox's own. The samples of RFC 9580 ask for 2 GiB.
     #[arg(long = "argon2-memory-max", env = "BULKHEAD_ARGON2_MEMORY_MAX", default_value = "64MiB", value_parser = octets_within(0, 64 * GIB), value_name = "SIZE")]
     pub(crate) argon2_memory_octets: usize,
-    /// Passes of key derivation with Argon2.
+    /// Passes of one key derivation with Argon2.
     #[arg(
         long,
         env = "BULKHEAD_ARGON2_PASSES_MAX",
@@ -204,7 +256,7 @@ pub(crate) struct TokenSettings {
         env = "BULKHEAD_TOKEN_QUEUE_MAX",
         default_value_t = 64,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(0..=100_000)
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     pub(crate) queue_max: u32,
     /// Wall-clock time of one large body in its sandbox.

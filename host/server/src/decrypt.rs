@@ -2,8 +2,10 @@
 
 use crate::config::DecryptSettings;
 use crate::envelope;
-use crate::http::{Answer, RequestBody, answer, wanted};
-use crate::problem::Problem;
+use crate::http::{Answer, answer, wanted};
+use crate::metrics::Metrics;
+use crate::problem::{Limited, Problem};
+use crate::room::{RequestBody, Room};
 use bulkhead_sandbox::{
     DecryptLimits, Decryptor, InstanceLimits, Interrupt, KdfLimits, Pool, Sandbox,
 };
@@ -16,8 +18,21 @@ use zeroize::Zeroizing;
 pub(crate) struct Decrypt {
     decryptor: Arc<Decryptor>,
     pool: Pool,
+    answers: Room,
     settings: DecryptSettings,
 }
+
+const QUEUE: Limited = Limited {
+    what: "too many messages wait for a worker",
+    flag: "--decrypt-queue-max",
+    variable: "BULKHEAD_DECRYPT_QUEUE_MAX",
+};
+
+const QUEUE_TIME: Limited = Limited {
+    what: "no worker was free for the message in time",
+    flag: "--decrypt-queue-timeout",
+    variable: "BULKHEAD_DECRYPT_QUEUE_TIMEOUT",
+};
 
 /// The form of the answer.
 #[derive(Clone, Copy)]
@@ -28,20 +43,32 @@ pub(crate) enum Form {
 
 impl Decrypt {
     /// Loads the component that ships with the binary and starts its threads.
-    pub(crate) fn new(sandbox: &Sandbox, settings: &DecryptSettings) -> Result<Self, String> {
+    /// Answers take room in `answers` until they are sent.
+    pub(crate) fn new(
+        sandbox: &Sandbox,
+        settings: &DecryptSettings,
+        answers: Room,
+        metrics: &Metrics,
+    ) -> Result<Self, String> {
         let limits = InstanceLimits {
             memory_octets: settings.guest_memory_octets,
             time: settings.timeout,
         };
         let artifact = bulkhead_artifacts::DECRYPT;
         let loaded = sandbox.load(artifact.wasm, Some(artifact.precompiled))?;
-        let decryptor = Decryptor::new(sandbox, &loaded, limits)?;
+        let decryptor = Decryptor::new(sandbox, &loaded, limits, metrics.component("decrypt"))?;
         let workers = settings.workers();
-        let pool = Pool::new("decrypt", workers.into(), settings.decrypt_queue_max)
-            .map_err(|error| format!("cannot start worker threads: {error}"))?;
+        let pool = Pool::new(
+            "decrypt",
+            workers.into(),
+            settings.decrypt_queue_max as usize,
+            metrics.waiting("decrypt"),
+        )
+        .map_err(|error| format!("cannot start worker threads: {error}"))?;
         Ok(Self {
             decryptor: Arc::new(decryptor),
             pool,
+            answers,
             settings: settings.clone(),
         })
     }
@@ -63,19 +90,29 @@ impl Decrypt {
     /// writing megabytes of JSON is no work for an I/O thread either.
     pub(crate) async fn handle(&self, body: RequestBody, form: Form) -> Result<Answer, Problem> {
         let (sender, receiver) = oneshot::channel();
+        let (start, started) = oneshot::channel();
         let interrupt = Interrupt::default();
         let on_thread = interrupt.clone();
         let decryptor = Arc::clone(&self.decryptor);
-        let settings = self.settings.clone();
+        let (settings, answers) = (self.settings.clone(), self.answers.clone());
         self.pool
             .submit(move || {
-                let result = open(&decryptor, &settings, &body, form, on_thread);
-                // Nobody there any more: the client hung up.
+                // Nobody waits any more: the client hung up, or was refused.
+                if on_thread.is_set() || start.send(()).is_err() {
+                    return;
+                }
+                let result = open(&decryptor, &settings, &answers, &body, form, on_thread);
                 let _gone = sender.send(result);
             })
-            .map_err(|_| Problem::overloaded(self.retry_after()))?;
+            .map_err(|_| Problem::overloaded(QUEUE, self.retry_after()))?;
         // Dropped with this future when the client hangs up.
         let _on_hang_up = InterruptOnDrop(interrupt);
+        if tokio::time::timeout(self.settings.queue_timeout, started)
+            .await
+            .is_err()
+        {
+            return Err(Problem::overloaded(QUEUE_TIME, self.retry_after()));
+        }
         receiver
             .await
             .unwrap_or_else(|_| Err(Problem::internal("the job for the message panicked")))
@@ -83,7 +120,7 @@ impl Decrypt {
 
     /// Seconds until the queue has probably moved: a default message takes about a tenth.
     fn retry_after(&self) -> u64 {
-        let queued = self.settings.decrypt_queue_max as u64;
+        let queued = u64::from(self.settings.decrypt_queue_max);
         let a_second = u64::from(self.settings.workers()) * 10;
         (queued / a_second).clamp(1, 30)
     }
@@ -100,6 +137,7 @@ impl Drop for InterruptOnDrop {
 fn open(
     decryptor: &Decryptor,
     settings: &DecryptSettings,
+    answers: &Room,
     body: &[u8],
     form: Form,
     interrupt: Interrupt,
@@ -128,12 +166,13 @@ fn open(
         .map_err(|error| Problem::from_open(error, settings))?;
     match form {
         Form::Octets => {
-            let octets = std::mem::take(&mut *plaintext);
+            let octets = answers.answer(std::mem::take(&mut *plaintext))?;
             Ok(answer(StatusCode::OK, "application/octet-stream", octets))
         }
         Form::Json => {
             let text = std::str::from_utf8(&plaintext).map_err(|_| Problem::not_text())?;
-            Ok(answer(StatusCode::OK, "application/json", json(text)?))
+            let octets = answers.answer(json(text)?)?;
+            Ok(answer(StatusCode::OK, "application/json", octets))
         }
     }
 }

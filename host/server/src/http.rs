@@ -2,14 +2,13 @@
 
 use crate::config::HttpSettings;
 use crate::problem::Problem;
+use crate::room::{RequestBody, Room};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -24,9 +23,6 @@ const REQUEST_ID_OCTETS_MAX: usize = 128;
 /// instead of a reset connection.
 pub(crate) const REFUSED_BODY_OCTETS_MAX: usize = 64 << 20;
 pub(crate) const REFUSED_BODY_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// Room taken at a time for a body of unannounced length.
-const ROOM_STEP_OCTETS: usize = 64 << 10;
 
 pub(crate) fn answer(
     status: StatusCode,
@@ -79,9 +75,9 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
         .trim()
         .to_ascii_lowercase();
     essence == "application/json"
-        || essence
-            .split_once('/')
-            .is_some_and(|(main, sub)| !main.is_empty() && sub.len() > 5 && sub.ends_with("+json"))
+        || essence.split_once('/').is_some_and(|(main, sub)| {
+            !main.is_empty() && sub.len() > 5 && sub.ends_with("+json") && !sub.contains('/')
+        })
 }
 
 /// How much the client wants a media type (RFC 9110 section 12.5.1), in thousandths. No `Accept`
@@ -119,77 +115,11 @@ pub(crate) fn wanted(headers: &HeaderMap, media_type: &str) -> u16 {
                 reason = "between 0 and 1000"
             )]
             let quality = quality.map_or(1000, |q| (q * 1000.0).round() as u16);
-            if exactness > best.0 {
-                best = (exactness, quality);
-            }
+            // The same type may be there with several parameters; the kindest counts.
+            best = best.max((exactness, quality));
         }
     }
     if any { best.1 } else { 1000 }
-}
-
-/// Room for request bodies in memory, over all connections (`--bodies-max`).
-pub(crate) struct BodyRoom(Arc<Semaphore>);
-
-impl BodyRoom {
-    pub(crate) fn new(octets: usize) -> Self {
-        Self(Arc::new(Semaphore::new(octets.min(Semaphore::MAX_PERMITS))))
-    }
-
-    fn take(&self, octets: usize) -> Result<OwnedSemaphorePermit, Problem> {
-        let octets = u32::try_from(octets).unwrap_or(u32::MAX);
-        Arc::clone(&self.0)
-            .try_acquire_many_owned(octets)
-            .map_err(|_| Problem::overloaded(1))
-    }
-}
-
-/// A request body, wiped when dropped, since it holds a passphrase. Its room is given back then.
-pub(crate) struct RequestBody {
-    octets: Vec<u8>,
-    room: OwnedSemaphorePermit,
-}
-
-impl std::ops::Deref for RequestBody {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.octets
-    }
-}
-
-impl Drop for RequestBody {
-    fn drop(&mut self) {
-        wipe(&mut self.octets);
-    }
-}
-
-/// Overwrites megabytes at memory speed, which `zeroize` does octet by octet. What was never
-/// written to is left alone: it may not even be in memory.
-fn wipe(octets: &mut [u8]) {
-    octets.fill(0);
-    // Somebody might look: so the compiler cannot leave it out.
-    std::hint::black_box(octets);
-}
-
-impl RequestBody {
-    fn push(&mut self, data: &[u8], room: &BodyRoom) -> Result<(), Problem> {
-        let octets = self.octets.len() + data.len();
-        if let Some(missing) = octets
-            .checked_sub(self.room.num_permits())
-            .filter(|missing| *missing > 0)
-        {
-            self.room.merge(room.take(missing.max(ROOM_STEP_OCTETS))?);
-        }
-        if octets > self.octets.capacity() {
-            // Not `reserve`, which would leave the old place as it is.
-            let mut larger = Vec::with_capacity(octets.next_power_of_two());
-            larger.extend_from_slice(&self.octets);
-            wipe(&mut self.octets);
-            self.octets = larger;
-        }
-        self.octets.extend_from_slice(data);
-        Ok(())
-    }
 }
 
 /// Reads a body whole, within the limits on its size and time. Room for what is announced is
@@ -198,16 +128,12 @@ impl RequestBody {
 pub(crate) async fn read_body(
     mut body: Incoming,
     settings: &HttpSettings,
-    room: &BodyRoom,
+    room: &Room,
 ) -> Result<RequestBody, Problem> {
     let deadline = Instant::now() + settings.body_timeout;
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    let mut octets = match room.take(announced) {
-        Ok(room) => RequestBody {
-            // Address space only: the kernel gives memory as octets arrive.
-            octets: Vec::with_capacity(announced),
-            room,
-        },
+    let mut octets = match room.body(announced) {
+        Ok(octets) => octets,
         Err(problem) => {
             discard(body);
             return Err(problem);
@@ -285,6 +211,7 @@ mod tests {
             "application/x-www-form-urlencoded",
             "json",
             "+json",
+            "a/b/c+json",
             "",
         ] {
             assert!(!is_json(&headers(CONTENT_TYPE, no)), "{no}");

@@ -1,22 +1,34 @@
 //! The `bulkhead` server: HTTP in front of sandboxed components.
 
 mod allocator;
+mod app;
 mod config;
 mod decrypt;
 mod envelope;
 mod http;
+mod metrics;
 mod problem;
+mod room;
+mod routes;
 mod secrets;
 mod server;
 mod token;
 mod wire;
 
+use app::{App, Seldom};
 use bulkhead_sandbox::Sandbox;
 use clap::Parser as _;
 use config::{Cli, Command, Settings};
-use std::io::IsTerminal as _;
+use decrypt::Decrypt;
+use metrics::Metrics;
+use problem::Limited;
+use room::Room;
+use server::End;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use token::Token;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -30,10 +42,15 @@ fn main() -> ExitCode {
         Some(Command::Serve(settings)) => *settings,
         None => cli.settings,
     };
-    start_log();
+    if let Err(error) = start_log() {
+        // There is no log to tell it to.
+        let _nowhere_else = writeln!(std::io::stderr(), "error: {error}");
+        return ExitCode::from(2);
+    }
     allocator::return_large_buffers();
     match run(settings) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Drained) => ExitCode::SUCCESS,
+        Ok(End::Cut) => ExitCode::FAILURE,
         Err(error) => {
             tracing::error!(error, "cannot serve");
             ExitCode::FAILURE
@@ -41,13 +58,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Life-cycle and failures; JSON where no person is watching. `BULKHEAD_LOG` takes more, in the
-/// syntax of `RUST_LOG`.
-fn start_log() {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .with_env_var("BULKHEAD_LOG")
-        .from_env_lossy();
+/// Life-cycle and failures; JSON where no person is watching. `BULKHEAD_LOG` takes more.
+fn start_log() -> Result<(), String> {
+    let directives = std::env::var("BULKHEAD_LOG").unwrap_or_default();
+    let filter = log_filter(&directives)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -56,38 +70,86 @@ fn start_log() {
     } else {
         log.json().init();
     }
+    Ok(())
 }
 
-fn run(settings: Settings) -> Result<(), String> {
+/// `info`, and what `directives` say. A level that is misspelt would be taken for the name of a
+/// target, and silence everything.
+fn log_filter(directives: &str) -> Result<EnvFilter, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let told = "BULKHEAD_LOG takes off, error, warn, info, debug, trace, or such levels by target, \
+                as in bulkhead=debug,wasmtime=warn";
+    let mut known = directives.split(',').filter(|one| !one.is_empty());
+    if !known.all(|one| one.contains('=') || LEVELS.contains(&one)) {
+        return Err(told.into());
+    }
+    EnvFilter::builder()
+        .parse(format!("info,{directives}"))
+        .map_err(|_| told.into())
+}
+
+fn run(settings: Settings) -> Result<End, String> {
     settings.check()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(IO_THREADS.into())
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start I/O threads: {error}"))?;
-    runtime.block_on(async {
+    let end = runtime.block_on(async {
         let stop = signals().map_err(|error| format!("cannot listen for signals: {error}"))?;
-        let sandbox = Sandbox::new(&settings.sandbox(IO_THREADS))?;
-        let decrypt = decrypt::Decrypt::new(&sandbox, &settings.decrypt)?;
-        let token = Arc::new(token::Token::new(&sandbox, &settings.token)?);
-        reload_on_hang_up(Arc::clone(&token))
+        let app = Arc::new(app(settings)?);
+        reload_on_hang_up(Arc::clone(&app.token))
             .map_err(|error| format!("cannot listen for signals: {error}"))?;
-        let address = settings.listen;
+        let address = app.settings.listen;
         let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
             format!("cannot listen on {address}: {error}. Choose another with --listen (BULKHEAD_LISTEN)")
         })?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
-        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving");
-        server::serve(settings, decrypt, token, listener, stop).await;
-        Ok::<_, String>(())
+        tracing::info!(
+            %address,
+            version = env!("CARGO_PKG_VERSION"),
+            decrypt.workers = app.settings.decrypt.workers(),
+            "serving"
+        );
+        Ok::<_, String>(server::serve(app, listener, stop).await)
     })?;
     // What still runs after the drain has had its time.
     runtime.shutdown_background();
-    Ok(())
+    Ok(end)
+}
+
+fn app(settings: Settings) -> Result<App, String> {
+    let metrics = Arc::new(Metrics::new());
+    let sandbox = Sandbox::new(&settings.sandbox(IO_THREADS))?;
+    let bodies = Room::new(
+        settings.http.bodies_octets,
+        Limited {
+            what: "too many request bodies are held",
+            flag: "--bodies-max",
+            variable: "BULKHEAD_BODIES_MAX",
+        },
+    );
+    let answers = Room::new(
+        settings.http.answers_octets,
+        Limited {
+            what: "too many answers wait for their clients to take them",
+            flag: "--answers-max",
+            variable: "BULKHEAD_ANSWERS_MAX",
+        },
+    );
+    Ok(App {
+        decrypt: Decrypt::new(&sandbox, &settings.decrypt, answers, &metrics)?,
+        token: Arc::new(Token::new(&sandbox, &settings.token, &metrics)?),
+        settings,
+        metrics,
+        bodies,
+        draining: AtomicBool::new(false),
+        overload_log: Seldom::new(),
+    })
 }
 
 /// SIGHUP: secrets are read again. Where that fails, those in force stay.
-fn reload_on_hang_up(token: Arc<token::Token>) -> std::io::Result<()> {
+fn reload_on_hang_up(token: Arc<Token>) -> std::io::Result<()> {
     let mut hang_up = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
@@ -115,4 +177,26 @@ fn signals() -> std::io::Result<watch::Receiver<u32>> {
         }
     });
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_filters() {
+        for right in [
+            "",
+            "debug",
+            "off",
+            "bulkhead=trace",
+            "warn,hyper=debug",
+            "bulkhead::wire=debug",
+        ] {
+            assert!(log_filter(right).is_ok(), "{right}");
+        }
+        for wrong in ["debgu", "info,nonsense", "bulkhead=loud", "="] {
+            assert!(log_filter(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::config::DecryptSettings;
 use crate::http::{Answer, REQUEST_ID, json_answer};
+use crate::server::HEADERS_MAX;
 use bulkhead_sandbox::{Fault, Limit, OpenError};
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -19,6 +20,16 @@ pub(crate) struct Problem {
     /// What went wrong on our side, for the log alone.
     fault: Option<String>,
 }
+
+/// A limit on what all clients may use together, by the names operators know it by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limited {
+    pub(crate) what: &'static str,
+    pub(crate) flag: &'static str,
+    pub(crate) variable: &'static str,
+}
+
+const OVERLOADED: &str = "overloaded";
 
 impl Problem {
     fn new(
@@ -72,12 +83,30 @@ impl Problem {
         .with_header(ALLOW, HeaderValue::from_static(allow))
     }
 
+    pub(crate) fn not_one_host() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "malformed_request",
+            "Malformed request",
+            "A request of HTTP/1.1 has one Host header.",
+        )
+    }
+
+    pub(crate) fn unknown_transfer_coding() -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "unknown_transfer_coding",
+            "Unknown transfer coding",
+            "Send the body with a Content-Length, or with Transfer-Encoding: chunked alone.",
+        )
+    }
+
     pub(crate) fn malformed_request() -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
             "malformed_request",
             "Malformed request",
-            "What was sent is not an HTTP/1.1 request. Check that the client speaks plain HTTP, and \
+            "What was sent is not a request of HTTP/1.0 or HTTP/1.1. Check that the client speaks plain HTTP, and \
              what stands between it and this server.",
         )
     }
@@ -154,8 +183,8 @@ impl Problem {
             "headers_too_large",
             "Request headers too large",
             format!(
-                "The request headers may have {limit_octets} octets together. Operators raise \
-                 --headers-max (BULKHEAD_HEADERS_MAX)."
+                "The request headers may have {limit_octets} octets together (operators raise \
+                 --headers-max, BULKHEAD_HEADERS_MAX), and there may be {HEADERS_MAX} of them."
             ),
         )
     }
@@ -215,14 +244,34 @@ impl Problem {
     }
 
     /// Busy: come back in `seconds`.
-    pub(crate) fn overloaded(seconds: u64) -> Self {
+    pub(crate) fn overloaded(limit: Limited, seconds: u64) -> Self {
+        let Limited {
+            what,
+            flag,
+            variable,
+        } = limit;
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "overloaded",
+            OVERLOADED,
             "Overloaded",
-            "The server works on as many requests as it may. Try again after the time in Retry-After.",
+            format!(
+                "The server has no room for more: {what}. Try again after the time in Retry-After. \
+                 Operators raise {flag} ({variable})."
+            ),
         )
         .with_header(RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    pub(crate) fn is_overload(&self) -> bool {
+        self.code == OVERLOADED
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
     }
 
     pub(crate) fn draining() -> Self {

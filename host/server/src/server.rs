@@ -1,23 +1,15 @@
-//! Connections, routes, and the end of both.
+//! Connections, and the end of all.
 
-use crate::config::Settings;
-use crate::decrypt::Decrypt;
-use crate::http::{
-    self, Answer, BodyRoom, REQUEST_ID, announced_octets, answer, discard_unless_expected,
-    json_answer,
-};
-use crate::problem::Problem;
-use crate::token::{Question, Token};
-use crate::wire::{Bodyless, Refusals, Wire};
+use crate::app::App;
+use crate::wire::{Answers, Follows, Refusals, Wire};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioTimer;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -25,39 +17,23 @@ use tokio::sync::{Semaphore, watch};
 /// Octets hyper buffers of a request head. Above our own limits, so that it is us who refuse, with
 /// a problem document; a head beyond even this is refused by hyper (see `wire`).
 const HEAD_BUFFER_OCTETS: usize = 512 << 10;
-const HEADERS_MAX: usize = 1024;
+pub(crate) const HEADERS_MAX: usize = 1024;
 
 /// Pause after a failure to accept, which is most often a lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-struct App {
-    settings: Settings,
-    decrypt: Decrypt,
-    token: Arc<Token>,
-    body_room: BodyRoom,
-    draining: AtomicBool,
-}
 
 /// Serves until told to stop; returns when everything that ran has ended, or its time has.
 ///
 /// `stop` carries how many signals came: the first drains, the second cuts.
 pub(crate) async fn serve(
-    settings: Settings,
-    decrypt: Decrypt,
-    token: Arc<Token>,
+    app: Arc<App>,
     listener: TcpListener,
     mut stop: watch::Receiver<u32>,
-) {
-    let connections = Arc::new(Semaphore::new(settings.http.connections_max as usize));
-    let (drain_delay, drain_timeout) = (settings.http.drain_delay, settings.http.drain_timeout);
-    let body_room = BodyRoom::new(settings.http.bodies_octets);
-    let app = Arc::new(App {
-        settings,
-        decrypt,
-        token,
-        body_room,
-        draining: AtomicBool::new(false),
-    });
+) -> End {
+    let http = &app.settings.http;
+    let (drain_delay, drain_timeout) = (http.drain_delay, http.drain_timeout);
+    let all = http.connections_max;
+    let connections = Arc::new(Semaphore::new(all as usize));
     let (close, closed) = watch::channel(false);
     let accepting = tokio::spawn(accept(
         Arc::clone(&app),
@@ -75,12 +51,27 @@ pub(crate) async fn serve(
     // Closes the listener too.
     accepting.abort();
     let _nobody = close.send(true);
-    let all = app.settings.http.connections_max;
-    tokio::select! {
-        _ = connections.acquire_many(all) => tracing::info!("drained"),
-        () = tokio::time::sleep(drain_timeout) => tracing::warn!("drain time-out, cutting"),
-        () = signals(&mut stop, 2) => tracing::warn!("second signal, cutting"),
-    }
+    let open = || all as usize - connections.available_permits();
+    tracing::info!(connections = open(), "waiting for what runs");
+    let why = tokio::select! {
+        _ = connections.acquire_many(all) => {
+            tracing::info!("drained");
+            return End::Drained;
+        }
+        () = tokio::time::sleep(drain_timeout) => "time-out (--drain-timeout)",
+        () = signals(&mut stop, 2) => "second signal",
+    };
+    tracing::warn!(connections = open(), why, "cutting what still runs");
+    End::Cut
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Everything that ran was answered.
+    Drained,
+    /// Something may not have been.
+    Cut,
 }
 
 /// Waits until that many signals came.
@@ -108,8 +99,10 @@ async fn accept(
         match listener.accept().await {
             Ok((stream, _peer)) => {
                 let (app, closed) = (Arc::clone(&app), closed.clone());
+                app.metrics.connections.inc();
                 tokio::spawn(async move {
-                    connection(app, stream, closed).await;
+                    connection(&app, stream, closed).await;
+                    app.metrics.connections.dec();
                     drop(permit);
                 });
             }
@@ -121,19 +114,29 @@ async fn accept(
     }
 }
 
-async fn connection(app: Arc<App>, stream: TcpStream, mut closed: watch::Receiver<bool>) {
+async fn connection(app: &Arc<App>, stream: TcpStream, mut closed: watch::Receiver<bool>) {
     let _slower_at_worst = stream.set_nodelay(true);
     let headers_timeout = app.settings.http.headers_timeout;
-    let bodyless = Bodyless::default();
+    let answers = Answers::default();
+    let http = &app.settings.http;
     let refusals = Refusals {
-        target_octets: app.settings.http.target_octets,
-        headers_octets: app.settings.http.headers_octets,
+        target_octets: http.target_octets,
+        headers_octets: http.headers_octets,
+        metrics: Arc::clone(&app.metrics),
     };
-    let wire = Wire::new(stream, bodyless.clone(), refusals);
+    let wire = Wire::new(stream, answers.clone(), refusals, http.answer_timeout);
+    let serving = Arc::clone(app);
     let service = service_fn(move |request: Request<Incoming>| {
-        let app = Arc::clone(&app);
-        bodyless.set(request.method() == Method::HEAD);
-        async move { Ok::<_, Infallible>(app.answer(request).await) }
+        let (app, answers) = (Arc::clone(&serving), answers.clone());
+        async move {
+            let follows = match *request.method() {
+                Method::HEAD => Follows::Nothing,
+                _ => Follows::Body,
+            };
+            let answer = app.answer(request).await;
+            answers.given(follows);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -152,185 +155,5 @@ async fn connection(app: Arc<App>, stream: TcpStream, mut closed: watch::Receive
     if let Err(error) = ended {
         // Clients that hang up or talk nonsense; nothing for an operator to act on.
         tracing::debug!(%error, "connection ended early");
-    }
-}
-
-/// The resources, and what they answer to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Route {
-    DecryptMessage,
-    Token,
-    TokenVerify,
-    Livez,
-    Readyz,
-}
-
-impl Route {
-    fn of(path: &str) -> Option<Self> {
-        match path {
-            "/decryptMessage" => Some(Self::DecryptMessage),
-            "/token" => Some(Self::Token),
-            "/token/verify" => Some(Self::TokenVerify),
-            "/livez" => Some(Self::Livez),
-            "/readyz" => Some(Self::Readyz),
-            _ => None,
-        }
-    }
-
-    fn allow(self) -> &'static str {
-        match self {
-            Self::DecryptMessage | Self::Token | Self::TokenVerify => "POST, OPTIONS",
-            Self::Livez | Self::Readyz => "GET, HEAD, OPTIONS",
-        }
-    }
-
-    fn allows(self, method: &Method) -> bool {
-        self.allow()
-            .split(", ")
-            .any(|allowed| allowed == method.as_str())
-    }
-}
-
-impl App {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let request_id = http::request_id(request.headers());
-        let mut answer = match self.route(request).await {
-            Ok(answer) => answer,
-            Err(problem) => {
-                match problem.fault() {
-                    Some(fault) => tracing::error!(
-                        request.id = request_id,
-                        code = problem.code(),
-                        fault,
-                        "failed"
-                    ),
-                    None => {
-                        tracing::debug!(request.id = request_id, code = problem.code(), "refused");
-                    }
-                }
-                problem.into_answer(&request_id)
-            }
-        };
-        if let Ok(id) = HeaderValue::from_str(&request_id) {
-            answer.headers_mut().insert(REQUEST_ID, id);
-        }
-        answer
-    }
-
-    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
-        let (head, body) = request.into_parts();
-        match self.check(&head) {
-            Ok(route) if head.method == Method::OPTIONS => {
-                discard_unless_expected(&head.headers, body);
-                let mut options = answer(StatusCode::NO_CONTENT, "application/json", "");
-                options.headers_mut().remove(hyper::header::CONTENT_TYPE);
-                options
-                    .headers_mut()
-                    .insert(ALLOW, HeaderValue::from_static(route.allow()));
-                Ok(options)
-            }
-            Ok(Route::DecryptMessage) => self.decrypt_message(&head.headers, body).await,
-            Ok(Route::Token) => {
-                let question = Question::make(&head.headers);
-                self.token(&head.headers, body, question).await
-            }
-            Ok(Route::TokenVerify) => {
-                let question = Question::verify(&head.headers);
-                self.token(&head.headers, body, question).await
-            }
-            Ok(Route::Readyz) if self.draining.load(Ordering::Relaxed) => Err(Problem::draining()),
-            Ok(Route::Livez | Route::Readyz) => {
-                discard_unless_expected(&head.headers, body);
-                Ok(json_answer(
-                    StatusCode::OK,
-                    &serde_json::json!({"status": "ok"}),
-                ))
-            }
-            Err(problem) => {
-                discard_unless_expected(&head.headers, body);
-                Err(problem)
-            }
-        }
-    }
-
-    /// What can be refused before a route is asked: target, headers, path, method.
-    fn check(&self, head: &hyper::http::request::Parts) -> Result<Route, Problem> {
-        let limits = &self.settings.http;
-        let target = head
-            .uri
-            .path_and_query()
-            .map_or(0, |target| target.as_str().len());
-        if target > limits.target_octets {
-            return Err(Problem::target_too_long(limits.target_octets));
-        }
-        // Name, colon, blank, value and line end, as they came over the wire.
-        let headers: usize = head
-            .headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 4)
-            .sum();
-        if headers > limits.headers_octets {
-            return Err(Problem::headers_too_large(limits.headers_octets));
-        }
-        let route = Route::of(head.uri.path()).ok_or_else(Problem::not_found)?;
-        if !route.allows(&head.method) {
-            return Err(Problem::method_not_allowed(route.allow()));
-        }
-        Ok(route)
-    }
-
-    async fn decrypt_message(
-        &self,
-        headers: &hyper::HeaderMap,
-        body: Incoming,
-    ) -> Result<Answer, Problem> {
-        let admitted = || {
-            if !http::is_json(headers) {
-                return Err(Problem::unsupported_media_type());
-            }
-            Decrypt::form(headers)
-        };
-        let (form, body) = self.admit(headers, body, admitted()).await?;
-        self.decrypt.handle(body, form).await
-    }
-
-    async fn token(
-        &self,
-        headers: &hyper::HeaderMap,
-        body: Incoming,
-        question: Result<Question, Problem>,
-    ) -> Result<Answer, Problem> {
-        let admitted = self
-            .token
-            .secrets()
-            .and_then(|secrets| Ok((secrets, question?)));
-        let ((secrets, question), body) = self.admit(headers, body, admitted).await?;
-        self.token.handle(body, question, secrets).await
-    }
-
-    /// Reads the body of a request that is welcome so far, and discards that of one that is not.
-    async fn admit<T>(
-        &self,
-        headers: &hyper::HeaderMap,
-        body: Incoming,
-        admitted: Result<T, Problem>,
-    ) -> Result<(T, http::RequestBody), Problem> {
-        let limits = &self.settings.http;
-        let too_large =
-            announced_octets(headers).is_some_and(|octets| octets > limits.body_octets as u64);
-        let admitted = match admitted {
-            Ok(_) if too_large => Err(Problem::body_too_large(limits.body_octets)),
-            other => other,
-        };
-        match admitted {
-            Ok(what) => {
-                let body = http::read_body(body, limits, &self.body_room).await?;
-                Ok((what, body))
-            }
-            Err(problem) => {
-                discard_unless_expected(headers, body);
-                Err(problem)
-            }
-        }
     }
 }

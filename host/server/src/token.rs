@@ -1,8 +1,10 @@
 //! `POST /token` and `POST /token/verify`.
 
 use crate::config::TokenSettings;
-use crate::http::{Answer, RequestBody, answer, json_answer, wanted};
-use crate::problem::Problem;
+use crate::http::{Answer, answer, json_answer, wanted};
+use crate::metrics::Metrics;
+use crate::problem::{Limited, Problem};
+use crate::room::RequestBody;
 use crate::secrets::{Secret, Secrets};
 use bulkhead_sandbox::{Algorithm, Authenticator, Fault, InstanceLimits, Pool, Sandbox};
 use hyper::{HeaderMap, StatusCode};
@@ -17,6 +19,17 @@ pub(crate) const TOKEN: &str = "bulkhead-token";
 /// What a call on an I/O thread may take: some microseconds are usual, and nothing else happens on
 /// that thread meanwhile.
 const INLINE_TIME: Duration = Duration::from_millis(100);
+
+const QUEUE: Limited = Limited {
+    what: "too many large bodies wait for their token",
+    flag: "--token-queue-max",
+    variable: "BULKHEAD_TOKEN_QUEUE_MAX",
+};
+const TIME: Limited = Limited {
+    what: "the time for a token was over, on a machine too busy",
+    flag: "--token-timeout",
+    variable: "BULKHEAD_TOKEN_TIMEOUT",
+};
 
 /// The token capability: the component, its threads for large bodies, the secrets.
 pub(crate) struct Token {
@@ -64,7 +77,12 @@ impl Question {
 
 impl Token {
     /// Loads the component that ships with the binary and the secrets, and starts threads.
-    pub(crate) fn new(sandbox: &Sandbox, settings: &TokenSettings) -> Result<Self, String> {
+    pub(crate) fn new(
+        sandbox: &Sandbox,
+        settings: &TokenSettings,
+        metrics: &Metrics,
+    ) -> Result<Self, String> {
+        let counted = metrics.component("token");
         let artifact = bulkhead_artifacts::TOKEN;
         let loaded = sandbox.load(artifact.wasm, Some(artifact.precompiled))?;
         let limits = |time| InstanceLimits {
@@ -75,14 +93,16 @@ impl Token {
             "token",
             settings.workers.into(),
             settings.queue_max as usize,
+            metrics.waiting("token"),
         )
         .map_err(|error| format!("cannot start worker threads: {error}"))?;
         let token = Self {
-            inline: Authenticator::new(sandbox, &loaded, limits(INLINE_TIME))?,
+            inline: Authenticator::new(sandbox, &loaded, limits(INLINE_TIME), counted.clone())?,
             pooled: Arc::new(Authenticator::new(
                 sandbox,
                 &loaded,
                 limits(settings.timeout),
+                counted,
             )?),
             pool,
             secrets: RwLock::new(None),
@@ -129,7 +149,7 @@ impl Token {
                 // Nobody there any more: the client hung up.
                 let _gone = sender.send(answer);
             })
-            .map_err(|_| Problem::overloaded(1))?;
+            .map_err(|_| Problem::overloaded(QUEUE, 1))?;
         receiver
             .await
             .unwrap_or_else(|_| Err(Problem::internal("the job for the token panicked")))
@@ -166,7 +186,7 @@ fn ask(
     };
     answered.map_err(|fault| match fault {
         // The work is in proportion to the body, which has its own limit: the machine is too busy.
-        Fault::Deadline | Fault::Interrupted => Problem::overloaded(1),
+        Fault::Deadline | Fault::Interrupted => Problem::overloaded(TIME, 1),
         Fault::Memory | Fault::Trap(_) => {
             Problem::internal(format!("the token component ended early: {fault}"))
         }

@@ -63,6 +63,10 @@ pub(super) fn decode(text: &[u8]) -> Vec<u8> {
     decoder.finish()
 }
 
+/// Characters looked at for each octet of a probe: quote marks and line ends may be among them, but a
+/// sea of blanks is not walked through at every position.
+const PROBE_CHARACTERS_AN_OCTET: usize = 32;
+
 /// As [`decode`], but not more than about `octets` octets.
 pub(super) fn decode_prefix(text: &[u8], octets: usize) -> Vec<u8> {
     let mut decoder = Decoder {
@@ -70,7 +74,7 @@ pub(super) fn decode_prefix(text: &[u8], octets: usize) -> Vec<u8> {
         bits: 0,
         digits: 0,
     };
-    for &c in text {
+    for &c in text.iter().take(octets * PROBE_CHARACTERS_AN_OCTET) {
         if decoder.octets.len() >= octets || !decoder.character(c) {
             break;
         }

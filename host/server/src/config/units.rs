@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+const LONGEST: Duration = Duration::from_hours(24);
+
 /// A parser of sizes from `least` to `most` octets.
 pub(super) fn octets_within(
     least: usize,
@@ -20,13 +22,17 @@ pub(super) fn octets_within(
 /// `32MiB`, `512 KiB`, `100B`; a bare number is octets.
 fn octets(text: &str) -> Result<usize, String> {
     let (number, unit) = split(text);
-    let factor: usize = match unit {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return Err("give a size with a unit: B, KiB, MiB or GiB, as in 32MiB".into()),
-    };
+    let factor: usize =
+        match unit {
+            "" | "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return Err(
+                "give a number of octets or a size with a unit: B, KiB, MiB or GiB, as in 32MiB"
+                    .into(),
+            ),
+        };
     number
         .parse::<usize>()
         .ok()
@@ -49,7 +55,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|number| number.checked_mul(unit_ms))
         .map(Duration::from_millis)
-        .ok_or_else(|| "give a whole number and a unit, as in 30s".into())
+        .filter(|time| *time <= LONGEST)
+        .ok_or_else(|| "give a whole number and a unit, as in 30s, of at most 24h".into())
 }
 
 fn split(text: &str) -> (&str, &str) {
@@ -87,7 +94,7 @@ mod tests {
     fn durations() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
-        for wrong in ["", "s", "30", "1.5s", "-1s", "1d"] {
+        for wrong in ["", "s", "30", "1.5s", "-1s", "1d", "25h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }

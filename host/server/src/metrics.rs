@@ -1,0 +1,181 @@
+//! `GET /metrics`, and what the routes count.
+
+mod forms;
+
+use crate::http::{Answer, answer, wanted};
+use crate::problem::Problem;
+use crate::routes::Route;
+use bulkhead_sandbox::{ComponentMetrics, SandboxMetrics};
+use hyper::header::{HeaderValue, VARY};
+use hyper::{HeaderMap, StatusCode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// What happened to a request, for its status label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Answered(StatusCode),
+    /// The client hung up before there was an answer.
+    HungUp,
+}
+
+/// Everything that is counted, and the registry that knows it.
+pub(crate) struct Metrics {
+    registry: Registry,
+    sandbox: SandboxMetrics,
+    waiting: Family<Labels<1>, Gauge>,
+    pub(crate) connections: Gauge,
+    pub(crate) http: HttpMetrics,
+}
+
+/// Requests by route and status, with how long they took.
+pub(crate) struct HttpMetrics {
+    requests: Family<Labels<2>, Counter>,
+    /// By the number of the route: looking a metric up by its labels costs more than a token.
+    found: Vec<(Histogram, [OnceLock<Counter>; STATUSES.len()])>,
+}
+
+/// Every status that is answered with; a label of a metric must not be for a client to make up.
+const STATUSES: [(u16, &str); 20] = [
+    (200, "200"),
+    (202, "202"),
+    (204, "204"),
+    (400, "400"),
+    (404, "404"),
+    (405, "405"),
+    (406, "406"),
+    (408, "408"),
+    (413, "413"),
+    (414, "414"),
+    (415, "415"),
+    (422, "422"),
+    (431, "431"),
+    (500, "500"),
+    (501, "501"),
+    (502, "502"),
+    (503, "503"),
+    (504, "504"),
+    (0, "other"),
+    (HUNG_UP, "hung_up"),
+];
+const HUNG_UP: u16 = 1;
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("bulkhead");
+        let http = HttpMetrics::register(&mut registry);
+        let sandbox = SandboxMetrics::register(&mut registry);
+        let connections = Gauge::default();
+        registry.register("http_connections", "Open connections", connections.clone());
+        let waiting = Family::default();
+        registry.register(
+            "queue_waiting",
+            "Requests that wait for a worker, by queue",
+            waiting.clone(),
+        );
+        Self {
+            registry,
+            sandbox,
+            waiting,
+            connections,
+            http,
+        }
+    }
+
+    pub(crate) fn component(&self, name: &'static str) -> ComponentMetrics {
+        self.sandbox.of(name)
+    }
+
+    /// The depth of a queue.
+    pub(crate) fn waiting(&self, queue: &'static str) -> Gauge {
+        self.waiting.get_or_create_owned(&[("queue", queue)])
+    }
+
+    /// All of them, in the form the client wants most: JSON where it does not care, the text of
+    /// `OpenMetrics` 1.0, or that of Prometheus 0.0.4.
+    pub(crate) fn answer(&self, headers: &HeaderMap) -> Result<Answer, Problem> {
+        let json = wanted(headers, "application/json");
+        let open = wanted(headers, "application/openmetrics-text");
+        let plain = wanted(headers, "text/plain");
+        let most = json.max(open).max(plain);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .map_err(|_| Problem::internal("metrics cannot be encoded"))?;
+        let mut answer = match most {
+            0 => {
+                return Err(Problem::not_acceptable(
+                    "application/json, application/openmetrics-text, text/plain",
+                ));
+            }
+            most if most == json => answer(
+                StatusCode::OK,
+                "application/json",
+                forms::json(&text).to_string() + "\n",
+            ),
+            most if most == open => answer(
+                StatusCode::OK,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                text,
+            ),
+            _ => answer(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                forms::prometheus(&text),
+            ),
+        };
+        answer
+            .headers_mut()
+            .insert(VARY, HeaderValue::from_static("Accept"));
+        Ok(answer)
+    }
+}
+
+impl HttpMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        // 50 us to 52 s.
+        let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(50e-6, 4.0, 11));
+        let requests = Family::default();
+        let durations: Family<Labels<1>, Histogram, _> = Family::new_with_constructor(histogram);
+        registry.register(
+            "http_requests",
+            "Requests by route and status",
+            requests.clone(),
+        );
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time from a request's head to its answer, by route",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        let found = Route::ALL
+            .iter()
+            .map(|route| {
+                let duration = durations.get_or_create_owned(&[("route", route.name())]);
+                (duration, std::array::from_fn(|_| OnceLock::new()))
+            })
+            .collect();
+        Self { requests, found }
+    }
+
+    pub(crate) fn count(&self, route: Route, outcome: Outcome, time: Duration) {
+        let status = match outcome {
+            Outcome::Answered(status) => status.as_u16(),
+            Outcome::HungUp => HUNG_UP,
+        };
+        let known = STATUSES.iter().position(|(known, _)| *known == status);
+        let at = known.unwrap_or(STATUSES.len() - 2);
+        let labels = [("route", route.name()), ("status", STATUSES[at].1)];
+        let (duration, counters) = &self.found[route as usize];
+        duration.observe(time.as_secs_f64());
+        counters[at]
+            .get_or_init(|| self.requests.get_or_create_owned(&labels))
+            .inc();
+    }
+}

@@ -1,0 +1,150 @@
+//! Room in memory for what clients send and have not yet taken, over all connections.
+
+use crate::problem::{Limited, Problem};
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Room taken at a time for a body of unannounced length.
+const STEP_OCTETS: usize = 64 << 10;
+
+/// So many octets may be held at the same time.
+#[derive(Clone)]
+pub(crate) struct Room {
+    octets: Arc<Semaphore>,
+    limit: Limited,
+}
+
+impl Room {
+    pub(crate) fn new(octets: usize, limit: Limited) -> Self {
+        Self {
+            octets: Arc::new(Semaphore::new(octets.min(Semaphore::MAX_PERMITS))),
+            limit,
+        }
+    }
+
+    fn take(&self, octets: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let octets = u32::try_from(octets).unwrap_or(u32::MAX);
+        Arc::clone(&self.octets)
+            .try_acquire_many_owned(octets)
+            .map_err(|_| Problem::overloaded(self.limit, 1))
+    }
+
+    /// An empty body with room for what it announces.
+    pub(crate) fn body(&self, announced: usize) -> Result<RequestBody, Problem> {
+        Ok(RequestBody {
+            room: self.take(announced)?,
+            // Address space only: the kernel gives memory as octets arrive.
+            octets: Vec::with_capacity(announced),
+        })
+    }
+
+    /// Holds an answer until the last octet of it is with the kernel, or the client is gone.
+    pub(crate) fn answer(&self, octets: Vec<u8>) -> Result<Bytes, Problem> {
+        let mut held = Held { octets, room: None };
+        held.room = Some(self.take(held.octets.len())?);
+        Ok(Bytes::from_owner(held))
+    }
+}
+
+/// A request body, wiped when dropped, since it holds a passphrase. Its room is given back then.
+pub(crate) struct RequestBody {
+    octets: Vec<u8>,
+    room: OwnedSemaphorePermit,
+}
+
+impl RequestBody {
+    pub(crate) fn push(&mut self, data: &[u8], room: &Room) -> Result<(), Problem> {
+        let octets = self.octets.len() + data.len();
+        if let Some(missing) = octets
+            .checked_sub(self.room.num_permits())
+            .filter(|missing| *missing > 0)
+        {
+            self.room.merge(room.take(missing.max(STEP_OCTETS))?);
+        }
+        if octets > self.octets.capacity() {
+            // Not `reserve`, which would leave the old place as it is.
+            let mut larger = Vec::with_capacity(octets.next_power_of_two());
+            larger.extend_from_slice(&self.octets);
+            wipe(&mut self.octets);
+            self.octets = larger;
+        }
+        self.octets.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+impl std::ops::Deref for RequestBody {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        wipe(&mut self.octets);
+    }
+}
+
+/// Plaintext on its way out.
+struct Held {
+    octets: Vec<u8>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        wipe(&mut self.octets);
+    }
+}
+
+/// Overwrites megabytes at memory speed, which `zeroize` does octet by octet. What was never
+/// written to is left alone: it may not even be in memory.
+fn wipe(octets: &mut [u8]) {
+    octets.fill(0);
+    // Somebody might look: so the compiler cannot leave it out.
+    std::hint::black_box(octets);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Limited = Limited {
+        what: "test",
+        flag: "--test",
+        variable: "TEST",
+    };
+
+    #[test]
+    fn room_comes_back() {
+        let room = Room::new(100, LIMIT);
+        let answer = room.answer(vec![1; 60]).expect("room");
+        let part = answer.slice(10..20);
+        drop(answer);
+        assert!(room.answer(vec![1; 60]).is_err(), "a part is still held");
+        drop(part);
+        assert!(room.answer(vec![1; 60]).is_ok());
+    }
+
+    #[test]
+    fn bodies_take_what_they_need() {
+        let room = Room::new(STEP_OCTETS + 10, LIMIT);
+        let mut announced = room.body(10).expect("room");
+        let mut other = room.body(0).expect("room");
+        other.push(&vec![1; STEP_OCTETS], &room).expect("room");
+        announced.push(&[1; 10], &room).expect("announced");
+        assert!(announced.push(&[1], &room).is_err());
+        drop(other);
+        announced.push(&[1], &room).expect("room again");
+        assert_eq!(announced[..], [1; 11]);
+    }
+}

@@ -1,0 +1,226 @@
+//! `GET /metrics`, and that nothing gets lost in it.
+
+use bulkhead_tests::fixtures::SAMPLE;
+use bulkhead_tests::http::{Response, connect, request};
+use bulkhead_tests::server::Server;
+use bulkhead_tests::until;
+use serde_json::Value;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
+
+const OPEN_METRICS: &str = "application/openmetrics-text";
+
+fn metrics(server: &Server, accept: Option<&str>) -> Response {
+    let headers: Vec<_> = accept
+        .map(|accept| ("Accept", accept))
+        .into_iter()
+        .collect();
+    let response = request(server.address, "GET", "/metrics", &headers, b"");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("vary"), Some("Accept"));
+    response
+}
+
+/// The sum of the samples of that name that carry these labels.
+fn value(server: &Server, sample: &str, labels: &[(&str, &str)]) -> u64 {
+    let document = metrics(server, None).json();
+    let metrics = document["metrics"].as_array().expect("a list");
+    let samples = metrics
+        .iter()
+        .filter_map(|metric| metric["samples"].as_array())
+        .flatten();
+    samples
+        .filter(|found| found["name"] == sample)
+        .filter(|found| {
+            labels
+                .iter()
+                .all(|(name, value)| found["labels"][name] == *value)
+        })
+        .filter_map(|found| found["value"].as_u64())
+        .sum()
+}
+
+#[test]
+fn the_form_is_negotiated() {
+    let server = Server::start(&[]);
+    let json = "application/json";
+    let prometheus_server = "application/openmetrics-text;version=1.0.0;q=0.5,\
+        application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    for (accept, content_type) in [
+        (None, json),
+        (Some("*/*"), json),
+        (Some("application/json"), json),
+        (
+            Some("text/plain"),
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
+        (
+            Some(OPEN_METRICS),
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+        (
+            Some(prometheus_server),
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+    ] {
+        let response = metrics(&server, accept);
+        assert_eq!(
+            response.header("content-type"),
+            Some(content_type),
+            "{accept:?}"
+        );
+    }
+    let image = request(
+        server.address,
+        "GET",
+        "/metrics",
+        &[("Accept", "image/png")],
+        b"",
+    );
+    assert_eq!(
+        (image.status, image.problem().as_str()),
+        (406, "not_acceptable")
+    );
+    assert_eq!(server.get("HEAD", "/metrics").status, 200);
+}
+
+#[test]
+fn every_request_is_counted_where_it_belongs() {
+    let server = Server::start_with(&[], &[("SECRET", "s")]);
+    for _ in 0..3 {
+        assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
+    }
+    assert_eq!(server.decrypt("wrong", SAMPLE).status, 422);
+    assert_eq!(
+        request(server.address, "POST", "/token", &[], b"x").status,
+        200
+    );
+    assert_eq!(server.get("GET", "/made/up/by/a/client").status, 404);
+    assert_eq!(server.get("BREW", "/token").status, 405);
+    let mut nonsense = connect(server.address);
+    nonsense.write_all(b"nonsense\r\n\r\n").expect("taken");
+    nonsense.read_to_end(&mut Vec::new()).expect("answered");
+    let requests = "bulkhead_http_requests_total";
+    for (route, status, count) in [
+        ("/decryptMessage", "200", 3),
+        ("/decryptMessage", "422", 1),
+        ("/token", "200", 1),
+        ("/token", "405", 1),
+        ("unknown", "404", 1),
+        ("malformed", "400", 1),
+    ] {
+        let labels = [("route", route), ("status", status)];
+        assert_eq!(value(&server, requests, &labels), count, "{labels:?}");
+    }
+    let durations = "bulkhead_http_request_duration_seconds_count";
+    assert_eq!(
+        value(&server, durations, &[("route", "/decryptMessage")]),
+        4
+    );
+    let instances = "bulkhead_sandbox_instances_total";
+    let answered = |component| [("component", component), ("end", "answered")];
+    assert_eq!(value(&server, instances, &answered("decrypt")), 4);
+    assert_eq!(value(&server, instances, &answered("token")), 1);
+    // Four times the sample: two passes of 12,058,624 octets.
+    assert_eq!(
+        value(&server, "bulkhead_kdf_hashed_bytes_total", &[]),
+        4 * 24_117_248
+    );
+    assert!(
+        value(
+            &server,
+            "bulkhead_sandbox_memory_high_water_bytes",
+            &[("component", "decrypt")]
+        ) > 1 << 20
+    );
+}
+
+#[test]
+fn what_ends_early_is_counted_too() {
+    let server = Server::start(&["--decrypt-timeout", "5ms", "--guest-memory-max", "16MiB"]);
+    let default = bulkhead_tests::fixtures::text("bench/default.asc");
+    assert_eq!(
+        server.decrypt("topsecret", &default).problem(),
+        "too_costly"
+    );
+    let instances = "bulkhead_sandbox_instances_total";
+    assert_eq!(value(&server, instances, &[("end", "deadline")]), 1);
+
+    // A client that does not wait for its answer.
+    let server = Server::start(&[]);
+    let body = serde_json::json!({"passphrase": "topsecret", "message": default}).to_string();
+    let head = format!(
+        "POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = connect(server.address);
+    stream.write_all(head.as_bytes()).expect("taken");
+    stream.write_all(body.as_bytes()).expect("taken");
+    drop(stream);
+    until("the client is missed", || {
+        value(
+            &server,
+            "bulkhead_http_requests_total",
+            &[("status", "hung_up")],
+        ) == 1
+    });
+}
+
+/// The text forms, read by the parsers of Prometheus' own Python client.
+#[test]
+#[ignore = "needs python with prometheus_client"]
+fn python_reads_both_texts() {
+    let server = Server::start_with(&[], &[("SECRET", "s")]);
+    assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
+    assert_eq!(
+        request(server.address, "POST", "/token", &[], b"x").status,
+        200
+    );
+    for (accept, module) in [
+        ("text/plain", "prometheus_client.parser"),
+        (OPEN_METRICS, "prometheus_client.openmetrics.parser"),
+    ] {
+        let text = metrics(&server, Some(accept)).body;
+        let found = parsed_by_python(module, &text);
+        let sample =
+            |name: &str, route: &str| {
+                found.as_array().expect("a list").iter().any(|sample| {
+                    sample[0] == name && sample[1]["route"] == route && sample[2] == 1.0
+                })
+            };
+        assert!(
+            sample("bulkhead_http_requests_total", "/decryptMessage"),
+            "{found}"
+        );
+        assert!(
+            sample("bulkhead_http_request_duration_seconds_count", "/token"),
+            "{found}"
+        );
+    }
+}
+
+/// Every sample as name, labels, value.
+fn parsed_by_python(module: &str, text: &[u8]) -> Value {
+    let program = format!(
+        "import json, sys\n\
+         from {module} import text_string_to_metric_families as parse\n\
+         families = list(parse(sys.stdin.read()))\n\
+         assert len({{family.name for family in families}}) == len(families), 'a family twice'\n\
+         print(json.dumps([[s.name, s.labels, s.value] for f in families for s in f.samples]))"
+    );
+    let mut python = Command::new("python3")
+        .args(["-c", &program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 runs");
+    python
+        .stdin
+        .take()
+        .expect("piped")
+        .write_all(text)
+        .expect("taken");
+    let output = python.wait_with_output().expect("python ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(text));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
