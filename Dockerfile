@@ -24,5 +24,6 @@ VOLUME /data
 # Docker lets containers bind ports below 1024 without privileges.
 ENV BULKHEAD_LISTEN=0.0.0.0:80
 EXPOSE 80
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/usr/local/bin/bulkhead", "healthcheck"]
 ENTRYPOINT ["/opt/bulkhead/entrypoint.sh"]
 CMD ["serve"]

@@ -161,3 +161,50 @@ fn a_line_for_each_request_where_it_is_asked_for() {
     assert!(line["fields"]["duration_us"].is_u64());
     assert!(!log.contains("in-the-query"));
 }
+
+#[test]
+fn health_names_what_is_there() {
+    let server = Server::start_with(&[], &[("SECRET", "s")]);
+    let health = server.get("GET", "/health").json();
+    assert_eq!(
+        (&health["status"], &health["version"]),
+        (&json!("ok"), &json!("0.1.0"))
+    );
+    for (at, name) in ["decrypt", "token"].into_iter().enumerate() {
+        let component = &health["components"][at];
+        assert_eq!(component["name"], name);
+        let text = |field: &str| component[field].as_str().expect("text").to_owned();
+        assert!(
+            text("sha256").len() == 64 && text("since").ends_with('Z'),
+            "{component}"
+        );
+        assert_eq!(health["capabilities"][name]["status"], "ready");
+    }
+    assert_eq!(
+        health["capabilities"]["signing"]["status"],
+        "not_configured"
+    );
+    let without = Server::shared().get("GET", "/health").json();
+    assert_eq!(without["status"], "ok");
+    assert_eq!(without["capabilities"]["token"]["status"], "not_configured");
+}
+
+#[test]
+fn a_health_check_without_curl() {
+    let check = |address: &str| {
+        std::process::Command::new(bulkhead_tests::server::binary())
+            .args(["healthcheck", "--listen", address])
+            .output()
+            .expect("the binary runs")
+    };
+    let server = Server::start(&["--drain-delay", "60s"]);
+    let address = server.address.to_string();
+    assert!(check(&address).status.success());
+    server.signal("TERM");
+    until("not ready", || !check(&address).status.success());
+    assert_eq!(server.get("GET", "/health").problem(), "draining");
+    drop(server);
+    let gone = check(&address);
+    assert!(!gone.status.success());
+    assert!(String::from_utf8_lossy(&gone.stderr).contains(&address));
+}

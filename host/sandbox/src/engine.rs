@@ -71,7 +71,7 @@ impl Sandbox {
     pub fn load(&self, wasm: &[u8], precompiled: Option<&'static [u8]>) -> Result<Loaded, String> {
         if let Some(machine_code) = precompiled {
             match load::trusted_machine_code(&self.engine, machine_code) {
-                Ok(component) => return Ok(Loaded::new(component, Source::Precompiled)),
+                Ok(component) => return Ok(Loaded::new(component, Source::Precompiled, wasm)),
                 Err(error) => tracing::warn!(
                     error = format!("{error:#}"),
                     "precompiled component refused, compiling it"
@@ -80,7 +80,7 @@ impl Sandbox {
         }
         let component = wasmtime::component::Component::from_binary(&self.engine, wasm)
             .map_err(|error| format!("{error:#}"))?;
-        Ok(Loaded::new(component, Source::Compiled))
+        Ok(Loaded::new(component, Source::Compiled, wasm))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one unsafe step: machine code from our own build is taken as it is.
 
+use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -7,6 +8,7 @@ use wasmtime::component::Component;
 pub struct Loaded {
     pub(crate) component: Component,
     source: Source,
+    sha256: [u8; 32],
 }
 
 /// Where a component's machine code came from.
@@ -19,8 +21,18 @@ pub enum Source {
 }
 
 impl Loaded {
-    pub(crate) fn new(component: Component, source: Source) -> Self {
-        Self { component, source }
+    pub(crate) fn new(component: Component, source: Source, wasm: &[u8]) -> Self {
+        let sha256 = Sha256::digest(wasm).into();
+        Self {
+            component,
+            source,
+            sha256,
+        }
+    }
+
+    /// SHA-256 of the Wasm, wherever the machine code came from.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256
     }
 
     /// Where its machine code came from.

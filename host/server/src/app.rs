@@ -2,6 +2,7 @@
 
 use crate::config::Settings;
 use crate::decrypt::Decrypt;
+use crate::health;
 use crate::http::{
     self, Answer, REQUEST_ID, announced_octets, answer, discard_unless_expected, json_answer,
 };
@@ -146,13 +147,21 @@ impl App {
             Route::DecryptMessage => self.decrypt_message(headers, body).await,
             Route::Token => self.token(headers, body, Question::make(headers)).await,
             Route::TokenVerify => self.token(headers, body, Question::verify(headers)).await,
-            Route::Readyz if self.draining.load(Ordering::Relaxed) => Err(Problem::draining()),
+            Route::Readyz | Route::Health if self.draining.load(Ordering::Relaxed) => {
+                Err(Problem::draining())
+            }
             Route::Livez | Route::Readyz => {
                 discard_unless_expected(headers, body);
                 Ok(json_answer(
                     StatusCode::OK,
                     &serde_json::json!({"status": "ok"}),
                 ))
+            }
+            Route::Health => {
+                discard_unless_expected(headers, body);
+                let components = [&self.decrypt.component, &self.token.component];
+                let health = health::document(&components, self.token.capability());
+                Ok(json_answer(StatusCode::OK, &health))
             }
             Route::Metrics => {
                 discard_unless_expected(headers, body);

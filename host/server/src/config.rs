@@ -41,6 +41,33 @@ pub(crate) enum Command {
     /// Serve HTTP (what happens without a subcommand too).
     #[command(after_help = LOG_HELP)]
     Serve(Box<Settings>),
+    /// Ask a running server whether it is ready; status 0 if so. For container health checks.
+    Healthcheck(HealthcheckSettings),
+}
+
+/// Whom to ask, and how long.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HealthcheckSettings {
+    /// What the server listens on.
+    #[arg(
+        long,
+        env = "BULKHEAD_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "IP:PORT",
+        value_parser = address
+    )]
+    pub(crate) listen: SocketAddr,
+    /// Time to connect, and time to answer.
+    #[arg(long, env = "BULKHEAD_HEALTHCHECK_TIMEOUT", default_value = "2s", value_parser = duration_above_zero, value_name = "TIME")]
+    pub(crate) timeout: Duration,
+}
+
+/// A time-out of nothing would be none at all.
+fn duration_above_zero(text: &str) -> Result<Duration, String> {
+    duration(text)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "give a time above zero with its unit, as in 2s".into())
 }
 
 const KIB: usize = 1 << 10;

@@ -2,6 +2,7 @@
 
 use crate::config::DecryptSettings;
 use crate::envelope;
+use crate::health::ComponentState;
 use crate::http::{Answer, answer, wanted};
 use crate::metrics::Metrics;
 use crate::problem::{Limited, Problem};
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 /// The decrypt capability: the component, its threads, its limits.
 pub(crate) struct Decrypt {
+    pub(crate) component: ComponentState,
     decryptor: Arc<Decryptor>,
     pool: Pool,
     answers: Room,
@@ -57,6 +59,9 @@ impl Decrypt {
         let artifact = bulkhead_artifacts::DECRYPT;
         let loaded = sandbox.load(artifact.wasm, Some(artifact.precompiled))?;
         let decryptor = Decryptor::new(sandbox, &loaded, limits, metrics.component("decrypt"))?;
+        let description = decryptor
+            .describe()
+            .map_err(|fault| format!("the decrypt component does not answer: {fault}"))?;
         let workers = settings.workers();
         let pool = Pool::new(
             "decrypt",
@@ -66,6 +71,7 @@ impl Decrypt {
         )
         .map_err(|error| format!("cannot start worker threads: {error}"))?;
         Ok(Self {
+            component: ComponentState::new(description, &loaded),
             decryptor: Arc::new(decryptor),
             pool,
             answers,

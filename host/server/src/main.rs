@@ -5,6 +5,8 @@ mod app;
 mod config;
 mod decrypt;
 mod envelope;
+mod health;
+mod healthcheck;
 mod http;
 mod metrics;
 mod problem;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let settings = match cli.command {
         Some(Command::Serve(settings)) => *settings,
+        Some(Command::Healthcheck(settings)) => return healthcheck::run(&settings),
         None => cli.settings,
     };
     if let Err(error) = start_log() {

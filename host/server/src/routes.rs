@@ -10,6 +10,7 @@ pub(crate) enum Route {
     TokenVerify,
     Livez,
     Readyz,
+    Health,
     Metrics,
     /// The server as a whole (`OPTIONS *`).
     Server,
@@ -21,12 +22,13 @@ pub(crate) enum Route {
 
 impl Route {
     /// In the order of their numbers.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::DecryptMessage,
         Self::Token,
         Self::TokenVerify,
         Self::Livez,
         Self::Readyz,
+        Self::Health,
         Self::Metrics,
         Self::Server,
         Self::Unknown,
@@ -48,6 +50,7 @@ impl Route {
             Self::TokenVerify => "/token/verify",
             Self::Livez => "/livez",
             Self::Readyz => "/readyz",
+            Self::Health => "/health",
             Self::Metrics => "/metrics",
             Self::Server => "*",
             Self::Unknown => "unknown",
@@ -59,7 +62,7 @@ impl Route {
     pub(crate) const fn allow(self) -> &'static str {
         match self {
             Self::DecryptMessage | Self::Token | Self::TokenVerify => "POST, OPTIONS",
-            Self::Livez | Self::Readyz | Self::Metrics => "GET, HEAD, OPTIONS",
+            Self::Livez | Self::Readyz | Self::Health | Self::Metrics => "GET, HEAD, OPTIONS",
             Self::Server => "GET, HEAD, POST, OPTIONS",
             Self::Unknown | Self::Malformed => "",
         }

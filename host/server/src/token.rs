@@ -1,6 +1,7 @@
 //! `POST /token` and `POST /token/verify`.
 
 use crate::config::TokenSettings;
+use crate::health::{Capability, ComponentState};
 use crate::http::{Answer, answer, json_answer, wanted};
 use crate::metrics::Metrics;
 use crate::problem::{Limited, Problem};
@@ -33,6 +34,7 @@ const TIME: Limited = Limited {
 
 /// The token capability: the component, its threads for large bodies, the secrets.
 pub(crate) struct Token {
+    pub(crate) component: ComponentState,
     /// For small bodies, called where the request was read.
     inline: Authenticator,
     /// For the others, on threads of their own.
@@ -96,8 +98,13 @@ impl Token {
             metrics.waiting("token"),
         )
         .map_err(|error| format!("cannot start worker threads: {error}"))?;
+        let inline = Authenticator::new(sandbox, &loaded, limits(INLINE_TIME), counted.clone())?;
+        let description = inline
+            .describe()
+            .map_err(|fault| format!("the token component does not answer: {fault}"))?;
         let token = Self {
-            inline: Authenticator::new(sandbox, &loaded, limits(INLINE_TIME), counted.clone())?,
+            component: ComponentState::new(description, &loaded),
+            inline,
             pooled: Arc::new(Authenticator::new(
                 sandbox,
                 &loaded,
@@ -123,6 +130,13 @@ impl Token {
         }
         *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets.map(Arc::new);
         Ok(())
+    }
+
+    pub(crate) fn capability(&self) -> Capability {
+        match self.secrets() {
+            Ok(_) => Capability::Ready,
+            Err(_) => Capability::NotConfigured,
+        }
     }
 
     /// The secrets in force, or the refusal to give where there are none.
