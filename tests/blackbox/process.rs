@@ -208,3 +208,73 @@ fn a_health_check_without_curl() {
     assert!(!gone.status.success());
     assert!(String::from_utf8_lossy(&gone.stderr).contains(&address));
 }
+
+/// What `check-config` prints, and whether it was content.
+fn check_config(arguments: &[&str], variables: &[(&str, &str)]) -> (String, bool) {
+    let output = std::process::Command::new(bulkhead_tests::server::binary())
+        .arg("check-config")
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .output()
+        .expect("the binary runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    (text, output.status.success())
+}
+
+#[test]
+fn check_config_shows_what_is_in_force_and_no_secret() {
+    let variables = [
+        ("SECRET", "0123456789abcdef0123456789abcdef"),
+        ("BULKHEAD_BODY_MAX", "1MiB"),
+        ("BULKHEAD_LISTEN", "127.0.0.1:1"),
+    ];
+    let (text, content) = check_config(&["--listen", "127.0.0.1:2"], &variables);
+    assert!(content, "{text}");
+    for line in [
+        "--listen 127.0.0.1:2  # flag",
+        "--body-max 1MiB  # BULKHEAD_BODY_MAX",
+        "--drain-delay 0s  # default",
+        "SECRET (set)",
+        "SECRET_PREVIOUS (not set)",
+        "no problems",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    assert!(!text.contains("0123456789abcdef"));
+}
+
+#[test]
+fn check_config_tells_every_problem_at_once() {
+    let variables = [
+        ("SECRET", ""),
+        ("BULKHEAD_BODIES_MAX", "1KiB"),
+        ("BULKHEAD_HEADERS_MAX", "much"),
+    ];
+    let arguments = [
+        "--listen",
+        "nowhere",
+        "--drain-delay=7",
+        "--token-algorithm",
+        "md5",
+    ];
+    let (text, content) = check_config(&arguments, &variables);
+    assert!(!content);
+    let problems: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("problem: "))
+        .collect();
+    for named in [
+        "--listen",
+        "--drain-delay",
+        "--token-algorithm",
+        "BULKHEAD_HEADERS_MAX",
+        "--bodies-max",
+        "SECRET",
+    ] {
+        assert!(
+            problems.iter().any(|problem| problem.contains(named)),
+            "{named} in {text}"
+        );
+    }
+    assert_eq!(problems.len(), 6, "{text}");
+}

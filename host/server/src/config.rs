@@ -1,5 +1,6 @@
 //! Settings: flags, environment, defaults.
 
+pub(crate) mod check;
 mod units;
 
 use crate::token::TokenAlgorithm;
@@ -41,6 +42,9 @@ pub(crate) enum Command {
     /// Serve HTTP (what happens without a subcommand too).
     #[command(after_help = LOG_HELP)]
     Serve(Box<Settings>),
+    /// Print what would be in force, with every problem, and serve nothing.
+    #[command(after_help = LOG_HELP)]
+    CheckConfig(Box<Settings>),
     /// Ask a running server whether it is ready; status 0 if so. For container health checks.
     Healthcheck(HealthcheckSettings),
 }
@@ -296,22 +300,23 @@ pub(crate) struct TokenSettings {
 
 impl Settings {
     /// What no flag can judge alone.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn contradictions(&self) -> Vec<String> {
+        let mut found = Vec::new();
         let (body, bodies) = (self.http.body_octets, self.http.bodies_octets);
         if bodies < body {
-            return Err(format!(
+            found.push(format!(
                 "--bodies-max (BULKHEAD_BODIES_MAX) is {bodies}B, less than --body-max \
                  (BULKHEAD_BODY_MAX), {body}B: no body of that size would ever be taken"
             ));
         }
         let memory = self.token.memory_octets;
         if memory < body + TOKEN_MEMORY_SPARE {
-            return Err(format!(
+            found.push(format!(
                 "--token-memory-max (BULKHEAD_TOKEN_MEMORY_MAX) is {memory}B, too little for a body \
                  of --body-max (BULKHEAD_BODY_MAX), {body}B, and {TOKEN_MEMORY_SPARE}B beside it"
             ));
         }
-        Ok(())
+        found
     }
 
     /// Instances alive at the same time, and the memory of the largest.

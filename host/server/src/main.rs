@@ -39,9 +39,15 @@ use tracing_subscriber::EnvFilter;
 const IO_THREADS: u16 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if config::check::is_asked_for(&arguments) {
+        return config::check::run(arguments);
+    }
+    let cli = Cli::parse_from(arguments);
     let settings = match cli.command {
         Some(Command::Serve(settings)) => *settings,
+        // Taken care of above.
+        Some(Command::CheckConfig(_)) => return ExitCode::SUCCESS,
         Some(Command::Healthcheck(settings)) => return healthcheck::run(&settings),
         None => cli.settings,
     };
@@ -92,7 +98,10 @@ fn log_filter(directives: &str) -> Result<EnvFilter, String> {
 }
 
 fn run(settings: Settings) -> Result<End, String> {
-    settings.check()?;
+    let contradictions = settings.contradictions();
+    if !contradictions.is_empty() {
+        return Err(contradictions.join("; "));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(IO_THREADS.into())
         .enable_all()

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# POST /token side by side with a bare hyper server and with Go's net/http, both computing the same
+# HMAC natively: requests a second, medians of runs in turns, and ratios.
+#   bench/token.sh [RUNS] [SECONDS]
+# Needs wrk and go. Close what else keeps the processors busy.
+set -eu
+cd "$(dirname "$0")/.."
+runs=${1:-5} seconds=${2:-6}
+for program in wrk go; do
+  command -v "$program" >/dev/null || { echo "$program is missing" >&2; exit 1; }
+done
+target=${CARGO_TARGET_DIR:-target}
+cargo build --release --workspace --all-targets --locked
+scratch=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$scratch"' EXIT
+GO111MODULE=off GOCACHE=$scratch/cache go build -o "$scratch/go" bench/go/main.go
+export SECRET=0123456789abcdef0123456789abcdef
+printf 'wrk.method = "POST"\nwrk.body = string.rep("x", 100)\n' >"$scratch/post.lua"
+
+names=(bulkhead "bare hyper" "Go net/http")
+ports=(9461 9462 9463)
+"$target/release/bulkhead" --listen 127.0.0.1:9461 2>/dev/null &
+"$target/release/bare_hmac" 127.0.0.1:9462 &
+"$scratch/go" 127.0.0.1:9463 &
+
+# All of them answer, and with the same token.
+for port in "${ports[@]}"; do
+  until curl -s --data-binary hello "127.0.0.1:$port/token" >"$scratch/answer" && test -s "$scratch/answer"; do :; done
+  sed 's/.*"token":"\([0-9a-f]*\)".*/\1/' "$scratch/answer" >>"$scratch/tokens"
+done
+test "$(sort -u "$scratch/tokens" | wc -l)" -eq 1 || { echo "the tokens differ" >&2; exit 1; }
+
+for ((run = 0; run <= runs; run++)); do
+  for at in 0 1 2; do
+    rate=$(wrk -t1 -c32 -d"${seconds}s" -s "$scratch/post.lua" "http://127.0.0.1:${ports[at]}/token" |
+      tee "$scratch/wrk" | awk '/^Requests\/sec/ {print $2}')
+    if grep -q 'Non-2xx\|Socket errors' "$scratch/wrk"; then
+      cat "$scratch/wrk" >&2
+      exit 1
+    fi
+    # The first run warms up.
+    [ "$run" -eq 0 ] || echo "$rate" >>"$scratch/rates-$at"
+  done
+done
+printf '\nPOST /token, 100 octets, wrk -t1 -c32, %s runs of %s s each\n' "$runs" "$seconds"
+median() { sort -n "$1" | awk '{v[NR]=$1} END {print v[int((NR+1)/2)]}'; }
+ours=$(median "$scratch/rates-0")
+for at in 0 1 2; do
+  awk -v name="${names[at]}" -v rate="$(median "$scratch/rates-$at")" -v ours="$ours" \
+    'BEGIN {printf "  %-12s %8.0f requests/s   ours is %.2f of it\n", name, rate, ours / rate}'
+done

@@ -1,0 +1,180 @@
+//! `bulkhead check-config`: what would be in force, and every problem with it at once.
+
+use super::{Cli, Settings};
+use crate::secrets::Secrets;
+use clap::error::{ContextKind, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+const NAME: &str = "check-config";
+
+/// Whether the command line asks for it. clap ends at the first problem, so that this is found out
+/// before it is asked.
+pub(crate) fn is_asked_for(arguments: &[OsString]) -> bool {
+    arguments.get(1).is_some_and(|word| word == NAME)
+}
+
+/// Prints the settings and the problems; status 0 where there are none.
+pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
+    let (report, problems) = check(arguments);
+    let mut out = std::io::stdout().lock();
+    let mut printed = write!(out, "{report}");
+    for problem in &problems {
+        printed = printed.and_then(|()| writeln!(out, "problem: {problem}"));
+    }
+    if problems.is_empty() {
+        printed = printed.and_then(|()| writeln!(out, "no problems"));
+    }
+    match (printed, problems.is_empty()) {
+        (Ok(()), true) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn check(mut arguments: Vec<OsString>) -> (String, Vec<String>) {
+    let mut problems = Vec::new();
+    let mut ignored = Vec::new();
+    let mut command;
+    let matches = loop {
+        command = without_variables(&ignored);
+        let error = match command.try_get_matches_from_mut(&arguments) {
+            Ok(matches) => break matches,
+            Err(error) => error,
+        };
+        if matches!(
+            error.kind(),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+        ) {
+            error.exit();
+        }
+        let text = error.to_string();
+        let text = text.lines().next().unwrap_or_default();
+        let text = text.trim_start_matches("error: ").to_owned();
+        // What is wrong is taken out, so that the next problem shows.
+        let culprit = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+        let Some(flag) = culprit
+            .as_deref()
+            .and_then(|arg| arg.split([' ', '=']).next())
+        else {
+            problems.push(text);
+            return (String::new(), problems);
+        };
+        let variable = variable(&mut command, flag);
+        if remove(&mut arguments, flag) {
+            problems.push(text);
+        } else if let Some((id, variable)) = variable {
+            problems.push(format!("{text} (from {variable})"));
+            ignored.push(id);
+        } else {
+            problems.push(text);
+            return (String::new(), problems);
+        }
+    };
+    let Some((_, matches)) = matches.subcommand() else {
+        return (String::new(), problems);
+    };
+    match Settings::from_arg_matches(matches) {
+        Ok(settings) => {
+            problems.extend(settings.contradictions());
+            let (state, problem) = secrets(&settings);
+            problems.extend(problem);
+            (report(&mut command, matches) + &state, problems)
+        }
+        Err(error) => {
+            problems.push(error.to_string());
+            (String::new(), problems)
+        }
+    }
+}
+
+/// The command line, with some settings deaf to their variables: here, and where there is no
+/// subcommand, which clap looks at too.
+fn without_variables(ids: &[String]) -> clap::Command {
+    let deafen = |command: clap::Command| {
+        ids.iter().fold(command, |command, id| {
+            command.mut_arg(id, |argument| argument.env(None::<&str>))
+        })
+    };
+    deafen(Cli::command()).mut_subcommand(NAME, deafen)
+}
+
+/// Id and variable of a flag.
+fn variable(command: &mut clap::Command, flag: &str) -> Option<(String, String)> {
+    let check = command.find_subcommand(NAME)?;
+    let argument = check
+        .get_arguments()
+        .find(|argument| argument.get_long() == flag.strip_prefix("--"))?;
+    let variable = argument.get_env()?.to_str()?;
+    Some((argument.get_id().to_string(), variable.to_owned()))
+}
+
+/// Takes a flag and its value away; whether it was there.
+fn remove(arguments: &mut Vec<OsString>, flag: &str) -> bool {
+    let with_value = format!("{flag}=");
+    let Some(at) = arguments.iter().position(|argument| {
+        let text = argument.to_string_lossy();
+        text == flag || text.starts_with(&with_value)
+    }) else {
+        return false;
+    };
+    let removed = arguments.remove(at);
+    if removed == flag && at < arguments.len() {
+        arguments.remove(at);
+    }
+    true
+}
+
+/// A line for each setting: its flag, its value, and where that came from.
+fn report(command: &mut clap::Command, matches: &ArgMatches) -> String {
+    let mut lines = String::new();
+    let check = command.find_subcommand(NAME);
+    let arguments = check.into_iter().flat_map(clap::Command::get_arguments);
+    for argument in arguments {
+        let (Some(long), Some(variable)) = (argument.get_long(), argument.get_env()) else {
+            continue;
+        };
+        let id = argument.get_id().as_str();
+        let value = matches
+            .get_raw(id)
+            .and_then(|mut values| values.next())
+            .map_or("(not set)".into(), |value| value.to_string_lossy());
+        let variable = variable.to_string_lossy();
+        let source = match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => "flag".into(),
+            Some(ValueSource::EnvVariable) => variable,
+            _ => "default".into(),
+        };
+        for part in ["--", long, " ", &value, "  # ", &source, "\n"] {
+            lines += part;
+        }
+    }
+    lines
+}
+
+/// Whether there are secrets; never what they are.
+fn secrets(settings: &Settings) -> (String, Option<String>) {
+    let token = &settings.token;
+    let loaded = Secrets::load(
+        token.secret_file.as_deref(),
+        token.secret_previous_file.as_deref(),
+    );
+    match loaded {
+        Err(problem) => (String::new(), Some(problem)),
+        Ok(None) => ("SECRET (not set)\nSECRET_PREVIOUS (not set)\n".into(), None),
+        Ok(Some(secrets)) => {
+            let previous = if secrets.previous.is_some() {
+                "(set)"
+            } else {
+                "(not set)"
+            };
+            let mut state = format!("SECRET (set)\nSECRET_PREVIOUS {previous}\n");
+            for name in secrets.weak() {
+                state += &["# ", name, " has less than 32 octets, which is weak\n"].concat();
+            }
+            (state, None)
+        }
+    }
+}
