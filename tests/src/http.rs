@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client that shows exactly what came over the wire and can misbehave.
 
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -108,9 +108,12 @@ pub fn read(stream: &mut impl Read, no_body: bool) -> std::io::Result<Response> 
             break at;
         }
         let mut piece = [0; 4096];
-        match stream.read(&mut piece)? {
-            0 => return Err(early()),
-            n => octets.extend_from_slice(&piece[..n]),
+        match stream.read(&mut piece) {
+            Ok(0) => return Err(early()),
+            Ok(n) => octets.extend_from_slice(&piece[..n]),
+            // Reads with a time-out are not taken up again by the kernel after a signal.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     };
     let mut body = octets.split_off(end + 4);
