@@ -2,8 +2,10 @@
 
 mod bombs;
 mod decrypt;
+mod help;
 mod hostile;
 mod http;
+mod load;
 mod messages;
 mod metrics;
 mod passphrases;

@@ -134,6 +134,14 @@ impl Server {
         self.memory("VmHWM:")
     }
 
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.process.id());
+        std::fs::read_dir(path)
+            .expect("the process is alive")
+            .count()
+    }
+
     fn memory(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(path).expect("the process is alive");

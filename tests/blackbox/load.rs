@@ -1,0 +1,128 @@
+//! Many connections at the same time, of every kind.
+
+use bulkhead_tests::fixtures::SAMPLE;
+use bulkhead_tests::http::{connect, read};
+use bulkhead_tests::server::Server;
+use bulkhead_tests::until;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+const CONNECTIONS: usize = 200;
+/// Of those; fewer than the queue holds, so that none is to be refused.
+const DECRYPTING: usize = 20;
+const TIME: Duration = Duration::from_secs(3);
+const TIME_SOAK: Duration = Duration::from_secs(30);
+
+/// Requests of one connection: method, target, body.
+fn requests(connection: usize) -> Vec<(&'static str, &'static str, String)> {
+    if connection < DECRYPTING {
+        let body = json!({"passphrase": "topsecret", "message": SAMPLE}).to_string();
+        return vec![("POST", "/decryptMessage", body)];
+    }
+    // Some on the I/O thread, some on a worker.
+    let body = "x".repeat(if connection.is_multiple_of(10) {
+        100_000
+    } else {
+        connection
+    });
+    vec![
+        ("POST", "/token", body.clone()),
+        ("GET", "/livez", String::new()),
+        ("POST", "/token", body),
+        ("GET", "/health", String::new()),
+        ("GET", "/metrics", String::new()),
+    ]
+}
+
+/// Sends until the time is over; how many of each went out and were answered with 200.
+fn client(server: &Server, connection: usize, end: Instant) -> BTreeMap<&'static str, u64> {
+    let mut stream = connect(server.address);
+    let mut sent = BTreeMap::new();
+    while Instant::now() < end {
+        for (method, target, body) in requests(connection) {
+            let head = format!(
+                "{method} {target} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).expect("taken");
+            stream.write_all(body.as_bytes()).expect("taken");
+            let answer = read(&mut stream, false).expect("an answer");
+            assert_eq!(answer.status, 200, "{target}: {answer:?}");
+            *sent.entry(target).or_default() += 1;
+        }
+    }
+    sent
+}
+
+fn counted(server: &Server, route: &str) -> u64 {
+    let document = server.get("GET", "/metrics").json();
+    let metrics = document["metrics"].as_array().expect("a list");
+    let requests = metrics
+        .iter()
+        .find(|metric| metric["name"] == "bulkhead_http_requests");
+    let samples = requests
+        .and_then(|metric| metric["samples"].as_array())
+        .expect("samples");
+    let of_route = samples
+        .iter()
+        .filter(|sample| sample["labels"]["route"] == route);
+    of_route.filter_map(|sample| sample["value"].as_u64()).sum()
+}
+
+/// No error, no lost count, and nothing left behind.
+#[test]
+fn two_hundred_connections_of_mixed_traffic() {
+    let soak = std::env::var_os("BULKHEAD_TEST_SOAK").is_some();
+    let server = Server::start_with(&[], &[("SECRET", "0123456789abcdef0123456789abcdef")]);
+    let time = if soak { TIME_SOAK } else { TIME };
+    let burst = |time| {
+        let end = Instant::now() + time;
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..CONNECTIONS)
+                .map(|connection| {
+                    scope.spawn({
+                        let server = &server;
+                        move || client(server, connection, end)
+                    })
+                })
+                .collect();
+            let mut sent = BTreeMap::<_, u64>::new();
+            for client in clients {
+                for (target, count) in client.join().expect("no panic") {
+                    *sent.entry(target).or_default() += count;
+                }
+            }
+            sent
+        })
+    };
+    // The first burst makes what is made once: threads' buffers, slots, tables.
+    let mut sent = burst(Duration::from_millis(500));
+    let at_rest = || server.get("GET", "/metrics").json();
+    until("connections closed", || open_connections(&at_rest()) <= 1);
+    let (memory, descriptors) = (server.resident_octets(), server.descriptors());
+    for (target, count) in burst(time) {
+        *sent.entry(target).or_default() += count;
+    }
+    until("connections closed", || open_connections(&at_rest()) <= 1);
+    for (target, count) in sent {
+        assert!(count > 0);
+        if target != "/metrics" {
+            assert_eq!(counted(&server, target), count, "{target}");
+        }
+    }
+    until("descriptors closed", || server.descriptors() <= descriptors);
+    let grown = server.resident_octets().saturating_sub(memory);
+    assert!(grown < 16 << 20, "{} MiB stayed", grown >> 20);
+}
+
+fn open_connections(metrics: &Value) -> u64 {
+    let metrics = metrics["metrics"].as_array().expect("a list");
+    let gauge = metrics
+        .iter()
+        .find(|metric| metric["name"] == "bulkhead_http_connections");
+    gauge
+        .and_then(|gauge| gauge["samples"][0]["value"].as_u64())
+        .expect("a number")
+}
