@@ -147,23 +147,21 @@ fn what_ends_early_is_counted_too() {
     let instances = "bulkhead_sandbox_instances_total";
     assert_eq!(value(&server, instances, &[("end", "deadline")]), 1);
 
-    // A client that does not wait for its answer.
+    // Clients that do not wait for their answer. On a busy machine one may be answered before it is
+    // missed; not all of them are.
     let server = Server::start(&[]);
     let body = serde_json::json!({"passphrase": "topsecret", "message": default}).to_string();
     let head = format!(
         "POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    let mut stream = connect(server.address);
-    stream.write_all(head.as_bytes()).expect("taken");
-    stream.write_all(body.as_bytes()).expect("taken");
-    drop(stream);
-    until("the client is missed", || {
-        value(
-            &server,
-            "bulkhead_http_requests_total",
-            &[("status", "hung_up")],
-        ) == 1
+    until("a client is missed", || {
+        let mut stream = connect(server.address);
+        stream.write_all(head.as_bytes()).expect("taken");
+        stream.write_all(body.as_bytes()).expect("taken");
+        drop(stream);
+        let hung_up = [("status", "hung_up")];
+        value(&server, "bulkhead_http_requests_total", &hung_up) > 0
     });
 }
 
