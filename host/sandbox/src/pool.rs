@@ -49,7 +49,15 @@ impl Pool {
     }
 }
 
+/// How much lower the priority of these threads is (nice(2), for a thread alone on Linux). They
+/// compute for as long as they get, and an I/O thread that wakes up must not wait for their time
+/// slice to end.
+const NICER: i32 = 10;
+
 fn work(queue: &Mutex<Receiver<Job>>, waiting: &Gauge) {
+    if let Err(error) = rustix::process::nice(NICER) {
+        tracing::debug!(%error, "a worker keeps its priority");
+    }
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
