@@ -19,6 +19,8 @@ pub(crate) struct Message {
 
 /// The six messages; gpg makes the large ones now, in `scratch`.
 pub(crate) fn all(scratch: &Path) -> Vec<Message> {
+    // Once, and not within the time of each gpg.
+    std::fs::write(scratch.join("passphrase"), PASSPHRASE).expect("scratch is writable");
     let small = |title, text: String, target| {
         let file = scratch.join(format!("{title}.asc"));
         std::fs::write(&file, &text).expect("scratch is writable");
@@ -113,14 +115,12 @@ fn encrypt(scratch: &Path, plaintext: &[u8], compression: &str, to: &Path) {
 
 /// gpg with a home of its own in `scratch`, the passphrase in a file, and no memory of passphrases.
 pub(crate) fn gpg(scratch: &Path) -> Command {
-    let passphrase = scratch.join("passphrase");
-    std::fs::write(&passphrase, PASSPHRASE).expect("scratch is writable");
     let mut gpg = Command::new("gpg");
     gpg.arg("--homedir")
         .arg(scratch)
         .args(["--batch", "--quiet", "--no-options", "--no-symkey-cache"])
         .args(["--pinentry-mode", "loopback", "--passphrase-file"])
-        .arg(passphrase)
+        .arg(scratch.join("passphrase"))
         .stdin(Stdio::null())
         .stderr(Stdio::null());
     gpg

@@ -142,3 +142,14 @@ fn plaintext_that_is_no_text_is_pointed_to_octets() {
             .contains("application/octet-stream")
     );
 }
+
+/// The first thing that the README has people do.
+#[test]
+fn the_example_of_the_readme_answers_what_it_says() {
+    const README: &str = include_str!("../../README.md");
+    let response = Server::shared().post(include_str!("../../examples/sample.json"), &[]);
+    assert_eq!(response.status, 200);
+    let answer = String::from_utf8(response.body).expect("text");
+    assert!(README.contains("-d @examples/sample.json"));
+    assert!(README.lines().any(|line| line.trim() == answer), "{answer}");
+}
