@@ -19,6 +19,7 @@ COPY --from=build /tests /opt/bulkhead/tests
 COPY tests/fixtures/messages /opt/bulkhead/fixtures/messages
 COPY docker/entrypoint.sh /opt/bulkhead/entrypoint.sh
 COPY docker/run_tests.sh /opt/bulkhead/run_tests.sh
+COPY tests/search_logs.sh /opt/bulkhead/search_logs.sh
 USER 65532:65532
 VOLUME /data
 # Docker lets containers bind ports below 1024 without privileges.

@@ -63,7 +63,15 @@ if ! PYTHONPATH=$python python3 -c 'import prometheus_client' 2>/dev/null; then
   }
 fi
 export PYTHONPATH=$python
-cargo test --release --workspace --test isolation --test blackbox --locked -- "${with[@]}"
+# Every server logs all it can, and the harness takes down every secret it sends or gets.
+logs=$PWD/${CARGO_TARGET_DIR:-target}/test-logs
+rm -rf "$logs"
+mkdir -p "$logs"
+BULKHEAD_TEST_LOGS=$logs \
+  cargo test --release --workspace --test isolation --test blackbox --locked -- "${with[@]}"
+
+step "no secret in any log of these tests"
+tests/search_logs.sh "$logs"
 
 step "licences and sources of dependencies"
 if command -v cargo-deny >/dev/null; then

@@ -12,11 +12,16 @@ for folder in /tmp /dev/shm /data; do
     break
   fi
 done
+logs=$(mktemp -d)
+export BULKHEAD_TEST_LOGS="$logs"
 failed=""
 for suite in /opt/bulkhead/tests/*; do
   printf '\n== %s\n' "$(basename "$suite")"
   "$suite" "$@" || failed="$failed $(basename "$suite")"
 done
+printf '\n== no secret in any log of these tests\n'
+/opt/bulkhead/search_logs.sh "$logs" || failed="$failed search_logs"
+rm -r "$logs"
 cat <<'NOTE'
 
 Not run here, since they need more than the image has:

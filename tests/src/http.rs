@@ -1,5 +1,6 @@
 //! A small HTTP/1.1 client that shows exactly what came over the wire and can misbehave.
 
+use crate::canaries;
 use serde_json::Value;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -79,12 +80,15 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Response {
+    canaries::request(target, headers, body);
     let mut stream = connect(address);
     stream
         .write_all(&head(method, target, headers, body.len()))
         .expect("the head is taken");
     stream.write_all(body).expect("the body is taken");
-    read(&mut stream, method == "HEAD").expect("an answer")
+    let response = read(&mut stream, method == "HEAD").expect("an answer");
+    canaries::answer(response.status, target, &response.body);
+    response
 }
 
 /// A request head that announces `body_octets` and closes the connection afterwards.

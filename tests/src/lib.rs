@@ -1,5 +1,6 @@
 //! The harness of the black-box tests: the real binary as a process, HTTP over real sockets.
 
+pub mod canaries;
 pub mod fixtures;
 pub mod http;
 pub mod seal;

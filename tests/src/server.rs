@@ -1,8 +1,9 @@
 //! The server as a process of its own.
 
+use crate::canaries;
 use crate::http::{self, Response};
 use serde_json::{Value, json};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -23,12 +24,24 @@ impl Server {
         Self::start_with(arguments, &[])
     }
 
-    /// The same with variables.
+    /// The same with variables. Where the logs of a run are kept, it logs all that it can, unless
+    /// a variable says otherwise.
     pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary());
         let ours = |name: &str| name.starts_with("BULKHEAD_") || name.starts_with("SECRET");
         for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
+        }
+        let mut log_file = canaries::log_file();
+        if log_file.is_some() {
+            command.env("BULKHEAD_LOG", "trace");
+            command.env("BULKHEAD_ACCESS_LOG", "on");
+        }
+        for (name, value) in variables {
+            if name.starts_with("SECRET") {
+                let file = std::fs::read_to_string(value);
+                canaries::confidential(file.as_deref().unwrap_or(value));
+            }
         }
         let mut process = command
             .args(["--listen", "127.0.0.1:0"])
@@ -40,11 +53,17 @@ impl Server {
             .expect("the binary starts");
         let mut lines = BufReader::new(process.stderr.take().expect("piped"));
         let (address, start) = listening(&mut lines);
+        if let Some(file) = &mut log_file {
+            file.write_all(start.as_bytes()).expect("written");
+        }
         let log = Arc::new(Mutex::new(start));
         let kept = Arc::clone(&log);
         // Reads on so that the pipe never fills up.
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
+                if let Some(file) = &mut log_file {
+                    writeln!(file, "{line}").expect("written");
+                }
                 *kept.lock().expect("no panic") += &(line + "\n");
             }
         });

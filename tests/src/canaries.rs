@@ -1,0 +1,103 @@
+//! What must not be in a log, and the logs to look for it in.
+//!
+//! With `BULKHEAD_TEST_LOGS` set to a folder, every server of a test run logs all it can into a file
+//! there, and whatever confidential was sent to one or came back is written to `canaries`, a line
+//! each. When the run is over `run_tests.sh` searches the files for the lines: none may be found.
+
+use serde_json::Value;
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex};
+
+/// Shorter ones would be found in other words.
+const OCTETS_MIN: usize = 8;
+const OCTETS_MAX: usize = 48;
+
+static FOLDER: LazyLock<Option<PathBuf>> =
+    LazyLock::new(|| std::env::var_os("BULKHEAD_TEST_LOGS").map(PathBuf::from));
+
+struct Canaries {
+    written: HashSet<String>,
+    file: File,
+}
+
+static CANARIES: LazyLock<Option<Mutex<Canaries>>> = LazyLock::new(|| {
+    let path = FOLDER.as_ref()?.join("canaries");
+    let mut file = OpenOptions::new();
+    Some(Mutex::new(Canaries {
+        written: HashSet::new(),
+        file: file.create(true).append(true).open(path).expect("a file"),
+    }))
+});
+
+/// A file for the log of one server; none where logs are not kept.
+pub(crate) fn log_file() -> Option<File> {
+    static SERVERS: AtomicU32 = AtomicU32::new(0);
+    let number = SERVERS.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{}-{number}.log", std::process::id());
+    let folder = FOLDER.as_ref()?;
+    Some(File::create(folder.join(name)).expect("a file"))
+}
+
+/// Takes down a secret, or a part of it that is found nowhere else.
+pub fn confidential(text: &str) {
+    let Some(canaries) = CANARIES.as_ref() else {
+        return;
+    };
+    // A line of its own: the lines of armor that every message has are not confidential.
+    let lines = text.split(['\r', '\n']).map(str::trim);
+    let own = lines.filter(|line| !line.contains("-----") && !line.starts_with("Version:"));
+    let Some(line) = own.max_by_key(|line| line.len()) else {
+        return;
+    };
+    let end = line.floor_char_boundary(OCTETS_MAX);
+    if end < OCTETS_MIN {
+        return;
+    }
+    let mut canaries = canaries.lock().expect("no panic");
+    if canaries.written.insert(line[..end].to_owned()) {
+        writeln!(canaries.file, "{}", &line[..end]).expect("written");
+    }
+}
+
+/// Takes down what is confidential in a request: query, token, and all text in the body.
+pub(crate) fn request(target: &str, headers: &[(&str, &str)], body: &[u8]) {
+    if CANARIES.is_none() {
+        return;
+    }
+    if let Some((_, query)) = target.split_once('?') {
+        confidential(query);
+    }
+    for (name, value) in headers {
+        if name.eq_ignore_ascii_case("bulkhead-token") {
+            confidential(value);
+        }
+    }
+    octets(body);
+}
+
+/// Takes down what is confidential in an answer: a plaintext, a token.
+pub(crate) fn answer(status: u16, target: &str, body: &[u8]) {
+    let confidential = target.starts_with("/decryptMessage") || target.starts_with("/token");
+    if CANARIES.is_some() && status == 200 && confidential {
+        octets(body);
+    }
+}
+
+fn octets(body: &[u8]) {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => fields
+            .values()
+            .filter_map(Value::as_str)
+            .filter(|text| !text.starts_with("HMAC-"))
+            .for_each(confidential),
+        _ => {
+            if let Ok(text) = std::str::from_utf8(body) {
+                confidential(text);
+            }
+        }
+    }
+}
