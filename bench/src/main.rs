@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
+mod beside;
 mod compare;
 mod isolated;
 mod messages;
@@ -27,7 +28,7 @@ struct Arguments {
     /// Fresh instances to measure an isolated call with.
     #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     calls: u32,
-    /// How long `/livez` is asked while every worker is busy.
+    /// How long small requests are measured, idle and beside busy workers.
     #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     busy_seconds: u64,
     /// Only these parts; all of them if none is named.
@@ -45,8 +46,8 @@ enum Part {
     Start,
     /// Resident memory, idle and under load.
     Memory,
-    /// `GET /livez` while every worker is busy.
-    Livez,
+    /// Small requests while every worker is busy.
+    Beside,
 }
 
 fn main() {
@@ -65,8 +66,8 @@ fn main() {
     if wanted(Part::Memory) {
         met &= process::memory();
     }
-    if wanted(Part::Livez) {
-        met &= process::livez(Duration::from_secs(arguments.busy_seconds));
+    if wanted(Part::Beside) {
+        met &= beside::measure(Duration::from_secs(arguments.busy_seconds));
     }
     println!(
         "\n{}",

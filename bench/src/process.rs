@@ -1,21 +1,16 @@
-//! The server as a process: how fast it starts, what it holds, and whether it stays responsive.
+//! The server as a process: how fast it starts, and what it holds.
 
 use crate::compare::{milliseconds, percentile, verdict};
 use crate::messages::{self, PASSPHRASE};
-use bulkhead_tests::fixtures::{SAMPLE, text};
+use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::server::Server;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const START_TARGET: Duration = Duration::from_millis(150);
 const IDLE_TARGET_OCTETS: u64 = 60_000_000;
-const LIVEZ_TARGET: Duration = Duration::from_millis(10);
 
 /// Clients that keep the workers busy: more than workers, so that the queue is never empty.
 const CLIENTS_A_WORKER: usize = 2;
-
-/// Time between two questions to `/livez`.
-const PROBE_PAUSE: Duration = Duration::from_millis(2);
 
 /// From the start of the process to the first decrypted sample.
 pub(crate) fn start(rounds: u32) -> bool {
@@ -79,52 +74,7 @@ pub(crate) fn memory() -> bool {
     met
 }
 
-/// `GET /livez` on a new connection each time, while every worker opens default messages.
-pub(crate) fn livez(busy: Duration) -> bool {
-    let server = Server::start(&[]);
-    let default = text("bench/default.asc");
-    let (stop, opened) = (AtomicBool::new(false), AtomicU32::new(0));
-    let mut times = Vec::new();
-    std::thread::scope(|scope| {
-        for _ in 0..clients() {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    assert_eq!(server.decrypt(PASSPHRASE, &default).status, 200);
-                    opened.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        // Every worker has finished one, so that all are at work from here on.
-        while (opened.load(Ordering::Relaxed) as usize) < clients() {
-            std::thread::sleep(PROBE_PAUSE);
-        }
-        let end = Instant::now() + busy;
-        while Instant::now() < end {
-            let start = Instant::now();
-            assert_eq!(server.get("GET", "/livez").status, 200);
-            times.push(start.elapsed());
-            std::thread::sleep(PROBE_PAUSE);
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
-    let asked = times.len();
-    let [median, p99, most] = [50, 99, 100].map(|percent| percentile(&mut times, percent));
-    let opened = opened.into_inner();
-    println!(
-        "\nGET /livez while {} clients open default messages ({opened} opened, {asked} asked)",
-        clients()
-    );
-    println!(
-        "  median {:.2} ms, p99 {:.2} ms, most {:.2} ms  target p99 {LIVEZ_TARGET:?}: {}",
-        milliseconds(median),
-        milliseconds(p99),
-        milliseconds(most),
-        verdict(p99 <= LIVEZ_TARGET)
-    );
-    p99 <= LIVEZ_TARGET
-}
-
-fn clients() -> usize {
+pub(crate) fn clients() -> usize {
     CLIENTS_A_WORKER * std::thread::available_parallelism().map_or(1, usize::from)
 }
 
