@@ -55,6 +55,7 @@ fn build(root: &Path, out: &Path, package: &str, stem: &str) -> PathBuf {
         .args(["--package", package, "--crate-type", "cdylib"])
         .arg("--target-dir")
         .arg(&target_dir)
+        .args(compiler_arguments(package))
         .current_dir(root);
     // What was meant for the native build (flags for its processor, clippy as the compiler,
     // instrumentation) does not fit the guests.
@@ -72,6 +73,16 @@ fn build(root: &Path, out: &Path, package: &str, stem: &str) -> PathBuf {
         .join(TARGET)
         .join("guest")
         .join(format!("{stem}.wasm"))
+}
+
+/// What one guest is built with beside its profile.
+fn compiler_arguments(package: &str) -> &'static [&'static str] {
+    match package {
+        // Instead of 1 MiB: when an instance is gone, the kernel is asked for each page of it whether
+        // it was written to.
+        "bulkhead-token" => &["--", "-Clink-arg=-zstack-size=32768"],
+        _ => &[],
+    }
 }
 
 /// Sees to it that the compiler has the Wasm target; asks rustup for it where it is missing.

@@ -1,8 +1,8 @@
 //! The engine: how components are compiled, and what instances may use.
 
 use crate::load::{self, Loaded, Source};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -33,36 +33,28 @@ pub struct Setup {
 #[derive(Clone)]
 pub struct Sandbox {
     pub(crate) engine: Engine,
-    _ticker: Arc<Ticker>,
+    ticker: Arc<Ticker>,
 }
 
 impl Sandbox {
     /// Sets the engine up. Fails where the kernel refuses the address space for the instances.
     pub fn new(setup: &Setup) -> Result<Self, String> {
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(setup.instances)
-            .total_core_instances(setup.instances.saturating_mul(CORE_INSTANCES_A_COMPONENT))
-            .total_memories(setup.instances)
-            .total_tables(setup.instances.saturating_mul(TABLES_A_COMPONENT))
-            .max_core_instances_per_component(CORE_INSTANCES_A_COMPONENT)
-            .max_memories_per_component(1)
-            .max_tables_per_component(TABLES_A_COMPONENT)
-            .table_elements(TABLE_ELEMENTS)
-            .max_memory_size(setup.memory_octets_max)
-            .linear_memory_keep_resident(KEEP_RESIDENT_OCTETS)
-            .table_keep_resident(TABLE_ELEMENTS * size_of::<usize>())
-            .pagemap_scan(match setup.pagemap_scan {
-                None => Enabled::Auto,
-                Some(true) => Enabled::Yes,
-                Some(false) => Enabled::No,
-            });
-        let mut config = code_config();
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
+        let engine = engine(setup)?;
         let ticker = Ticker::start(engine.clone()).map_err(|error| error.to_string())?;
         Ok(Self {
             engine,
-            _ticker: Arc::new(ticker),
+            ticker: Arc::new(ticker),
+        })
+    }
+
+    /// One more, with nothing in common but the thread that lets time pass: what is loaded in one
+    /// does not run in the other. Both live until the last of them is dropped.
+    pub fn beside(&self, setup: &Setup) -> Result<Self, String> {
+        let engine = engine(setup)?;
+        self.ticker.also(engine.clone());
+        Ok(Self {
+            engine,
+            ticker: Arc::clone(&self.ticker),
         })
     }
 
@@ -82,6 +74,29 @@ impl Sandbox {
             .map_err(|error| format!("{error:#}"))?;
         Ok(Loaded::new(component, Source::Compiled, wasm))
     }
+}
+
+fn engine(setup: &Setup) -> Result<Engine, String> {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(setup.instances)
+        .total_core_instances(setup.instances.saturating_mul(CORE_INSTANCES_A_COMPONENT))
+        .total_memories(setup.instances)
+        .total_tables(setup.instances.saturating_mul(TABLES_A_COMPONENT))
+        .max_core_instances_per_component(CORE_INSTANCES_A_COMPONENT)
+        .max_memories_per_component(1)
+        .max_tables_per_component(TABLES_A_COMPONENT)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size(setup.memory_octets_max)
+        .linear_memory_keep_resident(KEEP_RESIDENT_OCTETS)
+        .table_keep_resident(TABLE_ELEMENTS * size_of::<usize>())
+        .pagemap_scan(match setup.pagemap_scan {
+            None => Enabled::Auto,
+            Some(true) => Enabled::Yes,
+            Some(false) => Enabled::No,
+        });
+    let mut config = code_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config).map_err(|error| format!("{error:#}"))
 }
 
 /// Compiles a component to machine code that [`Sandbox::load`] accepts in a program of the same
@@ -114,24 +129,32 @@ const BASELINE: &str = "x86_64-unknown-linux-gnu";
 #[cfg(target_arch = "aarch64")]
 const BASELINE: &str = "aarch64-unknown-linux-gnu";
 
-/// One thread an engine that moves the epoch on; it ends with the sandbox.
+/// One thread that moves the epoch of engines on; it ends with the last of their sandboxes.
 struct Ticker {
+    engines: Arc<Mutex<Vec<Engine>>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Ticker {
     fn start(engine: Engine) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let engines = Arc::new(Mutex::new(vec![engine]));
+        let (stopped, ticking) = (Arc::clone(&stop), Arc::clone(&engines));
         std::thread::Builder::new()
             .name("epoch".into())
             .spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {
                     std::thread::sleep(TICK);
-                    engine.increment_epoch();
+                    let engines = ticking.lock().unwrap_or_else(PoisonError::into_inner);
+                    engines.iter().for_each(Engine::increment_epoch);
                 }
             })?;
-        Ok(Self { stop })
+        Ok(Self { engines, stop })
+    }
+
+    fn also(&self, engine: Engine) {
+        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.push(engine);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
-use wasmtime_wasi::cli::WasiCliCtx;
+use wasmtime_wasi::cli::{WasiCliCtx, WasiCliCtxView};
 use wasmtime_wasi::random::WasiRandomCtx;
 
 /// Handles (streams, pollables) one instance may hold. A guest that panics needs a few.
@@ -81,7 +81,7 @@ pub enum Fault {
 
 /// What a store holds beside the guest.
 pub(crate) struct State {
-    pub(crate) cli: WasiCliCtx,
+    cli: Option<WasiCliCtx>,
     pub(crate) table: ResourceTable,
     random: Option<WasiRandomCtx>,
     memory_octets_max: usize,
@@ -96,6 +96,14 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// The command line of WASI, with nothing on it, made when first asked for: most guests never do.
+    pub(crate) fn cli(&mut self) -> WasiCliCtxView<'_> {
+        WasiCliCtxView {
+            ctx: self.cli.get_or_insert_with(WasiCliCtx::default),
+            table: &mut self.table,
+        }
+    }
+
     /// The random numbers of WASI, made when first asked for: most guests never do.
     pub(crate) fn random(&mut self) -> &mut WasiRandomCtx {
         self.random.get_or_insert_with(WasiRandomCtx::default)
@@ -162,7 +170,7 @@ pub(crate) fn run<I, R>(
     call: impl FnOnce(&mut Store<State>, &I) -> wasmtime::Result<R>,
 ) -> Result<R, Fault> {
     let start = Instant::now();
-    let mut store = store(sandbox, budget, copied_octets);
+    let mut store = store(sandbox, budget, start, copied_octets);
     let outcome = instantiate(&mut store)
         .and_then(|instance| {
             metrics.started(start.elapsed());
@@ -181,13 +189,18 @@ pub(crate) struct Budget {
     pub(crate) interrupt: Interrupt,
 }
 
-pub(crate) fn store(sandbox: &Sandbox, budget: Budget, copied_octets: usize) -> Store<State> {
+pub(crate) fn store(
+    sandbox: &Sandbox,
+    budget: Budget,
+    start: Instant,
+    copied_octets: usize,
+) -> Store<State> {
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES);
     let mut store = Store::new(
         &sandbox.engine,
         State {
-            cli: WasiCliCtx::default(),
+            cli: None,
             table,
             random: None,
             memory_octets_max: budget.limits.memory_octets,
@@ -196,7 +209,7 @@ pub(crate) fn store(sandbox: &Sandbox, budget: Budget, copied_octets: usize) -> 
             kdf_limits: budget.kdf,
             s2k_octets: 0,
             interrupt: budget.interrupt,
-            deadline: Instant::now() + budget.limits.time,
+            deadline: start + budget.limits.time,
         },
     );
     store.limiter(|state| state);

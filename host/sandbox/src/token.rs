@@ -6,7 +6,7 @@ use crate::instance::{self, Budget, Fault, InstanceLimits, Interrupt, KdfLimits,
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
 use crate::wasi;
-use wasmtime::component::Linker;
+use wasmtime::component::{Instance, InstancePre, Linker};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -15,6 +15,7 @@ mod bindings {
     });
 }
 
+use bindings::exports::bulkhead::component::about;
 use bindings::exports::bulkhead::token::authenticator;
 
 /// The hash under the HMAC.
@@ -30,7 +31,10 @@ pub enum Algorithm {
 /// The token component, linked and ready to be instantiated.
 pub struct Authenticator {
     sandbox: Sandbox,
-    instances: bindings::TokenPre<State>,
+    instances: InstancePre<State>,
+    /// Interface by interface, since each call looks up no more than it needs.
+    tokens: authenticator::GuestIndices,
+    about: about::GuestIndices,
     limits: InstanceLimits,
     metrics: ComponentMetrics,
 }
@@ -44,14 +48,17 @@ impl Authenticator {
         limits: InstanceLimits,
         metrics: ComponentMetrics,
     ) -> Result<Self, String> {
-        let link = || {
-            let mut linker = Linker::new(&sandbox.engine);
-            wasi::add_inert(&mut linker)?;
-            bindings::TokenPre::new(linker.instantiate_pre(&loaded.component)?)
-        };
+        let text = |error: wasmtime::Error| format!("{error:#}");
+        let mut linker = Linker::new(&sandbox.engine);
+        wasi::add_inert(&mut linker).map_err(text)?;
+        let instances = linker.instantiate_pre(&loaded.component).map_err(text)?;
+        let tokens = authenticator::GuestIndices::new(&instances).map_err(text)?;
+        let about = about::GuestIndices::new(&instances).map_err(text)?;
         Ok(Self {
             sandbox: sandbox.clone(),
-            instances: link().map_err(|error| format!("{error:#}"))?,
+            instances,
+            tokens,
+            about,
             limits,
             metrics,
         })
@@ -61,7 +68,7 @@ impl Authenticator {
     /// microseconds, and five more for each KiB of body.
     pub fn make(&self, algorithm: Algorithm, secret: &[u8], body: &[u8]) -> Result<String, Fault> {
         self.call(|store, instance| {
-            let authenticator = instance.bulkhead_token_authenticator();
+            let authenticator = self.tokens.load(&mut *store, instance)?;
             authenticator.call_make(store, algorithm.into(), secret, body)
         })
     }
@@ -77,15 +84,17 @@ impl Authenticator {
         let secrets: Vec<_> = secrets.iter().map(|secret| secret.to_vec()).collect();
         let secrets = zeroize::Zeroizing::new(secrets);
         self.call(|store, instance| {
-            let authenticator = instance.bulkhead_token_authenticator();
+            let authenticator = self.tokens.load(&mut *store, instance)?;
             authenticator.call_verify(store, algorithm.into(), &secrets, body, token)
         })
     }
 
     /// What the component says of itself.
     pub fn describe(&self) -> Result<Description, Fault> {
-        let description =
-            self.call(|store, instance| instance.bulkhead_component_about().call_describe(store))?;
+        let description = self.call(|store, instance| {
+            let about = self.about.load(&mut *store, instance)?;
+            about.call_describe(store)
+        })?;
         Ok(Description {
             name: description.name,
             version: description.version,
@@ -95,12 +104,15 @@ impl Authenticator {
 
     /// Runs the component's own known answers. The inner error is what it reports.
     pub fn self_test(&self) -> Result<Result<(), String>, Fault> {
-        self.call(|store, instance| instance.bulkhead_component_about().call_self_test(store))
+        self.call(|store, instance| {
+            let about = self.about.load(&mut *store, instance)?;
+            about.call_self_test(store)
+        })
     }
 
     fn call<R>(
         &self,
-        call: impl FnOnce(&mut wasmtime::Store<State>, &bindings::Token) -> wasmtime::Result<R>,
+        call: impl FnOnce(&mut wasmtime::Store<State>, &Instance) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
         let budget = Budget {
             limits: self.limits,

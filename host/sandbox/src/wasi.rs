@@ -18,10 +18,7 @@ impl HasData for Streams {
 
 pub(crate) fn add_inert(linker: &mut Linker<State>) -> Result<()> {
     fn view(state: &mut State) -> WasiCliCtxView<'_> {
-        WasiCliCtxView {
-            ctx: &mut state.cli,
-            table: &mut state.table,
-        }
+        state.cli()
     }
     fn table(state: &mut State) -> &mut ResourceTable {
         &mut state.table

@@ -319,15 +319,24 @@ impl Settings {
         found
     }
 
-    /// Instances alive at the same time, and the memory of the largest.
-    pub(crate) fn sandbox(&self, io_threads: u16) -> Setup {
-        let instances = [self.decrypt.workers(), self.token.workers, io_threads];
+    /// For the worker threads: instances alive at the same time, and the memory of the largest.
+    pub(crate) fn sandbox(&self) -> Setup {
+        let instances = [self.decrypt.workers(), self.token.workers];
         Setup {
             memory_octets_max: self
                 .decrypt
                 .guest_memory_octets
                 .max(self.token.memory_octets),
             instances: instances.into_iter().map(u32::from).sum(),
+            pagemap_scan: None,
+        }
+    }
+
+    /// For one I/O thread, which runs one instance at a time.
+    pub(crate) fn inline_sandbox(&self) -> Setup {
+        Setup {
+            memory_octets_max: self.token.memory_octets,
+            instances: 1,
             pagemap_scan: None,
         }
     }

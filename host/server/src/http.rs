@@ -5,9 +5,12 @@ use crate::problem::Problem;
 use crate::room::{RequestBody, Room};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
+use serde::Serialize;
+use std::future::Future as _;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -37,8 +40,12 @@ pub(crate) fn answer(
     answer
 }
 
-pub(crate) fn json_answer(status: StatusCode, document: &serde_json::Value) -> Answer {
-    answer(status, "application/json", document.to_string() + "\n")
+/// `document` must be one that JSON can hold: objects with names of text.
+pub(crate) fn json_answer(status: StatusCode, document: &impl Serialize) -> Answer {
+    let mut octets = Vec::with_capacity(128);
+    serde_json::to_writer(&mut octets, document).expect("our documents are JSON");
+    octets.push(b'\n');
+    answer(status, "application/json", octets)
 }
 
 /// The caller's id if it is sane, else a new one of 128 random bits.
@@ -140,7 +147,7 @@ pub(crate) async fn read_body(
         }
     };
     loop {
-        match tokio::time::timeout_at(deadline, body.frame()).await {
+        match next_frame(&mut body, deadline).await {
             Err(_) => return Err(Problem::body_too_slow()),
             Ok(None) => return Ok(octets),
             Ok(Some(Err(_))) => return Err(Problem::body_broken()),
@@ -159,6 +166,30 @@ pub(crate) async fn read_body(
                 }
             }
         }
+    }
+}
+
+/// The next piece of a body. Most bodies came together with their head, and hyper hands them over
+/// when asked for the second time: only those that did not are worth a timer, which costs more than
+/// all else here.
+async fn next_frame(
+    body: &mut Incoming,
+    deadline: Instant,
+) -> Result<Option<hyper::Result<Frame<Bytes>>>, tokio::time::error::Elapsed> {
+    let mut frame = std::pin::pin!(body.frame());
+    let mut asked = false;
+    let there = std::future::poll_fn(|cx| match frame.as_mut().poll(cx) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending if asked => Poll::Ready(None),
+        Poll::Pending => {
+            asked = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    });
+    match there.await {
+        Some(frame) => Ok(frame),
+        None => tokio::time::timeout_at(deadline, frame).await,
     }
 }
 

@@ -3,11 +3,13 @@
 mod allocator;
 mod app;
 mod config;
+mod deadline;
 mod decrypt;
 mod envelope;
 mod health;
 mod healthcheck;
 mod http;
+mod io;
 mod metrics;
 mod problem;
 mod room;
@@ -22,6 +24,7 @@ use bulkhead_sandbox::Sandbox;
 use clap::Parser as _;
 use config::{Cli, Command, Settings};
 use decrypt::Decrypt;
+use io::IoThreads;
 use metrics::Metrics;
 use problem::Limited;
 use room::Room;
@@ -102,11 +105,13 @@ fn run(settings: Settings) -> Result<End, String> {
     if !contradictions.is_empty() {
         return Err(contradictions.join("; "));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(IO_THREADS.into())
+    let cannot_start = |error| format!("cannot start I/O threads: {error}");
+    let threads = IoThreads::start(IO_THREADS).map_err(cannot_start)?;
+    // This thread accepts connections and listens for signals.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("cannot start I/O threads: {error}"))?;
+        .map_err(cannot_start)?;
     let end = runtime.block_on(async {
         let stop = signals().map_err(|error| format!("cannot listen for signals: {error}"))?;
         let app = Arc::new(app(settings)?);
@@ -123,7 +128,7 @@ fn run(settings: Settings) -> Result<End, String> {
             decrypt.workers = app.settings.decrypt.workers(),
             "serving"
         );
-        Ok::<_, String>(server::serve(app, listener, stop).await)
+        Ok::<_, String>(server::serve(app, threads, listener, stop).await)
     })?;
     // What still runs after the drain has had its time.
     runtime.shutdown_background();
@@ -132,7 +137,10 @@ fn run(settings: Settings) -> Result<End, String> {
 
 fn app(settings: Settings) -> Result<App, String> {
     let metrics = Arc::new(Metrics::new());
-    let sandbox = Sandbox::new(&settings.sandbox(IO_THREADS))?;
+    let sandbox = Sandbox::new(&settings.sandbox())?;
+    let inline: Vec<_> = (0..IO_THREADS)
+        .map(|_| sandbox.beside(&settings.inline_sandbox()))
+        .collect::<Result<_, _>>()?;
     let bodies = Room::new(
         settings.http.bodies_octets,
         Limited {
@@ -151,7 +159,7 @@ fn app(settings: Settings) -> Result<App, String> {
     );
     Ok(App {
         decrypt: Decrypt::new(&sandbox, &settings.decrypt, answers, &metrics)?,
-        token: Arc::new(Token::new(&sandbox, &settings.token, &metrics)?),
+        token: Arc::new(Token::new(&sandbox, &inline, &settings.token, &metrics)?),
         settings,
         metrics,
         bodies,

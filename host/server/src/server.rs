@@ -1,12 +1,13 @@
 //! Connections, and the end of all.
 
 use crate::app::App;
+use crate::deadline::ConnectionTimer;
+use crate::io::IoThreads;
 use crate::wire::{Answers, Follows, Refusals, Wire};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
-use hyper_util::rt::TokioTimer;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +18,9 @@ use tokio::sync::{Semaphore, watch};
 /// Octets hyper buffers of a request head. Above our own limits, so that it is us who refuse, with
 /// a problem document; a head beyond even this is refused by hyper (see `wire`).
 const HEAD_BUFFER_OCTETS: usize = 512 << 10;
-pub(crate) const HEADERS_MAX: usize = 1024;
+/// hyper's own limit. To set it, even to the same number, costs two allocations of kilobytes a
+/// request: only the default is parsed on the stack.
+pub(crate) const HEADERS_MAX: usize = 100;
 
 /// Pause after a failure to accept, which is most often a lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -27,16 +30,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// `stop` carries how many signals came: the first drains, the second cuts.
 pub(crate) async fn serve(
     app: Arc<App>,
+    threads: IoThreads,
     listener: TcpListener,
     mut stop: watch::Receiver<u32>,
 ) -> End {
     let http = &app.settings.http;
     let (drain_delay, drain_timeout) = (http.drain_delay, http.drain_timeout);
+    let threads = Arc::new(threads);
     let all = http.connections_max;
     let connections = Arc::new(Semaphore::new(all as usize));
     let (close, closed) = watch::channel(false);
     let accepting = tokio::spawn(accept(
         Arc::clone(&app),
+        Arc::clone(&threads),
         listener,
         Arc::clone(&connections),
         closed,
@@ -88,6 +94,7 @@ fn millis(duration: Duration) -> u64 {
 
 async fn accept(
     app: Arc<App>,
+    threads: Arc<IoThreads>,
     listener: TcpListener,
     connections: Arc<Semaphore>,
     closed: watch::Receiver<bool>,
@@ -96,12 +103,17 @@ async fn accept(
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
             return;
         };
-        match listener.accept().await {
-            Ok((stream, _peer)) => {
+        // Taken off this thread's watch, to be watched by another.
+        let accepted = listener.accept().await;
+        match accepted.and_then(|(stream, _peer)| stream.into_std()) {
+            Ok(stream) => {
                 let (app, closed) = (Arc::clone(&app), closed.clone());
                 app.metrics.connections.inc();
-                tokio::spawn(async move {
-                    connection(&app, stream, closed).await;
+                threads.spawn(async move {
+                    match TcpStream::from_std(stream) {
+                        Ok(stream) => connection(&app, stream, closed).await,
+                        Err(error) => tracing::warn!(%error, "cannot watch a connection"),
+                    }
                     app.metrics.connections.dec();
                     drop(permit);
                 });
@@ -139,10 +151,9 @@ async fn connection(app: &Arc<App>, stream: TcpStream, mut closed: watch::Receiv
         }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(ConnectionTimer::default())
         .header_read_timeout(headers_timeout)
         .max_buf_size(HEAD_BUFFER_OCTETS)
-        .max_headers(HEADERS_MAX)
         .serve_connection(wire, service);
     tokio::pin!(connection);
     let ended = tokio::select! {

@@ -7,9 +7,9 @@ use crate::metrics::Metrics;
 use crate::problem::{Limited, Problem};
 use crate::room::RequestBody;
 use crate::secrets::{Secret, Secrets};
-use bulkhead_sandbox::{Algorithm, Authenticator, Fault, InstanceLimits, Pool, Sandbox};
+use bulkhead_sandbox::{Algorithm, Authenticator, Fault, InstanceLimits, Lanes, Pool, Sandbox};
 use hyper::{HeaderMap, StatusCode};
-use serde_json::json;
+use serde::Serialize;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -35,8 +35,8 @@ const TIME: Limited = Limited {
 /// The token capability: the component, its threads for large bodies, the secrets.
 pub(crate) struct Token {
     pub(crate) component: ComponentState,
-    /// For small bodies, called where the request was read.
-    inline: Authenticator,
+    /// For small bodies, called where the request was read: one for each I/O thread.
+    inline: Lanes<Authenticator>,
     /// For the others, on threads of their own.
     pooled: Arc<Authenticator>,
     pool: Pool,
@@ -77,16 +77,29 @@ impl Question {
     }
 }
 
+#[derive(Serialize)]
+struct Made<'a> {
+    token: &'a str,
+    algorithm: &'static str,
+}
+
+#[derive(Serialize)]
+struct Verified {
+    valid: bool,
+}
+
 impl Token {
     /// Loads the component that ships with the binary and the secrets, and starts threads.
     pub(crate) fn new(
         sandbox: &Sandbox,
+        inline: &[Sandbox],
         settings: &TokenSettings,
         metrics: &Metrics,
     ) -> Result<Self, String> {
         let counted = metrics.component("token");
         let artifact = bulkhead_artifacts::TOKEN;
-        let loaded = sandbox.load(artifact.wasm, Some(artifact.precompiled))?;
+        let load = |sandbox: &Sandbox| sandbox.load(artifact.wasm, Some(artifact.precompiled));
+        let loaded = load(sandbox)?;
         let limits = |time| InstanceLimits {
             memory_octets: settings.memory_octets,
             time,
@@ -98,19 +111,21 @@ impl Token {
             metrics.waiting("token"),
         )
         .map_err(|error| format!("cannot start worker threads: {error}"))?;
-        let inline = Authenticator::new(sandbox, &loaded, limits(INLINE_TIME), counted.clone())?;
-        let description = inline
+        let inline = inline
+            .iter()
+            .map(|sandbox| {
+                let limits = limits(INLINE_TIME);
+                Authenticator::new(sandbox, &load(sandbox)?, limits, counted.clone())
+            })
+            .collect::<Result<_, String>>()?;
+        let pooled = Authenticator::new(sandbox, &loaded, limits(settings.timeout), counted)?;
+        let description = pooled
             .describe()
             .map_err(|fault| format!("the token component does not answer: {fault}"))?;
         let token = Self {
             component: ComponentState::new(description, &loaded),
-            inline,
-            pooled: Arc::new(Authenticator::new(
-                sandbox,
-                &loaded,
-                limits(settings.timeout),
-                counted,
-            )?),
+            inline: Lanes::new(inline),
+            pooled: Arc::new(pooled),
             pool,
             secrets: RwLock::new(None),
             settings: settings.clone(),
@@ -153,7 +168,7 @@ impl Token {
     ) -> Result<Answer, Problem> {
         let algorithm = self.settings.algorithm;
         if body.len() <= self.settings.inline_octets {
-            return ask(&self.inline, algorithm, &secrets, &body, &question);
+            return ask(self.inline.mine(), algorithm, &secrets, &body, &question);
         }
         let (sender, receiver) = oneshot::channel();
         let pooled = Arc::clone(&self.pooled);
@@ -186,7 +201,10 @@ fn ask(
                     true => answer(StatusCode::OK, "text/plain; charset=utf-8", token),
                     false => json_answer(
                         StatusCode::OK,
-                        &json!({"token": token, "algorithm": algorithm.name()}),
+                        &Made {
+                            token: &token,
+                            algorithm: algorithm.name(),
+                        },
                     ),
                 })
         }
@@ -195,7 +213,7 @@ fn ask(
             let secrets: Vec<_> = std::iter::once(current).chain(previous).collect();
             authenticator
                 .verify(algorithm.into(), &secrets, body, token)
-                .map(|valid| json_answer(StatusCode::OK, &json!({"valid": valid})))
+                .map(|valid| json_answer(StatusCode::OK, &Verified { valid }))
         }
     };
     answered.map_err(|fault| match fault {

@@ -76,7 +76,7 @@ enum Outgoing {
 }
 
 /// What may go out as it is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Passage {
     /// Octets of it.
     octets: usize,
@@ -119,9 +119,9 @@ impl Wire {
 
     /// Looks at what hyper wants to write; octets of it that may go out as they are. None may where
     /// a refusal of hyper's own begins: it is replaced from there on.
-    fn admit(&mut self, pieces: &[IoSlice<'_>]) -> usize {
+    fn admit(&mut self, pieces: &[IoSlice<'_>]) -> Passage {
         let Outgoing::Ours(left) = self.outgoing else {
-            return 0;
+            return Passage::default();
         };
         let passage = self.passage(left, pieces, usize::MAX);
         if let (0, Some(status)) = (passage.octets, passage.bare) {
@@ -130,14 +130,18 @@ impl Wire {
                 sent: 0,
             };
         }
-        passage.octets
+        passage
     }
 
-    fn wrote(&mut self, pieces: &[IoSlice<'_>], octets: usize) {
+    /// So many octets of what was admitted are out.
+    fn wrote(&mut self, admitted: Passage, pieces: &[IoSlice<'_>], octets: usize) {
         let Outgoing::Ours(left) = self.outgoing else {
             return;
         };
-        let passage = self.passage(left, pieces, octets);
+        let passage = match octets {
+            octets if octets == admitted.octets => admitted,
+            octets => self.passage(left, pieces, octets),
+        };
         self.answers.lock().drain(..passage.answers);
         self.outgoing = Outgoing::Ours(passage.left);
         if passage.left == 0 || passage.answers > 0 {
@@ -231,19 +235,19 @@ impl Write for Wire {
             return Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()));
         }
         let all: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let written = if admitted == all {
+        let written = if admitted.octets == all {
             Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
         } else {
             // A refusal of hyper's comes behind answers of ours: those go out first. Heads are in
             // the first piece.
             let first = pieces.iter().find(|piece| !piece.is_empty());
-            let first = first.map_or(&[][..], |piece| &piece[..admitted.min(piece.len())]);
+            let first = first.map_or(&[][..], |piece| &piece[..admitted.octets.min(piece.len())]);
             Pin::new(&mut self.io).poll_write(cx, first)
         };
         match written {
             Poll::Pending => self.wait(cx),
             Poll::Ready(written) => {
-                Poll::Ready(written.inspect(|octets| self.wrote(pieces, *octets)))
+                Poll::Ready(written.inspect(|octets| self.wrote(admitted, pieces, *octets)))
             }
         }
     }
@@ -348,7 +352,7 @@ impl Head {
                 .parse::<usize>()
                 .ok()
         };
-        let end = octets.windows(END.len()).position(|four| four == END);
+        let end = memchr::memmem::find(octets, END);
         let end = end.map_or(octets.len(), |at| at + END.len());
         let mut lines = octets[..end].split(|octet| *octet == b'\n');
         let status = lines.next().and_then(|line| line.get(9..12));

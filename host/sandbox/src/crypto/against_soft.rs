@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::fmt::Debug;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::Linker;
 
@@ -66,7 +66,7 @@ fn store() -> Store<State> {
         kdf: LIMITS,
         interrupt: Interrupt::default(),
     };
-    instance::store(&SOFT.sandbox, budget, COPIED_OCTETS)
+    instance::store(&SOFT.sandbox, budget, Instant::now(), COPIED_OCTETS)
 }
 
 /// The same call to both sides. Refusals are of two generated types with equal names.
