@@ -7,7 +7,7 @@ use std::{env, fs};
 const TARGET: &str = "wasm32-wasip2";
 
 /// Package, artefact file stem, name of the constant, name of the component.
-const GUESTS: [(&str, &str, &str, &str); 4] = [
+const GUESTS: [(&str, &str, &str, &str); 5] = [
     ("bulkhead-decrypt", "decrypt", "DECRYPT", "decrypt"),
     (
         "bulkhead-crypto-soft",
@@ -16,6 +16,7 @@ const GUESTS: [(&str, &str, &str, &str); 4] = [
         "crypto-soft",
     ),
     ("bulkhead-token", "token", "TOKEN", "token"),
+    ("bulkhead-signing", "signing", "SIGNING", "signing"),
     // For tests of the sandbox; what does not name its constant does not carry it.
     ("bulkhead-hostile", "hostile", "HOSTILE", "hostile"),
 ];

@@ -18,6 +18,7 @@ mod lanes;
 mod load;
 mod metrics;
 mod pool;
+mod signing;
 mod token;
 mod wasi;
 
@@ -29,4 +30,8 @@ pub use lanes::Lanes;
 pub use load::{Loaded, Source};
 pub use metrics::{ComponentMetrics, SandboxMetrics};
 pub use pool::{Full, Pool};
+pub use signing::{
+    Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Judge, Question, Reply, Signing,
+    Situation, Wait,
+};
 pub use token::{Algorithm, Authenticator};

@@ -1,5 +1,7 @@
 //! What one instance does stays with it: limits, faults, memory, imports.
 
+mod signing;
+
 use bulkhead_artifacts::{Artifact, DECRYPT, HOSTILE};
 use bulkhead_sandbox::{
     ComponentMetrics, DecryptLimits, Decryptor, Fault, InstanceLimits, Interrupt, KdfLimits,
@@ -8,7 +10,7 @@ use bulkhead_sandbox::{
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const SAMPLE: &str = include_str!("../../../guest/decrypt/src/sample.asc");
+const SAMPLE: &str = include_str!("../../../../guest/decrypt/src/sample.asc");
 const PASSPHRASE: &str = "topsecret";
 
 /// Long enough for a busy machine; only what is meant to run into it does.

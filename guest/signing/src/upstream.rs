@@ -1,0 +1,372 @@
+//! What to ask the upstream, and what its answers mean.
+
+use crate::bindings::exports::bulkhead::signing::exchange::{
+    Answer, Failure, Reply, Situation, Wait,
+};
+use crate::bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
+use crate::patience::{MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
+use crate::verifier;
+use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What may stand in a query as it is (RFC 3986 section 2.3).
+const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The signature of an RSA key of 512 to 16384 bits has so many octets.
+const SIGNATURE_OCTETS: std::ops::RangeInclusive<usize> = 64..=2048;
+
+/// The first wait after a failed try; it doubles with each, up to the pace of the quota.
+const AGAIN_MS: u64 = SECOND_MS;
+
+/// How often a key or an address that is refused is tried again.
+const PROBE_MS: u64 = MINUTE_MS;
+
+/// Wait after a 429 that does not say how long.
+const SLOWED_MS: u64 = MINUTE_MS;
+
+pub(crate) fn target(question: &Question) -> String {
+    let encoded = |text| utf8_percent_encode(text, &UNRESERVED);
+    match question {
+        Question::Sign(message) => format!("/crypto/sign?message={}", encoded(message)),
+        Question::Verify(Claim { message, signature }) => format!(
+            "/crypto/verify?message={}&signature={}",
+            encoded(message),
+            encoded(signature)
+        ),
+        Question::CheckKey => "/".to_owned(),
+    }
+}
+
+/// What every answer means that is none to the question itself.
+enum Otherwise {
+    Again(Wait),
+    /// Status that blames what was asked, not who asks.
+    Refused(u16),
+    Paused(Wait),
+    Slowed(Wait),
+}
+
+pub(crate) fn read_signature(
+    reply: Reply,
+    message: &str,
+    public_key: Option<&str>,
+    situation: &Situation,
+    pace_ms: u64,
+) -> Signing {
+    let again = |why: &str| Signing::Again(wait(again_ms(situation, pace_ms), why));
+    let answer = match reply {
+        Reply::Answered(answer) => answer,
+        Reply::Unanswered(failure) => return again(described(failure)),
+    };
+    if answer.status == 200 {
+        let Some(signature) = signature(&answer.body) else {
+            return again("the upstream answered 200 without a signature");
+        };
+        let Some(public_key) = public_key else {
+            return Signing::Signed(signature);
+        };
+        let claim = Claim {
+            message: message.to_owned(),
+            signature,
+        };
+        return match verifier::verify(&claim, public_key) {
+            Ok(true) => Signing::Signed(claim.signature),
+            Ok(false) => again("the upstream's signature does not verify under the public key"),
+            Err(_) => again("the public key is none"),
+        };
+    }
+    match otherwise(&answer, situation, pace_ms) {
+        Otherwise::Again(wait) => Signing::Again(wait),
+        Otherwise::Refused(status) => Signing::Refused(format!(
+            "the upstream refuses this message (status {status})"
+        )),
+        Otherwise::Paused(wait) => Signing::Paused(wait),
+        Otherwise::Slowed(wait) => Signing::Slowed(wait),
+    }
+}
+
+/// 200 is yes and 400 no.
+pub(crate) fn read_verification(reply: Reply, situation: &Situation) -> Checking {
+    read_check(reply, situation, |status| match status {
+        200 => Some(true),
+        400 => Some(false),
+        _ => None,
+    })
+}
+
+/// 200 is yes; 401 and 403 are no.
+pub(crate) fn read_key_check(reply: Reply, situation: &Situation) -> Checking {
+    read_check(reply, situation, |status| match status {
+        200 => Some(true),
+        401 | 403 => Some(false),
+        _ => None,
+    })
+}
+
+fn read_check(
+    reply: Reply,
+    situation: &Situation,
+    known: impl FnOnce(u16) -> Option<bool>,
+) -> Checking {
+    let answer = match reply {
+        Reply::Answered(answer) => answer,
+        Reply::Unanswered(failure) => {
+            return Checking::Unknown(wait(again_ms(situation, AGAIN_MS), described(failure)));
+        }
+    };
+    if let Some(known) = known(answer.status) {
+        return Checking::Known(known);
+    }
+    match otherwise(&answer, situation, AGAIN_MS) {
+        Otherwise::Again(wait) => Checking::Unknown(wait),
+        Otherwise::Refused(status) => Checking::Unknown(wait(
+            again_ms(situation, AGAIN_MS),
+            &format!("the upstream refuses the question (status {status})"),
+        )),
+        Otherwise::Paused(wait) => Checking::Paused(wait),
+        Otherwise::Slowed(wait) => Checking::Slowed(wait),
+    }
+}
+
+fn otherwise(answer: &Answer, situation: &Situation, pace_ms: u64) -> Otherwise {
+    let retry_after = retry_after_ms(answer.retry_after.as_deref(), situation.now_ms);
+    let status = answer.status;
+    match status {
+        400 | 413 | 414 | 422 | 431 => Otherwise::Refused(status),
+        429 => Otherwise::Slowed(wait(
+            retry_after.unwrap_or_else(|| with_jitter(SLOWED_MS, situation)),
+            "the upstream counts too many calls (status 429)",
+        )),
+        // It gave up waiting for us, or did not like the moment: neither blames the key.
+        408 | 425 => Otherwise::Again(wait(
+            again_ms(situation, pace_ms),
+            &format!("the upstream answered with status {status}"),
+        )),
+        401..=499 => Otherwise::Paused(wait(
+            retry_after
+                .unwrap_or(0)
+                .max(with_jitter(PROBE_MS, situation)),
+            &format!("the upstream refuses our key or address (status {status})"),
+        )),
+        _ => Otherwise::Again(wait(
+            retry_after.unwrap_or(0).max(again_ms(situation, pace_ms)),
+            &format!("the upstream answered with status {status}"),
+        )),
+    }
+}
+
+/// A second at first, and twice that with each try, up to the pace of the quota: to wait for longer
+/// would leave calls unused, and to come back sooner would take them from others.
+fn again_ms(situation: &Situation, pace_ms: u64) -> u64 {
+    let doublings = situation.tries.saturating_sub(1).min(20);
+    let most = pace_ms.max(AGAIN_MS);
+    with_jitter(AGAIN_MS << doublings, situation).min(most)
+}
+
+fn wait(after_ms: u64, why: &str) -> Wait {
+    Wait {
+        after_ms,
+        why: why.to_owned(),
+    }
+}
+
+fn described(failure: Failure) -> &'static str {
+    match failure {
+        Failure::NotConnected => "the upstream cannot be reached",
+        Failure::TimedOut => "the upstream did not answer in time",
+        Failure::CutOff => "the upstream's answer ended early",
+        Failure::TooLong => "the upstream's answer is too long",
+        Failure::Malformed => "the upstream's answer is not HTTP",
+    }
+}
+
+/// Base64 of either alphabet, padded or not, of as many octets as a signature has.
+fn signature(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?.trim_ascii();
+    let octets = signature_octets(text)?;
+    SIGNATURE_OCTETS
+        .contains(&octets.len())
+        .then(|| text.to_owned())
+}
+
+/// The octets of a signature as the upstream writes it.
+pub(crate) fn signature_octets(text: &str) -> Option<Vec<u8>> {
+    const CONFIG: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(&URL_SAFE, CONFIG)
+        .decode(text)
+        .or_else(|_| GeneralPurpose::new(&STANDARD, CONFIG).decode(text))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::patience::situation;
+
+    const PACE_MS: u64 = 6000;
+
+    fn answered(status: u16, body: &[u8]) -> Reply {
+        Reply::Answered(Answer {
+            status,
+            retry_after: None,
+            body: body.to_vec(),
+        })
+    }
+
+    fn read(reply: Reply, tries: u32) -> Signing {
+        read_signature(reply, "message", None, &situation(tries, 0), PACE_MS)
+    }
+
+    #[test]
+    fn targets() {
+        let sign = |message: &str| target(&Question::Sign(message.to_owned()));
+        assert_eq!(sign("abc-._~"), "/crypto/sign?message=abc-._~");
+        assert_eq!(
+            sign("a b&c=d+e/f?g#h%ü\r\n"),
+            "/crypto/sign?message=a%20b%26c%3Dd%2Be%2Ff%3Fg%23h%25%C3%BC%0D%0A"
+        );
+        let claim = Claim {
+            message: "m&".into(),
+            signature: "s-_=".into(),
+        };
+        assert_eq!(
+            target(&Question::Verify(claim)),
+            "/crypto/verify?message=m%26&signature=s-_%3D"
+        );
+        assert_eq!(target(&Question::CheckKey), "/");
+    }
+
+    #[test]
+    fn only_a_whole_signature_signs() {
+        let text = "Ab-_".repeat(64);
+        let signed =
+            |body: &str| matches!(read(answered(200, body.as_bytes()), 1), Signing::Signed(_));
+        assert!(signed(&text) && signed(&format!("{text}\n")) && signed(&"Ab+/".repeat(64)));
+        assert!(signed(&format!("{}==", "A".repeat(342))) && signed(&"A".repeat(342)));
+        for wrong in [
+            "",
+            "OK",
+            "<html>502 Bad Gateway</html>",
+            "{\"signature\": \"abcd\"}",
+            // Both alphabets, a length that base64 does not have, too short, too long.
+            &"A-b+".repeat(64),
+            &"A".repeat(341),
+            &"A".repeat(80),
+            &"A".repeat(4096),
+            &format!("{text} {text}"),
+        ] {
+            assert!(!signed(wrong), "{wrong}");
+        }
+        assert!(matches!(
+            read(answered(200, b"\xff\xfe"), 1),
+            Signing::Again(_)
+        ));
+        assert!(matches!(
+            read(answered(201, text.as_bytes()), 1),
+            Signing::Again(_)
+        ));
+    }
+
+    #[test]
+    fn who_is_to_blame() {
+        for status in [400, 413, 414, 422, 431] {
+            assert!(
+                matches!(read(answered(status, b""), 1), Signing::Refused(_)),
+                "{status}"
+            );
+        }
+        for status in [401, 402, 403, 404, 405, 407, 410, 418, 451, 499] {
+            assert!(
+                matches!(read(answered(status, b""), 1), Signing::Paused(_)),
+                "{status}"
+            );
+        }
+        for status in [
+            100, 202, 204, 301, 302, 307, 408, 425, 500, 502, 503, 504, 599,
+        ] {
+            assert!(
+                matches!(read(answered(status, b""), 1), Signing::Again(_)),
+                "{status}"
+            );
+        }
+        assert!(matches!(read(answered(429, b""), 1), Signing::Slowed(_)));
+        for failure in [
+            Failure::NotConnected,
+            Failure::TimedOut,
+            Failure::CutOff,
+            Failure::TooLong,
+            Failure::Malformed,
+        ] {
+            assert!(matches!(
+                read(Reply::Unanswered(failure), 1),
+                Signing::Again(_)
+            ));
+        }
+    }
+
+    #[test]
+    fn waits_grow_to_the_pace_of_the_quota_and_no_further() {
+        let waited = |tries, pace_ms| match read_signature(
+            answered(502, b""),
+            "",
+            None,
+            &situation(tries, 0),
+            pace_ms,
+        ) {
+            Signing::Again(wait) => wait.after_ms,
+            other => panic!("{other:?}"),
+        };
+        let waits: Vec<_> = [1, 2, 3, 4, 5, 1000, u32::MAX]
+            .map(|tries| waited(tries, PACE_MS))
+            .into();
+        assert_eq!(waits, [1000, 2000, 4000, 6000, 6000, 6000, 6000]);
+        assert_eq!(waited(5, 10), 1000);
+    }
+
+    #[test]
+    fn retry_after_is_honoured() {
+        let read = |status, retry_after: &str| {
+            let reply = Reply::Answered(Answer {
+                status,
+                retry_after: Some(retry_after.to_owned()),
+                body: Vec::new(),
+            });
+            match read(reply, 1) {
+                Signing::Slowed(wait) | Signing::Again(wait) | Signing::Paused(wait) => {
+                    wait.after_ms
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(read(429, "17"), 17_000);
+        assert_eq!(read(503, "17"), 17_000);
+        assert_eq!(read(503, "0"), 1000);
+        assert_eq!(read(401, "1"), PROBE_MS);
+        assert_eq!(read(429, "soon"), SLOWED_MS);
+    }
+
+    #[test]
+    fn checks() {
+        let situation = situation(1, 0);
+        let verified = |status| read_verification(answered(status, b""), &situation);
+        assert!(matches!(verified(200), Checking::Known(true)));
+        assert!(matches!(verified(400), Checking::Known(false)));
+        assert!(matches!(verified(422), Checking::Unknown(_)));
+        assert!(matches!(verified(401), Checking::Paused(_)));
+        assert!(matches!(verified(502), Checking::Unknown(_)));
+        assert!(matches!(verified(429), Checking::Slowed(_)));
+        let key = |status| read_key_check(answered(status, b"welcome"), &situation);
+        assert!(matches!(key(200), Checking::Known(true)));
+        assert!(matches!(key(401), Checking::Known(false)));
+        assert!(matches!(key(403), Checking::Known(false)));
+        assert!(matches!(key(404), Checking::Paused(_)));
+        assert!(matches!(key(500), Checking::Unknown(_)));
+    }
+}

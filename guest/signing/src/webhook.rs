@@ -1,0 +1,254 @@
+//! Notifications as Standard Webhooks 1.0 has them, and what receivers answer.
+
+use crate::bindings::exports::bulkhead::signing::exchange::{Failure, Reply, Situation, Wait};
+use crate::bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Event};
+use crate::patience::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac as _};
+use serde::Serialize;
+use sha2::Sha256;
+use std::time::{Duration, SystemTime};
+
+/// Waits after the first tries.
+const FIRST_WAITS_MS: [u64; 6] = [
+    SECOND_MS,
+    5 * SECOND_MS,
+    30 * SECOND_MS,
+    2 * MINUTE_MS,
+    10 * MINUTE_MS,
+    30 * MINUTE_MS,
+];
+/// Then hourly up to this age, and daily up to the next.
+const HOURLY_MS: u64 = 7 * DAY_MS;
+const DAILY_MS: u64 = 30 * DAY_MS;
+
+/// The content of a notification.
+#[derive(Serialize)]
+struct Content<'a> {
+    r#type: &'static str,
+    timestamp: String,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    id: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signature: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+pub(crate) fn build(id: &str, event: &Event, secret: Option<&[u8]>, now_ms: u64) -> Delivery {
+    let (r#type, signature, error) = match &event.outcome {
+        Ok(signature) => ("signature.ready", Some(signature.as_str()), None),
+        Err(error) => ("signature.failed", None, Some(error.as_str())),
+    };
+    let content = Content {
+        r#type,
+        timestamp: rfc3339(event.since_ms),
+        data: Data {
+            id: &event.request,
+            message: &event.message,
+            signature,
+            error,
+        },
+    };
+    let body = serde_json::to_vec(&content).expect("texts and names are JSON");
+    let timestamp = (now_ms / SECOND_MS).to_string();
+    let mut headers = vec![
+        ("content-type".to_owned(), "application/json".to_owned()),
+        ("webhook-id".to_owned(), id.to_owned()),
+        ("webhook-timestamp".to_owned(), timestamp.clone()),
+    ];
+    if let Some(secret) = secret {
+        let signature = sign(id, &timestamp, &body, secret);
+        headers.push(("webhook-signature".to_owned(), signature));
+    }
+    Delivery { headers, body }
+}
+
+/// Standard Webhooks 1.0, "Signature scheme".
+pub(crate) fn sign(id: &str, timestamp: &str, body: &[u8], secret: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
+        mac.update(part);
+    }
+    "v1,".to_owned() + &STANDARD.encode(mac.finalize().into_bytes())
+}
+
+pub(crate) fn read(reply: Reply, situation: &Situation) -> Delivering {
+    let answer = match reply {
+        Reply::Answered(answer) => answer,
+        Reply::Unanswered(failure) => return again(situation, 0, described(failure).to_owned()),
+    };
+    match answer.status {
+        200..=299 => Delivering::Delivered,
+        // Standard Webhooks: the receiver wants no more of them.
+        410 => Delivering::Parked("the receiver is gone (status 410)".to_owned()),
+        status => {
+            let asked = retry_after_ms(answer.retry_after.as_deref(), situation.now_ms);
+            let why = match status {
+                300..=399 => {
+                    format!("the receiver redirects, which is not followed (status {status})")
+                }
+                _ => format!("the receiver answered with status {status}"),
+            };
+            again(situation, asked.unwrap_or_default(), why)
+        }
+    }
+}
+
+fn again(situation: &Situation, at_least_ms: u64, why: String) -> Delivering {
+    let tries = usize::try_from(situation.tries).unwrap_or(usize::MAX);
+    let planned = match FIRST_WAITS_MS.get(tries.saturating_sub(1)) {
+        Some(first) => *first,
+        None if situation.age_ms < HOURLY_MS => HOUR_MS,
+        None if situation.age_ms < DAILY_MS => DAY_MS,
+        None => return Delivering::Parked(why),
+    };
+    let after_ms = with_jitter(planned, situation).max(at_least_ms);
+    Delivering::Again(Wait { after_ms, why })
+}
+
+fn described(failure: Failure) -> &'static str {
+    match failure {
+        Failure::NotConnected => "the receiver cannot be reached",
+        Failure::TimedOut => "the receiver did not answer in time",
+        Failure::CutOff => "the receiver's answer ended early",
+        Failure::TooLong => "the receiver's answer is too long",
+        Failure::Malformed => "the receiver's answer is not HTTP",
+    }
+}
+
+fn rfc3339(ms: u64) -> String {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::exports::bulkhead::signing::exchange::Answer;
+    use crate::patience::situation;
+
+    fn event(outcome: Result<&str, &str>) -> Event {
+        Event {
+            request: "0123".into(),
+            message: "a \"message\"".into(),
+            outcome: outcome.map(str::to_owned).map_err(str::to_owned),
+            since_ms: 784_111_777_123,
+        }
+    }
+
+    fn answered(status: u16, retry_after: Option<&str>) -> Reply {
+        Reply::Answered(Answer {
+            status,
+            retry_after: retry_after.map(str::to_owned),
+            body: Vec::new(),
+        })
+    }
+
+    /// The example of the Standard Webhooks libraries (their tests in Rust, Python and JavaScript).
+    #[test]
+    fn known_answer_of_standard_webhooks() {
+        let secret = STANDARD
+            .decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+            .expect("base64");
+        let body = br#"{"test": 2432232314}"#;
+        assert_eq!(
+            sign("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body, &secret),
+            "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+        );
+    }
+
+    #[test]
+    fn contents() {
+        let built = |outcome, secret| build("id", &event(outcome), secret, 784_111_800_999);
+        let ready = built(Ok("sig"), Some(&b"secret"[..]));
+        assert_eq!(
+            String::from_utf8(ready.body).expect("JSON"),
+            r#"{"type":"signature.ready","timestamp":"1994-11-06T08:49:37.123Z","data":{"id":"0123","message":"a \"message\"","signature":"sig"}}"#
+        );
+        let names: Vec<_> = ready
+            .headers
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "content-type",
+                "webhook-id",
+                "webhook-timestamp",
+                "webhook-signature"
+            ]
+        );
+        assert_eq!(ready.headers[2].1, "784111800");
+        let failed = built(Err("no"), None);
+        assert_eq!(
+            String::from_utf8(failed.body).expect("JSON"),
+            r#"{"type":"signature.failed","timestamp":"1994-11-06T08:49:37.123Z","data":{"id":"0123","message":"a \"message\"","error":"no"}}"#
+        );
+        assert_eq!(failed.headers.len(), 3);
+    }
+
+    #[test]
+    fn the_schedule() {
+        let wait = |tries, age_ms| match read(answered(500, None), &situation(tries, age_ms)) {
+            Delivering::Again(wait) => Some(wait.after_ms),
+            Delivering::Parked(_) => None,
+            Delivering::Delivered => panic!("not delivered"),
+        };
+        let first: Vec<_> = (1..=8)
+            .map(|tries| wait(tries, 0).expect("a wait"))
+            .collect();
+        assert_eq!(
+            first,
+            [
+                1000, 5000, 30_000, 120_000, 600_000, 1_800_000, HOUR_MS, HOUR_MS
+            ]
+        );
+        assert_eq!(wait(100, HOURLY_MS - 1), Some(HOUR_MS));
+        assert_eq!(wait(100, HOURLY_MS), Some(DAY_MS));
+        assert_eq!(wait(200, DAILY_MS - 1), Some(DAY_MS));
+        assert_eq!(wait(200, DAILY_MS), None);
+        // The first tries are made however old it is: it may have been redelivered by hand.
+        assert_eq!(wait(1, DAILY_MS), Some(1000));
+    }
+
+    #[test]
+    fn what_receivers_answer() {
+        let situation = situation(1, 0);
+        for status in [200, 201, 204, 299] {
+            assert!(matches!(
+                read(answered(status, None), &situation),
+                Delivering::Delivered
+            ));
+        }
+        for status in [100, 301, 307, 400, 401, 404, 429, 500, 503] {
+            assert!(
+                matches!(
+                    read(answered(status, None), &situation),
+                    Delivering::Again(_)
+                ),
+                "{status}"
+            );
+        }
+        assert!(matches!(
+            read(answered(410, None), &situation),
+            Delivering::Parked(_)
+        ));
+        let unanswered = Reply::Unanswered(Failure::TimedOut);
+        assert!(matches!(read(unanswered, &situation), Delivering::Again(_)));
+        for (asked, expected) in [("120", 120_000), ("0", 1000), ("nonsense", 1000)] {
+            let read = read(answered(503, Some(asked)), &situation);
+            assert!(
+                matches!(read, Delivering::Again(wait) if wait.after_ms == expected),
+                "{asked}"
+            );
+        }
+    }
+}

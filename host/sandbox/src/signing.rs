@@ -1,0 +1,201 @@
+//! The signing component, as the host calls it: the relay's judgement.
+
+use crate::about::Description;
+use crate::engine::Sandbox;
+use crate::instance::{self, Budget, Fault, InstanceLimits, Interrupt, KdfLimits, State};
+use crate::load::Loaded;
+use crate::metrics::ComponentMetrics;
+use crate::wasi;
+use wasmtime::Store;
+use wasmtime::component::{Instance, InstancePre, Linker};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/component", "../../wit/signing"],
+        world: "bulkhead:signing/signing",
+        additional_derives: [PartialEq, Eq],
+    });
+}
+
+use bindings::exports::bulkhead::component::about;
+use bindings::exports::bulkhead::signing::{upstream, verifier, webhook};
+
+// Plain data, as `wit/signing` describes it.
+pub use bindings::exports::bulkhead::signing::exchange::{Answer, Failure, Reply, Situation, Wait};
+pub use bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
+pub use bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Event};
+
+/// Octets of an instance's answer beside what it was given: it repeats a message at most.
+const ANSWER_OCTETS_SPARE: usize = 64 << 10;
+
+/// The signing component, linked and ready to be instantiated. Each call runs in a fresh instance
+/// and blocks for some microseconds, or a millisecond where a signature is verified.
+pub struct Judge {
+    sandbox: Sandbox,
+    instances: InstancePre<State>,
+    /// Interface by interface, since each call looks up no more than it needs.
+    about: about::GuestIndices,
+    upstream: upstream::GuestIndices,
+    verifier: verifier::GuestIndices,
+    webhook: webhook::GuestIndices,
+    limits: InstanceLimits,
+    metrics: ComponentMetrics,
+}
+
+impl Judge {
+    /// Links a component. Fails if it imports what its world does not allow, or does not export
+    /// what its world demands; the text names it.
+    pub fn new(
+        sandbox: &Sandbox,
+        loaded: &Loaded,
+        limits: InstanceLimits,
+        metrics: ComponentMetrics,
+    ) -> Result<Self, String> {
+        let text = |error: wasmtime::Error| format!("{error:#}");
+        let mut linker = Linker::new(&sandbox.engine);
+        wasi::add_inert(&mut linker).map_err(text)?;
+        let instances = linker.instantiate_pre(&loaded.component).map_err(text)?;
+        Ok(Self {
+            sandbox: sandbox.clone(),
+            about: about::GuestIndices::new(&instances).map_err(text)?,
+            upstream: upstream::GuestIndices::new(&instances).map_err(text)?,
+            verifier: verifier::GuestIndices::new(&instances).map_err(text)?,
+            webhook: webhook::GuestIndices::new(&instances).map_err(text)?,
+            instances,
+            limits,
+            metrics,
+        })
+    }
+
+    /// What the component says of itself.
+    pub fn describe(&self) -> Result<Description, Fault> {
+        let description = self.call(0, |store, instance| {
+            let about = self.about.load(&mut *store, instance)?;
+            about.call_describe(store)
+        })?;
+        Ok(Description {
+            name: description.name,
+            version: description.version,
+            summary: description.summary,
+        })
+    }
+
+    /// Runs the component's own known answers. The inner error is what it reports.
+    pub fn self_test(&self) -> Result<Result<(), String>, Fault> {
+        self.call(0, |store, instance| {
+            let about = self.about.load(&mut *store, instance)?;
+            about.call_self_test(store)
+        })
+    }
+
+    /// Path and query of a question to the upstream.
+    pub fn target(&self, question: &Question) -> Result<String, Fault> {
+        let octets = match question {
+            Question::Sign(message) => message.len(),
+            Question::Verify(claim) => claim.message.len() + claim.signature.len(),
+            Question::CheckKey => 0,
+        };
+        // Percent-encoding takes three octets for one.
+        self.call(3 * octets, |store, instance| {
+            let upstream = self.upstream.load(&mut *store, instance)?;
+            upstream.call_target(store, question)
+        })
+    }
+
+    /// What an answer to the question for a signature means. `pace_ms` is the time in which the
+    /// quota allows one call.
+    pub fn read_signature(
+        &self,
+        reply: &Reply,
+        message: &str,
+        public_key: Option<&str>,
+        situation: Situation,
+        pace_ms: u64,
+    ) -> Result<Signing, Fault> {
+        self.call(octets(reply), |store, instance| {
+            let upstream = self.upstream.load(&mut *store, instance)?;
+            upstream.call_read_signature(store, reply, message, public_key, situation, pace_ms)
+        })
+    }
+
+    /// What an answer to the question for a verification means.
+    pub fn read_verification(
+        &self,
+        reply: &Reply,
+        situation: Situation,
+    ) -> Result<Checking, Fault> {
+        self.call(0, |store, instance| {
+            let upstream = self.upstream.load(&mut *store, instance)?;
+            upstream.call_read_verification(store, reply, situation)
+        })
+    }
+
+    /// What an answer to the question whether the key is good means.
+    pub fn read_key_check(&self, reply: &Reply, situation: Situation) -> Result<Checking, Fault> {
+        self.call(0, |store, instance| {
+            let upstream = self.upstream.load(&mut *store, instance)?;
+            upstream.call_read_key_check(store, reply, situation)
+        })
+    }
+
+    /// Whether a signature belongs to a message under an RSA public key in PEM. The inner error is
+    /// what is wrong with the key.
+    pub fn verify(&self, claim: &Claim, public_key: &str) -> Result<Result<bool, String>, Fault> {
+        self.call(0, |store, instance| {
+            let verifier = self.verifier.load(&mut *store, instance)?;
+            verifier.call_verify(store, claim, public_key)
+        })
+    }
+
+    /// The request that tells a receiver of an event; signed where there is a secret.
+    pub fn webhook(
+        &self,
+        id: &str,
+        event: &Event,
+        secret: Option<&[u8]>,
+        now_ms: u64,
+    ) -> Result<Delivery, Fault> {
+        let outcome = event.outcome.as_ref().map_or_else(String::len, String::len);
+        // JSON takes six octets for some.
+        let octets = 6 * (event.message.len() + outcome);
+        self.call(octets, |store, instance| {
+            let webhook = self.webhook.load(&mut *store, instance)?;
+            webhook.call_build(store, id, event, secret, now_ms)
+        })
+    }
+
+    /// What a receiver's answer means.
+    pub fn read_webhook(&self, reply: &Reply, situation: Situation) -> Result<Delivering, Fault> {
+        self.call(0, |store, instance| {
+            let webhook = self.webhook.load(&mut *store, instance)?;
+            webhook.call_read(store, reply, situation)
+        })
+    }
+
+    fn call<R>(
+        &self,
+        answer_octets: usize,
+        call: impl FnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<R>,
+    ) -> Result<R, Fault> {
+        let budget = Budget {
+            limits: self.limits,
+            kdf: KdfLimits::NONE,
+            interrupt: Interrupt::default(),
+        };
+        instance::run(
+            &self.sandbox,
+            &self.metrics,
+            budget,
+            answer_octets + ANSWER_OCTETS_SPARE,
+            |store| self.instances.instantiate(store),
+            call,
+        )
+    }
+}
+
+fn octets(reply: &Reply) -> usize {
+    match reply {
+        Reply::Answered(answer) => answer.body.len(),
+        Reply::Unanswered(_) => 0,
+    }
+}

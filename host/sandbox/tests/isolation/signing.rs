@@ -1,0 +1,141 @@
+//! The signing component in its sandbox.
+
+use super::{TIME, sandbox, within};
+use bulkhead_artifacts::SIGNING;
+use bulkhead_sandbox::{
+    Answer, Claim, ComponentMetrics, Delivering, Event, Failure, Judge, Question, Reply, Signing,
+    Situation,
+};
+use standardwebhooks::Webhook;
+use std::sync::LazyLock;
+
+static JUDGE: LazyLock<Judge> = LazyLock::new(|| {
+    let sandbox = sandbox();
+    let loaded = sandbox
+        .load(SIGNING.wasm, Some(SIGNING.precompiled))
+        .expect("our own component loads");
+    let metrics = ComponentMetrics::unregistered();
+    Judge::new(&sandbox, &loaded, within(TIME), metrics).expect("our own component links")
+});
+
+const PUBLIC_KEY: &str = include_str!("../../../../guest/signing/src/verifier/public-key.pem");
+const SIGNATURES: &str = include_str!("../../../../guest/signing/src/verifier/signatures.txt");
+const MESSAGE: &str = "what do ya want for nothing?";
+
+const SITUATION: Situation = Situation {
+    tries: 1,
+    age_ms: 0,
+    now_ms: 1_700_000_000_000,
+    random: 0,
+};
+
+fn signature() -> String {
+    let first = SIGNATURES.split_ascii_whitespace().nth(1);
+    first.expect("a signature").to_owned()
+}
+
+fn answered(status: u16, body: &str) -> Reply {
+    Reply::Answered(Answer {
+        status,
+        retry_after: None,
+        body: body.into(),
+    })
+}
+
+#[test]
+fn it_passes_its_own_test() {
+    assert_eq!(JUDGE.describe().expect("an answer").name, "signing");
+    assert_eq!(JUDGE.self_test(), Ok(Ok(())));
+}
+
+#[test]
+fn the_largest_messages_go_in_and_out() {
+    let message = "ü".repeat(4 << 20);
+    let target = JUDGE.target(&Question::Sign(message.clone()));
+    assert_eq!(
+        target.expect("a target").len(),
+        "/crypto/sign?message=".len() + 3 * message.len()
+    );
+    let event = Event {
+        request: "request".into(),
+        message: "\u{1}".repeat(4 << 20),
+        outcome: Ok(signature()),
+        since_ms: 0,
+    };
+    let delivery = JUDGE.webhook("id", &event, None, 0).expect("a delivery");
+    let body: serde_json::Value = serde_json::from_slice(&delivery.body).expect("JSON");
+    assert_eq!(body["data"]["message"], event.message);
+}
+
+#[test]
+fn with_a_public_key_only_what_verifies_is_a_signature() {
+    let read = |message, key| {
+        let reply = answered(200, &signature());
+        let read = JUDGE.read_signature(&reply, message, key, SITUATION, 6000);
+        read.expect("an answer")
+    };
+    assert_eq!(
+        read(MESSAGE, Some(PUBLIC_KEY)),
+        Signing::Signed(signature())
+    );
+    assert!(matches!(
+        read("another", Some(PUBLIC_KEY)),
+        Signing::Again(_)
+    ));
+    assert_eq!(read("another", None), Signing::Signed(signature()));
+    let claim = Claim {
+        message: MESSAGE.into(),
+        signature: signature(),
+    };
+    assert_eq!(JUDGE.verify(&claim, PUBLIC_KEY), Ok(Ok(true)));
+    assert!(matches!(JUDGE.verify(&claim, "no key"), Ok(Err(_))));
+}
+
+/// By a library that knows nothing of ours.
+#[test]
+fn webhooks_verify_with_the_standard_library() {
+    let secret = b"0123456789abcdef0123456789abcdef";
+    let standard = Webhook::from_bytes(secret.to_vec()).expect("a secret");
+    let wrong = Webhook::from_bytes(b"another".to_vec()).expect("a secret");
+    let now_ms = std::time::UNIX_EPOCH
+        .elapsed()
+        .expect("after 1970")
+        .as_millis();
+    let now_ms = u64::try_from(now_ms).expect("not yet");
+    for outcome in [Ok(signature()), Err("refused".to_owned())] {
+        let event = Event {
+            request: "0123".into(),
+            message: "\"Grüße\"\n".into(),
+            outcome,
+            since_ms: 1_700_000_000_123,
+        };
+        let delivery = JUDGE
+            .webhook("msg_1", &event, Some(&secret[..]), now_ms)
+            .expect("a delivery");
+        let headers = delivery
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name.parse::<http::HeaderName>().expect("a name"),
+                    value.parse().expect("a value"),
+                )
+            })
+            .collect::<http::HeaderMap>();
+        let verified = standard.verify(&delivery.body, &headers);
+        assert!(verified.is_ok(), "{verified:?}");
+        let forged = wrong.verify(&delivery.body, &headers);
+        assert!(forged.is_err());
+        let altered = [&delivery.body[..], b" "].concat();
+        assert!(standard.verify(&altered, &headers).is_err());
+    }
+}
+
+#[test]
+fn what_receivers_answer() {
+    let read = |reply| JUDGE.read_webhook(&reply, SITUATION).expect("an answer");
+    assert_eq!(read(answered(204, "")), Delivering::Delivered);
+    assert!(matches!(read(answered(410, "")), Delivering::Parked(_)));
+    let unanswered = Reply::Unanswered(Failure::TimedOut);
+    assert!(matches!(read(unanswered), Delivering::Again(wait) if wait.after_ms == 1000));
+}
