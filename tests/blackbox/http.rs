@@ -428,3 +428,54 @@ fn next<'a>(rest: &mut &'a [u8], body: bool) -> (u16, &'a [u8]) {
     *rest = &rest[end + octets..];
     (status.expect("a status"), found)
 }
+
+/// One that never pauses would never let a timer fire.
+#[test]
+fn the_time_for_a_body_is_over_however_busily_it_comes() {
+    let server = Server::start(&["--body-timeout", "200ms"]);
+    let mut stream = connect(server.address);
+    stream
+        .write_all(b"POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .expect("taken");
+    let pieces = b"1\r\n \r\n".repeat(10_000);
+    let mut reader = stream.try_clone().expect("a clone");
+    let response = std::thread::scope(|scope| {
+        let answer = scope.spawn(move || read(&mut reader, false).expect("an answer"));
+        while !answer.is_finished() {
+            // In the end the server reads no more of it.
+            let _closed = stream.write_all(&pieces);
+        }
+        answer.join().expect("no panic")
+    });
+    assert_eq!(
+        (response.status, response.problem().as_str()),
+        (408, "body_timeout")
+    );
+}
+
+/// Clients that write all of their body before they read anything still get to see the refusal.
+#[test]
+fn refusals_arrive_at_clients_that_send_on() {
+    let server = Server::start(&["--body-timeout", "100ms"]);
+    let json = ("Content-Type", "application/json");
+    for (target, headers, expected) in [
+        ("/decryptMessage", &[json][..], 408),
+        ("/nothing", &[], 404),
+        ("/nothing", &[("Expect", "100-continue")], 404),
+        ("/nothing", &[("Expect", "nothing known")], 404),
+    ] {
+        let mut stream = connect(server.address);
+        let piece = vec![b' '; 1 << 20];
+        stream
+            .write_all(&head("POST", target, headers, 8 << 20))
+            .expect("taken");
+        for _ in 0..8 {
+            stream.write_all(&piece).expect("taken, though refused");
+            if expected == 408 {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+        let response = read(&mut stream, false).expect("an answer");
+        assert_eq!(response.status, expected, "{headers:?}");
+    }
+}

@@ -223,3 +223,25 @@ fn parsed_by_python(module: &str, text: &[u8]) -> Value {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(text));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
+
+#[test]
+fn queues_show_what_waits_and_for_how_long() {
+    let document = metrics(Server::shared(), None).json();
+    let metrics = document["metrics"].as_array().expect("a list");
+    for name in [
+        "bulkhead_queue_waiting",
+        "bulkhead_queue_oldest_age_seconds",
+    ] {
+        let samples = metrics
+            .iter()
+            .filter_map(|metric| metric["samples"].as_array())
+            .flatten()
+            .filter(|sample| sample["name"] == name)
+            .filter(|sample| sample["value"].as_f64().is_some_and(|value| value >= 0.0));
+        let mut queues: Vec<_> = samples
+            .filter_map(|sample| sample["labels"]["queue"].as_str())
+            .collect();
+        queues.sort_unstable();
+        assert_eq!(queues, ["decrypt", "token"], "{name}");
+    }
+}

@@ -278,3 +278,105 @@ fn check_config_tells_every_problem_at_once() {
     }
     assert_eq!(problems.len(), 6, "{text}");
 }
+
+/// A flag overrules its variable, also where that is broken, and with every subcommand.
+#[test]
+fn flags_win_over_broken_variables() {
+    let broken = [
+        ("BULKHEAD_BODY_MAX", "much"),
+        ("BULKHEAD_LISTEN", "nowhere"),
+    ];
+    let flags = ["--body-max", "3MiB", "--listen", "127.0.0.1:0"];
+    let (text, content) = check_config(&flags, &broken);
+    assert!(content, "{text}");
+    for word in [&[][..], &["serve"]] {
+        let arguments = [word, &flags].concat();
+        let server = Server::start_exactly(&arguments, &broken);
+        assert_eq!(server.get("GET", "/livez").status, 200);
+    }
+}
+
+#[test]
+fn check_config_knows_the_log() {
+    let (text, content) = check_config(&[], &[("BULKHEAD_LOG", "debgu")]);
+    assert!(!content && text.contains("problem: BULKHEAD_LOG"), "{text}");
+    let (text, content) = check_config(&[], &[("BULKHEAD_LOG", "warn")]);
+    assert!(content && text.contains("BULKHEAD_LOG warn\n"), "{text}");
+}
+
+/// What a server answers that is none of ours, a line at a time.
+fn health_check_of(answers: &'static [&'static str]) -> std::process::Output {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let fake = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        for answer in answers {
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let output = std::process::Command::new(bulkhead_tests::server::binary())
+        .args(["healthcheck", "--timeout", "300ms", "--listen", &address])
+        .output()
+        .expect("the binary runs");
+    fake.join().expect("no panic");
+    output
+}
+
+#[test]
+fn a_health_check_is_not_fooled() {
+    assert!(
+        health_check_of(&["HTTP/1.1 200 OK\r\n\r\n"])
+            .status
+            .success()
+    );
+    for answers in [
+        &["SSH-2.0 200 banner\r\n"][..],
+        &["HTTP/1.1 503 No\r\n\r\n"],
+        &[""],
+        // Each piece in time, all of them together not.
+        &[
+            "H", "T", "T", "P", "/", "1", ".", "1", " ", "2", "0", "0", "\r\n",
+        ],
+    ] {
+        assert!(!health_check_of(answers).status.success(), "{answers:?}");
+    }
+}
+
+/// A connection that the kernel has accepted for us is one that a client counts on.
+#[test]
+fn a_drain_answers_whoever_is_already_connected() {
+    let mut server = Server::start(&["--connections-max", "1", "--drain-timeout", "60s"]);
+    let body = json!({"passphrase": "topsecret", "message": fixtures::SAMPLE}).to_string();
+    let headers = [("Content-Type", "application/json")];
+    let mut first = connect(server.address);
+    first
+        .write_all(&head("POST", "/decryptMessage", &headers, body.len()))
+        .expect("taken");
+    let mut second = connect(server.address);
+    second
+        .write_all(&head("GET", "/livez", &[], 0))
+        .expect("taken");
+    server.signal("TERM");
+    until("draining", || server.log().contains("draining"));
+    first.write_all(body.as_bytes()).expect("taken");
+    assert_eq!(read(&mut first, false).expect("an answer").status, 200);
+    assert_eq!(read(&mut second, false).expect("an answer").status, 200);
+    assert!(server.wait(PATIENCE).success());
+}
+
+#[test]
+fn with_nothing_open_a_second_signal_cuts_nothing() {
+    let mut server = Server::start(&["--drain-delay", "60s"]);
+    server.signal("TERM");
+    until("draining", || server.log().contains("draining"));
+    server.signal("TERM");
+    assert!(server.wait(PATIENCE).success());
+    assert!(
+        server.log().contains("\"connections\":0"),
+        "{}",
+        server.log()
+    );
+}

@@ -221,3 +221,21 @@ fn by_openssl(digest: &str, body: &[u8]) -> String {
     // "HMAC-SHA2-256(stdin)= 5bdc…"
     text.trim().rsplit(' ').next().expect("a word").to_owned()
 }
+
+/// A secret file can turn into one that blocks whoever reads it.
+#[test]
+fn a_secret_file_that_hangs_holds_nobody_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("secret");
+    std::fs::write(&file, "Jefe").expect("written");
+    let mut server = Server::start(&["--secret-file", file.to_str().expect("text")]);
+    std::fs::remove_file(&file).expect("removed");
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.expect("mkfifo runs").success());
+    server.signal("HUP");
+    for _ in 0..20 {
+        assert!(is_valid(&server, SHA256, BODY));
+    }
+    server.signal("TERM");
+    assert!(server.wait(std::time::Duration::from_secs(30)).success());
+}

@@ -27,6 +27,14 @@ impl Server {
     /// The same with variables. Where the logs of a run are kept, it logs all that it can, unless
     /// a variable says otherwise.
     pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_exactly(
+            &[&["--listen", "127.0.0.1:0"], arguments].concat(),
+            variables,
+        )
+    }
+
+    /// The same with no argument but these, which must say where to listen.
+    pub fn start_exactly(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary());
         let ours = |name: &str| name.starts_with("BULKHEAD_") || name.starts_with("SECRET");
         for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
@@ -44,7 +52,6 @@ impl Server {
             }
         }
         let mut process = command
-            .args(["--listen", "127.0.0.1:0"])
             .args(arguments)
             .envs(variables.iter().copied())
             .stdout(Stdio::null())

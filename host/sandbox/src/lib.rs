@@ -29,7 +29,7 @@ pub use instance::{Fault, InstanceLimits, Interrupt, KdfLimits};
 pub use lanes::Lanes;
 pub use load::{Loaded, Source};
 pub use metrics::{ComponentMetrics, SandboxMetrics};
-pub use pool::{Full, Pool};
+pub use pool::{Full, Pool, Waiting};
 pub use signing::{
     Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Judge, Question, Reply, Signing,
     Situation, Wait,

@@ -31,6 +31,7 @@ pub(crate) struct App {
     pub(crate) bodies: Room,
     pub(crate) draining: AtomicBool,
     pub(crate) overload_log: Seldom,
+    pub(crate) accept_log: Seldom,
 }
 
 /// Says yes once in a while.
@@ -48,7 +49,7 @@ impl Seldom {
         }
     }
 
-    fn now(&self, pause: Duration) -> bool {
+    pub(crate) fn now(&self, pause: Duration) -> bool {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let now = ms(self.start.elapsed());
         let next = self.next_ms.load(Ordering::Relaxed);

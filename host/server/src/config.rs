@@ -5,7 +5,8 @@ mod units;
 
 use crate::token::TokenAlgorithm;
 use bulkhead_sandbox::Setup;
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,6 +48,27 @@ pub(crate) enum Command {
     CheckConfig(Box<Settings>),
     /// Ask a running server whether it is ready; status 0 if so. For container health checks.
     Healthcheck(HealthcheckSettings),
+}
+
+impl Cli {
+    /// What the command line and the variables say. Ends the process with a help text or an error
+    /// where that cannot be.
+    pub(crate) fn of(arguments: &[OsString]) -> Self {
+        let matches = Self::command_for(arguments).get_matches_from(arguments);
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// A subcommand has settings of its own. clap judges the variables of those above it all the
+    /// same, and would refuse a broken one where a flag overrules it.
+    fn command_for(arguments: &[OsString]) -> clap::Command {
+        let command = Self::command();
+        let word = arguments.get(1);
+        if word.is_some_and(|word| command.find_subcommand(word).is_some()) {
+            command.mut_args(|argument| argument.env(None::<&str>))
+        } else {
+            command
+        }
+    }
 }
 
 /// Whom to ask, and how long.
@@ -355,7 +377,6 @@ impl DecryptSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -67,9 +67,9 @@ impl Decrypt {
             "decrypt",
             workers.into(),
             settings.decrypt_queue_max as usize,
-            metrics.waiting("decrypt"),
         )
         .map_err(|error| format!("cannot start worker threads: {error}"))?;
+        metrics.watch("decrypt", pool.waiting());
         Ok(Self {
             component: ComponentState::new(description, &loaded),
             decryptor: Arc::new(decryptor),

@@ -148,9 +148,12 @@ pub(crate) async fn read_body(
     };
     loop {
         match next_frame(&mut body, deadline).await {
-            Err(_) => return Err(Problem::body_too_slow()),
             Ok(None) => return Ok(octets),
             Ok(Some(Err(_))) => return Err(Problem::body_broken()),
+            Err(_) => {
+                discard(body);
+                return Err(Problem::body_too_slow());
+            }
             Ok(Some(Ok(frame))) => {
                 let Ok(data) = frame.into_data() else {
                     continue;
@@ -169,13 +172,16 @@ pub(crate) async fn read_body(
     }
 }
 
+/// The time for a body was over.
+struct Late;
+
 /// The next piece of a body. Most bodies came together with their head, and hyper hands them over
 /// when asked for the second time: only those that did not are worth a timer, which costs more than
 /// all else here.
 async fn next_frame(
     body: &mut Incoming,
     deadline: Instant,
-) -> Result<Option<hyper::Result<Frame<Bytes>>>, tokio::time::error::Elapsed> {
+) -> Result<Option<hyper::Result<Frame<Bytes>>>, Late> {
     let mut frame = std::pin::pin!(body.frame());
     let mut asked = false;
     let there = std::future::poll_fn(|cx| match frame.as_mut().poll(cx) {
@@ -188,8 +194,12 @@ async fn next_frame(
         }
     });
     match there.await {
+        // A client that never pauses would never let a timer fire.
+        Some(Some(_)) if Instant::now() >= deadline => Err(Late),
         Some(frame) => Ok(frame),
-        None => tokio::time::timeout_at(deadline, frame).await,
+        None => tokio::time::timeout_at(deadline, frame)
+            .await
+            .map_err(|_elapsed| Late),
     }
 }
 
@@ -198,8 +208,9 @@ pub(crate) fn announced_octets(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads on in the background, within bounds. A client that asked first (`Expect: 100-continue`)
-/// has not sent anything and is told no by the answer itself.
+/// Reads on in the background, within bounds. A client that asks first (`Expect: 100-continue`) is
+/// told no by the answer itself, where to read would tell it to go on. Those that send all the same
+/// are read from once the answer is out (`Answers::read_on`).
 pub(crate) fn discard_unless_expected(headers: &HeaderMap, body: Incoming) {
     if !headers.contains_key(EXPECT) && !body.is_end_stream() {
         discard(body);
@@ -210,7 +221,7 @@ fn discard(mut body: Incoming) {
     tokio::spawn(async move {
         let deadline = Instant::now() + REFUSED_BODY_TIME_MAX;
         let mut left = REFUSED_BODY_OCTETS_MAX;
-        while let Ok(Some(Ok(frame))) = tokio::time::timeout_at(deadline, body.frame()).await {
+        while let Ok(Some(Ok(frame))) = next_frame(&mut body, deadline).await {
             let octets = frame.data_ref().map_or(0, Bytes::len);
             match left.checked_sub(octets) {
                 Some(rest) => left = rest,

@@ -5,11 +5,13 @@ mod app;
 mod config;
 mod deadline;
 mod decrypt;
+mod descriptors;
 mod envelope;
 mod health;
 mod healthcheck;
 mod http;
 mod io;
+mod log;
 mod metrics;
 mod problem;
 mod room;
@@ -21,7 +23,6 @@ mod wire;
 
 use app::{App, Seldom};
 use bulkhead_sandbox::Sandbox;
-use clap::Parser as _;
 use config::{Cli, Command, Settings};
 use decrypt::Decrypt;
 use io::IoThreads;
@@ -29,14 +30,13 @@ use metrics::Metrics;
 use problem::Limited;
 use room::Room;
 use server::End;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use token::Token;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 /// Threads for I/O. They never compute; two are plenty.
 const IO_THREADS: u16 = 2;
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     if config::check::is_asked_for(&arguments) {
         return config::check::run(arguments);
     }
-    let cli = Cli::parse_from(arguments);
+    let cli = Cli::of(&arguments);
     let settings = match cli.command {
         Some(Command::Serve(settings)) => *settings,
         // Taken care of above.
@@ -54,12 +54,13 @@ fn main() -> ExitCode {
         Some(Command::Healthcheck(settings)) => return healthcheck::run(&settings),
         None => cli.settings,
     };
-    if let Err(error) = start_log() {
+    if let Err(error) = log::start() {
         // There is no log to tell it to.
         let _nowhere_else = writeln!(std::io::stderr(), "error: {error}");
         return ExitCode::from(2);
     }
     allocator::return_large_buffers();
+    descriptors::raise_limit(settings.http.connections_max);
     match run(settings) {
         Ok(End::Drained) => ExitCode::SUCCESS,
         Ok(End::Cut) => ExitCode::FAILURE,
@@ -68,36 +69,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Life-cycle and failures; JSON where no person is watching. `BULKHEAD_LOG` takes more.
-fn start_log() -> Result<(), String> {
-    let directives = std::env::var("BULKHEAD_LOG").unwrap_or_default();
-    let filter = log_filter(&directives)?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.init();
-    } else {
-        log.json().init();
-    }
-    Ok(())
-}
-
-/// `info`, and what `directives` say. A level that is misspelt would be taken for the name of a
-/// target, and silence everything.
-fn log_filter(directives: &str) -> Result<EnvFilter, String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let told = "BULKHEAD_LOG takes off, error, warn, info, debug, trace, or such levels by target, \
-                as in bulkhead=debug,wasmtime=warn";
-    let mut known = directives.split(',').filter(|one| !one.is_empty());
-    if !known.all(|one| one.contains('=') || LEVELS.contains(&one)) {
-        return Err(told.into());
-    }
-    EnvFilter::builder()
-        .parse(format!("info,{directives}"))
-        .map_err(|_| told.into())
 }
 
 fn run(settings: Settings) -> Result<End, String> {
@@ -114,9 +85,10 @@ fn run(settings: Settings) -> Result<End, String> {
         .map_err(cannot_start)?;
     let end = runtime.block_on(async {
         let stop = signals().map_err(|error| format!("cannot listen for signals: {error}"))?;
-        let app = Arc::new(app(settings)?);
-        reload_on_hang_up(Arc::clone(&app.token))
+        let hang_up = signal(SignalKind::hangup())
             .map_err(|error| format!("cannot listen for signals: {error}"))?;
+        let app = Arc::new(app(settings)?);
+        reload_on_hang_up(hang_up, Arc::clone(&app.token));
         let address = app.settings.listen;
         let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
             format!("cannot listen on {address}: {error}. Choose another with --listen (BULKHEAD_LISTEN)")
@@ -165,21 +137,23 @@ fn app(settings: Settings) -> Result<App, String> {
         bodies,
         draining: AtomicBool::new(false),
         overload_log: Seldom::new(),
+        accept_log: Seldom::new(),
     })
 }
 
 /// SIGHUP: secrets are read again. Where that fails, those in force stay.
-fn reload_on_hang_up(token: Arc<Token>) -> std::io::Result<()> {
-    let mut hang_up = signal(SignalKind::hangup())?;
+fn reload_on_hang_up(mut hang_up: Signal, token: Arc<Token>) {
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
-            match token.load_secrets() {
+            let token = Arc::clone(&token);
+            // A file can be a pipe that nobody writes to, or on a disk that is gone.
+            let read = tokio::task::spawn_blocking(move || token.load_secrets()).await;
+            match read.unwrap_or_else(|error| Err(error.to_string())) {
                 Ok(()) => tracing::info!("secrets read again"),
                 Err(error) => tracing::error!(error, "secrets not read again, the old ones stay"),
             }
         }
     });
-    Ok(())
 }
 
 /// How many times the process was asked to stop (SIGTERM or SIGINT).
@@ -197,26 +171,4 @@ fn signals() -> std::io::Result<watch::Receiver<u32>> {
         }
     });
     Ok(receiver)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn log_filters() {
-        for right in [
-            "",
-            "debug",
-            "off",
-            "bulkhead=trace",
-            "warn,hyper=debug",
-            "bulkhead::wire=debug",
-        ] {
-            assert!(log_filter(right).is_ok(), "{right}");
-        }
-        for wrong in ["debgu", "info,nonsense", "bulkhead=loud", "="] {
-            assert!(log_filter(wrong).is_err(), "{wrong}");
-        }
-    }
 }

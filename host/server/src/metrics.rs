@@ -5,15 +5,18 @@ mod forms;
 use crate::http::{Answer, answer, wanted};
 use crate::problem::Problem;
 use crate::routes::Route;
-use bulkhead_sandbox::{ComponentMetrics, SandboxMetrics};
+use bulkhead_sandbox::{ComponentMetrics, SandboxMetrics, Waiting};
 use hyper::header::{HeaderValue, VARY};
 use hyper::{HeaderMap, StatusCode};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -30,7 +33,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Metrics {
     registry: Registry,
     sandbox: SandboxMetrics,
-    waiting: Family<Labels<1>, Gauge>,
+    queues: Queues,
     pub(crate) connections: Gauge,
     pub(crate) http: HttpMetrics,
 }
@@ -74,16 +77,12 @@ impl Metrics {
         let sandbox = SandboxMetrics::register(&mut registry);
         let connections = Gauge::default();
         registry.register("http_connections", "Open connections", connections.clone());
-        let waiting = Family::default();
-        registry.register(
-            "queue_waiting",
-            "Requests that wait for a worker, by queue",
-            waiting.clone(),
-        );
+        let queues = Queues::default();
+        registry.register_collector(Box::new(queues.clone()));
         Self {
             registry,
             sandbox,
-            waiting,
+            queues,
             connections,
             http,
         }
@@ -93,9 +92,9 @@ impl Metrics {
         self.sandbox.of(name)
     }
 
-    /// The depth of a queue.
-    pub(crate) fn waiting(&self, queue: &'static str) -> Gauge {
-        self.waiting.get_or_create_owned(&[("queue", queue)])
+    /// Shows a queue from now on.
+    pub(crate) fn watch(&self, queue: &'static str, waiting: Waiting) {
+        self.queues.all().push((queue, waiting));
     }
 
     /// All of them, in the form the client wants most: JSON where it does not care, the text of
@@ -134,6 +133,45 @@ impl Metrics {
             .headers_mut()
             .insert(VARY, HeaderValue::from_static("Accept"));
         Ok(answer)
+    }
+}
+
+/// The queues in front of worker threads, looked at when somebody asks.
+#[derive(Debug, Clone, Default)]
+struct Queues(Arc<Mutex<Vec<(&'static str, Waiting)>>>);
+
+impl Queues {
+    fn all(&self) -> MutexGuard<'_, Vec<(&'static str, Waiting)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Queues {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let queues = self.all();
+        let mut family = encoder.encode_descriptor(
+            "queue_waiting",
+            "Requests that wait for a worker, by queue",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (queue, waiting) in queues.iter() {
+            let depth = i64::try_from(waiting.depth()).unwrap_or(i64::MAX);
+            let labels = [("queue", *queue)];
+            ConstGauge::new(depth).encode(family.encode_family(&labels)?)?;
+        }
+        let mut family = encoder.encode_descriptor(
+            "queue_oldest_age",
+            "How long the oldest of them has waited, by queue",
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?;
+        for (queue, waiting) in queues.iter() {
+            let age = waiting.oldest().as_secs_f64();
+            let labels = [("queue", *queue)];
+            ConstGauge::new(age).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }
 

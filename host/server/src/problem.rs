@@ -5,7 +5,7 @@ use crate::http::{Answer, REQUEST_ID, json_answer};
 use crate::server::HEADERS_MAX;
 use bulkhead_sandbox::{Fault, Limit, OpenError};
 use hyper::StatusCode;
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY};
 
 /// An error as the caller sees it. `detail` says what to do; it never carries a secret, a
 /// plaintext or an internal path.
@@ -350,6 +350,9 @@ impl Problem {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        if self.status == StatusCode::NOT_ACCEPTABLE {
+            headers.insert(VARY, HeaderValue::from_static("Accept"));
+        }
         if let Some((name, value)) = self.header {
             headers.insert(name, value);
         }

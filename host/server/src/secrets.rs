@@ -2,6 +2,8 @@
 //! clients change over.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -9,6 +11,9 @@ use zeroize::Zeroizing;
 /// A secret below this many octets can be guessed sooner than the HMAC broken (RFC 2104 section 3
 /// wants the length of the hash, 32 octets for SHA-256).
 const STRONG_OCTETS: usize = 32;
+
+/// Larger files are taken for the wrong ones.
+const FILE_OCTETS_MAX: usize = 64 << 10;
 
 /// Octets that are wiped when dropped and never shown.
 pub(crate) struct Secret(Zeroizing<Vec<u8>>);
@@ -79,9 +84,15 @@ fn secret(
         }
         (Some(variable), None) => Zeroizing::new(variable.into_vec()),
         (None, Some(file)) => {
-            let mut octets = std::fs::read(file).map(Zeroizing::new).map_err(|error| {
+            let mut octets = read(file).map_err(|error| {
                 format!("{name}_FILE cannot be read, {}: {error}", file.display())
             })?;
+            if octets.len() > FILE_OCTETS_MAX {
+                return Err(format!(
+                    "{name}_FILE has more than {FILE_OCTETS_MAX} octets: is {} the right file?",
+                    file.display()
+                ));
+            }
             // Editors and `echo` end a file with a line end that nobody means.
             for end in [b'\n', b'\r'] {
                 if octets.last() == Some(&end) {
@@ -97,6 +108,15 @@ fn secret(
         ));
     }
     Ok(Some(Secret(octets)))
+}
+
+/// A file's octets, and one more than may be where there are.
+fn read(file: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    // Never grown, which would leave the old place as it is.
+    let mut octets = Zeroizing::new(Vec::with_capacity(FILE_OCTETS_MAX + 2));
+    let most = FILE_OCTETS_MAX as u64 + 1;
+    File::open(file)?.take(most).read_to_end(&mut octets)?;
+    Ok(octets)
 }
 
 #[cfg(test)]
@@ -131,6 +151,7 @@ mod tests {
             (Some("a".into()), Some(both.path())),
             (Some("".into()), None),
             (None, Some(file(b"\n").path())),
+            (None, Some(file(&vec![b'x'; FILE_OCTETS_MAX + 1]).path())),
             (None, Some(Path::new("/nonexistent"))),
         ] {
             let error = secret("SECRET", variable, path).expect_err("refused");

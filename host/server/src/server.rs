@@ -5,6 +5,7 @@ use crate::deadline::ConnectionTimer;
 use crate::io::IoThreads;
 use crate::wire::{Answers, Follows, Refusals, Wire};
 use hyper::body::Incoming;
+use hyper::header::EXPECT;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 /// Octets hyper buffers of a request head. Above our own limits, so that it is us who refuse, with
 /// a problem document; a head beyond even this is refused by hyper (see `wire`).
@@ -24,6 +25,13 @@ pub(crate) const HEADERS_MAX: usize = 100;
 
 /// Pause after a failure to accept, which is most often a lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Such failures are logged this often at most.
+const ACCEPT_LOG_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a connection that has not asked anything yet gets to do so, once the server drains: its
+/// request may be under way.
+const FIRST_REQUEST_TIME: Duration = Duration::from_millis(500);
 
 /// Serves until told to stop; returns when everything that ran has ended, or its time has.
 ///
@@ -36,31 +44,31 @@ pub(crate) async fn serve(
 ) -> End {
     let http = &app.settings.http;
     let (drain_delay, drain_timeout) = (http.drain_delay, http.drain_timeout);
-    let threads = Arc::new(threads);
     let all = http.connections_max;
     let connections = Arc::new(Semaphore::new(all as usize));
     let (close, closed) = watch::channel(false);
-    let accepting = tokio::spawn(accept(
-        Arc::clone(&app),
-        Arc::clone(&threads),
-        listener,
-        Arc::clone(&connections),
-        closed,
-    ));
-    signals(&mut stop, 1).await;
+    let mut accepting = std::pin::pin!(accept(&app, &threads, listener, &connections, closed));
+    tokio::select! {
+        () = accepting.as_mut() => {}
+        () = signals(&mut stop, 1) => {}
+    }
     app.draining.store(true, Ordering::Relaxed);
     tracing::info!(delay_ms = millis(drain_delay), "draining");
     tokio::select! {
+        () = accepting.as_mut() => {}
         () = tokio::time::sleep(drain_delay) => {}
         () = signals(&mut stop, 2) => {}
     }
-    // Closes the listener too.
-    accepting.abort();
     let _nobody = close.send(true);
-    let open = || all as usize - connections.available_permits();
+    let open = || app.metrics.connections.get();
     tracing::info!(connections = open(), "waiting for what runs");
+    let drained = async {
+        accepting.await;
+        connections.acquire_many(all).await
+    };
     let why = tokio::select! {
-        _ = connections.acquire_many(all) => {
+        biased;
+        _ = drained => {
             tracing::info!("drained");
             return End::Drained;
         }
@@ -92,22 +100,29 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Accepts until `closed`, and then what the kernel has accepted already: those clients have sent
+/// their requests, perhaps. Closes the listener.
 async fn accept(
-    app: Arc<App>,
-    threads: Arc<IoThreads>,
+    app: &Arc<App>,
+    threads: &IoThreads,
     listener: TcpListener,
-    connections: Arc<Semaphore>,
+    connections: &Arc<Semaphore>,
     closed: watch::Receiver<bool>,
 ) {
+    let mut told = closed.clone();
     loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(connections).acquire_owned().await else {
             return;
         };
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            _ = told.wait_for(|&closed| closed) => return,
+        };
         // Taken off this thread's watch, to be watched by another.
-        let accepted = listener.accept().await;
         match accepted.and_then(|(stream, _peer)| stream.into_std()) {
             Ok(stream) => {
-                let (app, closed) = (Arc::clone(&app), closed.clone());
+                let (app, closed) = (Arc::clone(app), closed.clone());
                 app.metrics.connections.inc();
                 threads.spawn(async move {
                     match TcpStream::from_std(stream) {
@@ -119,7 +134,9 @@ async fn accept(
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if app.accept_log.now(ACCEPT_LOG_PAUSE) {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -138,8 +155,12 @@ async fn connection(app: &Arc<App>, stream: TcpStream, mut closed: watch::Receiv
     };
     let wire = Wire::new(stream, answers.clone(), refusals, http.answer_timeout);
     let serving = Arc::clone(app);
+    let first_request = Arc::new(Notify::new());
+    let asked = Arc::clone(&first_request);
     let service = service_fn(move |request: Request<Incoming>| {
         let (app, answers) = (Arc::clone(&serving), answers.clone());
+        first_request.notify_one();
+        let expects = request.headers().contains_key(EXPECT);
         async move {
             let follows = match *request.method() {
                 Method::HEAD => Follows::Nothing,
@@ -147,6 +168,9 @@ async fn connection(app: &Arc<App>, stream: TcpStream, mut closed: watch::Receiv
             };
             let answer = app.answer(request).await;
             answers.given(follows);
+            if expects && !answer.status().is_success() {
+                answers.read_on();
+            }
             Ok::<_, Infallible>(answer)
         }
     });
@@ -159,10 +183,19 @@ async fn connection(app: &Arc<App>, stream: TcpStream, mut closed: watch::Receiv
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = async { drop(closed.wait_for(|&closed| closed).await) } => {
+            let time = tokio::time::timeout(FIRST_REQUEST_TIME, asked.notified());
+            tokio::select! {
+                ended = connection.as_mut() => return log(ended),
+                _ = time => {}
+            }
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
+    log(ended);
+}
+
+fn log(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         // Clients that hang up or talk nonsense; nothing for an operator to act on.
         tracing::debug!(%error, "connection ended early");

@@ -108,9 +108,9 @@ impl Token {
             "token",
             settings.workers.into(),
             settings.queue_max as usize,
-            metrics.waiting("token"),
         )
         .map_err(|error| format!("cannot start worker threads: {error}"))?;
+        metrics.watch("token", pool.waiting());
         let inline = inline
             .iter()
             .map(|sandbox| {

@@ -35,9 +35,17 @@ pub(crate) struct Wire {
     taken_by: Option<Pin<Box<Sleep>>>,
 }
 
-/// The answers that the service gave and whose heads have not gone out, in order.
+/// What the service tells of its answers.
 #[derive(Clone, Default)]
-pub(crate) struct Answers(Arc<Mutex<VecDeque<Follows>>>);
+pub(crate) struct Answers(Arc<Mutex<Told>>);
+
+#[derive(Default)]
+struct Told {
+    /// The answers whose heads have not gone out, in order.
+    given: VecDeque<Follows>,
+    /// Whether a body may come that nobody reads.
+    read_on: bool,
+}
 
 /// Whether the body that a head announces follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +58,16 @@ pub(crate) enum Follows {
 impl Answers {
     /// To be called before hyper gets the answer.
     pub(crate) fn given(&self, follows: Follows) {
-        self.lock().push_back(follows);
+        self.lock().given.push_back(follows);
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Follows>> {
+    /// To be called where a body was refused unread: when the connection ends, what still comes is
+    /// read for a while, so that the client gets to see the answer.
+    pub(crate) fn read_on(&self) {
+        self.lock().read_on = true;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -114,7 +128,7 @@ impl Wire {
 
     /// How far `pieces` may go out, up to `most` octets.
     fn passage(&self, left: usize, pieces: &[IoSlice<'_>], most: usize) -> Passage {
-        passage(left, pieces, most, &self.answers.lock())
+        passage(left, pieces, most, &self.answers.lock().given)
     }
 
     /// Looks at what hyper wants to write; octets of it that may go out as they are. None may where
@@ -142,7 +156,7 @@ impl Wire {
             octets if octets == admitted.octets => admitted,
             octets => self.passage(left, pieces, octets),
         };
-        self.answers.lock().drain(..passage.answers);
+        self.answers.lock().given.drain(..passage.answers);
         self.outgoing = Outgoing::Ours(passage.left);
         if passage.left == 0 || passage.answers > 0 {
             self.taken_by = None;
@@ -260,10 +274,11 @@ impl Write for Wire {
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
         }
-        match self.outgoing {
-            Outgoing::Refused => self.poll_linger(cx),
-            _ => Poll::Ready(Ok(())),
+        let refused = matches!(self.outgoing, Outgoing::Refused);
+        if refused || self.answers.lock().read_on {
+            return self.poll_linger(cx);
         }
+        Poll::Ready(Ok(()))
     }
 }
 

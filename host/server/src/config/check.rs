@@ -1,10 +1,11 @@
 //! `bulkhead check-config`: what would be in force, and every problem with it at once.
 
 use super::{Cli, Settings};
+use crate::log;
 use crate::secrets::Secrets;
 use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, FromArgMatches as _};
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ fn check(mut arguments: Vec<OsString>) -> (String, Vec<String>) {
     let mut ignored = Vec::new();
     let mut command;
     let matches = loop {
-        command = without_variables(&ignored);
+        command = without_variables(&arguments, &ignored);
         let error = match command.try_get_matches_from_mut(&arguments) {
             Ok(matches) => break matches,
             Err(error) => error,
@@ -79,9 +80,11 @@ fn check(mut arguments: Vec<OsString>) -> (String, Vec<String>) {
     match Settings::from_arg_matches(matches) {
         Ok(settings) => {
             problems.extend(settings.contradictions());
+            problems.extend(log::check(&log::directives()).err());
             let (state, problem) = secrets(&settings);
             problems.extend(problem);
-            (report(&mut command, matches) + &state, problems)
+            let report = report(&mut command, matches) + &log_setting() + &state;
+            (report, problems)
         }
         Err(error) => {
             problems.push(error.to_string());
@@ -90,15 +93,13 @@ fn check(mut arguments: Vec<OsString>) -> (String, Vec<String>) {
     }
 }
 
-/// The command line, with some settings deaf to their variables: here, and where there is no
-/// subcommand, which clap looks at too.
-fn without_variables(ids: &[String]) -> clap::Command {
-    let deafen = |command: clap::Command| {
+/// The command line, with some settings deaf to their variables.
+fn without_variables(arguments: &[OsString], ids: &[String]) -> clap::Command {
+    Cli::command_for(arguments).mut_subcommand(NAME, |command| {
         ids.iter().fold(command, |command, id| {
             command.mut_arg(id, |argument| argument.env(None::<&str>))
         })
-    };
-    deafen(Cli::command()).mut_subcommand(NAME, deafen)
+    })
 }
 
 /// Id and variable of a flag.
@@ -121,7 +122,9 @@ fn remove(arguments: &mut Vec<OsString>, flag: &str) -> bool {
         return false;
     };
     let removed = arguments.remove(at);
-    if removed == flag && at < arguments.len() {
+    let value = arguments.get(at);
+    let has_value = value.is_some_and(|value| !value.to_string_lossy().starts_with("--"));
+    if removed == flag && has_value {
         arguments.remove(at);
     }
     true
@@ -152,6 +155,14 @@ fn report(command: &mut clap::Command, matches: &ArgMatches) -> String {
         }
     }
     lines
+}
+
+/// The one setting without a flag.
+fn log_setting() -> String {
+    match log::directives() {
+        none if none.is_empty() => format!("{} info  # default\n", log::VARIABLE),
+        directives => format!("{} {directives}\n", log::VARIABLE),
+    }
 }
 
 /// Whether there are secrets; never what they are.

@@ -1,0 +1,69 @@
+//! What is logged, and how: life-cycle and failures, JSON where no person is watching.
+
+use std::io::IsTerminal as _;
+use tracing_subscriber::EnvFilter;
+
+/// The variable that takes more or less of it.
+pub(crate) const VARIABLE: &str = "BULKHEAD_LOG";
+
+/// To be called once. The error says what is wrong with the variable.
+pub(crate) fn start() -> Result<(), String> {
+    let directives = directives();
+    let filter = filter(&directives)?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        log.init();
+    } else {
+        log.json().init();
+    }
+    Ok(())
+}
+
+/// What the variable says.
+pub(crate) fn directives() -> String {
+    std::env::var(VARIABLE).unwrap_or_default()
+}
+
+/// Whether that can be meant.
+pub(crate) fn check(directives: &str) -> Result<(), String> {
+    filter(directives).map(drop)
+}
+
+/// `info`, and what `directives` say. A level that is misspelt would be taken for the name of a
+/// target, and silence everything.
+fn filter(directives: &str) -> Result<EnvFilter, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let told = "BULKHEAD_LOG takes off, error, warn, info, debug, trace, or such levels by target, \
+                as in bulkhead=debug,wasmtime=warn";
+    let mut known = directives.split(',').filter(|one| !one.is_empty());
+    if !known.all(|one| one.contains('=') || LEVELS.contains(&one)) {
+        return Err(told.into());
+    }
+    EnvFilter::builder()
+        .parse(format!("info,{directives}"))
+        .map_err(|_| told.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_filters() {
+        for right in [
+            "",
+            "debug",
+            "off",
+            "bulkhead=trace",
+            "warn,hyper=debug",
+            "bulkhead::wire=debug",
+        ] {
+            assert!(filter(right).is_ok(), "{right}");
+        }
+        for wrong in ["debgu", "info,nonsense", "bulkhead=loud", "="] {
+            assert!(filter(wrong).is_err(), "{wrong}");
+        }
+    }
+}
