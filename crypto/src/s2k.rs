@@ -78,10 +78,13 @@ impl<'a> S2k<'a> {
         self.key_len.div_ceil(self.hash.digest_len())
     }
 
-    /// Salt and passphrase are hashed whole at least once, however small the count.
+    /// Salt and passphrase are hashed whole at least once, however small the count. Where both are
+    /// empty there is nothing to repeat, however large it is.
     fn octets_a_pass(&self) -> u64 {
-        let unit = self.salt.len() as u64 + self.passphrase.len() as u64;
-        unit.max(self.octets.into())
+        match self.salt.len() as u64 + self.passphrase.len() as u64 {
+            0 => 0,
+            unit => unit.max(self.octets.into()),
+        }
     }
 
     fn derive_with<D: Digest>(
@@ -123,5 +126,21 @@ impl<'a> S2k<'a> {
             piece.extend_from_slice(self.passphrase);
         }
         piece
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It did not end.
+    #[test]
+    fn nothing_to_repeat_is_nothing_to_hash() {
+        let empty = |octets| S2k::new(Hash::Sha1, b"", b"", octets, 16).expect("a derivation");
+        assert_eq!(empty(1000).octets_hashed(), 0);
+        let key = empty(1000).derive(&mut || true).expect("not interrupted");
+        // SHA-1 of nothing (FIPS 180-4).
+        assert_eq!(key[..4], [0xda, 0x39, 0xa3, 0xee]);
+        assert_eq!(empty(0).derive(&mut || true).expect("not interrupted"), key);
     }
 }
