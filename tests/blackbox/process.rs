@@ -125,6 +125,7 @@ fn command_lines_that_cannot_be_meant() {
             "--decrypt-queue-max",
         ),
         (&["--decrypt-timeout", "5000000h"], &[], "24h"),
+        (&["--token-timeout", "0s"], &[], "above zero"),
         (
             &["--listen", "127.0.0.1:0"],
             &[("BULKHEAD_LOG", "debgu")],

@@ -90,10 +90,10 @@ pub(crate) struct HealthcheckSettings {
 
 /// A time-out of nothing would be none at all.
 fn duration_above_zero(text: &str) -> Result<Duration, String> {
-    duration(text)
-        .ok()
-        .filter(|time| !time.is_zero())
-        .ok_or_else(|| "give a time above zero with its unit, as in 2s".into())
+    match duration(text)? {
+        Duration::ZERO => Err("give a time above zero".into()),
+        time => Ok(time),
+    }
 }
 
 const KIB: usize = 1 << 10;
@@ -176,10 +176,10 @@ pub(crate) struct HttpSettings {
     #[arg(long = "bodies-max", env = "BULKHEAD_BODIES_MAX", default_value = "256MiB", value_parser = octets_within(1, TIB), value_name = "SIZE")]
     pub(crate) bodies_octets: usize,
     /// Time for a request body to arrive; over it the answer is 408.
-    #[arg(long, env = "BULKHEAD_BODY_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, env = "BULKHEAD_BODY_TIMEOUT", default_value = "30s", value_parser = duration_above_zero, value_name = "TIME")]
     pub(crate) body_timeout: Duration,
     /// Time for request headers to arrive, and for a connection to stay idle.
-    #[arg(long, env = "BULKHEAD_HEADERS_TIMEOUT", default_value = "15s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, env = "BULKHEAD_HEADERS_TIMEOUT", default_value = "15s", value_parser = duration_above_zero, value_name = "TIME")]
     pub(crate) headers_timeout: Duration,
     /// Octets of a request's headers; over it the answer is 431.
     #[arg(long = "headers-max", env = "BULKHEAD_HEADERS_MAX", default_value = "32KiB", value_parser = octets_within(KIB, HEADERS_OCTETS_MOST), value_name = "SIZE")]
@@ -188,7 +188,7 @@ pub(crate) struct HttpSettings {
     #[arg(long = "target-max", env = "BULKHEAD_TARGET_MAX", default_value = "8KiB", value_parser = octets_within(KIB, TARGET_OCTETS_MOST), value_name = "SIZE")]
     pub(crate) target_octets: usize,
     /// Time for a client to take an answer; over it the connection is cut.
-    #[arg(long, env = "BULKHEAD_ANSWER_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, env = "BULKHEAD_ANSWER_TIMEOUT", default_value = "60s", value_parser = duration_above_zero, value_name = "TIME")]
     pub(crate) answer_timeout: Duration,
     /// Octets of all opened messages held until their clients have taken them; over it the answer
     /// is 503.
@@ -219,10 +219,10 @@ pub(crate) struct DecryptSettings {
     )]
     pub(crate) decrypt_queue_max: u32,
     /// Time for a message to wait for a worker; over it the answer is 503.
-    #[arg(long = "decrypt-queue-timeout", env = "BULKHEAD_DECRYPT_QUEUE_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "TIME")]
+    #[arg(long = "decrypt-queue-timeout", env = "BULKHEAD_DECRYPT_QUEUE_TIMEOUT", default_value = "30s", value_parser = duration_above_zero, value_name = "TIME")]
     pub(crate) queue_timeout: Duration,
     /// Wall-clock time of one message in its sandbox.
-    #[arg(id = "decrypt_timeout", long = "decrypt-timeout", env = "BULKHEAD_DECRYPT_TIMEOUT", default_value = "20s", value_parser = duration, value_name = "TIME")]
+    #[arg(id = "decrypt_timeout", long = "decrypt-timeout", env = "BULKHEAD_DECRYPT_TIMEOUT", default_value = "20s", value_parser = duration_above_zero, value_name = "TIME")]
     pub(crate) timeout: Duration,
     /// Memory of one sandbox.
     #[arg(long = "guest-memory-max", env = "BULKHEAD_GUEST_MEMORY_MAX", default_value = "256MiB", value_parser = octets_within(4 * MIB, 4 * GIB), value_name = "SIZE")]
@@ -313,7 +313,7 @@ pub(crate) struct TokenSettings {
     )]
     pub(crate) queue_max: u32,
     /// Wall-clock time of one large body in its sandbox.
-    #[arg(id = "token_timeout", long = "token-timeout", env = "BULKHEAD_TOKEN_TIMEOUT", default_value = "5s", value_parser = duration, value_name = "TIME")]
+    #[arg(id = "token_timeout", long = "token-timeout", env = "BULKHEAD_TOKEN_TIMEOUT", default_value = "5s", value_parser = duration_above_zero, value_name = "TIME")]
     pub(crate) timeout: Duration,
     /// Memory of one sandbox; it holds the body.
     #[arg(long = "token-memory-max", env = "BULKHEAD_TOKEN_MEMORY_MAX", default_value = "64MiB", value_parser = octets_within(4 * MIB, 4 * GIB), value_name = "SIZE")]

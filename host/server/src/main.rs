@@ -149,7 +149,7 @@ fn reload_on_hang_up(mut hang_up: Signal, token: Arc<Token>) {
             // A file can be a pipe that nobody writes to, or on a disk that is gone.
             let read = tokio::task::spawn_blocking(move || token.load_secrets()).await;
             match read.unwrap_or_else(|error| Err(error.to_string())) {
-                Ok(()) => tracing::info!("secrets read again"),
+                Ok(()) => tracing::info!("secret files, if any, read again"),
                 Err(error) => tracing::error!(error, "secrets not read again, the old ones stay"),
             }
         }

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -45,6 +45,8 @@ impl Secrets {
         previous_file: Option<&Path>,
     ) -> Result<Option<Self>, String> {
         let current = secret("SECRET", std::env::var_os("SECRET"), file)?;
+        // That the file is gone, or empty, is how a rotation ends.
+        let previous_file = previous_file.filter(|file| !is_gone_or_empty(file));
         let previous = secret(
             "SECRET_PREVIOUS",
             std::env::var_os("SECRET_PREVIOUS"),
@@ -103,11 +105,23 @@ fn secret(
         }
     };
     if octets.is_empty() {
+        let name = file.map_or_else(
+            || name.to_owned(),
+            |file| format!("{name}_FILE, {},", file.display()),
+        );
         return Err(format!(
             "{name} is empty. Set it to at least {STRONG_OCTETS} random octets, or unset it"
         ));
     }
     Ok(Some(Secret(octets)))
+}
+
+/// Whether there is no such file, or nothing in it. What cannot be found out is neither.
+fn is_gone_or_empty(file: &Path) -> bool {
+    match std::fs::metadata(file) {
+        Ok(metadata) => metadata.is_file() && metadata.len() == 0,
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    }
 }
 
 /// A file's octets, and one more than may be where there are.
