@@ -151,7 +151,7 @@ impl Collector for Queues {
         let queues = self.all();
         let mut family = encoder.encode_descriptor(
             "queue_waiting",
-            "Requests that wait for a worker, by queue",
+            "Requests that wait for a worker, by queue.",
             None,
             MetricType::Gauge,
         )?;
@@ -162,7 +162,7 @@ impl Collector for Queues {
         }
         let mut family = encoder.encode_descriptor(
             "queue_oldest_age",
-            "How long the oldest of them has waited, by queue",
+            "How long the oldest request that waits for a worker has waited, by queue.",
             Some(&Unit::Seconds),
             MetricType::Gauge,
         )?;
