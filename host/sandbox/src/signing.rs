@@ -28,8 +28,8 @@ pub use bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Ev
 /// Octets of an instance's answer beside what it was given: it repeats a message at most.
 const ANSWER_OCTETS_SPARE: usize = 64 << 10;
 
-/// The signing component, linked and ready to be instantiated. Each call runs in a fresh instance
-/// and blocks for some microseconds, or a millisecond where a signature is verified.
+/// The signing component, linked and ready to be instantiated. Each call runs in a fresh instance,
+/// and blocks until it is over.
 pub struct Judge {
     sandbox: Sandbox,
     instances: InstancePre<State>,

@@ -9,8 +9,6 @@ use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
-use std::future::Future as _;
-use std::task::Poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -175,32 +173,18 @@ pub(crate) async fn read_body(
 /// The time for a body was over.
 struct Late;
 
-/// The next piece of a body. Most bodies came together with their head, and hyper hands them over
-/// when asked for the second time: only those that did not are worth a timer, which costs more than
-/// all else here.
+/// The next piece of a body, until `deadline`.
 async fn next_frame(
     body: &mut Incoming,
     deadline: Instant,
 ) -> Result<Option<hyper::Result<Frame<Bytes>>>, Late> {
-    let mut frame = std::pin::pin!(body.frame());
-    let mut asked = false;
-    let there = std::future::poll_fn(|cx| match frame.as_mut().poll(cx) {
-        Poll::Ready(frame) => Poll::Ready(Some(frame)),
-        Poll::Pending if asked => Poll::Ready(None),
-        Poll::Pending => {
-            asked = true;
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-    });
-    match there.await {
-        // A client that never pauses would never let a timer fire.
-        Some(Some(_)) if Instant::now() >= deadline => Err(Late),
-        Some(frame) => Ok(frame),
-        None => tokio::time::timeout_at(deadline, frame)
-            .await
-            .map_err(|_elapsed| Late),
+    let frame = tokio::time::timeout_at(deadline, body.frame());
+    let frame = frame.await.map_err(|_elapsed| Late)?;
+    // A client that never pauses never lets a timer fire.
+    if frame.is_some() && Instant::now() >= deadline {
+        return Err(Late);
     }
+    Ok(frame)
 }
 
 /// The octets of the body that the headers announce.

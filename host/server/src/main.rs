@@ -3,7 +3,6 @@
 mod allocator;
 mod app;
 mod config;
-mod deadline;
 mod decrypt;
 mod descriptors;
 mod envelope;

@@ -1,7 +1,6 @@
 //! Connections, and the end of all.
 
 use crate::app::App;
-use crate::deadline::ConnectionTimer;
 use crate::io::IoThreads;
 use crate::wire::{Answers, Follows, Refusals, Wire};
 use hyper::body::Incoming;
@@ -9,6 +8,7 @@ use hyper::header::EXPECT;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
+use hyper_util::rt::TokioTimer;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -175,7 +175,7 @@ async fn connection(app: &Arc<App>, stream: TcpStream, mut closed: watch::Receiv
         }
     });
     let connection = http1::Builder::new()
-        .timer(ConnectionTimer::default())
+        .timer(TokioTimer::new())
         .header_read_timeout(headers_timeout)
         .max_buf_size(HEAD_BUFFER_OCTETS)
         .serve_connection(wire, service);
