@@ -125,7 +125,7 @@ pub struct NotificationView {
     pub tries: u32,
     /// Why the last of them failed.
     pub last_error: Option<String>,
-    /// When the next one is due.
+    /// When the next one is due, by the caller's wall clock.
     pub next_try_at: Option<UnixMillis>,
 }
 
@@ -174,8 +174,8 @@ pub enum NotificationOutcome {
     Delivered,
     /// Not this time.
     Again {
-        /// Not before then.
-        at: UnixMillis,
+        /// Milliseconds from now; not before.
+        after_ms: u64,
         /// Why.
         why: String,
     },
@@ -264,13 +264,6 @@ pub struct Try {
     pub created_at: UnixMillis,
 }
 
-/// A call that is no try: a verification, a check of the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
-    /// To make it with.
-    pub slot: Slot,
-}
-
 /// What a try came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -280,7 +273,49 @@ pub enum Outcome {
     Failed(String),
     /// Not this time.
     Again {
-        /// Not before then.
-        at: UnixMillis,
+        /// Milliseconds from now; not before.
+        after_ms: u64,
     },
+}
+
+/// What was asked for, or when to ask again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun<T> {
+    /// It is there.
+    Now(T),
+    /// Not now.
+    Later {
+        /// Milliseconds until it may be there, if nothing new comes before; none where nothing waits.
+        after_ms: Option<u64>,
+    },
+}
+
+/// A look at the whole, for `/health` and `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// Messages that wait to be signed.
+    pub backlog: u64,
+    /// Milliseconds since the oldest of them was accepted.
+    pub oldest_age_ms: Option<u64>,
+    /// Notifications to be made.
+    pub notifications_pending: u64,
+    /// Notifications that are kept and not tried.
+    pub notifications_parked: u64,
+    /// Slots in which a call could be made now.
+    pub slots_free: u32,
+    /// Milliseconds for which no call is made, whatever slots are free.
+    pub held_ms: u64,
+}
+
+/// Which requests an operator wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// All of them.
+    All,
+    /// Those whose message waits.
+    Pending,
+    /// Those whose message was refused.
+    Failed,
+    /// Those whose notification is parked.
+    Parked,
 }
