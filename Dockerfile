@@ -9,13 +9,14 @@ WORKDIR /src
 RUN rustup target add wasm32-wasip2
 COPY . .
 RUN cargo build --release --workspace --all-targets --locked
-RUN docker/collect_tests.sh /tests
+RUN docker/collect_tests.sh /tests /mocks
 
 FROM debian:bookworm-slim
-# For what will keep state; owned by the user the server runs as.
+# For the store of the relay; owned by the user the server runs as.
 RUN mkdir -m 0700 /data && chown 65532:65532 /data
 COPY --from=build /src/target/release/bulkhead /usr/local/bin/bulkhead
 COPY --from=build /tests /opt/bulkhead/tests
+COPY --from=build /mocks /opt/bulkhead/mocks
 COPY tests/fixtures/messages /opt/bulkhead/fixtures/messages
 COPY docker/entrypoint.sh /opt/bulkhead/entrypoint.sh
 COPY docker/run_tests.sh /opt/bulkhead/run_tests.sh
@@ -23,7 +24,7 @@ COPY tests/search_logs.sh /opt/bulkhead/search_logs.sh
 USER 65532:65532
 VOLUME /data
 # Docker lets containers bind ports below 1024 without privileges.
-ENV BULKHEAD_LISTEN=0.0.0.0:80
+ENV BULKHEAD_LISTEN=0.0.0.0:80 BULKHEAD_STORE=sqlite:/data/bulkhead.db
 EXPOSE 80
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/usr/local/bin/bulkhead", "healthcheck"]
 ENTRYPOINT ["/opt/bulkhead/entrypoint.sh"]

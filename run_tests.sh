@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Runs the tests.
 #   ./run_tests.sh fast   formatting, lints, unit tests
-#   ./run_tests.sh        these, documentation, sandbox and black-box tests (what the pipeline runs)
-#   ./run_tests.sh soak   these with more generated messages
+#   ./run_tests.sh        these, documentation, sandbox, simulation, PostgreSQL and black-box tests (what
+#                         the pipeline runs)
+#   ./run_tests.sh soak   these with more messages, seeds and kills
 # Everything is built in one profile (release), so that what is tested is what is served.
 set -eu
 cd "$(dirname "$0")"
 tier=${1:-default}
 case $tier in
   fast | default | soak) ;;
-  *) sed -n '2,6p' "$0" | cut -c3-; exit 2 ;;
+  *) sed -n '2,7p' "$0" | cut -c3-; exit 2 ;;
 esac
 
 command -v cargo >/dev/null || {
@@ -37,14 +38,14 @@ step "unit tests"
 cargo test --release --workspace --lib --bins --locked
 
 if [ "$tier" = fast ]; then
-  echo "fast tier passed; sandbox and black-box tests were not run"
+  echo "fast tier passed; sandbox, simulation, PostgreSQL and black-box tests were not run"
   exit 0
 fi
 
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --document-private-items --locked
 
-step "sandbox and black-box tests"
+step "sandbox, simulation and black-box tests"
 if [ "$tier" = soak ]; then
   export BULKHEAD_TEST_SOAK=1
 fi
@@ -63,12 +64,24 @@ if ! PYTHONPATH=$python python3 -c 'import prometheus_client' 2>/dev/null; then
   }
 fi
 export PYTHONPATH=$python
+# A server of our own. Without the wait for the disk: what survives a loss of power is not tried here.
+postgres=$PWD/${CARGO_TARGET_DIR:-target}/test-postgres
+FSYNC=off tests/postgres.sh start "$postgres" >/dev/null
+trap 'tests/postgres.sh stop "$postgres"' EXIT
+BULKHEAD_TEST_POSTGRES=$(cat "$postgres/url")
+export BULKHEAD_TEST_POSTGRES
 # Every server logs all it can, and the harness takes down every secret it sends or gets.
 logs=$PWD/${CARGO_TARGET_DIR:-target}/test-logs
 rm -rf "$logs"
 mkdir -p "$logs"
-BULKHEAD_TEST_LOGS=$logs \
-  cargo test --release --workspace --test isolation --test blackbox --locked -- "${with[@]}"
+export BULKHEAD_TEST_LOGS=$logs
+cargo test --release --workspace --test isolation --test simulation --test blackbox --locked -- \
+  "${with[@]}" --skip relay::
+# These wait more than they work.
+cargo test --release --workspace --test blackbox --locked -- --include-ignored --test-threads 8 relay::
+
+step "the store in PostgreSQL"
+cargo test --release --workspace --lib --locked -- --ignored postgres
 
 step "no secret in any log of these tests"
 tests/search_logs.sh "$logs"

@@ -1,9 +1,15 @@
 #!/bin/sh
-# Copies the test executables of the workspace to a folder, one file a suite, for the image.
-#   docker/collect_tests.sh FOLDER
+# Copies the test executables of the workspace to a folder, one file a suite, and the mocks that they
+# and compose.yaml start to another, for the image.
+#   docker/collect_tests.sh FOLDER FOLDER_OF_MOCKS
 set -eu
 to=$1
-mkdir -p "$to"
+mocks=$2
+mkdir -p "$to" "$mocks"
+for mock in mock-upstream mock-receiver; do
+  strip -o "$mocks/$mock" "target/release/$mock"
+done
+cp tests/src/mock/upstream/public-key.pem "$mocks/"
 # cargo names each executable it would run: "Executable unittests src/lib.rs (target/…/decrypt-0f3a)".
 cargo test --release --workspace --locked --no-run 2>&1 | tee /dev/stderr |
   sed -n 's/^ *Executable .*(\(.*\))$/\1/p' |
@@ -16,6 +22,6 @@ cargo test --release --workspace --locked --no-run 2>&1 | tee /dev/stderr |
     fi
   done
 # Reading from a pipe hides a failure of cargo; an empty or partial folder does not.
-for suite in bulkhead bulkhead_crypto bulkhead_sandbox decrypt isolation blackbox; do
+for suite in bulkhead bulkhead_crypto bulkhead_sandbox bulkhead_tests decrypt isolation blackbox; do
   test -x "$to/$suite" || { echo "the test suite $suite was not built" >&2; exit 1; }
 done

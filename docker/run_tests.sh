@@ -3,8 +3,9 @@
 # Each test is listed with its result; the exit status tells whether all passed.
 set -u
 export BULKHEAD_BIN=/usr/local/bin/bulkhead BULKHEAD_FIXTURES=/opt/bulkhead/fixtures
-# The server under test listens where the test says, not where this image does.
-unset BULKHEAD_LISTEN
+export BULKHEAD_MOCKS=/opt/bulkhead/mocks
+# The server under test listens, and stores, where the test says, not where this image does.
+unset BULKHEAD_LISTEN BULKHEAD_STORE
 # Some tests write small files. With a read-only root there is still shared memory.
 for folder in /tmp /dev/shm /data; do
   if [ -w "$folder" ]; then

@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
+mod accepts;
 mod beside;
 mod compare;
 mod isolated;
@@ -31,6 +32,12 @@ struct Arguments {
     /// How long small requests are measured, idle and beside busy workers.
     #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     busy_seconds: u64,
+    /// How long the relay is asked for promises.
+    #[arg(long, default_value_t = 10, value_name = "SECONDS")]
+    accept_seconds: u64,
+    /// Messages that wait, where many do.
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    backlog: u64,
     /// Only these parts; all of them if none is named.
     #[arg(value_enum)]
     parts: Vec<Part>,
@@ -48,6 +55,9 @@ enum Part {
     Memory,
     /// Small requests while every worker is busy.
     Beside,
+    /// Durable promises of the signing relay, with an empty and with a full store. `PostgreSQL` too,
+    /// where `BULKHEAD_TEST_POSTGRES` names an empty database.
+    Accepts,
 }
 
 fn main() {
@@ -68,6 +78,10 @@ fn main() {
     }
     if wanted(Part::Beside) {
         met &= beside::measure(Duration::from_secs(arguments.busy_seconds));
+    }
+    if wanted(Part::Accepts) {
+        let time = Duration::from_secs(arguments.accept_seconds);
+        met &= accepts::measure(time, arguments.backlog);
     }
     println!(
         "\n{}",

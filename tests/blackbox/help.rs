@@ -21,6 +21,18 @@ fn help_is_as_it_was() {
             &["healthcheck", "--help"],
             include_str!("help/bulkhead-healthcheck.txt"),
         ),
+        (
+            &["migrate", "--help"],
+            include_str!("help/bulkhead-migrate.txt"),
+        ),
+        (
+            &["requests", "--help"],
+            include_str!("help/bulkhead-requests.txt"),
+        ),
+        (
+            &["requests", "list", "--help"],
+            include_str!("help/bulkhead-requests-list.txt"),
+        ),
     ] {
         let output = Command::new(binary())
             .args(arguments)

@@ -74,7 +74,7 @@ fn counted(server: &Server, route: &str) -> u64 {
 /// No error, no lost count, and nothing left behind.
 #[test]
 fn two_hundred_connections_of_mixed_traffic() {
-    let soak = std::env::var_os("BULKHEAD_TEST_SOAK").is_some();
+    let soak = bulkhead_tests::soak();
     let server = Server::start_with(
         &[],
         &[

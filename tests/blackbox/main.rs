@@ -8,6 +8,8 @@ mod http;
 mod load;
 mod messages;
 mod metrics;
+mod mocks;
 mod passphrases;
 mod process;
+mod relay;
 mod token;

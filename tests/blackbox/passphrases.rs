@@ -17,7 +17,7 @@ const MESSAGES_SOAK: u64 = 20_000;
 
 #[test]
 fn both_of_two_passphrases_open_every_message() {
-    let soak = std::env::var_os("BULKHEAD_TEST_SOAK").is_some();
+    let soak = bulkhead_tests::soak();
     for seed in 0..if soak { MESSAGES_SOAK } else { MESSAGES } {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut builder = MessageBuilder::from_bytes("", format!("text {seed}").into_bytes())

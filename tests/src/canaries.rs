@@ -4,6 +4,7 @@
 //! there, and whatever confidential was sent to one or came back is written to `canaries`, a line
 //! each. When the run is over `run_tests.sh` searches the files for the lines: none may be found.
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -59,13 +60,22 @@ pub fn confidential(text: &str) {
     }
     let mut canaries = canaries.lock().expect("no panic");
     if canaries.written.insert(line[..end].to_owned()) {
-        writeln!(canaries.file, "{}", &line[..end]).expect("written");
+        // In one write: the mocks of the same run append to this file too.
+        let line = [&line[..end], "\n"].concat();
+        canaries.file.write_all(line.as_bytes()).expect("written");
     }
 }
 
-/// Takes down what is confidential in a request: query, token, and all text in the body.
+/// Takes down what is confidential in a request: query, token, and all text in the body; of the
+/// signing relay messages and signatures, since ids and the receivers' names may be in its log.
 pub(crate) fn request(target: &str, headers: &[(&str, &str)], body: &[u8]) {
     if CANARIES.is_none() {
+        return;
+    }
+    if is_relay(target) {
+        for text in in_query(target).iter().chain(&in_fields(body)) {
+            confidential(text);
+        }
         return;
     }
     if let Some((_, query)) = target.split_once('?') {
@@ -79,12 +89,60 @@ pub(crate) fn request(target: &str, headers: &[(&str, &str)], body: &[u8]) {
     octets(body);
 }
 
-/// Takes down what is confidential in an answer: a plaintext, a token.
+/// Takes down what is confidential in an answer: a plaintext, a token, a message, a signature.
 pub(crate) fn answer(status: u16, target: &str, body: &[u8]) {
+    if CANARIES.is_some() && is_relay(target) {
+        for text in &in_fields(body) {
+            confidential(text);
+        }
+        return;
+    }
     let confidential = target.starts_with("/decryptMessage") || target.starts_with("/token");
     if CANARIES.is_some() && status == 200 && confidential {
         octets(body);
     }
+}
+
+fn is_relay(target: &str) -> bool {
+    target.starts_with("/crypto/")
+}
+
+/// What the relay never logs, by the names of its parameters and fields.
+const OF_THE_RELAY: [&str; 2] = ["message", "signature"];
+
+/// Such parameters, as they are written and as they are meant.
+fn in_query(target: &str) -> Vec<String> {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs
+        .filter(|(name, _)| OF_THE_RELAY.contains(name))
+        .flat_map(|(_, value)| {
+            let spaced = value.replace('+', " ");
+            let decoded = percent_decode_str(&spaced).decode_utf8_lossy().into_owned();
+            [value.to_owned(), decoded]
+        })
+        .collect()
+}
+
+/// Such fields, however deep they are.
+fn in_fields(body: &[u8]) -> Vec<String> {
+    fn search(value: Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    match value {
+                        Value::String(text) if OF_THE_RELAY.contains(&&*name) => found.push(text),
+                        value => search(value, found),
+                    }
+                }
+            }
+            Value::Array(values) => values.into_iter().for_each(|value| search(value, found)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut found = Vec::new();
+    search(serde_json::from_slice(body).unwrap_or_default(), &mut found);
+    found
 }
 
 fn octets(body: &[u8]) {
@@ -99,5 +157,27 @@ fn octets(body: &[u8]) {
                 confidential(text);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_relay_is_sent_and_answers() {
+        let target =
+            "/crypto/sign?message=a%20secret+text&callback_url=http://receiver/&signature=AbC_";
+        assert_eq!(
+            in_query(target),
+            ["a%20secret+text", "a secret text", "AbC_", "AbC_"]
+        );
+        let body =
+            br#"{"id": "i", "message": "m", "data": [{"signature": "s", "status": "signed"}]}"#;
+        let mut found = in_fields(body);
+        found.sort();
+        assert_eq!(found, ["m", "s"]);
+        assert!(in_query("/crypto/requests/id").is_empty());
+        assert!(in_fields(b"<html>").is_empty());
     }
 }

@@ -1,8 +1,10 @@
-//! The harness of the black-box tests: the real binary as a process, HTTP over real sockets.
+//! The harness of the black-box tests: the real binary as a process, HTTP over real sockets, and
+//! mocks of what the signing relay talks to.
 
 pub mod canaries;
 pub mod fixtures;
 pub mod http;
+pub mod mock;
 pub mod seal;
 pub mod server;
 
@@ -11,10 +13,21 @@ use std::time::{Duration, Instant};
 /// Nothing that is waited for takes longer than this, or the test fails.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Whether this is a run with the large counts.
+pub fn soak() -> bool {
+    std::env::var_os("BULKHEAD_TEST_SOAK").is_some()
+}
+
 /// Waits for a condition.
 #[track_caller]
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+pub fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, condition);
+}
+
+/// The same for what is known to take long.
+#[track_caller]
+pub fn until_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + patience;
     while !condition() {
         assert!(Instant::now() < end, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(1));

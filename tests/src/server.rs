@@ -35,7 +35,11 @@ impl Server {
 
     /// The same with no argument but these, which must say where to listen.
     pub fn start_exactly(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(binary());
+        Self::start_command(Command::new(binary()).args(arguments), variables)
+    }
+
+    /// The same by a command that becomes the server.
+    pub fn start_command(command: &mut Command, variables: &[(&str, &str)]) -> Self {
         let ours = |name: &str| name.starts_with("BULKHEAD_") || name.starts_with("SECRET");
         for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
@@ -46,13 +50,12 @@ impl Server {
             command.env("BULKHEAD_ACCESS_LOG", "on");
         }
         for (name, value) in variables {
-            if name.starts_with("SECRET") {
+            if is_secret(name) {
                 let file = std::fs::read_to_string(value);
                 canaries::confidential(file.as_deref().unwrap_or(value));
             }
         }
         let mut process = command
-            .args(arguments)
             .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -138,6 +141,18 @@ impl Server {
         assert!(status.success());
     }
 
+    /// Whether the process runs.
+    pub fn is_alive(&self) -> bool {
+        // It is a child of ours: until it is waited for, it is there, if only by name.
+        let path = format!("/proc/{}/stat", self.process.id());
+        let stat = std::fs::read_to_string(path).unwrap_or_default();
+        let state = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.chars().next());
+        state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    }
+
     /// Waits for the process to end.
     pub fn wait(&mut self, patience: Duration) -> ExitStatus {
         let end = Instant::now() + patience;
@@ -214,21 +229,40 @@ fn listening(log: &mut BufReader<ChildStderr>) -> (SocketAddr, String) {
     }
 }
 
+/// Whether a variable holds a secret, or names a file with one.
+fn is_secret(variable: &str) -> bool {
+    let variable = variable.strip_suffix("_FILE").unwrap_or(variable);
+    [
+        "SECRET",
+        "SECRET_PREVIOUS",
+        "BULKHEAD_UPSTREAM_API_KEY",
+        "BULKHEAD_WEBHOOK_SECRET",
+    ]
+    .contains(&variable)
+}
+
 /// The server's binary: named by `BULKHEAD_BIN`, or where cargo puts it beside this executable.
 pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("BULKHEAD_BIN") {
-        return path.into();
-    }
+    std::env::var_os("BULKHEAD_BIN").map_or_else(|| beside("bulkhead"), PathBuf::from)
+}
+
+/// A mock's binary: in the folder named by `BULKHEAD_MOCKS`, or where cargo puts it.
+pub fn mock(name: &str) -> PathBuf {
+    let folder = std::env::var_os("BULKHEAD_MOCKS").map(PathBuf::from);
+    folder.map_or_else(|| beside(name), |folder| folder.join(name))
+}
+
+fn beside(name: &str) -> PathBuf {
     let here = std::env::current_exe().expect("a path");
     // target/release/deps/blackbox-… or target/release/bulkhead-bench → target/release/bulkhead
     here.ancestors()
         .skip(1)
         .take(2)
-        .map(|folder| folder.join("bulkhead"))
+        .map(|folder| folder.join(name))
         .find(|path| path.is_file())
         .unwrap_or_else(|| {
             panic!(
-                "no binary near {}: build the workspace first, or name one with BULKHEAD_BIN",
+                "no {name} near {}: build the workspace first, or say where it is (BULKHEAD_BIN, BULKHEAD_MOCKS)",
                 here.display()
             )
         })

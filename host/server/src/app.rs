@@ -9,7 +9,8 @@ use crate::http::{
 use crate::metrics::{Metrics, Outcome};
 use crate::problem::Problem;
 use crate::room::{RequestBody, Room};
-use crate::routes::Route;
+use crate::routes::{REQUESTS, Route};
+use crate::signing::{Asked, Signing};
 use crate::token::{Question, Token};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HOST, HeaderValue, TRANSFER_ENCODING};
@@ -27,6 +28,7 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) decrypt: Decrypt,
     pub(crate) token: Arc<Token>,
+    pub(crate) signing: Option<Signing>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bodies: Room,
     pub(crate) draining: AtomicBool,
@@ -148,6 +150,11 @@ impl App {
             Route::DecryptMessage => self.decrypt_message(headers, body).await,
             Route::Token => self.token(headers, body, Question::make(headers)).await,
             Route::TokenVerify => self.token(headers, body, Question::verify(headers)).await,
+            Route::CryptoSign
+            | Route::CryptoVerify
+            | Route::CryptoTestApiKey
+            | Route::CryptoRequest
+            | Route::CryptoRedeliver => self.signing(route, &head, body).await,
             Route::Readyz | Route::Health if self.draining.load(Ordering::Relaxed) => {
                 Err(Problem::draining())
             }
@@ -161,7 +168,8 @@ impl App {
             Route::Health => {
                 discard_unless_expected(headers, body);
                 let components = [&self.decrypt.component, &self.token.component];
-                let health = health::document(&components, self.token.capability());
+                let health =
+                    health::document(&components, &self.token.capability(), self.signing.as_ref());
                 Ok(json_answer(StatusCode::OK, &health))
             }
             Route::Metrics => {
@@ -236,6 +244,42 @@ impl App {
             .and_then(|secrets| Ok((secrets, question?)));
         let ((secrets, question), body) = self.admit(headers, body, admitted).await?;
         self.token.handle(body, question, secrets).await
+    }
+
+    async fn signing(
+        &self,
+        route: Route,
+        head: &hyper::http::request::Parts,
+        body: Incoming,
+    ) -> Result<Answer, Problem> {
+        let signing = self.signing.as_ref();
+        let admitted = signing.ok_or_else(Problem::signing_not_configured);
+        if route == Route::CryptoSign && head.method == Method::POST {
+            let admitted = admitted.and_then(|signing| {
+                if http::is_json(&head.headers) {
+                    Ok(signing)
+                } else {
+                    Err(Problem::unsupported_media_type())
+                }
+            });
+            let (signing, body) = self.admit(&head.headers, body, admitted).await?;
+            // What the client took to send it is not counted.
+            let until = signing.deadline();
+            return signing.sign(Asked::Json(&body), until).await;
+        }
+        discard_unless_expected(&head.headers, body);
+        let signing = admitted?;
+        let until = signing.deadline();
+        let query = head.uri.query().unwrap_or_default();
+        let rest = head.uri.path().strip_prefix(REQUESTS).unwrap_or_default();
+        let id = rest.split('/').next().unwrap_or_default();
+        match route {
+            Route::CryptoVerify => signing.verify(query, until).await,
+            Route::CryptoTestApiKey => signing.test_key(until).await,
+            Route::CryptoRequest => signing.request(id).await,
+            Route::CryptoRedeliver => signing.redeliver(id).await,
+            _ => signing.sign(Asked::Query(query), until).await,
+        }
     }
 
     /// Reads the body of a request that is welcome so far, and discards that of one that is not.

@@ -1,11 +1,13 @@
 //! Settings: flags, environment, defaults.
 
 pub(crate) mod check;
+pub(crate) mod signing;
 mod units;
 
 use crate::token::TokenAlgorithm;
 use bulkhead_sandbox::Setup;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
+use signing::{SigningSettings, StoreSettings};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,15 +15,17 @@ use std::time::Duration;
 use units::{duration, octets_within};
 
 const LOG_HELP: &str = "Units: sizes take B, KiB, MiB or GiB, times ms, s, m or h.\n\
-    Secrets are variables, never flags: SECRET, SECRET_PREVIOUS (or the files above).\n\
+    Secrets are variables, never flags: SECRET, SECRET_PREVIOUS, BULKHEAD_UPSTREAM_API_KEY,\n\
+    BULKHEAD_WEBHOOK_SECRET (or the files above).\n\
     BULKHEAD_LOG sets what is logged: off, error, warn, info (the default), debug, trace, or such \
     levels by target, as in bulkhead=debug,wasmtime=warn.";
 
-/// Opens GPG messages behind HTTP, each in a fresh WebAssembly sandbox.
+/// Opens GPG messages, makes tokens and has messages signed, behind HTTP and each in a fresh
+/// WebAssembly sandbox.
 ///
 /// Without any configuration it serves POST /decryptMessage on 127.0.0.1:8080. Every flag can be
 /// given as the environment variable named beside it; the flag wins. Sizes take a unit (B, KiB,
-/// MiB, GiB), durations too (ms, s, m, h).
+/// MiB, GiB), durations too (ms, s, m, h, d).
 #[derive(Debug, Parser)]
 #[command(
     name = "bulkhead",
@@ -48,6 +52,12 @@ pub(crate) enum Command {
     CheckConfig(Box<Settings>),
     /// Ask a running server whether it is ready; status 0 if so. For container health checks.
     Healthcheck(HealthcheckSettings),
+    /// Look at the requests of the signing relay, also beside a running server.
+    #[command(subcommand)]
+    Requests(RequestsCommand),
+    /// Make the tables of the store, or bring them up to date, and end. A server does that by itself
+    /// when it starts.
+    Migrate(StoreSettings),
 }
 
 impl Cli {
@@ -71,6 +81,50 @@ impl Cli {
     }
 }
 
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum RequestsCommand {
+    /// A line for each request, the youngest first: id, status, when it came, calls made for it,
+    /// notification, and why that failed last.
+    List(ListSettings),
+    /// One request as JSON, as its caller sees it.
+    Show(OneSettings),
+    /// Have a notification sent again, whatever became of it.
+    Redeliver(OneSettings),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListSettings {
+    /// Which of them.
+    #[arg(value_enum, default_value = "all")]
+    pub(crate) which: Which,
+    /// Lines at most.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) most: u32,
+    #[command(flatten)]
+    pub(crate) store: StoreSettings,
+}
+
+/// Requests by where they stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Which {
+    All,
+    /// The message waits to be signed.
+    Pending,
+    /// The signing API refused the message.
+    Failed,
+    /// The notification is kept, and not tried any more.
+    Parked,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneSettings {
+    /// The id that the answer to the request had.
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) store: StoreSettings,
+}
+
 /// Whom to ask, and how long.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct HealthcheckSettings {
@@ -83,7 +137,7 @@ pub(crate) struct HealthcheckSettings {
         value_parser = address
     )]
     pub(crate) listen: SocketAddr,
-    /// Time to connect, and time to answer.
+    /// Time to connect and to answer.
     #[arg(long, env = "BULKHEAD_HEALTHCHECK_TIMEOUT", default_value = "2s", value_parser = duration_above_zero, value_name = "TIME")]
     pub(crate) timeout: Duration,
 }
@@ -135,6 +189,8 @@ pub(crate) struct Settings {
     pub(crate) decrypt: DecryptSettings,
     #[command(flatten)]
     pub(crate) token: TokenSettings,
+    #[command(flatten)]
+    pub(crate) signing: SigningSettings,
 }
 
 /// On or off.

@@ -15,6 +15,10 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+/// The capitalised spelling is in circulation.
+const NAMES: [envelope::Names; 2] = [&["passphrase", "Passphrase"], &["message", "Message"]];
+const EXAMPLE: &str = "Send {\"passphrase\": \"…\", \"message\": \"…\"}.";
+
 /// The decrypt capability: the component, its threads, its limits.
 pub(crate) struct Decrypt {
     pub(crate) component: ComponentState,
@@ -148,7 +152,10 @@ fn open(
     form: Form,
     interrupt: Interrupt,
 ) -> Result<Answer, Problem> {
-    let envelope = envelope::parse(body)?;
+    let [passphrase, message] = envelope::parse(body, NAMES)?;
+    let passphrase = passphrase.required("passphrase", EXAMPLE)?;
+    let passphrase = Zeroizing::new(passphrase.into_owned());
+    let message = message.required("message", EXAMPLE)?;
     let limits = DecryptLimits {
         plaintext_octets: settings.plaintext_octets as u64,
         compression_layers: settings.compression_layers_max,
@@ -163,8 +170,8 @@ fn open(
     };
     let mut plaintext = decryptor
         .open(
-            envelope.message.as_bytes(),
-            &envelope.passphrase,
+            message.as_bytes(),
+            &passphrase,
             &limits,
             kdf_limits,
             interrupt,

@@ -1,37 +1,29 @@
-//! The JSON envelope of `POST /decryptMessage`.
+//! JSON objects as clients send them: texts by name, every other field ignored.
 
 use crate::problem::Problem;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use zeroize::Zeroizing;
 
 /// Different fields of one object. Only two mean anything; the rest is ignored, but not endlessly.
 const FIELDS_MAX: usize = 1024;
 
-/// What a caller sends. The passphrase is wiped when this goes.
-pub(crate) struct Envelope<'a> {
-    pub(crate) passphrase: Zeroizing<String>,
-    pub(crate) message: Cow<'a, str>,
-}
+/// A field: the names it goes by. The first is how errors call it.
+pub(crate) type Names = &'static [&'static str];
 
-/// Reads the envelope. No part of the body is quoted in an error.
-pub(crate) fn parse(body: &[u8]) -> Result<Envelope<'_>, Problem> {
+/// Reads an object and takes the named fields out of it. No part of the body is quoted in an error.
+pub(crate) fn parse<const N: usize>(
+    body: &[u8],
+    names: [Names; N],
+) -> Result<[Field<'_>; N], Problem> {
     let text = std::str::from_utf8(body)
         .map_err(|_| Problem::invalid_json("The request body is not UTF-8."))?;
     // A byte order mark is not JSON, but editors write it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut json = serde_json::Deserializer::from_str(text);
-    let fields = json
-        .deserialize_any(FieldsVisitor)
+    json.deserialize_any(FieldsVisitor(names))
         .and_then(|fields| json.end().map(|()| fields))
-        .map_err(|error| describe(&error))?;
-    let passphrase = fields.passphrase.required("passphrase")?;
-    let message = fields.message.required("message")?;
-    Ok(Envelope {
-        passphrase: Zeroizing::new(passphrase.into_owned()),
-        message,
-    })
+        .map_err(|error| describe(&error))
 }
 
 fn describe(error: &serde_json::Error) -> Problem {
@@ -39,7 +31,7 @@ fn describe(error: &serde_json::Error) -> Problem {
     // serde_json's own texts may quote the input; ours are told apart by their beginning.
     let text = error.to_string();
     let what = if text.starts_with(DUPLICATE) {
-        "a field is there twice (the spellings with a capital letter are the same field)"
+        "a field is there twice (other spellings of a name are the same field)"
     } else if text.starts_with(TOO_MANY) {
         "the object has too many fields"
     } else if text.starts_with("recursion limit") {
@@ -57,14 +49,9 @@ fn describe(error: &serde_json::Error) -> Problem {
 const DUPLICATE: &str = "duplicate field";
 const TOO_MANY: &str = "too many fields";
 
-#[derive(Default)]
-struct Fields<'a> {
-    passphrase: Field<'a>,
-    message: Field<'a>,
-}
-
-#[derive(Default)]
-enum Field<'a> {
+/// What was found under a name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum Field<'a> {
     #[default]
     Missing,
     NotText,
@@ -72,22 +59,26 @@ enum Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    fn required(self, name: &'static str) -> Result<Cow<'a, str>, Problem> {
+    /// A text that must be there. `example` shows a good request.
+    pub(crate) fn required(
+        self,
+        name: &'static str,
+        example: &str,
+    ) -> Result<Cow<'a, str>, Problem> {
+        let wrong = |what| Err(Problem::invalid_parameter(name, what, example));
         match self {
-            Self::Missing => Err(Problem::invalid_parameter(name, "is missing")),
-            Self::NotText => Err(Problem::invalid_parameter(name, "is not a string")),
-            Self::Text(text) if text.is_empty() => {
-                Err(Problem::invalid_parameter(name, "is empty"))
-            }
+            Self::Missing => wrong("is missing"),
+            Self::NotText => wrong("is not a string"),
+            Self::Text(text) if text.is_empty() => wrong("is empty"),
             Self::Text(text) => Ok(text),
         }
     }
 }
 
-struct FieldsVisitor;
+struct FieldsVisitor<const N: usize>([Names; N]);
 
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
+impl<'de, const N: usize> Visitor<'de> for FieldsVisitor<N> {
+    type Value = [Field<'de>; N];
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("an object")
@@ -95,20 +86,17 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         use serde::de::Error as _;
-        let mut fields = Fields::default();
+        let mut fields = [const { Field::Missing }; N];
         let mut seen = BTreeSet::new();
         while let Some(name) = map.next_key::<String>()? {
-            let name = match name.as_str() {
-                "Passphrase" => "passphrase".to_owned(),
-                "Message" => "message".to_owned(),
-                _ => name,
-            };
-            match name.as_str() {
-                "passphrase" => fields.passphrase = map.next_value()?,
-                "message" => fields.message = map.next_value()?,
-                _ => {
-                    map.next_value::<Field<'_>>()?;
-                }
+            let known = self
+                .0
+                .iter()
+                .position(|names| names.contains(&name.as_str()));
+            let value = map.next_value::<Field<'_>>()?;
+            let name = known.map_or(name, |at| self.0[at][0].to_owned());
+            if let Some(at) = known {
+                fields[at] = value;
             }
             if !seen.insert(name) {
                 return Err(A::Error::custom(DUPLICATE));
@@ -180,8 +168,18 @@ impl<'de> Visitor<'de> for FieldVisitor {
 mod tests {
     use super::*;
 
+    const NAMES: [Names; 2] = [&["passphrase", "Passphrase"], &["message", "Message"]];
+
+    fn texts(body: &[u8]) -> Result<[Cow<'_, str>; 2], Problem> {
+        let [passphrase, message] = parse(body, NAMES)?;
+        Ok([
+            passphrase.required("passphrase", "")?,
+            message.required("message", "")?,
+        ])
+    }
+
     fn code(body: &[u8]) -> &'static str {
-        parse(body).err().map_or("ok", |problem| problem.code())
+        texts(body).err().map_or("ok", |problem| problem.code())
     }
 
     #[test]
@@ -192,18 +190,11 @@ mod tests {
             r#"{"x": {"y": [1, null]}, "message": "m", "Passphrase": "p"}"#,
             "\u{feff}{\"passphrase\":\"p\",\"message\":\"m\"}\n",
         ] {
-            let envelope = parse(body.as_bytes()).expect("well-formed");
-            assert_eq!(
-                (envelope.passphrase.as_str(), &*envelope.message),
-                ("p", "m")
-            );
+            assert_eq!(texts(body.as_bytes()).expect("well-formed"), ["p", "m"]);
         }
         let escaped =
-            parse(br#"{"passphrase": "\u00fc\n", "message": "a\nb"}"#).expect("well-formed");
-        assert_eq!(
-            (escaped.passphrase.as_str(), &*escaped.message),
-            ("\u{fc}\n", "a\nb")
-        );
+            texts(br#"{"passphrase": "\u00fc\n", "message": "a\nb"}"#).expect("well-formed");
+        assert_eq!(escaped, ["\u{fc}\n", "a\nb"]);
     }
 
     #[test]

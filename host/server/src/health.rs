@@ -1,5 +1,6 @@
 //! `GET /health`: what an operator wants to know of the process at a glance.
 
+use crate::signing::Signing;
 use bulkhead_sandbox::{Description, Loaded};
 use serde_json::{Value, json};
 use std::time::SystemTime;
@@ -32,36 +33,51 @@ impl ComponentState {
 }
 
 /// Whether something the server can do is there to be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Capability {
     Ready,
     /// Nothing is wrong; the operator did not ask for it.
     NotConfigured,
+    /// It does not work; why.
+    Failing(String),
 }
 
 impl Capability {
-    fn document(self) -> Value {
-        json!({"status": match self {
-            Self::Ready => "ready",
-            Self::NotConfigured => "not_configured",
-        }})
+    fn document(&self) -> Value {
+        match self {
+            Self::Ready => json!({"status": "ready"}),
+            Self::NotConfigured => json!({"status": "not_configured"}),
+            Self::Failing(why) => json!({"status": "failing", "why": why}),
+        }
     }
 }
 
 /// The whole answer. What is not configured is no reason to be less than `ok`.
-pub(crate) fn document(components: &[&ComponentState], token: Capability) -> Value {
-    let components: Vec<_> = components.iter().map(|state| state.document()).collect();
-    let not_configured = Capability::NotConfigured.document();
+pub(crate) fn document(
+    components: &[&ComponentState],
+    token: &Capability,
+    signing: Option<&Signing>,
+) -> Value {
+    let components = components
+        .iter()
+        .copied()
+        .chain(signing.map(|signing| &signing.component));
+    let components: Vec<_> = components.map(ComponentState::document).collect();
+    let not_configured = || Capability::NotConfigured.document();
+    let (store, upstream) =
+        signing.map_or_else(|| (not_configured(), not_configured()), Signing::health);
+    let signing = signing.map_or(Capability::NotConfigured, Signing::capability);
+    let failing = matches!(signing, Capability::Failing(_));
     json!({
-        "status": "ok",
+        "status": if failing { "degraded" } else { "ok" },
         "version": env!("CARGO_PKG_VERSION"),
         "components": components,
         "capabilities": {
             "decrypt": Capability::Ready.document(),
             "token": token.document(),
-            "signing": not_configured,
+            "signing": signing.document(),
         },
-        "store": not_configured,
-        "upstream": not_configured,
+        "store": store,
+        "upstream": upstream,
     })
 }

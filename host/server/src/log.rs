@@ -1,7 +1,11 @@
 //! What is logged, and how: life-cycle and failures, JSON where no person is watching.
 
 use std::io::IsTerminal as _;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// The variable that takes more or less of it.
 pub(crate) const VARIABLE: &str = "BULKHEAD_LOG";
@@ -9,16 +13,22 @@ pub(crate) const VARIABLE: &str = "BULKHEAD_LOG";
 /// To be called once. The error says what is wrong with the variable.
 pub(crate) fn start() -> Result<(), String> {
     let directives = directives();
-    let filter = filter(&directives)?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let log = tracing_subscriber::registry()
+        .with(filter(&directives)?)
+        .with(filter_fn(is_discreet));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
-        log.init();
+        log.with(lines).init();
     } else {
-        log.json().init();
+        log.with(lines.json()).init();
     }
     Ok(())
+}
+
+/// Libraries that quote what they are given, messages and signatures, are not heard below `info`,
+/// whatever the variable says.
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || !metadata.target().starts_with("tokio_postgres")
 }
 
 /// What the variable says.

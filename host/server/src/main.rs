@@ -13,10 +13,12 @@ mod io;
 mod log;
 mod metrics;
 mod problem;
+mod requests;
 mod room;
 mod routes;
 mod secrets;
 mod server;
+mod signing;
 mod token;
 mod wire;
 
@@ -51,6 +53,8 @@ fn main() -> ExitCode {
         // Taken care of above.
         Some(Command::CheckConfig(_)) => return ExitCode::SUCCESS,
         Some(Command::Healthcheck(settings)) => return healthcheck::run(&settings),
+        Some(Command::Requests(command)) => return requests::run(&command),
+        Some(Command::Migrate(settings)) => return requests::migrate(&settings),
         None => cli.settings,
     };
     if let Err(error) = log::start() {
@@ -131,6 +135,7 @@ fn app(settings: Settings) -> Result<App, String> {
     Ok(App {
         decrypt: Decrypt::new(&sandbox, &settings.decrypt, answers, &metrics)?,
         token: Arc::new(Token::new(&sandbox, &inline, &settings.token, &metrics)?),
+        signing: signing::start(&sandbox, &settings.signing, &metrics)?,
         settings,
         metrics,
         bodies,

@@ -5,6 +5,7 @@ mod forms;
 use crate::http::{Answer, answer, wanted};
 use crate::problem::Problem;
 use crate::routes::Route;
+use bulkhead_relay::RelayMetrics;
 use bulkhead_sandbox::{ComponentMetrics, SandboxMetrics, Waiting};
 use hyper::header::{HeaderValue, VARY};
 use hyper::{HeaderMap, StatusCode};
@@ -34,6 +35,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     sandbox: SandboxMetrics,
     queues: Queues,
+    pub(crate) relay: RelayMetrics,
     pub(crate) connections: Gauge,
     pub(crate) http: HttpMetrics,
 }
@@ -46,7 +48,7 @@ pub(crate) struct HttpMetrics {
 }
 
 /// Every status that is answered with; a label of a metric must not be for a client to make up.
-const STATUSES: [(u16, &str); 20] = [
+const STATUSES: [(u16, &str); 21] = [
     (200, "200"),
     (202, "202"),
     (204, "204"),
@@ -55,6 +57,7 @@ const STATUSES: [(u16, &str); 20] = [
     (405, "405"),
     (406, "406"),
     (408, "408"),
+    (409, "409"),
     (413, "413"),
     (414, "414"),
     (415, "415"),
@@ -75,6 +78,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("bulkhead");
         let http = HttpMetrics::register(&mut registry);
         let sandbox = SandboxMetrics::register(&mut registry);
+        let relay = RelayMetrics::register(&mut registry);
         let connections = Gauge::default();
         registry.register("http_connections", "Open connections", connections.clone());
         let queues = Queues::default();
@@ -83,6 +87,7 @@ impl Metrics {
             registry,
             sandbox,
             queues,
+            relay,
             connections,
             http,
         }

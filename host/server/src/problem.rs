@@ -1,5 +1,9 @@
 //! Problem documents (RFC 9457): the one place that turns errors into answers.
 
+mod signing;
+
+pub(crate) use signing::retry_after;
+
 use crate::config::DecryptSettings;
 use crate::http::{Answer, REQUEST_ID, json_answer};
 use crate::server::HEADERS_MAX;
@@ -69,7 +73,7 @@ impl Problem {
             "not_found",
             "No such resource",
             "There is nothing at this path. POST /decryptMessage opens a message, POST /token makes a \
-             token.",
+             token, GET /crypto/sign has a message signed.",
         )
     }
 
@@ -198,14 +202,13 @@ impl Problem {
         )
     }
 
-    pub(crate) fn invalid_parameter(parameter: &'static str, what: &str) -> Self {
+    /// `example` shows what a good request looks like.
+    pub(crate) fn invalid_parameter(parameter: &'static str, what: &str, example: &str) -> Self {
         let mut problem = Self::new(
             StatusCode::BAD_REQUEST,
             "invalid_parameter",
             "Invalid parameter",
-            format!(
-                "The field \"{parameter}\" {what}. Send {{\"passphrase\": \"…\", \"message\": \"…\"}}."
-            ),
+            format!("\"{parameter}\" {what}. {example}"),
         );
         problem.parameter = Some(parameter);
         problem

@@ -2,12 +2,20 @@
 
 use hyper::Method;
 
+/// What the paths of single requests begin with.
+pub(crate) const REQUESTS: &str = "/crypto/requests/";
+
 /// What a request is for. The names of the paths are also the labels of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     DecryptMessage,
     Token,
     TokenVerify,
+    CryptoSign,
+    CryptoVerify,
+    CryptoTestApiKey,
+    CryptoRequest,
+    CryptoRedeliver,
     Livez,
     Readyz,
     Health,
@@ -22,10 +30,15 @@ pub(crate) enum Route {
 
 impl Route {
     /// In the order of their numbers.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::DecryptMessage,
         Self::Token,
         Self::TokenVerify,
+        Self::CryptoSign,
+        Self::CryptoVerify,
+        Self::CryptoTestApiKey,
+        Self::CryptoRequest,
+        Self::CryptoRedeliver,
         Self::Livez,
         Self::Readyz,
         Self::Health,
@@ -36,6 +49,13 @@ impl Route {
     ];
 
     pub(crate) fn of(path: &str) -> Self {
+        if let Some(rest) = path.strip_prefix(REQUESTS) {
+            return match rest.split_once('/') {
+                None if !rest.is_empty() => Self::CryptoRequest,
+                Some((id, "redeliver")) if !id.is_empty() => Self::CryptoRedeliver,
+                _ => Self::Unknown,
+            };
+        }
         let known = Self::ALL[..=Self::Server as usize].iter();
         known
             .copied()
@@ -48,6 +68,11 @@ impl Route {
             Self::DecryptMessage => "/decryptMessage",
             Self::Token => "/token",
             Self::TokenVerify => "/token/verify",
+            Self::CryptoSign => "/crypto/sign",
+            Self::CryptoVerify => "/crypto/verify",
+            Self::CryptoTestApiKey => "/crypto/test_api_key",
+            Self::CryptoRequest => "/crypto/requests/{id}",
+            Self::CryptoRedeliver => "/crypto/requests/{id}/redeliver",
             Self::Livez => "/livez",
             Self::Readyz => "/readyz",
             Self::Health => "/health",
@@ -61,8 +86,15 @@ impl Route {
     /// The methods it answers to, as `Allow` lists them.
     pub(crate) const fn allow(self) -> &'static str {
         match self {
-            Self::DecryptMessage | Self::Token | Self::TokenVerify => "POST, OPTIONS",
-            Self::Livez | Self::Readyz | Self::Health | Self::Metrics => "GET, HEAD, OPTIONS",
+            Self::DecryptMessage | Self::Token | Self::TokenVerify | Self::CryptoRedeliver => {
+                "POST, OPTIONS"
+            }
+            // Not HEAD, which would spend quota for nothing.
+            Self::CryptoSign => "GET, POST, OPTIONS",
+            Self::CryptoVerify | Self::CryptoTestApiKey => "GET, OPTIONS",
+            Self::CryptoRequest | Self::Livez | Self::Readyz | Self::Health | Self::Metrics => {
+                "GET, HEAD, OPTIONS"
+            }
             Self::Server => "GET, HEAD, POST, OPTIONS",
             Self::Unknown | Self::Malformed => "",
         }
@@ -91,7 +123,22 @@ mod tests {
     #[test]
     fn paths_lead_to_their_routes_alone() {
         assert_eq!(Route::of("/token/verify"), Route::TokenVerify);
-        for nowhere in ["/", "/token/", "/TOKEN", "unknown", "malformed", ""] {
+        assert_eq!(Route::of("/crypto/requests/1f"), Route::CryptoRequest);
+        assert_eq!(
+            Route::of("/crypto/requests/1f/redeliver"),
+            Route::CryptoRedeliver
+        );
+        for nowhere in [
+            "/crypto/requests/",
+            "/crypto/requests//redeliver",
+            "/crypto/requests/1/x",
+            "/",
+            "/token/",
+            "/TOKEN",
+            "unknown",
+            "malformed",
+            "",
+        ] {
             assert_eq!(Route::of(nowhere), Route::Unknown, "{nowhere}");
         }
     }

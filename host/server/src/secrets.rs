@@ -1,5 +1,5 @@
-//! The shared secret of `/token`: from the environment or a file, with the one before it while
-//! clients change over.
+//! Secrets: from the environment or a file; that of `/token` with the one before it while clients
+//! change over.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -44,14 +44,10 @@ impl Secrets {
         file: Option<&Path>,
         previous_file: Option<&Path>,
     ) -> Result<Option<Self>, String> {
-        let current = secret("SECRET", std::env::var_os("SECRET"), file)?;
+        let current = named("SECRET", file)?;
         // That the file is gone, or empty, is how a rotation ends.
         let previous_file = previous_file.filter(|file| !is_gone_or_empty(file));
-        let previous = secret(
-            "SECRET_PREVIOUS",
-            std::env::var_os("SECRET_PREVIOUS"),
-            previous_file,
-        )?;
+        let previous = named("SECRET_PREVIOUS", previous_file)?;
         match (current, previous) {
             (Some(current), previous) => Ok(Some(Self { current, previous })),
             (None, None) => Ok(None),
@@ -70,6 +66,12 @@ impl Secrets {
             .into_iter()
             .chain(previous.then_some("SECRET_PREVIOUS"))
     }
+}
+
+/// A secret by the name of its variable, or the file in its place; none where there is neither. The
+/// error names the variable and never what is in it.
+pub(crate) fn named(name: &str, file: Option<&Path>) -> Result<Option<Secret>, String> {
+    secret(name, std::env::var_os(name), file)
 }
 
 fn secret(
@@ -110,7 +112,7 @@ fn secret(
             |file| format!("{name}_FILE, {},", file.display()),
         );
         return Err(format!(
-            "{name} is empty. Set it to at least {STRONG_OCTETS} random octets, or unset it"
+            "{name} is empty. Set it, to at least {STRONG_OCTETS} random octets where it is yours to choose, or unset it"
         ));
     }
     Ok(Some(Secret(octets)))

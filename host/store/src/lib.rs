@@ -9,9 +9,16 @@
 //! - A *lease* is the right to finish a try. It has a token, so that whoever comes late with one that
 //!   was taken over since changes nothing.
 
+pub mod conformance;
+mod guard;
+pub mod model;
+mod postgres;
+mod rules;
 mod sqlite;
 mod terms;
 
+pub use model::{Model, Replica};
+pub use postgres::{Postgres, PostgresSetup};
 pub use sqlite::Sqlite;
 pub use terms::{
     Accepted, Begun, BootMillis, Callback, Lease, Listed, MessageId, MessageState, NewRequest,
@@ -31,7 +38,9 @@ pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 /// What changes something is durable when it returns. `now` must have been read before the call:
 /// what is granted counts from there.
 pub trait Store: Send + Sync {
-    /// Stores a request, unless its message is finished or `backlog_max` messages wait already.
+    /// Stores a request, unless its message is finished or `backlog_max` messages wait already. A
+    /// second caller with the same message and callback gets the request that waits already, which is
+    /// *shared* from then on.
     fn accept(&self, new: NewRequest, backlog_max: u64, now: Now) -> Doing<'_, Accepted>;
 
     /// A request as its caller may see it.
@@ -45,7 +54,8 @@ pub trait Store: Send + Sync {
     fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>>;
 
     /// Writes down what a try came to, how its call ended and whom to tell, in one step. Requests in
-    /// `answered` get the result as their answer: nobody has to be told later.
+    /// `answered` get the result as their answer: nobody has to be told later, unless they are shared,
+    /// since the other caller was promised to be told.
     fn finish_try(
         &self,
         begun: Try,

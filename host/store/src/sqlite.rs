@@ -1,150 +1,184 @@
 //! The store in one file, for one process.
 
-mod calls;
+mod database;
+mod looks;
 mod notifications;
+mod reader;
 mod requests;
+mod slots;
+mod take_over;
+mod tries;
 mod writer;
 
-pub use writer::Writer;
-
-use crate::{Now, Quota, Result, StoreError};
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use crate::{
+    Accepted, Begun, Doing, Listed, NewRequest, Notification, NotificationLease,
+    NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot,
+    SlotEnd, Standing, Store, Try,
+};
+use database::Database;
+use reader::Reader;
 use std::path::Path;
-use std::time::Duration;
+use writer::Writer;
 
-/// Marks the file as ours ("bulk" in ASCII).
-const APPLICATION_ID: i32 = 0x6275_6c6b;
-const SCHEMA_VERSION: i32 = 1;
-const SCHEMA: &str = include_str!("sqlite/schema.sql");
+/// How many calls of a look at a store that a server has open may wait.
+const INSPECT_WAITING_MAX: usize = 16;
 
-/// Somebody else may read the file, to back it up or to look at it. Longer waits for them are told.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The store in one file. Every function that changes something returns when that is on disk.
+/// The store in one file. To drop it waits until what was asked of it is written.
 pub struct Sqlite {
-    connection: Connection,
-    quota: Quota,
-    /// Within [`Sqlite::group`].
-    grouped: bool,
+    /// Closed first: whoever closes the file last tidies it up, and a reader cannot.
+    reader: Reader,
+    writer: Writer,
 }
 
 impl Sqlite {
     /// Opens the file, makes it where there is none, and takes over what an earlier process left
-    /// behind. `boot_id` names the current start of the machine, whose clock `now.boot` is.
-    pub fn open(path: &Path, boot_id: &str, quota: Quota, now: Now) -> Result<Self> {
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        // Asked before anything is written: the file may be somebody else's.
-        check_owner(&connection)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        // A commit that returned survives a loss of power.
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        let mut store = Self {
-            connection,
-            quota,
-            grouped: false,
-        };
-        store.migrate()?;
-        store.take_over(boot_id, now)?;
-        Ok(store)
+    /// behind; refuses it while another process has it open. `boot_id` names the current start of
+    /// the machine, whose clock `now.boot` is. Up to `waiting_max` calls may wait to be written, and
+    /// as many to be read.
+    pub fn open(
+        path: &Path,
+        boot_id: &str,
+        quota: Quota,
+        now: Now,
+        waiting_max: usize,
+    ) -> Result<Self> {
+        let database = Database::open(path, boot_id, quota, now)?;
+        Self::start(path, database, waiting_max)
     }
 
-    fn migrate(&mut self) -> Result<()> {
-        if pragma(&self.connection, "user_version")? == SCHEMA_VERSION {
-            return Ok(());
-        }
-        self.transaction(|transaction| {
-            transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-            Ok(())
+    /// Makes the file where there is none, or brings it up to date, and closes it; refuses it while
+    /// another process has it open.
+    pub fn migrate(path: &Path) -> Result<()> {
+        Database::migrated(path).map(drop)
+    }
+
+    /// Opens the file beside a server that may have it open, to look at it and to have notifications
+    /// delivered again. Takes nothing over and makes no file. The server hears of nothing: it finds
+    /// what is due when it next looks.
+    pub fn inspect(path: &Path, boot_id: &str, quota: Quota, _now: Now) -> Result<Self> {
+        let database = Database::inspect(path, boot_id, quota)?;
+        Self::start(path, database, INSPECT_WAITING_MAX)
+    }
+
+    fn start(path: &Path, database: Database, waiting_max: usize) -> Result<Self> {
+        Ok(Self {
+            reader: Reader::start(database.reader(path)?, waiting_max)?,
+            writer: Writer::start(database, waiting_max)?,
         })
     }
-
-    /// All changes that `changes` makes become durable together, with one wait for the disk, or none
-    /// does. One that fails on its own takes nothing else with it.
-    fn group(&mut self, changes: impl FnOnce(&mut Self)) -> Result<()> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
-        self.grouped = true;
-        changes(self);
-        self.grouped = false;
-        let committed = self.connection.execute_batch("COMMIT");
-        if committed.is_err() && !self.connection.is_autocommit() {
-            // What fails too leaves a transaction that the next `BEGIN` finds and reports.
-            let _told_already = self.connection.execute_batch("ROLLBACK");
-        }
-        Ok(committed?)
-    }
-
-    /// Undoes what a group did that did not come to its end.
-    fn abandon_group(&mut self) {
-        self.grouped = false;
-        if !self.connection.is_autocommit() {
-            let _told_by_the_next = self.connection.execute_batch("ROLLBACK");
-        }
-    }
-
-    /// One transaction, or a part of the group's; nothing is changed where it fails.
-    fn transaction<R>(&mut self, change: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
-        if self.grouped {
-            // A full disk can end the whole transaction: what came then would not be in the group.
-            if self.connection.is_autocommit() {
-                return Err(StoreError::Unavailable("the group was rolled back".into()));
-            }
-            let part = self.connection.savepoint()?;
-            let result = change(&part)?;
-            part.commit()?;
-            return Ok(result);
-        }
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let result = change(&transaction)?;
-        transaction.commit()?;
-        Ok(result)
-    }
 }
 
-/// Refuses files that are not ours, and those of a newer version.
-fn check_owner(connection: &Connection) -> Result<()> {
-    let version = pragma(connection, "user_version")?;
-    let owner = pragma(connection, "application_id")?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
-    match (owner, version) {
-        (0, 0) if tables == 0 => Ok(()),
-        (APPLICATION_ID, SCHEMA_VERSION) => Ok(()),
-        (APPLICATION_ID, _) => Err(StoreError::Schema(format!(
-            "its schema has version {version}, and this program knows {SCHEMA_VERSION}. Use the \
-             program that wrote it, or a newer one"
-        ))),
-        _ => Err(StoreError::Schema(
-            "the file is a database of another program".into(),
-        )),
+impl Store for Sqlite {
+    fn accept(&self, new: NewRequest, backlog_max: u64, now: Now) -> Doing<'_, Accepted> {
+        let digest = requests::digest(&new.message);
+        Box::pin(
+            self.writer
+                .call(move |database| database.accept(&new, &digest, backlog_max, now)),
+        )
     }
-}
 
-fn pragma(connection: &Connection, name: &str) -> Result<i32> {
-    Ok(connection.pragma_query_value(None, name, |row| row.get(0))?)
-}
+    fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {
+        Box::pin(self.reader.look(move |database| database.request(&id, now)))
+    }
 
-/// One that no lease had before.
-fn lease_token(transaction: &Connection) -> Result<i64> {
-    let mut statement =
-        transaction.prepare_cached("UPDATE meta SET leases = leases + 1 RETURNING leases")?;
-    Ok(statement.query_row((), |row| row.get(0))?)
-}
+    fn signature(&self, message: String) -> Doing<'_, Option<String>> {
+        let digest = requests::digest(&message);
+        Box::pin(
+            self.reader
+                .look(move |database| database.signature(&digest)),
+        )
+    }
 
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => {
-                Self::Schema("the file is not an SQLite database".into())
-            }
-            // SQLite's own texts name tables and columns, never what is in them.
-            _ => Self::Unavailable(error.to_string()),
-        }
+    fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>> {
+        Box::pin(self.writer.call(move |database| database.begin_try(now)))
+    }
+
+    fn finish_try(
+        &self,
+        begun: Try,
+        end: SlotEnd,
+        outcome: Outcome,
+        answered: Vec<RequestId>,
+        now: Now,
+    ) -> Doing<'_, ()> {
+        Box::pin(
+            self.writer
+                .call(move |database| database.finish_try(&begun, end, &outcome, &answered, now)),
+        )
+    }
+
+    fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>> {
+        Box::pin(
+            self.writer
+                .call(move |database| database.begin_check(checks_max, now)),
+        )
+    }
+
+    fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> Doing<'_, ()> {
+        Box::pin(
+            self.writer
+                .call(move |database| database.end_check(&slot, end, now)),
+        )
+    }
+
+    fn hold_calls(&self, for_ms: u64, now: Now) -> Doing<'_, ()> {
+        Box::pin(
+            self.writer
+                .call(move |database| database.hold_calls(for_ms, now)),
+        )
+    }
+
+    fn begin_notifications(
+        &self,
+        most: u32,
+        busy: Vec<String>,
+        now: Now,
+    ) -> Doing<'_, Begun<Vec<Notification>>> {
+        Box::pin(
+            self.writer
+                .call(move |database| database.begin_notifications(most, &busy, now)),
+        )
+    }
+
+    fn finish_notification(
+        &self,
+        lease: NotificationLease,
+        outcome: NotificationOutcome,
+        now: Now,
+    ) -> Doing<'_, ()> {
+        Box::pin(
+            self.writer
+                .call(move |database| database.finish_notification(&lease, &outcome, now)),
+        )
+    }
+
+    fn redeliver(&self, request: RequestId, now: Now) -> Doing<'_, Redelivery> {
+        Box::pin(
+            self.writer
+                .call(move |database| database.redeliver(&request, now)),
+        )
+    }
+
+    fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>> {
+        Box::pin(
+            self.reader
+                .look(move |database| database.list(which, most, now)),
+        )
+    }
+
+    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> Doing<'_, u64> {
+        Box::pin(
+            self.writer
+                .call(move |database| database.sweep(retention_ms, most, now)),
+        )
+    }
+
+    fn standing(&self, now: Now) -> Doing<'_, Standing> {
+        Box::pin(self.reader.look(move |database| database.standing(now)))
+    }
+
+    fn beat(&self, now: Now) -> Doing<'_, ()> {
+        Box::pin(self.writer.call(move |database| database.beat(now)))
     }
 }
 

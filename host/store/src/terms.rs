@@ -9,7 +9,8 @@ pub struct UnixMillis(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BootMillis(pub i64);
 
-/// The time, by both clocks. The wall clock plans retries; only the other one guards the quota.
+/// The time, by both clocks. The wall clock dates what people are shown and what is kept for so long;
+/// everything that is planned or guarded goes by the other one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// For what outlives the machine's uptime.

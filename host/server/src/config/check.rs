@@ -3,6 +3,7 @@
 use super::{Cli, Settings};
 use crate::log;
 use crate::secrets::Secrets;
+use crate::signing;
 use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches as _};
@@ -83,7 +84,9 @@ fn check(mut arguments: Vec<OsString>) -> (String, Vec<String>) {
             problems.extend(log::check(&log::directives()).err());
             let (state, problem) = secrets(&settings);
             problems.extend(problem);
-            let report = report(&mut command, matches) + &log_setting() + &state;
+            let (signing_state, signing_problems) = signing::check(&settings.signing);
+            problems.extend(signing_problems);
+            let report = report(&mut command, matches) + &log_setting() + &state + &signing_state;
             (report, problems)
         }
         Err(error) => {
@@ -140,10 +143,14 @@ fn report(command: &mut clap::Command, matches: &ArgMatches) -> String {
             continue;
         };
         let id = argument.get_id().as_str();
-        let value = matches
-            .get_raw(id)
-            .and_then(|mut values| values.next())
-            .map_or("(not set)".into(), |value| value.to_string_lossy());
+        let mut values = matches.get_raw(id).into_iter().flatten().peekable();
+        let value = match values.peek() {
+            None => "(not set)".to_owned(),
+            Some(value) => shown(id, &value.to_string_lossy()),
+        };
+        let value = values
+            .skip(1)
+            .fold(value, |all, more| all + "," + &more.to_string_lossy());
         let variable = variable.to_string_lossy();
         let source = match matches.value_source(id) {
             Some(ValueSource::CommandLine) => "flag".into(),
@@ -155,6 +162,20 @@ fn report(command: &mut clap::Command, matches: &ArgMatches) -> String {
         }
     }
     lines
+}
+
+/// The address of a database may hold a password.
+fn shown(id: &str, value: &str) -> String {
+    match value.split_once("://") {
+        Some((scheme, rest)) if id == "place" => match rest.rsplit_once('@') {
+            Some((_, host)) => {
+                let host = host.split('?').next().unwrap_or_default();
+                format!("{scheme}://…@{host}")
+            }
+            None => value.split('?').next().unwrap_or_default().to_owned(),
+        },
+        _ => value.to_owned(),
+    }
 }
 
 /// The one setting without a flag.

@@ -42,21 +42,41 @@ fn octets(text: &str) -> Result<usize, String> {
 
 /// `500ms`, `30s`, `5m`, `1h`. A bare number is refused: nobody can tell what it means.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    time(text)?
+        .filter(|time| *time <= LONGEST)
+        .ok_or_else(|| "give a whole number and a unit, as in 30s, of at most 24h".into())
+}
+
+/// A parser of durations from `least` to `most`; days (`90d`) are known too.
+pub(super) fn duration_within(
+    least: Duration,
+    most: Duration,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    move |text| {
+        time(text)?
+            .filter(|time| (least..=most).contains(time))
+            .ok_or_else(|| {
+                let shown = humantime::format_duration;
+                format!("give at least {} and at most {}", shown(least), shown(most))
+            })
+    }
+}
+
+/// None where the number is none, or too large.
+fn time(text: &str) -> Result<Option<Duration>, String> {
     let (number, unit) = split(text);
     let unit_ms: u64 = match unit {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err("give a time with a unit: ms, s, m or h, as in 30s".into()),
+        "d" => 86_400_000,
+        _ => return Err("give a time with a unit: ms, s, m, h or d, as in 30s".into()),
     };
-    number
-        .parse::<u64>()
-        .ok()
+    let number = number.parse::<u64>().ok();
+    Ok(number
         .and_then(|number| number.checked_mul(unit_ms))
-        .map(Duration::from_millis)
-        .filter(|time| *time <= LONGEST)
-        .ok_or_else(|| "give a whole number and a unit, as in 30s, of at most 24h".into())
+        .map(Duration::from_millis))
 }
 
 fn split(text: &str) -> (&str, &str) {
@@ -94,8 +114,13 @@ mod tests {
     fn durations() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
-        for wrong in ["", "s", "30", "1.5s", "-1s", "1d", "25h"] {
+        for wrong in ["", "s", "30", "1.5s", "-1s", "2d", "25h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        let within = duration_within(Duration::from_hours(1), Duration::from_hours(48));
+        assert_eq!(within("2d"), Ok(Duration::from_hours(48)));
+        for wrong in ["59m", "3d", "x", "18446744073709551615d"] {
+            assert!(within(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,159 +1,281 @@
 //! Telling callers what became of their requests.
 
+use super::database::{Database, lease_token};
 use super::requests::{request_id, state};
-use super::{Sqlite, lease_token};
+use crate::rules::{self, NOTIFICATION_LEASE_MS};
 use crate::{
-    Callback, MessageId, MessageState, Notification, NotificationLease, NotificationOutcome, Now,
-    Redelivery, RequestId, Result, StoreError, UnixMillis,
+    Begun, Callback, MessageId, MessageState, Notification, NotificationLease, NotificationOutcome,
+    Now, Redelivery, RequestId, Result, StoreError, UnixMillis,
 };
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use std::collections::BTreeSet;
 
-/// Further ahead than any try is planned: the wall clock stepped back, and the plan is void.
-const PLANNED_MS_MAX: i64 = 3 * 24 * 60 * 60 * 1000;
+/// Hosts, by when their first notification is due.
+type DueHosts = BTreeSet<(i64, String)>;
 
-impl Sqlite {
-    /// Takes up to `most` notifications that are due, the oldest first, but none for a host in
-    /// `busy`: tries there are under way already, as many as may be.
-    pub fn begin_notifications(
+impl Database {
+    /// See [`crate::Store::begin_notifications`].
+    pub(super) fn begin_notifications(
         &mut self,
         most: u32,
-        busy: &[&str],
+        busy: &[String],
         now: Now,
-    ) -> Result<Vec<Notification>> {
+    ) -> Result<Begun<Vec<Notification>>> {
         self.transaction(|transaction| {
+            let (mut due, next_at) = due_hosts(transaction, most, busy, now)?;
             let mut begun = Vec::new();
-            let found = due(transaction, most, busy, now)?;
-            for (request, host) in found {
-                let token = lease_token(transaction)?;
-                let mut statement = transaction.prepare_cached(
-                    "UPDATE notifications SET lease = ?2, first_try_at = ifnull(first_try_at, ?3)
-                     WHERE request = ?1",
-                )?;
-                statement.execute(params![request.as_str(), token, now.wall.0])?;
-                let lease = NotificationLease { request, token };
-                begun.push(notification(transaction, &lease, host)?);
+            let mut hosts = BTreeSet::new();
+            while begun.len() < most as usize
+                && let Some((_, host)) = due.pop_first()
+            {
+                // What is taken here is no longer waiting when the next is looked for.
+                if let Some((request, _)) = next_of(transaction, &host)? {
+                    begun.push(take(transaction, request, now)?);
+                }
+                if let Some((_, due_at)) = next_of(transaction, &host)?
+                    && due_at <= now.boot.0
+                {
+                    due.insert((due_at, host.clone()));
+                }
+                hosts.insert(host);
             }
-            Ok(begun)
+            for host in &hosts {
+                plan_host(transaction, host)?;
+            }
+            Ok(if begun.is_empty() {
+                rules::later(next_at, now.boot.0)
+            } else {
+                Begun::Now(begun)
+            })
         })
     }
 
-    /// Writes down what a try came to.
-    pub fn finish_notification(
+    /// See [`crate::Store::finish_notification`].
+    pub(super) fn finish_notification(
         &mut self,
         lease: &NotificationLease,
         outcome: &NotificationOutcome,
+        now: Now,
     ) -> Result<()> {
         let (state, due_at, last_error) = match outcome {
             NotificationOutcome::Delivered => ("delivered", None, None),
-            NotificationOutcome::Again { at, why } => ("pending", Some(at.0), Some(why)),
+            NotificationOutcome::Again { after_ms, why } => {
+                let due_at = rules::after(now.boot.0, *after_ms);
+                ("pending", Some(due_at), Some(why))
+            }
             NotificationOutcome::Parked { why } => ("parked", None, Some(why)),
         };
         self.transaction(|transaction| {
             let mut statement = transaction.prepare_cached(
                 "UPDATE notifications
-                 SET state = ?3, due_at = ?4, last_error = ?5, lease = NULL, tries = tries + 1
-                 WHERE request = ?1 AND lease = ?2",
+                 SET state = ?3, due_at = ?4, last_error = ?5, lease = NULL, leased_until = NULL,
+                     tries = tries + 1
+                 WHERE request = (SELECT number FROM requests WHERE id = ?1) AND lease = ?2
+                 RETURNING request, host",
             )?;
-            let request = lease.request.as_str();
-            let changed =
-                statement.execute(params![request, lease.token, state, due_at, last_error])?;
-            if changed == 1 {
-                Ok(())
-            } else {
-                Err(StoreError::LeaseLost)
+            let id = lease.request.as_str();
+            let changed = statement
+                .query_row(params![id, lease.token, state, due_at, last_error], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .optional()?;
+            let (request, host): (i64, String) = changed.ok_or(StoreError::LeaseLost)?;
+            match outcome {
+                NotificationOutcome::Again { .. } => {}
+                NotificationOutcome::Delivered => {
+                    count(transaction, -1, 0)?;
+                    let mut statement = transaction.prepare_cached(
+                        "UPDATE requests SET done_at =
+                           (SELECT finished_at FROM messages WHERE id = requests.message)
+                         WHERE number = ?1",
+                    )?;
+                    statement.execute([request])?;
+                }
+                NotificationOutcome::Parked { .. } => {
+                    count(transaction, -1, 1)?;
+                    let mut statement = transaction
+                        .prepare_cached("UPDATE requests SET done_at = ?2 WHERE number = ?1")?;
+                    statement.execute([request, now.wall.0])?;
+                }
             }
+            plan_host(transaction, &host)
         })
     }
 
-    /// Makes a notification due, whatever became of it, with all tries before it. A try that is under
-    /// way ends for itself.
-    pub fn redeliver(&mut self, request: &RequestId, now: Now) -> Result<Redelivery> {
+    /// See [`crate::Store::redeliver`].
+    pub(super) fn redeliver(&mut self, id: &RequestId, now: Now) -> Result<Redelivery> {
         self.transaction(|transaction| {
             let mut statement = transaction.prepare_cached(
+                "SELECT n.request, n.host, n.state = 'pending', n.state = 'parked'
+                 FROM notifications n JOIN requests r ON r.number = n.request WHERE r.id = ?1",
+            )?;
+            let found = statement.query_row([id.as_str()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            });
+            let Some((request, host, pending, parked)) = found.optional()? else {
+                return Ok(Redelivery::None);
+            };
+            let (request, host): (i64, String) = (request, host);
+            let mut statement = transaction.prepare_cached(
                 "UPDATE notifications
-                 SET state = 'pending', due_at = ?2, tries = 0, first_try_at = NULL, lease = NULL
+                 SET state = 'pending', due_at = ?2, tries = 0, first_try_at = NULL, lease = NULL,
+                     leased_until = NULL
                  WHERE request = ?1",
             )?;
-            let changed = statement.execute(params![request.as_str(), now.wall.0])?;
-            Ok(if changed == 1 {
-                Redelivery::Due
-            } else {
-                Redelivery::None
-            })
+            statement.execute([request, now.boot.0])?;
+            let mut statement = transaction
+                .prepare_cached("UPDATE requests SET done_at = NULL WHERE number = ?1")?;
+            statement.execute([request])?;
+            let (pending, parked): (bool, bool) = (pending, parked);
+            count(transaction, i64::from(!pending), -i64::from(parked))?;
+            plan_host(transaction, &host)?;
+            Ok(Redelivery::Due)
         })
     }
 
-    /// When the next notification is due that nobody delivers; none where none waits.
-    pub fn next_notification_at(&self) -> Result<Option<UnixMillis>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT min(due_at) FROM notifications WHERE state = 'pending' AND lease IS NULL",
-        )?;
-        let at: Option<i64> = statement.query_row((), |row| row.get(0))?;
-        Ok(at.map(UnixMillis))
+    /// See [`crate::Store::beat`]: takes back the leases whose holder does not come any more. They
+    /// may still be finished with, as long as nobody else has begun.
+    pub(super) fn beat(&mut self, now: Now) -> Result<()> {
+        self.transaction(|transaction| {
+            let mut statement = transaction.prepare_cached(
+                "UPDATE messages SET leased_until = NULL WHERE leased_until <= ?1",
+            )?;
+            statement.execute([now.boot.0])?;
+            let mut statement = transaction.prepare_cached(
+                "UPDATE notifications SET leased_until = NULL WHERE leased_until <= ?1
+                 RETURNING host",
+            )?;
+            let hosts = statement.query_map([now.boot.0], |row| row.get(0))?;
+            let hosts: BTreeSet<String> = hosts.collect::<rusqlite::Result<_>>()?;
+            hosts
+                .iter()
+                .try_for_each(|host| plan_host(transaction, host))
+        })
     }
 }
 
-/// For all requests that wait for this message, but those that are answered with the result.
+/// For all requests that wait for this message, which is in `state` now, but those that are answered
+/// with the result and nobody else's.
 pub(super) fn create(
     transaction: &Connection,
     message: MessageId,
+    state: &str,
     answered: &[RequestId],
     now: Now,
 ) -> Result<()> {
-    let mut waiting = transaction.prepare_cached(
-        "SELECT id, host FROM requests WHERE message = ?1 AND open = 1 AND callback IS NOT NULL",
+    let mut statement = transaction.prepare_cached(
+        "UPDATE requests SET state = ?2, done_at = ?3 WHERE message = ?1 AND state = 'pending'
+         RETURNING number, id, host, shared",
     )?;
+    let waited = statement.query_map(params![message.0, state, now.wall.0], |row| {
+        let answered = !row.get("shared")? && answered.contains(&request_id(row)?);
+        let host: Option<String> = row.get("host")?;
+        Ok((row.get("number")?, host.filter(|_| !answered)))
+    })?;
+    let waited: Vec<(i64, Option<String>)> = waited.collect::<rusqlite::Result<_>>()?;
+    let mut open =
+        transaction.prepare_cached("UPDATE requests SET done_at = NULL WHERE number = ?1")?;
     let mut insert = transaction.prepare_cached(
         "INSERT INTO notifications (request, host, state, due_at) VALUES (?1, ?2, 'pending', ?3)",
     )?;
-    let rows = waiting.query_map([message.0], |row| Ok((request_id(row)?, row.get(1)?)))?;
-    for row in rows {
-        let (request, host): (RequestId, String) = row?;
-        if !answered.contains(&request) {
-            insert.execute(params![request.as_str(), host, now.wall.0])?;
+    for (request, host) in waited {
+        if let Some(host) = host {
+            open.execute([request])?;
+            insert.execute(params![request, host, now.boot.0])?;
+            count(transaction, 1, 0)?;
+            plan_host(transaction, &host)?;
         }
     }
     Ok(())
 }
 
-fn due(
-    transaction: &Connection,
-    most: u32,
-    busy: &[&str],
-    now: Now,
-) -> Result<Vec<(RequestId, String)>> {
-    // Hosts are few and short; a list of their own has no place in SQL.
+/// So many more of them.
+fn count(transaction: &Connection, pending: i64, parked: i64) -> Result<()> {
     let mut statement = transaction.prepare_cached(
-        "SELECT request, host FROM notifications
-         WHERE state = 'pending' AND lease IS NULL AND (due_at <= ?1 OR due_at > ?2)
-         ORDER BY due_at",
+        "UPDATE meta SET notifications_pending = notifications_pending + ?1,
+           notifications_parked = notifications_parked + ?2",
     )?;
-    let void = now.wall.0.saturating_add(PLANNED_MS_MAX);
-    let rows = statement.query_map([now.wall.0, void], |row| {
-        Ok((request_id(row)?, row.get::<_, String>(1)?))
-    })?;
-    let free = rows.filter(|row| match row {
-        Ok((_, host)) => !busy.contains(&host.as_str()),
-        Err(_) => true,
-    });
-    Ok(free.take(most as usize).collect::<rusqlite::Result<_>>()?)
+    statement.execute([pending, parked])?;
+    Ok(())
 }
 
-fn notification(
+/// The hosts that have something due now and are not busy, with when it is, and when the first of all
+/// is due that are not busy. The oldest `most` notifications are of the first `most` hosts.
+fn due_hosts(
     transaction: &Connection,
-    lease: &NotificationLease,
-    host: String,
-) -> Result<Notification> {
+    most: u32,
+    busy: &[String],
+    now: Now,
+) -> Result<(DueHosts, Option<i64>)> {
+    let mut statement =
+        transaction.prepare_cached("SELECT due_at, host FROM hosts ORDER BY due_at, host")?;
+    let mut rows = statement.query(())?;
+    let (mut due, mut next_at) = (DueHosts::new(), None);
+    while let Some(row) = rows.next()? {
+        let (due_at, host): (i64, String) = (row.get(0)?, row.get(1)?);
+        if busy.contains(&host) {
+            continue;
+        }
+        next_at.get_or_insert(due_at);
+        if due_at > now.boot.0 || due.len() >= most as usize {
+            break;
+        }
+        due.insert((due_at, host));
+    }
+    Ok((due, next_at))
+}
+
+/// The next notification of a host that nobody is trying, and when it is due.
+fn next_of(transaction: &Connection, host: &str) -> Result<Option<(i64, i64)>> {
     let mut statement = transaction.prepare_cached(
-        "SELECT m.text, m.state, m.signature, m.error, m.finished_at, r.callback, n.tries, n.first_try_at
-         FROM notifications n JOIN requests r ON r.id = n.request JOIN messages m ON m.id = r.message
+        "SELECT request, due_at FROM notifications INDEXED BY notifications_due
+         WHERE host = ?1 AND state = 'pending' AND leased_until IS NULL
+         ORDER BY due_at LIMIT 1",
+    )?;
+    let next = statement.query_row([host], |row| Ok((row.get(0)?, row.get(1)?)));
+    Ok(next.optional()?)
+}
+
+/// To be called when something changed for a host.
+fn plan_host(transaction: &Connection, host: &str) -> Result<()> {
+    if let Some((_, due_at)) = next_of(transaction, host)? {
+        let mut statement = transaction.prepare_cached(
+            "INSERT INTO hosts (host, due_at) VALUES (?1, ?2)
+             ON CONFLICT DO UPDATE SET due_at = excluded.due_at WHERE due_at <> excluded.due_at",
+        )?;
+        statement.execute(params![host, due_at])?;
+    } else {
+        let mut statement = transaction.prepare_cached("DELETE FROM hosts WHERE host = ?1")?;
+        statement.execute([host])?;
+    }
+    Ok(())
+}
+
+fn take(transaction: &Connection, request: i64, now: Now) -> Result<Notification> {
+    let token = lease_token(transaction)?;
+    let mut statement = transaction.prepare_cached(
+        "UPDATE notifications
+         SET lease = ?2, leased_until = ?3, first_try_at = ifnull(first_try_at, ?4)
+         WHERE request = ?1",
+    )?;
+    let leased_until = now.boot.0 + NOTIFICATION_LEASE_MS;
+    statement.execute(params![request, token, leased_until, now.wall.0])?;
+    let mut statement = transaction.prepare_cached(
+        "SELECT r.id, m.text, m.state, m.signature, m.error, m.finished_at, r.callback, n.host,
+           n.tries, n.first_try_at
+         FROM notifications n JOIN requests r ON r.number = n.request
+           JOIN messages m ON m.id = r.message
          WHERE n.request = ?1",
     )?;
-    let found = statement.query_row([lease.request.as_str()], |row: &Row<'_>| {
+    let found = statement.query_row([request], |row: &Row<'_>| {
         Ok(Notification {
+            lease: NotificationLease {
+                request: request_id(row)?,
+                token,
+            },
             callback: Callback {
                 url: row.get("callback")?,
-                host,
+                host: row.get("host")?,
             },
             message: row.get("text")?,
             outcome: match state(row)? {
@@ -165,7 +287,6 @@ fn notification(
             finished_at: UnixMillis(row.get("finished_at")?),
             number: row.get::<_, u32>("tries")?.saturating_add(1),
             first_try_at: UnixMillis(row.get("first_try_at")?),
-            lease: lease.clone(),
         })
     });
     Ok(found?)

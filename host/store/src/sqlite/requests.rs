@@ -1,84 +1,102 @@
 //! Requests and their messages.
 
-use super::Sqlite;
-use crate::{
-    Accepted, Callback, MessageId, MessageState, NewRequest, NotificationState, NotificationView,
-    Now, RequestId, RequestView, Result, UnixMillis,
-};
+use super::database::Database;
+use crate::{Accepted, Callback, MessageId, MessageState, NewRequest, Now, RequestId, Result};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 
-impl Sqlite {
-    /// Stores a request, unless its message is finished or more than `backlog_max` messages wait
-    /// already.
-    pub fn accept(&mut self, new: &NewRequest, backlog_max: u64, now: Now) -> Result<Accepted> {
+/// What a message is found by.
+pub(super) type Digest = [u8; 32];
+
+pub(super) fn digest(message: &str) -> Digest {
+    Sha256::digest(message.as_bytes()).into()
+}
+
+/// A message that is there already.
+struct Known {
+    message: MessageId,
+    state: MessageState,
+    finished_at: Option<i64>,
+}
+
+impl Database {
+    /// See [`crate::Store::accept`]; `digest` is the message's.
+    pub(super) fn accept(
+        &mut self,
+        new: &NewRequest,
+        digest: &Digest,
+        backlog_max: u64,
+        now: Now,
+    ) -> Result<Accepted> {
         self.transaction(|transaction| {
-            let digest: [u8; 32] = Sha256::digest(new.message.as_bytes()).into();
-            let Some((message, state)) = message(transaction, &digest)? else {
+            let Some(known) = known(transaction, digest)? else {
                 if backlog(transaction)? >= backlog_max {
                     return Ok(Accepted::BacklogFull);
                 }
-                let message = insert_message(transaction, &digest, &new.message, now)?;
-                insert(transaction, new, new.callback.as_ref(), message, true, now)?;
+                let message = insert_message(transaction, digest, &new.message, now)?;
+                insert(transaction, new, new.callback.as_ref(), message, now)?;
                 return Ok(Accepted::Pending(new.id.clone()));
             };
-            match state {
+            match &known.state {
                 MessageState::Pending => {
-                    let id = same_request(transaction, message, new.callback.as_ref())?;
-                    if let Some(id) = id {
+                    let callback = new.callback.as_ref();
+                    if let Some(id) = same_request(transaction, known.message, callback)? {
+                        share(transaction, &id)?;
                         return Ok(Accepted::Pending(id));
                     }
-                    insert(transaction, new, new.callback.as_ref(), message, true, now)?;
+                    insert(transaction, new, callback, known.message, now)?;
                     Ok(Accepted::Pending(new.id.clone()))
                 }
-                MessageState::Signed(signature) => {
-                    let id = finished_request(transaction, new, message, now)?;
-                    Ok(Accepted::Signed { id, signature })
-                }
-                MessageState::Failed(error) => {
-                    let id = finished_request(transaction, new, message, now)?;
-                    Ok(Accepted::Failed { id, error })
-                }
+                MessageState::Signed(signature) => Ok(Accepted::Signed {
+                    id: finished_request(transaction, new, &known, "signed", now)?,
+                    signature: signature.clone(),
+                }),
+                MessageState::Failed(error) => Ok(Accepted::Failed {
+                    id: finished_request(transaction, new, &known, "failed", now)?,
+                    error: error.clone(),
+                }),
             }
         })
     }
 
-    /// A request as its caller may see it.
-    pub fn request(&self, id: &RequestId) -> Result<Option<RequestView>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT m.state, m.signature, m.error, m.text, m.tries, r.created_at,
-               r.callback IS NOT NULL AND r.open = 1 AS awaited,
-               n.state AS notified, n.tries AS deliveries, n.last_error, n.due_at
-             FROM requests r JOIN messages m ON m.id = r.message
-               LEFT JOIN notifications n ON n.request = r.id
-             WHERE r.id = ?1",
-        )?;
-        let view = statement.query_row([id.as_str()], |row| {
-            Ok(RequestView {
-                id: id.clone(),
-                state: state(row)?,
-                message: row.get("text")?,
-                tries: row.get("tries")?,
-                created_at: UnixMillis(row.get("created_at")?),
-                notification: notification(row)?,
-            })
-        });
-        Ok(view.optional()?)
+    /// See [`crate::Store::signature`].
+    pub(super) fn signature(&self, digest: &Digest) -> Result<Option<String>> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT signature FROM messages WHERE digest = ?1")?;
+        let signature = statement.query_row([digest], |row| row.get(0)).optional()?;
+        Ok(signature.flatten())
     }
 
-    /// How many messages wait to be signed.
-    pub fn backlog(&self) -> Result<u64> {
-        backlog(&self.connection)
+    /// See [`crate::Store::sweep`].
+    pub(super) fn sweep(&mut self, retention_ms: u64, most: u32, now: Now) -> Result<u64> {
+        self.transaction(|transaction| {
+            let mut statement = transaction.prepare_cached(
+                "SELECT number, message FROM requests WHERE done_at < ?1 ORDER BY done_at LIMIT ?2",
+            )?;
+            let before = now.wall.0.saturating_sub_unsigned(retention_ms);
+            let rows =
+                statement.query_map(params![before, most], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let old: Vec<(i64, i64)> = rows.collect::<rusqlite::Result<_>>()?;
+            for (request, message) in &old {
+                remove(transaction, *request, *message)?;
+            }
+            Ok(old.len() as u64)
+        })
     }
 }
 
-fn message(
-    transaction: &Connection,
-    digest: &[u8; 32],
-) -> Result<Option<(MessageId, MessageState)>> {
-    let mut statement = transaction
-        .prepare_cached("SELECT id, state, signature, error FROM messages WHERE digest = ?1")?;
-    let found = statement.query_row([digest], |row| Ok((MessageId(row.get("id")?), state(row)?)));
+fn known(transaction: &Connection, digest: &Digest) -> Result<Option<Known>> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT id, state, signature, error, finished_at FROM messages WHERE digest = ?1",
+    )?;
+    let found = statement.query_row([digest], |row| {
+        Ok(Known {
+            message: MessageId(row.get("id")?),
+            state: state(row)?,
+            finished_at: row.get("finished_at")?,
+        })
+    });
     Ok(found.optional()?)
 }
 
@@ -91,31 +109,7 @@ pub(super) fn state(row: &Row<'_>) -> rusqlite::Result<MessageState> {
     })
 }
 
-fn notification(row: &Row<'_>) -> rusqlite::Result<Option<NotificationView>> {
-    let state = match row.get_ref("notified")?.as_str_or_null()? {
-        Some("pending") => NotificationState::Pending,
-        Some("delivered") => NotificationState::Delivered,
-        Some(_) => NotificationState::Parked,
-        // There will be one once the message is finished.
-        None if row.get("awaited")? => {
-            return Ok(Some(NotificationView {
-                state: NotificationState::Pending,
-                tries: 0,
-                last_error: None,
-                next_try_at: None,
-            }));
-        }
-        None => return Ok(None),
-    };
-    Ok(Some(NotificationView {
-        state,
-        tries: row.get("deliveries")?,
-        last_error: row.get("last_error")?,
-        next_try_at: row.get::<_, Option<i64>>("due_at")?.map(UnixMillis),
-    }))
-}
-
-fn backlog(connection: &Connection) -> Result<u64> {
+pub(super) fn backlog(connection: &Connection) -> Result<u64> {
     let mut statement = connection.prepare_cached("SELECT backlog FROM meta")?;
     let count: i64 = statement.query_row((), |row| row.get(0))?;
     Ok(count.unsigned_abs())
@@ -123,51 +117,58 @@ fn backlog(connection: &Connection) -> Result<u64> {
 
 fn insert_message(
     transaction: &Connection,
-    digest: &[u8; 32],
+    digest: &Digest,
     text: &str,
     now: Now,
 ) -> Result<MessageId> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO messages (digest, text, state, created_at, due_at)
-         VALUES (?1, ?2, 'pending', ?3, ?3)",
+        "INSERT INTO messages (digest, text, state, created_at, waits_since, due_at)
+         VALUES (?1, ?2, 'pending', ?3, ?4, ?4)",
     )?;
-    let id = statement.insert(params![digest, text, now.wall.0])?;
+    let id = statement.insert(params![digest, text, now.wall.0, now.boot.0])?;
     let mut statement = transaction.prepare_cached("UPDATE meta SET backlog = backlog + 1")?;
     statement.execute(())?;
     Ok(MessageId(id))
 }
 
+/// One that waits.
 fn insert(
     transaction: &Connection,
     new: &NewRequest,
     callback: Option<&Callback>,
     message: MessageId,
-    open: bool,
     now: Now,
 ) -> Result<()> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO requests (id, message, callback, host, created_at, open)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO requests (id, message, callback, host, created_at, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'pending')",
     )?;
     let (id, url) = (new.id.as_str(), callback.map(|callback| &callback.url));
     let host = callback.map(|callback| &callback.host);
-    statement.insert(params![id, message.0, url, host, now.wall.0, open])?;
+    statement.insert(params![id, message.0, url, host, now.wall.0])?;
     Ok(())
 }
 
-/// The request with this message and callback, while it waits.
+/// The request with this message and callback.
 fn same_request(
     transaction: &Connection,
     message: MessageId,
     callback: Option<&Callback>,
 ) -> Result<Option<RequestId>> {
     let mut statement = transaction.prepare_cached(
-        "SELECT id FROM requests
-         WHERE message = ?1 AND ifnull(callback, '') = ifnull(?2, '') AND open = 1",
+        "SELECT id FROM requests WHERE message = ?1 AND ifnull(callback, '') = ?2",
     )?;
-    let url = callback.map(|callback| &callback.url);
+    let url = callback.map_or("", |callback| &callback.url);
     let id = statement.query_row(params![message.0, url], request_id);
     Ok(id.optional()?)
+}
+
+/// Nothing is written where it is so already: to ask again and again costs no disk.
+fn share(transaction: &Connection, id: &RequestId) -> Result<()> {
+    let mut statement = transaction
+        .prepare_cached("UPDATE requests SET shared = 1 WHERE id = ?1 AND shared = 0")?;
+    statement.execute([id.as_str()])?;
+    Ok(())
 }
 
 /// The id that callers get for a message that is finished: they are answered at once, and nobody
@@ -175,20 +176,44 @@ fn same_request(
 fn finished_request(
     transaction: &Connection,
     new: &NewRequest,
-    message: MessageId,
+    known: &Known,
+    state: &str,
     now: Now,
 ) -> Result<RequestId> {
-    let mut statement = transaction
-        .prepare_cached("SELECT id FROM requests WHERE message = ?1 AND callback IS NULL")?;
-    let id = statement.query_row([message.0], request_id).optional()?;
-    if let Some(id) = id {
+    if let Some(id) = same_request(transaction, known.message, None)? {
         return Ok(id);
     }
-    insert(transaction, new, None, message, false, now)?;
+    let mut statement = transaction.prepare_cached(
+        "INSERT INTO requests (id, message, created_at, state, done_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let (id, message) = (new.id.as_str(), known.message.0);
+    statement.insert(params![id, message, now.wall.0, state, known.finished_at])?;
     Ok(new.id.clone())
 }
 
+/// With its notification, and with its message if it was the last for it.
+fn remove(transaction: &Connection, request: i64, message: i64) -> Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "UPDATE meta SET notifications_parked = notifications_parked - 1
+         WHERE EXISTS (SELECT 1 FROM notifications WHERE request = ?1 AND state = 'parked')",
+    )?;
+    statement.execute([request])?;
+    for part in [
+        "DELETE FROM notifications WHERE request = ?1 AND state <> 'pending'",
+        "DELETE FROM requests WHERE number = ?1",
+    ] {
+        transaction.prepare_cached(part)?.execute([request])?;
+    }
+    let mut statement = transaction.prepare_cached(
+        "DELETE FROM messages
+         WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM requests WHERE message = ?1)",
+    )?;
+    statement.execute([message])?;
+    Ok(())
+}
+
 pub(super) fn request_id(row: &Row<'_>) -> rusqlite::Result<RequestId> {
-    let text: String = row.get(0)?;
+    let text: String = row.get("id")?;
     RequestId::parse(&text).ok_or(rusqlite::Error::InvalidQuery)
 }

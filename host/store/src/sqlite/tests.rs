@@ -1,46 +1,83 @@
+//! What is SQLite's own. What every store does is in `conformance`.
+
+mod cost;
+
 use super::*;
-use crate::{
-    Accepted, BootMillis, Callback, MessageState, NewRequest, Notification, NotificationOutcome,
-    NotificationState, Outcome, Redelivery, RequestId, SlotEnd, Try, UnixMillis,
-};
+use crate::conformance::{self, Machine, QUOTA};
+use crate::{BootMillis, Callback, StoreError, UnixMillis};
+use rusqlite::Connection;
+use std::path::PathBuf;
 
-const QUOTA: Quota = Quota {
-    calls: 3,
-    window_ms: 60_000,
-    call_ms: 10_000,
-    margin_ms: 1000,
-};
 const BOOT: &str = "this start";
-/// When a new store makes its first calls.
-const OPEN_MS: i64 = 61_000;
+const WAITING_MAX: usize = 1000;
 
-/// A store in a file of its own, and a clock that is moved by hand.
-pub(super) struct Bench {
-    folder: tempfile::TempDir,
-    pub(super) store: Sqlite,
-    boot_ms: i64,
-    wall_ms: i64,
-    ids: u128,
+pub(super) fn at(boot_ms: i64, wall_ms: i64) -> Now {
+    Now {
+        wall: UnixMillis(wall_ms),
+        boot: BootMillis(boot_ms),
+    }
 }
 
-impl Bench {
-    pub(super) fn new() -> Self {
-        Self::with(QUOTA)
-    }
+/// In memory where there is such a place: thousands of commits wait for the disk otherwise, and none
+/// of the tests here takes the power away.
+fn folder() -> tempfile::TempDir {
+    let memory = tempfile::tempdir_in("/dev/shm");
+    memory.or_else(|_| tempfile::tempdir()).expect("a folder")
+}
 
-    fn with(quota: Quota) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let now = at(0, 1_000_000);
-        let store = Sqlite::open(&folder.path().join("db"), BOOT, quota, now).expect("a store");
+/// A new file, opened without threads.
+pub(super) fn database() -> (tempfile::TempDir, Database) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let database = Database::open(&path, BOOT, QUOTA, at(0, 0)).expect("a store");
+    (folder, database)
+}
+
+fn wait<T>(doing: Doing<'_, T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.expect("a runtime").block_on(doing)
+}
+
+/// A store in a file of its own, and clocks that are moved by hand.
+struct FileBench {
+    folder: tempfile::TempDir,
+    store: Option<Sqlite>,
+    boot_ms: i64,
+    wall_ms: i64,
+    starts: u32,
+}
+
+impl FileBench {
+    fn new() -> Self {
         let mut bench = Self {
-            folder,
-            store,
+            folder: folder(),
+            store: None,
             boot_ms: 0,
             wall_ms: 1_000_000,
-            ids: 0,
+            starts: 0,
         };
-        bench.pass(i64::from(quota.window_ms) + i64::from(quota.margin_ms));
+        bench.open(QUOTA);
         bench
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("db")
+    }
+
+    fn boot_id(&self) -> String {
+        format!("start {}", self.starts)
+    }
+
+    fn open(&mut self, quota: Quota) {
+        let now = at(self.boot_ms, self.wall_ms);
+        let store = Sqlite::open(&self.path(), &self.boot_id(), quota, now, WAITING_MAX);
+        self.store = Some(store.expect("a store"));
+    }
+}
+
+impl conformance::Bench for FileBench {
+    fn store(&self) -> &dyn Store {
+        self.store.as_ref().expect("open")
     }
 
     fn now(&self) -> Now {
@@ -52,318 +89,102 @@ impl Bench {
         self.wall_ms += ms;
     }
 
-    /// What another process finds, perhaps after another start of the machine.
-    fn restart(&mut self, boot: &str, quota: Quota) {
-        let path = self.folder.path().join("db");
-        self.store = Sqlite::open(&path, boot, quota, self.now()).expect("a store");
+    fn step_wall(&mut self, ms: i64) {
+        self.wall_ms += ms;
     }
 
-    fn accept(&mut self, message: &str, callback: Option<&str>) -> Accepted {
-        self.accept_up_to(u64::MAX, message, callback)
-    }
-
-    fn accept_up_to(&mut self, most: u64, message: &str, callback: Option<&str>) -> Accepted {
-        self.ids += 1;
-        let new = NewRequest {
-            id: RequestId::new(self.ids),
-            message: message.into(),
-            callback: callback.map(|url| Callback {
-                url: url.into(),
-                host: url
-                    .trim_start_matches("http://")
-                    .trim_end_matches('/')
-                    .into(),
-            }),
-        };
-        let now = self.now();
-        self.store.accept(&new, most, now).expect("stored")
-    }
-
-    fn pending(&mut self, message: &str, callback: Option<&str>) -> RequestId {
-        match self.accept(message, callback) {
-            Accepted::Pending(id) => id,
-            other => panic!("{other:?}"),
+    /// What is in the files while they are open is what a process leaves that is killed.
+    fn crash(&mut self, machine: Machine, quota: Quota) {
+        let left = folder();
+        for file in ["db", "db-wal"] {
+            let copied = std::fs::copy(self.folder.path().join(file), left.path().join(file));
+            copied.expect("copied");
         }
+        self.store = None;
+        self.folder = left;
+        if machine == Machine::Restarts {
+            self.starts += 1;
+            self.boot_ms = 5;
+        }
+        assert_sound(&self.path());
+        self.open(quota);
     }
 
-    fn begin(&mut self) -> Option<Try> {
-        let now = self.now();
-        self.store.begin_try(now).expect("asked")
-    }
-
-    fn finish(&mut self, begun: &Try, end: SlotEnd, outcome: &Outcome) -> Result<()> {
-        let now = self.now();
-        self.store.finish_try(begun, end, outcome, &[], now)
-    }
-
-    fn again(&mut self, begun: &Try, after_ms: i64) {
-        let at = UnixMillis(self.wall_ms + after_ms);
-        self.finish(begun, SlotEnd::Answered, &Outcome::Again { at })
-            .expect("finished");
-    }
-
-    fn sign(&mut self, begun: &Try) {
-        self.finish(begun, SlotEnd::Answered, &Outcome::Signed("sig".into()))
-            .expect("finished");
-    }
-}
-
-impl Sqlite {
-    /// A disk that has no room for more.
-    pub(super) fn limit_pages(&self, pages: u32) {
-        let set =
-            self.connection
-                .pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
-        set.expect("set");
-    }
-}
-
-pub(super) fn at(boot_ms: i64, wall_ms: i64) -> Now {
-    Now {
-        wall: UnixMillis(wall_ms),
-        boot: BootMillis(boot_ms),
-    }
-}
-
-#[test]
-fn requests_for_one_message_share_it() {
-    let mut bench = Bench::new();
-    let first = bench.pending("m", None);
-    assert_eq!(bench.pending("m", None), first);
-    let told = bench.pending("m", Some("http://a/"));
-    assert_ne!(told, first);
-    assert_eq!(bench.pending("m", Some("http://a/")), told);
-    assert_ne!(bench.pending("m", Some("http://b/")), told);
-    assert_eq!(bench.store.backlog().expect("a number"), 1);
-
-    let begun = bench.begin().expect("a try");
-    assert_eq!((begun.message.as_str(), begun.number), ("m", 1));
-    assert_eq!(bench.begin(), None);
-    bench.sign(&begun);
-    assert_eq!(bench.store.backlog().expect("a number"), 0);
-    for id in [&first, &told] {
-        let view = bench.store.request(id).expect("asked").expect("there");
-        assert_eq!(view.state, MessageState::Signed("sig".into()));
-        assert_eq!((view.message.as_str(), view.tries), ("m", 1));
-    }
-    let signed = Accepted::Signed {
-        id: first,
-        signature: "sig".into(),
-    };
-    assert_eq!(bench.accept("m", Some("http://c/")), signed);
-    assert_eq!(bench.accept("m", None), signed);
-    assert_eq!(
-        bench.store.request(&RequestId::new(99)).expect("asked"),
+    fn replica(&mut self) -> Option<Box<dyn Store>> {
         None
-    );
+    }
 }
 
-#[test]
-fn later_callers_of_a_finished_message_share_one_request() {
-    let mut bench = Bench::new();
-    bench.pending("m", Some("http://a/"));
-    let begun = bench.begin().expect("a try");
-    bench
-        .finish(&begun, SlotEnd::Answered, &Outcome::Failed("no".into()))
-        .expect("finished");
-    let Accepted::Failed { id, error } = bench.accept("m", Some("http://a/")) else {
-        panic!("not failed");
-    };
-    assert_eq!(error, "no");
-    assert_eq!(
-        bench.accept("m", None),
-        Accepted::Failed {
-            id: id.clone(),
-            error
+impl Drop for FileBench {
+    fn drop(&mut self) {
+        self.store = None;
+        if !std::thread::panicking() {
+            assert_sound(&self.path());
         }
-    );
-    let view = bench.store.request(&id).expect("asked").expect("there");
-    assert_eq!(view.state, MessageState::Failed("no".into()));
-}
-
-#[test]
-fn a_full_backlog_takes_no_new_message_and_every_other_caller() {
-    let mut bench = Bench::new();
-    for message in ["a", "b"] {
-        assert!(matches!(
-            bench.accept_up_to(2, message, None),
-            Accepted::Pending(_)
-        ));
     }
-    assert_eq!(bench.accept_up_to(2, "c", None), Accepted::BacklogFull);
-    assert!(matches!(
-        bench.accept_up_to(2, "a", Some("http://a/")),
-        Accepted::Pending(_)
-    ));
-    bench.restart(BOOT, QUOTA);
-    assert_eq!(bench.accept_up_to(2, "c", None), Accepted::BacklogFull);
-    let begun = bench.begin().expect("a try");
-    bench.sign(&begun);
-    assert!(matches!(
-        bench.accept_up_to(2, "c", None),
-        Accepted::Pending(_)
-    ));
 }
 
-#[test]
-fn fresh_messages_come_before_failed_ones_until_those_are_aged() {
-    let mut bench = Bench::with(Quota {
-        calls: 100,
-        ..QUOTA
-    });
-    bench.pending("failed", None);
-    let begun = bench.begin().expect("a try");
-    bench.again(&begun, 1000);
-    bench.pass(500);
-    assert_eq!(bench.begin(), None, "not due yet");
-    bench.pass(500);
-    bench.pending("fresh", None);
-    let fresh = bench.begin().expect("a try");
-    assert_eq!(fresh.message, "fresh");
-    let failed = bench.begin().expect("a try");
-    assert_eq!((failed.message.as_str(), failed.number), ("failed", 2));
-    bench.again(&fresh, 0);
-    bench.again(&failed, 1000);
-    bench.pass(10 * 60_000);
-    bench.pending("young", None);
-    let order: Vec<_> = std::iter::from_fn(|| bench.begin())
-        .map(|begun| begun.message)
-        .collect();
-    assert_eq!(order, ["fresh", "failed", "young"]);
-}
-
-/// A wall clock that was an hour ahead when a try was planned.
-#[test]
-fn a_plan_that_nobody_makes_is_void() {
-    let mut bench = Bench::new();
-    bench.pending("m", None);
-    let begun = bench.begin().expect("a try");
-    bench.again(&begun, 1000);
-    bench.wall_ms -= 2 * 60 * 60_000;
-    assert!(bench.begin().is_some());
-    bench.pending("fresh", None);
-    bench.wall_ms -= 2 * 60 * 60_000;
-    assert!(bench.begin().is_some());
-}
-
-#[test]
-fn slots_come_back_a_window_after_their_call() {
-    let mut bench = Bench::new();
-    let begin = |bench: &mut Bench| {
-        let now = bench.now();
-        bench.store.begin_call(now).expect("asked")
-    };
-    let calls: Vec<_> = std::iter::from_fn(|| begin(&mut bench)).collect();
-    assert_eq!(calls.len(), 3);
-    assert_eq!(calls[0].slot.send_before, BootMillis(OPEN_MS + 10_000));
-    bench.pass(2000);
-    let now = bench.now();
-    let mut end = |at: usize, end| bench.store.end_call(&calls[at], end, now).expect("ended");
-    end(0, SlotEnd::Answered);
-    end(1, SlotEnd::Unknown);
-    bench.pass(60_999);
-    assert_eq!(begin(&mut bench), None);
-    bench.pass(1);
-    assert!(begin(&mut bench).is_some(), "the one that was answered");
-    assert_eq!(begin(&mut bench), None);
-    // The end of the call before, told twice, ends nothing of this one.
-    let now = bench.now();
-    bench
-        .store
-        .end_call(&calls[0], SlotEnd::Answered, now)
-        .expect("ended");
-    bench.pass(7999);
-    assert_eq!(begin(&mut bench), None);
-    bench.pass(1);
-    assert!(begin(&mut bench).is_some() && begin(&mut bench).is_some());
-    assert_eq!(begin(&mut bench), None);
-}
-
-#[test]
-fn a_hold_outlasts_calls_that_end_and_restarts() {
-    let mut bench = Bench::new();
-    bench.pending("m", None);
-    let begun = bench.begin().expect("a try");
-    let until = BootMillis(bench.boot_ms + 600_000);
-    bench.store.hold_calls(until).expect("held");
-    bench.again(&begun, 0);
-    bench.restart(BOOT, QUOTA);
-    bench.pass(599_999);
-    assert_eq!(bench.begin(), None);
-    assert_eq!(bench.store.next_slot_at().expect("asked"), Some(until));
-    bench.pass(1);
-    assert!(bench.begin().is_some());
-}
-
-#[test]
-fn a_crash_forgets_no_call_and_no_message() {
-    let mut bench = Bench::new();
-    for message in ["a", "b", "c", "d"] {
-        bench.pending(message, None);
-    }
-    let begun: Vec<_> = std::iter::from_fn(|| bench.begin()).collect();
-    assert_eq!(begun.len(), 3);
-    bench.restart(BOOT, QUOTA);
-    bench.pass(70_999);
-    assert_eq!(bench.begin(), None, "their calls may have been made");
-    bench.pass(1);
-    let again: Vec<_> = std::iter::from_fn(|| bench.begin()).collect();
-    assert_eq!(again.len(), 3);
-    assert_eq!(again[0].message, "a");
-    // Whoever had the lease before is late.
-    let late = bench.finish(
-        &begun[0],
-        SlotEnd::Answered,
-        &Outcome::Signed("late".into()),
-    );
-    assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
-    bench.sign(&again[0]);
-    let twice = bench.finish(
-        &again[0],
-        SlotEnd::Answered,
-        &Outcome::Signed("twice".into()),
-    );
-    assert!(matches!(twice, Err(StoreError::LeaseLost)), "{twice:?}");
-}
-
-#[test]
-fn what_is_not_known_of_earlier_calls_is_waited_for() {
-    let longer = Quota {
-        window_ms: 120_000,
-        ..QUOTA
-    };
-    for (boot, quota, wait_ms) in [("another start", QUOTA, 61_000), (BOOT, longer, 121_000)] {
-        let mut bench = Bench::new();
-        bench.pending("m", None);
-        // The clock of another start begins anew.
-        bench.boot_ms = 5;
-        bench.restart(boot, quota);
-        bench.pass(wait_ms - 1);
-        assert_eq!(bench.begin(), None);
-        bench.pass(1);
-        assert!(bench.begin().is_some());
+/// Counters and the table of hosts say what they would say if they were made now.
+fn assert_sound(path: &Path) {
+    let connection = Connection::open(path).expect("a file");
+    for (what, wrong) in [
+        (
+            "the backlog",
+            "SELECT count(*) FROM meta WHERE backlog <>
+               (SELECT count(*) FROM messages WHERE state = 'pending')",
+        ),
+        (
+            "pending notifications",
+            "SELECT count(*) FROM meta WHERE notifications_pending <>
+               (SELECT count(*) FROM notifications WHERE state = 'pending')",
+        ),
+        (
+            "parked notifications",
+            "SELECT count(*) FROM meta WHERE notifications_parked <>
+               (SELECT count(*) FROM notifications WHERE state = 'parked')",
+        ),
+        (
+            "hosts",
+            "WITH real (host, due_at) AS (
+               SELECT host, min(due_at) FROM notifications
+               WHERE state = 'pending' AND leased_until IS NULL GROUP BY host)
+             SELECT (SELECT count(*) FROM (SELECT * FROM hosts EXCEPT SELECT * FROM real))
+                  + (SELECT count(*) FROM (SELECT * FROM real EXCEPT SELECT * FROM hosts))",
+        ),
+        (
+            "states of requests",
+            "SELECT count(*) FROM requests r JOIN messages m ON m.id = r.message
+             WHERE r.state <> m.state",
+        ),
+        (
+            "what is done",
+            "SELECT count(*) FROM requests r LEFT JOIN notifications n ON n.request = r.number
+             WHERE (r.done_at IS NULL) <> (r.state = 'pending' OR ifnull(n.state, '') = 'pending')",
+        ),
+        (
+            "messages without requests",
+            "SELECT count(*) FROM messages WHERE id NOT IN (SELECT message FROM requests)",
+        ),
+    ] {
+        let wrong: i64 = connection
+            .query_row(wrong, (), |row| row.get(0))
+            .expect("asked");
+        assert_eq!(wrong, 0, "{what}");
     }
 }
 
 #[test]
-fn another_number_of_calls_never_makes_more_of_them() {
-    let mut bench = Bench::new();
-    for message in 0..9 {
-        bench.pending(&message.to_string(), None);
-    }
-    assert!(bench.begin().is_some());
-    bench.restart(BOOT, Quota { calls: 1, ..QUOTA });
-    assert_eq!(bench.begin(), None, "the one that is taken remains");
-    bench.restart(BOOT, Quota { calls: 5, ..QUOTA });
-    let begun: Vec<_> = std::iter::from_fn(|| bench.begin()).collect();
-    assert_eq!(begun.len(), 4);
+fn sqlite_does_what_every_store_does() {
+    conformance::run(|| Box::new(FileBench::new()));
 }
 
 #[test]
 fn files_of_others_are_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
-    let open =
-        |name: &str| Sqlite::open(&folder.path().join(name), BOOT, QUOTA, at(0, 0)).map(drop);
+    let open = |name: &str| {
+        let path = folder.path().join(name);
+        Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).map(drop)
+    };
     std::fs::write(folder.path().join("text"), "x".repeat(5000)).expect("written");
     assert!(matches!(open("text"), Err(StoreError::Schema(_))));
 
@@ -383,11 +204,199 @@ fn files_of_others_are_left_alone() {
     ));
 }
 
+#[test]
+fn a_file_has_one_process_at_a_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let open = |path: &Path| Sqlite::open(path, BOOT, QUOTA, at(0, 0), WAITING_MAX);
+    let first = open(&path).expect("a store");
+    let link = folder.path().join("by another name");
+    std::os::unix::fs::symlink(&path, &link).expect("linked");
+    for path in [&path, &link] {
+        let Err(second) = open(path) else {
+            panic!("opened twice");
+        };
+        assert!(second.to_string().contains("another process"), "{second}");
+    }
+    let now = at(0, 0);
+    assert!(
+        wait(first.standing(now)).is_ok(),
+        "the first is not disturbed"
+    );
+    drop(first);
+    assert!(open(&path).is_ok(), "the lock goes with the store");
+}
+
+fn new_request(number: u128, message: &str, host: Option<&str>) -> NewRequest {
+    NewRequest {
+        id: RequestId::new(number),
+        message: message.into(),
+        callback: host.map(|host| Callback {
+            url: format!("http://{host}/"),
+            host: host.into(),
+        }),
+    }
+}
+
+fn begun<T: std::fmt::Debug>(begun: Begun<T>) -> T {
+    match begun {
+        Begun::Now(begun) => begun,
+        Begun::Later { .. } => panic!("{begun:?}"),
+    }
+}
+
+/// One message, signed, whose caller was to be told and could not.
+fn one_parked(store: &dyn Store, now: Now) -> RequestId {
+    let new = new_request(1, "m", Some("a"));
+    let id = new.id.clone();
+    wait(store.accept(new, 9, now)).expect("stored");
+    let tried = begun(wait(store.begin_try(now)).expect("asked"));
+    let signed = Outcome::Signed("sig".into());
+    wait(store.finish_try(tried, SlotEnd::Answered, signed, Vec::new(), now)).expect("finished");
+    let told = begun(wait(store.begin_notifications(1, Vec::new(), now)).expect("asked"));
+    let why = "gone".into();
+    let parked = NotificationOutcome::Parked { why };
+    wait(store.finish_notification(told[0].lease.clone(), parked, now)).expect("finished");
+    id
+}
+
+#[test]
+fn a_look_from_outside_takes_nothing_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let inspect = |boot: &str, now| Sqlite::inspect(&path, boot, QUOTA, now);
+    assert!(matches!(
+        inspect(BOOT, at(0, 0)),
+        Err(StoreError::Unavailable(_))
+    ));
+    assert!(!path.exists(), "it makes no file");
+    std::fs::write(&path, "").expect("written");
+    assert!(matches!(
+        inspect(BOOT, at(0, 0)),
+        Err(StoreError::Schema(_))
+    ));
+
+    let served = Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("a store");
+    let now = at(61_000, 1_061_000);
+    let id = one_parked(&served, now);
+    wait(served.accept(new_request(2, "n", None), 9, now)).expect("stored");
+    let tried = begun(wait(served.begin_try(now)).expect("asked"));
+
+    // Its clock is a little ahead, and a moment later its message is due.
+    let look = inspect(BOOT, at(61_010, 1_061_010)).expect("a look");
+    let later = at(61_020, 1_061_020);
+    let parked = wait(look.list(Listed::Parked, 9, later)).expect("asked");
+    assert_eq!(parked.len(), 1);
+    assert_eq!(parked[0].id, id);
+    let redelivered = wait(look.redeliver(id.clone(), later)).expect("asked");
+    assert_eq!(redelivered, Redelivery::Due);
+    let view = wait(look.request(id, later))
+        .expect("asked")
+        .expect("there");
+    let planned = view.notification.and_then(|told| told.next_try_at);
+    assert_eq!(planned, Some(later.wall));
+    drop(look);
+
+    let told = begun(wait(served.begin_notifications(9, Vec::new(), later)).expect("asked"));
+    assert_eq!(told[0].number, 1);
+    let again = Outcome::Again { after_ms: 0 };
+    wait(served.finish_try(tried, SlotEnd::Answered, again, Vec::new(), later))
+        .expect("its lease is still its own");
+    let again = NotificationOutcome::Again {
+        after_ms: 50_000,
+        why: "not there".into(),
+    };
+    wait(served.finish_notification(told[0].lease.clone(), again, later)).expect("finished");
+    drop(served);
+
+    // The machine was started anew: all plans are void, and due when the server starts.
+    let now = at(3, 2_000_000);
+    let look = inspect("another start", now).expect("a look");
+    let all = wait(look.list(Listed::All, 9, now)).expect("asked");
+    let told = all[1].notification.as_ref().expect("told");
+    assert_eq!(told.next_try_at, Some(now.wall));
+}
+
+#[test]
+fn a_restart_of_the_machine_makes_everything_due_and_holds_calls() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let open = |boot: &str, now| Sqlite::open(&path, boot, QUOTA, now, WAITING_MAX);
+    let store = open(BOOT, at(0, 0)).expect("a store");
+    let now = at(61_000, 61_000);
+    let id = one_parked(&store, now);
+    wait(store.redeliver(id, now)).expect("asked");
+    let told = begun(wait(store.begin_notifications(1, Vec::new(), now)).expect("asked"));
+    let hour = NotificationOutcome::Again {
+        after_ms: 3_600_000,
+        why: "not there".into(),
+    };
+    wait(store.finish_notification(told[0].lease.clone(), hour, now)).expect("finished");
+    wait(store.accept(new_request(2, "n", None), 9, now)).expect("stored");
+    let tried = begun(wait(store.begin_try(now)).expect("asked"));
+    let hour = Outcome::Again {
+        after_ms: 3_600_000,
+    };
+    wait(store.finish_try(tried, SlotEnd::Answered, hour, Vec::new(), now)).expect("finished");
+    drop(store);
+
+    let store = open("another start", at(5, 100_000)).expect("a store");
+    let now = at(10, 100_005);
+    begun(wait(store.begin_notifications(1, Vec::new(), now)).expect("asked"));
+    let later = wait(store.begin_try(now)).expect("asked");
+    let after_ms = Some(61_000 - 5);
+    assert_eq!(later, Begun::Later { after_ms });
+    let standing = wait(store.standing(now)).expect("asked");
+    // Accepted at 61,000, by the wall clock.
+    assert_eq!(standing.oldest_age_ms, Some(39_005));
+    begun(wait(store.begin_try(at(61_005, 0))).expect("asked"));
+}
+
+#[test]
+fn who_reads_does_not_wait_for_what_is_being_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let store = Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("a store");
+    let now = at(0, 0);
+    wait(store.accept(new_request(1, "m", None), 9, now)).expect("stored");
+    let (release, released) = std::sync::mpsc::channel();
+    let (held, is_held) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let writer = &store.writer;
+        scope.spawn(move || {
+            let call = writer.call(move |database| {
+                database.accept(
+                    &new_request(2, "n", None),
+                    &requests::digest("n"),
+                    9,
+                    at(0, 0),
+                )?;
+                held.send(()).expect("listened to");
+                // Ends too where the test fails.
+                let _released = released.recv();
+                Ok(())
+            });
+            wait(Box::pin(call)).expect("written");
+        });
+        is_held.recv().expect("held");
+        let id = RequestId::new(1);
+        assert!(wait(store.request(id, now)).expect("asked").is_some());
+        assert_eq!(wait(store.signature("m".into())).expect("asked"), None);
+        let all = wait(store.list(Listed::All, 9, now)).expect("asked");
+        assert_eq!(all.len(), 1, "what is not committed is not there");
+        assert_eq!(wait(store.standing(now)).expect("asked").backlog, 1);
+        release.send(()).expect("listened to");
+    });
+    assert_eq!(wait(store.standing(now)).expect("asked").backlog, 2);
+}
+
 /// The schema repeats the state machine.
 #[test]
 fn the_schema_refuses_states_that_cannot_be() {
-    let mut bench = Bench::new();
-    bench.pending("m", None);
+    let (_folder, mut database) = database();
+    let new = new_request(1, "m", None);
+    let accepted = database.accept(&new, &requests::digest("m"), 9, at(0, 0));
+    accepted.expect("stored");
     for wrong in [
         "UPDATE messages SET state = 'signed'",
         "UPDATE messages SET signature = 's'",
@@ -395,14 +404,19 @@ fn the_schema_refuses_states_that_cannot_be() {
         "UPDATE messages SET state = 'odd'",
         "UPDATE messages SET tries = -1",
         "UPDATE messages SET text = ''",
+        "UPDATE messages SET leased_until = 1",
         "UPDATE requests SET message = 99",
+        "UPDATE requests SET done_at = 1",
+        "UPDATE requests SET host = 'h'",
         "UPDATE meta SET backlog = -1",
-        "INSERT INTO requests SELECT replace(id, '0', '1'), message, callback, 0, 1 FROM requests",
+        "UPDATE meta SET notifications_parked = -1",
+        "UPDATE slots SET purpose = 'odd'",
+        "DELETE FROM messages",
+        "INSERT INTO requests SELECT 2, replace(id, '0', '1'), message, callback, host, 0, state, NULL
+         FROM requests",
     ] {
-        assert!(
-            bench.store.connection.execute(wrong, ()).is_err(),
-            "{wrong}"
-        );
+        let refused = database.connection.execute(wrong, ());
+        assert!(refused.is_err(), "{wrong}");
     }
 }
 
@@ -413,163 +427,4 @@ fn the_library_is_new_enough() {
         "{}",
         rusqlite::version()
     );
-}
-
-fn due(bench: &mut Bench, most: u32, busy: &[&str]) -> Vec<Notification> {
-    let now = bench.now();
-    bench
-        .store
-        .begin_notifications(most, busy, now)
-        .expect("asked")
-}
-
-fn told(bench: &Bench, id: &RequestId) -> Option<(NotificationState, u32)> {
-    let view = bench.store.request(id).expect("asked").expect("there");
-    view.notification.map(|told| (told.state, told.tries))
-}
-
-#[test]
-fn everybody_who_waits_is_told_but_who_was_answered() {
-    let mut bench = Bench::new();
-    let silent = bench.pending("m", None);
-    let [a, b, answered] =
-        ["a", "b", "c"].map(|host| bench.pending("m", Some(&format!("http://{host}/"))));
-    assert_eq!(told(&bench, &a), Some((NotificationState::Pending, 0)));
-    assert_eq!(due(&mut bench, 9, &[]), []);
-    let begun = bench.begin().expect("a try");
-    bench.pass(10);
-    let now = bench.now();
-    let signed = Outcome::Signed("sig".into());
-    let answers = std::slice::from_ref(&answered);
-    bench
-        .store
-        .finish_try(&begun, SlotEnd::Answered, &signed, answers, now)
-        .expect("finished");
-    assert_eq!(
-        (told(&bench, &silent), told(&bench, &answered)),
-        (None, None)
-    );
-
-    bench.pass(10);
-    let tries = due(&mut bench, 9, &[]);
-    let mut requests: Vec<_> = tries
-        .iter()
-        .map(|told| told.lease.request.clone())
-        .collect();
-    requests.sort();
-    assert_eq!(requests, [a.clone(), b.clone()]);
-    let first = &tries[0];
-    assert_eq!(
-        (first.message.as_str(), &first.outcome),
-        ("m", &Ok("sig".into()))
-    );
-    assert_eq!(
-        (first.finished_at, first.first_try_at),
-        (now.wall, bench.now().wall)
-    );
-    assert_eq!(due(&mut bench, 9, &[]), [], "under way");
-    for told in &tries {
-        bench
-            .store
-            .finish_notification(&told.lease, &NotificationOutcome::Delivered)
-            .expect("finished");
-    }
-    assert_eq!(told(&bench, &a), Some((NotificationState::Delivered, 1)));
-    assert_eq!(bench.store.next_notification_at().expect("asked"), None);
-}
-
-/// A store with one notification that is due.
-fn one_to_tell() -> (Bench, RequestId) {
-    let mut bench = Bench::new();
-    let id = bench.pending("m", Some("http://a/"));
-    let begun = bench.begin().expect("a try");
-    bench
-        .finish(&begun, SlotEnd::Answered, &Outcome::Failed("no".into()))
-        .expect("finished");
-    (bench, id)
-}
-
-#[test]
-fn a_notification_is_tried_until_it_is_delivered_or_parked() {
-    let (mut bench, id) = one_to_tell();
-    let first = due(&mut bench, 9, &[]).pop().expect("due");
-    assert_eq!((first.number, &first.outcome), (1, &Err("no".into())));
-    let at = UnixMillis(bench.wall_ms + 1000);
-    let why = "not there".to_owned();
-    bench
-        .store
-        .finish_notification(
-            &first.lease,
-            &NotificationOutcome::Again {
-                at,
-                why: why.clone(),
-            },
-        )
-        .expect("finished");
-    assert_eq!(bench.store.next_notification_at().expect("asked"), Some(at));
-    bench.pass(999);
-    assert_eq!(due(&mut bench, 9, &[]), []);
-    bench.pass(1);
-    let second = due(&mut bench, 9, &[]).pop().expect("due");
-    assert_eq!(
-        (second.number, second.first_try_at),
-        (2, first.first_try_at)
-    );
-    bench
-        .store
-        .finish_notification(&second.lease, &NotificationOutcome::Parked { why })
-        .expect("finished");
-    assert_eq!(told(&bench, &id), Some((NotificationState::Parked, 2)));
-    bench.pass(365 * 24 * 60 * 60_000);
-    assert_eq!(due(&mut bench, 9, &[]), []);
-
-    let now = bench.now();
-    assert_eq!(
-        bench.store.redeliver(&id, now).expect("asked"),
-        Redelivery::Due
-    );
-    let again = due(&mut bench, 9, &[]).pop().expect("due");
-    assert_eq!((again.number, again.first_try_at), (1, now.wall));
-    let nobody = RequestId::new(77);
-    assert_eq!(
-        bench.store.redeliver(&nobody, now).expect("asked"),
-        Redelivery::None
-    );
-}
-
-#[test]
-fn a_busy_host_holds_up_no_other() {
-    let mut bench = Bench::with(Quota {
-        calls: 100,
-        ..QUOTA
-    });
-    for (message, host) in [("1", "a"), ("2", "a"), ("3", "b"), ("4", "c")] {
-        bench.pending(message, Some(&format!("http://{host}/")));
-        let begun = bench.begin().expect("a try");
-        bench.sign(&begun);
-        bench.pass(1);
-    }
-    let hosts = |tries: Vec<Notification>| -> Vec<String> {
-        tries.into_iter().map(|told| told.callback.host).collect()
-    };
-    assert_eq!(hosts(due(&mut bench, 1, &["a"])), ["b"]);
-    assert_eq!(hosts(due(&mut bench, 9, &["a", "c"])), [""; 0]);
-    assert_eq!(hosts(due(&mut bench, 9, &[])), ["a", "a", "c"]);
-}
-
-#[test]
-fn a_crash_tells_again_and_whoever_is_late_changes_nothing() {
-    let (mut bench, id) = one_to_tell();
-    let before = due(&mut bench, 9, &[]).pop().expect("due");
-    bench.restart(BOOT, QUOTA);
-    let after = due(&mut bench, 9, &[]).pop().expect("due again");
-    let late = bench
-        .store
-        .finish_notification(&before.lease, &NotificationOutcome::Delivered);
-    assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
-    bench
-        .store
-        .finish_notification(&after.lease, &NotificationOutcome::Delivered)
-        .expect("finished");
-    assert_eq!(told(&bench, &id), Some((NotificationState::Delivered, 1)));
 }

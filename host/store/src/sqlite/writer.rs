@@ -1,46 +1,54 @@
 //! The thread that writes. What waits for it is written together: to wait for the disk is what a
 //! commit costs, and it costs that once for all of them.
 
-use super::Sqlite;
+use super::database::Database;
 use crate::{Result, StoreError};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 /// Written together at most: the first of them waits for the last.
 const GROUP_MAX: usize = 256;
 
-/// What is to be done, and then, to tell whoever waits whether it is on disk.
-type Job = Box<dyn FnOnce(&mut Sqlite) -> Told + Send>;
+/// What is to be done, unless no group could be begun, and then, to tell whoever waits whether it is
+/// on disk.
+type Job = Box<dyn FnOnce(Option<&mut Database>) -> Told + Send>;
 type Told = Box<dyn FnOnce(std::result::Result<(), String>)>;
 
-/// A store on a thread of its own. The thread ends when this is dropped and what waits is written.
-pub struct Writer {
+/// The database on a thread of its own. To drop this waits until what waits is written and the
+/// database is closed.
+pub(super) struct Writer {
     queue: SyncSender<Job>,
+    /// Dropped after the queue, whose end is the thread's.
+    _thread: Joined,
 }
 
 impl Writer {
     /// Starts the thread; `waiting_max` calls may wait for it.
-    pub fn start(store: Sqlite, waiting_max: usize) -> std::io::Result<Self> {
+    pub(super) fn start(database: Database, waiting_max: usize) -> Result<Self> {
         let (queue, jobs) = sync_channel(waiting_max);
-        std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || write(store, &jobs))?;
-        Ok(Self { queue })
+        let thread = Joined::start("store", move || write(database, &jobs))?;
+        Ok(Self {
+            queue,
+            _thread: thread,
+        })
     }
 
     /// Calls the store. The answer comes when what it did is on disk; whoever stops to wait for it
     /// does not undo it.
-    pub async fn call<R: Send + 'static>(
+    pub(super) async fn call<R: Send + 'static>(
         &self,
-        call: impl FnOnce(&mut Sqlite) -> Result<R> + Send + 'static,
+        call: impl FnOnce(&mut Database) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |store| {
-            let result = call(store);
+        let job: Job = Box::new(move |database| {
+            let result = database.map(call);
             Box::new(move |committed| {
-                let result = match committed {
-                    Ok(()) => result,
-                    Err(why) => result.and(Err(StoreError::Unavailable(why))),
+                let result = match (committed, result) {
+                    (Ok(()), Some(result)) => result,
+                    (Err(why), Some(result)) => result.and(Err(StoreError::Unavailable(why))),
+                    (Err(why), None) => Err(StoreError::Unavailable(why)),
+                    (Ok(()), None) => Err(StoreError::Unavailable("no group was begun".into())),
                 };
                 // Nobody there any more.
                 let _gone = sender.send(result);
@@ -55,20 +63,26 @@ impl Writer {
     }
 }
 
-fn write(mut store: Sqlite, jobs: &Receiver<Job>) {
+fn write(mut database: Database, jobs: &Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         let mut all = vec![first];
         all.extend(jobs.try_iter().take(GROUP_MAX - 1));
+        if let Err(error) = database.begin_group() {
+            for job in all {
+                job(None)(Err(error.to_string()));
+            }
+            continue;
+        }
         let mut told = Vec::with_capacity(all.len());
         let group = std::panic::AssertUnwindSafe(|| {
-            store.group(|store| told.extend(all.into_iter().map(|job| job(store))))
+            database.group(|database| told.extend(all.into_iter().map(|job| job(Some(database)))))
         });
         let committed = if let Ok(committed) = std::panic::catch_unwind(group) {
             committed.map_err(|error| error.to_string())
         } else {
             // A bug of ours, but it must not take the store out of service.
             tracing::error!("a call of the store panicked");
-            store.abandon_group();
+            database.abandon_group();
             Err("a call of the same group panicked".into())
         };
         for tell in told {
@@ -77,9 +91,32 @@ fn write(mut store: Sqlite, jobs: &Receiver<Job>) {
     }
 }
 
+/// A thread that is waited for.
+pub(super) struct Joined(Option<JoinHandle<()>>);
+
+impl Joined {
+    pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<Self> {
+        let thread = std::thread::Builder::new().name(name.into()).spawn(run);
+        let thread = thread.map_err(|error| {
+            StoreError::Unavailable(format!("its thread does not start: {error}"))
+        })?;
+        Ok(Self(Some(thread)))
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // A panic was reported where it happened.
+            let _panicked = thread.join();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Bench, at};
+    use super::super::requests::digest;
+    use super::super::tests::{at, database};
     use super::*;
     use crate::{Accepted, NewRequest, RequestId};
     use std::sync::mpsc::channel;
@@ -90,14 +127,25 @@ mod tests {
         runtime.expect("a runtime").block_on(future)
     }
 
-    fn accept(number: u128) -> impl FnOnce(&mut Sqlite) -> Result<Accepted> + Send {
-        move |store| {
+    fn backlog(database: &mut Database) -> Result<u64> {
+        super::super::requests::backlog(&database.connection)
+    }
+
+    /// A disk that has no room for more.
+    fn limit_pages(database: &Database, pages: u32) {
+        let connection = &database.connection;
+        let set = connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
+        set.expect("set");
+    }
+
+    fn accept(number: u128) -> impl FnOnce(&mut Database) -> Result<Accepted> + Send {
+        move |database| {
             let new = NewRequest {
                 id: RequestId::new(number),
                 message: format!("message {number}"),
                 callback: None,
             };
-            store.accept(&new, u64::MAX, at(0, 0))
+            database.accept(&new, &digest(&new.message), u64::MAX, at(0, 0))
         }
     }
 
@@ -122,8 +170,8 @@ mod tests {
 
     #[test]
     fn what_waits_together_is_there_together() {
-        let bench = Bench::new();
-        let writer = Writer::start(bench.store, 1000).expect("a thread");
+        let (_folder, database) = database();
+        let writer = Writer::start(database, 1000).expect("a thread");
         let release = hold(&writer);
         let mut calls: Vec<_> = (1..=600)
             .map(|n| Box::pin(writer.call(accept(n))))
@@ -134,7 +182,7 @@ mod tests {
             for call in calls {
                 assert!(matches!(call.await, Ok(Accepted::Pending(_))));
             }
-            let backlog = writer.call(|store| store.backlog()).await;
+            let backlog = writer.call(backlog).await;
             assert_eq!(backlog.expect("a number"), 600);
         });
     }
@@ -142,19 +190,19 @@ mod tests {
     /// Neither an error nor a panic touches what its neighbours did, or it is told.
     #[test]
     fn one_that_fails_does_not_take_its_group_along() {
-        let bench = Bench::new();
-        let writer = Writer::start(bench.store, 10).expect("a thread");
+        let (_folder, database) = database();
+        let writer = Writer::start(database, 10).expect("a thread");
         let release = hold(&writer);
         let mut good = Box::pin(writer.call(accept(1)));
         // The same id: refused by the schema.
-        let mut bad = Box::pin(writer.call(|store: &mut Sqlite| {
-            accept(2)(store)?;
+        let mut bad = Box::pin(writer.call(|database: &mut Database| {
+            accept(2)(database)?;
             let new = NewRequest {
                 id: RequestId::new(1),
                 message: "another".into(),
                 callback: None,
             };
-            store.accept(&new, u64::MAX, at(0, 0))
+            database.accept(&new, &digest(&new.message), u64::MAX, at(0, 0))
         }));
         assert!(poll(&mut good).is_pending() && poll(&mut bad).is_pending());
         release.send(()).expect("listened to");
@@ -164,7 +212,7 @@ mod tests {
             let panicked = writer.call(|_| -> Result<()> { panic!("as a test") }).await;
             assert!(matches!(panicked, Err(StoreError::Unavailable(_))));
             assert!(writer.call(accept(3)).await.is_ok());
-            let backlog = writer.call(|store| store.backlog()).await;
+            let backlog = writer.call(backlog).await;
             assert_eq!(backlog.expect("a number"), 3);
         });
     }
@@ -172,9 +220,9 @@ mod tests {
     /// A disk that fills up in the middle: exactly those are there that were told so.
     #[test]
     fn a_full_disk_is_told_and_what_was_told_is_there() {
-        let bench = Bench::new();
-        bench.store.limit_pages(20);
-        let writer = Writer::start(bench.store, 1000).expect("a thread");
+        let (_folder, database) = database();
+        limit_pages(&database, 40);
+        let writer = Writer::start(database, 1000).expect("a thread");
         let release = hold(&writer);
         let mut calls: Vec<_> = (1..=1000)
             .map(|n| Box::pin(writer.call(accept(n))))
@@ -197,10 +245,9 @@ mod tests {
                 stored += u64::from(writer.call(accept(number)).await.is_ok());
             }
             assert!(stored < 1020, "the disk was not full");
-            let backlog = |store: &mut Sqlite| store.backlog();
             assert_eq!(writer.call(backlog).await.expect("a number"), stored);
-            let room = writer.call(|store| {
-                store.limit_pages(1_000_000);
+            let room = writer.call(|database| {
+                limit_pages(database, 1_000_000);
                 Ok(())
             });
             room.await.expect("set");
@@ -211,13 +258,28 @@ mod tests {
 
     #[test]
     fn a_full_queue_is_told_at_once() {
-        let bench = Bench::new();
-        let writer = Writer::start(bench.store, 1).expect("a thread");
+        let (_folder, database) = database();
+        let writer = Writer::start(database, 1).expect("a thread");
         let release = hold(&writer);
         let mut fits = Box::pin(writer.call(accept(1)));
         assert!(poll(&mut fits).is_pending());
         assert!(matches!(run(writer.call(accept(2))), Err(StoreError::Busy)));
         release.send(()).expect("listened to");
         assert!(run(fits).is_ok());
+    }
+
+    #[test]
+    fn who_cannot_be_written_now_is_told_why() {
+        let (folder, database) = database();
+        let writer = Writer::start(database, 10).expect("a thread");
+        let other = rusqlite::Connection::open(folder.path().join("db")).expect("a file");
+        other.execute_batch("BEGIN IMMEDIATE").expect("begun");
+        match run(writer.call(accept(1))) {
+            Err(StoreError::Unavailable(why)) => assert!(why.contains("locked"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        other.execute_batch("ROLLBACK").expect("ended");
+        assert_eq!(run(writer.call(backlog)).expect("a number"), 0);
+        assert!(run(writer.call(accept(1))).is_ok());
     }
 }

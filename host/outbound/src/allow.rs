@@ -1,0 +1,249 @@
+//! What callbacks may reach although its address is not public.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use url::Host;
+
+/// A host or a network that callbacks may reach all the same.
+///
+/// | text | allows |
+/// |---|---|
+/// | `10.0.0.0/8`, `fd00::/8` | addresses of this network, also where a name leads to them |
+/// | `127.0.0.1`, `::1`, `[::1]` | this address, also where a name leads to it |
+/// | `receiver` | this name, wherever it leads |
+/// | `*.internal.example` | names that end so, wherever they lead; not `internal.example` itself |
+///
+/// Names, IPv4 addresses and IPv6 addresses in brackets may carry a port (`receiver:8080`), and then
+/// allow only that. `localhost` and its subdomains are callable only where the name itself is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    what: What,
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum What {
+    Network(IpNet),
+    Name(String),
+    /// With its leading dot.
+    Below(String),
+}
+
+impl Allowed {
+    pub(crate) fn name(&self, name: &str, port: u16) -> bool {
+        let matches = match &self.what {
+            What::Network(_) => false,
+            What::Name(allowed) => name == allowed,
+            What::Below(suffix) => name.len() > suffix.len() && name.ends_with(suffix.as_str()),
+        };
+        matches && self.port(port)
+    }
+
+    pub(crate) fn address(&self, address: IpAddr, port: u16) -> bool {
+        match &self.what {
+            What::Network(network) => network.contains(&address) && self.port(port),
+            What::Name(_) | What::Below(_) => false,
+        }
+    }
+
+    fn port(&self, port: u16) -> bool {
+        self.port.is_none_or(|allowed| allowed == port)
+    }
+}
+
+/// Why a text allows nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedError {
+    /// It is empty.
+    Empty,
+    /// A slash, but not a network.
+    Network,
+    /// The address has bits outside the mask; this network may be meant.
+    Bits(IpNet),
+    /// A port that is not a number from 1 to 65535.
+    Port,
+    /// Neither an address nor a name.
+    Host,
+}
+
+impl fmt::Display for AllowedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("is empty"),
+            Self::Network => f.write_str("is not a network: write it like 10.0.0.0/8 or fd00::/8"),
+            Self::Bits(network) => {
+                write!(f, "has bits outside its mask: did you mean {network}?")
+            }
+            Self::Port => f.write_str("has a port that is not a number from 1 to 65535"),
+            Self::Host => f.write_str(
+                "is no host: write an address (127.0.0.1, ::1), a network (10.0.0.0/8), \
+                 a name (receiver) or the end of names (*.internal.example)",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for AllowedError {}
+
+impl FromStr for Allowed {
+    type Err = AllowedError;
+
+    fn from_str(text: &str) -> Result<Self, AllowedError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(AllowedError::Empty);
+        }
+        if text.contains('/') {
+            let network: IpNet = text.parse().map_err(|_| AllowedError::Network)?;
+            if network.addr() != network.trunc().addr() {
+                return Err(AllowedError::Bits(network.trunc()));
+            }
+            return Ok(Self {
+                what: What::Network(network),
+                port: None,
+            });
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self {
+                what: What::Network(address.into()),
+                port: None,
+            });
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            // In brackets, the last colon may be one of the address.
+            Some((host, port)) if !port.ends_with(']') => (host, Some(parse_port(port)?)),
+            _ => (text, None),
+        };
+        let what = match host.strip_prefix("*.") {
+            Some(suffix) => What::Below(format!(".{}", parse_name(suffix)?)),
+            None => parse_host(host)?,
+        };
+        Ok(Self { what, port })
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, AllowedError> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err(AllowedError::Port),
+        Ok(port) => Ok(port),
+    }
+}
+
+fn parse_host(text: &str) -> Result<What, AllowedError> {
+    if let Ok(address) = text.parse::<std::net::Ipv4Addr>() {
+        return Ok(What::Network(IpAddr::from(address).into()));
+    }
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Some(address) = bracketed {
+        let address: std::net::Ipv6Addr = address.parse().map_err(|_| AllowedError::Host)?;
+        return Ok(What::Network(IpAddr::from(address).into()));
+    }
+    parse_name(text).map(What::Name)
+}
+
+/// A name in the form in which names of URLs are compared.
+fn parse_name(text: &str) -> Result<String, AllowedError> {
+    match Host::parse(text) {
+        Ok(Host::Domain(name)) if crate::target::is_name(&name) => Ok(name),
+        // An address that only URLs spell like this (127.1) is rather a mistake.
+        Ok(_) | Err(_) => Err(AllowedError::Host),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(text: &str) -> Allowed {
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text} {error}"))
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn networks_hold_their_addresses_at_any_port() {
+        let private = allowed("10.0.0.0/8");
+        assert!(private.address(address("10.0.0.0"), 1));
+        assert!(private.address(address("10.255.255.255"), 65535));
+        assert!(!private.address(address("11.0.0.0"), 80));
+        assert!(!private.address(address("::ffff:10.0.0.1"), 80));
+        assert!(!private.name("10.0.0.0", 80));
+        assert!(allowed(" fd00::/8 ").address(address("fd00::1"), 80));
+    }
+
+    #[test]
+    fn addresses_hold_only_themselves() {
+        for text in ["::1", "[::1]"] {
+            assert!(allowed(text).address(address("::1"), 80), "{text}");
+            assert!(!allowed(text).address(address("::2"), 80), "{text}");
+        }
+        assert!(allowed("127.0.0.1").address(address("127.0.0.1"), 80));
+        assert!(!allowed("127.0.0.1").address(address("127.0.0.2"), 80));
+    }
+
+    #[test]
+    fn a_port_allows_only_itself() {
+        for (text, host) in [("127.0.0.1:8080", "127.0.0.1"), ("[::1]:8080", "::1")] {
+            assert!(allowed(text).address(address(host), 8080), "{text}");
+            assert!(!allowed(text).address(address(host), 80), "{text}");
+        }
+        assert!(allowed("receiver:8080").name("receiver", 8080));
+        assert!(!allowed("receiver:8080").name("receiver", 80));
+        assert!(!allowed("*.example:8080").name("a.example", 80));
+    }
+
+    #[test]
+    fn names_match_whole_or_by_their_end() {
+        let exact = allowed("Receiver");
+        assert!(exact.name("receiver", 80));
+        assert!(!exact.name("receiver2", 80) && !exact.name("a.receiver", 80));
+        let below = allowed("*.internal.example");
+        assert!(below.name("a.internal.example", 80) && below.name("a.b.internal.example", 80));
+        for other in [
+            "internal.example",
+            ".internal.example",
+            "ainternal.example",
+            "a.internal.example.com",
+        ] {
+            assert!(!below.name(other, 80), "{other}");
+        }
+        // As in URLs, names are compared in ASCII.
+        assert!(allowed("bücher.example").name("xn--bcher-kva.example", 80));
+    }
+
+    #[test]
+    fn what_allows_nothing_is_refused() {
+        let network = |text: &str| text.parse().unwrap();
+        for (text, expected) in [
+            ("", AllowedError::Empty),
+            ("  ", AllowedError::Empty),
+            ("10.0.0.0/33", AllowedError::Network),
+            ("receiver/8", AllowedError::Network),
+            ("http://receiver", AllowedError::Network),
+            ("10.1.2.3/8", AllowedError::Bits(network("10.0.0.0/8"))),
+            ("receiver:0", AllowedError::Port),
+            ("receiver:65536", AllowedError::Port),
+            ("receiver:", AllowedError::Port),
+            ("*", AllowedError::Host),
+            ("*.", AllowedError::Host),
+            ("*.*.example", AllowedError::Host),
+            ("a.*.example", AllowedError::Host),
+            ("*.10.0.0.1", AllowedError::Host),
+            ("receiver.", AllowedError::Host),
+            ("127.1", AllowedError::Host),
+            ("0x7f000001", AllowedError::Host),
+            ("[fe80::1%eth0]", AllowedError::Host),
+            ("two words", AllowedError::Host),
+        ] {
+            assert_eq!(text.parse::<Allowed>(), Err(expected), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::tests::dns::{Said, serve, sources};
+
+fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn names_are_resolved_to_all_their_addresses() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = serve(|name| match name {
+        "both.example" => Said::Addresses(vec!["10.0.0.1", "2001:db8::1", "10.0.0.2"]),
+        "six.example" => Said::Addresses(vec!["2001:db8::6"]),
+        "empty.example" => Said::Addresses(vec![]),
+        "broken.example" => Said::Failure,
+        _ => Said::NoSuchName,
+    })
+    .await;
+    let resolver = Resolver::new(sources(dir.path(), port, "")).unwrap();
+    let mut both = resolver.resolve("both.example").await.unwrap();
+    both.sort();
+    assert_eq!(both, addresses(&["10.0.0.1", "10.0.0.2", "2001:db8::1"]));
+    assert_eq!(
+        resolver.resolve("six.example").await.unwrap(),
+        addresses(&["2001:db8::6"])
+    );
+    for (name, reason) in [
+        ("empty.example", "the name has no address"),
+        ("none.example", "the name has no address"),
+        ("broken.example", "the name was not resolved"),
+    ] {
+        assert_eq!(resolver.resolve(name).await, Err(reason), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = AtomicUsize::new(0);
+    // Two questions, one for each kind of address.
+    let port = serve(move |_| match asked.fetch_add(1, Ordering::SeqCst) / 2 {
+        0 => Said::Addresses(vec!["10.0.0.1"]),
+        1 => Said::Addresses(vec!["10.0.0.2"]),
+        2 => Said::NoSuchName,
+        _ => Said::Addresses(vec!["10.0.0.4"]),
+    })
+    .await;
+    let resolver = Resolver::new(sources(dir.path(), port, "")).unwrap();
+    for expected in [
+        Ok(addresses(&["10.0.0.1"])),
+        Ok(addresses(&["10.0.0.2"])),
+        Err("the name has no address"),
+        Ok(addresses(&["10.0.0.4"])),
+    ] {
+        assert_eq!(resolver.resolve("a.example").await, expected);
+    }
+}
+
+#[tokio::test]
+async fn names_of_the_hosts_file_are_not_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = serve(|name| panic!("asked for {name}")).await;
+    let hosts = "127.0.0.9 Receiver other # and\n10.0.0.1 receiver\n::9 six\n";
+    let resolver = Resolver::new(sources(dir.path(), port, hosts)).unwrap();
+    assert_eq!(
+        resolver.resolve("receiver").await.unwrap(),
+        addresses(&["127.0.0.9", "10.0.0.1"])
+    );
+    assert_eq!(resolver.resolve("six").await.unwrap(), addresses(&["::9"]));
+    let mut localhost = resolver.resolve("localhost").await.unwrap();
+    localhost.sort();
+    assert_eq!(localhost, addresses(&["127.0.0.1", "::1"]));
+}
+
+#[tokio::test]
+async fn changed_files_are_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = serve(|_| Said::Addresses(vec!["10.0.0.1"])).await;
+    let sources = sources(dir.path(), port, "");
+    let resolver = Resolver::new(sources.clone()).unwrap();
+    assert_eq!(
+        resolver.resolve("a").await.unwrap(),
+        addresses(&["10.0.0.1"])
+    );
+    fs::write(&sources.hosts, "10.0.0.2 a\n").unwrap();
+    assert_eq!(
+        resolver.resolve("a").await.unwrap(),
+        addresses(&["10.0.0.2"])
+    );
+    fs::remove_file(&sources.hosts).unwrap();
+    assert_eq!(
+        resolver.resolve("a").await.unwrap(),
+        addresses(&["10.0.0.1"])
+    );
+}
+
+#[tokio::test]
+async fn without_a_configuration_the_own_machine_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = serve(|_| Said::Addresses(vec!["10.0.0.1"])).await;
+    let sources = sources(dir.path(), port, "10.0.0.2 listed\n");
+    for content in [None, Some(""), Some("search example\n"), Some("\u{0}\u{1}")] {
+        fs::remove_file(&sources.resolv_conf).ok();
+        if let Some(content) = content {
+            fs::write(&sources.resolv_conf, content).unwrap();
+        }
+        let resolver = Resolver::new(sources.clone()).unwrap();
+        assert_eq!(
+            resolver.resolve("a").await.unwrap(),
+            addresses(&["10.0.0.1"]),
+            "{content:?}"
+        );
+        assert_eq!(
+            resolver.resolve("listed").await.unwrap(),
+            addresses(&["10.0.0.2"])
+        );
+    }
+}
+
+#[tokio::test]
+async fn short_names_are_looked_for_where_the_system_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = serve(|name| match name {
+        "receiver.ns.svc.example" => Said::Addresses(vec!["10.0.0.1"]),
+        _ => Said::NoSuchName,
+    })
+    .await;
+    let sources = sources(dir.path(), port, "");
+    fs::write(
+        &sources.resolv_conf,
+        "nameserver 127.0.0.1\nsearch ns.svc.example svc.example\noptions ndots:5\n",
+    )
+    .unwrap();
+    let resolver = Resolver::new(sources).unwrap();
+    assert_eq!(
+        resolver.resolve("receiver").await.unwrap(),
+        addresses(&["10.0.0.1"])
+    );
+}
+
+#[tokio::test]
+async fn servers_that_are_silent_are_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = serve(|name| match name {
+        "four.example" => Said::OnlyFour("10.0.0.1"),
+        _ => Said::Nothing,
+    })
+    .await;
+    let sources = sources(dir.path(), port, "");
+    fs::write(
+        &sources.resolv_conf,
+        "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+    )
+    .unwrap();
+    let resolver = Resolver::new(sources).unwrap();
+    let (four, none) = tokio::join!(
+        resolver.resolve("four.example"),
+        resolver.resolve("none.example")
+    );
+    assert_eq!(four.unwrap(), addresses(&["10.0.0.1"]));
+    assert_eq!(none, Err("no server of DNS answered in time"));
+}
+
+#[test]
+fn the_usual_time_of_a_question_is_shortened() {
+    let dir = tempfile::tempdir().unwrap();
+    let resolver = Resolver::new(sources(dir.path(), 53, "")).unwrap();
+    let loaded = resolver.loaded().unwrap();
+    assert_eq!(loaded.dns.options().timeout, ASK_AGAIN_AFTER);
+    assert_eq!(loaded.dns.options().cache_size, 0);
+}
+
+#[test]
+fn a_resolver_needs_no_runtime_to_be_made() {
+    assert!(Resolver::new(Sources::default()).is_ok());
+}

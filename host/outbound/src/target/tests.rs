@@ -1,0 +1,178 @@
+use super::*;
+
+fn parsed(url: &str) -> Target {
+    Target::parse(url).unwrap_or_else(|refusal| panic!("{url}: {refusal}"))
+}
+
+#[test]
+fn hosts_are_canonical_and_without_the_usual_port() {
+    for (url, host, port) in [
+        ("http://Receiver.Example/a?b", "receiver.example", 80),
+        ("HTTP://receiver.example:80/", "receiver.example", 80),
+        ("https://receiver.example:443/", "receiver.example", 443),
+        ("https://receiver.example:80", "receiver.example:80", 80),
+        ("http://receiver.example:0443", "receiver.example:443", 443),
+        ("http://bücher.example/", "xn--bcher-kva.example", 80),
+        ("http://re%63eiver/", "receiver", 80),
+        ("http://a_b/", "a_b", 80),
+        ("http://[2001:DB8:0::1]:8080/", "[2001:db8::1]:8080", 8080),
+        ("http://0x7f.1/", "127.0.0.1", 80),
+    ] {
+        let target = parsed(url);
+        assert_eq!((target.host(), target.port()), (host, port), "{url}");
+        // What is stored is read again at each try.
+        assert_eq!(parsed(target.as_str()), target, "{url}");
+    }
+}
+
+#[test]
+fn the_whole_url_is_kept_but_for_its_fragment() {
+    let target = parsed("https://h/a%20b/../c?d=%41&e='#f");
+    assert_eq!(target.as_str(), "https://h/c?d=%41&e=%27");
+    assert_eq!(target.path().as_str(), "/c?d=%41&e=%27");
+    assert_eq!(parsed("http://h").as_str(), "http://h/");
+    assert_eq!(parsed("http://h?a").path().as_str(), "/?a");
+}
+
+#[test]
+fn neither_path_nor_query_is_shown() {
+    let target = parsed("https://h:1/secret?secret");
+    assert_eq!(target.to_string(), "https://h:1");
+    assert_eq!(format!("{target:?}"), "Target(https://h:1)");
+}
+
+#[test]
+fn what_is_no_target_is_refused() {
+    let long_name = format!("http://{}/", ["a"; 128].join("."));
+    let long_label = format!("http://{}.example/", "a".repeat(64));
+    let long_path = format!("http://h/{}", "a".repeat(PATH_OCTETS_MAX));
+    let too_long = Refusal::TooLong {
+        octets_max: PATH_OCTETS_MAX,
+    };
+    for (url, expected) in [
+        ("", Refusal::NotUrl),
+        ("receiver", Refusal::NotUrl),
+        ("/path", Refusal::NotUrl),
+        ("//receiver/path", Refusal::NotUrl),
+        (" http://h/", Refusal::NotUrl),
+        ("http://h/\r\nX: y", Refusal::NotUrl),
+        ("http://rec\teiver/", Refusal::NotUrl),
+        ("http://h/a b", Refusal::NotUrl),
+        ("ftp://h/", Refusal::Scheme),
+        ("file:///etc/hostname", Refusal::Scheme),
+        ("gopher://h/", Refusal::Scheme),
+        ("receiver:80", Refusal::Scheme),
+        ("unix:/run/socket", Refusal::Scheme),
+        ("javascript:alert(1)", Refusal::Scheme),
+        ("http://user@h/", Refusal::Credentials),
+        ("http://user:password@h/", Refusal::Credentials),
+        ("http://:password@h/", Refusal::Credentials),
+        ("http://127.0.0.1%40@h/", Refusal::Credentials),
+        ("http://", Refusal::NoHost),
+        ("http://:80/", Refusal::NoHost),
+        ("http://?a", Refusal::NoHost),
+        ("http://h:0/", Refusal::Port),
+        ("http://h:65536/", Refusal::Port),
+        ("http://h:port/", Refusal::Port),
+        ("http://receiver.example./", Refusal::FinalDot),
+        ("http://receiver../", Refusal::FinalDot),
+        ("http://a..b/", Refusal::HostName),
+        ("http://.a/", Refusal::HostName),
+        ("http://a*b/", Refusal::HostName),
+        ("http://a!b/", Refusal::HostName),
+        ("http://a,b/", Refusal::HostName),
+        ("http://a%00b/", Refusal::HostName),
+        ("http://a%0ab/", Refusal::HostName),
+        ("http://256.0.0.1/", Refusal::HostName),
+        ("http://1.2.3.4.5/", Refusal::HostName),
+        ("http://[::1/", Refusal::HostName),
+        ("http://[fe80::1%25eth0]/", Refusal::HostName),
+        ("http://[fe80::1%eth0]/", Refusal::HostName),
+        ("http://[v1.a]/", Refusal::HostName),
+        (&long_name, Refusal::HostName),
+        (&long_label, Refusal::HostName),
+        (&long_path, too_long),
+    ] {
+        assert_eq!(Target::parse(url), Err(expected), "{url:.60}");
+    }
+}
+
+#[test]
+fn odd_spellings_of_an_address_are_that_address() {
+    let loopback = Host::<String>::Ipv4(std::net::Ipv4Addr::LOCALHOST);
+    for url in [
+        "http://127.0.0.1",
+        "http://2130706433/",
+        "http://0x7f000001/",
+        "http://0x7F.0.0.1/",
+        "http://017700000001/",
+        "http://0177.0.0.1/",
+        "http://127.1/",
+        "http://127.0.1/",
+        "http://127.0.0.01/",
+        "http://127.0.0.1./",
+        "http://127.1./",
+        "http://127。0。0。1/",
+        "http://１２７.0.0.1/",
+        "http://①②⑦.0.0.1/",
+        "http://%31%32%37.0.0.1/",
+        "http://127%2e0%2E0.1/",
+        "http://%EF%BC%91%EF%BC%92%EF%BC%97.0.0.1/",
+        "http:\\\\127.0.0.1\\path",
+        "http:127.0.0.1",
+        "http:////127.0.0.1/",
+        "http://@127.0.0.1/",
+    ] {
+        assert_eq!(parsed(url).parsed_host(), &loopback, "{url}");
+    }
+}
+
+#[test]
+fn the_base_of_the_upstream_may_have_a_path() {
+    for (base, path, whole) in [
+        ("https://api.example", "/", "https://api.example/"),
+        (
+            "https://api.example/",
+            "/a?b=c",
+            "https://api.example/a?b=c",
+        ),
+        ("http://a:1/v1", "/x", "http://a:1/v1/x"),
+        ("http://a/v1/", "/x%2Fy?m='%0A", "http://a/v1/x%2Fy?m='%0A"),
+    ] {
+        let joined = Target::upstream(base).unwrap().join(path).unwrap();
+        assert_eq!(joined.as_str(), whole);
+        assert!(whole.ends_with(joined.path().as_str()));
+        assert_eq!(joined.host(), Target::upstream(base).unwrap().host());
+    }
+    assert_eq!(
+        Target::upstream("http://a/?key=secret"),
+        Err(Refusal::Query)
+    );
+}
+
+#[test]
+fn joined_is_only_what_http_can_carry() {
+    let base = Target::upstream("http://a/").unwrap();
+    for path in [
+        "",
+        "a",
+        "?a",
+        "http://b/",
+        "/a#b",
+        "/a b",
+        "/a\r\nX: y",
+        "/a\0",
+    ] {
+        assert_eq!(base.join(path), Err(Refusal::Path), "{path:?}");
+    }
+    // Two slashes are a path here, and not a host.
+    assert_eq!(base.join("//b/c").unwrap().host(), "a");
+    let most = format!("/{}", "a".repeat(PATH_OCTETS_MAX - 1));
+    assert!(base.join(&most).is_ok());
+    assert_eq!(
+        base.join(&format!("{most}a")),
+        Err(Refusal::TooLong {
+            octets_max: PATH_OCTETS_MAX
+        })
+    );
+}

@@ -1,0 +1,316 @@
+//! Where callbacks may go, and what of a receiver's answer counts.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+
+use super::dns::{Said, outbound_asking};
+use super::server::{Server, read_request};
+use super::*;
+
+const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn shown(result: Result<impl std::fmt::Debug, Refusal>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[test]
+fn addresses_and_localhost_are_refused_at_once() {
+    let outbound = Outbound::new(&setup(&[])).unwrap();
+    for (host, reason) in [
+        ("127.0.0.1", "the address is loopback (127.0.0.0/8)"),
+        ("127.255.255.254", "the address is loopback (127.0.0.0/8)"),
+        ("0", "the address is of this network (0.0.0.0/8)"),
+        ("0x7f.1", "the address is loopback (127.0.0.0/8)"),
+        ("2130706433", "the address is loopback (127.0.0.0/8)"),
+        ("0177.1", "the address is loopback (127.0.0.0/8)"),
+        ("１２７.１", "the address is loopback (127.0.0.0/8)"),
+        ("%31%30.1.2.3", "the address is private (10.0.0.0/8)"),
+        ("10.1.2.3.", "the address is private (10.0.0.0/8)"),
+        (
+            "169.254.169.254",
+            "the address is link-local (169.254.0.0/16)",
+        ),
+        (
+            "100.100.100.200",
+            "the address is shared among a carrier's customers (100.64.0.0/10)",
+        ),
+        ("[::1]", "the address is loopback (::1/128)"),
+        ("[::]", "the address is unspecified (::/128)"),
+        (
+            "[::ffff:93.184.215.14]",
+            "the address is an IPv4 address in IPv6 form (::ffff:0:0/96)",
+        ),
+        (
+            "[::127.0.0.1]",
+            "the address is an IPv4 address in IPv6 form (::/96)",
+        ),
+        (
+            "[64:ff9b::a00:1]",
+            "the address is for NAT64 (64:ff9b::/96)",
+        ),
+        ("[2002:7f00:1::]", "the address is for 6to4 (2002::/16)"),
+        ("[2001:0:1::]", "the address is for Teredo (2001::/32)"),
+        ("[fd00:ec2::254]", "the address is private (fc00::/7)"),
+        ("[fe80::1]", "the address is link-local (fe80::/10)"),
+        (
+            "[1::1]",
+            "the address is not one for hosts (outside 2000::/3)",
+        ),
+        ("localhost", "the host is this machine (localhost)"),
+        ("LocalHost", "the host is this machine (localhost)"),
+        ("a.b.localhost", "the host is this machine (localhost)"),
+        ("ｌocalhost", "the host is this machine (localhost)"),
+        ("loc%61lhost", "the host is this machine (localhost)"),
+        ("localhost.", "the host ends with a dot"),
+    ] {
+        for url in [format!("http://{host}/x"), format!("https://{host}:8443")] {
+            assert_eq!(shown(outbound.callback_target(&url)), reason, "{url}");
+        }
+    }
+    for url in [
+        "http://93.184.215.14/",
+        "https://[2606:4700::1111]:8443/a?b",
+        "http://receiver.example/",
+        "http://localhost.example/",
+        "http://notlocalhost/",
+    ] {
+        assert!(outbound.callback_target(url).is_ok(), "{url}");
+    }
+}
+
+#[test]
+fn what_the_operator_allows_passes_all_the_same() {
+    let outbound = Outbound::new(&setup(&[
+        "10.0.0.0/8",
+        "127.0.0.1:8080",
+        "[fd00::1]",
+        "*.localhost",
+    ]))
+    .unwrap();
+    for (url, passes) in [
+        ("http://10.1.2.3:81/", true),
+        ("http://11.0.0.1/", true),
+        ("http://127.0.0.1:8080/", true),
+        ("http://127.0.0.1/", false),
+        ("http://[fd00::1]/", true),
+        ("http://[fd00::2]/", false),
+        ("http://[::ffff:10.1.2.3]/", false),
+        ("http://a.localhost/", true),
+        ("http://localhost/", false),
+    ] {
+        assert_eq!(outbound.callback_target(url).is_ok(), passes, "{url}");
+    }
+}
+
+#[test]
+fn a_url_has_a_limit_also_when_it_is_escaped() {
+    let outbound = Outbound::new(&setup(&[])).unwrap();
+    let prefix = "http://receiver.example/";
+    let fits = format!(
+        "{prefix}{}",
+        "a".repeat(CALLBACK_URL_OCTETS_MAX - prefix.len())
+    );
+    assert_eq!(outbound.callback_target(&fits).unwrap().as_str(), fits);
+    let escaped = format!("{prefix}{}", "ä".repeat(CALLBACK_URL_OCTETS_MAX / 4));
+    for url in [format!("{fits}a"), format!("{fits}#a"), escaped] {
+        let reason = shown(outbound.callback_target(&url));
+        assert_eq!(reason, "the URL is over 2048 octets long");
+    }
+}
+
+#[tokio::test]
+async fn one_address_that_must_not_be_called_is_enough() {
+    let server = Server::answering(ANSWER).await;
+    let port = server.address.port();
+    let outbound = outbound_asking(&setup(&["127.0.0.1", "named.example"]), |name| {
+        Said::Addresses(match name {
+            "good.example" => vec!["127.0.0.1"],
+            "mixed.example" => vec!["127.0.0.1", "10.0.0.1"],
+            "six.example" => vec!["127.0.0.1", "fd00::1"],
+            "mapped.example" => vec!["::ffff:127.0.0.1"],
+            "other.example" => vec!["127.0.0.2"],
+            "named.example" => vec!["127.0.0.2", "127.0.0.1"],
+            _ => return Said::NoSuchName,
+        })
+    })
+    .await;
+    let call = async |name: &str| {
+        let target = outbound
+            .callback_target(&format!("http://{name}:{port}/"))
+            .unwrap();
+        outbound.callback(&target, post("x"), patient()).await
+    };
+    for name in ["good.example", "named.example"] {
+        assert_eq!(call(name).await.unwrap().status, 200, "{name}");
+    }
+    assert_eq!(server.accepted(), 2);
+    for (name, reason) in [
+        (
+            "mixed.example",
+            "an address of the host is private (10.0.0.0/8)",
+        ),
+        (
+            "six.example",
+            "an address of the host is private (fc00::/7)",
+        ),
+        (
+            "mapped.example",
+            "an address of the host is an IPv4 address in IPv6 form (::ffff:0:0/96)",
+        ),
+        (
+            "other.example",
+            "an address of the host is loopback (127.0.0.0/8)",
+        ),
+        ("none.example", "the name has no address"),
+    ] {
+        let failure = call(name).await.unwrap_err();
+        assert_eq!(failure.to_string(), reason);
+        assert!(!failure.sent());
+    }
+    // The list and the checks are for callbacks.
+    let upstream = Target::upstream(&format!("http://other.example:{port}")).unwrap();
+    let result = outbound.upstream(&upstream, get(), patient()).await;
+    assert_eq!(
+        result,
+        Err(Failure::NotConnected("the connection was refused"))
+    );
+    assert_eq!(server.accepted(), 2);
+}
+
+#[tokio::test]
+async fn addresses_are_looked_at_at_every_try() {
+    let server = Server::answering(ANSWER).await;
+    let asked = AtomicUsize::new(0);
+    // Harmless for the first try (two questions), and then another one.
+    let outbound = outbound_asking(&setup(&["127.0.0.1"]), move |_| {
+        Said::Addresses(match asked.fetch_add(1, Ordering::SeqCst) {
+            0 | 1 => vec!["127.0.0.1"],
+            _ => vec!["169.254.169.254"],
+        })
+    })
+    .await;
+    let url = format!("http://rebinding.example:{}/", server.address.port());
+    let target = outbound.callback_target(&url).unwrap();
+    let first = outbound.callback(&target, post("x"), patient()).await;
+    assert_eq!(first.unwrap().status, 200);
+    let second = outbound.callback(&target, post("x"), patient()).await;
+    assert!(matches!(second, Err(Failure::Refused(_))), "{second:?}");
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_target_from_elsewhere_is_looked_at_as_well() {
+    let server = Server::answering(ANSWER).await;
+    let strict = Outbound::new(&setup(&[])).unwrap();
+    let port = server.address.port();
+    for url in [server.url(), format!("http://localhost:{port}/")] {
+        let target = Target::upstream(&url).unwrap();
+        let result = strict.callback(&target, post("x"), patient()).await;
+        assert!(matches!(result, Err(Failure::Refused(_))), "{url}");
+    }
+    assert_eq!(server.accepted(), 0);
+    // The upstream may be anywhere.
+    let target = Target::upstream(&format!("http://localhost:{port}/")).unwrap();
+    let answer = strict.upstream(&target, get(), patient()).await;
+    assert_eq!(answer.unwrap().body, "ok");
+}
+
+#[tokio::test]
+async fn the_next_address_is_tried_and_the_host_stays() {
+    let (requests, mut received) = mpsc::unbounded_channel();
+    let server = Server::start_at("127.0.0.3:0", move |mut stream| {
+        let requests = requests.clone();
+        async move {
+            requests.send(read_request(&mut stream).await).unwrap();
+            stream.write_all(ANSWER.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let outbound = outbound_asking(&setup(&["*.example"]), |_| {
+        Said::Addresses(vec!["127.0.0.2", "127.0.0.3", "127.0.0.4"])
+    })
+    .await;
+    let port = server.address.port();
+    let url = format!("http://receiver.example:{port}/path");
+    let target = outbound.callback_target(&url).unwrap();
+    let answer = outbound.callback(&target, post("x"), patient()).await;
+    assert_eq!(answer.unwrap().status, 200);
+    let request = received.recv().await.unwrap();
+    let host = format!("\r\nhost: receiver.example:{port}\r\n");
+    assert!(request.contains(&host), "{request}");
+    assert!(request.starts_with("POST /path HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn dns_that_is_silent_takes_no_longer_than_the_deadline() {
+    let outbound = outbound_asking(&setup(&[]), |_| Said::Nothing).await;
+    let target = outbound
+        .callback_target("http://receiver.example/")
+        .unwrap();
+    let limits = within(Duration::from_millis(300));
+    let result = outbound.callback(&target, post("x"), limits).await;
+    let expected = Failure::NotConnected("there was no connection in time");
+    assert_eq!(result, Err(expected));
+    assert!(Instant::now() < limits.deadline + PATIENCE / 2);
+}
+
+#[tokio::test]
+async fn a_receiver_has_spoken_with_the_head_of_its_answer() {
+    let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(1_000_000));
+    for (answer, status) in [
+        (ANSWER, 200),
+        ("HTTP/1.1 204 No Content\r\n\r\n", 204),
+        ("HTTP/1.0 202 Accepted\r\n\r\n", 202),
+        ("HTTP/1.1 200 OK\r\n\r\nwithout end", 200),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhalf", 200),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\nlong",
+            200,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\ngarbage",
+            200,
+        ),
+        (&endless, 200),
+        ("HTTP/1.1 307 x\r\nLocation: http://127.0.0.1/\r\n\r\n", 307),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 x\r\n\r\n", 500),
+    ] {
+        let server = Server::answering(answer).await;
+        let target = outbound().callback_target(&server.url()).unwrap();
+        let result = outbound().callback(&target, post("x"), patient()).await;
+        let expected = Answer {
+            status,
+            retry_after: None,
+            body: Bytes::new(),
+        };
+        assert_eq!(result, Ok(expected), "{answer:.60?}");
+        assert_eq!(server.accepted(), 1);
+    }
+    let server = Server::answering("HTTP/1.1 200 OK\r\n").await;
+    let target = outbound().callback_target(&server.url()).unwrap();
+    let result = outbound().callback(&target, post("x"), patient()).await;
+    assert_eq!(result, Err(Failure::CutOff));
+}
+
+#[tokio::test]
+async fn a_receiver_that_talks_on_is_not_listened_to_for_long() {
+    let server = Server::start(|mut stream| async move {
+        read_request(&mut stream).await;
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        let () = std::future::pending().await;
+    })
+    .await;
+    let target = outbound().callback_target(&server.url()).unwrap();
+    for time in [PATIENCE, Duration::from_millis(300)] {
+        let limits = within(time);
+        let result = outbound().callback(&target, post("x"), limits).await;
+        assert_eq!(result.unwrap().status, 200);
+        assert!(Instant::now() < limits.deadline + PATIENCE / 2);
+        if time == PATIENCE {
+            assert!(Instant::now() < limits.deadline - PATIENCE / 2);
+        }
+    }
+}

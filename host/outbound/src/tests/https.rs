@@ -1,0 +1,246 @@
+//! Certificates, good and bad, of a private authority.
+
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, IsCa, Issuer, KeyPair, date_time_ymd,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+use super::dns::{Said, outbound_asking};
+use super::server::{Server, read_request};
+use super::*;
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    file: tempfile::NamedTempFile,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = DistinguishedName::new();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), params.self_signed(&key).unwrap().pem()).unwrap();
+        Self {
+            issuer: Issuer::new(params, key),
+            file,
+        }
+    }
+
+    fn setup(&self) -> Setup {
+        Setup {
+            ca_file: Some(self.file.path().to_owned()),
+            ..setup(&["*.example", "127.0.0.1"])
+        }
+    }
+
+    /// TLS with a certificate for `names`, from one year to another.
+    fn acceptor(&self, names: &[&str], years: (i32, i32)) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = date_time_ymd(years.0, 1, 1);
+        params.not_after = date_time_ymd(years.1, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+const VALID: (i32, i32) = (2020, 2120);
+
+#[derive(Clone, Copy)]
+enum Ending {
+    InOrder,
+    Cut,
+}
+
+/// Answers over TLS and hands out the name that was asked for and the request.
+async fn start(
+    acceptor: TlsAcceptor,
+    answer: &'static str,
+    ending: Ending,
+) -> (Server, mpsc::UnboundedReceiver<(Option<String>, String)>) {
+    let (requests, received) = mpsc::unbounded_channel();
+    let script = move |stream: TcpStream| {
+        let (acceptor, requests) = (acceptor.clone(), requests.clone());
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            let request = read_request(&mut stream).await;
+            let name = stream.get_ref().1.server_name().map(str::to_owned);
+            requests.send((name, request)).unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+            match ending {
+                Ending::InOrder => stream.shutdown().await.unwrap(),
+                Ending::Cut => stream.get_mut().0.shutdown().await.unwrap(),
+            }
+            let _ = stream.read(&mut [0]).await;
+        }
+    };
+    (Server::start(script).await, received)
+}
+
+const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn target(host: &str, server: &Server) -> Target {
+    Target::upstream(&format!("https://{host}:{}/", server.address.port())).unwrap()
+}
+
+async fn ask(outbound: &Outbound, host: &str, server: &Server) -> Result<Answer, Failure> {
+    let target = target(host, server);
+    let result = outbound.upstream(&target, get(), patient()).await;
+    // A callback is judged alike.
+    let callback = outbound.callback(&target, get(), patient()).await;
+    assert_eq!(result.as_ref().err(), callback.as_ref().err());
+    result
+}
+
+#[tokio::test]
+async fn a_good_certificate_is_for_the_name_and_not_for_the_address() {
+    let authority = Authority::new();
+    let acceptor = authority.acceptor(&["receiver.example"], VALID);
+    let (server, mut received) = start(acceptor, ANSWER, Ending::InOrder).await;
+    let setup = authority.setup();
+    let outbound = outbound_asking(&setup, |_| Said::Addresses(vec!["127.0.0.1"])).await;
+    let answer = ask(&outbound, "receiver.example", &server).await;
+    assert_eq!(answer.unwrap().body, "ok");
+    let (name, request) = received.recv().await.unwrap();
+    assert_eq!(name.as_deref(), Some("receiver.example"));
+    let host = format!(
+        "\r\nhost: {}\r\n",
+        target("receiver.example", &server).host()
+    );
+    assert!(request.contains(&host), "{request}");
+
+    let other = Failure::NotConnected("TLS: the certificate is for another name");
+    for host in ["other.example", "127.0.0.1"] {
+        assert_eq!(ask(&outbound, host, &server).await, Err(other), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_may_be_for_an_address() {
+    let authority = Authority::new();
+    let acceptor = authority.acceptor(&["127.0.0.1"], VALID);
+    let (server, mut received) = start(acceptor, ANSWER, Ending::InOrder).await;
+    let outbound = Outbound::new(&authority.setup()).unwrap();
+    let answer = ask(&outbound, "127.0.0.1", &server).await;
+    assert_eq!(answer.unwrap().body, "ok");
+    assert_eq!(received.recv().await.unwrap().0, None);
+}
+
+#[tokio::test]
+async fn bad_certificates_are_refused_before_anything_is_sent() {
+    let authority = Authority::new();
+    let names = ["127.0.0.1"];
+    let public = Outbound::new(&setup(&["127.0.0.1"])).unwrap();
+    let private = Outbound::new(&authority.setup()).unwrap();
+    let unknown = "TLS: the certificate is from an authority that is not trusted";
+    for (outbound, issuer, years, reason) in [
+        (
+            &private,
+            &authority,
+            (2020, 2021),
+            "TLS: the certificate has expired",
+        ),
+        (
+            &private,
+            &authority,
+            (2119, 2120),
+            "TLS: the certificate is not valid yet",
+        ),
+        (&private, &Authority::new(), VALID, unknown),
+        (&public, &authority, VALID, unknown),
+    ] {
+        let acceptor = issuer.acceptor(&names, years);
+        let (server, mut received) = start(acceptor, ANSWER, Ending::InOrder).await;
+        let result = ask(outbound, "127.0.0.1", &server).await;
+        assert_eq!(result, Err(Failure::NotConnected(reason)));
+        assert!(received.try_recv().is_err());
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_speak_tls() {
+    let outbound = outbound();
+    for (answer, reason) in [
+        (
+            "HTTP/1.1 400 Bad Request\r\n\r\n",
+            "TLS: the answer is not TLS",
+        ),
+        ("", "TLS: the connection was closed"),
+        (
+            "\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}",
+            "TLS: the server refused the handshake",
+        ),
+    ] {
+        let server = Server::start(move |mut stream| async move {
+            let _ = stream.read(&mut [0; 4096]).await;
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+        })
+        .await;
+        let result = ask(&outbound, "127.0.0.1", &server).await;
+        assert_eq!(result, Err(Failure::NotConnected(reason)));
+    }
+}
+
+#[tokio::test]
+async fn an_end_without_farewell_is_a_cut() {
+    let authority = Authority::new();
+    let outbound = Outbound::new(&authority.setup()).unwrap();
+    let until_closed = "HTTP/1.0 200 OK\r\n\r\nok";
+    for (answer, ending, whole) in [
+        (ANSWER, Ending::Cut, true),
+        (until_closed, Ending::InOrder, true),
+        (until_closed, Ending::Cut, false),
+    ] {
+        let acceptor = authority.acceptor(&["127.0.0.1"], VALID);
+        let (server, _received) = start(acceptor, answer, ending).await;
+        let target = target("127.0.0.1", &server);
+        let result = outbound.upstream(&target, get(), patient()).await;
+        assert_eq!(result.err(), (!whole).then_some(Failure::CutOff));
+    }
+}
+
+#[tokio::test]
+async fn a_silent_address_leaves_time_for_the_next() {
+    let authority = Authority::new();
+    let acceptor = authority.acceptor(&["receiver.example"], VALID);
+    let (server, _received) = start(acceptor, ANSWER, Ending::InOrder).await;
+    let port = server.address.port();
+    // Accepts, and never says a word of TLS.
+    let silent = Server::start_at(&format!("127.0.0.2:{port}"), |stream| async move {
+        let () = std::future::pending().await;
+        drop(stream);
+    })
+    .await;
+    let setup = authority.setup();
+    let outbound =
+        outbound_asking(&setup, |_| Said::Addresses(vec!["127.0.0.2", "127.0.0.1"])).await;
+    let limits = within(Duration::from_secs(4));
+    let target = target("receiver.example", &server);
+    let answer = outbound.upstream(&target, get(), limits).await;
+    assert_eq!(answer.unwrap().body, "ok");
+    assert_eq!(silent.accepted(), 1);
+}

@@ -1,0 +1,153 @@
+//! Whom https and PostgreSQL are to trust.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+
+use crate::SetupError;
+
+/// Settings that trust the public roots in the program, or only those of a file.
+pub(crate) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError> {
+    let roots = match ca_file {
+        Some(file) => read_roots(file).map_err(|why| SetupError::CaFile {
+            file: PathBuf::from(file),
+            why,
+        })?,
+        None => RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        },
+    };
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(SetupError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// The same, for HTTP alone: a server of another protocol that shares a certificate with a web
+/// server cannot be mistaken for it.
+pub(crate) fn for_http(config: &ClientConfig) -> ClientConfig {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
+
+fn read_roots(file: &Path) -> Result<RootCertStore, String> {
+    let text = std::fs::read(file).map_err(|error| error.to_string())?;
+    let mut roots = RootCertStore::empty();
+    for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(&text)) {
+        let certificate =
+            certificate.map_err(|_| format!("certificate {number} is not whole PEM"))?;
+        roots
+            .add(certificate)
+            .map_err(|_| format!("certificate {number} is not an X.509 certificate"))?;
+    }
+    if roots.is_empty() {
+        return Err("there is no certificate in PEM in it".to_owned());
+    }
+    Ok(roots)
+}
+
+/// Why a handshake failed, in words that quote nothing of the certificate: they may be shown to
+/// whoever named the host.
+pub(crate) fn reason(error: &std::io::Error) -> &'static str {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(error) = inner else {
+        return match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => "TLS: the connection was closed",
+            _ => crate::connect::io_reason(error),
+        };
+    };
+    match error {
+        rustls::Error::InvalidCertificate(error) => match error {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "TLS: the certificate has expired"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "TLS: the certificate is not valid yet"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "TLS: the certificate is for another name"
+            }
+            // Of two authorities with one name, the wrong one has signed it.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                "TLS: the certificate is from an authority that is not trusted"
+            }
+            _ => "TLS: the certificate is not acceptable",
+        },
+        rustls::Error::InvalidMessage(_) => "TLS: the answer is not TLS",
+        rustls::Error::AlertReceived(_) => "TLS: the server refused the handshake",
+        rustls::Error::PeerIncompatible(_) => "TLS: no common version or cipher suite",
+        _ => "TLS: the handshake failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(content: Option<&[u8]>) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        if let Some(content) = content {
+            std::fs::write(&file, content).unwrap();
+        }
+        let error = config(Some(&file)).unwrap_err().to_string();
+        let prefix = format!("{}: ", file.display());
+        error.strip_prefix(&prefix).unwrap().to_owned()
+    }
+
+    fn certificate() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["h".to_owned()]).unwrap();
+        params.self_signed(&key).unwrap().pem()
+    }
+
+    #[test]
+    fn a_bundle_is_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let bundle = format!("# a\n{}text\n{}{key}", certificate(), certificate());
+        std::fs::write(&file, bundle).unwrap();
+        assert_eq!(read_roots(&file).unwrap().len(), 2);
+        assert!(config(Some(&file)).is_ok());
+    }
+
+    #[test]
+    fn a_file_without_use_says_why() {
+        assert!(refusal(None).contains("No such file"));
+        let none = "there is no certificate in PEM in it";
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        for content in [&b""[..], b"\xff\0garbage\n", key.as_bytes()] {
+            assert_eq!(refusal(Some(content)), none);
+        }
+        let good = certificate();
+        let (half, _) = good.split_at(good.len() / 2);
+        assert_eq!(
+            refusal(Some(half.as_bytes())),
+            "certificate 1 is not whole PEM"
+        );
+        let not_x509 =
+            format!("{good}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        assert_eq!(
+            refusal(Some(not_x509.as_bytes())),
+            "certificate 2 is not an X.509 certificate"
+        );
+    }
+
+    #[test]
+    fn without_a_file_the_public_roots_are_trusted_and_the_shared_settings_name_no_protocol() {
+        let config = config(None).unwrap();
+        assert!(config.alpn_protocols.is_empty());
+        assert_eq!(for_http(&config).alpn_protocols, [b"http/1.1"]);
+        assert!(webpki_roots::TLS_SERVER_ROOTS.len() > 50);
+    }
+}

@@ -1,0 +1,124 @@
+//! Calls that are no tries: whether a signature belongs to a message, whether our key is good.
+
+use crate::calls::{ask, said};
+use crate::conclusion::{Conclusion, of_checking, slot_end};
+use crate::condition::KeyCheck;
+use crate::relay::{Relay, Unable, unable};
+use crate::world::World;
+use bulkhead_sandbox::{Checking, Claim, Question, Wait};
+use bulkhead_store::{Begun, BootMillis, Slot};
+use std::sync::Arc;
+use tokio::sync::{Mutex, oneshot};
+
+/// What is known of the key is good for so long.
+const KEY_MS: i64 = 60_000;
+
+/// Where nothing better is known.
+const ASK_AGAIN_MS: u64 = 1000;
+
+/// One check of the key at a time: whoever comes meanwhile gets what it finds.
+#[derive(Default)]
+pub(crate) struct Checks {
+    key: Mutex<()>,
+}
+
+impl<W: World> Relay<W> {
+    /// Whether a signature belongs to a message: without a call where that is known here.
+    pub async fn verify(self: &Arc<Self>, claim: Claim, until: BootMillis) -> Result<bool, Unable> {
+        let known = self.store.signature(claim.message.clone());
+        let known = self.within(until, known).await.map_err(unable)?;
+        if known.is_some_and(|signature| signature == claim.signature) {
+            return Ok(true);
+        }
+        self.check(Question::Verify(claim), until).await
+    }
+
+    /// Whether the upstream takes our key.
+    pub async fn test_key(self: &Arc<Self>, until: BootMillis) -> Result<KeyCheck, Unable> {
+        let again = Unable::Upstream {
+            after_ms: ASK_AGAIN_MS,
+        };
+        let _turn = tokio::select! {
+            biased;
+            turn = self.checks.key.lock() => turn,
+            () = self.world.sleep_until(until) => return Err(again),
+        };
+        if let Some(known) = self.conditions.key_within(KEY_MS, self.world.now()) {
+            return Ok(known);
+        }
+        self.check(Question::CheckKey, until).await?;
+        self.conditions
+            .key_within(KEY_MS, self.world.now())
+            .ok_or(again)
+    }
+
+    /// Makes a call for a question, if there is a slot for it. It goes to its end, also where nobody
+    /// waits any more.
+    async fn check(
+        self: &Arc<Self>,
+        question: Question,
+        until: BootMillis,
+    ) -> Result<bool, Unable> {
+        let begun = self
+            .store
+            .begin_check(self.settings.checks_max, self.world.now());
+        let slot = match self.within(until, begun).await.map_err(unable)? {
+            Begun::Now(slot) => slot,
+            Begun::Later { after_ms } => {
+                return Err(Unable::Upstream {
+                    after_ms: after_ms.unwrap_or(ASK_AGAIN_MS),
+                });
+            }
+        };
+        let (sender, receiver) = oneshot::channel();
+        let relay = Arc::clone(self);
+        self.world.spawn(Box::pin(async move {
+            let _gone = sender.send(relay.make_check(&question, slot).await);
+        }));
+        tokio::select! {
+            biased;
+            answer = receiver => answer.ok().flatten(),
+            () = self.world.sleep_until(until) => None,
+        }
+        .ok_or(Unable::Upstream {
+            after_ms: ASK_AGAIN_MS,
+        })
+    }
+
+    async fn make_check(&self, question: &Question, slot: Slot) -> Option<bool> {
+        let heard = ask(self, question, &slot).await;
+        let end = slot_end(&heard);
+        let conclusion = self.read_check(question, heard);
+        self.hold(conclusion.hold_ms).await;
+        let is_key = matches!(question, Question::CheckKey);
+        self.note(&conclusion.mood, !is_key && conclusion.outcome.is_some());
+        if let (true, Some(valid)) = (is_key, conclusion.outcome) {
+            self.conditions.key(valid, self.world.now());
+        }
+        self.persist(|now| self.store.end_check(slot.clone(), end, now))
+            .await;
+        conclusion.outcome
+    }
+
+    fn read_check(
+        &self,
+        question: &Question,
+        heard: crate::world::Heard,
+    ) -> Conclusion<Option<bool>> {
+        let (reply, known_better) = heard.into_reply();
+        let situation = self.situation(1, self.world.now().wall);
+        let read = match question {
+            Question::CheckKey => self.judge.read_key_check(&reply, situation),
+            Question::Verify(_) | Question::Sign(_) => {
+                self.judge.read_verification(&reply, situation)
+            }
+        };
+        let checking = read.unwrap_or_else(|fault| {
+            Checking::Unknown(Wait {
+                after_ms: ASK_AGAIN_MS,
+                why: said(&fault),
+            })
+        });
+        of_checking(checking, known_better)
+    }
+}

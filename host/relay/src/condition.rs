@@ -1,0 +1,133 @@
+//! How the upstream and the store are, as far as the relay has seen.
+
+use crate::conclusion::Mood;
+use bulkhead_store::{BootMillis, Now, Standing, StoreError, UnixMillis};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How often an error of the store is logged, at most.
+const STORE_LOG_MS: i64 = 10_000;
+
+/// What `/health` says of the relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// What the last call showed; none before the first.
+    pub upstream: Option<Mood>,
+    /// When that was.
+    pub upstream_since: Option<UnixMillis>,
+    /// What is wrong with the store, if anything.
+    pub store: Option<String>,
+    /// What is in the store, as of a second ago; none before the first look.
+    pub standing: Option<Standing>,
+}
+
+/// Whether the key is good, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyCheck {
+    /// Whether the upstream takes it.
+    pub valid: bool,
+    /// When it showed that.
+    pub at: UnixMillis,
+}
+
+/// The one place where all of that is kept.
+pub(crate) struct Conditions(Mutex<Inner>);
+
+struct Inner {
+    condition: Condition,
+    key: Option<(KeyCheck, BootMillis)>,
+    store_logged: Option<BootMillis>,
+}
+
+impl Conditions {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Inner {
+            condition: Condition {
+                upstream: None,
+                upstream_since: None,
+                store: None,
+                standing: None,
+            },
+            key: None,
+            store_logged: None,
+        }))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self) -> Condition {
+        self.inner().condition.clone()
+    }
+
+    /// Notes what a call showed. A change is logged; that it goes on is not.
+    pub(crate) fn upstream(&self, mood: Mood, now: Now) {
+        let mut inner = self.inner();
+        let same =
+            inner.condition.upstream.as_ref().is_some_and(|before| {
+                std::mem::discriminant(before) == std::mem::discriminant(&mood)
+            });
+        if !same {
+            match &mood {
+                Mood::Fine => tracing::info!("the upstream answers"),
+                // What it does half of the time.
+                Mood::Failing(why) => tracing::debug!(why, "the upstream failed"),
+                Mood::Refusing(why) => tracing::error!(why, "calls pause"),
+                Mood::Slowing(why) => tracing::warn!(why, "calls pause"),
+            }
+            inner.condition.upstream_since = Some(now.wall);
+        }
+        inner.condition.upstream = Some(mood);
+    }
+
+    /// Whether the upstream refused us at the last call: one call at a time finds out whether it
+    /// still does.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.inner().condition.upstream, Some(Mood::Refusing(_)))
+    }
+
+    /// Passes a result of the store on, and notes whether it worked.
+    pub(crate) fn store<T>(
+        &self,
+        result: Result<T, StoreError>,
+        now: Now,
+    ) -> Result<T, StoreError> {
+        let mut inner = self.inner();
+        match &result {
+            Ok(_) | Err(StoreError::LeaseLost) => {
+                if inner.condition.store.take().is_some() {
+                    tracing::info!("the store works again");
+                }
+            }
+            Err(error) => {
+                let seldom = inner
+                    .store_logged
+                    .is_none_or(|at| now.boot.0 - at.0 >= STORE_LOG_MS);
+                if seldom {
+                    tracing::error!(%error, "the store failed");
+                    inner.store_logged = Some(now.boot);
+                }
+                inner.condition.store = Some(error.to_string());
+            }
+        }
+        result
+    }
+
+    pub(crate) fn standing(&self, standing: Standing) {
+        self.inner().condition.standing = Some(standing);
+    }
+
+    pub(crate) fn key(&self, valid: bool, now: Now) {
+        let check = KeyCheck {
+            valid,
+            at: now.wall,
+        };
+        self.inner().key = Some((check, now.boot));
+    }
+
+    /// What is known of the key, if that is not older.
+    pub(crate) fn key_within(&self, ms: i64, now: Now) -> Option<KeyCheck> {
+        let (check, at) = self.inner().key?;
+        (now.boot.0 - at.0 < ms).then_some(check)
+    }
+}

@@ -1,0 +1,141 @@
+//! What the relay does, counted.
+
+use crate::world::Heard;
+use bulkhead_sandbox::{Failure, Question};
+use bulkhead_store::Standing;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// The metrics of the relay.
+#[derive(Debug, Clone)]
+pub struct RelayMetrics {
+    calls: Family<Labels<2>, Counter>,
+    call_time: Histogram,
+    webhooks: Family<Labels<1>, Counter>,
+    backlog: Gauge,
+    oldest_age: Gauge,
+    slots_free: Gauge,
+    notifications: Family<Labels<1>, Gauge>,
+}
+
+impl RelayMetrics {
+    /// Makes the metrics and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            calls: Family::default(),
+            // 10 ms to 40 s.
+            call_time: Histogram::new(exponential_buckets(0.01, 2.0, 13)),
+            webhooks: Family::default(),
+            backlog: Gauge::default(),
+            oldest_age: Gauge::default(),
+            slots_free: Gauge::default(),
+            notifications: Family::default(),
+        };
+        registry.register(
+            "upstream_calls",
+            "Calls of the upstream by what was asked and how it ended",
+            metrics.calls.clone(),
+        );
+        registry.register_with_unit(
+            "upstream_call_duration",
+            "Time of a call of the upstream",
+            Unit::Seconds,
+            metrics.call_time.clone(),
+        );
+        registry.register(
+            "webhook_tries",
+            "Tries of notifications by how they ended",
+            metrics.webhooks.clone(),
+        );
+        registry.register(
+            "relay_backlog",
+            "Messages that wait to be signed",
+            metrics.backlog.clone(),
+        );
+        registry.register_with_unit(
+            "relay_oldest_age",
+            "How long the oldest message that waits to be signed has waited",
+            Unit::Seconds,
+            metrics.oldest_age.clone(),
+        );
+        registry.register(
+            "upstream_slots_free",
+            "Calls that the quota allows now",
+            metrics.slots_free.clone(),
+        );
+        registry.register(
+            "notifications",
+            "Notifications to be made, and those that are kept and not tried, by state",
+            metrics.notifications.clone(),
+        );
+        metrics
+    }
+
+    /// Metrics that nobody reads.
+    pub fn unregistered() -> Self {
+        Self::register(&mut Registry::default())
+    }
+
+    pub(crate) fn called(&self, question: &Question, heard: &Heard, took_ms: i64) {
+        let kind = match question {
+            Question::Sign(_) => "sign",
+            Question::Verify(_) => "verify",
+            Question::CheckKey => "key",
+        };
+        let labels = [("kind", kind), ("end", end(heard))];
+        self.calls.get_or_create_owned(&labels).inc();
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of seconds")]
+        self.call_time.observe(took_ms as f64 / 1000.0);
+    }
+
+    pub(crate) fn told(&self, heard: &Heard) {
+        self.webhooks
+            .get_or_create_owned(&[("end", end(heard))])
+            .inc();
+    }
+
+    pub(crate) fn stands(&self, standing: &Standing) {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.backlog.set(number(standing.backlog));
+        self.oldest_age
+            .set(number(standing.oldest_age_ms.unwrap_or(0) / 1000));
+        // While calls are held, no slot is of use.
+        let slots_free = if standing.held_ms == 0 {
+            standing.slots_free
+        } else {
+            0
+        };
+        self.slots_free.set(slots_free.into());
+        for (state, count) in [
+            ("pending", standing.notifications_pending),
+            ("parked", standing.notifications_parked),
+        ] {
+            let gauge = self.notifications.get_or_create_owned(&[("state", state)]);
+            gauge.set(number(count));
+        }
+    }
+}
+
+/// A label from a fixed set.
+fn end(heard: &Heard) -> &'static str {
+    match heard {
+        Heard::Answer(answer) => match answer.status {
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            429 => "429",
+            400..=499 => "4xx",
+            500..=599 => "5xx",
+            _ => "other",
+        },
+        Heard::Unsent(_) | Heard::Lost(Failure::NotConnected) => "not_sent",
+        Heard::Lost(Failure::TimedOut) => "timed_out",
+        Heard::Lost(Failure::CutOff) => "cut_off",
+        Heard::Lost(Failure::TooLong) => "too_long",
+        Heard::Lost(Failure::Malformed) => "malformed",
+    }
+}

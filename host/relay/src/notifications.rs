@@ -1,0 +1,189 @@
+//! Notifications: claim, send, store what came of it.
+
+use crate::calls::{STORE_PAUSE_MS, said};
+use crate::relay::Relay;
+use crate::world::{Heard, Point, World};
+use bulkhead_sandbox::{Delivering, Event, Wait};
+use bulkhead_store::{Begun, BootMillis, Notification, NotificationOutcome};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Wait where the component did not come to a decision.
+const FAULT_WAIT_MS: u64 = 60_000;
+
+/// Notifications under way here, by host.
+#[derive(Clone, Default)]
+struct UnderWay(Arc<Mutex<BTreeMap<String, u32>>>);
+
+/// What may be begun now.
+struct Room {
+    most: u32,
+    busy: Vec<String>,
+}
+
+impl UnderWay {
+    fn hosts(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, host: &str) {
+        *self.hosts().entry(host.to_owned()).or_default() += 1;
+    }
+
+    fn end(&self, host: &str) {
+        let mut hosts = self.hosts();
+        let left = hosts.get(host).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            hosts.remove(host);
+        } else {
+            hosts.insert(host.to_owned(), left);
+        }
+    }
+
+    /// So many that no host gets more than it may, even if all are for the same one.
+    fn room(&self, all_max: u32, host_max: u32) -> Room {
+        let hosts = self.hosts();
+        let free = all_max.saturating_sub(hosts.values().sum());
+        let (busy, others): (Vec<_>, Vec<_>) =
+            hosts.iter().partition(|(_, count)| **count >= host_max);
+        let fullest = others.iter().map(|(_, count)| **count).max().unwrap_or(0);
+        Room {
+            most: free.min(host_max - fullest),
+            busy: busy.into_iter().map(|(host, _)| host.clone()).collect(),
+        }
+    }
+}
+
+/// Makes notifications for as long as there are any.
+pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
+    let under_way = UnderWay::default();
+    loop {
+        let wait_ms = match begin(&relay, &under_way).await {
+            Begun::Now(begun) => {
+                for notification in begun {
+                    let host = notification.callback.host.clone();
+                    under_way.begin(&host);
+                    let (relay, under_way) = (Arc::clone(&relay), under_way.clone());
+                    let world = Arc::clone(&relay.world);
+                    world.spawn(Box::pin(async move {
+                        make_one(&relay, notification).await;
+                        under_way.end(&host);
+                        relay.notify.notify_one();
+                    }));
+                }
+                continue;
+            }
+            Begun::Later { after_ms } => relay.pause_ms(after_ms),
+        };
+        tokio::select! {
+            biased;
+            () = relay.notify.notified() => {}
+            () = relay.sleep_ms(wait_ms) => {}
+        }
+    }
+}
+
+async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Begun<Vec<Notification>> {
+    let settings = &relay.settings;
+    let room = under_way.room(settings.webhooks_max, settings.webhooks_per_host_max);
+    if room.most == 0 {
+        return Begun::Later { after_ms: None };
+    }
+    let begun = relay
+        .store
+        .begin_notifications(room.most, room.busy, relay.world.now())
+        .await;
+    let begun = relay.conditions.store(begun, relay.world.now());
+    begun.unwrap_or(Begun::Later {
+        after_ms: Some(STORE_PAUSE_MS),
+    })
+}
+
+async fn make_one<W: World>(relay: &Relay<W>, notification: Notification) {
+    relay.world.reached(Point::NotificationClaimed);
+    let outcome = tell(relay, &notification).await;
+    relay.world.reached(Point::Told);
+    relay
+        .persist(|now| {
+            let lease = notification.lease.clone();
+            relay.store.finish_notification(lease, outcome.clone(), now)
+        })
+        .await;
+    relay.world.reached(Point::NotificationFinished);
+}
+
+async fn tell<W: World>(relay: &Relay<W>, notification: &Notification) -> NotificationOutcome {
+    let fault = |fault| NotificationOutcome::Again {
+        after_ms: FAULT_WAIT_MS,
+        why: said(&fault),
+    };
+    let now = relay.world.now();
+    let request = notification.lease.request.as_str();
+    let event = Event {
+        request: request.to_owned(),
+        message: notification.message.clone(),
+        outcome: notification.outcome.clone(),
+        since_ms: u64::try_from(notification.finished_at.0).unwrap_or(0),
+    };
+    let secret = relay.settings.webhook_secret.as_ref();
+    let now_ms = u64::try_from(now.wall.0).unwrap_or(0);
+    // The id of the request is the same over all tries, and nobody else's.
+    let delivery = relay
+        .judge
+        .webhook(request, &event, secret.map(|secret| &secret.0[..]), now_ms);
+    let delivery = match delivery {
+        Ok(delivery) => delivery,
+        Err(ended) => return fault(ended),
+    };
+    let until = BootMillis(now.boot.0 + i64::from(relay.settings.webhook_ms));
+    let heard = relay
+        .world
+        .tell(notification.callback.clone(), delivery, until)
+        .await;
+    relay.metrics.told(&heard);
+    outcome(relay, notification, heard).unwrap_or_else(fault)
+}
+
+fn outcome<W: World>(
+    relay: &Relay<W>,
+    notification: &Notification,
+    heard: Heard,
+) -> Result<NotificationOutcome, bulkhead_sandbox::Fault> {
+    let (reply, known_better) = heard.into_reply();
+    let situation = relay.situation(notification.number, notification.first_try_at);
+    let delivering = relay.judge.read_webhook(&reply, situation)?;
+    Ok(match delivering {
+        Delivering::Delivered => NotificationOutcome::Delivered,
+        Delivering::Again(Wait { after_ms, why }) => NotificationOutcome::Again {
+            after_ms,
+            why: known_better.unwrap_or(why),
+        },
+        Delivering::Parked(why) => NotificationOutcome::Parked {
+            why: known_better.unwrap_or(why),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_gets_no_more_than_it_may_and_holds_up_no_other() {
+        let under_way = UnderWay::default();
+        assert_eq!(under_way.room(10, 4).most, 4);
+        for _ in 0..3 {
+            under_way.begin("a");
+        }
+        assert_eq!(under_way.room(10, 4).most, 1);
+        under_way.begin("a");
+        let room = under_way.room(10, 4);
+        assert_eq!((room.most, room.busy), (4, vec!["a".to_owned()]));
+        assert_eq!(under_way.room(5, 4).most, 1);
+        assert_eq!(under_way.room(4, 4).most, 0);
+        under_way.end("a");
+        under_way.end("a");
+        let room = under_way.room(10, 4);
+        assert_eq!((room.most, room.busy), (2, Vec::new()));
+    }
+}

@@ -1,0 +1,208 @@
+//! Callers that wait for a signature, for as long as they do.
+
+use bulkhead_store::{BootMillis, RequestId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{oneshot, watch};
+
+/// A signature, or why there will be none.
+pub(crate) type Found = Result<String, String>;
+
+/// What a caller that waits is told.
+#[derive(Debug)]
+pub(crate) enum Word {
+    /// The result, which is stored when `stored` closes.
+    Found {
+        found: Found,
+        stored: watch::Receiver<()>,
+    },
+    /// Nothing will come in the time that is left.
+    NotNow,
+}
+
+/// All of them, by message.
+#[derive(Clone, Default)]
+pub(crate) struct Waiters(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    next: u64,
+    by_message: BTreeMap<String, Vec<Waiter>>,
+}
+
+struct Waiter {
+    number: u64,
+    id: RequestId,
+    until: BootMillis,
+    word: oneshot::Sender<Word>,
+}
+
+/// A place among those that wait; given up when dropped.
+pub(crate) struct Place {
+    waiters: Waiters,
+    message: String,
+    number: u64,
+    pub(crate) word: oneshot::Receiver<Word>,
+}
+
+impl Waiters {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a message, in the name of a request.
+    pub(crate) fn wait(&self, message: &str, id: &RequestId, until: BootMillis) -> Place {
+        let (sender, receiver) = oneshot::channel();
+        let mut inner = self.inner();
+        let number = inner.next;
+        inner.next += 1;
+        let waiter = Waiter {
+            number,
+            id: id.clone(),
+            until,
+            word: sender,
+        };
+        let same = inner.by_message.entry(message.to_owned()).or_default();
+        same.push(waiter);
+        Place {
+            waiters: self.clone(),
+            message: message.to_owned(),
+            number,
+            word: receiver,
+        }
+    }
+
+    /// The number that the next one to wait gets.
+    pub(crate) fn next(&self) -> u64 {
+        self.inner().next
+    }
+
+    /// Tells everybody who waits for a message what was found. They are answered with it: the ids
+    /// are those of requests that need no notification.
+    pub(crate) fn found(
+        &self,
+        message: &str,
+        found: &Found,
+        stored: &watch::Receiver<()>,
+    ) -> Vec<RequestId> {
+        let waiting = self.inner().by_message.remove(message).unwrap_or_default();
+        let told = waiting.into_iter().filter_map(|waiter| {
+            let word = Word::Found {
+                found: found.clone(),
+                stored: stored.clone(),
+            };
+            // One that is gone is not answered.
+            waiter.word.send(word).ok().map(|()| waiter.id)
+        });
+        told.collect()
+    }
+
+    /// Tells those below `number` that have to go before `at` that nothing comes until then, but
+    /// not who waits for a message in `under_way`.
+    pub(crate) fn pass_over(
+        &self,
+        number: u64,
+        at: Option<BootMillis>,
+        under_way: impl Fn(&str) -> bool,
+    ) {
+        let mut inner = self.inner();
+        for (message, waiting) in &mut inner.by_message {
+            if under_way(message) {
+                continue;
+            }
+            let passed = waiting.extract_if(.., |waiter| {
+                waiter.number < number && at.is_none_or(|at| waiter.until <= at)
+            });
+            for waiter in passed {
+                let _gone = waiter.word.send(Word::NotNow);
+            }
+        }
+        inner.by_message.retain(|_, waiting| !waiting.is_empty());
+    }
+}
+
+impl Place {
+    /// Stops to wait. A word that came before is still there: whoever gave it counts on it.
+    pub(crate) fn leave(mut self) -> Option<Word> {
+        self.take_out();
+        self.word.try_recv().ok()
+    }
+
+    fn take_out(&self) {
+        let mut inner = self.waiters.inner();
+        if let Some(waiting) = inner.by_message.get_mut(&self.message) {
+            waiting.retain(|waiter| waiter.number != self.number);
+            if waiting.is_empty() {
+                inner.by_message.remove(&self.message);
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.take_out();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u128) -> RequestId {
+        RequestId::new(number)
+    }
+
+    fn stored() -> watch::Receiver<()> {
+        watch::channel(()).1
+    }
+
+    #[test]
+    fn everybody_who_waits_for_a_message_is_told_once() {
+        let waiters = Waiters::default();
+        let mut a = waiters.wait("m", &id(1), BootMillis(10));
+        let gone = waiters.wait("m", &id(2), BootMillis(10));
+        let other = waiters.wait("n", &id(3), BootMillis(10));
+        drop(gone);
+        let found = Ok("s".to_owned());
+        assert_eq!(waiters.found("m", &found, &stored()), [id(1)]);
+        assert_eq!(waiters.found("m", &found, &stored()), []);
+        assert!(matches!(
+            a.word.try_recv(),
+            Ok(Word::Found { found: Ok(_), .. })
+        ));
+        assert!(other.leave().is_none());
+        assert!(waiters.inner().by_message.is_empty());
+    }
+
+    /// Between the end of its patience and its leaving a caller may be told: then it was.
+    #[test]
+    fn a_word_that_was_given_is_not_lost() {
+        let waiters = Waiters::default();
+        let place = waiters.wait("m", &id(1), BootMillis(10));
+        let found = Err("no".to_owned());
+        assert_eq!(waiters.found("m", &found, &stored()), [id(1)]);
+        assert!(matches!(
+            place.leave(),
+            Some(Word::Found { found: Err(_), .. })
+        ));
+    }
+
+    #[test]
+    fn only_those_who_cannot_wait_so_long_are_passed_over() {
+        let waiters = Waiters::default();
+        let mut short = waiters.wait("short", &id(1), BootMillis(10));
+        let mut under_way = waiters.wait("under way", &id(2), BootMillis(10));
+        let mut long = waiters.wait("long", &id(3), BootMillis(30));
+        let number = waiters.next();
+        let mut later = waiters.wait("later", &id(4), BootMillis(10));
+        waiters.pass_over(number, Some(BootMillis(20)), |message| {
+            message == "under way"
+        });
+        assert!(matches!(short.word.try_recv(), Ok(Word::NotNow)));
+        assert!(under_way.word.try_recv().is_err() && long.word.try_recv().is_err());
+        waiters.pass_over(number, None, |_| false);
+        assert!(matches!(long.word.try_recv(), Ok(Word::NotNow)));
+        assert!(later.word.try_recv().is_err());
+    }
+}

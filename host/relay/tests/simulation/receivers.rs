@@ -1,0 +1,52 @@
+//! The receivers of notifications, and their own log.
+
+use std::collections::BTreeMap;
+
+/// What a receiver does for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    Takes,
+    Down,
+    Fails,
+    Redirects,
+    Slow,
+    Gone,
+}
+
+/// One delivery, as the receiver saw it.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    pub(crate) at_ms: i64,
+    pub(crate) url: String,
+    pub(crate) id: String,
+    pub(crate) body: String,
+    pub(crate) status: u16,
+    /// The process that made it.
+    pub(crate) by: u64,
+    /// Whether the answer reached that process in time.
+    pub(crate) heard: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Receivers {
+    manners: BTreeMap<String, Manner>,
+    pub(crate) log: Vec<Delivery>,
+}
+
+impl Receivers {
+    pub(crate) fn set(&mut self, host: &str, manner: Manner) {
+        self.manners.insert(host.to_owned(), manner);
+    }
+
+    pub(crate) fn all_take(&mut self) {
+        for manner in self.manners.values_mut() {
+            if *manner != Manner::Gone {
+                *manner = Manner::Takes;
+            }
+        }
+    }
+
+    pub(crate) fn manner(&self, host: &str) -> Manner {
+        self.manners.get(host).copied().unwrap_or(Manner::Takes)
+    }
+}

@@ -1,0 +1,487 @@
+//! One run: a plan made of a seed, carried out, and judged by what the upstream and the receivers saw.
+
+use crate::clockwork::Executor;
+use crate::faulty::Faulty;
+use crate::process::{Faults, Process, START_WALL_MS, Shared, Surroundings, lock};
+use crate::receivers::{Manner, Receivers};
+use crate::upstream::{Upstream, Weather, most_in_window};
+use crate::verdict::{self, Promise};
+use bulkhead_relay::{Point, Relay, RelayMetrics, Settings, Signed};
+use bulkhead_sandbox::Judge;
+use bulkhead_store::model::Model;
+use bulkhead_store::{BootMillis, Callback, NewRequest, Quota, RequestId};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+
+/// How long callers wait.
+const PATIENCE_MS: i64 = 1750;
+
+pub(crate) const QUOTA: Quota = Quota {
+    calls: 10,
+    window_ms: 60_000,
+    call_ms: 10_000,
+    margin_ms: 1000,
+};
+
+/// Something that happens at a time.
+#[derive(Debug, Clone)]
+enum Event {
+    Ask {
+        message: String,
+        host: Option<String>,
+    },
+    Kill {
+        replica: usize,
+        dies_at: Option<(Point, u32)>,
+    },
+    StepWall {
+        replica: usize,
+        ms: i64,
+    },
+    StepDatabase {
+        ms: i64,
+    },
+    /// All die, the database's clock is set, and others begin on machines that were never seen.
+    Disaster {
+        ms: i64,
+    },
+    Weather(Weather),
+    Receiver {
+        host: String,
+        manner: Manner,
+    },
+}
+
+pub(crate) struct Run {
+    executor: Executor,
+    chance: ChaCha8Rng,
+    shared: Arc<Shared>,
+    model: Model,
+    database_ahead_ms: Arc<AtomicI64>,
+    judge: Arc<Judge>,
+    settings: Settings,
+    replicas: Vec<Replica>,
+    born: u64,
+    /// What the machines are numbered from.
+    machines: usize,
+    promises: Arc<Mutex<Vec<Promise>>>,
+    deaths: Vec<(u64, i64)>,
+}
+
+struct Replica {
+    process: Arc<Process>,
+    relay: Arc<Relay<Surroundings>>,
+}
+
+impl Run {
+    fn new(
+        seed: u64,
+        faults: Faults,
+        replicas: usize,
+        look_again_ms: u64,
+        judge: &Arc<Judge>,
+    ) -> Self {
+        let mut chance = ChaCha8Rng::seed_from_u64(seed);
+        let mut fork = || ChaCha8Rng::seed_from_u64(chance.r#gen());
+        let executor = Executor::new(fork());
+        let upstream = Upstream::new(fork());
+        let shared = Arc::new(Shared {
+            clockwork: executor.clockwork.clone(),
+            upstream: Mutex::new(upstream),
+            receivers: Mutex::new(Receivers::default()),
+            faults,
+            calm: AtomicBool::new(false),
+            margin_ms: QUOTA.margin_ms.into(),
+            doomed: Mutex::new(Vec::new()),
+        });
+        let database_ahead_ms = Arc::new(AtomicI64::new(0));
+        let (clockwork, ahead) = (executor.clockwork.clone(), Arc::clone(&database_ahead_ms));
+        let model = Model::new(QUOTA, move || {
+            START_WALL_MS + clockwork.now_ms() + ahead.load(Ordering::Relaxed)
+        });
+        let mut run = Self {
+            executor,
+            chance,
+            shared,
+            model,
+            database_ahead_ms,
+            judge: Arc::clone(judge),
+            settings: Settings {
+                quota: QUOTA,
+                checks_max: 2,
+                backlog_max: 10_000,
+                public_key: None,
+                webhook_secret: None,
+                webhook_ms: 15_000,
+                webhooks_max: 64,
+                webhooks_per_host_max: 4,
+                retention_ms: 400 * 24 * 60 * 60 * 1000,
+                look_again_ms,
+            },
+            replicas: Vec::new(),
+            born: 0,
+            machines: 0,
+            promises: Arc::default(),
+            deaths: Vec::new(),
+        };
+        for machine in 0..replicas {
+            let replica = run.birth(machine, None);
+            run.replicas.push(replica);
+        }
+        run
+    }
+
+    /// A process starts on a machine.
+    fn birth(&mut self, machine: usize, dies_at: Option<(Point, u32)>) -> Replica {
+        self.born += 1;
+        let chance = ChaCha8Rng::seed_from_u64(self.chance.r#gen());
+        let machine = self.machines + machine;
+        // Machines started at different times.
+        let boot_at_ms = -1_000_000 * i64::try_from(machine + 1).expect("few");
+        let shared = Arc::clone(&self.shared);
+        let process = Arc::new(Process::new(self.born, shared, chance, boot_at_ms, dies_at));
+        let clock = Arc::clone(&process);
+        let store = self.model.replica(&format!("machine {machine}"), move || {
+            BootMillis(clock.boot_ms())
+        });
+        let store = Faulty {
+            inner: Arc::new(store),
+            process: Arc::clone(&process),
+        };
+        let relay = Relay::start(
+            Arc::new(Surroundings(Arc::clone(&process))),
+            Arc::new(store),
+            Arc::clone(&self.judge),
+            self.settings.clone(),
+            RelayMetrics::unregistered(),
+        );
+        Replica { process, relay }
+    }
+
+    fn kill(&mut self, replica: usize, next_dies_at: Option<(Point, u32)>) {
+        let process = &self.replicas[replica].process;
+        process.die();
+        let owner = process.owner();
+        self.deaths
+            .push((process.number, self.shared.clockwork.now_ms()));
+        self.executor.kill(owner);
+        self.replicas[replica] = self.birth(replica, next_dies_at);
+    }
+
+    /// Lets time pass, and buries who dies meanwhile.
+    fn pass_until(&mut self, at_ms: i64) {
+        loop {
+            let shared = Arc::clone(&self.shared);
+            self.executor
+                .run_until(at_ms, || !lock(&shared.doomed).is_empty());
+            let doomed = std::mem::take(&mut *lock(&self.shared.doomed));
+            if doomed.is_empty() {
+                return;
+            }
+            for number in doomed {
+                let same = |replica: &Replica| replica.process.number == number;
+                if let Some(replica) = self.replicas.iter().position(same) {
+                    self.kill(replica, None);
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, event: Event) {
+        let count = self.replicas.len();
+        match event {
+            Event::Ask { message, host } => self.ask(message, host),
+            Event::Kill { replica, dies_at } => self.kill(replica % count, dies_at),
+            Event::StepWall { replica, ms } => self.replicas[replica % count].process.step_wall(ms),
+            Event::StepDatabase { ms } => {
+                self.database_ahead_ms.fetch_add(ms, Ordering::Relaxed);
+            }
+            Event::Disaster { ms } => {
+                self.machines += 100;
+                self.database_ahead_ms.fetch_add(ms, Ordering::Relaxed);
+                for replica in 0..count {
+                    self.kill(replica, None);
+                }
+            }
+            Event::Weather(weather) => lock(&self.shared.upstream).weather = weather,
+            Event::Receiver { host, manner } => lock(&self.shared.receivers).set(&host, manner),
+        }
+    }
+
+    fn ask(&mut self, message: String, host: Option<String>) {
+        let replica = &self.replicas[self.chance.gen_range(0..self.replicas.len())];
+        let callback = host.map(|host| Callback {
+            url: format!("http://{host}/{}", self.chance.gen_range(0..2)),
+            host,
+        });
+        let new = NewRequest {
+            id: RequestId::new(self.chance.r#gen()),
+            message: message.clone(),
+            callback: callback.clone(),
+        };
+        let (relay, process) = (Arc::clone(&replica.relay), Arc::clone(&replica.process));
+        let (promises, shared) = (Arc::clone(&self.promises), Arc::clone(&self.shared));
+        let task = async move {
+            let start_ms = shared.clockwork.now_ms();
+            let until = BootMillis(process.boot_ms() + PATIENCE_MS);
+            let answer = relay.sign(new, until).await;
+            let now_ms = shared.clockwork.now_ms();
+            assert!(
+                now_ms - start_ms <= PATIENCE_MS,
+                "a caller waited for {} ms",
+                now_ms - start_ms
+            );
+            match answer {
+                Ok(Signed::Later { id, .. }) => lock(&promises).push(Promise {
+                    at_ms: now_ms,
+                    id,
+                    message,
+                    callback: callback.map(|callback| callback.url),
+                }),
+                Ok(Signed::Now { signature, .. }) => {
+                    assert_eq!(signature, crate::upstream::signature(&message), "{message}");
+                }
+                Ok(Signed::Never { .. }) => assert!(message.starts_with("refused")),
+                Err(_) => {}
+            }
+        };
+        let owner = replica.process.owner();
+        self.shared.clockwork.spawn(owner, Box::pin(task));
+    }
+
+    fn unfinished(&self) -> Vec<Promise> {
+        let receivers = lock(&self.shared.receivers);
+        let promises = lock(&self.promises);
+        let open = promises
+            .iter()
+            .filter(|promise| !verdict::kept(promise, &receivers.log));
+        open.cloned().collect()
+    }
+
+    fn check_quota(&self) {
+        let upstream = lock(&self.shared.upstream);
+        let most = most_in_window(&upstream.arrivals, QUOTA.window_ms.into());
+        assert!(most <= QUOTA.calls as usize, "{most} arrivals in a window");
+    }
+}
+
+/// Faults of all kinds, and promises that have to be kept all the same.
+pub(crate) fn stormy(seed: u64, judge: &Arc<Judge>) {
+    let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
+    let mut how_often = |most: f64| {
+        let often = chance.gen_range(0.0..most);
+        if chance.gen_bool(0.5) { often } else { 0.0 }
+    };
+    let faults = Faults {
+        question_lost: how_often(0.1),
+        answer_lost: how_often(0.1),
+        store_slow: how_often(0.05),
+        call_lost: how_often(0.2),
+        reply_lost: how_often(0.2),
+        call_late: how_often(0.3),
+        stall: how_often(0.2),
+    };
+    let replicas = chance.gen_range(1..=5);
+    let mut run = Run::new(seed, faults, replicas, 1000, judge);
+    let storm_ms = chance.gen_range(5..40) * MINUTE_MS;
+    let mut events = plan(&mut chance, storm_ms);
+    events.sort_by_key(|(at_ms, _)| *at_ms);
+    for (at_ms, event) in events {
+        run.pass_until(at_ms);
+        run.carry_out(event);
+    }
+    run.pass_until(storm_ms);
+    run.shared.calm.store(true, Ordering::Relaxed);
+    lock(&run.shared.upstream).weather = Weather::Fair;
+    lock(&run.shared.receivers).all_take();
+    // A promise may wait for a retry of the receiver's that is half an hour away, and hourly ones
+    // have their jitter.
+    let mut waited_ms = 0;
+    let messages = i64::try_from(lock(&run.promises).len()).expect("few");
+    let enough_ms = 3 * 60 * MINUTE_MS + 30_000 * messages;
+    while !run.unfinished().is_empty() {
+        assert!(waited_ms < enough_ms, "not kept: {:?}", run.unfinished());
+        waited_ms += 10 * MINUTE_MS;
+        let at_ms = run.shared.clockwork.now_ms() + 10 * MINUTE_MS;
+        run.pass_until(at_ms);
+    }
+    run.check_quota();
+    let receivers = lock(&run.shared.receivers);
+    verdict::check_deliveries(&receivers.log, &run.deaths);
+}
+
+fn plan(chance: &mut ChaCha8Rng, storm_ms: i64) -> Vec<(i64, Event)> {
+    let mut events = Vec::new();
+    let hosts = ["a", "b", "c", "d"];
+    let messages = chance.gen_range(10..120);
+    let burst = chance.gen_bool(0.3);
+    for number in 0..messages {
+        let at_ms = chance.gen_range(0..if burst { MINUTE_MS } else { storm_ms });
+        // Some messages are asked for by several callers.
+        let number = if chance.gen_bool(0.2) {
+            number / 2
+        } else {
+            number
+        };
+        let kind = if chance.gen_bool(0.05) {
+            "refused"
+        } else {
+            "message"
+        };
+        let host = chance.gen_range(0..=hosts.len());
+        events.push((
+            at_ms,
+            Event::Ask {
+                message: format!("{kind}{number}"),
+                host: hosts.get(host).map(ToString::to_string),
+            },
+        ));
+    }
+    let mut some = |most: u32, chance: &mut ChaCha8Rng, make: &dyn Fn(&mut ChaCha8Rng) -> Event| {
+        for _ in 0..chance.gen_range(0..=most) {
+            let at_ms = chance.gen_range(0..storm_ms);
+            let event = make(chance);
+            events.push((at_ms, event));
+        }
+    };
+    some(8, chance, &|chance| Event::Kill {
+        replica: chance.gen_range(0..5),
+        dies_at: chance.gen_bool(0.5).then(|| {
+            let (point, _) = Point::ALL[chance.gen_range(0..Point::ALL.len())];
+            (point, chance.gen_range(0..5))
+        }),
+    });
+    some(3, chance, &|chance| Event::StepWall {
+        replica: chance.gen_range(0..5),
+        ms: chance.gen_range(-60..=60) * MINUTE_MS,
+    });
+    some(2, chance, &|chance| Event::StepDatabase {
+        ms: chance.gen_range(-60..=60) * MINUTE_MS,
+    });
+    some(1, chance, &|chance| Event::Disaster {
+        ms: chance.gen_range(-60..=60) * MINUTE_MS,
+    });
+    some(4, chance, &|chance| {
+        let weathers = [
+            Weather::Fair,
+            Weather::Hangs,
+            Weather::Resets,
+            Weather::Garbage,
+            Weather::WrongKey,
+            Weather::TooMany,
+            Weather::Fair,
+        ];
+        Event::Weather(weathers[chance.gen_range(0..weathers.len())])
+    });
+    some(6, chance, &|chance| {
+        let manners = [
+            Manner::Takes,
+            Manner::Down,
+            Manner::Fails,
+            Manner::Redirects,
+            Manner::Slow,
+            Manner::Gone,
+        ];
+        Event::Receiver {
+            host: hosts[chance.gen_range(0..hosts.len())].to_owned(),
+            manner: manners[chance.gen_range(0..manners.len())],
+        }
+    });
+    events
+}
+
+/// Nothing goes wrong but what the upstream always does: then the quota is used, as far as messages
+/// go, and a retry takes no slot from a first try.
+pub(crate) fn busy(seed: u64, judge: &Arc<Judge>) {
+    let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xb5);
+    let faults = Faults {
+        question_lost: 0.0,
+        answer_lost: 0.0,
+        store_slow: 0.0,
+        call_lost: 0.0,
+        reply_lost: 0.0,
+        call_late: 0.0,
+        stall: 0.0,
+    };
+    let mut run = Run::new(seed, faults, chance.gen_range(1..=5), 1000, judge);
+    let think_ms = chance.gen_range(10..2000);
+    lock(&run.shared.upstream).think_ms = think_ms;
+    // A new database is held for a window.
+    let start_ms = 2 * MINUTE_MS;
+    run.pass_until(start_ms);
+    let minutes = chance.gen_range(5..30);
+    for number in 0..60 + 10 * minutes {
+        run.ask(format!("message{number}"), None);
+    }
+    let end_ms = start_ms + i64::from(minutes) * MINUTE_MS;
+    run.pass_until(end_ms);
+    run.check_quota();
+    let upstream = lock(&run.shared.upstream);
+    let calls = upstream
+        .arrivals
+        .iter()
+        .filter(|at| **at >= start_ms)
+        .count();
+    // What the slots allow: a call takes the thinking, and the network there and back.
+    let mean_call_ms = f64::from(u32::try_from(think_ms).expect("small")) + 150.0;
+    let cycle_ms = f64::from(QUOTA.window_ms) + mean_call_ms + f64::from(QUOTA.margin_ms);
+    let windows = f64::from(u32::try_from(end_ms - start_ms).expect("small")) / cycle_ms;
+    let allowed = f64::from(QUOTA.calls) * windows;
+    #[expect(clippy::cast_precision_loss, reason = "hundreds")]
+    let used = calls as f64;
+    assert!(used >= 0.95 * allowed, "{used} calls of {allowed}");
+}
+
+/// Receivers that are down for days, and for longer than anybody is patient.
+pub(crate) fn patient(seed: u64, judge: &Arc<Judge>) {
+    let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xda);
+    let calm = Faults {
+        question_lost: 0.0,
+        answer_lost: 0.0,
+        store_slow: 0.0,
+        call_lost: 0.0,
+        reply_lost: 0.0,
+        call_late: 0.0,
+        stall: 0.0,
+    };
+    let look_again_ms = 10 * 60 * 1000;
+    let mut run = Run::new(seed, calm, chance.gen_range(1..=2), look_again_ms, judge);
+    let hosts = ["days", "weeks", "months"];
+    for host in hosts {
+        lock(&run.shared.receivers).set(host, Manner::Down);
+    }
+    for number in 0..12 {
+        let host = hosts[number % hosts.len()];
+        run.ask(format!("message{number}"), Some(host.to_owned()));
+    }
+    for (days, host) in [(3, "days"), (20, "weeks"), (45, "months")] {
+        run.pass_until(days * DAY_MS);
+        lock(&run.shared.receivers).set(host, Manner::Takes);
+        // Hourly for a week, daily after that.
+        let wait_ms = if days < 7 {
+            2 * 60 * MINUTE_MS
+        } else {
+            DAY_MS + DAY_MS / 4
+        };
+        run.pass_until(days * DAY_MS + wait_ms);
+        let receivers = lock(&run.shared.receivers);
+        let promises = lock(&run.promises);
+        let mut at_host = 0;
+        for promise in promises.iter() {
+            let url = promise.callback.as_deref().unwrap_or_default();
+            if url.contains(host) {
+                at_host += 1;
+                let kept = verdict::kept(promise, &receivers.log);
+                // After a month it is kept, and not tried.
+                assert_eq!(kept, host != "months", "{promise:?}");
+            }
+        }
+        assert!(at_host >= 1, "nobody was promised anything");
+    }
+    run.check_quota();
+}

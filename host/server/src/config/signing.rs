@@ -1,0 +1,233 @@
+//! Settings of the signing relay.
+
+use super::units::{duration_within, octets_within};
+use super::{GIB, KIB, MIB};
+use bulkhead_outbound::Allowed;
+use bulkhead_sandbox::Setup;
+use bulkhead_store::Quota;
+use clap::Args;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// A target has 65,534 octets at most, three for each of the message, and the rest of it beside.
+const MESSAGE_OCTETS_MOST: usize = 21 * KIB;
+
+/// The signing relay. Its secrets are never flags: set the variables `BULKHEAD_UPSTREAM_API_KEY` and
+/// `BULKHEAD_WEBHOOK_SECRET`, or name files.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Signing")]
+pub(crate) struct SigningSettings {
+    /// Address of the signing API, as in `https://api.example`; without it there is no relay.
+    #[arg(long, env = "BULKHEAD_UPSTREAM_URL", value_name = "URL")]
+    pub(crate) upstream_url: Option<String>,
+    /// File with the API's key, instead of the variable `BULKHEAD_UPSTREAM_API_KEY`.
+    #[arg(long, env = "BULKHEAD_UPSTREAM_API_KEY_FILE", value_name = "FILE")]
+    pub(crate) upstream_api_key_file: Option<PathBuf>,
+    /// The API's RSA public key in PEM, or a file with it: signatures then have to verify.
+    #[arg(
+        long,
+        env = "BULKHEAD_UPSTREAM_PUBLIC_KEY",
+        value_name = "PEM|FILE",
+        allow_hyphen_values = true
+    )]
+    pub(crate) upstream_public_key: Option<String>,
+    /// Calls that the API allows in any window, whatever they ask.
+    #[arg(long, env = "BULKHEAD_UPSTREAM_CALLS", default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) upstream_calls: u32,
+    /// That window.
+    #[arg(long, env = "BULKHEAD_UPSTREAM_WINDOW", default_value = "60s", value_parser = duration_within(SECOND, DAY), value_name = "TIME")]
+    pub(crate) upstream_window: Duration,
+    /// Added to the window, for what the network delays.
+    #[arg(long, env = "BULKHEAD_UPSTREAM_MARGIN", default_value = "1s", value_parser = duration_within(Duration::ZERO, DAY), value_name = "TIME")]
+    pub(crate) upstream_margin: Duration,
+    /// Time for one call, from its claim to the end of its answer.
+    #[arg(long, env = "BULKHEAD_UPSTREAM_TIMEOUT", default_value = "10s", value_parser = duration_within(Duration::from_millis(100), DAY), value_name = "TIME")]
+    pub(crate) upstream_timeout: Duration,
+    /// Octets of an answer of the API; a longer one is a failed call.
+    #[arg(long = "upstream-answer-max", env = "BULKHEAD_UPSTREAM_ANSWER_MAX", default_value = "64KiB", value_parser = octets_within(KIB, 16 * MIB), value_name = "SIZE")]
+    pub(crate) upstream_answer_octets: usize,
+    #[command(flatten)]
+    pub(crate) store: StoreSettings,
+    /// Messages that wait to be signed; over it the answer is 503.
+    #[arg(long, env = "BULKHEAD_BACKLOG_MAX", default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) backlog_max: u64,
+    /// Octets of a message to be signed; over it the answer is 413. The API gets it percent-encoded in
+    /// the target of a request, which has room for so much.
+    #[arg(long = "message-max", env = "BULKHEAD_MESSAGE_MAX", default_value = "16KiB", value_parser = octets_within(1, MESSAGE_OCTETS_MOST), value_name = "SIZE")]
+    pub(crate) message_octets: usize,
+    /// Time in which every request for a signature is answered, with or without one.
+    #[arg(long, env = "BULKHEAD_SIGN_TIMEOUT", default_value = "1750ms", value_parser = duration_within(Duration::from_millis(10), Duration::from_mins(1)), value_name = "TIME")]
+    pub(crate) sign_timeout: Duration,
+    /// How long finished requests are kept; what is pending never expires.
+    #[arg(long, env = "BULKHEAD_RETENTION", default_value = "90d", value_parser = duration_within(SECOND, DAY * 36_500), value_name = "TIME")]
+    pub(crate) retention: Duration,
+    /// File with the secret that webhooks are signed with (`whsec_` and base64), instead of the
+    /// variable `BULKHEAD_WEBHOOK_SECRET`. Without either they are not signed.
+    #[arg(long, env = "BULKHEAD_WEBHOOK_SECRET_FILE", value_name = "FILE")]
+    pub(crate) webhook_secret_file: Option<PathBuf>,
+    /// Time for one try of a webhook.
+    #[arg(long, env = "BULKHEAD_WEBHOOK_TIMEOUT", default_value = "15s", value_parser = duration_within(Duration::from_millis(100), Duration::from_secs(50)), value_name = "TIME")]
+    pub(crate) webhook_timeout: Duration,
+    /// Webhooks under way at the same time.
+    #[arg(long, env = "BULKHEAD_WEBHOOKS_MAX", default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) webhooks_max: u32,
+    /// The same, at one host: a slow one holds up no other.
+    #[arg(long, env = "BULKHEAD_WEBHOOKS_PER_HOST_MAX", default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) webhooks_per_host_max: u32,
+    /// Hosts and networks that callbacks may go to although their addresses are not public, with
+    /// commas between them, as in `hooks.internal,10.1.0.0/16`.
+    #[arg(
+        long,
+        env = "BULKHEAD_CALLBACK_ALLOW",
+        value_delimiter = ',',
+        value_name = "LIST"
+    )]
+    pub(crate) callback_allow: Vec<Allowed>,
+    /// Memory of one sandbox of the signing component; it holds a message.
+    #[arg(long = "signing-memory-max", env = "BULKHEAD_SIGNING_MEMORY_MAX", default_value = "32MiB", value_parser = octets_within(8 * MIB, 4 * GIB), value_name = "SIZE")]
+    pub(crate) signing_memory_octets: usize,
+    /// Wall-clock time of one call of the signing component.
+    #[arg(long, env = "BULKHEAD_SIGNING_TIMEOUT", default_value = "1s", value_parser = duration_within(Duration::from_millis(10), Duration::from_mins(1)), value_name = "TIME")]
+    pub(crate) signing_timeout: Duration,
+    /// Signatures that wait to be verified under the public key; over it the answer is 503.
+    #[arg(long, env = "BULKHEAD_VERIFY_QUEUE_MAX", default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) verify_queue_max: u32,
+}
+
+/// The store, and how it is reached.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StoreSettings {
+    /// Where requests are kept: `sqlite:PATH` for one server, `postgres://USER:PASSWORD@HOST/DATABASE`
+    /// for any number of them.
+    #[arg(
+        long = "store",
+        env = "BULKHEAD_STORE",
+        default_value = "sqlite:./bulkhead.db",
+        value_name = "WHERE",
+        hide_env_values = true
+    )]
+    pub(crate) place: StoreSetting,
+    /// Time for the store to answer; over it the answer is 503.
+    #[arg(long = "store-timeout", env = "BULKHEAD_STORE_TIMEOUT", default_value = "1500ms", value_parser = duration_within(Duration::from_millis(10), Duration::from_mins(1)), value_name = "TIME")]
+    pub(crate) store_timeout: Duration,
+    /// Changes that wait to be written to SQLite; over it the answer is 503.
+    #[arg(long, env = "BULKHEAD_STORE_QUEUE_MAX", default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) store_queue_max: u32,
+    /// Connections to PostgreSQL.
+    #[arg(long, env = "BULKHEAD_STORE_CONNECTIONS_MAX", default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=512))]
+    pub(crate) store_connections_max: u16,
+    /// Certificates (PEM) that https servers are checked against, instead of the public ones: the
+    /// signing API's, callbacks' and PostgreSQL's.
+    #[arg(long, env = "BULKHEAD_CA_FILE", value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// Where requests are kept.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum StoreSetting {
+    Sqlite(PathBuf),
+    /// The URL, which may hold a password.
+    Postgres(String),
+}
+
+impl FromStr for StoreSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Sqlite(path.into()));
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(text.to_owned()));
+        }
+        Err("give sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE".into())
+    }
+}
+
+impl StoreSetting {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+}
+
+impl std::fmt::Debug for StoreSetting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(_) => f.write_str("postgres://…"),
+        }
+    }
+}
+
+impl SigningSettings {
+    /// For the relay's one thread, and those that verify.
+    pub(crate) fn sandbox(&self, verify_workers: u16) -> Setup {
+        Setup {
+            memory_octets_max: self.signing_memory_octets,
+            instances: 1 + u32::from(verify_workers),
+            pagemap_scan: None,
+        }
+    }
+
+    pub(crate) fn quota(&self) -> Quota {
+        Quota {
+            calls: self.upstream_calls,
+            window_ms: millis(self.upstream_window),
+            call_ms: millis(self.upstream_timeout),
+            margin_ms: millis(self.upstream_margin),
+        }
+    }
+
+    /// A fifth of the calls, but one at least.
+    pub(crate) fn checks_max(&self) -> u32 {
+        (self.upstream_calls / 5).max(1)
+    }
+
+    /// The public key, read where a file is named.
+    pub(crate) fn public_key(&self) -> Result<Option<String>, String> {
+        let Some(setting) = &self.upstream_public_key else {
+            return Ok(None);
+        };
+        if setting.trim_start().starts_with("-----BEGIN") {
+            return Ok(Some(setting.clone()));
+        }
+        std::fs::read_to_string(setting).map(Some).map_err(|error| {
+            format!(
+                "BULKHEAD_UPSTREAM_PUBLIC_KEY is neither a key in PEM nor a file that can be read, \
+                 {setting}: {error}"
+            )
+        })
+    }
+}
+
+/// At most a day, as the parsers have it.
+pub(crate) fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_are_named_by_their_scheme_and_passwords_are_not_shown() {
+        let store = |text: &str| text.parse::<StoreSetting>();
+        assert_eq!(
+            store("sqlite:/data/x.db"),
+            Ok(StoreSetting::Sqlite("/data/x.db".into()))
+        );
+        let postgres = store("postgres://u:secret@h/d").expect("a store");
+        assert_eq!(postgres.kind(), "postgres");
+        assert!(!format!("{postgres:?}").contains("secret"));
+        for wrong in ["", "sqlite:", "bulkhead.db", "mysql://h/d"] {
+            assert!(store(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! `/crypto/…`: the signing relay behind HTTP.
+
+mod parameters;
+mod start;
+pub(crate) mod store;
+pub(crate) mod world;
+
+use crate::health::{Capability, ComponentState};
+use crate::http::{Answer, json_answer};
+use crate::problem::{Limited, Problem, retry_after};
+use crate::routes::REQUESTS;
+use bulkhead_outbound::Outbound;
+use bulkhead_relay::{Condition, Mood, Relay, Signed, Unable};
+use bulkhead_sandbox::{Claim, Fault, Judge, Pool};
+use bulkhead_store::{
+    BootMillis, Callback, MessageState, NewRequest, NotificationState, Redelivery, RequestId,
+    RequestView, UnixMillis,
+};
+use hyper::StatusCode;
+use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
+use parameters::Sign;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+use tokio::sync::oneshot;
+use world::Outside;
+
+pub(crate) use start::{check, start};
+
+/// Requests are looked up and redelivered in this time, or the answer is 503.
+const LOOK_UP_MS: i64 = 1500;
+
+const VERIFY_QUEUE: Limited = Limited {
+    what: "too many signatures wait to be verified",
+    flag: "--verify-queue-max",
+    variable: "BULKHEAD_VERIFY_QUEUE_MAX",
+};
+
+/// The signing capability, where an upstream is configured.
+pub(crate) struct Signing {
+    pub(crate) component: ComponentState,
+    relay: Arc<Relay<Outside>>,
+    outbound: Arc<Outbound>,
+    judge: Arc<Judge>,
+    /// For what takes milliseconds: to verify under the public key.
+    pool: Pool,
+    public_key: Option<Arc<str>>,
+    message_octets: usize,
+    sign_ms: i64,
+    store: &'static str,
+    /// The thread that the relay lives on.
+    _thread: start::RelayThread,
+}
+
+/// What was asked for, read from a query or a body.
+pub(crate) enum Asked<'a> {
+    Query(&'a str),
+    Json(&'a [u8]),
+}
+
+impl Signing {
+    /// When a request that came now has to be answered.
+    pub(crate) fn deadline(&self) -> BootMillis {
+        BootMillis(world::boot_clock().0 + self.sign_ms)
+    }
+
+    pub(crate) async fn sign(
+        &self,
+        asked: Asked<'_>,
+        until: BootMillis,
+    ) -> Result<Answer, Problem> {
+        let sign = match asked {
+            Asked::Query(query) => Sign::from_query(query),
+            Asked::Json(body) => Sign::from_json(body),
+        }?;
+        if sign.message.len() > self.message_octets {
+            return Err(Problem::message_too_large(self.message_octets));
+        }
+        let callback = sign.callback.map(|url| self.callback(&url)).transpose()?;
+        let message = sign.message;
+        let new = NewRequest {
+            id: RequestId::new(uuid::Uuid::new_v4().as_u128()),
+            message: message.clone(),
+            callback,
+        };
+        match self.relay.sign(new, until).await.map_err(problem)? {
+            Signed::Now { id, signature } => Ok(json_answer(
+                StatusCode::OK,
+                &json!({"id": id.as_str(), "message": message, "signature": signature}),
+            )),
+            Signed::Later { id, after_ms } => Ok(accepted(&id, "pending", after_ms)),
+            Signed::Never { error, .. } => Err(Problem::upstream_refused(&error)),
+        }
+    }
+
+    fn callback(&self, url: &str) -> Result<Callback, Problem> {
+        let target = self
+            .outbound
+            .callback_target(url)
+            .map_err(|refusal| Problem::callback_refused(&refusal))?;
+        Ok(Callback {
+            url: target.as_str().to_owned(),
+            host: target.host().to_owned(),
+        })
+    }
+
+    pub(crate) async fn verify(&self, query: &str, until: BootMillis) -> Result<Answer, Problem> {
+        let claim = parameters::claim(query)?;
+        let valid = match &self.public_key {
+            Some(key) => self.verify_here(claim, Arc::clone(key)).await?,
+            None => self.relay.verify(claim, until).await.map_err(problem)?,
+        };
+        Ok(json_answer(StatusCode::OK, &json!({"valid": valid})))
+    }
+
+    async fn verify_here(&self, claim: Claim, key: Arc<str>) -> Result<bool, Problem> {
+        let (sender, receiver) = oneshot::channel();
+        let judge = Arc::clone(&self.judge);
+        self.pool
+            .submit(move || {
+                // Nobody there any more: the client hung up.
+                let _gone = sender.send(judge.verify(&claim, &key));
+            })
+            .map_err(|_| Problem::overloaded(VERIFY_QUEUE, 1))?;
+        let fault =
+            |fault: Fault| Problem::internal(format!("the signing component ended early: {fault}"));
+        let verified = receiver
+            .await
+            .map_err(|_| Problem::internal("the job for the verification panicked"))?
+            .map_err(fault)?;
+        verified.map_err(|why| Problem::internal(format!("the public key is of no use: {why}")))
+    }
+
+    pub(crate) async fn test_key(&self, until: BootMillis) -> Result<Answer, Problem> {
+        let check = self.relay.test_key(until).await.map_err(problem)?;
+        Ok(json_answer(
+            StatusCode::OK,
+            &json!({"valid": check.valid, "checked_at": rfc3339(check.at)}),
+        ))
+    }
+
+    pub(crate) async fn request(&self, id: &str) -> Result<Answer, Problem> {
+        let view = self.view(id).await?;
+        let pending = view.state == MessageState::Pending;
+        let mut answer = json_answer(StatusCode::OK, &document(&view));
+        if pending {
+            answer
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        Ok(answer)
+    }
+
+    async fn view(&self, id: &str) -> Result<RequestView, Problem> {
+        let id = RequestId::parse(id).ok_or_else(Problem::no_such_request)?;
+        let view = self.relay.request(id, look_up_until()).await;
+        view.map_err(problem)?.ok_or_else(Problem::no_such_request)
+    }
+
+    pub(crate) async fn redeliver(&self, id: &str) -> Result<Answer, Problem> {
+        let id = RequestId::parse(id).ok_or_else(Problem::no_such_request)?;
+        let redelivery = self.relay.redeliver(id.clone(), look_up_until()).await;
+        match redelivery.map_err(problem)? {
+            Redelivery::Due => Ok(accepted(&id, "redelivering", 1000)),
+            Redelivery::None => {
+                self.view(id.as_str()).await?;
+                Err(Problem::no_notification())
+            }
+        }
+    }
+
+    pub(crate) fn capability(&self) -> Capability {
+        let condition = self.relay.condition();
+        match (condition.store, condition.upstream) {
+            (Some(why), _) | (None, Some(Mood::Refusing(why))) => Capability::Failing(why),
+            (None, _) => Capability::Ready,
+        }
+    }
+
+    /// What `/health` says of the store and of the upstream.
+    pub(crate) fn health(&self) -> (Value, Value) {
+        let Condition {
+            upstream,
+            upstream_since,
+            store,
+            standing,
+        } = self.relay.condition();
+        let store = json!({
+            "status": if store.is_some() { "failing" } else { "ok" },
+            "why": store,
+            "kind": self.store,
+            "backlog": standing.map(|standing| standing.backlog),
+            "oldest_age_seconds": standing.and_then(|standing| standing.oldest_age_ms).map(seconds),
+            "notifications_pending": standing.map(|standing| standing.notifications_pending),
+            "notifications_parked": standing.map(|standing| standing.notifications_parked),
+        });
+        let (status, why) = match upstream {
+            None => ("unknown", None),
+            Some(Mood::Fine) => ("ok", None),
+            Some(Mood::Failing(why)) => ("failing", Some(why)),
+            Some(Mood::Refusing(why)) => ("refusing", Some(why)),
+            Some(Mood::Slowing(why)) => ("slowing", Some(why)),
+        };
+        let upstream = json!({
+            "status": status,
+            "why": why,
+            "since": upstream_since.map(rfc3339),
+            // While calls are held, no slot is of use.
+            "calls_free": standing.map(|standing| match standing.held_ms {
+                0 => standing.slots_free,
+                _ => 0,
+            }),
+            "held_seconds": standing.map(|standing| seconds(standing.held_ms)),
+        });
+        (store, upstream)
+    }
+}
+
+fn seconds(ms: u64) -> u64 {
+    ms.div_ceil(1000)
+}
+
+fn look_up_until() -> BootMillis {
+    BootMillis(world::boot_clock().0 + LOOK_UP_MS)
+}
+
+fn accepted(id: &RequestId, status: &str, after_ms: u64) -> Answer {
+    let url = REQUESTS.to_owned() + id.as_str();
+    let document = json!({"id": id.as_str(), "status": status, "status_url": url});
+    let mut answer = json_answer(StatusCode::ACCEPTED, &document);
+    let headers = answer.headers_mut();
+    if let Ok(url) = HeaderValue::try_from(url) {
+        headers.insert(LOCATION, url);
+    }
+    headers.insert(RETRY_AFTER, retry_after(after_ms));
+    answer
+}
+
+fn problem(unable: Unable) -> Problem {
+    match unable {
+        Unable::BacklogFull { after_ms } => Problem::backlog_full(after_ms),
+        Unable::Store => Problem::store_unavailable(),
+        Unable::Upstream { after_ms } => Problem::upstream_unavailable(after_ms),
+    }
+}
+
+/// A request as its caller may see it.
+pub(crate) fn document(view: &RequestView) -> Value {
+    let mut document = json!({
+        "id": view.id.as_str(),
+        "status": "pending",
+        "message": view.message,
+        "created_at": rfc3339(view.created_at),
+        "attempts": view.tries,
+        "notification": {"status": "none", "attempts": 0},
+    });
+    match &view.state {
+        MessageState::Pending => {}
+        MessageState::Signed(signature) => {
+            document["status"] = "signed".into();
+            document["signature"] = signature.as_str().into();
+        }
+        MessageState::Failed(error) => {
+            document["status"] = "failed".into();
+            document["error"] = error.as_str().into();
+        }
+    }
+    if let Some(notification) = &view.notification {
+        let status = match notification.state {
+            NotificationState::Pending => "pending",
+            NotificationState::Delivered => "delivered",
+            NotificationState::Parked => "parked",
+        };
+        let mut shown = json!({"status": status, "attempts": notification.tries});
+        if let Some(error) = &notification.last_error {
+            shown["last_error"] = error.as_str().into();
+        }
+        if let Some(at) = notification.next_try_at {
+            shown["next_attempt_at"] = rfc3339(at).into();
+        }
+        document["notification"] = shown;
+    }
+    document
+}
+
+/// A time as JSON has it.
+pub(crate) fn rfc3339(at: UnixMillis) -> String {
+    let since = Duration::from_millis(u64::try_from(at.0).unwrap_or(0));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+}

@@ -1,0 +1,184 @@
+//! What callers of the relay send, as a query or as JSON.
+
+use crate::envelope::{self, Names};
+use crate::problem::Problem;
+use bulkhead_sandbox::Claim;
+use std::borrow::Cow;
+
+const MESSAGE: &str = "message";
+const SIGNATURE: &str = "signature";
+const CALLBACK: Names = &["callback_url", "webhook_url", "webhookUrl", "webhook"];
+
+const SIGN_EXAMPLE: &str = "Ask for /crypto/sign?message=…&callback_url=…, or POST {\"message\": \"…\", \"callback_url\": \"…\"}.";
+const VERIFY_EXAMPLE: &str = "Ask for /crypto/verify?message=…&signature=….";
+
+/// What is to be signed, and whom to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Sign {
+    pub(crate) message: String,
+    pub(crate) callback: Option<String>,
+}
+
+impl Sign {
+    pub(crate) fn from_query(query: &str) -> Result<Self, Problem> {
+        let [message, callback] = fields(query, [&[MESSAGE], CALLBACK], SIGN_EXAMPLE)?;
+        Ok(Self {
+            message: required(message, MESSAGE, SIGN_EXAMPLE)?,
+            // A form with nothing filled in.
+            callback: callback.filter(|url| !url.is_empty()),
+        })
+    }
+
+    pub(crate) fn from_json(body: &[u8]) -> Result<Self, Problem> {
+        let [message, callback] = envelope::parse(body, [&[MESSAGE], CALLBACK])?;
+        Ok(Self {
+            message: message.required(MESSAGE, SIGN_EXAMPLE)?.into_owned(),
+            callback: match callback {
+                envelope::Field::Missing => None,
+                callback => Some(callback.required(CALLBACK[0], SIGN_EXAMPLE)?.into_owned()),
+            },
+        })
+    }
+}
+
+/// A claim to be verified.
+pub(crate) fn claim(query: &str) -> Result<Claim, Problem> {
+    let [message, signature] = fields(query, [&[MESSAGE], &[SIGNATURE]], VERIFY_EXAMPLE)?;
+    Ok(Claim {
+        message: required(message, MESSAGE, VERIFY_EXAMPLE)?,
+        signature: required(signature, SIGNATURE, VERIFY_EXAMPLE)?,
+    })
+}
+
+fn required(field: Option<String>, name: &'static str, example: &str) -> Result<String, Problem> {
+    match field {
+        None => Err(Problem::invalid_parameter(name, "is missing", example)),
+        Some(text) if text.is_empty() => Err(Problem::invalid_parameter(name, "is empty", example)),
+        Some(text) => Ok(text),
+    }
+}
+
+/// The named fields of a query as forms write it: percent-encoded UTF-8, a plus sign for a space.
+/// Others are ignored; the same one twice is an error, since nobody can tell which is meant.
+fn fields<const N: usize>(
+    query: &str,
+    names: [Names; N],
+    example: &str,
+) -> Result<[Option<String>; N], Problem> {
+    let mut fields = [const { None }; N];
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let known = decoded(name).and_then(|name| {
+            names
+                .iter()
+                .position(|names| names.contains(&name.as_ref()))
+        });
+        let Some(at) = known else {
+            continue;
+        };
+        let wrong = |what| Problem::invalid_parameter(names[at][0], what, example);
+        let value = decoded(value).ok_or_else(|| wrong("is not percent-encoded UTF-8"))?;
+        if fields[at].replace(value.into_owned()).is_some() {
+            return Err(wrong("is there more than once"));
+        }
+    }
+    Ok(fields)
+}
+
+/// None where an escape is not one, or the octets are not UTF-8: nothing is guessed.
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains(['%', '+']) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, others)) = rest.split_first() {
+        rest = others;
+        octets.push(match first {
+            b'+' => b' ',
+            b'%' => {
+                let (digits, others) = rest.split_at_checked(2)?;
+                rest = others;
+                let mut octet = [0];
+                base16ct::mixed::decode(digits, &mut octet).ok()?;
+                octet[0]
+            }
+            other => *other,
+        });
+    }
+    String::from_utf8(octets).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sign(query: &str) -> (String, Option<String>) {
+        let sign = Sign::from_query(query).expect("well-formed");
+        (sign.message, sign.callback)
+    }
+
+    fn refused(query: &str) -> &'static str {
+        Sign::from_query(query).expect_err("refused").code()
+    }
+
+    #[test]
+    fn queries_as_clients_write_them() {
+        assert_eq!(sign("message=m"), ("m".into(), None));
+        assert_eq!(
+            sign("x=%zz&message=a+b%20c%2Bd%C3%BC%00&webhookUrl=http%3A%2F%2Fh%2F%3Fa%3Db&"),
+            ("a b c+d\u{fc}\0".into(), Some("http://h/?a=b".into()))
+        );
+        for name in CALLBACK {
+            assert_eq!(sign(&format!("message=m&{name}=u")).1, Some("u".into()));
+        }
+        assert_eq!(sign("m%65ssage=m&callback_url=").1, None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_nothing_guessed() {
+        for query in [
+            "",
+            "message",
+            "message=",
+            "message=a&message=a",
+            "message=%",
+            "message=%4",
+            "message=%zz",
+            "message=%ff",
+            "message=%ed%a0%80",
+            "message=m&webhook=u&callback_url=u",
+        ] {
+            assert_eq!(refused(query), "invalid_parameter", "{query}");
+        }
+        assert_eq!(
+            claim("message=m").expect_err("refused").code(),
+            "invalid_parameter"
+        );
+    }
+
+    #[test]
+    fn json_has_the_same_fields() {
+        let sign = |body: &str| Sign::from_json(body.as_bytes());
+        let both = sign(r#"{"message": "m", "webhook_url": "u", "x": 1}"#).expect("well-formed");
+        assert_eq!(
+            (both.message.as_str(), both.callback.as_deref()),
+            ("m", Some("u"))
+        );
+        assert_eq!(
+            sign(r#"{"message": "m"}"#).expect("well-formed").callback,
+            None
+        );
+        for (body, code) in [
+            (r#"{"message": ""}"#, "invalid_parameter"),
+            (r#"{"message": "m", "webhook": null}"#, "invalid_parameter"),
+            (
+                r#"{"message": "m", "webhook": "u", "callback_url": "u"}"#,
+                "invalid_json",
+            ),
+            ("[]", "invalid_json"),
+        ] {
+            assert_eq!(sign(body).expect_err("refused").code(), code, "{body}");
+        }
+    }
+}

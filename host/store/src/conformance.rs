@@ -1,0 +1,320 @@
+//! What every store does: one suite for all of them.
+//!
+//! A store takes part with a [`Bench`] of its own, and [`run`] puts it through all [`CASES`].
+
+mod calls;
+mod leases;
+mod looks;
+mod notifications;
+mod requests;
+mod time;
+mod walk;
+
+use crate::{
+    Accepted, Begun, Callback, Doing, NewRequest, Notification, NotificationOutcome,
+    NotificationState, Now, Outcome, Quota, RequestId, RequestView, Result, Slot, SlotEnd,
+    Standing, Store, Try,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
+use tokio::runtime::Runtime;
+
+/// What a bench's store is opened with at first.
+pub const QUOTA: Quota = Quota {
+    calls: 3,
+    window_ms: 60_000,
+    call_ms: 10_000,
+    margin_ms: 1000,
+};
+
+/// A store, and the time and the faults that a case lets it have.
+pub trait Bench {
+    /// The store, as the process has it open that is alive now.
+    fn store(&self) -> &dyn Store;
+
+    /// The time. It stands still but for the functions below.
+    fn now(&self) -> Now;
+
+    /// Lets time pass, by all clocks.
+    fn pass(&mut self, ms: i64);
+
+    /// Sets the wall clock of this process ahead, or back.
+    fn step_wall(&mut self, ms: i64);
+
+    /// The process dies, and perhaps its machine restarts; another opens the same store, with this
+    /// quota.
+    fn crash(&mut self, machine: Machine, quota: Quota);
+
+    /// Another process that uses the same store, on the same machine; none where that cannot be.
+    fn replica(&mut self) -> Option<Box<dyn Store>>;
+}
+
+/// What becomes of the machine when a process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    /// Nothing.
+    RunsOn,
+    /// Its clock begins anew.
+    Restarts,
+}
+
+/// One thing that every store does.
+pub type Check = fn(&mut dyn Bench);
+
+/// Pairs each function with its name.
+macro_rules! cases {
+    ($($module:ident: $($name:ident),+;)+) => {
+        /// All that is asked of a store, by name. Each is given a bench with a new store.
+        pub const CASES: &[(&str, Check)] =
+            &[$($((stringify!($name), $module::$name as Check)),+),+];
+    };
+}
+
+cases! {
+    requests:
+        requests_for_one_message_share_it,
+        later_callers_of_a_finished_message_share_one_request,
+        a_full_backlog_takes_no_new_message_and_every_other_caller,
+        a_signature_is_found_by_its_message,
+        callers_at_once_share_a_message_and_have_requests_of_their_own;
+    calls:
+        fresh_messages_come_before_failed_ones_until_those_are_aged,
+        slots_come_back_a_window_after_their_call,
+        the_end_of_a_claim_before_ends_nothing,
+        a_hold_outlasts_calls_that_end_and_crashes,
+        checks_leave_slots_to_messages_that_wait,
+        who_is_told_later_is_told_exactly_when,
+        a_new_store_waits_for_what_a_lost_one_may_have_called,
+        fewer_calls_and_more_again_forget_none,
+        a_longer_window_holds_for_calls_before_it,
+        a_longer_window_counts_calls_that_are_under_way;
+    leases:
+        a_crash_forgets_no_call_and_no_message,
+        whoever_comes_late_changes_nothing,
+        a_try_that_nobody_finishes_is_made_again,
+        an_expired_lease_counts_until_another_is_given,
+        replicas_share_slots_and_messages;
+    notifications:
+        everybody_who_waits_is_told_but_who_was_answered,
+        a_request_that_two_callers_share_is_told_of,
+        a_notification_is_tried_until_it_is_delivered_or_parked,
+        a_redelivery_begins_anew_at_any_time,
+        a_busy_host_holds_up_no_other,
+        the_oldest_notifications_come_first,
+        a_crash_tells_again_and_whoever_is_late_changes_nothing,
+        a_notification_that_nobody_finishes_is_made_again;
+    looks:
+        lists_are_of_the_youngest_first,
+        the_standing_counts_what_there_is,
+        a_sweep_removes_what_is_done_and_old,
+        a_sweep_leaves_what_somebody_waits_for,
+        a_sweep_takes_small_steps;
+    time:
+        steps_of_the_wall_clock_change_no_plan,
+        after_a_restart_of_the_machine_all_is_done_in_the_end;
+    walk:
+        no_window_ever_sees_more_calls_than_allowed;
+}
+
+/// Runs all cases, each with what `make` makes of [`QUOTA`], and prints their names.
+pub fn run(mut make: impl FnMut() -> Box<dyn Bench>) {
+    let mut failed = Vec::new();
+    for (name, check) in CASES {
+        let passed = catch_unwind(AssertUnwindSafe(|| check(&mut *make()))).is_ok();
+        eprintln!("{name} ... {}", if passed { "ok" } else { "FAILED" });
+        if !passed {
+            failed.push(*name);
+        }
+    }
+    assert!(failed.is_empty(), "failed: {}", failed.join(", "));
+}
+
+/// For stores with connections that live on beside the calls: one for all cases and threads.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().build();
+    runtime.expect("a thread can be started")
+});
+
+/// Waits for a store.
+fn wait<T>(doing: Doing<'_, T>) -> Result<T> {
+    RUNTIME.block_on(doing)
+}
+
+/// A case at work.
+struct Case<'b> {
+    bench: &'b mut dyn Bench,
+    ids: u128,
+    /// What passed, by a clock that nothing resets.
+    elapsed_ms: i64,
+}
+
+impl<'b> Case<'b> {
+    /// Once the store makes calls.
+    fn new(bench: &'b mut dyn Bench) -> Self {
+        let mut case = Self {
+            bench,
+            ids: 0,
+            elapsed_ms: 0,
+        };
+        case.pass(QUOTA.spared_ms());
+        case
+    }
+
+    /// The same, with more calls than a case can make.
+    fn with_many_calls(bench: &'b mut dyn Bench) -> Self {
+        let case = Self::new(bench);
+        let quota = Quota {
+            calls: 100,
+            ..QUOTA
+        };
+        case.bench.crash(Machine::RunsOn, quota);
+        case
+    }
+
+    fn pass(&mut self, ms: i64) {
+        self.bench.pass(ms);
+        self.elapsed_ms += ms;
+        let now = self.bench.now();
+        wait(self.bench.store().beat(now)).expect("beaten");
+    }
+
+    fn wall(&self, after_ms: i64) -> crate::UnixMillis {
+        crate::UnixMillis(self.bench.now().wall.0 + after_ms)
+    }
+
+    fn new_request(&mut self, message: &str, callback: Option<&str>) -> NewRequest {
+        self.ids += 1;
+        NewRequest {
+            id: RequestId::new(self.ids),
+            message: message.into(),
+            callback: callback.map(|host| Callback {
+                url: format!("http://{host}/"),
+                host: host.into(),
+            }),
+        }
+    }
+
+    fn accept_up_to(&mut self, most: u64, message: &str, callback: Option<&str>) -> Accepted {
+        let new = self.new_request(message, callback);
+        let now = self.bench.now();
+        wait(self.bench.store().accept(new, most, now)).expect("stored")
+    }
+
+    fn accept(&mut self, message: &str, callback: Option<&str>) -> Accepted {
+        self.accept_up_to(u64::MAX, message, callback)
+    }
+
+    fn pending(&mut self, message: &str, callback: Option<&str>) -> RequestId {
+        match self.accept(message, callback) {
+            Accepted::Pending(id) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ask(&self) -> Begun<Try> {
+        wait(self.bench.store().begin_try(self.bench.now())).expect("asked")
+    }
+
+    fn begin(&self) -> Option<Try> {
+        begun(self.ask())
+    }
+
+    fn begin_all(&self) -> Vec<Try> {
+        std::iter::from_fn(|| self.begin()).collect()
+    }
+
+    fn finish(&self, begun: &Try, end: SlotEnd, outcome: Outcome) -> Result<()> {
+        let (store, now) = (self.bench.store(), self.bench.now());
+        wait(store.finish_try(begun.clone(), end, outcome, Vec::new(), now))
+    }
+
+    fn sign(&self, begun: &Try) {
+        let signed = Outcome::Signed(format!("sig of {}", begun.message));
+        self.finish(begun, SlotEnd::Answered, signed)
+            .expect("finished");
+    }
+
+    fn refuse(&self, begun: &Try) {
+        self.finish(begun, SlotEnd::Answered, Outcome::Failed("no".into()))
+            .expect("finished");
+    }
+
+    fn again(&self, begun: &Try, after_ms: u64) {
+        self.finish(begun, SlotEnd::Answered, Outcome::Again { after_ms })
+            .expect("finished");
+    }
+
+    /// A message with this callback that is signed.
+    fn signed(&mut self, message: &str, callback: Option<&str>) -> RequestId {
+        let id = self.pending(message, callback);
+        let begun = self.begin().expect("a try");
+        assert_eq!(begun.message, message);
+        self.sign(&begun);
+        id
+    }
+
+    fn ask_check(&self, checks_max: u32) -> Begun<Slot> {
+        wait(self.bench.store().begin_check(checks_max, self.bench.now())).expect("asked")
+    }
+
+    fn check(&self) -> Option<Slot> {
+        begun(self.ask_check(u32::MAX))
+    }
+
+    fn end(&self, slot: &Slot, end: SlotEnd) {
+        let now = self.bench.now();
+        wait(self.bench.store().end_check(slot.clone(), end, now)).expect("ended");
+    }
+
+    fn ask_due(&self, most: u32, busy: &[&str]) -> Begun<Vec<Notification>> {
+        let busy = busy.iter().map(|host| (*host).into()).collect();
+        let (store, now) = (self.bench.store(), self.bench.now());
+        wait(store.begin_notifications(most, busy, now)).expect("asked")
+    }
+
+    fn due(&self, most: u32, busy: &[&str]) -> Vec<Notification> {
+        begun(self.ask_due(most, busy)).unwrap_or_default()
+    }
+
+    fn tell(&self, told: &Notification, outcome: NotificationOutcome) -> Result<()> {
+        let (store, now) = (self.bench.store(), self.bench.now());
+        wait(store.finish_notification(told.lease.clone(), outcome, now))
+    }
+
+    fn park(&self, told: &Notification) {
+        let why = "gone".into();
+        self.tell(told, NotificationOutcome::Parked { why })
+            .expect("finished");
+    }
+
+    fn find(&self, id: &RequestId) -> Option<RequestView> {
+        wait(self.bench.store().request(id.clone(), self.bench.now())).expect("asked")
+    }
+
+    fn view(&self, id: &RequestId) -> RequestView {
+        self.find(id).expect("there")
+    }
+
+    fn told(&self, id: &RequestId) -> Option<(NotificationState, u32)> {
+        let notification = self.view(id).notification;
+        notification.map(|told| (told.state, told.tries))
+    }
+
+    fn standing(&self) -> Standing {
+        wait(self.bench.store().standing(self.bench.now())).expect("asked")
+    }
+}
+
+fn begun<T>(begun: Begun<T>) -> Option<T> {
+    match begun {
+        Begun::Now(begun) => Some(begun),
+        Begun::Later { .. } => None,
+    }
+}
+
+fn later<T>(after_ms: u64) -> Begun<T> {
+    Begun::Later {
+        after_ms: Some(after_ms),
+    }
+}

@@ -1,0 +1,132 @@
+//! Requests and their messages.
+
+use super::{Bench, Case, Machine, QUOTA, wait};
+use crate::{Accepted, MessageState, NewRequest, RequestId};
+use std::thread::ScopedJoinHandle;
+
+pub(super) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
+    let mut case = Case::new(bench);
+    let first = case.pending("m", None);
+    assert_eq!(case.pending("m", None), first);
+    let told = case.pending("m", Some("a"));
+    assert_ne!(told, first);
+    assert_eq!(case.pending("m", Some("a")), told);
+    assert_ne!(case.pending("m", Some("b")), told);
+    assert_eq!(case.standing().backlog, 1);
+    assert_eq!(case.view(&told).state, MessageState::Pending);
+
+    let accepted_at = case.bench.now().wall;
+    case.pass(1000);
+    let begun = case.begin().expect("a try");
+    assert_eq!((begun.message.as_str(), begun.number), ("m", 1));
+    assert_eq!(begun.created_at, accepted_at);
+    assert_eq!(case.begin(), None);
+    case.sign(&begun);
+    assert_eq!(case.standing().backlog, 0);
+    for id in [&first, &told] {
+        let view = case.view(id);
+        assert_eq!(view.state, MessageState::Signed("sig of m".into()));
+        assert_eq!((view.message.as_str(), view.tries), ("m", 1));
+        assert_eq!(view.created_at, accepted_at);
+    }
+    let signed = Accepted::Signed {
+        id: first,
+        signature: "sig of m".into(),
+    };
+    assert_eq!(case.accept("m", Some("c")), signed);
+    assert_eq!(case.accept("m", None), signed);
+    assert_eq!(case.find(&RequestId::new(99)), None);
+}
+
+pub(super) fn later_callers_of_a_finished_message_share_one_request(bench: &mut dyn Bench) {
+    let mut case = Case::new(bench);
+    let first = case.pending("m", Some("a"));
+    let begun = case.begin().expect("a try");
+    case.refuse(&begun);
+    let Accepted::Failed { id, error } = case.accept("m", Some("a")) else {
+        panic!("not failed");
+    };
+    assert_eq!(error, "no");
+    assert_ne!(id, first, "that one has a callback");
+    let same = Accepted::Failed {
+        id: id.clone(),
+        error,
+    };
+    assert_eq!(case.accept("m", None), same);
+    let view = case.view(&id);
+    assert_eq!(view.state, MessageState::Failed("no".into()));
+    assert_eq!(view.notification, None);
+}
+
+pub(super) fn a_full_backlog_takes_no_new_message_and_every_other_caller(bench: &mut dyn Bench) {
+    let mut case = Case::new(bench);
+    let stored = |accepted| matches!(accepted, Accepted::Pending(_));
+    assert!(stored(case.accept_up_to(2, "a", None)));
+    assert!(stored(case.accept_up_to(2, "b", None)));
+    assert_eq!(case.accept_up_to(2, "c", None), Accepted::BacklogFull);
+    assert!(stored(case.accept_up_to(2, "a", Some("a"))));
+    case.bench.crash(Machine::RunsOn, QUOTA);
+    assert_eq!(case.accept_up_to(2, "c", None), Accepted::BacklogFull);
+    let begun = case.begin().expect("a try");
+    case.again(&begun, 0);
+    assert_eq!(case.accept_up_to(2, "c", None), Accepted::BacklogFull);
+    let begun = case.begin().expect("a try");
+    case.sign(&begun);
+    assert!(stored(case.accept_up_to(2, "c", None)));
+}
+
+pub(super) fn a_signature_is_found_by_its_message(bench: &mut dyn Bench) {
+    let mut case = Case::new(bench);
+    let signature = |case: &Case<'_>, message: &str| {
+        wait(case.bench.store().signature(message.into())).expect("asked")
+    };
+    case.pending("m", None);
+    assert_eq!(signature(&case, "m"), None);
+    let begun = case.begin().expect("a try");
+    case.sign(&begun);
+    case.pending("refused", None);
+    let begun = case.begin().expect("a try");
+    case.refuse(&begun);
+    assert_eq!(signature(&case, "m"), Some("sig of m".into()));
+    assert_eq!(signature(&case, "refused"), None);
+    assert_eq!(signature(&case, "M"), None);
+}
+
+pub(super) fn callers_at_once_share_a_message_and_have_requests_of_their_own(
+    bench: &mut dyn Bench,
+) {
+    const CALLERS: usize = 6;
+    const MESSAGES: usize = 10;
+    let mut case = Case::new(bench);
+    let mut of_caller = |caller: usize| -> Vec<NewRequest> {
+        let host = caller.to_string();
+        // Each message once with a callback and once without.
+        (0..2 * MESSAGES)
+            .map(|n| case.new_request(&(n / 2).to_string(), (n % 2 == 0).then_some(&host)))
+            .collect()
+    };
+    let wishes: Vec<Vec<NewRequest>> = (0..CALLERS).map(&mut of_caller).collect();
+    let (store, now) = (case.bench.store(), case.bench.now());
+    let accept = |new: &NewRequest| match wait(store.accept(new.clone(), u64::MAX, now)) {
+        Ok(Accepted::Pending(id)) => id,
+        other => panic!("{other:?}"),
+    };
+    let ids: Vec<Vec<RequestId>> = std::thread::scope(|scope| {
+        let accept = &accept;
+        let callers: Vec<_> = wishes
+            .iter()
+            .map(|wishes| scope.spawn(move || wishes.iter().map(accept).collect()))
+            .collect();
+        let ended = callers.into_iter().map(ScopedJoinHandle::join);
+        ended.map(|ids| ids.expect("no panic")).collect()
+    });
+    assert_eq!(case.standing().backlog, MESSAGES as u64);
+    for message in 0..MESSAGES {
+        let (with, without) = (2 * message, 2 * message + 1);
+        for (of_one, wishes) in ids.iter().zip(&wishes) {
+            assert_eq!(of_one[with], wishes[with].id, "whose callback it is");
+            assert_eq!(case.view(&of_one[with]).message, message.to_string());
+            assert_eq!(of_one[without], ids[0][without]);
+        }
+    }
+}

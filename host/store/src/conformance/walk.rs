@@ -1,0 +1,248 @@
+//! The quota, judged as the upstream judges it, over whatever happens.
+
+use super::{Bench, Case, Machine, QUOTA, begun, wait};
+use crate::{Outcome, Quota, Slot, SlotEnd, Try};
+
+const SEEDS: u64 = 8;
+const STEPS: u32 = 1000;
+
+/// Small and repeatable; nothing depends on it being good.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % below
+    }
+
+    fn ms(&mut self, below: i64) -> i64 {
+        i64::try_from(self.roll(below.unsigned_abs())).expect("it was one")
+    }
+
+    fn one_of(&mut self, all: [u32; 4]) -> u32 {
+        all[self.index(all.len())]
+    }
+
+    fn index(&mut self, below: usize) -> usize {
+        usize::try_from(self.roll(below as u64)).expect("it was one")
+    }
+}
+
+/// A call as the upstream sees it, and what it was granted under.
+struct Arrival {
+    arrived_ms: i64,
+    quota: Quota,
+}
+
+/// A call that was granted and of which no more is known.
+struct Granted {
+    /// Its place in the order of grants.
+    number: usize,
+    at_ms: i64,
+    what: What,
+}
+
+enum What {
+    Try(Try),
+    Check(Slot),
+}
+
+struct Walk<'b> {
+    case: Case<'b>,
+    dice: Dice,
+    quota: Quota,
+    open: Vec<Granted>,
+    arrivals: Vec<Arrival>,
+    messages: u32,
+}
+
+pub(super) fn no_window_ever_sees_more_calls_than_allowed(bench: &mut dyn Bench) {
+    let mut case = Some(Case::new(bench));
+    for seed in 1..=SEEDS {
+        let mut walk = Walk {
+            case: case.take().expect("given back"),
+            dice: Dice(seed),
+            quota: QUOTA,
+            open: Vec::new(),
+            arrivals: Vec::new(),
+            messages: 0,
+        };
+        for _ in 0..STEPS {
+            walk.step();
+        }
+        walk.rest();
+        judge(&walk.arrivals, seed);
+        case = Some(walk.case);
+    }
+}
+
+impl Walk<'_> {
+    fn step(&mut self) {
+        match self.dice.roll(80) {
+            0..8 => {
+                self.messages += 1;
+                let message = format!("{} of {}", self.messages, self.dice.0);
+                self.case.pending(&message, None);
+            }
+            8..28 => {
+                let tried = self.case.begin();
+                self.granted(tried.map(What::Try));
+            }
+            28..36 => {
+                let checks_max = u32::try_from(self.dice.roll(3)).expect("small");
+                let check = begun(self.case.ask_check(checks_max));
+                self.granted(check.map(What::Check));
+            }
+            36..56 => self.end_one(),
+            56..76 => {
+                let ms = self.dice.ms(25_000);
+                self.case.pass(ms);
+            }
+            76 => {
+                let for_ms = self.dice.roll(30_000);
+                let now = self.case.bench.now();
+                wait(self.case.bench.store().hold_calls(for_ms, now)).expect("held");
+            }
+            77 => {
+                let hour_ms = 60 * 60_000;
+                let step_ms = self.dice.ms(2 * hour_ms) - hour_ms;
+                self.case.bench.step_wall(step_ms);
+            }
+            78 => {
+                // Whoever changes settings often changes them twice.
+                for _ in 0..=self.dice.roll(2) {
+                    self.crash(Machine::RunsOn);
+                }
+            }
+            _ => {
+                if self.dice.roll(3) == 0 {
+                    self.crash(Machine::Restarts);
+                }
+            }
+        }
+    }
+
+    /// The call is sent at some time before its slot's deadline, and arrives at once.
+    fn granted(&mut self, what: Option<What>) {
+        let Some(what) = what else {
+            return;
+        };
+        self.open.push(Granted {
+            number: self.arrivals.len(),
+            at_ms: self.case.elapsed_ms,
+            what,
+        });
+        self.arrivals.push(Arrival {
+            arrived_ms: i64::MAX,
+            quota: self.quota,
+        });
+    }
+
+    /// It arrived at some time up to now, or up to its deadline where its end is not known.
+    fn arrived(&mut self, granted: &Granted, until_ms: i64) {
+        let call_ms = i64::from(self.arrivals[granted.number].quota.call_ms);
+        let took_ms = (until_ms - granted.at_ms).min(call_ms);
+        let after_ms = match self.dice.roll(3) {
+            0 => 0,
+            1 => took_ms,
+            _ => self.dice.ms(took_ms + 1),
+        };
+        self.arrivals[granted.number].arrived_ms = granted.at_ms + after_ms;
+    }
+
+    fn end_one(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let chosen = self.dice.index(self.open.len());
+        let granted = self.open.swap_remove(chosen);
+        let end = match self.dice.roll(4) {
+            0 => SlotEnd::Unknown,
+            _ => SlotEnd::Answered,
+        };
+        let until_ms = match end {
+            SlotEnd::Unknown => i64::MAX,
+            SlotEnd::Answered => self.case.elapsed_ms,
+        };
+        self.arrived(&granted, until_ms);
+        match &granted.what {
+            What::Check(slot) => self.case.end(slot, end),
+            What::Try(tried) => {
+                let outcome = match self.dice.roll(4) {
+                    0 => Outcome::Signed("sig".into()),
+                    1 => Outcome::Failed("no".into()),
+                    _ => Outcome::Again {
+                        after_ms: self.dice.roll(60_000),
+                    },
+                };
+                // It may have come too late.
+                let _lost = self.case.finish(tried, end, outcome);
+            }
+        }
+    }
+
+    /// What was under way may still be sent by the system where the machine runs on.
+    fn crash(&mut self, machine: Machine) {
+        let until_ms = match machine {
+            Machine::RunsOn => i64::MAX,
+            Machine::Restarts => self.case.elapsed_ms,
+        };
+        for granted in std::mem::take(&mut self.open) {
+            self.arrived(&granted, until_ms);
+        }
+        // One setting at a time: a longer window holds all calls, and hides what else is wrong.
+        let quota = &mut self.quota;
+        match self.dice.roll(8) {
+            0..4 => quota.calls = self.dice.one_of([1, 2, 3, 5]),
+            4 => quota.window_ms = self.dice.one_of([60_000, 60_000, 30_000, 90_000]),
+            5 => quota.call_ms = self.dice.one_of([10_000, 10_000, 5000, 20_000]),
+            6 => quota.margin_ms = self.dice.one_of([1000, 1000, 500, 2000]),
+            _ => {}
+        }
+        self.case.bench.crash(machine, self.quota);
+    }
+
+    /// Calls are still made in the end, and as many as are allowed.
+    fn rest(&mut self) {
+        for granted in std::mem::take(&mut self.open) {
+            self.arrived(&granted, i64::MAX);
+        }
+        self.quota = QUOTA;
+        self.case.bench.crash(Machine::RunsOn, self.quota);
+        self.case.pass(10 * 60_000);
+        self.case.pending(&format!("last of {}", self.dice.0), None);
+        let check = self.case.check();
+        assert!(check.is_some(), "calls stopped for good");
+        self.granted(check.map(What::Check));
+        assert!(self.open.pop().is_some());
+        self.arrivals.last_mut().expect("just granted").arrived_ms = self.case.elapsed_ms;
+        self.case.pass(10 * 60_000);
+    }
+}
+
+/// Of all calls in a window, the last that was granted knew of the others.
+fn judge(arrivals: &[Arrival], seed: u64) {
+    let calls = arrivals.len();
+    assert!(calls > 40, "seed {seed}: {calls} calls prove nothing");
+    for (last, Arrival { quota, arrived_ms }) in arrivals.iter().enumerate() {
+        let window_ms = i64::from(quota.window_ms);
+        let before = &arrivals[..=last];
+        // Windows that end with one of them and have this one in them.
+        for end in before.iter().map(|arrival| arrival.arrived_ms) {
+            if !(*arrived_ms..arrived_ms + window_ms).contains(&end) {
+                continue;
+            }
+            let within = |arrival: &&Arrival| {
+                arrival.arrived_ms <= end && arrival.arrived_ms > end - window_ms
+            };
+            let calls = before.iter().filter(within).count();
+            assert!(
+                calls <= quota.calls as usize,
+                "seed {seed}: {calls} calls in the window that ends at {end} ms, with {quota:?}"
+            );
+        }
+    }
+}

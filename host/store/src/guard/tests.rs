@@ -1,0 +1,226 @@
+use super::*;
+
+const QUOTA: Quota = Quota {
+    calls: 3,
+    window_ms: 60_000,
+    call_ms: 10_000,
+    margin_ms: 1000,
+};
+
+/// A store's time, a machine's, and how long a question takes.
+struct Clocks {
+    guard: Guard,
+    boot_us: i64,
+    store_us: i64,
+    epoch: i64,
+    took_ms: i64,
+}
+
+impl Clocks {
+    fn new() -> Self {
+        Self {
+            guard: Guard::new(QUOTA),
+            boot_us: 5_000_000,
+            store_us: 1_700_000_000_000_000,
+            epoch: 0,
+            took_ms: 4,
+        }
+    }
+
+    /// With a reference, and no wait.
+    fn trusted() -> Self {
+        let mut clocks = Self::new();
+        assert_eq!(clocks.judge(), Verdict::Fine);
+        clocks.pass(QUOTA.taken_ms());
+        assert_eq!(clocks.wait_ms(), 0);
+        clocks
+    }
+
+    fn now(&self) -> BootMillis {
+        BootMillis(self.boot_us.div_euclid(1000))
+    }
+
+    fn pass(&mut self, ms: i64) {
+        self.boot_us += ms * 1000;
+        self.store_us += ms * 1000;
+    }
+
+    fn step(&mut self, ms: i64) {
+        self.store_us += ms * 1000;
+    }
+
+    fn wait_ms(&self) -> i64 {
+        self.guard.wait_ms(self.now())
+    }
+
+    fn reading(&mut self) -> Reading {
+        let before = self.now();
+        self.pass(self.took_ms / 2);
+        let store_ms = self.store_us.div_euclid(1000);
+        self.pass(self.took_ms - self.took_ms / 2);
+        Reading {
+            before,
+            store_ms,
+            after: self.now(),
+            epoch: self.epoch,
+        }
+    }
+
+    fn judge(&mut self) -> Verdict {
+        let reading = self.reading();
+        self.guard.judge(reading)
+    }
+}
+
+#[test]
+fn the_first_reading_is_believed_after_a_window() {
+    let mut clocks = Clocks::new();
+    assert!(clocks.guard.is_new());
+    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert!(!clocks.guard.is_new());
+    assert_eq!(clocks.wait_ms(), QUOTA.taken_ms());
+    assert_eq!(clocks.guard.to_recall(clocks.now()), None);
+    clocks.pass(QUOTA.taken_ms() - 1);
+    assert_eq!(clocks.wait_ms(), 1);
+    clocks.pass(1);
+    assert_eq!(clocks.wait_ms(), 0);
+    assert!(clocks.guard.to_recall(clocks.now()).is_some());
+}
+
+#[test]
+fn another_process_goes_on_with_what_this_one_knew() {
+    let mut clocks = Clocks::trusted();
+    let reference = clocks.guard.to_recall(clocks.now()).expect("certain");
+    for (step_ms, expected) in [
+        (0, Verdict::Fine),
+        (-7000, Verdict::Jumped { by_ms: -7000 }),
+    ] {
+        clocks.step(step_ms);
+        clocks.guard = Guard::new(QUOTA);
+        clocks.guard.recall(reference);
+        let verdict = clocks.judge();
+        assert_eq!(clocks.wait_ms(), 0);
+        match (verdict, expected) {
+            (Verdict::Jumped { by_ms }, Verdict::Jumped { by_ms: step_ms }) => {
+                assert!((by_ms - step_ms).abs() < 100, "{by_ms}");
+            }
+            _ => assert_eq!(verdict, expected),
+        }
+    }
+}
+
+#[test]
+fn a_jump_is_measured_and_its_correction_is_fine() {
+    for step_ms in [150, -150, 3_600_000, -3_600_000] {
+        let mut clocks = Clocks::trusted();
+        clocks.step(step_ms);
+        let Verdict::Jumped { by_ms } = clocks.judge() else {
+            panic!("{step_ms} ms were not seen");
+        };
+        assert!((by_ms - step_ms).abs() <= 40, "{by_ms} for {step_ms}");
+        assert!(matches!(clocks.judge(), Verdict::Jumped { .. }), "it stays");
+        clocks.step(-by_ms);
+        clocks.epoch += 1;
+        assert_eq!(clocks.judge(), Verdict::Fine);
+        assert_eq!(clocks.wait_ms(), 0);
+    }
+}
+
+#[test]
+fn the_network_is_no_jump() {
+    let mut clocks = Clocks::trusted();
+    for took_ms in [0, 1, 80, 499, 3, 250] {
+        clocks.took_ms = took_ms.min(497);
+        assert_eq!(clocks.judge(), Verdict::Fine, "{took_ms} ms");
+        clocks.pass(1000);
+    }
+    clocks.took_ms = 600;
+    assert_eq!(clocks.judge(), Verdict::Unsure);
+    clocks.step(3_600_000);
+    assert_eq!(clocks.judge(), Verdict::Unsure, "ask again");
+    clocks.took_ms = 2;
+    assert!(matches!(clocks.judge(), Verdict::Jumped { .. }));
+}
+
+#[test]
+fn a_slow_drift_is_followed_for_as_long_as_it_takes() {
+    for drift_us in [450, -450] {
+        let mut clocks = Clocks::trusted();
+        for second in 0..100_000 {
+            clocks.pass(1000);
+            clocks.store_us += drift_us;
+            assert_eq!(clocks.judge(), Verdict::Fine, "second {second}");
+        }
+        assert_eq!(clocks.wait_ms(), 0);
+    }
+}
+
+/// Each is too small to see. Together they would shorten a window.
+#[test]
+fn many_small_steps_are_a_jump() {
+    let mut clocks = Clocks::trusted();
+    let jumped = (0..60).any(|_| {
+        clocks.pass(1000);
+        clocks.step(20);
+        matches!(clocks.judge(), Verdict::Jumped { .. })
+    });
+    assert!(jumped);
+}
+
+#[test]
+fn what_another_replica_corrected_is_taken_over_after_a_window() {
+    let mut clocks = Clocks::trusted();
+    // Its machine was stopped for a while, and this one's was not.
+    clocks.step(-30_000);
+    clocks.epoch += 1;
+    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert!(clocks.wait_ms() > QUOTA.taken_ms() - 10);
+    clocks.pass(QUOTA.taken_ms());
+    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert_eq!(clocks.wait_ms(), 0);
+}
+
+#[test]
+fn an_answer_from_before_a_correction_counts_for_nothing() {
+    let mut clocks = Clocks::trusted();
+    clocks.step(10_000);
+    let old = clocks.reading();
+    clocks.step(-10_000);
+    clocks.epoch += 1;
+    clocks.pass(2000);
+    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert_eq!(clocks.guard.judge(old), Verdict::Unsure);
+    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert_eq!(clocks.wait_ms(), 0);
+}
+
+#[test]
+fn after_days_without_a_look_a_difference_is_waited_for_and_none_is_fine() {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    let mut clocks = Clocks::trusted();
+    clocks.pass(90 * DAY_MS);
+    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert_eq!(clocks.wait_ms(), 0);
+    clocks.pass(DAY_MS);
+    clocks.step(20_000);
+    assert_eq!(clocks.judge(), Verdict::Fine, "it may have drifted so far");
+    assert!(clocks.wait_ms() > 0);
+    clocks.pass(DAY_MS);
+    clocks.step(200_000);
+    assert!(
+        matches!(clocks.judge(), Verdict::Jumped { .. }),
+        "not that far"
+    );
+}
+
+#[test]
+fn without_a_margin_there_is_still_room_for_the_network() {
+    let mut clocks = Clocks::new();
+    clocks.guard = Guard::new(Quota {
+        margin_ms: 0,
+        ..QUOTA
+    });
+    assert_eq!(clocks.judge(), Verdict::Fine);
+    clocks.step(50);
+    assert!(matches!(clocks.judge(), Verdict::Jumped { .. }));
+}

@@ -1,0 +1,176 @@
+//! Telling callers, and showing them where they stand.
+
+use super::{Leased, Notified, Request, Shared};
+use crate::rules::{self, NOTIFICATION_LEASE_MS};
+use crate::{
+    Begun, MessageState, Notification, NotificationLease, NotificationOutcome, NotificationState,
+    NotificationView, Redelivery, RequestId, RequestView, Result, StoreError, UnixMillis,
+};
+
+impl Shared {
+    /// A message is finished: whoever waits is to be told, but those that are answered with it.
+    pub(super) fn tell(&mut self, message: i64, answered: &[RequestId], wall: UnixMillis, at: i64) {
+        let waiting = self.requests.values_mut();
+        for request in waiting.filter(|request| request.message == message) {
+            let answered = !request.shared && answered.contains(&request.id);
+            if request.callback.is_none() || answered {
+                request.done_at = Some(wall);
+            } else {
+                request.notification = Some(Notified {
+                    state: NotificationState::Pending,
+                    tries: 0,
+                    first_try_at: None,
+                    due_at: at,
+                    last_error: None,
+                    lease: Leased::default(),
+                });
+            }
+        }
+    }
+
+    pub(super) fn begin_notifications(
+        &mut self,
+        most: u32,
+        busy: &[String],
+        wall: UnixMillis,
+        at: i64,
+    ) -> Begun<Vec<Notification>> {
+        let waiting = self.requests.iter().filter_map(|(number, request)| {
+            let (told, callback) = (request.notification.as_ref()?, request.callback.as_ref()?);
+            let free = told.state == NotificationState::Pending && told.lease.until.is_none();
+            let wanted = free && !busy.contains(&callback.host);
+            wanted.then(|| (told.due_at, callback.host.clone(), *number))
+        });
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_unstable();
+        let next_at = waiting.first().map(|(due_at, ..)| *due_at);
+        waiting.retain(|(due_at, ..)| *due_at <= at);
+        waiting.truncate(most as usize);
+        if waiting.is_empty() {
+            return rules::later(next_at, at);
+        }
+        let begun = waiting
+            .iter()
+            .map(|(.., number)| self.take(*number, wall, at));
+        Begun::Now(begun.collect())
+    }
+
+    fn take(&mut self, number: i64, wall: UnixMillis, at: i64) -> Notification {
+        let token = self.count();
+        let request = self.requests.get_mut(&number).expect("it was just found");
+        let message = &self.messages[&request.message];
+        let told = request.notification.as_mut().expect("it was just found");
+        told.lease = Leased {
+            token: Some(token),
+            until: Some(at + NOTIFICATION_LEASE_MS),
+        };
+        Notification {
+            lease: NotificationLease {
+                request: request.id.clone(),
+                token,
+            },
+            callback: request.callback.clone().expect("it is told"),
+            message: message.text.clone(),
+            outcome: match &message.state {
+                MessageState::Signed(signature) => Ok(signature.clone()),
+                MessageState::Failed(error) => Err(error.clone()),
+                MessageState::Pending => unreachable!("nobody is told before"),
+            },
+            finished_at: message.finished_at.expect("it is finished"),
+            number: told.tries + 1,
+            first_try_at: *told.first_try_at.get_or_insert(wall),
+        }
+    }
+
+    pub(super) fn finish_notification(
+        &mut self,
+        lease: &NotificationLease,
+        outcome: NotificationOutcome,
+        wall: UnixMillis,
+        at: i64,
+    ) -> Result<()> {
+        let request = self.of(&lease.request).ok_or(StoreError::LeaseLost)?;
+        let message = request.message;
+        let told = request.notification.as_mut();
+        let told = told
+            .filter(|told| told.lease.token == Some(lease.token))
+            .ok_or(StoreError::LeaseLost)?;
+        told.lease = Leased::default();
+        told.tries += 1;
+        match outcome {
+            NotificationOutcome::Delivered => {
+                told.state = NotificationState::Delivered;
+                told.last_error = None;
+                let finished_at = self.messages[&message].finished_at;
+                self.of(&lease.request).expect("just found").done_at = finished_at;
+            }
+            NotificationOutcome::Again { after_ms, why } => {
+                told.due_at = rules::after(at, after_ms);
+                told.last_error = Some(why);
+            }
+            NotificationOutcome::Parked { why } => {
+                told.state = NotificationState::Parked;
+                told.last_error = Some(why);
+                request.done_at = Some(wall);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn redeliver(&mut self, id: &RequestId, at: i64) -> Redelivery {
+        let Some(request) = self.of(id) else {
+            return Redelivery::None;
+        };
+        let Some(told) = &mut request.notification else {
+            return Redelivery::None;
+        };
+        *told = Notified {
+            state: NotificationState::Pending,
+            tries: 0,
+            first_try_at: None,
+            due_at: at,
+            last_error: told.last_error.take(),
+            lease: Leased::default(),
+        };
+        request.done_at = None;
+        Redelivery::Due
+    }
+
+    pub(super) fn notifications(&self, state: NotificationState) -> u64 {
+        let told = self
+            .requests
+            .values()
+            .filter_map(|request| request.notification.as_ref());
+        told.filter(|told| told.state == state).count() as u64
+    }
+
+    pub(super) fn view(&self, request: &Request, wall: UnixMillis, at: i64) -> RequestView {
+        let message = &self.messages[&request.message];
+        let awaited = message.state == MessageState::Pending && request.callback.is_some();
+        let planned = NotificationView {
+            state: NotificationState::Pending,
+            tries: 0,
+            last_error: None,
+            next_try_at: None,
+        };
+        let told = request.notification.as_ref().map(|told| NotificationView {
+            state: told.state,
+            tries: told.tries,
+            last_error: told.last_error.clone(),
+            next_try_at: (told.state == NotificationState::Pending)
+                .then(|| UnixMillis(wall.0.saturating_add(told.due_at - at))),
+        });
+        RequestView {
+            id: request.id.clone(),
+            message: message.text.clone(),
+            state: message.state.clone(),
+            created_at: request.created_at,
+            tries: message.tries,
+            notification: told.or(awaited.then_some(planned)),
+        }
+    }
+
+    fn of(&mut self, id: &RequestId) -> Option<&mut Request> {
+        self.requests.values_mut().find(|request| request.id == *id)
+    }
+}

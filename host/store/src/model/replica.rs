@@ -1,0 +1,383 @@
+//! One process that uses the database.
+
+use super::{Leased, Look, Message, Replica, Request, Shared};
+use crate::guard::{Reading, Verdict};
+use crate::rules;
+use crate::{
+    Accepted, Begun, BootMillis, Doing, Lease, Listed, MessageId, MessageState, NewRequest,
+    Notification, NotificationLease, NotificationOutcome, NotificationState, Now, Outcome, Quota,
+    Redelivery, RequestId, RequestView, Result, Slot, SlotEnd, Standing, Store, StoreError, Try,
+    UnixMillis,
+};
+use std::sync::PoisonError;
+
+impl Replica {
+    /// The store's time, with what else decides about calls. A clock that has jumped is put right, as
+    /// the real ones do it.
+    fn look(&self) -> Look {
+        let shared = &mut self.lock();
+        let guard = &mut self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        if guard.is_new()
+            && let Some(known) = shared.machines.get(&self.boot_id)
+        {
+            guard.recall(*known);
+        }
+        let boot = (self.boot_clock)();
+        loop {
+            let now = (self.clock)() + shared.shift_ms;
+            let reading = Reading {
+                before: boot,
+                store_ms: now,
+                after: boot,
+                epoch: shared.epoch,
+            };
+            let verdict = guard.judge(reading);
+            if let Verdict::Jumped { by_ms } = verdict {
+                shared.shift_ms -= by_ms;
+                shared.epoch += 1;
+                let until = now - by_ms + self.quota.taken_ms();
+                shared.held_until = shared.held_until.max(until);
+                continue;
+            }
+            let wait_ms = guard.wait_ms(boot);
+            if let Some(known) = guard.to_recall(boot) {
+                shared.machines.insert(self.boot_id.clone(), known);
+            }
+            return Look {
+                now,
+                held_until: shared.held_until.max(now + wait_ms),
+                is_certain: wait_ms == 0 && verdict == Verdict::Fine,
+            };
+        }
+    }
+
+    /// What an earlier process left behind is settled.
+    pub(super) fn join(&self) {
+        let look = self.look();
+        self.lock().join(self.quota, look.now);
+    }
+
+    /// Everything is there at once, and nothing happens in between.
+    fn at_once<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Shared, Quota, Look) -> Result<T>,
+    ) -> Doing<'static, T> {
+        let look = self.look();
+        let done = act(&mut self.lock(), self.quota, look);
+        Box::pin(std::future::ready(done))
+    }
+}
+
+impl Store for Replica {
+    fn accept(&self, new: NewRequest, backlog_max: u64, now: Now) -> Doing<'_, Accepted> {
+        self.at_once(|shared, _, look| {
+            let at = look.now;
+            Ok(shared.accept(new, backlog_max, now.wall, at))
+        })
+    }
+
+    fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {
+        self.at_once(|shared, _, look| {
+            let at = look.now;
+            let request = shared.requests.values().find(|request| request.id == id);
+            Ok(request.map(|request| shared.view(request, now.wall, at)))
+        })
+    }
+
+    fn signature(&self, message: String) -> Doing<'_, Option<String>> {
+        let shared = self.lock();
+        let known = shared.messages.values().find(|known| known.text == message);
+        let signature = match known.map(|known| &known.state) {
+            Some(MessageState::Signed(signature)) => Some(signature.clone()),
+            _ => None,
+        };
+        Box::pin(std::future::ready(Ok(signature)))
+    }
+
+    fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>> {
+        self.at_once(|shared, quota, look| {
+            let at = look.now;
+            let next = rules::turn(shared.first(false), shared.first(true), at);
+            let Some((next, due_at)) = next else {
+                return Ok(rules::later(None, at));
+            };
+            let call_at = rules::call_at(&shared.slots(), quota.calls, look.held_until);
+            let call_at = call_at.map(|call_at| call_at.max(due_at));
+            let Some(slot) = shared.claim(call_at, false, quota, now, at) else {
+                return Ok(rules::later(call_at, at));
+            };
+            let token = shared.count();
+            let message = shared.messages.get_mut(&next.message);
+            let message = message.expect("it was just found");
+            message.lease = Leased {
+                token: Some(token),
+                until: Some(at + rules::try_lease_ms(quota)),
+            };
+            Ok(Begun::Now(Try {
+                lease: Lease {
+                    message: MessageId(next.message),
+                    token,
+                },
+                slot,
+                message: message.text.clone(),
+                number: message.tries + 1,
+                created_at: message.created_at,
+            }))
+        })
+    }
+
+    fn finish_try(
+        &self,
+        begun: Try,
+        end: SlotEnd,
+        outcome: Outcome,
+        answered: Vec<RequestId>,
+        now: Now,
+    ) -> Doing<'_, ()> {
+        self.at_once(|shared, quota, look| {
+            let at = look.now;
+            let id = begun.lease.message.0;
+            let message = shared.messages.get_mut(&id);
+            let message = message
+                .filter(|message| message.lease.token == Some(begun.lease.token))
+                .ok_or(StoreError::LeaseLost)?;
+            message.lease = Leased::default();
+            message.tries += 1;
+            match outcome {
+                Outcome::Signed(signature) => message.state = MessageState::Signed(signature),
+                Outcome::Failed(error) => message.state = MessageState::Failed(error),
+                Outcome::Again { after_ms } => message.due_at = rules::after(at, after_ms),
+            }
+            if message.state != MessageState::Pending {
+                message.finished_at = Some(now.wall);
+                shared.tell(id, &answered, now.wall, at);
+            }
+            shared.end_claim(&begun.slot, end, quota, look);
+            Ok(())
+        })
+    }
+
+    fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>> {
+        self.at_once(|shared, quota, look| {
+            let at = look.now;
+            let checks_max = (shared.backlog() > 0).then_some(checks_max);
+            let slots = shared.slots();
+            let call_at = rules::check_at(&slots, quota.calls, look.held_until, checks_max);
+            Ok(match shared.claim(call_at, true, quota, now, at) {
+                Some(slot) => Begun::Now(slot),
+                None => rules::later(call_at, at),
+            })
+        })
+    }
+
+    fn end_check(&self, slot: Slot, end: SlotEnd, _now: Now) -> Doing<'_, ()> {
+        self.at_once(|shared, quota, look| {
+            shared.end_claim(&slot, end, quota, look);
+            Ok(())
+        })
+    }
+
+    fn hold_calls(&self, for_ms: u64, _now: Now) -> Doing<'_, ()> {
+        self.at_once(|shared, _, look| {
+            let at = look.now;
+            shared.held_until = shared.held_until.max(rules::after(at, for_ms));
+            Ok(())
+        })
+    }
+
+    fn begin_notifications(
+        &self,
+        most: u32,
+        busy: Vec<String>,
+        now: Now,
+    ) -> Doing<'_, Begun<Vec<Notification>>> {
+        self.at_once(|shared, _, look| {
+            let at = look.now;
+            Ok(shared.begin_notifications(most, &busy, now.wall, at))
+        })
+    }
+
+    fn finish_notification(
+        &self,
+        lease: NotificationLease,
+        outcome: NotificationOutcome,
+        now: Now,
+    ) -> Doing<'_, ()> {
+        self.at_once(|shared, _, look| {
+            let at = look.now;
+            shared.finish_notification(&lease, outcome, now.wall, at)
+        })
+    }
+
+    fn redeliver(&self, request: RequestId, _now: Now) -> Doing<'_, Redelivery> {
+        self.at_once(|shared, _, look| Ok(shared.redeliver(&request, look.now)))
+    }
+
+    fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>> {
+        self.at_once(|shared, _, look| {
+            let at = look.now;
+            let young = shared.requests.values().rev();
+            let views = young.map(|request| shared.view(request, now.wall, at));
+            let parked = |view: &RequestView| {
+                let told = view.notification.as_ref();
+                told.is_some_and(|told| told.state == NotificationState::Parked)
+            };
+            let listed = views.filter(|view| match which {
+                Listed::All => true,
+                Listed::Pending => view.state == MessageState::Pending,
+                Listed::Failed => matches!(view.state, MessageState::Failed(_)),
+                Listed::Parked => parked(view),
+            });
+            Ok(listed.take(most as usize).collect())
+        })
+    }
+
+    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> Doing<'_, u64> {
+        self.at_once(|shared, _, _| {
+            let before = UnixMillis(now.wall.0.saturating_sub_unsigned(retention_ms));
+            let done = shared.requests.iter();
+            let done = done.filter_map(|(number, request)| Some((request.done_at?, *number)));
+            let mut old: Vec<_> = done.filter(|(done_at, _)| *done_at < before).collect();
+            old.sort_unstable();
+            old.truncate(most as usize);
+            for (_, number) in &old {
+                shared.requests.remove(number);
+            }
+            let Shared {
+                messages, requests, ..
+            } = shared;
+            messages.retain(|id, _| requests.values().any(|request| request.message == *id));
+            Ok(old.len() as u64)
+        })
+    }
+
+    fn standing(&self, _now: Now) -> Doing<'_, Standing> {
+        self.at_once(|shared, quota, look| {
+            let at = look.now;
+            let taken = shared.slots.values().filter(|slot| slot.free_at > at);
+            let taken = u32::try_from(taken.count()).unwrap_or(u32::MAX);
+            let since = shared.pending().map(|(_, message)| message.waits_since);
+            Ok(Standing {
+                backlog: shared.backlog(),
+                oldest_age_ms: since
+                    .min()
+                    .map(|since| u64::try_from(at - since).unwrap_or(0)),
+                notifications_pending: shared.notifications(NotificationState::Pending),
+                notifications_parked: shared.notifications(NotificationState::Parked),
+                slots_free: quota.calls.saturating_sub(taken),
+                held_ms: u64::try_from(look.held_until - at).unwrap_or(0),
+            })
+        })
+    }
+
+    fn beat(&self, _now: Now) -> Doing<'_, ()> {
+        self.at_once(|shared, _, look| {
+            let at = look.now;
+            for message in shared.messages.values_mut() {
+                message.lease.expire(at);
+            }
+            for request in shared.requests.values_mut() {
+                if let Some(told) = &mut request.notification {
+                    told.lease.expire(at);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Shared {
+    fn accept(&mut self, new: NewRequest, backlog_max: u64, wall: UnixMillis, at: i64) -> Accepted {
+        let known = self
+            .messages
+            .iter()
+            .find(|(_, known)| known.text == new.message);
+        let known = known.map(|(id, known)| (*id, known.state.clone(), known.finished_at));
+        let (message, state, finished_at) = match known {
+            Some(known) => known,
+            None if self.backlog() >= backlog_max => return Accepted::BacklogFull,
+            None => (
+                self.insert_message(new.message, wall, at),
+                MessageState::Pending,
+                None,
+            ),
+        };
+        // Later callers of a finished message are answered at once: all of them share one request.
+        let callback = new.callback.filter(|_| state == MessageState::Pending);
+        let url = |of: &Option<crate::Callback>| of.as_ref().map(|callback| callback.url.clone());
+        let same = self
+            .requests
+            .values_mut()
+            .find(|request| request.message == message && url(&request.callback) == url(&callback));
+        let id = if let Some(same) = same {
+            same.shared |= state == MessageState::Pending;
+            same.id.clone()
+        } else {
+            let number = self.count();
+            let request = Request {
+                id: new.id.clone(),
+                message,
+                callback,
+                created_at: wall,
+                done_at: finished_at,
+                shared: false,
+                notification: None,
+            };
+            self.requests.insert(number, request);
+            new.id
+        };
+        match state {
+            MessageState::Pending => Accepted::Pending(id),
+            MessageState::Signed(signature) => Accepted::Signed { id, signature },
+            MessageState::Failed(error) => Accepted::Failed { id, error },
+        }
+    }
+
+    fn insert_message(&mut self, text: String, wall: UnixMillis, at: i64) -> i64 {
+        let id = self.count();
+        let message = Message {
+            text,
+            state: MessageState::Pending,
+            tries: 0,
+            created_at: wall,
+            waits_since: at,
+            due_at: at,
+            finished_at: None,
+            lease: Leased::default(),
+        };
+        self.messages.insert(id, message);
+        id
+    }
+
+    /// Takes the slot that has been free for the longest, if a call may be made by now.
+    fn claim(
+        &mut self,
+        call_at: Option<i64>,
+        check: bool,
+        quota: Quota,
+        now: Now,
+        at: i64,
+    ) -> Option<Slot> {
+        call_at.filter(|call_at| *call_at <= at)?;
+        let number = rules::freest(&self.slots())?.number;
+        let claim = self.count();
+        let slot = self.slots.get_mut(&number)?;
+        slot.free_at = at + quota.taken_ms();
+        (slot.claim, slot.check) = (claim, check);
+        Some(Slot {
+            number,
+            claim,
+            send_before: BootMillis(now.boot.0 + i64::from(quota.call_ms)),
+        })
+    }
+
+    fn end_claim(&mut self, ended: &Slot, end: SlotEnd, quota: Quota, look: Look) {
+        let slot = self.slots.get_mut(&ended.number);
+        if let Some(slot) = slot.filter(|slot| slot.claim == ended.claim)
+            && end == SlotEnd::Answered
+            && look.is_certain
+        {
+            slot.free_at = slot.free_at.min(look.now + quota.spared_ms());
+        }
+    }
+}

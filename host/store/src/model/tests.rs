@@ -1,0 +1,93 @@
+mod alike;
+
+use super::*;
+use crate::conformance::{Bench, Machine, QUOTA, run};
+use crate::{Listed, Now, Store};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// One machine, which the database knows: what is made of others is not tried here.
+struct ModelBench {
+    model: Model,
+    boot_ms: Arc<AtomicI64>,
+    wall_ms: i64,
+    replica: Replica,
+}
+
+impl ModelBench {
+    fn new() -> Self {
+        let boot_ms = Arc::new(AtomicI64::new(0));
+        let database_ms = Arc::clone(&boot_ms);
+        let model = Model::new(QUOTA, move || database_ms.load(Ordering::Relaxed));
+        let replica = known(&model, &boot_ms);
+        Self {
+            model,
+            boot_ms,
+            wall_ms: 1_000_000,
+            replica,
+        }
+    }
+}
+
+/// The first process on a machine that the database has come to know, and a new store.
+fn known(model: &Model, boot_ms: &Arc<AtomicI64>) -> Replica {
+    let start_ms = boot_ms.fetch_sub(model.quota.taken_ms(), Ordering::Relaxed);
+    let earlier = another(model, boot_ms);
+    boot_ms.store(start_ms, Ordering::Relaxed);
+    drop(earlier.list(Listed::All, 0, at(start_ms)));
+    let machines = std::mem::take(&mut earlier.lock().machines);
+    *earlier.lock() = Shared {
+        machines,
+        ..Shared::default()
+    };
+    another(model, boot_ms)
+}
+
+fn at(boot_ms: i64) -> Now {
+    Now {
+        wall: UnixMillis(1_000_000),
+        boot: BootMillis(boot_ms),
+    }
+}
+
+fn another(model: &Model, boot_ms: &Arc<AtomicI64>) -> Replica {
+    let boot_ms = Arc::clone(boot_ms);
+    model.replica("this start", move || {
+        BootMillis(boot_ms.load(Ordering::Relaxed))
+    })
+}
+
+impl Bench for ModelBench {
+    fn store(&self) -> &dyn Store {
+        &self.replica
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall: UnixMillis(self.wall_ms),
+            boot: BootMillis(self.boot_ms.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn pass(&mut self, ms: i64) {
+        self.boot_ms.fetch_add(ms, Ordering::Relaxed);
+        self.wall_ms += ms;
+    }
+
+    fn step_wall(&mut self, ms: i64) {
+        self.wall_ms += ms;
+    }
+
+    fn crash(&mut self, _machine: Machine, quota: Quota) {
+        self.model = self.model.with_quota(quota);
+        self.replica = another(&self.model, &self.boot_ms);
+    }
+
+    fn replica(&mut self) -> Option<Box<dyn Store>> {
+        Some(Box::new(another(&self.model, &self.boot_ms)))
+    }
+}
+
+#[test]
+fn the_model_does_what_every_store_does() {
+    run(|| Box::new(ModelBench::new()));
+}

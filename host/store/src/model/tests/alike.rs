@@ -1,0 +1,243 @@
+//! The model answers as a file does: whatever a simulation finds out with it holds for a real store.
+
+use super::super::{Model, Replica};
+use super::known;
+use crate::conformance::QUOTA;
+use crate::{
+    Begun, BootMillis, Callback, Doing, Listed, NewRequest, Notification, NotificationOutcome, Now,
+    Outcome, Quota, RequestId, SlotEnd, Sqlite, Store, Try, UnixMillis,
+};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Both of them, and what each was given to finish.
+struct Pair {
+    file: Sqlite,
+    model: Replica,
+    now: Now,
+    boot_ms: Arc<AtomicI64>,
+    dice: ChaCha8Rng,
+    tries: Vec<(Try, Try)>,
+    told: Vec<(Notification, Notification)>,
+    ids: Vec<RequestId>,
+}
+
+/// Errors as texts: those can be compared.
+fn wait<T>(doing: Doing<'_, T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let done = runtime.expect("a runtime").block_on(doing);
+    done.map_err(|error| error.to_string())
+}
+
+impl Pair {
+    fn both<T>(&self, ask: impl Fn(&dyn Store) -> Result<T, String>) -> (T, T) {
+        let asked = |store| ask(store).expect("answered");
+        (asked(&self.file), asked(&self.model))
+    }
+
+    fn alike<T>(&self, ask: impl Fn(&dyn Store) -> Result<T, String>)
+    where
+        T: std::fmt::Debug + PartialEq,
+    {
+        assert_eq!(ask(&self.file), ask(&self.model));
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        match self.dice.gen_range(0..100) {
+            0..18 => self.accept(),
+            18..36 => self.begin_try(),
+            36..52 => self.finish_try(),
+            52..60 => self.begin_notifications(),
+            60..68 => self.finish_notification(),
+            68..72 => {
+                if let Some(at) = self.one_of(self.ids.len()) {
+                    let id = &self.ids[at];
+                    self.alike(|store| wait(store.redeliver(id.clone(), now)));
+                }
+            }
+            72 => {
+                let for_ms = self.dice.gen_range(0..20_000);
+                self.alike(|store| wait(store.hold_calls(for_ms, now)));
+            }
+            73..76 => {
+                let retention_ms = self.dice.gen_range(0..500_000);
+                let most = self.dice.gen_range(0..4);
+                self.alike(|store| wait(store.sweep(retention_ms, most, now)));
+            }
+            76..80 => self.alike(|store| wait(store.beat(now))),
+            80 => self.now.wall.0 += self.dice.gen_range(-3_600_000..3_600_000),
+            81..84 => self.check(),
+            _ => {
+                let ms = self.dice.gen_range(0..10_000);
+                self.now.wall.0 += ms;
+                self.now.boot.0 += ms;
+                self.boot_ms.fetch_add(ms, Ordering::Relaxed);
+            }
+        }
+        let now = self.now;
+        self.alike(|store| wait(store.standing(now)));
+        for which in [Listed::All, Listed::Pending, Listed::Failed, Listed::Parked] {
+            self.alike(|store| wait(store.list(which, 5, now)));
+        }
+        if let Some(id) = self.ids.last() {
+            self.alike(|store| wait(store.request(id.clone(), now)));
+        }
+    }
+
+    fn one_of(&mut self, count: usize) -> Option<usize> {
+        (count > 0).then(|| self.dice.gen_range(0..count))
+    }
+
+    fn host(&mut self) -> String {
+        format!("h{}", self.dice.gen_range(0..3))
+    }
+
+    fn accept(&mut self) {
+        let now = self.now;
+        let host = self.host();
+        let new = NewRequest {
+            id: RequestId::new(self.dice.r#gen()),
+            message: self.dice.gen_range(0..30).to_string(),
+            callback: self.dice.gen_bool(0.7).then(|| Callback {
+                url: format!("http://{host}/"),
+                host,
+            }),
+        };
+        self.ids.push(new.id.clone());
+        self.alike(|store| wait(store.accept(new.clone(), 8, now)));
+    }
+
+    fn begin_try(&mut self) {
+        let now = self.now;
+        match self.both(|store| wait(store.begin_try(now))) {
+            (Begun::Now(file), Begun::Now(model)) => {
+                // The same but for the tokens.
+                let shown = |begun: &Try| {
+                    let (message, slot) = (begun.message.clone(), &begun.slot);
+                    let begun = (message, begun.number, begun.created_at);
+                    (begun, slot.number, slot.send_before)
+                };
+                assert_eq!(shown(&file), shown(&model));
+                self.tries.push((file, model));
+            }
+            (file, model) => assert_eq!(file, model),
+        }
+    }
+
+    fn finish_try(&mut self) {
+        let now = self.now;
+        let Some(at) = self.one_of(self.tries.len()) else {
+            return;
+        };
+        let (file, model) = self.tries[at].clone();
+        // Some are finished twice.
+        if self.dice.gen_bool(0.9) {
+            self.tries.remove(at);
+        }
+        let end = if self.dice.gen_bool(0.8) {
+            SlotEnd::Answered
+        } else {
+            SlotEnd::Unknown
+        };
+        let after_ms = self.dice.gen_range(0..100_000);
+        let outcome = match self.dice.gen_range(0..4) {
+            0 => Outcome::Failed("no".into()),
+            1 => Outcome::Again { after_ms },
+            _ => Outcome::Signed("sig".into()),
+        };
+        let answered: Vec<_> = self.ids.iter().rev().take(3).cloned().collect();
+        let finish = |store: &dyn Store, begun: Try| {
+            wait(store.finish_try(begun, end, outcome.clone(), answered.clone(), now))
+        };
+        assert_eq!(finish(&self.file, file), finish(&self.model, model));
+    }
+
+    fn begin_notifications(&mut self) {
+        let now = self.now;
+        let most = self.dice.gen_range(0..4);
+        let busy = vec![self.host()];
+        match self.both(|store| wait(store.begin_notifications(most, busy.clone(), now))) {
+            (Begun::Now(file), Begun::Now(model)) => {
+                assert_eq!(file.len(), model.len());
+                for (file, model) in file.into_iter().zip(model) {
+                    let mut same = model.clone();
+                    same.lease.token = file.lease.token;
+                    assert_eq!(file, same);
+                    self.told.push((file, model));
+                }
+            }
+            (file, model) => assert_eq!(file, model),
+        }
+    }
+
+    fn finish_notification(&mut self) {
+        let now = self.now;
+        let Some(at) = self.one_of(self.told.len()) else {
+            return;
+        };
+        let (file, model) = self.told.remove(at);
+        let why = "why".to_owned();
+        let after_ms = self.dice.gen_range(0..100_000);
+        let outcome = match self.dice.gen_range(0..3) {
+            0 => NotificationOutcome::Delivered,
+            1 => NotificationOutcome::Parked { why },
+            _ => NotificationOutcome::Again { after_ms, why },
+        };
+        let finish = |store: &dyn Store, told: Notification| {
+            wait(store.finish_notification(told.lease, outcome.clone(), now))
+        };
+        assert_eq!(finish(&self.file, file), finish(&self.model, model));
+    }
+
+    fn check(&mut self) {
+        let now = self.now;
+        let checks_max = self.dice.gen_range(0..3);
+        match self.both(|store| wait(store.begin_check(checks_max, now))) {
+            (Begun::Now(file), Begun::Now(model)) => {
+                assert_eq!(file.number, model.number);
+                wait(self.file.end_check(file, SlotEnd::Answered, now)).expect("ended");
+                wait(self.model.end_check(model, SlotEnd::Answered, now)).expect("ended");
+            }
+            (file, model) => assert_eq!(file, model),
+        }
+    }
+}
+
+#[test]
+fn the_model_and_a_file_answer_alike() {
+    let now = Now {
+        wall: UnixMillis(10_000_000),
+        boot: BootMillis(0),
+    };
+    let quota = Quota {
+        window_ms: 20_000,
+        ..QUOTA
+    };
+    for seed in 0..6 {
+        // Without waiting for a disk, where that can be.
+        let memory = tempfile::tempdir_in("/dev/shm");
+        let folder = memory.or_else(|_| tempfile::tempdir()).expect("a folder");
+        let file = Sqlite::open(&folder.path().join("db"), "this start", quota, now, 10);
+        let boot_ms = Arc::new(AtomicI64::new(0));
+        let database_ms = Arc::clone(&boot_ms);
+        let model = Model::new(quota, move || database_ms.load(Ordering::Relaxed));
+        let mut pair = Pair {
+            file: file.expect("a store"),
+            model: known(&model, &boot_ms),
+            boot_ms,
+            now,
+            dice: ChaCha8Rng::seed_from_u64(seed),
+            tries: Vec::new(),
+            told: Vec::new(),
+            ids: Vec::new(),
+        };
+        for _ in 0..1500 {
+            pair.step();
+        }
+        let standing = wait(pair.file.standing(pair.now)).expect("asked");
+        assert!(standing.notifications_pending + standing.notifications_parked > 0);
+    }
+}

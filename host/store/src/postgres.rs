@@ -1,0 +1,279 @@
+//! The store in a PostgreSQL database (13 or later), for any number of replicas.
+//!
+//! Replicas know nothing of each other but what is in the database, and any of them may stop at any
+//! time. Three things hold them together:
+//!
+//! - **The store's time** is the database's clock with its jumps taken out. No replica trusts it: see
+//!   [`crate::guard`] and `clock`.
+//! - **Sessions** hold leases. One that does not beat is dead, whatever the time is: see `upkeep`.
+//! - **Row locks** in one order: `bulkhead_meta`, slots, messages, requests, notifications, and the
+//!   counts last. Whoever holds a later one waits for no earlier one. The lock on `bulkhead_meta` puts
+//!   all claims of slots in a row, so that each sees what the one before did.
+//!
+//! Transactions are READ COMMITTED: each statement sees what was committed before it, and a row that
+//! another one changed meanwhile is looked at again. Connections must not be shared by a pooler that
+//! hands them out for single transactions (`PgBouncer` in its mode `transaction`): settings of the session
+//! are part of the promise.
+
+mod clock;
+mod connections;
+mod errors;
+mod looks;
+mod notifications;
+mod requests;
+mod schema;
+mod slots;
+mod tries;
+mod upkeep;
+
+use crate::guard::Guard;
+use crate::{
+    Accepted, Begun, BootMillis, Doing, Listed, NewRequest, Notification, NotificationLease,
+    NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot,
+    SlotEnd, Standing, Store, StoreError, Try,
+};
+use connections::{Connections, Lane};
+use deadpool_postgres::Client;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// What a replica brings along.
+pub struct PostgresSetup {
+    /// For `sslmode=prefer` and `require`; certificates are always verified. Without it there is no TLS.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Connections at most; at least two are used, one of them for the work behind the answers.
+    pub connections_max: usize,
+    /// Names the current start of the machine.
+    pub boot_id: String,
+    /// The machine's clock, the one of [`Now::boot`].
+    pub boot_clock: Arc<dyn Fn() -> BootMillis + Send + Sync>,
+    /// What the upstream allows.
+    pub quota: Quota,
+    /// For each call. The server ends what we gave up.
+    pub timeout: Duration,
+}
+
+/// The store in a PostgreSQL database, as one replica uses it. Every function that changes something
+/// returns when the database has it on disk.
+///
+/// What is called goes on when nobody waits for it any more. A call that fails may have been done all
+/// the same, where the connection broke before its outcome was known.
+pub struct Postgres {
+    replica: Arc<Replica>,
+    /// Of its own, so that neither a busy nor a stopped thread of a caller holds up connections that
+    /// others use. None while it is being dropped.
+    runtime: Option<Runtime>,
+}
+
+struct Replica {
+    connections: Connections,
+    boot_id: String,
+    boot_clock: Arc<dyn Fn() -> BootMillis + Send + Sync>,
+    quota: Quota,
+    state: Mutex<State>,
+}
+
+/// What a replica knows by itself.
+struct State {
+    guard: Guard,
+    /// When the machine's row was last written.
+    machine_at: Option<BootMillis>,
+    session: Option<i64>,
+    others: upkeep::Others,
+}
+
+/// What a call does with a connection.
+type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
+
+impl Postgres {
+    /// Connects when it is first called, so that the database may be away now. The tables are made or
+    /// brought up to date then. Fails where the URL is none, or asks for TLS that was not set up.
+    pub fn connect(url: &str, setup: PostgresSetup) -> Result<Self> {
+        let connections = Connections::new(url, &setup)?;
+        let guard = Guard::new(setup.quota);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("store")
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                StoreError::Unavailable(format!("its thread does not start: {error}"))
+            })?;
+        Ok(Self {
+            replica: Arc::new(Replica {
+                connections,
+                boot_id: setup.boot_id,
+                boot_clock: setup.boot_clock,
+                quota: setup.quota,
+                state: Mutex::new(State {
+                    guard,
+                    machine_at: None,
+                    session: None,
+                    others: upkeep::Others::default(),
+                }),
+            }),
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Makes the tables or brings them up to date. Otherwise the first call does.
+    pub fn migrate(&self) -> Doing<'_, ()> {
+        self.call(Lane::Work, |_, _| Box::pin(std::future::ready(Ok(()))))
+    }
+
+    fn call<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        work: impl for<'c> FnOnce(&'c Replica, &'c mut Client) -> Work<'c, T> + Send + 'static,
+    ) -> Doing<'_, T> {
+        let replica = Arc::clone(&self.replica);
+        Box::pin(async move {
+            let runtime = self.runtime.as_ref().ok_or_else(stopped)?;
+            let done =
+                runtime.spawn(async move { replica.connections.with(lane, &replica, work).await });
+            match done.await {
+                Ok(done) => done,
+                Err(error) if error.is_panic() => {
+                    // A bug of ours, but it must not take the store out of service.
+                    tracing::error!("a call of the store panicked");
+                    Err(StoreError::Unavailable("the call panicked".into()))
+                }
+                Err(_) => Err(stopped()),
+            }
+        })
+    }
+}
+
+fn stopped() -> StoreError {
+    StoreError::Unavailable("it is being closed".into())
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // May be dropped where nothing may block.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Replica {
+    /// A panic in between is one of a call that was reported.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for Postgres {
+    fn accept(&self, new: NewRequest, backlog_max: u64, _now: Now) -> Doing<'_, Accepted> {
+        self.call(Lane::Callers, move |_, connection| {
+            Box::pin(requests::accept(connection, new, backlog_max))
+        })
+    }
+
+    fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {
+        self.call(Lane::Callers, move |_, connection| {
+            Box::pin(looks::request(connection, id, now))
+        })
+    }
+
+    fn signature(&self, message: String) -> Doing<'_, Option<String>> {
+        self.call(Lane::Callers, move |_, connection| {
+            Box::pin(requests::signature(connection, message))
+        })
+    }
+
+    fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>> {
+        self.call(Lane::Work, move |replica, connection| {
+            Box::pin(replica.begin_try(connection, now))
+        })
+    }
+
+    fn finish_try(
+        &self,
+        begun: Try,
+        end: SlotEnd,
+        outcome: Outcome,
+        answered: Vec<RequestId>,
+        _now: Now,
+    ) -> Doing<'_, ()> {
+        self.call(Lane::Work, move |replica, connection| {
+            Box::pin(replica.finish_try(connection, begun, end, outcome, answered))
+        })
+    }
+
+    fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>> {
+        self.call(Lane::Work, move |replica, connection| {
+            Box::pin(replica.begin_check(connection, checks_max, now))
+        })
+    }
+
+    fn end_check(&self, slot: Slot, end: SlotEnd, _now: Now) -> Doing<'_, ()> {
+        self.call(Lane::Work, move |replica, connection| {
+            Box::pin(replica.end_check(connection, slot, end))
+        })
+    }
+
+    fn hold_calls(&self, for_ms: u64, _now: Now) -> Doing<'_, ()> {
+        self.call(Lane::Work, move |replica, connection| {
+            Box::pin(replica.hold_calls(connection, for_ms))
+        })
+    }
+
+    fn begin_notifications(
+        &self,
+        most: u32,
+        busy: Vec<String>,
+        now: Now,
+    ) -> Doing<'_, Begun<Vec<Notification>>> {
+        self.call(Lane::Work, move |replica, connection| {
+            Box::pin(replica.begin_notifications(connection, most, busy, now))
+        })
+    }
+
+    fn finish_notification(
+        &self,
+        lease: NotificationLease,
+        outcome: NotificationOutcome,
+        _now: Now,
+    ) -> Doing<'_, ()> {
+        self.call(Lane::Work, move |replica, connection| {
+            Box::pin(replica.finish_notification(connection, lease, outcome))
+        })
+    }
+
+    fn redeliver(&self, request: RequestId, _now: Now) -> Doing<'_, Redelivery> {
+        self.call(Lane::Callers, move |replica, connection| {
+            Box::pin(replica.redeliver(connection, request))
+        })
+    }
+
+    fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>> {
+        self.call(Lane::Callers, move |_, connection| {
+            Box::pin(looks::list(connection, which, most, now))
+        })
+    }
+
+    fn sweep(&self, retention_ms: u64, most: u32, _now: Now) -> Doing<'_, u64> {
+        self.call(Lane::Work, move |replica, connection| {
+            Box::pin(replica.sweep(connection, retention_ms, most))
+        })
+    }
+
+    fn standing(&self, _now: Now) -> Doing<'_, Standing> {
+        self.call(Lane::Callers, move |replica, connection| {
+            Box::pin(replica.standing(connection))
+        })
+    }
+
+    fn beat(&self, now: Now) -> Doing<'_, ()> {
+        self.call(Lane::Work, move |replica, connection| {
+            Box::pin(replica.beat(connection, now))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

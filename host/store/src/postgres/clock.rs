@@ -1,0 +1,272 @@
+//! The store's time, and what may be done by it.
+
+use super::Replica;
+use crate::guard::{Offset, Reading, Reference, Verdict};
+use crate::{BootMillis, Now, Result};
+use deadpool_postgres::{Client, GenericClient};
+
+/// How often the time is asked for until it is certain.
+const LOOKS_MAX: u32 = 5;
+
+/// When to ask again where it was not.
+const UNSURE_MS: i64 = 100;
+
+/// What another process on this machine goes on with is written so often.
+const MACHINE_MS: i64 = 30_000;
+
+/// A machine that was not seen for so long has been started anew, or is gone.
+const MACHINE_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
+const LOOK: &str =
+    "SELECT bulkhead_clock_ms() + shift_ms AS now, epoch, held_until, window_ms, margin_ms,
+    incarnation = bulkhead_incarnation() AS same_incarnation,
+    (SELECT count(*) FROM bulkhead_slots) AS slots
+  FROM bulkhead_meta";
+
+/// The store's time, with what else decides about calls. It stays right after a correction: that is
+/// made so that the store's time runs on.
+pub(super) struct Look {
+    /// The store's time.
+    pub(super) now: i64,
+    /// No call by this replica before then.
+    pub(super) held_until: i64,
+    /// Corrections before this.
+    pub(super) epoch: i64,
+    /// Whether it can be told how far a call lies back.
+    is_certain: bool,
+    /// Whether the slots are known to be as this replica needs them.
+    is_settled: bool,
+}
+
+impl Look {
+    /// Whether times of slots may be set by it.
+    pub(super) fn may_free(&self) -> bool {
+        self.is_certain
+    }
+}
+
+impl Replica {
+    /// Asks for the time, and corrects it where it has jumped.
+    pub(super) async fn look(&self, client: &mut Client) -> Result<Look> {
+        self.look_until(client, false).await
+    }
+
+    /// The same, of a replica that makes calls: the slots are settled for it.
+    pub(super) async fn look_to_call(&self, client: &mut Client) -> Result<Look> {
+        // Its quota counts as long as it beats: see `upkeep`.
+        self.session(client).await?;
+        self.look_until(client, true).await
+    }
+
+    async fn look_until(&self, client: &mut Client, settled: bool) -> Result<Look> {
+        let (mut look, mut verdict) = self.look_once(client).await?;
+        for _again in 1..LOOKS_MAX {
+            match verdict {
+                Verdict::Fine if look.is_settled || !settled => break,
+                Verdict::Fine => self.settle(client, &look).await?,
+                Verdict::Unsure => {}
+                Verdict::Jumped { by_ms } => self.correct(client, &look, by_ms).await?,
+            }
+            (look, verdict) = self.look_once(client).await?;
+        }
+        if verdict != Verdict::Fine || settled && !look.is_settled {
+            look.is_certain = false;
+            look.held_until = look.held_until.max(look.now + UNSURE_MS);
+        }
+        Ok(look)
+    }
+
+    async fn look_once(&self, client: &mut Client) -> Result<(Look, Verdict)> {
+        if self.state().guard.is_new() {
+            self.recall_machine(client).await?;
+        }
+        let statement = client.prepare_cached(LOOK).await?;
+        let before = (self.boot_clock)();
+        let row = client.query_one(&statement, &[]).await?;
+        let after = (self.boot_clock)();
+        let reading = Reading {
+            before,
+            store_ms: row.try_get("now")?,
+            after,
+            epoch: row.try_get("epoch")?,
+        };
+        let (verdict, wait_ms) = {
+            let guard = &mut self.state().guard;
+            (guard.judge(reading), guard.wait_ms(after))
+        };
+        if let Verdict::Jumped { by_ms } = verdict {
+            tracing::warn!(clock.jumped_ms = by_ms, "the database's clock has jumped");
+        }
+        let now = reading.store_ms;
+        let held_until: i64 = row.try_get("held_until")?;
+        let longest = |name, own: u32| row.try_get::<_, i64>(name).map(|is| is >= i64::from(own));
+        let look = Look {
+            now,
+            held_until: held_until.max(now.saturating_add(wait_ms)),
+            epoch: reading.epoch,
+            is_certain: wait_ms == 0,
+            is_settled: row.try_get("same_incarnation")?
+                && longest("window_ms", self.quota.window_ms)?
+                && longest("margin_ms", self.quota.margin_ms)?
+                && row.try_get::<_, i64>("slots")? >= i64::from(self.quota.calls),
+        };
+        Ok((look, verdict))
+    }
+
+    /// The clock has jumped: the store's time is put back to where it was. By how far is not known to
+    /// the millisecond, nor what others have planned by it since, so that all wait until every call
+    /// that was made has left the window. Whoever corrected it first was right: one statement, and the
+    /// second of two at once finds another epoch.
+    async fn correct(&self, client: &Client, look: &Look, by_ms: i64) -> Result<()> {
+        let statement = client
+            .prepare_cached(
+                "UPDATE bulkhead_meta
+                 SET shift_ms = shift_ms - $1, epoch = epoch + 1,
+                     held_until = greatest(held_until, $2)
+                 WHERE epoch = $3",
+            )
+            .await?;
+        let held_until = (look.now - by_ms).saturating_add(self.quota.taken_ms());
+        client
+            .execute(&statement, &[&by_ms, &held_until, &look.epoch])
+            .await?;
+        Ok(())
+    }
+
+    /// Makes the slots what this replica needs. What is not known of earlier calls is waited for: those
+    /// that a lost incarnation of the database knew of, and those that a shorter window has let go.
+    ///
+    /// With the lock on `bulkhead_meta` no claim is made meanwhile.
+    async fn settle(&self, client: &mut Client, look: &Look) -> Result<()> {
+        let quota = self.quota;
+        let transaction = client.transaction().await?;
+        let locked = transaction
+            .query_opt(
+                "SELECT window_ms, margin_ms, incarnation = bulkhead_incarnation() AS same_incarnation
+                 FROM bulkhead_meta WHERE epoch = $1 FOR NO KEY UPDATE",
+                &[&look.epoch],
+            )
+            .await?;
+        let Some(meta) = locked else {
+            return Ok(());
+        };
+        let mut hold_ms = 0;
+        if !meta.try_get::<_, bool>("same_incarnation")? {
+            tracing::warn!("the database was started anew: no calls for a window");
+            hold_ms = quota.taken_ms();
+        }
+        let (window_ms, margin_ms): (i64, i64) =
+            (meta.try_get("window_ms")?, meta.try_get("margin_ms")?);
+        let longer_ms = (i64::from(quota.window_ms) - window_ms).max(0)
+            + (i64::from(quota.margin_ms) - margin_ms).max(0);
+        if longer_ms > 0 {
+            hold_ms = hold_ms.max(quota.spared_ms());
+            transaction
+                .execute(
+                    "UPDATE bulkhead_slots SET free_at = free_at + $1",
+                    &[&longer_ms],
+                )
+                .await?;
+        }
+        transaction
+            .execute(
+                "UPDATE bulkhead_meta
+                 SET window_ms = greatest(window_ms, $1), margin_ms = greatest(margin_ms, $2),
+                     incarnation = bulkhead_incarnation(),
+                     held_until = greatest(held_until, $3)",
+                &[
+                    &i64::from(quota.window_ms),
+                    &i64::from(quota.margin_ms),
+                    &if hold_ms > 0 {
+                        look.now.saturating_add(hold_ms)
+                    } else {
+                        i64::MIN
+                    },
+                ],
+            )
+            .await?;
+        // Slots too many remain. Those that are taken count, and no more are claimed than are allowed.
+        transaction
+            .execute(
+                "INSERT INTO bulkhead_slots (number, free_at)
+                 SELECT number, $2 FROM generate_series(0, $1::bigint - 1) AS number
+                 ON CONFLICT DO NOTHING",
+                &[&i64::from(quota.calls), &look.now],
+            )
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// What another process has found out of this machine's clock since its start.
+    async fn recall_machine(&self, client: &Client) -> Result<()> {
+        let found = client
+            .query_opt(
+                "SELECT low_us, high_us, read_at, epoch FROM bulkhead_machines WHERE boot_id = $1",
+                &[&self.boot_id],
+            )
+            .await?;
+        if let Some(row) = found {
+            let reference = Reference {
+                offset: Offset {
+                    low_us: row.try_get("low_us")?,
+                    high_us: row.try_get("high_us")?,
+                },
+                at: BootMillis(row.try_get("read_at")?),
+                epoch: row.try_get("epoch")?,
+            };
+            self.state().guard.recall(reference);
+        }
+        Ok(())
+    }
+
+    /// Lets another process on this machine go on where this one ends, once that is certain.
+    pub(super) async fn remember_machine(
+        &self,
+        client: &impl GenericClient,
+        look: &Look,
+        now: Now,
+    ) -> Result<()> {
+        let reference = {
+            let state = self.state();
+            let is_old = |at: BootMillis| now.boot.0.saturating_sub(at.0) >= MACHINE_MS;
+            if !state.machine_at.is_none_or(is_old) {
+                return Ok(());
+            }
+            state.guard.to_recall(now.boot)
+        };
+        let Some(reference) = reference.filter(|_| look.is_certain) else {
+            return Ok(());
+        };
+        let statement = client
+            .prepare_cached(
+                "INSERT INTO bulkhead_machines (boot_id, low_us, high_us, read_at, epoch, seen_at)
+                 VALUES ($1, $2, $3, $4, $5, $6)
+                 ON CONFLICT (boot_id) DO UPDATE
+                 SET low_us = excluded.low_us, high_us = excluded.high_us,
+                     read_at = excluded.read_at, epoch = excluded.epoch, seen_at = excluded.seen_at",
+            )
+            .await?;
+        client
+            .execute(
+                &statement,
+                &[
+                    &self.boot_id,
+                    &reference.offset.low_us,
+                    &reference.offset.high_us,
+                    &reference.at.0,
+                    &reference.epoch,
+                    &look.now,
+                ],
+            )
+            .await?;
+        let statement = client
+            .prepare_cached("DELETE FROM bulkhead_machines WHERE seen_at < $1")
+            .await?;
+        client
+            .execute(&statement, &[&(look.now - MACHINE_KEPT_MS)])
+            .await?;
+        self.state().machine_at = Some(now.boot);
+        Ok(())
+    }
+}

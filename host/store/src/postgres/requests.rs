@@ -1,0 +1,253 @@
+//! Requests and their messages.
+
+use super::Replica;
+use super::errors::is_raced;
+use super::upkeep::{Counted, count};
+use crate::{Accepted, MessageState, NewRequest, RequestId, Result, StoreError};
+use deadpool_postgres::Client;
+use sha2::{Digest as _, Sha256};
+use tokio_postgres::Row;
+
+/// How often a request is placed anew because another replica was faster with the same message.
+const RACES_MAX: u32 = 10;
+
+/// Finds the message with what this caller's request is, or places both; one statement, so that it is
+/// one way to the database and one wait for its disk. Two that place the same message at once meet at
+/// its digest: the second waits for the first, places nothing, and asks again.
+///
+/// The counts are written last: nothing is waited for while that lock is held.
+const PLACE: &str = "WITH
+  clock AS MATERIALIZED (SELECT bulkhead_clock_ms() AS wall, shift_ms FROM bulkhead_meta),
+  known AS MATERIALIZED (
+    SELECT m.id, m.state, m.signature, m.error,
+      (SELECT r.id FROM bulkhead_requests r
+       WHERE r.message = m.id AND m.state = 'pending' AND r.callback_digest = $6) AS same,
+      (SELECT r.shared FROM bulkhead_requests r
+       WHERE r.message = m.id AND m.state = 'pending' AND r.callback_digest = $6) AS shared,
+      (SELECT r.id FROM bulkhead_requests r
+       WHERE r.message = m.id AND r.callback_digest IS NULL) AS silent
+    FROM bulkhead_messages m WHERE m.digest = $1),
+  room AS MATERIALIZED (
+    SELECT sum(messages_pending) < $3::bigint AS there FROM bulkhead_counts),
+  placed AS (
+    INSERT INTO bulkhead_messages (digest, text, state, created_at, waits_since, due_at)
+    SELECT $1, $2, 'pending', wall, wall + shift_ms, wall + shift_ms FROM clock, room
+    WHERE room.there AND NOT EXISTS (SELECT FROM known)
+    ON CONFLICT (digest) DO NOTHING
+    RETURNING id),
+  requested AS (
+    INSERT INTO bulkhead_requests (id, message, callback, callback_digest, host, created_at, state)
+    SELECT $4, placed.id, $5, $6, $7, clock.wall, 'pending' FROM placed, clock
+    RETURNING message),
+  counted AS (
+    UPDATE bulkhead_counts SET messages_pending = messages_pending + 1
+    WHERE shard = pg_backend_pid() % 64 AND EXISTS (SELECT FROM requested))
+  SELECT (SELECT there FROM room) AS room, EXISTS (SELECT FROM requested) AS placed,
+    known.id, known.state, known.signature, known.error, known.same, known.shared, known.silent
+  FROM (SELECT) AS one LEFT JOIN known ON true";
+
+/// Two callers get the same request, while it waits: whoever finishes it meanwhile is waited for, and
+/// then nothing is changed.
+const SHARE: &str =
+    "UPDATE bulkhead_requests SET shared = true WHERE id = $1 AND state = 'pending'";
+
+/// Joins a message that waits. The lock on it keeps the try of it from finishing until this request is
+/// there to be told; if it has finished, nothing is placed.
+const JOIN: &str = "INSERT INTO bulkhead_requests
+    (id, message, callback, callback_digest, host, created_at, state)
+  SELECT $2, id, $3, $4, $5, bulkhead_clock_ms(), 'pending' FROM
+    (SELECT id FROM bulkhead_messages WHERE id = $1 AND state = 'pending' FOR SHARE) AS waiting
+  ON CONFLICT DO NOTHING";
+
+/// A request for a message that is finished, without a callback.
+const SILENT: &str = "INSERT INTO bulkhead_requests (id, message, created_at, state, done_at)
+  SELECT $2, id, bulkhead_clock_ms(), state, ended_at FROM
+    (SELECT id, state, ended_at FROM bulkhead_messages
+     WHERE id = $1 AND state <> 'pending' FOR SHARE) AS finished
+  ON CONFLICT DO NOTHING";
+
+pub(super) async fn accept(
+    client: &mut Client,
+    new: NewRequest,
+    backlog_max: u64,
+) -> Result<Accepted> {
+    let digest = digest(&new.message);
+    let callback = new.callback.as_ref();
+    let url = callback.map(|callback| callback.url.as_str());
+    let host = callback.map(|callback| callback.host.as_str());
+    let url_digest = url.map(self::digest);
+    let backlog_max = i64::try_from(backlog_max).unwrap_or(i64::MAX);
+    let id = new.id.as_str();
+    let place = client.prepare_cached(PLACE).await?;
+    for _race in 0..RACES_MAX {
+        let text = new.message.as_bytes();
+        let placed = client
+            .query_one(
+                &place,
+                &[&digest, &text, &backlog_max, &id, &url, &url_digest, &host],
+            )
+            .await;
+        let row = match placed {
+            Ok(row) => row,
+            Err(error) if is_raced(&error) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if row.try_get("placed")? {
+            return Ok(Accepted::Pending(new.id));
+        }
+        let Some(message) = row.try_get::<_, Option<i64>>("id")? else {
+            if row.try_get("room")? {
+                continue;
+            }
+            return Ok(Accepted::BacklogFull);
+        };
+        let state = state(&row)?;
+        let silent = url.is_none() || state != MessageState::Pending;
+        let same = request_id(&row, if silent { "silent" } else { "same" })?;
+        let shared = row.try_get::<_, Option<bool>>("shared")?.unwrap_or(silent);
+        let joined = match (&same, &state) {
+            (Some(same), _) if !shared => {
+                let share = client.prepare_cached(SHARE).await?;
+                client.execute(&share, &[&same.as_str()]).await
+            }
+            // Who is told in any case, or nobody is to be told.
+            (Some(_), _) => Ok(1),
+            (None, MessageState::Pending) => {
+                let join = client.prepare_cached(JOIN).await?;
+                client
+                    .execute(&join, &[&message, &id, &url, &url_digest, &host])
+                    .await
+            }
+            (None, _) => {
+                let join = client.prepare_cached(SILENT).await?;
+                client.execute(&join, &[&message, &id]).await
+            }
+        };
+        match joined {
+            // The message was finished or removed meanwhile, or the same request is there now.
+            Ok(0) => {}
+            Ok(_) => {
+                let id = same.unwrap_or(new.id);
+                return Ok(match state {
+                    MessageState::Pending => Accepted::Pending(id),
+                    MessageState::Signed(signature) => Accepted::Signed { id, signature },
+                    MessageState::Failed(error) => Accepted::Failed { id, error },
+                });
+            }
+            Err(error) if is_raced(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StoreError::Unavailable(
+        "others were faster with the same message each time".into(),
+    ))
+}
+
+pub(super) async fn signature(client: &mut Client, message: String) -> Result<Option<String>> {
+    let statement = client
+        .prepare_cached("SELECT signature FROM bulkhead_messages WHERE digest = $1")
+        .await?;
+    let found = client.query_opt(&statement, &[&digest(&message)]).await?;
+    found.map_or(Ok(None), |row| Ok(row.try_get(0)?))
+}
+
+impl Replica {
+    /// Notifications go with their requests. A message is removed only after a lock on it has shown
+    /// that no request for it is on its way; one that comes then finds no message, and asks again.
+    pub(super) async fn sweep(
+        &self,
+        client: &mut Client,
+        retention_ms: u64,
+        most: u32,
+    ) -> Result<u64> {
+        let look = self.look(client).await?;
+        let before = look.now.saturating_sub_unsigned(retention_ms);
+        let transaction = client.transaction().await?;
+        let statement = transaction
+            .prepare_cached(
+                "SELECT number, message FROM bulkhead_requests
+                 WHERE done_at < $1 ORDER BY done_at LIMIT $2 FOR UPDATE SKIP LOCKED",
+            )
+            .await?;
+        let rows = transaction
+            .query(&statement, &[&before, &i64::from(most)])
+            .await?;
+        let column = |name| rows.iter().map(|row| row.try_get(name)).collect();
+        let requests: std::result::Result<Vec<i64>, _> = column("number");
+        let messages: std::result::Result<Vec<i64>, _> = column("message");
+        let (requests, messages) = (requests?, messages?);
+        if requests.is_empty() {
+            return Ok(0);
+        }
+        let statement = transaction
+            .prepare_cached(
+                "SELECT id FROM bulkhead_messages WHERE id = ANY ($1) ORDER BY id FOR UPDATE",
+            )
+            .await?;
+        transaction.query(&statement, &[&messages]).await?;
+        let statement = transaction
+            .prepare_cached(
+                "DELETE FROM bulkhead_notifications WHERE request = ANY ($1)
+                 RETURNING state = 'parked'",
+            )
+            .await?;
+        let told = transaction.query(&statement, &[&requests]).await?;
+        let mut parked = 0;
+        for row in &told {
+            parked += i64::from(row.try_get::<_, bool>(0)?);
+        }
+        for (part, all) in [
+            (
+                "DELETE FROM bulkhead_requests WHERE number = ANY ($1)",
+                &requests,
+            ),
+            (
+                "DELETE FROM bulkhead_messages m WHERE id = ANY ($1)
+                   AND NOT EXISTS (SELECT FROM bulkhead_requests r WHERE r.message = m.id)",
+                &messages,
+            ),
+        ] {
+            let statement = transaction.prepare_cached(part).await?;
+            transaction.execute(&statement, &[all]).await?;
+        }
+        let removed = Counted {
+            notifications_parked: -parked,
+            ..Counted::default()
+        };
+        count(&transaction, removed).await?;
+        transaction.commit().await?;
+        Ok(requests.len() as u64)
+    }
+}
+
+pub(super) fn digest(text: &str) -> Vec<u8> {
+    Sha256::digest(text.as_bytes()).to_vec()
+}
+
+/// PostgreSQL has no U+0000 in a text.
+pub(super) fn text(of_others: &str) -> String {
+    of_others.replace('\0', "\u{fffd}")
+}
+
+pub(super) fn message(row: &Row) -> Result<String> {
+    let octets: Vec<u8> = row.try_get("text")?;
+    String::from_utf8(octets).map_err(|_| StoreError::Unavailable("a message is not UTF-8".into()))
+}
+
+pub(super) fn state(row: &Row) -> Result<MessageState> {
+    // The schema allows no other state.
+    Ok(match row.try_get("state")? {
+        "signed" => MessageState::Signed(row.try_get("signature")?),
+        "failed" => MessageState::Failed(row.try_get("error")?),
+        _ => MessageState::Pending,
+    })
+}
+
+pub(super) fn request_id(row: &Row, column: &str) -> Result<Option<RequestId>> {
+    let Some(id) = row.try_get::<_, Option<&str>>(column)? else {
+        return Ok(None);
+    };
+    let id = RequestId::parse(id)
+        .ok_or_else(|| StoreError::Unavailable("a request has an odd id".into()))?;
+    Ok(Some(id))
+}

@@ -1,0 +1,88 @@
+//! The tables, and which version of them is there.
+
+use super::Replica;
+use crate::{Result, StoreError};
+use deadpool_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+/// What makes version n of version n - 1.
+const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+
+/// Whoever changes the tables holds the advisory lock of this number and their schema ("bulk").
+const LOCK: i32 = 0x6275_6c6b;
+
+/// Checks the version, and brings the tables up to it.
+pub(super) async fn ensure(client: &mut Client, replica: &Replica) -> Result<()> {
+    if version(client).await? == MIGRATIONS.len() {
+        return Ok(());
+    }
+    let _one_at_a_time = replica.connections.migrating.lock().await;
+    migrate(client, replica).await
+}
+
+/// 0 where there are no tables.
+async fn version(client: &impl deadpool_postgres::GenericClient) -> Result<usize> {
+    let found = client
+        .query_opt("SELECT version FROM bulkhead_meta", &[])
+        .await;
+    let version = match found {
+        Ok(Some(row)) => row.try_get::<_, i32>(0)?,
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => 0,
+        Ok(None) => {
+            return Err(StoreError::Schema(
+                "its table bulkhead_meta is empty. Restore it from a backup".into(),
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match usize::try_from(version) {
+        Ok(known) if known <= MIGRATIONS.len() => Ok(known),
+        _ => Err(StoreError::Schema(format!(
+            "its tables have version {version}, and this program knows {}. Use the program that \
+             made them, or a newer one",
+            MIGRATIONS.len()
+        ))),
+    }
+}
+
+/// All steps that are missing, together. Replicas that start at once wait for the first of them and
+/// then find nothing to do.
+async fn migrate(client: &mut Client, replica: &Replica) -> Result<()> {
+    let quota = replica.quota;
+    let mut transaction = client.transaction().await?;
+    transaction
+        .query_one(
+            "SELECT pg_advisory_xact_lock($1, hashtext(current_schema()))",
+            &[&LOCK],
+        )
+        .await?;
+    // A missing table is an error, and an error ends a transaction, but not what a savepoint covers.
+    let asked = transaction.transaction().await?;
+    let there = version(&asked).await?;
+    drop(asked);
+    for step in MIGRATIONS.iter().skip(there) {
+        transaction.batch_execute(step).await?;
+    }
+    let version = i32::try_from(MIGRATIONS.len()).expect("they are few");
+    if there == 0 {
+        // It may stand in for one that was lost: calls that it does not know of may be under way.
+        transaction
+            .execute(
+                "INSERT INTO bulkhead_meta (version, held_until, window_ms, margin_ms, incarnation)
+                 VALUES ($1, bulkhead_clock_ms() + $2, $3, $4, bulkhead_incarnation())",
+                &[
+                    &version,
+                    &quota.taken_ms(),
+                    &i64::from(quota.window_ms),
+                    &i64::from(quota.margin_ms),
+                ],
+            )
+            .await?;
+    } else {
+        transaction
+            .execute("UPDATE bulkhead_meta SET version = $1", &[&version])
+            .await?;
+    }
+    transaction.commit().await?;
+    Ok(())
+}

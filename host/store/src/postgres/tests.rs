@@ -1,0 +1,292 @@
+//! What is PostgreSQL's own. Each test has a schema of its own, and where time matters a clock that
+//! stands still but for the test.
+
+mod clocks;
+mod connections;
+mod replicas;
+mod speed;
+mod walk;
+
+use super::{Postgres, PostgresSetup};
+use crate::conformance::{self, Machine};
+use crate::{
+    Accepted, Begun, BootMillis, NewRequest, Now, Quota, RequestId, Result, Store, Try, UnixMillis,
+};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, NoTls};
+
+const QUOTA: Quota = conformance::QUOTA;
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().build();
+    runtime.expect("a thread can be started")
+});
+
+fn wait<T>(doing: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(doing)
+}
+
+/// A schema that goes when this does.
+struct Database {
+    url: String,
+    schema: String,
+    client: Client,
+}
+
+impl Database {
+    fn new() -> Self {
+        static SCHEMAS: AtomicU32 = AtomicU32::new(0);
+        let server = std::env::var("BULKHEAD_TEST_POSTGRES");
+        let server = server.expect("BULKHEAD_TEST_POSTGRES names a server, see tests/postgres.sh");
+        let number = SCHEMAS.fetch_add(1, Ordering::Relaxed);
+        let schema = format!("bulkhead_test_{}_{number}", std::process::id());
+        let separator = if server.contains('?') { '&' } else { '?' };
+        let url = format!("{server}{separator}options=-csearch_path%3D{schema}");
+        let client = wait(connect(&url));
+        let database = Self {
+            url,
+            schema,
+            client,
+        };
+        database.run(&format!("CREATE SCHEMA {}", database.schema));
+        database
+    }
+
+    /// With tables that go by a clock which stands at `ms`.
+    fn with_clock(quota: Quota, ms: i64) -> Self {
+        let database = Self::new();
+        wait(database.open("nobody", &Arc::default(), quota).migrate()).expect("made");
+        database.run(&format!(
+            "CREATE TABLE clock (ms bigint NOT NULL);
+             INSERT INTO clock VALUES ({ms});
+             CREATE OR REPLACE FUNCTION bulkhead_clock_ms() RETURNS bigint LANGUAGE sql VOLATILE
+               AS 'SELECT ms FROM clock';
+             UPDATE bulkhead_meta SET held_until = {ms} + {}",
+            quota.taken_ms()
+        ));
+        database
+    }
+
+    fn run(&self, statements: &str) {
+        wait(self.client.batch_execute(statements)).expect("run");
+    }
+
+    /// The database's clock steps.
+    fn step(&self, ms: i64) {
+        self.run(&format!("UPDATE clock SET ms = ms + {ms}"));
+    }
+
+    fn number(&self, query: &str) -> i64 {
+        let row = wait(self.client.query_one(query, &[])).expect("asked");
+        row.get(0)
+    }
+
+    fn open(&self, boot_id: &str, boot_ms: &Arc<AtomicI64>, quota: Quota) -> Postgres {
+        let boot_ms = Arc::clone(boot_ms);
+        let clock = move || BootMillis(boot_ms.load(Ordering::SeqCst));
+        open(&self.url, boot_id, clock, quota, TIMEOUT)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let drop = format!("DROP SCHEMA {} CASCADE", self.schema);
+        // A failure here must not hide that of the test.
+        let _left_behind = wait(self.client.batch_execute(&drop));
+    }
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls)
+        .await
+        .expect("connected");
+    tokio::spawn(connection);
+    client
+}
+
+fn open(
+    url: &str,
+    boot_id: &str,
+    boot_clock: impl Fn() -> BootMillis + Send + Sync + 'static,
+    quota: Quota,
+    timeout: Duration,
+) -> Postgres {
+    let setup = PostgresSetup {
+        tls: None,
+        connections_max: 4,
+        boot_id: boot_id.into(),
+        boot_clock: Arc::new(boot_clock),
+        quota,
+        timeout,
+    };
+    Postgres::connect(url, setup).expect("a URL")
+}
+
+/// A process on a machine, by clocks that stand still.
+struct Replica {
+    store: Postgres,
+    boot_id: String,
+    boot_ms: Arc<AtomicI64>,
+    quota: Quota,
+}
+
+impl Replica {
+    fn new(database: &Database, boot_id: &str, boot_ms: i64) -> Self {
+        let boot_ms = Arc::new(AtomicI64::new(boot_ms));
+        let store = database.open(boot_id, &boot_ms, QUOTA);
+        let replica = Self {
+            store,
+            boot_id: boot_id.into(),
+            boot_ms,
+            quota: QUOTA,
+        };
+        replica.beat();
+        replica
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall: UnixMillis(0),
+            boot: BootMillis(self.boot_ms.load(Ordering::SeqCst)),
+        }
+    }
+
+    fn beat(&self) {
+        wait(self.store.beat(self.now())).expect("beaten");
+    }
+
+    fn begin(&self) -> Begun<Try> {
+        wait(self.store.begin_try(self.now())).expect("asked")
+    }
+
+    /// How long no call is made.
+    fn held_ms(&self) -> u64 {
+        wait(self.store.standing(self.now()))
+            .expect("asked")
+            .held_ms
+    }
+
+    fn restart(&mut self, database: &Database) {
+        self.store = database.open(&self.boot_id, &self.boot_ms, self.quota);
+        self.beat();
+    }
+}
+
+/// Time passes for all, and all are alive meanwhile.
+fn pass(database: &Database, replicas: &[&Replica], ms: i64) {
+    let mut left = ms;
+    while left > 0 {
+        let step = left.min(5000);
+        database.step(step);
+        for replica in replicas {
+            replica.boot_ms.fetch_add(step, Ordering::SeqCst);
+        }
+        for replica in replicas {
+            replica.beat();
+        }
+        left -= step;
+    }
+}
+
+fn new(number: u128, message: &str) -> NewRequest {
+    NewRequest {
+        id: RequestId::new(number),
+        message: message.into(),
+        callback: None,
+    }
+}
+
+fn accept(store: &dyn Store, number: u128, message: &str) -> Result<Accepted> {
+    let now = Now {
+        wall: UnixMillis(0),
+        boot: BootMillis(0),
+    };
+    wait(store.accept(new(number, message), u64::MAX, now))
+}
+
+/// For the suite that all stores pass.
+struct Bench {
+    replica: Replica,
+    wall_ms: i64,
+    starts: u32,
+    database: Database,
+}
+
+impl Bench {
+    fn new(quota: Quota) -> Self {
+        const WALL_MS: i64 = 1_700_000_000_000;
+        let database = Database::with_clock(quota, WALL_MS);
+        let replica = Replica::new(&database, "start 0", 0);
+        let mut bench = Self {
+            replica,
+            wall_ms: WALL_MS,
+            starts: 0,
+            database,
+        };
+        // Other replicas may be there, and calls under way that a database which was lost knew of.
+        conformance::Bench::pass(&mut bench, i64::from(quota.call_ms));
+        bench
+    }
+}
+
+impl conformance::Bench for Bench {
+    fn store(&self) -> &dyn Store {
+        &self.replica.store
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall: UnixMillis(self.wall_ms),
+            ..self.replica.now()
+        }
+    }
+
+    fn pass(&mut self, ms: i64) {
+        // It beats for as long as it takes to see that another one does not.
+        let watched = ms.min(45_000);
+        pass(&self.database, &[&self.replica], watched);
+        self.database.step(ms - watched);
+        self.replica
+            .boot_ms
+            .fetch_add(ms - watched, Ordering::SeqCst);
+        self.wall_ms += ms;
+    }
+
+    fn step_wall(&mut self, ms: i64) {
+        self.wall_ms += ms;
+    }
+
+    fn crash(&mut self, machine: Machine, quota: Quota) {
+        self.replica.quota = quota;
+        if machine == Machine::Restarts {
+            self.starts += 1;
+            self.replica.boot_id = format!("start {}", self.starts);
+            self.replica.boot_ms = Arc::default();
+        }
+        self.replica.restart(&self.database);
+    }
+
+    fn replica(&mut self) -> Option<Box<dyn Store>> {
+        let other = Replica {
+            store: self
+                .database
+                .open(&self.replica.boot_id, &self.replica.boot_ms, QUOTA),
+            boot_id: self.replica.boot_id.clone(),
+            boot_ms: Arc::clone(&self.replica.boot_ms),
+            quota: QUOTA,
+        };
+        other.beat();
+        Some(Box::new(other.store))
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn postgres_does_what_every_store_does() {
+    conformance::run(|| Box::new(Bench::new(QUOTA)));
+}

@@ -1,0 +1,350 @@
+//! Several processes on one database.
+
+use super::*;
+use crate::{Callback, Notification, NotificationOutcome, Outcome, SlotEnd, StoreError};
+
+fn signed(replica: &Replica, begun: Try) -> Result<()> {
+    let outcome = Outcome::Signed("sig".into());
+    let now = replica.now();
+    wait(
+        replica
+            .store
+            .finish_try(begun, SlotEnd::Answered, outcome, Vec::new(), now),
+    )
+}
+
+fn due(replica: &Replica, most: u32, busy: &[&str]) -> Begun<Vec<Notification>> {
+    let busy = busy.iter().map(|host| (*host).into()).collect();
+    wait(replica.store.begin_notifications(most, busy, replica.now())).expect("asked")
+}
+
+fn pair() -> (Database, Replica, Replica) {
+    let database = Database::with_clock(QUOTA, 1_700_000_000_000);
+    let (a, b) = (
+        Replica::new(&database, "a", 1000),
+        Replica::new(&database, "b", 500_000),
+    );
+    pass(&database, &[&a, &b], QUOTA.taken_ms());
+    (database, a, b)
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn a_dead_replica_leaves_its_tries_to_the_others_after_thirty_seconds() {
+    let (database, a, b) = pair();
+    accept(&a.store, 1, "m").expect("stored");
+    let Begun::Now(lost) = a.begin() else {
+        panic!("no try");
+    };
+    // It beats no more.
+    pass(&database, &[&b], 25_000);
+    assert_eq!(b.begin(), Begun::Later { after_ms: None });
+    pass(&database, &[&b], 10_000);
+    let Begun::Now(begun) = b.begin() else {
+        panic!("not taken over");
+    };
+    assert_eq!((begun.message.as_str(), begun.number), ("m", 1));
+    // It was not dead, only silent. It takes a new session, and its old try is void.
+    a.boot_ms.fetch_add(35_000, Ordering::SeqCst);
+    a.beat();
+    assert!(matches!(signed(&a, lost), Err(StoreError::LeaseLost)));
+    accept(&a.store, 2, "n").expect("stored");
+    assert!(matches!(a.begin(), Begun::Now(_)));
+    signed(&b, begun).expect("finished");
+}
+
+/// The database was away for all: nobody has seen that the others stood still.
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn nobody_dies_of_a_database_that_was_away() {
+    let (database, a, b) = pair();
+    accept(&a.store, 1, "m").expect("stored");
+    let Begun::Now(begun) = a.begin() else {
+        panic!("no try");
+    };
+    database.step(60_000);
+    for replica in [&a, &b] {
+        replica.boot_ms.fetch_add(60_000, Ordering::SeqCst);
+    }
+    b.beat();
+    let sessions = database.number("SELECT count(*) FROM bulkhead_sessions");
+    assert_eq!(sessions, 2);
+    signed(&a, begun).expect("finished");
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn a_session_that_is_gone_is_replaced_when_it_is_needed() {
+    let (database, a, _b) = pair();
+    accept(&a.store, 1, "m").expect("stored");
+    database.run("DELETE FROM bulkhead_sessions");
+    let Begun::Now(begun) = a.begin() else {
+        panic!("no try");
+    };
+    signed(&a, begun).expect("finished");
+}
+
+/// Many callers at once, at two replicas, of few messages and callbacks.
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn the_same_message_at_once_is_one_message() {
+    const CALLS: u128 = 400;
+    let (database, a, b) = pair();
+    let accepted = wait(async {
+        let calls: Vec<_> = (0..CALLS)
+            .map(|number| {
+                let mut new = new(number, &format!("m{}", number / 40));
+                new.callback = (number % 3 != 0).then(|| Callback {
+                    url: format!("http://{}/", number % 5),
+                    host: (number % 5).to_string(),
+                });
+                let store = if number % 2 == 0 { &a.store } else { &b.store };
+                store.accept(new, u64::MAX, a.now())
+            })
+            .collect();
+        let mut accepted = Vec::new();
+        let calls: Vec<_> = calls.into_iter().map(Started::start).collect();
+        for call in calls {
+            accepted.push(call.finish().await);
+        }
+        accepted
+    });
+    for answer in accepted {
+        assert!(matches!(answer, Ok(Accepted::Pending(_))), "{answer:?}");
+    }
+    let count = |table: &str| database.number(&format!("SELECT count(*) FROM bulkhead_{table}"));
+    assert_eq!(count("messages"), 10);
+    assert_eq!(count("requests"), 10 * 6, "five callbacks, and none");
+    let standing = wait(a.store.standing(a.now())).expect("asked");
+    assert_eq!(standing.backlog, 10);
+}
+
+/// Claims at once see each other: of checks there are no more than may be, and of all calls.
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn claims_at_once_are_as_many_as_may_be() {
+    for round in 0..10 {
+        let (_database, a, b) = pair();
+        for number in 0..5 {
+            accept(&a.store, number, &number.to_string()).expect("stored");
+        }
+        let (checks, tries) = wait(async {
+            let stores = || [&a, &b].into_iter().cycle().take(12);
+            let checks: Vec<_> = stores()
+                .map(|by| Started::start(by.store.begin_check(1, by.now())))
+                .collect();
+            let mut granted = (0, 0);
+            for check in checks {
+                let begun = check.finish().await.expect("asked");
+                granted.0 += u32::from(matches!(begun, Begun::Now(_)));
+            }
+            let tries: Vec<_> = stores()
+                .map(|by| Started::start(by.store.begin_try(by.now())))
+                .collect();
+            for begun in tries {
+                let begun = begun.finish().await.expect("asked");
+                granted.1 += u32::from(matches!(begun, Begun::Now(_)));
+            }
+            granted
+        });
+        assert_eq!((checks, tries), (1, QUOTA.calls - 1), "round {round}");
+    }
+}
+
+/// Requests that join a message while its try is being finished are told, or answered.
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn whoever_joins_a_message_that_is_being_finished_is_not_forgotten() {
+    let quota = Quota {
+        calls: 1000,
+        ..QUOTA
+    };
+    let (database, a, b) = pair();
+    let mut a = a;
+    a.quota = quota;
+    a.restart(&database);
+    let mut told = 0;
+    for round in 0..40_u128 {
+        let message = format!("m{round}");
+        accept(&a.store, round * 100, &message).expect("stored");
+        let Begun::Now(begun) = a.begin() else {
+            panic!("no try");
+        };
+        told += wait(async {
+            let joins: Vec<_> = (1..20_u128)
+                .map(|number| {
+                    let mut new = new(round * 100 + number, &message);
+                    new.callback = Some(Callback {
+                        url: format!("http://{number}/"),
+                        host: number.to_string(),
+                    });
+                    Started::start(b.store.accept(new, u64::MAX, b.now()))
+                })
+                .collect();
+            let outcome = Outcome::Signed("sig".into());
+            let end = SlotEnd::Answered;
+            let finish = a.store.finish_try(begun, end, outcome, Vec::new(), a.now());
+            Started::start(finish).finish().await.expect("finished");
+            let mut waiting = 0;
+            for join in joins {
+                match join.finish().await.expect("stored") {
+                    Accepted::Pending(_) => waiting += 1,
+                    Accepted::Signed { .. } => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            waiting
+        });
+    }
+    assert!(told > 0, "nobody was there in time");
+    assert_eq!(
+        database.number("SELECT count(*) FROM bulkhead_notifications"),
+        told
+    );
+    assert_eq!(
+        database.number("SELECT count(*) FROM bulkhead_requests WHERE state = 'pending'"),
+        0
+    );
+    assert_eq!(
+        database.number("SELECT sum(notifications_pending)::bigint FROM bulkhead_counts"),
+        told
+    );
+}
+
+/// Both sweep and accept the same messages.
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn sweeps_and_callers_do_not_hurt_each_other() {
+    let (database, a, b) = pair();
+    database.run(
+        "INSERT INTO bulkhead_messages (digest, text, state, signature, created_at, waits_since,
+           due_at, finished_at, ended_at)
+         SELECT sha256(t), t, 'signed', 's', 0, 0, 0, 0, 0
+         FROM (SELECT convert_to('m' || n, 'UTF8') AS t FROM generate_series(0, 199) AS n) AS all_of;
+         INSERT INTO bulkhead_requests (id, message, created_at, state, done_at)
+         SELECT md5(id::text), id, 0, 'signed', 0 FROM bulkhead_messages",
+    );
+    wait(async {
+        let sweeps: Vec<_> = (0..30)
+            .map(|n| {
+                let store = if n % 2 == 0 { &a.store } else { &b.store };
+                Started::start(store.sweep(1000, 10, a.now()))
+            })
+            .collect();
+        let accepts: Vec<_> = (0..200)
+            .map(|n| Started::start(b.store.accept(new(n, &format!("m{n}")), u64::MAX, b.now())))
+            .collect();
+        for sweep in sweeps {
+            sweep.finish().await.expect("swept");
+        }
+        for accept in accepts {
+            let answer = accept.finish().await;
+            assert!(
+                matches!(answer, Ok(Accepted::Pending(_) | Accepted::Signed { .. })),
+                "{answer:?}"
+            );
+        }
+    });
+    let orphans = "SELECT count(*) FROM bulkhead_messages m
+      WHERE NOT EXISTS (SELECT FROM bulkhead_requests r WHERE r.message = m.id)";
+    assert_eq!(database.number(orphans), 0);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn two_replicas_share_what_is_due() {
+    let (database, a, b) = pair();
+    notify(&database, 1000, 10, 0);
+    let taken = wait(async {
+        let calls: Vec<_> = (0..20)
+            .map(|n| {
+                let store = if n % 2 == 0 { &a.store } else { &b.store };
+                Started::start(store.begin_notifications(50, Vec::new(), a.now()))
+            })
+            .collect();
+        let mut taken = Vec::new();
+        for call in calls {
+            if let Begun::Now(some) = call.finish().await.expect("asked") {
+                taken.extend(some.into_iter().map(|told| told.lease.request));
+            }
+        }
+        taken
+    });
+    let once: std::collections::BTreeSet<_> = taken.iter().collect();
+    assert_eq!(once.len(), taken.len(), "nobody is told by two");
+    assert!(taken.len() >= 500, "{}", taken.len());
+}
+
+/// However many wait for a host that is busy, and however many hosts there are.
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn a_busy_host_with_a_hundred_thousand_holds_up_nobody() {
+    let (database, a, _b) = pair();
+    notify(&database, 100_000, 1, 0);
+    notify(&database, 1000, 1000, 1);
+    database.run("ANALYZE");
+    let ask = || due(&a, 10, &["h0.1"]);
+    ask();
+    let started = std::time::Instant::now();
+    let Begun::Now(told) = ask() else {
+        panic!("nothing due");
+    };
+    let took = started.elapsed();
+    eprintln!("10 of 1,000 hosts beside 100,000 for a busy one: {took:?}");
+    assert_eq!(told.len(), 10);
+    assert!(
+        told.iter()
+            .all(|told| told.callback.host.ends_with(".1000"))
+    );
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    let why = "no".to_owned();
+    for told in told {
+        let again = NotificationOutcome::Again {
+            after_ms: 1000,
+            why: why.clone(),
+        };
+        wait(a.store.finish_notification(told.lease, again, a.now())).expect("finished");
+    }
+}
+
+/// So many notifications for so many hosts, due since `age_ms` before the others.
+fn notify(database: &Database, many: u32, hosts: u32, first: u32) {
+    let number = |n: &str| format!("{n} + {}", u64::from(first) * 10_000_000);
+    database.run(&format!(
+        "INSERT INTO bulkhead_messages (digest, text, state, signature, created_at, waits_since,
+           due_at, finished_at, ended_at)
+         VALUES (sha256('{hosts}'), 'm{hosts}', 'signed', 's', 0, 0, 0, 0, 0);
+         INSERT INTO bulkhead_requests (id, message, callback, callback_digest, host, created_at,
+           state)
+         SELECT md5(({id})::text), (SELECT max(id) FROM bulkhead_messages), 'http://' || n,
+           sha256(n::text::bytea), 'h' || n % {hosts} || '.{hosts}', 0, 'signed'
+         FROM generate_series(1, {many}) AS n;
+         INSERT INTO bulkhead_notifications (request, host, state, due_at)
+         SELECT number, host, 'pending', number FROM bulkhead_requests
+         WHERE host LIKE '%.{hosts}';
+         UPDATE bulkhead_counts SET notifications_pending = notifications_pending + {many}
+         WHERE shard = 0",
+        id = number("n"),
+    ));
+}
+
+/// A call that goes on while others are started.
+struct Started<'a, T>(crate::Doing<'a, T>, Option<Result<T>>);
+
+impl<'a, T> Started<'a, T> {
+    fn start(mut doing: crate::Doing<'a, T>) -> Self {
+        use std::task::{Context, Poll, Waker};
+        let done = match doing.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        };
+        Self(doing, done)
+    }
+
+    async fn finish(self) -> Result<T> {
+        match self.1 {
+            Some(done) => done,
+            None => self.0.await,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! How fast it is. Numbers are printed, and only what would be absurd fails.
+
+use super::*;
+use std::time::Instant;
+
+const CALLS: u32 = 2000;
+
+/// So many accepts a second, by so many callers at once.
+fn accepts(store: &Postgres, callers: u32, round: u128) -> f64 {
+    let calls = if callers == 1 { CALLS / 4 } else { CALLS * 2 };
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for caller in 0..callers {
+            scope.spawn(move || {
+                for call in 0..calls / callers {
+                    let number = (round << 64) + (u128::from(caller) << 32) + u128::from(call);
+                    accept(store, number, &format!("message {number}")).expect("stored");
+                }
+            });
+        }
+    });
+    f64::from(calls) / started.elapsed().as_secs_f64()
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn accepts_do_not_wait_for_each_other() {
+    let database = Database::new();
+    let setup = PostgresSetup {
+        tls: None,
+        connections_max: 32,
+        boot_id: "a".into(),
+        boot_clock: Arc::new(|| BootMillis(0)),
+        quota: QUOTA,
+        timeout: TIMEOUT,
+    };
+    let store = Postgres::connect(&database.url, setup).expect("a URL");
+    accepts(&store, 64, 0);
+    let alone = accepts(&store, 1, 1);
+    let together = accepts(&store, 64, 2);
+    eprintln!("accepts a second: {alone:.0} by one caller, {together:.0} by 64");
+    assert!(together > alone, "{together:.0} against {alone:.0}");
+}
+
+/// What callers and tries cost does not grow with what waits.
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn many_that_wait_cost_nothing() {
+    const WAITING: i64 = 200_000;
+    let database = Database::with_clock(QUOTA, 1_700_000_000_000);
+    let replica = Replica::new(&database, "a", 0);
+    pass(&database, &[&replica], QUOTA.taken_ms());
+    database.run(&format!(
+        "INSERT INTO bulkhead_messages (digest, text, state, tries, created_at, waits_since, due_at)
+         SELECT sha256(t), t, 'pending', n % 2, 0, n, n
+         FROM (SELECT n, ('w' || n)::bytea AS t FROM generate_series(1, {WAITING}) AS n) AS all_of;
+         INSERT INTO bulkhead_requests (id, message, created_at, state)
+         SELECT md5(id::text), id, 0, 'pending' FROM bulkhead_messages;
+         UPDATE bulkhead_counts SET messages_pending = messages_pending + {WAITING} WHERE shard = 0;
+         ANALYZE"
+    ));
+    let time = |what: &str, mut call: Box<dyn FnMut() + '_>| {
+        call();
+        let started = Instant::now();
+        call();
+        let took = started.elapsed();
+        eprintln!("{what} beside {WAITING} that wait: {took:?}");
+        assert!(took < Duration::from_millis(250), "{what}: {took:?}");
+    };
+    let mut number = 0;
+    time(
+        "accept",
+        Box::new(|| {
+            number += 1;
+            accept(&replica.store, number, &number.to_string()).expect("stored");
+        }),
+    );
+    time(
+        "begin_try",
+        Box::new(|| assert!(matches!(replica.begin(), Begun::Now(_)))),
+    );
+    time(
+        "standing",
+        Box::new(|| {
+            let standing = wait(replica.store.standing(replica.now())).expect("asked");
+            assert!(standing.backlog > WAITING.unsigned_abs());
+        }),
+    );
+    time("beat", Box::new(|| replica.beat()));
+    time(
+        "list",
+        Box::new(|| {
+            let listed = replica
+                .store
+                .list(crate::Listed::Pending, 50, replica.now());
+            assert_eq!(wait(listed).expect("asked").len(), 50);
+        }),
+    );
+}

@@ -1,0 +1,210 @@
+//! The quota, judged as the upstream judges it, while clocks step, machines restart and the server
+//! does.
+
+use super::*;
+use crate::{Outcome, Slot, SlotEnd};
+
+const SEEDS: u64 = 3;
+const STEPS: u32 = 1000;
+const HOUR_MS: i64 = 60 * 60 * 1000;
+
+/// Small and repeatable; nothing depends on it being good.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: i64) -> i64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        i64::try_from((mixed ^ (mixed >> 31)) % below.unsigned_abs()).expect("it was one")
+    }
+}
+
+enum What {
+    Try(Try),
+    Check(Slot),
+}
+
+/// A call that was granted, and when.
+struct Granted {
+    at_ms: i64,
+    what: What,
+}
+
+struct Walk {
+    database: Database,
+    replicas: Vec<Replica>,
+    dice: Dice,
+    /// By a clock that only this test knows.
+    elapsed_ms: i64,
+    open: Vec<Granted>,
+    arrivals_ms: Vec<i64>,
+    jumps: u32,
+    messages: u128,
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn no_window_sees_too_many_calls_whatever_the_clocks_do() {
+    for seed in 1..=SEEDS {
+        let database = Database::with_clock(QUOTA, 1_700_000_000_000);
+        let replicas = vec![
+            Replica::new(&database, "a", 1000),
+            Replica::new(&database, "b", 77_000_000),
+        ];
+        let mut walk = Walk {
+            database,
+            replicas,
+            dice: Dice(seed),
+            elapsed_ms: 0,
+            open: Vec::new(),
+            arrivals_ms: Vec::new(),
+            jumps: 0,
+            messages: 0,
+        };
+        for _ in 0..STEPS {
+            walk.step();
+        }
+        walk.judge(seed);
+    }
+}
+
+impl Walk {
+    fn step(&mut self) {
+        let which = usize::try_from(self.dice.roll(2)).expect("small");
+        match self.dice.roll(200) {
+            0..12 => {
+                self.messages += 1;
+                let message = format!("m{}", self.messages);
+                let store = &self.replicas[which].store;
+                accept(store, self.messages, &message).expect("stored");
+            }
+            12..76 => {
+                if let Begun::Now(begun) = self.replicas[which].begin() {
+                    self.granted(What::Try(begun));
+                }
+            }
+            76..88 => {
+                let replica = &self.replicas[which];
+                let asked = replica.store.begin_check(2, replica.now());
+                if let Begun::Now(slot) = wait(asked).expect("asked") {
+                    self.granted(What::Check(slot));
+                }
+            }
+            88..136 => self.end_one(which),
+            136..186 => {
+                let ms = self.dice.roll(20_000);
+                self.pass(ms);
+            }
+            // One of them is stopped, its machine runs on.
+            186..191 => {
+                let ms = self.dice.roll(40_000);
+                self.replicas.swap(0, which);
+                let stopped = self.replicas.remove(0);
+                self.pass(ms);
+                stopped.boot_ms.fetch_add(ms, Ordering::SeqCst);
+                self.replicas.push(stopped);
+            }
+            191..194 => {
+                let most_ms = match self.dice.roll(4) {
+                    0 => 50,
+                    1 => 500,
+                    2 => 120_000,
+                    _ => HOUR_MS,
+                };
+                let step_ms = self.dice.roll(2 * most_ms) - most_ms;
+                self.jumps += 1;
+                self.database.step(step_ms);
+            }
+            194..197 => self.replicas[which].restart(&self.database),
+            197..199 => {
+                let replica = &mut self.replicas[which];
+                replica.boot_id = format!("start {}", self.dice.0);
+                replica.boot_ms = Arc::new(AtomicI64::new(3000));
+                replica.restart(&self.database);
+            }
+            _ => self
+                .database
+                .run("UPDATE bulkhead_meta SET incarnation = 'before'"),
+        }
+    }
+
+    fn pass(&mut self, ms: i64) {
+        self.elapsed_ms += ms;
+        pass(
+            &self.database,
+            &self.replicas.iter().collect::<Vec<_>>(),
+            ms,
+        );
+    }
+
+    fn granted(&mut self, what: What) {
+        let at_ms = self.elapsed_ms;
+        self.open.push(Granted { at_ms, what });
+    }
+
+    /// The call arrived at some time before its end, or before its deadline where that is not known.
+    fn end_one(&mut self, which: usize) {
+        if self.open.is_empty() {
+            return;
+        }
+        let chosen = self
+            .dice
+            .roll(i64::try_from(self.open.len()).expect("small"));
+        let granted = self
+            .open
+            .swap_remove(usize::try_from(chosen).expect("small"));
+        let call_ms = i64::from(QUOTA.call_ms);
+        let (end, took_ms) = if self.dice.roll(4) == 0 {
+            (SlotEnd::Unknown, call_ms)
+        } else {
+            (
+                SlotEnd::Answered,
+                (self.elapsed_ms - granted.at_ms).min(call_ms),
+            )
+        };
+        let arrived_ms = granted.at_ms + self.dice.roll(took_ms + 1);
+        self.arrivals_ms.push(arrived_ms);
+        let (replica, after_ms) = (&self.replicas[which], self.dice.roll(30_000).unsigned_abs());
+        let now = replica.now();
+        match granted.what {
+            What::Try(begun) => {
+                let outcome = match self.dice.roll(5) {
+                    0 => Outcome::Signed("sig".into()),
+                    _ => Outcome::Again { after_ms },
+                };
+                let finished = replica
+                    .store
+                    .finish_try(begun, end, outcome, Vec::new(), now);
+                match wait(finished) {
+                    Ok(()) | Err(crate::StoreError::LeaseLost) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            What::Check(slot) => wait(replica.store.end_check(slot, end, now)).expect("ended"),
+        }
+    }
+
+    fn judge(mut self, seed: u64) {
+        while !self.open.is_empty() {
+            self.end_one(0);
+        }
+        self.arrivals_ms.sort_unstable();
+        let (calls, jumps) = (self.arrivals_ms.len(), self.jumps);
+        eprintln!(
+            "seed {seed}: {calls} calls, {jumps} jumps in {} s",
+            self.elapsed_ms / 1000
+        );
+        assert!(calls > 30 && jumps > 5, "that proves nothing");
+        let allowed = QUOTA.calls as usize;
+        for window in self.arrivals_ms.windows(allowed + 1) {
+            let took_ms = window[allowed] - window[0];
+            assert!(
+                took_ms >= i64::from(QUOTA.window_ms),
+                "seed {seed}: {} calls within {took_ms} ms",
+                allowed + 1
+            );
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Tries of messages.
+
+use super::Replica;
+use super::clock::Look;
+use super::errors::is_raced;
+use super::requests::{self, text};
+use super::slots::{Purpose, RACES_MAX, lock};
+use super::upkeep::{Counted, count};
+use crate::rules::{self, Waiting};
+use crate::{
+    Begun, Lease, MessageId, Now, Outcome, RequestId, Result, Slot, SlotEnd, StoreError, Try,
+    UnixMillis,
+};
+use deadpool_postgres::{Client, GenericClient};
+
+/// The first message in the order of their plans that nobody is trying.
+const FRESH: &str = "SELECT due_at, id FROM bulkhead_messages
+  WHERE state = 'pending' AND session IS NULL AND tries = 0 ORDER BY due_at, id LIMIT 1";
+const TRIED: &str = "SELECT due_at, id FROM bulkhead_messages
+  WHERE state = 'pending' AND session IS NULL AND tries > 0 ORDER BY due_at, id LIMIT 1";
+
+impl Replica {
+    pub(super) async fn begin_try(&self, client: &mut Client, now: Now) -> Result<Begun<Try>> {
+        for _race in 0..RACES_MAX {
+            let session = self.session(client).await?;
+            let look = self.look_to_call(client).await?;
+            if let Err(at) = self.turn(client, &look).await? {
+                return Ok(rules::later(at, look.now));
+            }
+            // The lock puts claims in a row: what is asked below is still so when it is claimed. A
+            // message can be finished meanwhile, by a try that was given up; then nothing is claimed.
+            let transaction = client.transaction().await?;
+            if !lock(&transaction, &look).await? {
+                continue;
+            }
+            let next = match self.turn(&transaction, &look).await? {
+                Ok(next) => next,
+                Err(at) => return Ok(rules::later(at, look.now)),
+            };
+            let slot = self.claim(&transaction, Purpose::Try, &look, now).await?;
+            let Some(slot) = slot else {
+                continue;
+            };
+            match take(&transaction, next, session, slot, now).await {
+                Ok(Some(begun)) => {
+                    self.remember_machine(&transaction, &look, now).await?;
+                    transaction.commit().await?;
+                    return Ok(Begun::Now(begun));
+                }
+                Ok(None) => {}
+                // This session was taken for dead.
+                Err(Taking::SessionLost) => {
+                    drop(transaction);
+                    self.forget_session(session);
+                }
+                Err(Taking::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(Begun::Later { after_ms: Some(0) })
+    }
+
+    /// The message that is next, if it may be tried now; otherwise when it may.
+    async fn turn(
+        &self,
+        client: &impl GenericClient,
+        look: &Look,
+    ) -> Result<std::result::Result<Waiting, Option<i64>>> {
+        let (fresh, tried) = (first(client, FRESH).await?, first(client, TRIED).await?);
+        let Some((next, due_at)) = rules::turn(fresh, tried, look.now) else {
+            return Ok(Err(None));
+        };
+        let slots = self.slots(client, look).await?;
+        let call_at = rules::call_at(&slots, self.quota.calls, look.held_until);
+        let at = call_at.map(|at| at.max(due_at));
+        Ok(if at.is_some_and(|at| at <= look.now) {
+            Ok(next)
+        } else {
+            Err(at)
+        })
+    }
+
+    pub(super) async fn finish_try(
+        &self,
+        client: &mut Client,
+        begun: Try,
+        end: SlotEnd,
+        outcome: Outcome,
+        answered: Vec<RequestId>,
+    ) -> Result<()> {
+        let look = self.look(client).await?;
+        let (Lease { message, token }, slot) = (begun.lease, begun.slot);
+        let transaction = client.transaction().await?;
+        match outcome {
+            Outcome::Again { after_ms } => {
+                let statement = transaction
+                    .prepare_cached(
+                        "UPDATE bulkhead_messages
+                         SET due_at = $3, lease = lease + 1, session = NULL, tries = tries + 1
+                         WHERE id = $1 AND lease = $2 AND state = 'pending'",
+                    )
+                    .await?;
+                let due_at = rules::after(look.now, after_ms);
+                let changed = transaction
+                    .execute(&statement, &[&message.0, &token, &due_at])
+                    .await?;
+                one(changed)?;
+                self.end_claim(&transaction, &slot, end, &look).await?;
+            }
+            Outcome::Signed(signature) => {
+                let signature = Some(text(&signature));
+                finish(
+                    &transaction,
+                    message,
+                    token,
+                    "signed",
+                    &[&signature, &None],
+                    &look,
+                )
+                .await?;
+                let told = tell(&transaction, message, "signed", &answered, &look).await?;
+                self.end_claim(&transaction, &slot, end, &look).await?;
+                count(&transaction, told).await?;
+            }
+            Outcome::Failed(error) => {
+                let error = Some(text(&error));
+                finish(
+                    &transaction,
+                    message,
+                    token,
+                    "failed",
+                    &[&None, &error],
+                    &look,
+                )
+                .await?;
+                let told = tell(&transaction, message, "failed", &answered, &look).await?;
+                self.end_claim(&transaction, &slot, end, &look).await?;
+                count(&transaction, told).await?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+enum Taking {
+    SessionLost,
+    Failed(StoreError),
+}
+
+async fn first(client: &impl GenericClient, statement: &str) -> Result<Option<Waiting>> {
+    let statement = client.prepare_cached(statement).await?;
+    let found = client.query_opt(&statement, &[]).await?;
+    let waiting = |row: tokio_postgres::Row| {
+        Ok(Waiting {
+            due_at: row.try_get("due_at")?,
+            message: row.try_get("id")?,
+        })
+    };
+    found.map(waiting).transpose()
+}
+
+/// None if somebody finished it meanwhile.
+async fn take(
+    client: &impl GenericClient,
+    next: Waiting,
+    session: i64,
+    slot: Slot,
+    now: Now,
+) -> std::result::Result<Option<Try>, Taking> {
+    let failed = |error: tokio_postgres::Error| {
+        if is_raced(&error) {
+            Taking::SessionLost
+        } else {
+            Taking::Failed(error.into())
+        }
+    };
+    let statement = client
+        .prepare_cached(
+            "UPDATE bulkhead_messages SET session = $2, leased_at = $3, lease = lease + 1
+             WHERE id = $1 AND state = 'pending' AND session IS NULL
+             RETURNING lease, text, tries, created_at",
+        )
+        .await
+        .map_err(failed)?;
+    let taken = client
+        .query_opt(&statement, &[&next.message, &session, &now.boot.0])
+        .await
+        .map_err(failed)?;
+    let Some(row) = taken else {
+        return Ok(None);
+    };
+    let begun = || {
+        let tries: i32 = row.try_get("tries")?;
+        Ok(Try {
+            lease: Lease {
+                message: MessageId(next.message),
+                token: row.try_get("lease")?,
+            },
+            slot,
+            message: requests::message(&row)?,
+            number: tries.unsigned_abs().saturating_add(1),
+            created_at: UnixMillis(row.try_get("created_at")?),
+        })
+    };
+    begun().map(Some).map_err(Taking::Failed)
+}
+
+/// The row stays locked, so that no request for this message can come now: see `requests::join`. The
+/// statement after this one sees all that came before.
+async fn finish(
+    client: &impl GenericClient,
+    message: MessageId,
+    token: i64,
+    state: &str,
+    [signature, error]: &[&Option<String>; 2],
+    look: &Look,
+) -> Result<()> {
+    let statement = client
+        .prepare_cached(
+            "UPDATE bulkhead_messages
+             SET state = $3, signature = $4, error = $5, finished_at = bulkhead_clock_ms(),
+                 ended_at = $6, lease = lease + 1, session = NULL, tries = tries + 1
+             WHERE id = $1 AND lease = $2 AND state = 'pending'",
+        )
+        .await?;
+    let changed = client
+        .execute(
+            &statement,
+            &[&message.0, &token, &state, signature, error, &look.now],
+        )
+        .await?;
+    one(changed)
+}
+
+/// For all requests that wait for this message, but those that are answered with the result and
+/// nobody else's.
+async fn tell(
+    client: &impl GenericClient,
+    message: MessageId,
+    state: &str,
+    answered: &[RequestId],
+    look: &Look,
+) -> Result<Counted> {
+    let statement = client
+        .prepare_cached(
+            "WITH waited AS (
+               UPDATE bulkhead_requests
+               SET state = $2, done_at = CASE
+                 WHEN callback IS NULL OR (id = ANY ($3) AND NOT shared) THEN $4::bigint END
+               WHERE message = $1 AND state = 'pending'
+               RETURNING number, host, done_at)
+             INSERT INTO bulkhead_notifications (request, host, state, due_at)
+             SELECT number, host, 'pending', $4::bigint FROM waited WHERE done_at IS NULL",
+        )
+        .await?;
+    let answered: Vec<&str> = answered.iter().map(RequestId::as_str).collect();
+    let told = client
+        .execute(&statement, &[&message.0, &state, &answered, &look.now])
+        .await?;
+    Ok(Counted {
+        messages_pending: -1,
+        notifications_pending: i64::try_from(told).unwrap_or(i64::MAX),
+        ..Counted::default()
+    })
+}
+
+/// Without the lease there is no row to change.
+pub(super) fn one(changed: u64) -> Result<()> {
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::LeaseLost)
+    }
+}

@@ -1,0 +1,121 @@
+//! What is asked every second, or by every caller, does not cost more the more there is.
+
+use super::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const NOW: Now = Now {
+    wall: UnixMillis(100_000),
+    boot: BootMillis(100_000),
+};
+
+/// So many messages that wait, finished ones, and notifications that are due, all of one host, beside
+/// one of each that is looked for.
+fn filled(count: u32) -> (tempfile::TempDir, Database) {
+    let (folder, database) = database();
+    let connection = &database.connection;
+    connection
+        .pragma_update(None, "synchronous", "OFF")
+        .expect("set");
+    let fill = "
+        CREATE TEMP TABLE n AS WITH RECURSIVE n (n) AS (
+          SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < COUNT) SELECT n FROM n;
+        INSERT INTO messages (id, digest, text, state, created_at, waits_since, due_at)
+          SELECT n, randomblob(32), 'w' || n, 'pending', n, n, n FROM n;
+        INSERT INTO messages
+          (id, digest, text, state, signature, created_at, waits_since, due_at, finished_at)
+          SELECT 1000000 + n, randomblob(32), 's' || n, 'signed', 's', n, n, n, n FROM n;
+        INSERT INTO requests (number, id, message, created_at, state)
+          SELECT n, lower(hex(randomblob(16))), n, n, 'pending' FROM n;
+        INSERT INTO requests (number, id, message, callback, host, created_at, state)
+          SELECT 1000000 + n, lower(hex(randomblob(16))), 1000000 + n, 'http://dead/', 'dead', n,
+            'signed' FROM n;
+        INSERT INTO notifications (request, host, state, due_at)
+          SELECT 1000000 + n, 'dead', 'pending', n FROM n;
+        INSERT INTO requests (number, id, message, callback, host, created_at, state)
+          VALUES (3000000, lower(hex(randomblob(16))), 1000001, 'http://b/', 'b', 0, 'signed');
+        INSERT INTO notifications (request, host, state, due_at) VALUES (3000000, 'b', 'pending', 9);
+        INSERT INTO hosts VALUES ('dead', 1), ('b', 9);
+        UPDATE meta SET backlog = COUNT, notifications_pending = COUNT + 1;";
+    let fill = fill.replace("COUNT", &count.to_string());
+    let filled = connection.execute_batch(&format!("BEGIN; {fill} COMMIT"));
+    filled.expect("filled");
+    assert_sound(&folder.path().join("db"));
+    (folder, database)
+}
+
+/// What each of them takes, in steps of SQLite's machine.
+fn steps(count: u32) -> Vec<(&'static str, u64)> {
+    let (_folder, mut database) = filled(count);
+    let steps = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&steps);
+    let count_step = move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        false
+    };
+    let hook = database.connection.progress_handler(1, Some(count_step));
+    hook.expect("hooked");
+    let mut all = Vec::new();
+    let mut taken = |what, call: &mut dyn FnMut(&mut Database)| {
+        let before = steps.load(Ordering::Relaxed);
+        call(&mut database);
+        all.push((what, steps.load(Ordering::Relaxed) - before));
+    };
+    let busy = ["dead".to_owned()];
+    taken("a notification beside a busy host", &mut |database| {
+        let told = begun(database.begin_notifications(9, &busy, NOW).expect("asked"));
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].callback.host, "b");
+    });
+    taken("no notification beside a busy host", &mut |database| {
+        let told = database.begin_notifications(9, &busy, NOW).expect("asked");
+        assert_eq!(told, Begun::Later { after_ms: None });
+    });
+    taken("notifications of one host", &mut |database| {
+        let told = database.begin_notifications(5, &[], NOW).expect("asked");
+        assert_eq!(begun(told).len(), 5);
+    });
+    taken("a try", &mut |database| {
+        assert_eq!(begun(database.begin_try(NOW).expect("asked")).message, "w1");
+    });
+    taken("a check", &mut |database| {
+        begun(database.begin_check(1, NOW).expect("asked"));
+    });
+    taken("a request", &mut |database| {
+        let new = new_request(1, "m", Some("a"));
+        let accepted = database.accept(&new, &requests::digest("m"), u64::MAX, NOW);
+        assert!(matches!(accepted, Ok(Accepted::Pending(_))));
+    });
+    taken("the beat", &mut |database| {
+        database.beat(NOW).expect("beaten");
+    });
+    taken("the standing", &mut |database| {
+        let standing = database.standing(NOW).expect("asked");
+        assert_eq!(standing.backlog, u64::from(count) + 1);
+        assert_eq!(standing.oldest_age_ms, Some(99_999));
+    });
+    for which in [Listed::All, Listed::Pending] {
+        taken("a list", &mut |database| {
+            assert_eq!(database.list(which, 5, NOW).expect("asked").len(), 5);
+        });
+    }
+    for which in [Listed::Failed, Listed::Parked] {
+        taken("an empty list", &mut |database| {
+            assert_eq!(database.list(which, 5, NOW).expect("asked"), []);
+        });
+    }
+    taken("a sweep", &mut |database| {
+        assert_eq!(database.sweep(1, 5, NOW).expect("swept"), 0);
+    });
+    all
+}
+
+#[test]
+fn what_is_asked_all_the_time_does_not_grow_with_what_waits() {
+    let (few, many) = (steps(10), steps(100_000));
+    assert_eq!(few.len(), many.len());
+    for ((what, few), (_, many)) in few.into_iter().zip(many) {
+        assert!(few > 0, "{what}");
+        assert!(many <= few + few / 10, "{what}: {few} steps, then {many}");
+    }
+}

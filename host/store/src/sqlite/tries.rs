@@ -1,0 +1,129 @@
+//! Tries of messages.
+
+use super::database::{Database, lease_token};
+use super::notifications;
+use super::slots::{Purpose, claim, end_claim, held_until, slots};
+use crate::rules::{self, Waiting};
+use crate::{
+    Begun, Lease, MessageId, Now, Outcome, RequestId, Result, SlotEnd, StoreError, Try, UnixMillis,
+};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// The first message in the order of their plans that nobody is trying.
+const FRESH: &str = "SELECT due_at, id FROM messages INDEXED BY messages_fresh
+  WHERE state = 'pending' AND leased_until IS NULL AND tries = 0 ORDER BY due_at LIMIT 1";
+const TRIED: &str = "SELECT due_at, id FROM messages INDEXED BY messages_tried
+  WHERE state = 'pending' AND leased_until IS NULL AND tries > 0 ORDER BY due_at LIMIT 1";
+
+impl Database {
+    /// See [`crate::Store::begin_try`].
+    pub(super) fn begin_try(&mut self, now: Now) -> Result<Begun<Try>> {
+        let quota = self.quota;
+        self.transaction(|transaction| {
+            let (fresh, tried) = (first(transaction, FRESH)?, first(transaction, TRIED)?);
+            let Some((next, due_at)) = rules::turn(fresh, tried, now.boot.0) else {
+                return Ok(rules::later(None, now.boot.0));
+            };
+            let slots = slots(transaction)?;
+            let call_at = rules::call_at(&slots, quota.calls, held_until(transaction)?);
+            let at = call_at.map(|at| at.max(due_at));
+            let Some(slot) = claim(transaction, &slots, at, Purpose::Try, quota, now)? else {
+                return Ok(rules::later(at, now.boot.0));
+            };
+            let message = MessageId(next.message);
+            let token = lease_token(transaction)?;
+            let leased_until = now.boot.0 + rules::try_lease_ms(quota);
+            let mut statement = transaction.prepare_cached(
+                "UPDATE messages SET lease = ?2, leased_until = ?3 WHERE id = ?1
+                 RETURNING text, tries, created_at",
+            )?;
+            let begun = statement.query_row(params![message.0, token, leased_until], |row| {
+                Ok(Try {
+                    lease: Lease { message, token },
+                    slot,
+                    message: row.get(0)?,
+                    number: row.get::<_, u32>(1)?.saturating_add(1),
+                    created_at: UnixMillis(row.get(2)?),
+                })
+            })?;
+            Ok(Begun::Now(begun))
+        })
+    }
+
+    /// See [`crate::Store::finish_try`].
+    pub(super) fn finish_try(
+        &mut self,
+        begun: &Try,
+        end: SlotEnd,
+        outcome: &Outcome,
+        answered: &[RequestId],
+        now: Now,
+    ) -> Result<()> {
+        let (lease, slot) = (&begun.lease, &begun.slot);
+        let spared_ms = self.quota.spared_ms();
+        self.transaction(|transaction| {
+            match outcome {
+                Outcome::Signed(signature) => {
+                    finish(transaction, lease, "signed", Some(signature), None, now)?;
+                    notifications::create(transaction, lease.message, "signed", answered, now)?;
+                }
+                Outcome::Failed(error) => {
+                    finish(transaction, lease, "failed", None, Some(error), now)?;
+                    notifications::create(transaction, lease.message, "failed", answered, now)?;
+                }
+                Outcome::Again { after_ms } => again(transaction, lease, *after_ms, now)?,
+            }
+            end_claim(transaction, slot, end, spared_ms, now)
+        })
+    }
+}
+
+fn first(transaction: &Connection, statement: &str) -> Result<Option<Waiting>> {
+    let mut statement = transaction.prepare_cached(statement)?;
+    let found = statement.query_row((), |row| {
+        Ok(Waiting {
+            due_at: row.get(0)?,
+            message: row.get(1)?,
+        })
+    });
+    Ok(found.optional()?)
+}
+
+fn finish(
+    transaction: &Connection,
+    lease: &Lease,
+    state: &str,
+    signature: Option<&String>,
+    error: Option<&String>,
+    now: Now,
+) -> Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "UPDATE messages
+         SET state = ?3, signature = ?4, error = ?5, finished_at = ?6, lease = NULL,
+             leased_until = NULL, tries = tries + 1
+         WHERE id = ?1 AND lease = ?2",
+    )?;
+    let (message, token) = (lease.message.0, lease.token);
+    one(statement.execute(params![message, token, state, signature, error, now.wall.0])?)?;
+    let mut statement = transaction.prepare_cached("UPDATE meta SET backlog = backlog - 1")?;
+    statement.execute(())?;
+    Ok(())
+}
+
+fn again(transaction: &Connection, lease: &Lease, after_ms: u64, now: Now) -> Result<()> {
+    let mut statement = transaction.prepare_cached(
+        "UPDATE messages SET due_at = ?3, lease = NULL, leased_until = NULL, tries = tries + 1
+         WHERE id = ?1 AND lease = ?2",
+    )?;
+    let due_at = rules::after(now.boot.0, after_ms);
+    one(statement.execute(params![lease.message.0, lease.token, due_at])?)
+}
+
+/// Without the lease there is no row to change.
+fn one(changed: usize) -> Result<()> {
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::LeaseLost)
+    }
+}

@@ -1,0 +1,87 @@
+//! The mocks themselves, over real sockets: what the tests of the relay are judged by has to be right.
+
+mod receiver;
+mod upstream;
+
+use bulkhead_tests::http;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// For how long silence has to last to be taken for that.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// How a connection ended.
+#[derive(Debug, Eq, PartialEq)]
+enum End {
+    Orderly,
+    Reset,
+}
+
+/// All that came in answer to some octets.
+struct Came {
+    octets: Vec<u8>,
+    end: End,
+    took: Duration,
+}
+
+impl Came {
+    fn response(&self) -> http::Response {
+        http::read(&mut &self.octets[..], false).expect("an answer")
+    }
+}
+
+/// Sends octets and reads to the end.
+fn exchange(address: SocketAddr, octets: &[u8]) -> Came {
+    let start = Instant::now();
+    let mut stream = http::connect(address);
+    let sent = stream.write_all(octets);
+    let mut octets = Vec::new();
+    let end = match sent {
+        Ok(()) => read_to_end(&mut stream, &mut octets),
+        // A reset is told once, here where it came before the octets were sent.
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            End::Reset
+        }
+    };
+    let took = start.elapsed();
+    Came { octets, end, took }
+}
+
+fn read_to_end(stream: &mut TcpStream, octets: &mut Vec<u8>) -> End {
+    match stream.read_to_end(octets) {
+        Ok(_) => End::Orderly,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            End::Reset
+        }
+    }
+}
+
+/// Sends octets and reads until nothing comes any more, though the connection does not end.
+fn read_until_silence(address: SocketAddr, octets: &[u8], last: &[u8]) -> Vec<u8> {
+    let mut stream = http::connect(address);
+    stream.write_all(octets).expect("taken");
+    let mut came = Vec::new();
+    let mut octet = [0];
+    while !came.ends_with(last) {
+        stream.read_exact(&mut octet).expect("another octet");
+        came.push(octet[0]);
+    }
+    stream.set_read_timeout(Some(SILENCE)).expect("a time-out");
+    let next = stream.read(&mut octet);
+    let kind = next.expect_err("silence").kind();
+    assert!(matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut));
+    came
+}
+
+fn can_connect(address: SocketAddr) -> bool {
+    match TcpStream::connect(address) {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            false
+        }
+    }
+}

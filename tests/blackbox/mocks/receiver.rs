@@ -1,0 +1,187 @@
+//! The mock receiver.
+
+use super::{End, can_connect, exchange, read_until_silence};
+use bulkhead_tests::http::{Response, connect, head, read};
+use bulkhead_tests::mock::{Act, Delivery, MockReceiver, Outcome};
+use bulkhead_tests::until;
+use serde_json::{Value, json};
+use standardwebhooks::Webhook;
+use std::io::Write as _;
+use std::time::{Duration, SystemTime};
+
+/// "this secret is known to all"
+const SECRET: &str = "whsec_dGhpcyBzZWNyZXQgaXMga25vd24gdG8gYWxs";
+const BODY: &str = r#"{"type":"signature.ready","data":{"id":"i","message":"m"}}"#;
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = since.expect("after 1970").as_secs();
+    i64::try_from(seconds).expect("not so late")
+}
+
+fn signed(at: i64) -> [(String, String); 3] {
+    let webhook = Webhook::new(SECRET).expect("a secret");
+    let signature = webhook.sign("msg_1", at, BODY.as_bytes()).expect("signed");
+    [
+        ("webhook-id".into(), "msg_1".into()),
+        ("webhook-timestamp".into(), at.to_string()),
+        ("webhook-signature".into(), signature),
+    ]
+}
+
+fn post(mock: &MockReceiver, path: &str, headers: &[(String, String)], body: &str) -> Response {
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .collect();
+    // Nothing in these bodies is confidential, and `request` would take it down as if it were.
+    let head = head("POST", path, &headers, body.len());
+    let mut stream = connect(mock.address());
+    stream
+        .write_all(&[&head, body.as_bytes()].concat())
+        .expect("taken");
+    read(&mut stream, false).expect("an answer")
+}
+
+fn posted(path: &str) -> Vec<u8> {
+    [&head("POST", path, &[], BODY.len()), BODY.as_bytes()].concat()
+}
+
+#[test]
+fn a_webhook_is_taken_and_checked() {
+    let mock = MockReceiver::start(&["--secret", SECRET, "--verbose"]);
+    let at = now();
+    let response = post(&mock, "/any/path?with=query", &signed(at), BODY);
+    assert_eq!((response.status, response.body.len()), (204, 0));
+    // Each altered in one thing: the body, the secret's signature, the time, and without any.
+    assert_eq!(
+        post(&mock, "/", &signed(at), &BODY.replace('m', "n")).status,
+        204
+    );
+    let mut altered = signed(at);
+    altered[2].1 = "v1,AAAA".into();
+    post(&mock, "/", &altered, BODY);
+    post(&mock, "/", &signed(at - 3600), BODY);
+    post(&mock, "/", &[], "not json");
+    let deliveries = mock.deliveries();
+    let verified: Vec<_> = deliveries.iter().map(|d| d.verified).collect();
+    let no = Some(false);
+    assert_eq!(verified, [Some(true), no, no, no, no]);
+    let Delivery {
+        id,
+        timestamp,
+        signature,
+        body,
+        ..
+    } = &deliveries[0];
+    assert_eq!(id.as_deref(), Some("msg_1"));
+    assert_eq!(timestamp.as_ref(), Some(&at.to_string()));
+    assert_eq!(signature.as_ref(), Some(&signed(at)[2].1));
+    assert_eq!(body["data"]["message"], "m");
+    assert_eq!(deliveries[0].path, "/any/path?with=query");
+    assert_eq!((&deliveries[0].error, &deliveries[0].mode), (&None, &None));
+    assert!(deliveries[1..].iter().all(|d| d.error.is_some()));
+    assert_eq!(deliveries[4].body, Value::from("not json"));
+    assert!(deliveries.is_sorted_by_key(|delivery| delivery.at));
+    let line =
+        "POST /any/path?with=query i signature.ready of \"m\" (webhook msg_1, verified) -> 204";
+    until("its line", || mock.said().lines().count() == 5);
+    assert!(mock.said().contains(line), "{}", mock.said());
+}
+
+#[test]
+fn nothing_is_verified_without_a_secret() {
+    let mock = MockReceiver::start(&[]);
+    post(&mock, "/", &signed(now()), BODY);
+    assert_eq!(mock.deliveries()[0].verified, None);
+}
+
+#[test]
+fn statuses_for_all_and_for_some_paths() {
+    let mock = MockReceiver::start(&[]);
+    let status = |path: &str| post(&mock, path, &[], BODY).status;
+    mock.control(&json!([
+        {"status": 410, "path": "/gone"},
+        {"status": 500},
+        {"status": 200, "path": "/a", "next": 2},
+    ]));
+    let met: Vec<_> = ["/gone", "/a/1", "/b", "/a/2", "/a/3"].map(status).into();
+    assert_eq!(met, [410, 200, 500, 200, 500]);
+    mock.control(&json!({"mode": "normal"}));
+    assert_eq!(status("/gone"), 204);
+    mock.control(&json!({"status": 503, "retry_after": 7, "next": 1}));
+    let response = post(&mock, "/", &[], BODY);
+    assert_eq!(
+        (response.status, response.header("retry-after")),
+        (503, Some("7"))
+    );
+    mock.control(&json!({"mode": "redirect", "location": "http://127.0.0.1/x", "next": 1}));
+    let response = post(&mock, "/", &[], BODY);
+    assert_eq!(response.status, 302);
+    assert_eq!(response.header("location"), Some("http://127.0.0.1/x"));
+    assert_eq!(
+        mock.try_control(r#"{"mode": "wrong-signature"}"#).status,
+        400
+    );
+    let deliveries = mock.deliveries();
+    let last: Vec<_> = deliveries[5..].iter().map(|d| d.status).collect();
+    assert_eq!(last, [204, 503, 302].map(Outcome::Answered));
+}
+
+#[test]
+fn misbehaviour_as_it_was_ordered() {
+    let mock = MockReceiver::start(&[]);
+    let broken = |order: Value| {
+        mock.control(&order);
+        exchange(mock.address(), &posted("/hook"))
+    };
+    mock.control(&json!({"mode": "hang", "next": 1}));
+    read_until_silence(mock.address(), &posted("/hook"), b"");
+    let came = broken(json!({"mode": "reset", "next": 1}));
+    assert_eq!((came.octets.len(), came.end), (0, End::Reset));
+    // An answer to be had, and yet not whole.
+    let came = broken(json!({"mode": "half", "next": 1}));
+    assert!(came.octets.starts_with(b"HTTP/1.1 200 ") && came.end == End::Orderly);
+    mock.control(&json!({"mode": "drip", "next": 1, "delay_ms": 3_600_000}));
+    read_until_silence(mock.address(), &posted("/hook"), b"\r\n\r\n");
+    let came = broken(json!({"status": 202, "delay_ms": 120, "next": 1}));
+    assert_eq!(came.response().status, 202);
+    assert!(came.took >= Duration::from_millis(120));
+    let statuses: Vec<_> = mock.deliveries().into_iter().map(|d| d.status).collect();
+    let expected = [
+        Outcome::Broken(Act::Hang),
+        Outcome::Broken(Act::Reset),
+        Outcome::Broken(Act::Half),
+        Outcome::Answered(200),
+        Outcome::Answered(202),
+    ];
+    assert_eq!(statuses, expected);
+}
+
+#[test]
+fn a_receiver_that_is_down_comes_back() {
+    let mock = MockReceiver::start(&[]);
+    mock.control(&json!({"mode": "down"}));
+    assert!(!can_connect(mock.address()));
+    mock.control(&json!({"mode": "normal"}));
+    assert_eq!(post(&mock, "/", &[], BODY).status, 204);
+    mock.control(&json!({"mode": "down", "delay_ms": 50}));
+    until("it is back", || can_connect(mock.address()));
+}
+
+#[test]
+fn the_log_is_in_the_file_when_the_answer_is_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("deliveries");
+    let file = path.to_str().expect("text");
+    let mut mock = MockReceiver::start(&["--log", file]);
+    for n in 0..20 {
+        post(&mock, &format!("/{n}"), &[], BODY);
+    }
+    mock.kill();
+    let text = std::fs::read_to_string(&path).expect("a file");
+    let lines = text.lines().map(serde_json::from_str::<Delivery>);
+    let paths: Vec<_> = lines.map(|line| line.expect("a line").path).collect();
+    let sent: Vec<_> = (0..20).map(|n| format!("/{n}")).collect();
+    assert_eq!(paths, sent);
+}

@@ -1,0 +1,260 @@
+//! The signing relay: the real server between a mock upstream and a mock receiver.
+
+mod answers;
+mod burst;
+mod crashes;
+mod faults;
+mod line;
+
+use bulkhead_tests::http::{self, Response};
+use bulkhead_tests::mock::{MockReceiver, MockUpstream, max_in_window};
+use bulkhead_tests::server::Server;
+use bulkhead_tests::until;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const KEY: &str = "a-key-for-the-mock-upstream";
+const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// The promise of the interface.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+/// Which store a test is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// Makes a test for each store.
+macro_rules! on_both_stores {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[test] fn $name() { super::$name(super::Kind::Sqlite) })+
+        }
+        mod postgres {
+            $(#[test]
+            #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+            fn $name() { super::$name(super::Kind::Postgres) })+
+        }
+    };
+}
+pub(crate) use on_both_stores;
+
+/// A relay with its surroundings, and what is configured.
+pub(crate) struct Relay {
+    pub(crate) upstream: MockUpstream,
+    pub(crate) receiver: MockReceiver,
+    pub(crate) server: Option<Server>,
+    pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) window: Duration,
+    pub(crate) calls: usize,
+    folder: tempfile::TempDir,
+    _schema: Option<Schema>,
+}
+
+/// How fast things go.
+pub(crate) struct Pace {
+    pub(crate) calls: usize,
+    pub(crate) window_ms: u64,
+    /// How often the upstream fails, and for how long then.
+    pub(crate) fail: &'static str,
+    pub(crate) degraded: &'static str,
+}
+
+/// Ten calls a second, none of which fails.
+pub(crate) const SMOOTH: Pace = Pace {
+    calls: 10,
+    window_ms: 1000,
+    fail: "0",
+    degraded: "0s..0s",
+};
+
+/// The same of an upstream as it is.
+pub(crate) const ROUGH: Pace = Pace {
+    calls: 10,
+    window_ms: 1000,
+    fail: "0.5",
+    degraded: "500ms..3s",
+};
+
+impl Relay {
+    /// Everything but the server.
+    pub(crate) fn prepare(kind: Kind, pace: &Pace) -> Self {
+        let (calls, window) = (pace.calls.to_string(), format!("{}ms", pace.window_ms));
+        let upstream = MockUpstream::start(&[
+            "--key",
+            KEY,
+            "--calls",
+            &calls,
+            "--window",
+            &window,
+            "--fail",
+            pace.fail,
+            "--degraded",
+            pace.degraded,
+        ]);
+        let receiver = MockReceiver::start(&["--secret", WEBHOOK_SECRET]);
+        let folder = tempfile::tempdir().expect("a folder");
+        let schema = (kind == Kind::Postgres).then(Schema::new);
+        let store = schema.as_ref().map_or_else(
+            || format!("sqlite:{}", folder.path().join("relay.db").display()),
+            |schema| schema.url.clone(),
+        );
+        let url = upstream.url();
+        let variables = [
+            ("BULKHEAD_UPSTREAM_URL", url.as_str()),
+            ("BULKHEAD_UPSTREAM_API_KEY", KEY),
+            ("BULKHEAD_UPSTREAM_CALLS", &calls),
+            ("BULKHEAD_UPSTREAM_WINDOW", &window),
+            ("BULKHEAD_UPSTREAM_MARGIN", "200ms"),
+            ("BULKHEAD_UPSTREAM_TIMEOUT", "2s"),
+            ("BULKHEAD_STORE", &store),
+            ("BULKHEAD_WEBHOOK_SECRET", WEBHOOK_SECRET),
+            ("BULKHEAD_CALLBACK_ALLOW", "127.0.0.1"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self {
+            upstream,
+            receiver,
+            server: None,
+            variables: variables.into(),
+            window: Duration::from_millis(pace.window_ms),
+            calls: pace.calls,
+            folder,
+            _schema: schema,
+        }
+    }
+
+    /// Everything, once the first call may be made: a new store waits for a window.
+    pub(crate) fn start(kind: Kind, pace: &Pace) -> Self {
+        let mut relay = Self::prepare(kind, pace);
+        relay.run();
+        relay.wait_for_calls();
+        relay
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.into(), value.into());
+    }
+
+    /// Starts the server, or another one in its place.
+    pub(crate) fn run(&mut self) {
+        self.run_with(&[]);
+    }
+
+    pub(crate) fn run_with(&mut self, more: &[(&str, &str)]) {
+        self.server = None;
+        let variables = self.variables.iter();
+        let mut variables: Vec<_> = variables
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        variables.extend(more);
+        self.server = Some(Server::start_with(&[], &variables));
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_ref().expect("it runs")
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn health(&self) -> Value {
+        self.server().get("GET", "/health").json()
+    }
+
+    pub(crate) fn wait_for_calls(&self) {
+        until("calls are allowed", || {
+            let health = self.health();
+            health["upstream"]["held_seconds"] == 0 && health["upstream"]["calls_free"] != 0
+        });
+    }
+
+    pub(crate) fn callback(&self, path: &str) -> String {
+        format!("{}/{path}", self.receiver.url())
+    }
+
+    /// Asks for a signature, as a client that measures.
+    pub(crate) fn sign(&self, message: &str, callback: Option<&str>) -> (Response, Duration) {
+        let mut target = format!("/crypto/sign?message={message}");
+        if let Some(url) = callback {
+            target += &["&callback_url=", url].concat();
+        }
+        let start = Instant::now();
+        let response = http::request(self.server().address, "GET", &target, &[], b"");
+        (response, start.elapsed())
+    }
+
+    /// The same, where a 202 is expected.
+    pub(crate) fn accepted(&self, message: &str, callback: Option<&str>) -> String {
+        let (response, _) = self.sign(message, callback);
+        assert_eq!(response.status, 202, "{response:?}");
+        response.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    pub(crate) fn request(&self, id: &str) -> Value {
+        let response = self.server().get("GET", &format!("/crypto/requests/{id}"));
+        assert_eq!(response.status, 200, "{response:?}");
+        response.json()
+    }
+
+    pub(crate) fn wait_until_signed(&self, id: &str) -> Value {
+        until("it is signed", || self.request(id)["status"] == "signed");
+        self.request(id)
+    }
+
+    /// What the upstream itself counted.
+    pub(crate) fn check_quota(&self) {
+        let arrivals = self.upstream.arrivals();
+        let most = max_in_window(&arrivals, self.window);
+        assert!(most <= self.calls, "{most} arrivals in a window");
+        assert!(arrivals.iter().all(|arrival| !arrival.over_quota));
+    }
+}
+
+/// A part of the test database that is nobody else's.
+struct Schema {
+    server: String,
+    name: String,
+    url: String,
+}
+
+impl Schema {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let server = std::env::var("BULKHEAD_TEST_POSTGRES")
+            .expect("BULKHEAD_TEST_POSTGRES is the URL of a PostgreSQL; run_tests.sh starts one");
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("blackbox_{}_{count}", std::process::id());
+        let between = if server.contains('?') { '&' } else { '?' };
+        let schema = Self {
+            url: format!("{server}{between}options=-csearch_path%3D{name}"),
+            server,
+            name,
+        };
+        schema.psql(&format!("CREATE SCHEMA {}", schema.name));
+        schema
+    }
+
+    fn psql(&self, command: &str) {
+        let output = Command::new("psql")
+            .args(["-q", "-v", "ON_ERROR_STOP=1", "-c", command, &self.server])
+            .output()
+            .expect("psql runs");
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.psql(&format!("DROP SCHEMA {} CASCADE", self.name));
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! What callers are answered.
+
+use super::{ANSWER_TIME, Kind, Relay, SMOOTH, WEBHOOK_SECRET, on_both_stores};
+use bulkhead_tests::http;
+use bulkhead_tests::server::Server;
+use bulkhead_tests::until;
+use serde_json::json;
+
+on_both_stores!(
+    a_message_is_signed_at_once_or_later_and_its_caller_told,
+    callers_of_one_message_share_its_call_and_each_is_told,
+    what_the_upstream_refuses_fails_and_is_told,
+    a_wrong_key_pauses_and_the_right_one_resumes,
+    a_notification_is_sent_again_on_demand,
+    signatures_and_the_key_are_checked,
+);
+
+fn a_message_is_signed_at_once_or_later_and_its_caller_told(kind: Kind) {
+    let relay = Relay::start(kind, &SMOOTH);
+    let (now, took) = relay.sign("signed%20at%20once", None);
+    assert_eq!(now.status, 200, "{now:?}");
+    assert!(took < ANSWER_TIME);
+    assert_eq!(now.json()["message"], "signed at once");
+    let signature = now.json()["signature"].clone();
+    // Right after the answer the request says the same.
+    let id = now.json()["id"].as_str().expect("an id").to_owned();
+    assert_eq!(relay.request(&id)["signature"], signature);
+    assert_eq!(relay.request(&id)["notification"]["status"], "none");
+
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
+    let url = relay.callback("later");
+    let (later, took) = relay.sign("signed%20later", Some(&url));
+    assert_eq!(later.status, 202, "{later:?}");
+    assert!(took < ANSWER_TIME, "{took:?}");
+    let document = later.json();
+    let id = document["id"].as_str().expect("an id");
+    assert_eq!(document["status"], "pending");
+    assert_eq!(document["status_url"], format!("/crypto/requests/{id}"));
+    assert_eq!(later.header("location"), document["status_url"].as_str());
+    assert!(later.header("retry-after").is_some());
+    // The answer that came late is not thrown away.
+    let signed = relay.wait_until_signed(id);
+    assert_eq!(signed["attempts"], 1);
+    until("the receiver is told", || {
+        relay.receiver.deliveries().len() == 1
+    });
+    let told = relay.receiver.deliveries().remove(0);
+    assert_eq!(told.path, "/later");
+    assert_eq!(told.verified, Some(true));
+    assert_eq!(told.id.as_deref(), Some(id));
+    let body = told.body;
+    assert_eq!(body["type"], "signature.ready");
+    assert_eq!(body["data"]["signature"], signed["signature"]);
+    until("that is written down", || {
+        relay.request(id)["notification"]["status"] == "delivered"
+    });
+
+    let (again, _) = relay.sign("signed%20later", None);
+    assert_eq!(
+        (again.status, again.json()["signature"].clone()),
+        (200, signed["signature"].clone())
+    );
+    assert_eq!(relay.upstream.summary().arrivals, 2);
+    relay.check_quota();
+}
+
+fn callers_of_one_message_share_its_call_and_each_is_told(kind: Kind) {
+    let relay = Relay::start(kind, &SMOOTH);
+    relay.upstream.control(&json!({"mode": "502", "next": 1}));
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
+    let urls = ["a", "b", "a"].map(|path| relay.callback(path));
+    let relay = &relay;
+    let ids: Vec<_> = std::thread::scope(|scope| {
+        let callers: Vec<_> = urls
+            .iter()
+            .map(|url| scope.spawn(move || relay.accepted("shared%20message", Some(url))))
+            .collect();
+        callers
+            .into_iter()
+            .map(|caller| caller.join().expect("no panic"))
+            .collect()
+    });
+    assert_eq!(
+        ids[0], ids[2],
+        "the same message and callback is the same request"
+    );
+    assert_ne!(ids[0], ids[1]);
+    until("both are told", || relay.receiver.deliveries().len() == 2);
+    let mut told: Vec<_> = relay
+        .receiver
+        .deliveries()
+        .into_iter()
+        .map(|delivery| (delivery.path, delivery.id.expect("an id")))
+        .collect();
+    told.sort();
+    assert_eq!(
+        told,
+        [("/a".into(), ids[0].clone()), ("/b".into(), ids[1].clone())]
+    );
+    assert_eq!(relay.upstream.summary().arrivals, 2);
+}
+
+fn what_the_upstream_refuses_fails_and_is_told(kind: Kind) {
+    let relay = Relay::start(kind, &SMOOTH);
+    relay.upstream.control(&json!({"mode": "422", "next": 1}));
+    let (refused, _) = relay.sign("refused%20message", None);
+    assert_eq!(
+        (refused.status, refused.problem().as_str()),
+        (422, "upstream_refused")
+    );
+    let (again, _) = relay.sign("refused%20message", None);
+    assert_eq!(again.status, 422);
+    relay.upstream.control(&json!({"mode": "502", "next": 1}));
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "status": 422, "next": 1}));
+    let url = relay.callback("failed");
+    let id = relay.accepted("another%20one", Some(&url));
+    until("it has an end", || {
+        relay.request(&id)["status"] != "pending"
+    });
+    until("the receiver is told", || {
+        !relay.receiver.deliveries().is_empty()
+    });
+    assert_eq!(relay.request(&id)["status"], "failed");
+    let told = relay.receiver.deliveries().remove(0).body;
+    assert_eq!(told["type"], "signature.failed");
+    assert_eq!(told["data"]["error"], relay.request(&id)["error"]);
+}
+
+fn a_wrong_key_pauses_and_the_right_one_resumes(kind: Kind) {
+    let mut relay = Relay::prepare(kind, &SMOOTH);
+    relay.set("BULKHEAD_UPSTREAM_API_KEY", "a-key-that-is-wrong");
+    relay.run();
+    relay.wait_for_calls();
+    let ids: Vec<_> = (0..5)
+        .map(|n| relay.accepted(&format!("message-for-a-key-{n}"), None))
+        .collect();
+    until("the refusal shows", || {
+        relay.health()["upstream"]["status"] == "refusing"
+    });
+    let health = relay.health();
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["capabilities"]["signing"]["status"], "failing");
+    assert!(
+        ids.iter()
+            .all(|id| relay.request(id)["status"] == "pending")
+    );
+    // One call, or few that were under way together, and then none for a minute.
+    assert!(relay.upstream.summary().arrivals <= 5);
+    relay.set("BULKHEAD_UPSTREAM_API_KEY", super::KEY);
+    relay.run();
+    // The pause outlasts the process: whoever starts anew does not hammer either.
+    until("the store is looked into", || {
+        !relay.health()["upstream"]["held_seconds"].is_null()
+    });
+    assert_ne!(relay.health()["upstream"]["held_seconds"], 0);
+}
+
+fn a_notification_is_sent_again_on_demand(kind: Kind) {
+    let relay = Relay::start(kind, &SMOOTH);
+    relay.receiver.control(&json!({"mode": "410"}));
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
+    let url = relay.callback("gone");
+    let id = relay.accepted("message-for-a-receiver", Some(&url));
+    until("it is parked", || {
+        relay.request(&id)["notification"]["status"] == "parked"
+    });
+    relay.receiver.control(&json!({"mode": "normal"}));
+    let target = format!("/crypto/requests/{id}/redeliver");
+    let again = http::request(relay.server().address, "POST", &target, &[], b"");
+    assert_eq!(again.status, 202, "{again:?}");
+    until("it is delivered", || {
+        relay.request(&id)["notification"]["status"] == "delivered"
+    });
+    let deliveries = relay.receiver.deliveries();
+    assert!(deliveries.len() == 2 && deliveries[0].id == deliveries[1].id);
+
+    let (now, _) = relay.sign("answered-at-once", None);
+    let id = now.json()["id"].as_str().expect("an id").to_owned();
+    for (id, status) in [(id.as_str(), 409), (&"0".repeat(32), 404), ("none", 404)] {
+        let target = format!("/crypto/requests/{id}/redeliver");
+        let none = http::request(relay.server().address, "POST", &target, &[], b"");
+        assert_eq!(none.status, status, "{none:?}");
+    }
+}
+
+fn signatures_and_the_key_are_checked(kind: Kind) {
+    let mut relay = Relay::start(kind, &SMOOTH);
+    let verify = |relay: &Relay, message: &str, signature: &str| {
+        let target = format!("/crypto/verify?message={message}&signature={signature}");
+        let response = relay.server().get("GET", &target);
+        assert_eq!(response.status, 200, "{response:?}");
+        response.json()["valid"].as_bool().expect("yes or no")
+    };
+    let key = relay.server().get("GET", "/crypto/test_api_key").json();
+    assert_eq!(key["valid"], true);
+    assert!(key["checked_at"].is_string());
+    let (signed, _) = relay.sign("message-to-verify", None);
+    let signature = signed.json()["signature"]
+        .as_str()
+        .expect("signed")
+        .to_owned();
+    let calls = relay.upstream.summary().arrivals;
+    assert!(verify(&relay, "message-to-verify", &signature));
+    assert_eq!(
+        relay.server().get("GET", "/crypto/test_api_key").json()["valid"],
+        true
+    );
+    assert_eq!(relay.upstream.summary().arrivals, calls, "both were known");
+    assert!(!verify(&relay, "another-message", &signature));
+    assert_eq!(relay.upstream.summary().arrivals, calls + 1);
+
+    // With the public key both answers are known here.
+    let pem = http::request(relay.upstream.address(), "GET", "/public-key", &[], b"");
+    let path = relay.file("key.pem");
+    std::fs::write(&path, pem.body).expect("written");
+    relay.set("BULKHEAD_UPSTREAM_PUBLIC_KEY", &path.display().to_string());
+    relay.run();
+    relay.wait_for_calls();
+    let calls = relay.upstream.summary().arrivals;
+    assert!(verify(&relay, "message-to-verify", &signature));
+    assert!(!verify(&relay, "another-message", &signature));
+    assert!(!verify(&relay, "another-message", "no-base64!"));
+    assert_eq!(relay.upstream.summary().arrivals, calls);
+    // And a signature that does not verify is none.
+    relay
+        .upstream
+        .control(&json!({"mode": "wrong-signature", "next": 1}));
+    let (signed, _) = relay.sign("signed-wrong-at-first", None);
+    if signed.status == 202 {
+        let id = signed.json()["id"].as_str().expect("an id").to_owned();
+        assert_eq!(relay.wait_until_signed(&id)["attempts"], 2);
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    // A new store makes no call for so long.
+    relay.set("BULKHEAD_UPSTREAM_WINDOW", "1h");
+    relay.set("BULKHEAD_MESSAGE_MAX", "100B");
+    relay.set("BULKHEAD_BACKLOG_MAX", "2");
+    relay.run();
+    let address = relay.server().address;
+    let get = |target: &str| http::request(address, "GET", target, &[], b"");
+    for target in [
+        "/crypto/sign",
+        "/crypto/sign?message=",
+        "/crypto/sign?message=%ff",
+        "/crypto/sign?message=a&message=b",
+        "/crypto/verify?message=a",
+    ] {
+        let refused = get(target);
+        assert_eq!(
+            (refused.status, refused.problem().as_str()),
+            (400, "invalid_parameter")
+        );
+    }
+    for callback in [
+        "ftp://example.com/",
+        "http://localhost/",
+        "http://10.1.2.3/",
+        "http://[::1]/",
+        "http://169.254.169.254/latest",
+        "http://2130706432/",
+        "http://user:pass@example.com/",
+        "not a url",
+    ] {
+        let refused = get(&format!(
+            "/crypto/sign?message=m&callback_url={}",
+            callback.replace(' ', "+")
+        ));
+        let told = (refused.status, refused.problem());
+        // Those that the tests are allowed are not asked for here.
+        assert_eq!(told, (422, "callback_refused".into()), "{callback}");
+    }
+    let large = get(&format!("/crypto/sign?message={}", "x".repeat(101)));
+    assert_eq!(
+        (large.status, large.problem().as_str()),
+        (413, "message_too_large")
+    );
+    for target in [
+        "/crypto/sign?message=m",
+        "/crypto/verify",
+        "/crypto/test_api_key",
+    ] {
+        let head = http::request(address, "HEAD", target, &[], b"");
+        assert_eq!(head.status, 405);
+    }
+    let nobody = get(&format!("/crypto/requests/{}", "0".repeat(32)));
+    assert_eq!(
+        (nobody.status, nobody.problem().as_str()),
+        (404, "not_found")
+    );
+
+    let json_type = [("Content-Type", "application/json")];
+    let post = |body: &str, headers: &[(&str, &str)]| {
+        http::request(address, "POST", "/crypto/sign", headers, body.as_bytes())
+    };
+    assert_eq!(post("{}", &[]).status, 415);
+    assert_eq!(post("{", &json_type).problem(), "invalid_json");
+    assert_eq!(post("{}", &json_type).problem(), "invalid_parameter");
+    // No call is made yet: they wait.
+    assert_eq!(
+        post(r#"{"message": "the first one"}"#, &json_type).status,
+        202
+    );
+    assert_eq!(
+        post(r#"{"message": "the second one"}"#, &json_type).status,
+        202
+    );
+    let full = post(r#"{"message": "the third one"}"#, &json_type);
+    assert_eq!(
+        (full.status, full.problem().as_str()),
+        (503, "backlog_full")
+    );
+    assert!(full.header("retry-after").is_some());
+}
+
+#[test]
+fn without_an_upstream_it_says_so() {
+    let server = Server::shared();
+    for target in [
+        "/crypto/sign?message=m",
+        "/crypto/verify",
+        "/crypto/test_api_key",
+        "/crypto/requests/1",
+    ] {
+        let refused = server.get("GET", target);
+        assert_eq!(
+            (refused.status, refused.problem().as_str()),
+            (503, "not_configured")
+        );
+    }
+    let allow = server.get("OPTIONS", "/crypto/sign");
+    assert_eq!(allow.header("allow"), Some("GET, POST, OPTIONS"));
+    assert_eq!(
+        server.get("GET", "/health").json()["capabilities"]["signing"]["status"],
+        "not_configured"
+    );
+}
+
+#[test]
+fn settings_that_cannot_work_end_the_start_with_a_reason() {
+    for (variable, value, needle) in [
+        ("BULKHEAD_UPSTREAM_URL", "ftp://x/", "BULKHEAD_UPSTREAM_URL"),
+        (
+            "BULKHEAD_WEBHOOK_SECRET",
+            "not base64!",
+            "BULKHEAD_WEBHOOK_SECRET",
+        ),
+        (
+            "BULKHEAD_UPSTREAM_PUBLIC_KEY",
+            "/nonexistent",
+            "BULKHEAD_UPSTREAM_PUBLIC_KEY",
+        ),
+        (
+            "BULKHEAD_UPSTREAM_PUBLIC_KEY",
+            "-----BEGIN PUBLIC KEY-----",
+            "BULKHEAD_UPSTREAM_PUBLIC_KEY",
+        ),
+        ("BULKHEAD_CA_FILE", "/nonexistent", "/nonexistent"),
+        (
+            "BULKHEAD_STORE",
+            "sqlite:/nonexistent/x.db",
+            "/nonexistent/x.db",
+        ),
+    ] {
+        let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+        relay.set(variable, value);
+        let output = std::process::Command::new(bulkhead_tests::server::binary())
+            .args(["--listen", "127.0.0.1:0"])
+            .env_clear()
+            .envs(&relay.variables)
+            .output()
+            .expect("the binary starts");
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && log.contains(needle),
+            "{variable}: {log}"
+        );
+        assert!(!log.contains(WEBHOOK_SECRET) && !log.contains(super::KEY));
+    }
+}

@@ -1,0 +1,87 @@
+//! Far more requests than the quota allows: all are answered in time, and all are signed in the end.
+
+use super::{ANSWER_TIME, Kind, Pace, ROUGH, Relay, on_both_stores};
+use bulkhead_tests::{soak, until_within};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+on_both_stores!(
+    sixty_at_once_are_all_answered_and_all_signed,
+    whatever_the_upstream_does_answers_come_in_time,
+);
+
+fn sixty_at_once_are_all_answered_and_all_signed(kind: Kind) {
+    const MESSAGES: usize = 60;
+    let pace = Pace {
+        calls: 10,
+        window_ms: if soak() { 6000 } else { 2000 },
+        ..ROUGH
+    };
+    let relay = Relay::start(kind, &pace);
+    let ids = ask(&relay, MESSAGES, "burst");
+    let waiting: BTreeSet<_> = ids.into_iter().flatten().collect();
+    assert!(
+        waiting.len() >= MESSAGES - 10,
+        "the quota lets ten be signed at once"
+    );
+    let patience = Duration::from_secs(if soak() { 300 } else { 100 });
+    until_within(patience, "all are signed", || {
+        relay.upstream.summary().signed_messages == MESSAGES
+    });
+    until_within(Duration::from_secs(20), "all are told", || {
+        let told: BTreeSet<_> = relay
+            .receiver
+            .deliveries()
+            .into_iter()
+            .filter_map(|delivery| delivery.id)
+            .collect();
+        told.is_superset(&waiting)
+    });
+    // Nobody is told twice, and nobody who was answered.
+    assert_eq!(relay.receiver.deliveries().len(), waiting.len());
+    relay.check_quota();
+}
+
+/// Asks for so many messages at once; the ids of those that wait.
+fn ask(relay: &Relay, messages: usize, name: &str) -> Vec<Option<String>> {
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..messages)
+            .map(|number| {
+                scope.spawn(move || {
+                    let url = relay.callback(&format!("{name}/{number}"));
+                    let message = format!("message-{name}-{number}");
+                    let (response, took) = relay.sign(&message, Some(&url));
+                    assert!(took < ANSWER_TIME, "{took:?}");
+                    match response.status {
+                        200 => None,
+                        202 => response.json()["id"].as_str().map(str::to_owned),
+                        _ => panic!("{response:?}"),
+                    }
+                })
+            })
+            .collect();
+        callers
+            .into_iter()
+            .map(|caller| caller.join().expect("no panic"))
+            .collect()
+    })
+}
+
+fn whatever_the_upstream_does_answers_come_in_time(kind: Kind) {
+    let relay = Relay::start(kind, &ROUGH);
+    for mode in [
+        "hang", "reset", "drip", "garbage", "half", "429", "refuse", "html-200",
+    ] {
+        relay
+            .upstream
+            .control(&json!({"mode": mode, "delay_ms": 1000}));
+        let asked = ask(&relay, 20, mode);
+        assert!(
+            asked.iter().all(Option::is_some),
+            "{mode}: nothing can be signed"
+        );
+        relay.upstream.control(&json!({"mode": "normal"}));
+    }
+    relay.check_quota();
+}

@@ -1,0 +1,105 @@
+//! kill -9, by chance and at named points: nothing that was accepted is lost, nothing is over the
+//! quota, and nobody is told twice without a reason.
+
+use super::{Kind, Pace, ROUGH, Relay, on_both_stores};
+use bulkhead_tests::http;
+use bulkhead_tests::{soak, until_within};
+use rand::{Rng as _, SeedableRng as _};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 16;
+
+on_both_stores!(nothing_accepted_is_lost_whenever_the_process_is_killed);
+
+/// `Point::ALL` of the relay.
+const POINTS: [&str; 7] = [
+    "accepted",
+    "claimed",
+    "heard",
+    "finished",
+    "notification-claimed",
+    "told",
+    "notification-finished",
+];
+
+fn nothing_accepted_is_lost_whenever_the_process_is_killed(kind: Kind) {
+    let kills = if soak() { 200 } else { 21 };
+    // So few calls that most have to wait.
+    let pace = Pace { calls: 10, ..ROUGH };
+    let mut relay = Relay::prepare(kind, &pace);
+    relay.set("BULKHEAD_UPSTREAM_TIMEOUT", "500ms");
+    let seed = rand::random();
+    eprintln!("seed {seed}");
+    let mut chance = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let (accepted, asked) = (Mutex::new(Vec::new()), AtomicU32::new(0));
+    for kill in 0..kills {
+        let at_point = kill % 3 != 2;
+        let crash = format!("{}:{}", POINTS[kill % POINTS.len()], chance.gen_range(0..3));
+        let crash = [("BULKHEAD_TEST_CRASH_AT", crash.as_str())];
+        relay.run_with(if at_point { &crash } else { &[] });
+        let dies_at = Instant::now() + Duration::from_millis(chance.gen_range(300..2500));
+        let asks = || {
+            while relay.server().is_alive() && Instant::now() < dies_at {
+                let number = asked.fetch_add(1, Ordering::Relaxed);
+                let message = format!("message-of-crashes-{number}");
+                if let Some(id) = ask(&relay, &message) {
+                    accepted.lock().expect("no panic").push((id, message));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(asks);
+            }
+        });
+        // What has not killed itself by now is.
+        relay.server().signal("KILL");
+    }
+    let accepted = accepted.into_inner().expect("no panic");
+    relay.run();
+    assert!(accepted.len() > kills, "{} accepted", accepted.len());
+    let patience = Duration::from_secs(if soak() { 900 } else { 200 });
+    until_within(patience, "everybody accepted is told", || {
+        let told: BTreeMap<_, _> = relay
+            .receiver
+            .deliveries()
+            .into_iter()
+            .filter_map(|delivery| Some((delivery.id?, delivery.body)))
+            .collect();
+        accepted.iter().all(|(id, message)| {
+            told.get(id)
+                .is_some_and(|body| body["data"]["message"] == message.as_str())
+        })
+    });
+    relay.check_quota();
+    // A duplicate needs a kill between the receiver's answer and the commit: no more than kills.
+    let deliveries = relay.receiver.deliveries();
+    let mut count: BTreeMap<_, usize> = BTreeMap::new();
+    for delivery in &deliveries {
+        *count.entry(delivery.id.clone()).or_default() += 1;
+    }
+    let twice = deliveries.len() - count.len();
+    // At one host, as the settings have it.
+    let under_way = 4;
+    assert!(twice <= kills * under_way, "{twice} told again");
+    eprintln!(
+        "{kills} kills, {} accepted, {twice} told again",
+        accepted.len()
+    );
+}
+
+/// Asks; the id where the answer was 202. The server may be gone at any time.
+fn ask(relay: &Relay, message: &str) -> Option<String> {
+    let url = relay.callback(message);
+    let target = format!("/crypto/sign?message={message}&callback_url={url}");
+    let mut stream = std::net::TcpStream::connect(relay.server().address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.write_all(&http::head("GET", &target, &[], 0)).ok()?;
+    let response = http::read(&mut stream, false).ok()?;
+    assert!([200, 202, 503].contains(&response.status), "{response:?}");
+    (response.status == 202).then(|| response.json()["id"].as_str().expect("an id").to_owned())
+}

@@ -1,0 +1,87 @@
+//! Stores that fail: nobody is promised what is not stored.
+
+use super::{ANSWER_TIME, Kind, Relay, SMOOTH};
+use bulkhead_tests::server::{Server, binary};
+use bulkhead_tests::until;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// A disk that fills up, as the process sees it: files may not grow beyond a limit.
+#[test]
+fn a_full_disk_is_told_and_what_was_promised_is_there() {
+    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    relay.upstream.control(&json!({"mode": "hang"}));
+    // Kibibytes: room for the tables and their log, and some hundred requests.
+    let limited = format!("ulimit -f 2000; trap '' XFSZ; exec {}", binary().display());
+    relay.server = Some(Server::start_command(
+        Command::new("bash").args(["-c", &(limited + " --listen 127.0.0.1:0")]),
+        &relay
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect::<Vec<_>>(),
+    ));
+    let mut promised = BTreeSet::new();
+    let mut refused = 0;
+    for number in 0..3000 {
+        let (response, took) = relay.sign(&format!("message-for-a-full-disk-{number}"), None);
+        assert!(took < ANSWER_TIME, "{took:?}");
+        match response.status {
+            200 => {}
+            202 => {
+                let id = response.json()["id"].as_str().expect("an id").to_owned();
+                promised.insert(id);
+            }
+            503 => {
+                assert_eq!(response.problem(), "store_unavailable");
+                refused += 1;
+            }
+            _ => panic!("{response:?}"),
+        }
+        if refused > 20 {
+            break;
+        }
+    }
+    assert!(
+        refused > 20,
+        "the disk was not full after {} promises",
+        promised.len()
+    );
+    assert!(!promised.is_empty());
+    assert_eq!(
+        relay.health()["capabilities"]["signing"]["status"],
+        "failing"
+    );
+    // With room again, what was promised is there, and goes on.
+    relay.upstream.control(&json!({"mode": "normal"}));
+    relay.run();
+    for id in &promised {
+        let _there = relay.request(id);
+    }
+    relay.wait_for_calls();
+    until("some are signed", || {
+        promised
+            .iter()
+            .any(|id| relay.request(id)["status"] == "signed")
+    });
+    relay.check_quota();
+}
+
+/// A second server on the same file would spend the quota twice.
+#[test]
+fn two_servers_do_not_share_a_file() {
+    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    relay.run();
+    let output = Command::new(binary())
+        .args(["--listen", "127.0.0.1:0"])
+        .env_clear()
+        .envs(&relay.variables)
+        .output()
+        .expect("the binary starts");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && log.contains("relay.db"),
+        "{log}"
+    );
+}

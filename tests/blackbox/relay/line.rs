@@ -1,0 +1,79 @@
+//! The store from the command line, beside a running server.
+
+use super::{Kind, Pace, Relay, SMOOTH, on_both_stores};
+use bulkhead_tests::server::binary;
+use bulkhead_tests::until;
+use serde_json::{Value, json};
+use std::process::{Command, Output};
+
+on_both_stores!(requests_are_listed_shown_and_redelivered);
+
+fn bulkhead(relay: &Relay, arguments: &[&str]) -> Output {
+    Command::new(binary())
+        .args(arguments)
+        .env_clear()
+        .envs(&relay.variables)
+        .output()
+        .expect("the binary starts")
+}
+
+fn said(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn requests_are_listed_shown_and_redelivered(kind: Kind) {
+    // A new store makes no call for so long: time to look at what waits.
+    let pace = Pace {
+        window_ms: 5000,
+        ..SMOOTH
+    };
+    let mut relay = Relay::prepare(kind, &pace);
+    assert!(said(&bulkhead(&relay, &["migrate"])).contains("up to date"));
+    relay.run();
+    let waiting = relay.accepted("a-message-that-waits", None);
+    let listed = said(&bulkhead(&relay, &["requests", "list", "pending"]));
+    assert!(
+        listed.starts_with(&waiting) && listed.lines().count() == 1,
+        "{listed}"
+    );
+    assert!(!listed.contains("a-message-that-waits"));
+    relay.wait_for_calls();
+    relay.wait_until_signed(&waiting);
+    assert_eq!(
+        said(&bulkhead(&relay, &["requests", "list", "pending"])),
+        ""
+    );
+
+    relay.receiver.control(&json!({"mode": "410"}));
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
+    let url = relay.callback("gone");
+    let parked = relay.accepted("a-message-for-nobody", Some(&url));
+    until("it is parked", || {
+        relay.request(&parked)["notification"]["status"] == "parked"
+    });
+    let listed = said(&bulkhead(&relay, &["requests", "list", "parked"]));
+    assert!(
+        listed.contains(&parked) && listed.contains("410"),
+        "{listed}"
+    );
+    let shown = said(&bulkhead(&relay, &["requests", "show", &parked]));
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(shown["notification"]["status"], "parked");
+    relay.receiver.control(&json!({"mode": "normal"}));
+    assert!(said(&bulkhead(&relay, &["requests", "redeliver", &parked])).contains("due"));
+    until("the running server delivers it", || {
+        relay.request(&parked)["notification"]["status"] == "delivered"
+    });
+    for arguments in [["requests", "show"], ["requests", "redeliver"]] {
+        for id in ["0".repeat(32).as_str(), "none"] {
+            let output = bulkhead(&relay, &[arguments[0], arguments[1], id]);
+            assert!(
+                !output.status.success() && !output.stderr.is_empty(),
+                "{output:?}"
+            );
+        }
+    }
+}

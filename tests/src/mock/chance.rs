@@ -1,0 +1,53 @@
+//! Chance that is the same in every run with the same seed, however threads take turns.
+
+use sha2::{Digest as _, Sha256};
+
+/// Draws for one event, which is named by some text and a number.
+pub(crate) struct Chance {
+    state: Sha256,
+    draws: u64,
+}
+
+impl Chance {
+    pub(crate) fn of(seed: u64, text: &[u8], number: u64) -> Self {
+        let state = Sha256::new()
+            .chain_update(seed.to_be_bytes())
+            .chain_update(number.to_be_bytes())
+            .chain_update(text);
+        Self { state, draws: 0 }
+    }
+
+    /// Evenly from 0 to just below 1.
+    pub(crate) fn draw(&mut self) -> f64 {
+        self.draws += 1;
+        let hash = self.state.clone().chain_update(self.draws.to_be_bytes());
+        let hash = hash.finalize();
+        let four = [hash[0], hash[1], hash[2], hash[3]];
+        f64::from(u32::from_be_bytes(four)) / (f64::from(u32::MAX) + 1.0)
+    }
+
+    pub(crate) fn hits(&mut self, probability: f64) -> bool {
+        self.draw() < probability
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_for_the_same_and_spread_otherwise() {
+        let draw = |seed, text: &[u8], number| Chance::of(seed, text, number).draw();
+        assert_eq!(draw(1, b"a", 0).to_bits(), draw(1, b"a", 0).to_bits());
+        let others = [draw(2, b"a", 0), draw(1, b"b", 0), draw(1, b"a", 1)];
+        for other in others {
+            assert_ne!(draw(1, b"a", 0).to_bits(), other.to_bits());
+        }
+        let mut chance = Chance::of(7, b"", 0);
+        let draws: Vec<_> = (0..10_000).map(|_| chance.draw()).collect();
+        assert!(draws.iter().all(|draw| (0.0..1.0).contains(draw)));
+        let mean = draws.iter().sum::<f64>() / 10_000.0;
+        // Five standard deviations.
+        assert!((mean - 0.5).abs() < 0.0145, "{mean}");
+    }
+}

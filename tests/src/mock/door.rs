@@ -1,0 +1,151 @@
+//! A listener that can be closed for a time and opened again at the same port.
+
+use super::wire::{Service, converse};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+const CONNECTIONS_MAX: usize = 4096;
+const STACK_OCTETS: usize = 512 * 1024;
+
+/// Where connections come in.
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    /// Bound to the port and never listening, so that nobody else gets it while we are closed.
+    _reserved: OwnedFd,
+    state: Mutex<State>,
+    changed: Condvar,
+    connections: Mutex<Vec<Weak<TcpStream>>>,
+}
+
+enum State {
+    Open(Arc<TcpListener>),
+    Closed { until: Option<Instant> },
+}
+
+impl Door {
+    /// Opens at an address; with port 0 at any that is free.
+    pub(crate) fn new(address: SocketAddr) -> io::Result<Self> {
+        let reserved = bound(address)?;
+        let address = rustix::net::getsockname(&reserved)?;
+        let address = SocketAddr::try_from(address)?;
+        Ok(Self {
+            address,
+            _reserved: reserved,
+            state: Mutex::new(State::Open(listener(address)?)),
+            changed: Condvar::new(),
+            connections: Mutex::default(),
+        })
+    }
+
+    /// Nobody can connect when this returns, and all connections are cut. Opens again when it is
+    /// told to, or after a time.
+    pub(crate) fn close(&self, time: Option<Duration>) {
+        let until = time.and_then(|time| Instant::now().checked_add(time));
+        let before = std::mem::replace(&mut *self.state(), State::Closed { until });
+        if let State::Open(listener) = before {
+            // Ends the `accept` that waits; Linux refuses connections from here on.
+            rustix::net::shutdown(&listener, rustix::net::Shutdown::Both)
+                .expect("a listener can be shut down");
+        }
+        self.changed.notify_all();
+        for connection in lock(&self.connections).iter().filter_map(Weak::upgrade) {
+            // Perhaps it has just ended by itself.
+            drop(connection.shutdown(Shutdown::Both));
+        }
+    }
+
+    /// Everybody can connect when this returns.
+    pub(crate) fn open(&self) {
+        let mut state = self.state();
+        if matches!(*state, State::Closed { .. }) {
+            *state = State::Open(listener(self.address).expect("the port is reserved"));
+            self.changed.notify_all();
+        }
+    }
+
+    /// Accepts and serves for ever.
+    pub(crate) fn serve(&self, service: &Arc<impl Service>) -> ! {
+        loop {
+            match self.listener().accept() {
+                Ok((stream, _)) => self.admit(stream, Arc::clone(service)),
+                // Closed meanwhile, or out of descriptors, which takes a moment to get better.
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, service: Arc<impl Service>) {
+        let stream = Arc::new(stream);
+        let mut connections = lock(&self.connections);
+        connections.retain(|connection| connection.strong_count() > 0);
+        if connections.len() >= CONNECTIONS_MAX {
+            return;
+        }
+        connections.push(Arc::downgrade(&stream));
+        drop(connections);
+        // Closed after it was accepted and before it was listed.
+        if matches!(*self.state(), State::Closed { .. }) {
+            return;
+        }
+        let thread = std::thread::Builder::new().stack_size(STACK_OCTETS);
+        // Clients hang up as they like, and without a thread this one is simply closed.
+        drop(thread.spawn(move || converse(stream, &*service)));
+    }
+
+    /// Waits until there is one.
+    fn listener(&self) -> Arc<TcpListener> {
+        let mut state = self.state();
+        loop {
+            let until = match &*state {
+                State::Open(listener) => return Arc::clone(listener),
+                State::Closed { until } => *until,
+            };
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            state = match left {
+                None => ignoring_panics(self.changed.wait(state)),
+                Some(Duration::ZERO) => {
+                    drop(state);
+                    self.open();
+                    self.state()
+                }
+                Some(left) => ignoring_panics(self.changed.wait_timeout(state, left)).0,
+            };
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+/// Locks, also after a panic of another connection's thread: a mock goes on.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    ignoring_panics(mutex.lock())
+}
+
+fn ignoring_panics<T>(result: Result<T, PoisonError<T>>) -> T {
+    result.unwrap_or_else(PoisonError::into_inner)
+}
+
+fn listener(address: SocketAddr) -> io::Result<Arc<TcpListener>> {
+    let socket = bound(address)?;
+    listen(&socket, 1024)?;
+    Ok(Arc::new(TcpListener::from(socket)))
+}
+
+fn bound(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Two sockets at one port: as long as only one of them listens.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &address)?;
+    Ok(socket)
+}

@@ -1,0 +1,449 @@
+//! Misbehaviour as it is ordered over the control interface.
+
+use super::chance::Chance;
+use super::wire::Manner;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// A way to misbehave.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// No misbehaviour.
+    Normal,
+    /// A status that was ordered.
+    Status,
+    /// Reads the request and never answers.
+    Hang,
+    /// Reads the request and resets the connection.
+    Reset,
+    /// Resets the connection before it reads a request, which then is no arrival.
+    ResetBefore,
+    /// The body comes octet by octet.
+    Drip,
+    /// What comes is not HTTP.
+    Garbage,
+    /// Half of the body comes, then an end.
+    Half,
+    /// The answer comes after a while.
+    Late,
+    /// The head comes octet by octet.
+    SlowHeaders,
+    /// 200 with a signature cut where no base64 ends.
+    TruncatedBase64,
+    /// 200 with the signature of another message.
+    WrongSignature,
+    /// 200 with a page of HTML.
+    #[serde(rename = "html-200")]
+    Html200,
+}
+
+impl Act {
+    /// Whether the client gets no answer that it could read.
+    pub(crate) fn breaks(self) -> bool {
+        match self {
+            Self::Hang | Self::Reset | Self::ResetBefore | Self::Garbage | Self::Half => true,
+            Self::Normal
+            | Self::Status
+            | Self::Drip
+            | Self::Late
+            | Self::SlowHeaders
+            | Self::TruncatedBase64
+            | Self::WrongSignature
+            | Self::Html200 => false,
+        }
+    }
+
+    fn is_about_signatures(self) -> bool {
+        matches!(
+            self,
+            Self::TruncatedBase64 | Self::WrongSignature | Self::Html200
+        )
+    }
+}
+
+/// How some requests are to be treated.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    /// How their paths begin.
+    path: String,
+    pub(crate) act: Act,
+    pub(crate) status: Option<u16>,
+    delay: Option<Duration>,
+    pub(crate) retry_after: RetryAfter,
+    pub(crate) location: Option<String>,
+    /// For so many requests only.
+    next: Option<u64>,
+    probability: Option<f64>,
+}
+
+/// The header of an ordered status.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum RetryAfter {
+    /// What the mock finds fit.
+    Unsaid,
+    Without,
+    With(String),
+}
+
+impl Rule {
+    /// How an answer under this rule goes out. Delays that are not given are a second for each
+    /// octet and 20 s for what comes late, scaled.
+    pub(crate) fn manner(&self, scale: f64) -> Manner {
+        let delay = |seconds| {
+            let default = Duration::from_secs(seconds).mul_f64(scale);
+            self.delay.unwrap_or(default)
+        };
+        match self.act {
+            Act::Hang => Manner::Hang,
+            Act::Reset | Act::ResetBefore => Manner::Reset,
+            Act::Drip => Manner::Drip(delay(1)),
+            Act::Garbage => Manner::Garbage,
+            Act::Half => Manner::Half,
+            Act::Late => Manner::Late(delay(20)),
+            Act::SlowHeaders => Manner::SlowHead(delay(1)),
+            Act::Normal
+            | Act::Status
+            | Act::TruncatedBase64
+            | Act::WrongSignature
+            | Act::Html200 => self.delay.map_or(Manner::Whole, Manner::Late),
+        }
+    }
+
+    fn fits(&self, path: &str) -> bool {
+        path.starts_with(&self.path)
+    }
+}
+
+/// What a control request orders.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Nobody can connect, for a time or until `Normal`.
+    Close(Option<Duration>),
+    /// Everything as it was at the start, or for the paths that begin so.
+    Normal(String),
+    Rule(Rule),
+}
+
+/// An order as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    mode: String,
+    #[serde(default)]
+    path: String,
+    status: Option<u16>,
+    next: Option<u64>,
+    probability: Option<f64>,
+    delay_ms: Option<u64>,
+    /// `null` is no header, which is not the same as nothing said.
+    #[serde(default, deserialize_with = "said")]
+    retry_after: Option<Value>,
+    location: Option<String>,
+}
+
+fn said<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
+}
+
+/// Reads one order or an array of them. The error says what is wrong.
+pub(crate) fn orders(json: &[u8], signs: bool) -> Result<Vec<Order>, String> {
+    let value: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    let values = match value {
+        Value::Array(values) => values,
+        value => vec![value],
+    };
+    values
+        .into_iter()
+        .map(|value| {
+            let written: Written = serde_json::from_value(value).map_err(|e| e.to_string())?;
+            order(written, signs)
+        })
+        .collect()
+}
+
+fn order(written: Written, signs: bool) -> Result<Order, String> {
+    let Written { mode, path, .. } = written;
+    let bounded = written.next.is_some() || written.probability.is_some();
+    let delay = written.delay_ms.map(Duration::from_millis);
+    if written.next == Some(0) {
+        return Err("next: at least 1".into());
+    }
+    if written
+        .probability
+        .is_some_and(|p| !(0.0..=1.0).contains(&p))
+    {
+        return Err("probability: from 0 to 1".into());
+    }
+    if written.next.is_some() && written.probability.is_some() {
+        return Err("next and probability: one of them".into());
+    }
+    if matches!(mode.as_str(), "refuse" | "down") {
+        return if bounded || !path.is_empty() || written.status.is_some() {
+            Err("a closed door knows delay_ms and nothing else".into())
+        } else {
+            Ok(Order::Close(delay))
+        };
+    }
+    let mut status = written.status;
+    let act = match mode.as_str() {
+        "" if status.is_some() => Act::Status,
+        "" => return Err("mode or status is needed".into()),
+        "redirect" => {
+            status = status.or(Some(302));
+            Act::Status
+        }
+        digits if digits.parse::<u16>().is_ok() => {
+            status = digits.parse().ok();
+            Act::Status
+        }
+        _ => serde_json::from_value(mode.clone().into()).map_err(|error| error.to_string())?,
+    };
+    if status.is_some_and(|status| !(200..=599).contains(&status)) {
+        return Err("status: from 200 to 599".into());
+    }
+    if act == Act::Status && status.is_none() {
+        return Err("status: which?".into());
+    }
+    if act.is_about_signatures() && !signs {
+        return Err("this mode is for an upstream".into());
+    }
+    if mode == "redirect" && written.location.is_none() {
+        return Err("location: where to?".into());
+    }
+    if act == Act::Normal && status.is_none() && delay.is_none() && !bounded {
+        return Ok(Order::Normal(path));
+    }
+    let retry_after = match written.retry_after {
+        None => RetryAfter::Unsaid,
+        Some(Value::Null) => RetryAfter::Without,
+        Some(Value::String(text)) => RetryAfter::With(text),
+        Some(Value::Number(seconds)) => RetryAfter::With(seconds.to_string()),
+        Some(_) => return Err("retry_after: a string, a number or null".into()),
+    };
+    Ok(Order::Rule(Rule {
+        path,
+        act,
+        status,
+        delay,
+        retry_after,
+        location: written.location,
+        next: written.next,
+        probability: written.probability,
+    }))
+}
+
+/// The rules in force: first those for the next so many requests, in the order they came; then those
+/// until changed, of which the one with the longest path fits best; then those by chance.
+#[derive(Default)]
+pub(crate) struct Rules {
+    next: VecDeque<Rule>,
+    standing: Vec<Rule>,
+    by_chance: Vec<Rule>,
+}
+
+impl Rules {
+    /// Puts a rule in force. It replaces one that stands for the same path, or has a chance there
+    /// for the same act; rules for the next so many queue up.
+    pub(crate) fn add(&mut self, rule: Rule) {
+        if rule.next.is_some() {
+            self.next.push_back(rule);
+        } else if rule.probability.is_some() {
+            let same = |other: &Rule| {
+                (&other.path, other.act, other.status) == (&rule.path, rule.act, rule.status)
+            };
+            self.by_chance.retain(|other| !same(other));
+            self.by_chance.push(rule);
+        } else {
+            self.standing.retain(|other| other.path != rule.path);
+            self.standing.push(rule);
+        }
+    }
+
+    /// Forgets the rules for paths that begin so.
+    pub(crate) fn clear(&mut self, path: &str) {
+        self.next.retain(|rule| !rule.path.starts_with(path));
+        self.standing.retain(|rule| !rule.path.starts_with(path));
+        self.by_chance.retain(|rule| !rule.path.starts_with(path));
+    }
+
+    /// The rule for a request, which is used up by that if it is for the next so many.
+    pub(crate) fn decide(&mut self, path: &str, chance: &mut Chance) -> Option<Rule> {
+        if let Some(at) = self.next.iter().position(|rule| rule.fits(path)) {
+            return Some(self.use_up(at));
+        }
+        let standing = self.standing.iter().filter(|rule| rule.fits(path));
+        if let Some(rule) = standing.max_by_key(|rule| rule.path.len()) {
+            return Some(rule.clone());
+        }
+        let mut here = self.by_chance.iter().filter(|rule| rule.fits(path));
+        // Those that act before a request is read had their chance.
+        let hit = here.find(|rule| {
+            rule.act != Act::ResetBefore && chance.hits(rule.probability.unwrap_or(0.0))
+        });
+        hit.cloned()
+    }
+
+    /// Whether to cut a connection off before its next request is read. No path is known then.
+    pub(crate) fn cut_unread(&mut self, chance: &mut Chance) -> bool {
+        let cuts = |rule: &Rule| rule.act == Act::ResetBefore && rule.path.is_empty();
+        if let Some(first) = self.next.front() {
+            let cut = cuts(first);
+            if cut {
+                self.use_up(0);
+            }
+            return cut;
+        }
+        self.standing.iter().any(cuts)
+            || self
+                .by_chance
+                .iter()
+                .any(|rule| cuts(rule) && chance.hits(rule.probability.unwrap_or(0.0)))
+    }
+
+    fn use_up(&mut self, at: usize) -> Rule {
+        let rule = &mut self.next[at];
+        let used = rule.clone();
+        rule.next = rule.next.map(|left| left - 1);
+        if rule.next == Some(0) {
+            self.next.remove(at);
+        }
+        used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(json: &str) -> Rules {
+        let mut rules = Rules::default();
+        for order in orders(json.as_bytes(), true).expect("orders") {
+            match order {
+                Order::Rule(rule) => rules.add(rule),
+                Order::Normal(path) => rules.clear(&path),
+                Order::Close(_) => panic!("not here"),
+            }
+        }
+        rules
+    }
+
+    /// What some requests meet: act and status.
+    fn met(rules: &mut Rules, paths: &[&str]) -> Vec<Option<(Act, Option<u16>)>> {
+        let mut chance = Chance::of(1, b"", 0);
+        let mut decide = |path: &&str| rules.decide(path, &mut chance);
+        let acts = paths.iter().map(&mut decide);
+        acts.map(|rule| rule.map(|rule| (rule.act, rule.status)))
+            .collect()
+    }
+
+    #[test]
+    fn the_next_queue_up_before_what_stands() {
+        let mut rules = rules(
+            r#"[{"mode": "500"}, {"mode": "hang", "next": 2}, {"status": 410, "next": 1, "path": "/b"}]"#,
+        );
+        let hang = Some((Act::Hang, None));
+        let standing = Some((Act::Status, Some(500)));
+        assert_eq!(
+            met(&mut rules, &["/a", "/b", "/a", "/b", "/b"]),
+            [
+                hang,
+                hang,
+                standing,
+                Some((Act::Status, Some(410))),
+                standing
+            ]
+        );
+    }
+
+    #[test]
+    fn the_longest_path_fits_best_and_normal_ends_it() {
+        let json = r#"[{"mode": "hang", "path": "/a"}, {"status": 204, "path": "/a/b"}, {"mode": "reset", "path": "/c"}]"#;
+        let mut rules = rules(json);
+        let exempt = Some((Act::Status, Some(204)));
+        assert_eq!(
+            met(&mut rules, &["/a/x", "/a/b/c", "/"]),
+            [Some((Act::Hang, None)), exempt, None]
+        );
+        rules.clear("/a");
+        assert_eq!(
+            met(&mut rules, &["/a/b", "/c"]),
+            [None, Some((Act::Reset, None))]
+        );
+        rules.clear("");
+        assert_eq!(met(&mut rules, &["/c"]), [None]);
+    }
+
+    #[test]
+    fn chances_are_about_kept() {
+        let json = r#"[{"mode": "hang", "probability": 0.25}, {"mode": "500", "probability": 0.5},
+            {"mode": "503", "probability": 0}]"#;
+        let met = met(&mut rules(json), &vec!["/"; 4000]);
+        let count = |wanted| met.iter().filter(|act| **act == wanted).count();
+        // 1000 and, of the others, 1500 are expected; the bounds are five standard deviations.
+        assert!((863..1137).contains(&count(Some((Act::Hang, None)))));
+        assert!((1347..1653).contains(&count(Some((Act::Status, Some(500))))));
+        assert_eq!(count(Some((Act::Status, Some(503)))), 0);
+    }
+
+    #[test]
+    fn a_connection_is_cut_where_that_is_next() {
+        let mut rules =
+            rules(r#"[{"mode": "hang", "next": 1}, {"mode": "reset-before", "next": 1}]"#);
+        let mut chance = Chance::of(1, b"", 0);
+        assert!(!rules.cut_unread(&mut chance));
+        assert_eq!(met(&mut rules, &["/"]), [Some((Act::Hang, None))]);
+        assert!(rules.cut_unread(&mut chance));
+        assert!(!rules.cut_unread(&mut chance));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (json, named) in [
+            ("{", "EOF"),
+            ("7", "struct"),
+            (r#"{"mode": "nap"}"#, "nap"),
+            (r#"{"mode": "hang", "nxt": 1}"#, "nxt"),
+            (r#"{"mode": "hang", "next": 0}"#, "next"),
+            (r#"{"mode": "hang", "probability": 1.5}"#, "probability"),
+            (r#"{"mode": "hang", "next": 1, "probability": 1}"#, "one of"),
+            (r#"{"mode": "600"}"#, "status"),
+            (r#"{"mode": "status"}"#, "status"),
+            (r#"{"mode": "redirect"}"#, "location"),
+            (r#"{"mode": "refuse", "next": 1}"#, "delay_ms"),
+            (r#"{"mode": "429", "retry_after": []}"#, "retry_after"),
+            ("{}", "mode"),
+        ] {
+            let error = orders(json.as_bytes(), true).expect_err(json);
+            assert!(error.contains(named), "{json}: {error}");
+        }
+        assert!(orders(br#"{"mode": "wrong-signature"}"#, false).is_err());
+    }
+
+    #[test]
+    fn no_header_is_not_nothing_said() {
+        for (json, expected) in [
+            (r#"{"mode": "429"}"#, RetryAfter::Unsaid),
+            (
+                r#"{"mode": "429", "retry_after": null}"#,
+                RetryAfter::Without,
+            ),
+            (
+                r#"{"mode": "429", "retry_after": 3}"#,
+                RetryAfter::With("3".into()),
+            ),
+            (
+                r#"{"mode": "429", "retry_after": "soon"}"#,
+                RetryAfter::With("soon".into()),
+            ),
+        ] {
+            let Some(Order::Rule(rule)) = orders(json.as_bytes(), true).expect(json).pop() else {
+                panic!("a rule: {json}");
+            };
+            assert_eq!(rule.retry_after, expected, "{json}");
+        }
+    }
+}

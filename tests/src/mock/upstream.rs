@@ -1,0 +1,400 @@
+//! The upstream signing API, as unreliable as the real one and worse where it is told to be.
+
+mod key;
+mod temper;
+
+use super::chance::Chance;
+use super::control::{Mock, Stage, fail, run};
+use super::door::lock;
+use super::record::{Arrival, Journal, Kind, Outcome, Summary};
+use super::rules::{Act, RetryAfter, Rule, Rules};
+use super::window::{Quota, max_in_window};
+use super::wire::{Body, Head, Manner, Response, Service};
+use crate::canaries;
+use clap::Parser;
+use key::SigningKey;
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use temper::{Span, Temper};
+
+pub use key::PUBLIC_KEY;
+
+/// What `--key` is where it is not given.
+pub const KEY: &str = "mock-upstream-key";
+
+/// The upstream signing API as the relay may meet it. Serves GET /crypto/sign, /crypto/verify and /
+/// with the key bare in Authorization, and GET /public-key for whoever wants to check; on the
+/// control port POST /control, GET /control/arrivals and /control/summary.
+#[derive(Debug, Parser)]
+#[command(name = "mock-upstream", max_term_width = 100)]
+struct Settings {
+    #[command(flatten)]
+    stage: Stage,
+
+    /// What Authorization must be
+    #[arg(long, default_value = KEY)]
+    key: String,
+
+    /// Calls of all kinds in any window; over it the answer is 429
+    #[arg(long, value_name = "N", default_value = "10")]
+    calls: usize,
+
+    /// Length of the window
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    window: Duration,
+
+    /// How probable it is that signing a message fails when it is not failing already
+    #[arg(long, value_name = "PROBABILITY", default_value = "0.5", value_parser = probability)]
+    fail: f64,
+
+    /// For how long the message goes on failing then
+    #[arg(long, value_name = "MIN..MAX", default_value = "30s..180s")]
+    degraded: Span,
+
+    /// How long an answer takes
+    #[arg(long, value_name = "MIN..MAX", default_value = "0s")]
+    latency: Span,
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    let parsed = text.parse().ok().filter(|p: &f64| (0.0..=1.0).contains(p));
+    parsed.ok_or_else(|| "a number from 0 to 1".to_owned())
+}
+
+/// Runs the mock with the arguments of this process.
+pub fn main() -> ExitCode {
+    let settings = Settings::parse();
+    let stage = settings.stage.clone();
+    match Upstream::new(settings) {
+        Ok(upstream) => run(&stage, upstream),
+        Err(error) => fail(&error),
+    }
+}
+
+struct Upstream {
+    stage: Stage,
+    key: String,
+    latency: Span,
+    signing_key: SigningKey,
+    start: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    journal: Journal<Arrival>,
+    quota: Quota,
+    rules: Rules,
+    temper: Temper,
+    signed: HashSet<String>,
+    connections: u64,
+    cut_unread: u64,
+}
+
+/// What a request asks, as far as it can be understood.
+enum Question {
+    Sign(String),
+    Verify {
+        message: String,
+        signature: String,
+    },
+    Key,
+    /// To sign or to verify, and a parameter is missing, empty or not UTF-8.
+    Incomplete(Kind),
+    OtherMethod,
+    Unknown,
+}
+
+impl Question {
+    fn of(head: &Head) -> Self {
+        let parameter = |name| head.parameter(name).filter(|value| !value.is_empty());
+        match (head.method.as_str(), head.path()) {
+            ("GET", "/crypto/sign") => {
+                parameter("message").map_or(Self::Incomplete(Kind::Sign), Self::Sign)
+            }
+            ("GET", "/crypto/verify") => match (parameter("message"), parameter("signature")) {
+                (Some(message), Some(signature)) => Self::Verify { message, signature },
+                _ => Self::Incomplete(Kind::Verify),
+            },
+            ("GET", "/") => Self::Key,
+            (_, "/crypto/sign" | "/crypto/verify" | "/") => Self::OtherMethod,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Sign(_) => Kind::Sign,
+            Self::Verify { .. } => Kind::Verify,
+            Self::Key => Kind::Key,
+            Self::Incomplete(kind) => *kind,
+            Self::OtherMethod | Self::Unknown => Kind::Other,
+        }
+    }
+
+    fn message(&self) -> Option<&String> {
+        match self {
+            Self::Sign(message) | Self::Verify { message, .. } => Some(message),
+            Self::Key | Self::Incomplete(_) | Self::OtherMethod | Self::Unknown => None,
+        }
+    }
+}
+
+/// An answer whose signature, which takes a millisecond, is still to be made.
+enum Answer {
+    Ready(Response),
+    Signature(String),
+    /// Of another message.
+    WrongSignature(String),
+    CutSignature(String),
+}
+
+impl Upstream {
+    fn new(settings: Settings) -> io::Result<Self> {
+        let Settings { stage, key, .. } = settings;
+        canaries::confidential(&key);
+        let state = State {
+            journal: Journal::new(stage.log.as_deref())?,
+            quota: Quota::new(settings.calls, settings.window.mul_f64(stage.scale)),
+            rules: Rules::default(),
+            temper: Temper::new(
+                stage.seed,
+                settings.fail,
+                settings.degraded.scaled(stage.scale),
+            ),
+            signed: HashSet::new(),
+            connections: 0,
+            cut_unread: 0,
+        };
+        Ok(Self {
+            key,
+            latency: settings.latency.scaled(stage.scale),
+            stage,
+            signing_key: SigningKey::new(),
+            start: Instant::now(),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Counts, decides and logs. All under one lock, so that the log is in the order of its times.
+    fn arrive(&self, head: &Head) -> (Answer, Manner) {
+        let question = Question::of(head);
+        if let Some(message) = question.message() {
+            canaries::confidential(message);
+        }
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let at = whole_micros(self.start.elapsed());
+        let over = state.quota.arrive(at);
+        let seq = state.journal.entries.len() as u64;
+        let mut chance = Chance::of(self.stage.seed, b"arrival", seq);
+        let rule = state.rules.decide(head.path(), &mut chance);
+        let act = match &rule {
+            None => Act::Normal,
+            // A request was read before the connection could be cut.
+            Some(rule) if rule.act == Act::ResetBefore => Act::Reset,
+            Some(rule) => rule.act,
+        };
+        let answer = match &rule {
+            Some(rule) if rule.status.is_some() => Answer::Ready(ordered(rule, over, &state.quota)),
+            // What nobody gets to see changes nothing.
+            Some(_) if matches!(act, Act::Hang | Act::Reset | Act::Garbage) => {
+                Answer::Ready(Response::empty(200))
+            }
+            _ => self.answer(&mut state.temper, head, &question, over, act, at),
+        };
+        let manner = rule.as_ref().map(|rule| rule.manner(self.stage.scale));
+        let manner = match manner.unwrap_or(Manner::Whole) {
+            Manner::Whole => Manner::Late(self.latency.pick(&mut chance)),
+            manner => manner,
+        };
+        let status = match &answer {
+            _ if act.breaks() => Outcome::Broken(act),
+            Answer::Ready(response) => Outcome::Answered(response.status),
+            _ => Outcome::Answered(200),
+        };
+        if let (Answer::Signature(message), false) = (&answer, act.breaks()) {
+            state.signed.insert(message.clone());
+        }
+        let arrival = Arrival {
+            seq,
+            at,
+            kind: question.kind(),
+            message: question.message().cloned(),
+            status,
+            mode: (act != Act::Normal).then_some(act),
+            over_quota: over.is_some(),
+        };
+        let calls = state.quota.in_window();
+        self.stage
+            .say(|| described(&arrival, calls, state.quota.calls));
+        state.journal.record(arrival);
+        (answer, manner)
+    }
+
+    /// What is answered where nothing else was ordered.
+    fn answer(
+        &self,
+        temper: &mut Temper,
+        head: &Head,
+        question: &Question,
+        over: Option<Duration>,
+        act: Act,
+        now: Duration,
+    ) -> Answer {
+        let response = if let Some(wait) = over {
+            Response::text(429, "too many calls\n").with("Retry-After", seconds(wait))
+        } else if head.header("authorization") != Some(&*self.key) {
+            Response::text(401, "this key is none of ours\n")
+        } else {
+            match question {
+                Question::Sign(message) => match act {
+                    Act::WrongSignature => return Answer::WrongSignature(message.clone()),
+                    Act::TruncatedBase64 => return Answer::CutSignature(message.clone()),
+                    Act::Html200 => Response::empty(200),
+                    _ => match temper.fails(message, now) {
+                        None => return Answer::Signature(message.clone()),
+                        Some(text) => text,
+                    },
+                },
+                Question::Verify { message, signature } => {
+                    if self.signing_key.verifies(message, signature) {
+                        Response::text(200, "the signature is right\n")
+                    } else {
+                        Response::text(400, "the signature is wrong\n")
+                    }
+                }
+                Question::Key => Response::text(200, "Welcome to the signing API\n"),
+                Question::Incomplete(_) => Response::text(400, "a parameter is missing\n"),
+                Question::OtherMethod => Response::text(405, "GET only\n").with("Allow", "GET"),
+                Question::Unknown => Response::text(404, "no such page\n"),
+            }
+        };
+        if act == Act::Html200 && response.status == 200 {
+            let page = "<!DOCTYPE html>\n<title>Signing API</title>\n<p>Back soon.</p>\n";
+            return Answer::Ready(Response::html(200, page));
+        }
+        Answer::Ready(response)
+    }
+
+    fn response(&self, answer: Answer) -> Response {
+        let sign = |message: &str| {
+            let signature = self.signing_key.sign(message);
+            canaries::confidential(&signature);
+            signature
+        };
+        match answer {
+            Answer::Ready(response) => response,
+            Answer::Signature(message) => Response::text(200, sign(&message)),
+            Answer::WrongSignature(message) => Response::text(200, sign(&(message + " not"))),
+            Answer::CutSignature(message) => {
+                let mut signature = sign(&message);
+                // One character more than whole groups of four: no octet ends there.
+                signature.truncate(signature.len() / 8 * 4 + 1);
+                Response::text(200, signature)
+            }
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        let state = lock(&self.state);
+        let arrivals = &state.journal.entries;
+        let mut by_kind = BTreeMap::new();
+        for arrival in arrivals {
+            *by_kind.entry(arrival.kind).or_default() += 1;
+        }
+        Summary {
+            arrivals: arrivals.len() as u64,
+            max_in_window: max_in_window(arrivals, state.quota.window),
+            over_quota: arrivals.iter().filter(|a| a.over_quota).count() as u64,
+            calls: state.quota.calls,
+            window_ms: state.quota.window.as_secs_f64() * 1000.0,
+            by_kind,
+            signed_messages: state.signed.len(),
+            cut_unread: state.cut_unread,
+        }
+    }
+}
+
+/// What the log can hold.
+pub(crate) fn whole_micros(time: Duration) -> Duration {
+    Duration::new(time.as_secs(), time.subsec_micros() * 1000)
+}
+
+/// For `Retry-After`, which has whole seconds: rather too long than too short.
+fn seconds(wait: Duration) -> String {
+    let begun = u64::from(wait.subsec_nanos() > 0);
+    (wait.as_secs() + begun).max(1).to_string()
+}
+
+fn ordered(rule: &Rule, over: Option<Duration>, quota: &Quota) -> Response {
+    let status = rule.status.unwrap_or(200);
+    let response = if status == 204 {
+        Response::empty(status)
+    } else {
+        Response::text(status, format!("{status}, as ordered\n"))
+    };
+    let response = match &rule.location {
+        Some(location) => response.with("Location", location),
+        None => response,
+    };
+    match &rule.retry_after {
+        RetryAfter::With(text) => response.with("Retry-After", text),
+        RetryAfter::Unsaid if status == 429 => {
+            response.with("Retry-After", seconds(over.unwrap_or(quota.window)))
+        }
+        RetryAfter::Unsaid | RetryAfter::Without => response,
+    }
+}
+
+fn described(arrival: &Arrival, calls: usize, quota: usize) -> String {
+    let at = arrival.at.as_secs_f64();
+    let message = arrival.message.as_deref().unwrap_or_default();
+    let status = match arrival.status {
+        Outcome::Answered(status) => status.to_string(),
+        Outcome::Broken(act) => format!("{act:?}"),
+    };
+    let kind = arrival.kind;
+    format!(
+        "{at:10.3} s  {kind:?} {message:?} -> {status}  (call {calls} of {quota} in this window)"
+    )
+}
+
+impl Service for Upstream {
+    fn cuts_unread(&self) -> bool {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        state.connections += 1;
+        let mut chance = Chance::of(self.stage.seed, b"connection", state.connections);
+        let cut = state.rules.cut_unread(&mut chance);
+        state.cut_unread += u64::from(cut);
+        cut
+    }
+
+    fn serve(&self, head: &Head, _: Body<'_>) -> io::Result<(Response, Manner)> {
+        // For tests only, and no call.
+        if (head.method.as_str(), head.path()) == ("GET", "/public-key") {
+            return Ok((Response::text(200, PUBLIC_KEY), Manner::Whole));
+        }
+        let (answer, manner) = self.arrive(head);
+        Ok((self.response(answer), manner))
+    }
+}
+
+impl Mock for Upstream {
+    const SIGNS: bool = true;
+
+    fn with_rules(&self, change: impl FnOnce(&mut Rules)) {
+        change(&mut lock(&self.state).rules);
+    }
+
+    fn page(&self, name: &str) -> Option<String> {
+        match name {
+            "arrivals" => Some(lock(&self.state).journal.lines()),
+            "summary" => Some(serde_json::to_string(&self.summary()).expect("plain fields") + "\n"),
+            _ => None,
+        }
+    }
+}

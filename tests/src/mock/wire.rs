@@ -1,0 +1,372 @@
+//! HTTP/1.1 as octets: what a client sent, and answers that come whole or broken.
+
+use percent_encoding::percent_decode_str;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+const HEAD_OCTETS_MAX: usize = 256 * 1024;
+const BODY_OCTETS_MAX: usize = 4 * 1024 * 1024;
+
+/// No connection stays longer than this without an octet, hanging ones included.
+const IDLE_MAX: Duration = Duration::from_mins(10);
+
+/// What no client can take for HTTP: a TLS alert, and text that ends as a head would.
+const GARBAGE: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46 this is no answer\xff\xfe\r\n\r\n\x00";
+
+/// A request without its body. What is malformed has an empty method or target.
+pub(crate) struct Head {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    minor_version: char,
+    /// Names in lower case.
+    headers: Vec<(String, String)>,
+}
+
+impl Head {
+    fn parse(octets: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(octets);
+        let mut lines = text.split("\r\n");
+        let mut words = lines.next().unwrap_or_default().split(' ');
+        let mut word = || words.next().unwrap_or_default().to_owned();
+        let (method, target) = (word(), word());
+        Self {
+            method,
+            target,
+            minor_version: word().chars().last().unwrap_or('0'),
+            headers: lines
+                .filter_map(|line| line.split_once(':'))
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+                .collect(),
+        }
+    }
+
+    /// A header's first value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|(found, _)| found == name);
+        header.map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        let end = self.target.find('?').unwrap_or(self.target.len());
+        &self.target[..end]
+    }
+
+    /// A parameter of the query, decoded as forms are. None where it is missing or not UTF-8.
+    pub(crate) fn parameter(&self, name: &str) -> Option<String> {
+        let (_, query) = self.target.split_once('?')?;
+        let value = query.split('&').find_map(|pair| {
+            let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (found == name).then_some(value)
+        })?;
+        let spaced = value.replace('+', " ");
+        let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
+        Some(decoded.into_owned())
+    }
+
+    fn is_last(&self) -> bool {
+        let closes = |value: &str| value.eq_ignore_ascii_case("close");
+        self.minor_version != '1' || self.header("connection").is_some_and(closes)
+    }
+}
+
+/// An answer as it should be.
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: String,
+}
+
+impl Response {
+    pub(crate) fn text(status: u16, body: impl Into<String>) -> Self {
+        Self::of("text/plain; charset=utf-8", status, body)
+    }
+
+    pub(crate) fn html(status: u16, body: impl Into<String>) -> Self {
+        Self::of("text/html; charset=utf-8", status, body)
+    }
+
+    pub(crate) fn json(status: u16, body: impl Into<String>) -> Self {
+        Self::of("application/json", status, body)
+    }
+
+    fn of(media_type: &str, status: u16, body: impl Into<String>) -> Self {
+        Self {
+            status,
+            headers: vec![("Content-Type", media_type.to_owned())],
+            body: body.into(),
+        }
+    }
+
+    /// A status that says all.
+    pub(crate) fn empty(status: u16) -> Self {
+        let (headers, body) = (Vec::new(), String::new());
+        Self {
+            status,
+            headers,
+            body,
+        }
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The head with a length that need not be true.
+    fn head(&self, body_octets: usize, last: bool) -> String {
+        let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        for (name, value) in &self.headers {
+            head += &[name, ": ", value, "\r\n"].concat();
+        }
+        // RFC 9110 section 8.6: none with 204.
+        if self.status != 204 {
+            head += &["Content-Length: ", &body_octets.to_string(), "\r\n"].concat();
+        }
+        if last {
+            head += "Connection: close\r\n";
+        }
+        head + "\r\n"
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        302 => "Found",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        410 => "Gone",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        _ => "Status",
+    }
+}
+
+/// How an answer goes out. Waits are between octets where there are many.
+pub(crate) enum Manner {
+    Whole,
+    Late(Duration),
+    SlowHead(Duration),
+    Drip(Duration),
+    /// A length is announced and half of it comes, then an orderly end.
+    Half,
+    Garbage,
+    /// Nothing, until the client gives up.
+    Hang,
+    Reset,
+}
+
+/// What answers requests.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// Whether the connection is to be reset before a request is read from it.
+    fn cuts_unread(&self) -> bool {
+        false
+    }
+
+    /// Called when the head was read and no octet of the body was asked for.
+    fn serve(&self, head: &Head, body: Body<'_>) -> io::Result<(Response, Manner)>;
+}
+
+/// Serves one connection to its end.
+pub(crate) fn converse(stream: Arc<TcpStream>, service: &impl Service) -> io::Result<()> {
+    stream.set_read_timeout(Some(IDLE_MAX))?;
+    stream.set_write_timeout(Some(IDLE_MAX))?;
+    stream.set_nodelay(true)?;
+    let mut connection = Connection {
+        stream,
+        ahead: Vec::new(),
+    };
+    if service.cuts_unread() {
+        return connection.reset();
+    }
+    let mut is_first = true;
+    while !connection.ahead.is_empty() || connection.fill()? {
+        if !is_first && service.cuts_unread() {
+            return connection.reset();
+        }
+        is_first = false;
+        let Some(head) = connection.head()? else {
+            let answer = Response::text(431, "the head is too long\n");
+            return connection.whole(&answer, true);
+        };
+        let mut body_left = head
+            .header("content-length")
+            .and_then(|length| length.parse().ok())
+            .unwrap_or(0);
+        // Not worth a decoder: neither the relay nor common tools send it without being told to.
+        let refused = if head.header("transfer-encoding").is_some() {
+            Some(411)
+        } else if body_left > BODY_OCTETS_MAX {
+            Some(413)
+        } else {
+            None
+        };
+        if let Some(status) = refused {
+            return connection.whole(&Response::text(status, "a length, and not so long\n"), true);
+        }
+        let (response, manner) = service.serve(
+            &head,
+            Body {
+                connection: &mut connection,
+                octets_left: &mut body_left,
+                continues: head.header("expect").is_some(),
+            },
+        )?;
+        connection.take(body_left)?;
+        if !connection.perform(response, &manner, head.is_last())? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The body of a request, still to be read.
+pub(crate) struct Body<'a> {
+    connection: &'a mut Connection,
+    octets_left: &'a mut usize,
+    continues: bool,
+}
+
+impl Body<'_> {
+    pub(crate) fn read(self) -> io::Result<Vec<u8>> {
+        let octets = std::mem::take(self.octets_left);
+        if self.continues && octets > 0 {
+            let mut stream = &*self.connection.stream;
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        self.connection.take(octets)
+    }
+}
+
+struct Connection {
+    /// Shared with the door, which cuts it when it closes.
+    stream: Arc<TcpStream>,
+    /// Octets that were read and not used.
+    ahead: Vec<u8>,
+}
+
+impl Connection {
+    /// Reads something. False at the end of what the client sends.
+    fn fill(&mut self) -> io::Result<bool> {
+        let mut piece = [0; 16 * 1024];
+        loop {
+            match (&*self.stream).read(&mut piece) {
+                Ok(octets) => {
+                    self.ahead.extend_from_slice(&piece[..octets]);
+                    return Ok(octets > 0);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// None where it is too long.
+    fn head(&mut self) -> io::Result<Option<Head>> {
+        let mut searched = 0;
+        loop {
+            let unseen = &self.ahead[searched..];
+            if let Some(at) = unseen.windows(4).position(|four| four == b"\r\n\r\n") {
+                let rest = self.ahead.split_off(searched + at + 4);
+                let head = std::mem::replace(&mut self.ahead, rest);
+                return Ok(Some(Head::parse(&head)));
+            }
+            if self.ahead.len() > HEAD_OCTETS_MAX {
+                return Ok(None);
+            }
+            searched = self.ahead.len().saturating_sub(3);
+            if !self.fill()? {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    fn take(&mut self, octets: usize) -> io::Result<Vec<u8>> {
+        while self.ahead.len() < octets {
+            if !self.fill()? {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let rest = self.ahead.split_off(octets);
+        Ok(std::mem::replace(&mut self.ahead, rest))
+    }
+
+    /// Whether the connection goes on.
+    fn perform(&mut self, mut response: Response, manner: &Manner, last: bool) -> io::Result<bool> {
+        let mut stream = &*self.stream;
+        match *manner {
+            Manner::Whole => self.whole(&response, last)?,
+            Manner::Late(wait) => {
+                std::thread::sleep(wait);
+                self.whole(&response, last)?;
+            }
+            Manner::SlowHead(wait) => {
+                let head = response.head(response.body.len(), last);
+                slowly(stream, head.as_bytes(), wait)?;
+                stream.write_all(response.body.as_bytes())?;
+            }
+            Manner::Drip(wait) => {
+                let head = response.head(response.body.len(), last);
+                stream.write_all(head.as_bytes())?;
+                slowly(stream, response.body.as_bytes(), wait)?;
+            }
+            Manner::Half => {
+                // With 204 nothing would be missing.
+                if response.status == 204 {
+                    response.status = 200;
+                }
+                let sent = response.body.len() / 2;
+                let announced = response.body.len().max(64);
+                stream.write_all(response.head(announced, last).as_bytes())?;
+                stream.write_all(&response.body.as_bytes()[..sent])?;
+                return self.end();
+            }
+            Manner::Garbage => {
+                stream.write_all(GARBAGE)?;
+                return self.end();
+            }
+            Manner::Hang => {
+                while self.fill()? {
+                    self.ahead.clear();
+                }
+                return Ok(false);
+            }
+            Manner::Reset => {
+                self.reset()?;
+                return Ok(false);
+            }
+        }
+        Ok(!last)
+    }
+
+    fn whole(&self, response: &Response, last: bool) -> io::Result<()> {
+        let head = response.head(response.body.len(), last);
+        (&*self.stream).write_all(&[head.as_bytes(), response.body.as_bytes()].concat())
+    }
+
+    fn end(&self) -> io::Result<bool> {
+        self.stream.shutdown(Shutdown::Write)?;
+        Ok(false)
+    }
+
+    /// With no time to linger, the close that follows sends RST.
+    fn reset(&self) -> io::Result<()> {
+        rustix::net::sockopt::set_socket_linger(&*self.stream, Some(Duration::ZERO))?;
+        Ok(())
+    }
+}
+
+fn slowly(mut stream: &TcpStream, octets: &[u8], wait: Duration) -> io::Result<()> {
+    for octet in octets.chunks(1) {
+        std::thread::sleep(wait);
+        stream.write_all(octet)?;
+    }
+    Ok(())
+}
