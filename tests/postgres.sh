@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A private PostgreSQL server for tests, on a free port of this machine alone:
 #   tests/postgres.sh start [FOLDER]   starts it and prints its URL, for BULKHEAD_TEST_POSTGRES
+#   tests/postgres.sh halt [FOLDER]    stops it; another start goes on with what it wrote
 #   tests/postgres.sh stop [FOLDER]    stops it and removes what it wrote
 # FOLDER is target/test-postgres unless given. FSYNC=off makes it faster, and proves nothing about
 # durability. Debian's package is installed where there is none, if that is allowed.
@@ -8,8 +9,8 @@ set -eu
 action=${1:-}
 folder=${2:-$(cd "$(dirname "$0")/.." && pwd)/target/test-postgres}
 case $action in
-  start | stop) ;;
-  *) sed -n '2,6p' "$0" | cut -c3-; exit 2 ;;
+  start | halt | stop) ;;
+  *) sed -n '2,7p' "$0" | cut -c3-; exit 2 ;;
 esac
 
 say() { echo "$*" >&2; }
@@ -72,22 +73,30 @@ server() {
 
 # The folder names another one that its owner can get at, wherever the project lies.
 name=$folder/data
-if [ "$action" = stop ]; then
+if [ "$action" != start ]; then
   [ -e "$name" ] || exit 0
   data=$(cat "$name")
   server pg_ctl -D "$data/db" -m fast -w -s stop || true
-  rm -rf "$data" "$name" "$folder/url"
-  rmdir "$folder"
+  if [ "$action" = stop ]; then
+    rm -rf "$data" "$name" "$folder/url" "$folder/port"
+    rmdir "$folder"
+  fi
   exit
 fi
 
-if [ -e "$name" ] && data=$(cat "$name") && server pg_ctl -D "$data/db" -s status >/dev/null 2>&1; then
-  cat "$folder/url"
-  exit
-fi
+run() {
+  server pg_ctl -D "$data/db" -w -s -l "$data/log" \
+    -o "-k $data -h 127.0.0.1 -p $1 -c fsync=${FSYNC:-on} -c max_connections=300" start 2>/dev/null
+}
+
 if [ -e "$name" ]; then
-  # Of a server that did not come to be stopped.
-  rm -rf "$(cat "$name")"
+  data=$(cat "$name")
+  # It runs, or was halted, or did not come to be stopped.
+  if server pg_ctl -D "$data/db" -s status >/dev/null 2>&1 || run "$(cat "$folder/port")"; then
+    cat "$folder/url"
+    exit
+  fi
+  rm -rf "$data"
 fi
 mkdir -p "$folder"
 data=$(mktemp -d /tmp/bulkhead-postgres-XXXXXX)
@@ -97,8 +106,8 @@ server initdb -D "$data/db" -U bulkhead -A trust -E UTF8 --no-sync >/dev/null
 # A port that is free now may be taken by the time it is asked for.
 for _ in 1 2 3 4 5 6 7 8 9 10; do
   port=$((20000 + RANDOM % 20000))
-  if server pg_ctl -D "$data/db" -w -s -l "$data/log" \
-    -o "-k $data -h 127.0.0.1 -p $port -c fsync=${FSYNC:-on} -c max_connections=300" start 2>/dev/null; then
+  if run "$port"; then
+    echo "$port" >"$folder/port"
     echo "postgres://bulkhead@127.0.0.1:$port/postgres" | tee "$folder/url"
     exit
   fi

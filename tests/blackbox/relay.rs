@@ -5,6 +5,7 @@ mod burst;
 mod crashes;
 mod faults;
 mod line;
+mod outage;
 
 use bulkhead_tests::http::{self, Response};
 use bulkhead_tests::mock::{MockReceiver, MockUpstream, max_in_window};

@@ -4,11 +4,13 @@ use super::{ANSWER_TIME, Kind, Pace, ROUGH, Relay, on_both_stores};
 use bulkhead_tests::{soak, until_within};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 on_both_stores!(
     sixty_at_once_are_all_answered_and_all_signed,
     whatever_the_upstream_does_answers_come_in_time,
+    a_hundred_a_second_are_answered_in_time,
 );
 
 fn sixty_at_once_are_all_answered_and_all_signed(kind: Kind) {
@@ -83,5 +85,44 @@ fn whatever_the_upstream_does_answers_come_in_time(kind: Kind) {
         );
         relay.upstream.control(&json!({"mode": "normal"}));
     }
+    relay.check_quota();
+}
+
+/// 6,000 a minute, at times that do not depend on the answers.
+fn a_hundred_a_second_are_answered_in_time(kind: Kind) {
+    const CLIENTS: usize = 250;
+    const PACE: Duration = Duration::from_millis(10);
+    let requests: u32 = if soak() { 6000 } else { 200 };
+    let relay = Relay::start(kind, &ROUGH);
+    let mut slowest = Duration::ZERO;
+    for mode in ["hang", "reset", "drip", "garbage"] {
+        relay
+            .upstream
+            .control(&json!({"mode": mode, "delay_ms": 1000}));
+        let (next, start) = (AtomicU32::new(0), Instant::now());
+        let client = || {
+            let mut slowest = Duration::ZERO;
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= requests {
+                    return slowest;
+                }
+                let at = start + PACE * number;
+                std::thread::sleep(at.saturating_duration_since(Instant::now()));
+                let (response, took) = relay.sign(&format!("message-{mode}-{number}"), None);
+                assert_eq!(response.status, 202, "{response:?}");
+                slowest = slowest.max(took);
+            }
+        };
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
+            for client in clients {
+                slowest = slowest.max(client.join().expect("no panic"));
+            }
+        });
+        relay.upstream.control(&json!({"mode": "normal"}));
+    }
+    eprintln!("the slowest of {requests} answers for each fault took {slowest:?}");
+    assert!(slowest < ANSWER_TIME, "{slowest:?}");
     relay.check_quota();
 }

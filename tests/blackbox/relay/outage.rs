@@ -1,0 +1,133 @@
+//! A database that is away for a while: nobody is promised anything, and then all goes on.
+
+use super::{ANSWER_TIME, Kind, Relay, SMOOTH};
+use bulkhead_tests::{soak, until_within};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 8;
+
+/// What a client may be answered.
+const UP: u8 = 0;
+const CHANGING: u8 = 1;
+const AWAY: u8 = 2;
+const OVER: u8 = 3;
+
+/// A server of this test alone, which it can stop.
+struct Database(tempfile::TempDir);
+
+impl Database {
+    fn new() -> (Self, String) {
+        let database = Self(tempfile::tempdir().expect("a folder"));
+        let url = database.script("start");
+        (database, url)
+    }
+
+    fn script(&self, action: &str) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres.sh");
+        let folder = self.0.path().join("postgres");
+        let output = Command::new(script).arg(action).arg(folder).output();
+        let output = output.expect("the script runs");
+        assert!(output.status.success(), "{action}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.script("stop");
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn while_postgres_is_away_nobody_is_promised_anything_and_then_all_goes_on() {
+    let away = Duration::from_secs(if soak() { 20 } else { 5 });
+    let (database, url) = Database::new();
+    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    relay.set("BULKHEAD_STORE", &url);
+    relay.set("BULKHEAD_UPSTREAM_TIMEOUT", "5s");
+    relay.run();
+    relay.wait_for_calls();
+    // Later than anybody waits, so that there is something to promise.
+    let late = json!({"mode": "late", "delay_ms": 1900});
+    relay.upstream.control(&late);
+    let relay = &relay;
+    let (phase, asked) = (AtomicU8::new(UP), AtomicU32::new(0));
+    let (promised, refused) = (Mutex::new(BTreeSet::new()), AtomicU32::new(0));
+    let client = || {
+        while phase.load(Ordering::Relaxed) != OVER {
+            let before = phase.load(Ordering::Relaxed);
+            let number = asked.fetch_add(1, Ordering::Relaxed);
+            let url = relay.callback(&number.to_string());
+            let message = format!("message-of-an-outage-{number}");
+            let (response, took) = relay.sign(&message, Some(&url));
+            assert!(took < ANSWER_TIME, "{took:?}");
+            let after = phase.load(Ordering::Relaxed);
+            match response.status {
+                200 => {}
+                202 => {
+                    let id = response.json()["id"].as_str().expect("an id").to_owned();
+                    promised.lock().expect("no panic").insert(id);
+                }
+                503 => {
+                    assert_eq!(response.problem(), "store_unavailable");
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => panic!("{response:?}"),
+            }
+            if before == AWAY && after == AWAY {
+                assert_eq!(response.status, 503, "{response:?}");
+            }
+            // Enough to be a load, and few enough to be signed in the end.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    };
+    std::thread::scope(|scope| {
+        let _over = Over(&phase);
+        for _ in 0..CLIENTS {
+            scope.spawn(client);
+        }
+        until_within(away * 2, "some are promised", || {
+            promised.lock().expect("no panic").len() > CLIENTS
+        });
+        phase.store(CHANGING, Ordering::Relaxed);
+        database.script("halt");
+        phase.store(AWAY, Ordering::Relaxed);
+        let end = Instant::now() + away;
+        until_within(away * 2, "the time is over", || Instant::now() >= end);
+        assert_eq!(relay.health()["store"]["status"], "failing");
+        phase.store(CHANGING, Ordering::Relaxed);
+        database.script("start");
+        let before = promised.lock().expect("no panic").len();
+        until_within(Duration::from_secs(10), "promises are made again", || {
+            promised.lock().expect("no panic").len() > before
+        });
+    });
+    assert!(refused.load(Ordering::Relaxed) > 0);
+    let promised = promised.into_inner().expect("no panic");
+    until_within(Duration::from_mins(2), "everybody promised is told", || {
+        let told: BTreeSet<_> = relay
+            .receiver
+            .deliveries()
+            .into_iter()
+            .filter_map(|delivery| delivery.id)
+            .collect();
+        told.is_superset(&promised)
+    });
+    relay.check_quota();
+}
+
+/// Ends the clients, also where the test fails.
+struct Over<'a>(&'a AtomicU8);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(OVER, Ordering::Relaxed);
+    }
+}
