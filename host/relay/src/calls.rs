@@ -23,6 +23,7 @@ type UnderWay = Arc<Mutex<BTreeSet<String>>>;
 pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
     let under_way = UnderWay::default();
     loop {
+        let task = relay.tasks.begin();
         let wait_ms = match begin(&relay, &under_way).await {
             Begun::Now(begun) => {
                 all(&under_way).insert(begun.message.clone());
@@ -31,6 +32,7 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
                 world.spawn(Box::pin(async move {
                     let message = begun.message.clone();
                     make_one(&relay, begun).await;
+                    drop(task);
                     all(&under_way).remove(&message);
                     relay.call.notify_one();
                 }));
@@ -38,6 +40,7 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
             }
             Begun::Later { after_ms } => relay.pause_ms(after_ms),
         };
+        drop(task);
         tokio::select! {
             biased;
             () = relay.call.notified() => {}
@@ -52,7 +55,8 @@ fn all(under_way: &UnderWay) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
 
 async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Begun<Try> {
     // One that was refused for what we are asks again with one call at a time.
-    if relay.conditions.is_refused() && !all(under_way).is_empty() {
+    let refused = relay.conditions.is_refused() && !all(under_way).is_empty();
+    if refused || relay.tasks.are_ending() {
         return Begun::Later { after_ms: None };
     }
     let waiting = relay.waiters.next();
@@ -77,6 +81,9 @@ async fn make_one<W: World>(relay: &Relay<W>, begun: Try) {
     let heard = ask(relay, &question, &begun.slot).await;
     relay.world.reached(Point::Heard);
     let end = slot_end(&heard);
+    if matches!(&heard, Heard::Answer(answer) if [401, 403].contains(&answer.status)) {
+        relay.conditions.key(false, relay.world.now());
+    }
     let conclusion = conclude(relay, &begun, heard);
     relay.hold(conclusion.hold_ms).await;
     relay.note(
@@ -190,7 +197,8 @@ impl<W: World> Relay<W> {
         loop {
             let done = doing(self.world.now()).await;
             match self.conditions.store(done, self.world.now()) {
-                Ok(()) | Err(StoreError::LeaseLost) => return,
+                Ok(()) => return self.conditions.store_wrote(),
+                Err(StoreError::LeaseLost) => return,
                 Err(_) => self.sleep_ms(STORE_PAUSE_MS).await,
             }
         }

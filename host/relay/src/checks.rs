@@ -1,7 +1,7 @@
 //! Calls that are no tries: whether a signature belongs to a message, whether our key is good.
 
 use crate::calls::{ask, said};
-use crate::conclusion::{Conclusion, of_checking, slot_end};
+use crate::conclusion::{Conclusion, Mood, of_checking, slot_end};
 use crate::condition::KeyCheck;
 use crate::relay::{Relay, Unable, unable};
 use crate::world::World;
@@ -71,9 +71,10 @@ impl<W: World> Relay<W> {
             }
         };
         let (sender, receiver) = oneshot::channel();
-        let relay = Arc::clone(self);
+        let (relay, task) = (Arc::clone(self), self.tasks.begin());
         self.world.spawn(Box::pin(async move {
             let _gone = sender.send(relay.make_check(&question, slot).await);
+            drop(task);
         }));
         tokio::select! {
             biased;
@@ -88,9 +89,12 @@ impl<W: World> Relay<W> {
     async fn make_check(&self, question: &Question, slot: Slot) -> Option<bool> {
         let heard = ask(self, question, &slot).await;
         let end = slot_end(&heard);
-        let conclusion = self.read_check(question, heard);
+        let mut conclusion = self.read_check(question, heard);
         self.hold(conclusion.hold_ms).await;
         let is_key = matches!(question, Question::CheckKey);
+        if is_key && conclusion.outcome == Some(false) {
+            conclusion.mood = Mood::Refusing("the upstream refuses our key".into());
+        }
         self.note(&conclusion.mood, !is_key && conclusion.outcome.is_some());
         if let (true, Some(valid)) = (is_key, conclusion.outcome) {
             self.conditions.key(valid, self.world.now());

@@ -63,17 +63,19 @@ impl Conditions {
     /// Notes what a call showed. A change is logged; that it goes on is not.
     pub(crate) fn upstream(&self, mood: Mood, now: Now) {
         let mut inner = self.inner();
-        let same =
-            inner.condition.upstream.as_ref().is_some_and(|before| {
-                std::mem::discriminant(before) == std::mem::discriminant(&mood)
-            });
+        let before = inner.condition.upstream.as_ref();
+        let same = before
+            .is_some_and(|before| std::mem::discriminant(before) == std::mem::discriminant(&mood));
         if !same {
-            match &mood {
-                Mood::Fine => tracing::info!("the upstream answers"),
+            match (&mood, before) {
+                (Mood::Refusing(why), _) => tracing::error!(why, "calls pause"),
+                (Mood::Slowing(why), _) => tracing::warn!(why, "calls pause"),
+                (Mood::Fine, Some(Mood::Refusing(_) | Mood::Slowing(_))) => {
+                    tracing::info!("the upstream answers again");
+                }
                 // What it does half of the time.
-                Mood::Failing(why) => tracing::debug!(why, "the upstream failed"),
-                Mood::Refusing(why) => tracing::error!(why, "calls pause"),
-                Mood::Slowing(why) => tracing::warn!(why, "calls pause"),
+                (Mood::Failing(why), _) => tracing::debug!(why, "the upstream failed"),
+                (Mood::Fine, _) => tracing::debug!("the upstream answers"),
             }
             inner.condition.upstream_since = Some(now.wall);
         }
@@ -86,7 +88,14 @@ impl Conditions {
         matches!(self.inner().condition.upstream, Some(Mood::Refusing(_)))
     }
 
-    /// Passes a result of the store on, and notes whether it worked.
+    /// Something was written: the store works. To have looked at it shows nothing.
+    pub(crate) fn store_wrote(&self) {
+        if self.inner().condition.store.take().is_some() {
+            tracing::info!("the store works again");
+        }
+    }
+
+    /// Passes a result of the store on, and notes it if it failed.
     pub(crate) fn store<T>(
         &self,
         result: Result<T, StoreError>,
@@ -94,11 +103,7 @@ impl Conditions {
     ) -> Result<T, StoreError> {
         let mut inner = self.inner();
         match &result {
-            Ok(_) | Err(StoreError::LeaseLost) => {
-                if inner.condition.store.take().is_some() {
-                    tracing::info!("the store works again");
-                }
-            }
+            Ok(_) | Err(StoreError::LeaseLost) => {}
             Err(error) => {
                 let seldom = inner
                     .store_logged

@@ -16,6 +16,7 @@ mod metrics;
 mod notifications;
 mod relay;
 mod settings;
+mod tasks;
 mod upkeep;
 mod waiters;
 mod world;

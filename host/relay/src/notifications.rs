@@ -58,15 +58,17 @@ impl UnderWay {
 pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
     let under_way = UnderWay::default();
     loop {
+        let looking = relay.tasks.begin();
         let wait_ms = match begin(&relay, &under_way).await {
             Begun::Now(begun) => {
                 for notification in begun {
                     let host = notification.callback.host.clone();
                     under_way.begin(&host);
                     let (relay, under_way) = (Arc::clone(&relay), under_way.clone());
-                    let world = Arc::clone(&relay.world);
+                    let (world, task) = (Arc::clone(&relay.world), relay.tasks.begin());
                     world.spawn(Box::pin(async move {
                         make_one(&relay, notification).await;
+                        drop(task);
                         under_way.end(&host);
                         relay.notify.notify_one();
                     }));
@@ -75,6 +77,7 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
             }
             Begun::Later { after_ms } => relay.pause_ms(after_ms),
         };
+        drop(looking);
         tokio::select! {
             biased;
             () = relay.notify.notified() => {}
@@ -86,7 +89,7 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
 async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Begun<Vec<Notification>> {
     let settings = &relay.settings;
     let room = under_way.room(settings.webhooks_max, settings.webhooks_per_host_max);
-    if room.most == 0 {
+    if room.most == 0 || relay.tasks.are_ending() {
         return Begun::Later { after_ms: None };
     }
     let begun = relay

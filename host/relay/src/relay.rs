@@ -4,6 +4,7 @@ use crate::checks::Checks;
 use crate::condition::{Condition, Conditions};
 use crate::metrics::RelayMetrics;
 use crate::settings::Settings;
+use crate::tasks::Tasks;
 use crate::waiters::{Found, Waiters, Word};
 use crate::world::{Point, World};
 use crate::{calls, notifications, upkeep};
@@ -23,6 +24,7 @@ pub struct Relay<W> {
     pub(crate) waiters: Waiters,
     pub(crate) conditions: Conditions,
     pub(crate) checks: Checks,
+    pub(crate) tasks: Tasks,
     pub(crate) metrics: RelayMetrics,
     /// There may be something to call for.
     pub(crate) call: Notify,
@@ -90,6 +92,7 @@ impl<W: World> Relay<W> {
             waiters: Waiters::default(),
             conditions: Conditions::new(),
             checks: Checks::default(),
+            tasks: Tasks::new(),
             metrics,
             call: Notify::new(),
             notify: Notify::new(),
@@ -130,6 +133,7 @@ impl<W: World> Relay<W> {
             }
         };
         self.world.reached(Point::Accepted);
+        self.conditions.store_wrote();
         self.call.notify_one();
         let word = tokio::select! {
             biased;
@@ -170,6 +174,13 @@ impl<W: World> Relay<W> {
         let redelivery = self.within(until, redelivery).await.map_err(unable)?;
         self.notify.notify_one();
         Ok(redelivery)
+    }
+
+    /// Makes no further call and no further notification, and waits until those under way have ended
+    /// and what came of them is stored. What is dropped before that is as after a crash: a receiver may
+    /// be told twice.
+    pub async fn end(&self) {
+        self.tasks.end().await;
     }
 
     /// How the upstream and the store are.

@@ -394,6 +394,7 @@ impl Settings {
                  of --body-max (BULKHEAD_BODY_MAX), {body}B, and {TOKEN_MEMORY_SPARE}B beside it"
             ));
         }
+        found.extend(self.signing.store.place.problem().map(str::to_owned));
         found
     }
 

@@ -149,8 +149,9 @@ impl<'de> Visitor<'de> for FieldVisitor {
         Ok(Field::NotText)
     }
 
+    /// `null` says that there is nothing.
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Field::NotText)
+        Ok(Field::Missing)
     }
 
     fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {

@@ -103,7 +103,17 @@ fn run(settings: Settings) -> Result<End, String> {
             decrypt.workers = app.settings.decrypt.workers(),
             "serving"
         );
-        Ok::<_, String>(server::serve(app, threads, listener, stop).await)
+        let (serving, time) = (Arc::clone(&app), app.settings.http.drain_timeout);
+        let mut cut = stop.clone();
+        let end = server::serve(serving, threads, listener, stop).await;
+        let Some(signing) = app.signing.as_ref().filter(|_| end == End::Drained) else {
+            return Ok::<_, String>(end);
+        };
+        // Else a call or a webhook would be cut whose outcome nobody knows.
+        Ok(tokio::select! {
+            ended = signing.end(time) => if ended { End::Drained } else { End::Cut },
+            _ = cut.wait_for(|&signals| signals >= 2) => End::Cut,
+        })
     })?;
     // What still runs after the drain has had its time.
     runtime.shutdown_background();

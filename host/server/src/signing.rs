@@ -59,6 +59,11 @@ pub(crate) enum Asked<'a> {
 }
 
 impl Signing {
+    /// Lets what the relay has under way come to its end; whether it did.
+    pub(crate) async fn end(&self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.relay.end()).await.is_ok()
+    }
+
     /// When a request that came now has to be answered.
     pub(crate) fn deadline(&self) -> BootMillis {
         BootMillis(world::boot_clock().0 + self.sign_ms)
@@ -79,7 +84,7 @@ impl Signing {
         let callback = sign.callback.map(|url| self.callback(&url)).transpose()?;
         let message = sign.message;
         let new = NewRequest {
-            id: RequestId::new(uuid::Uuid::new_v4().as_u128()),
+            id: RequestId::new(world::random()),
             message: message.clone(),
             callback,
         };
@@ -98,9 +103,14 @@ impl Signing {
             .outbound
             .callback_target(url)
             .map_err(|refusal| Problem::callback_refused(&refusal))?;
+        // Without the port: a slow machine is slow at all of them.
+        let host = target.host();
+        let name = host
+            .rsplit_once(':')
+            .filter(|(_, port)| !port.contains(']'));
         Ok(Callback {
             url: target.as_str().to_owned(),
-            host: target.host().to_owned(),
+            host: name.map_or(host, |(name, _)| name).to_owned(),
         })
     }
 

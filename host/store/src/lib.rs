@@ -114,7 +114,8 @@ pub trait Store: Send + Sync {
 /// Why a store did not do what it was asked.
 #[derive(Debug)]
 pub enum StoreError {
-    /// It cannot now; it may later: disk full, I/O error, locked. Nothing was changed.
+    /// It cannot now; it may later: disk full, I/O error, locked, away. Nothing was changed, or, where
+    /// the connection broke before a commit was answered, all of it was.
     Unavailable(String),
     /// So much waits to be written that no more is taken. Nothing was changed.
     Busy,
@@ -128,7 +129,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable(why) => write!(f, "the store is not available: {why}"),
-            Self::Busy => f.write_str("too much waits to be written"),
+            Self::Busy => f.write_str("the store is busy: too much waits for it"),
             Self::LeaseLost => f.write_str("the lease was lost"),
             Self::Schema(why) => write!(f, "the store cannot be used: {why}"),
         }

@@ -16,9 +16,12 @@ pub(crate) fn try_lease_ms(quota: Quota) -> i64 {
     i64::from(quota.call_ms) + i64::from(quota.margin_ms) + FINISH_MS
 }
 
-/// So many milliseconds after `now`.
+/// Nothing is planned further ahead, so that there is time left after whatever was planned.
+const PLAN_MAX_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
+
+/// So many milliseconds after `now`, or a century.
 pub(crate) fn after(now: i64, ms: u64) -> i64 {
-    now.saturating_add_unsigned(ms)
+    now.saturating_add_unsigned(ms.min(PLAN_MAX_MS))
 }
 
 /// How long it is from `now` until then.

@@ -1,5 +1,6 @@
 //! The store in one file, for one process.
 
+mod clock;
 mod database;
 mod looks;
 mod notifications;
@@ -15,6 +16,7 @@ use crate::{
     NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot,
     SlotEnd, Standing, Store, Try,
 };
+use clock::Clock;
 use database::Database;
 use reader::Reader;
 use std::path::Path;
@@ -28,6 +30,8 @@ pub struct Sqlite {
     /// Closed first: whoever closes the file last tidies it up, and a reader cannot.
     reader: Reader,
     writer: Writer,
+    /// Callers have the machine's clock; within there is the store's time only.
+    clock: Clock,
 }
 
 impl Sqlite {
@@ -55,13 +59,14 @@ impl Sqlite {
     /// Opens the file beside a server that may have it open, to look at it and to have notifications
     /// delivered again. Takes nothing over and makes no file. The server hears of nothing: it finds
     /// what is due when it next looks.
-    pub fn inspect(path: &Path, boot_id: &str, quota: Quota, _now: Now) -> Result<Self> {
-        let database = Database::inspect(path, boot_id, quota)?;
+    pub fn inspect(path: &Path, boot_id: &str, quota: Quota, now: Now) -> Result<Self> {
+        let database = Database::inspect(path, boot_id, quota, now)?;
         Self::start(path, database, INSPECT_WAITING_MAX)
     }
 
     fn start(path: &Path, database: Database, waiting_max: usize) -> Result<Self> {
         Ok(Self {
+            clock: database.clock,
             reader: Reader::start(database.reader(path)?, waiting_max)?,
             writer: Writer::start(database, waiting_max)?,
         })
@@ -71,6 +76,7 @@ impl Sqlite {
 impl Store for Sqlite {
     fn accept(&self, new: NewRequest, backlog_max: u64, now: Now) -> Doing<'_, Accepted> {
         let digest = requests::digest(&new.message);
+        let now = self.clock.now(now);
         Box::pin(
             self.writer
                 .call(move |database| database.accept(&new, &digest, backlog_max, now)),
@@ -78,6 +84,7 @@ impl Store for Sqlite {
     }
 
     fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {
+        let now = self.clock.now(now);
         Box::pin(self.reader.look(move |database| database.request(&id, now)))
     }
 
@@ -90,7 +97,14 @@ impl Store for Sqlite {
     }
 
     fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>> {
-        Box::pin(self.writer.call(move |database| database.begin_try(now)))
+        let (clock, now) = (self.clock, self.clock.now(now));
+        Box::pin(self.writer.call(move |database| {
+            let mut begun = database.begin_try(now)?;
+            if let Begun::Now(Try { slot, .. }) = &mut begun {
+                slot.send_before = clock.of_the_machine(slot.send_before);
+            }
+            Ok(begun)
+        }))
     }
 
     fn finish_try(
@@ -101,6 +115,7 @@ impl Store for Sqlite {
         answered: Vec<RequestId>,
         now: Now,
     ) -> Doing<'_, ()> {
+        let now = self.clock.now(now);
         Box::pin(
             self.writer
                 .call(move |database| database.finish_try(&begun, end, &outcome, &answered, now)),
@@ -108,13 +123,18 @@ impl Store for Sqlite {
     }
 
     fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>> {
-        Box::pin(
-            self.writer
-                .call(move |database| database.begin_check(checks_max, now)),
-        )
+        let (clock, now) = (self.clock, self.clock.now(now));
+        Box::pin(self.writer.call(move |database| {
+            let mut begun = database.begin_check(checks_max, now)?;
+            if let Begun::Now(slot) = &mut begun {
+                slot.send_before = clock.of_the_machine(slot.send_before);
+            }
+            Ok(begun)
+        }))
     }
 
     fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> Doing<'_, ()> {
+        let now = self.clock.now(now);
         Box::pin(
             self.writer
                 .call(move |database| database.end_check(&slot, end, now)),
@@ -122,6 +142,7 @@ impl Store for Sqlite {
     }
 
     fn hold_calls(&self, for_ms: u64, now: Now) -> Doing<'_, ()> {
+        let now = self.clock.now(now);
         Box::pin(
             self.writer
                 .call(move |database| database.hold_calls(for_ms, now)),
@@ -134,6 +155,7 @@ impl Store for Sqlite {
         busy: Vec<String>,
         now: Now,
     ) -> Doing<'_, Begun<Vec<Notification>>> {
+        let now = self.clock.now(now);
         Box::pin(
             self.writer
                 .call(move |database| database.begin_notifications(most, &busy, now)),
@@ -146,6 +168,7 @@ impl Store for Sqlite {
         outcome: NotificationOutcome,
         now: Now,
     ) -> Doing<'_, ()> {
+        let now = self.clock.now(now);
         Box::pin(
             self.writer
                 .call(move |database| database.finish_notification(&lease, &outcome, now)),
@@ -153,6 +176,7 @@ impl Store for Sqlite {
     }
 
     fn redeliver(&self, request: RequestId, now: Now) -> Doing<'_, Redelivery> {
+        let now = self.clock.now(now);
         Box::pin(
             self.writer
                 .call(move |database| database.redeliver(&request, now)),
@@ -160,6 +184,7 @@ impl Store for Sqlite {
     }
 
     fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>> {
+        let now = self.clock.now(now);
         Box::pin(
             self.reader
                 .look(move |database| database.list(which, most, now)),
@@ -167,6 +192,7 @@ impl Store for Sqlite {
     }
 
     fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> Doing<'_, u64> {
+        let now = self.clock.now(now);
         Box::pin(
             self.writer
                 .call(move |database| database.sweep(retention_ms, most, now)),
@@ -174,10 +200,12 @@ impl Store for Sqlite {
     }
 
     fn standing(&self, now: Now) -> Doing<'_, Standing> {
+        let now = self.clock.now(now);
         Box::pin(self.reader.look(move |database| database.standing(now)))
     }
 
     fn beat(&self, now: Now) -> Doing<'_, ()> {
+        let now = self.clock.now(now);
         Box::pin(self.writer.call(move |database| database.beat(now)))
     }
 }

@@ -296,7 +296,8 @@ pub enum Begun<T> {
 pub struct Standing {
     /// Messages that wait to be signed.
     pub backlog: u64,
-    /// Milliseconds since the oldest of them was accepted.
+    /// Milliseconds since the oldest of them was accepted. For how long machines were off is told by
+    /// the wall clock, or does not count.
     pub oldest_age_ms: Option<u64>,
     /// Notifications to be made.
     pub notifications_pending: u64,

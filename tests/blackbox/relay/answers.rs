@@ -12,6 +12,7 @@ on_both_stores!(
     what_the_upstream_refuses_fails_and_is_told,
     a_wrong_key_pauses_and_the_right_one_resumes,
     a_notification_is_sent_again_on_demand,
+    a_drain_cuts_no_webhook,
     signatures_and_the_key_are_checked,
 );
 
@@ -189,6 +190,32 @@ fn a_notification_is_sent_again_on_demand(kind: Kind) {
         let none = http::request(relay.server().address, "POST", &target, &[], b"");
         assert_eq!(none.status, status, "{none:?}");
     }
+}
+
+/// One that was cut would be sent again by the next process, though the receiver took it.
+fn a_drain_cuts_no_webhook(kind: Kind) {
+    let mut relay = Relay::start(kind, &SMOOTH);
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
+    relay
+        .receiver
+        .control(&json!({"mode": "late", "delay_ms": 1500}));
+    let url = relay.callback("slow");
+    let id = relay.accepted("message-for-a-slow-receiver", Some(&url));
+    until("the webhook is under way", || {
+        relay.receiver.deliveries().len() == 1
+    });
+    relay.server().signal("TERM");
+    let ended = relay
+        .server
+        .as_mut()
+        .expect("it runs")
+        .wait(ANSWER_TIME * 5);
+    assert!(ended.success());
+    relay.run();
+    assert_eq!(relay.request(&id)["notification"]["status"], "delivered");
+    assert_eq!(relay.receiver.deliveries().len(), 1);
 }
 
 fn signatures_and_the_key_are_checked(kind: Kind) {

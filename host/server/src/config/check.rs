@@ -164,17 +164,18 @@ fn report(command: &mut clap::Command, matches: &ArgMatches) -> String {
     lines
 }
 
-/// The address of a database may hold a password.
+/// Addresses may hold a password, and what is no address as well. A key in PEM has many lines.
 fn shown(id: &str, value: &str) -> String {
-    match value.split_once("://") {
-        Some((scheme, rest)) if id == "place" => match rest.rsplit_once('@') {
-            Some((_, host)) => {
-                let host = host.split('?').next().unwrap_or_default();
-                format!("{scheme}://…@{host}")
-            }
-            None => value.split('?').next().unwrap_or_default().to_owned(),
-        },
-        _ => value.to_owned(),
+    let is_store = id == "place";
+    match value.trim().split_once("://") {
+        Some((scheme, rest)) => {
+            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+            let host = host.split('?').next().unwrap_or_default();
+            let hidden = if host.len() < rest.len() { "…@" } else { "" };
+            format!("{scheme}://{hidden}{host}")
+        }
+        None if is_store && !value.trim().starts_with("sqlite:") => "…".to_owned(),
+        None => value.lines().next().unwrap_or_default().to_owned(),
     }
 }
 

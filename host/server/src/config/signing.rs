@@ -7,7 +7,6 @@ use bulkhead_sandbox::Setup;
 use bulkhead_store::Quota;
 use clap::Args;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,7 +21,12 @@ const MESSAGE_OCTETS_MOST: usize = 21 * KIB;
 #[command(next_help_heading = "Signing")]
 pub(crate) struct SigningSettings {
     /// Address of the signing API, as in `https://api.example`; without it there is no relay.
-    #[arg(long, env = "BULKHEAD_UPSTREAM_URL", value_name = "URL")]
+    #[arg(
+        long,
+        env = "BULKHEAD_UPSTREAM_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub(crate) upstream_url: Option<String>,
     /// File with the API's key, instead of the variable `BULKHEAD_UPSTREAM_API_KEY`.
     #[arg(long, env = "BULKHEAD_UPSTREAM_API_KEY_FILE", value_name = "FILE")]
@@ -32,7 +36,8 @@ pub(crate) struct SigningSettings {
         long,
         env = "BULKHEAD_UPSTREAM_PUBLIC_KEY",
         value_name = "PEM|FILE",
-        allow_hyphen_values = true
+        allow_hyphen_values = true,
+        hide_env_values = true
     )]
     pub(crate) upstream_public_key: Option<String>,
     /// Calls that the API allows in any window, whatever they ask.
@@ -60,7 +65,7 @@ pub(crate) struct SigningSettings {
     #[arg(long = "message-max", env = "BULKHEAD_MESSAGE_MAX", default_value = "16KiB", value_parser = octets_within(1, MESSAGE_OCTETS_MOST), value_name = "SIZE")]
     pub(crate) message_octets: usize,
     /// Time in which every request for a signature is answered, with or without one.
-    #[arg(long, env = "BULKHEAD_SIGN_TIMEOUT", default_value = "1750ms", value_parser = duration_within(Duration::from_millis(10), Duration::from_mins(1)), value_name = "TIME")]
+    #[arg(long, env = "BULKHEAD_SIGN_TIMEOUT", default_value = "1750ms", value_parser = duration_within(Duration::from_millis(10), SECOND * 2), value_name = "TIME")]
     pub(crate) sign_timeout: Duration,
     /// How long finished requests are kept; what is pending never expires.
     #[arg(long, env = "BULKHEAD_RETENTION", default_value = "90d", value_parser = duration_within(SECOND, DAY * 36_500), value_name = "TIME")]
@@ -73,7 +78,7 @@ pub(crate) struct SigningSettings {
     #[arg(long, env = "BULKHEAD_WEBHOOK_TIMEOUT", default_value = "15s", value_parser = duration_within(Duration::from_millis(100), Duration::from_secs(50)), value_name = "TIME")]
     pub(crate) webhook_timeout: Duration,
     /// Webhooks under way at the same time.
-    #[arg(long, env = "BULKHEAD_WEBHOOKS_MAX", default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, env = "BULKHEAD_WEBHOOKS_MAX", default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) webhooks_max: u32,
     /// The same, at one host: a slow one holds up no other.
     #[arg(long, env = "BULKHEAD_WEBHOOKS_PER_HOST_MAX", default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -132,19 +137,27 @@ pub(crate) enum StoreSetting {
     Sqlite(PathBuf),
     /// The URL, which may hold a password.
     Postgres(String),
+    /// Neither; it may be a URL with a password that is misspelt, and is never shown.
+    Unknown,
 }
 
-impl FromStr for StoreSetting {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
-            return Ok(Self::Sqlite(path.into()));
+/// Never fails: the error would quote the text.
+impl From<&str> for StoreSetting {
+    fn from(text: &str) -> Self {
+        let text = text.trim();
+        let scheme = text
+            .split_once(':')
+            .map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let rest = |at: usize| text[at..].to_owned();
+        match scheme.as_deref() {
+            Some("sqlite") if text.len() > 7 && !text.contains("://") => {
+                Self::Sqlite(rest(7).into())
+            }
+            Some(scheme @ ("postgres" | "postgresql")) if rest(scheme.len()).starts_with("://") => {
+                Self::Postgres("postgres".to_owned() + &rest(scheme.len()))
+            }
+            _ => Self::Unknown,
         }
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Self::Postgres(text.to_owned()));
-        }
-        Err("give sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE".into())
     }
 }
 
@@ -153,7 +166,16 @@ impl StoreSetting {
         match self {
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
+            Self::Unknown => "unknown",
         }
+    }
+
+    /// What is wrong with it.
+    pub(crate) fn problem(&self) -> Option<&'static str> {
+        (*self == Self::Unknown).then_some(
+            "--store (BULKHEAD_STORE) is neither sqlite:PATH nor \
+             postgres://USER:PASSWORD@HOST/DATABASE",
+        )
     }
 }
 
@@ -162,6 +184,7 @@ impl std::fmt::Debug for StoreSetting {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Self::Postgres(_) => f.write_str("postgres://…"),
+            Self::Unknown => f.write_str("…"),
         }
     }
 }
@@ -218,16 +241,30 @@ mod tests {
 
     #[test]
     fn stores_are_named_by_their_scheme_and_passwords_are_not_shown() {
-        let store = |text: &str| text.parse::<StoreSetting>();
-        assert_eq!(
-            store("sqlite:/data/x.db"),
-            Ok(StoreSetting::Sqlite("/data/x.db".into()))
-        );
-        let postgres = store("postgres://u:secret@h/d").expect("a store");
-        assert_eq!(postgres.kind(), "postgres");
-        assert!(!format!("{postgres:?}").contains("secret"));
-        for wrong in ["", "sqlite:", "bulkhead.db", "mysql://h/d"] {
-            assert!(store(wrong).is_err(), "{wrong}");
+        let store = |text: &str| StoreSetting::from(text);
+        let sqlite = StoreSetting::Sqlite("/data/x.db".into());
+        assert_eq!(store("sqlite:/data/x.db"), sqlite);
+        for text in [
+            "postgres://u:secret@h/d",
+            " postgres://u:secret@h/d\n",
+            "PostgreSQL://u:secret@h/d",
+        ] {
+            let postgres = store(text);
+            assert_eq!(
+                postgres,
+                StoreSetting::Postgres("postgres://u:secret@h/d".into())
+            );
+            assert!(!format!("{postgres:?}").contains("secret"));
+        }
+        for wrong in [
+            "",
+            "sqlite:",
+            "bulkhead.db",
+            "mysql://u:secret@h/d",
+            "sqlite:postgres://u:secret@h/d",
+            "postgres:u:secret@h",
+        ] {
+            assert_eq!(store(wrong), StoreSetting::Unknown, "{wrong}");
         }
     }
 }

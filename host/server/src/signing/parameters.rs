@@ -35,6 +35,8 @@ impl Sign {
             message: message.required(MESSAGE, SIGN_EXAMPLE)?.into_owned(),
             callback: match callback {
                 envelope::Field::Missing => None,
+                // As in a form with nothing filled in.
+                envelope::Field::Text(url) if url.is_empty() => None,
                 callback => Some(callback.required(CALLBACK[0], SIGN_EXAMPLE)?.into_owned()),
             },
         })
@@ -169,9 +171,15 @@ mod tests {
             sign(r#"{"message": "m"}"#).expect("well-formed").callback,
             None
         );
+        for none in [
+            r#"{"message": "m", "webhook": null}"#,
+            r#"{"message": "m", "webhook": ""}"#,
+        ] {
+            assert_eq!(sign(none).expect("well-formed").callback, None);
+        }
         for (body, code) in [
             (r#"{"message": ""}"#, "invalid_parameter"),
-            (r#"{"message": "m", "webhook": null}"#, "invalid_parameter"),
+            (r#"{"message": "m", "webhook": 1}"#, "invalid_parameter"),
             (
                 r#"{"message": "m", "webhook": "u", "callback_url": "u"}"#,
                 "invalid_json",

@@ -22,6 +22,7 @@ pub(super) fn open(
             ))
         }
         StoreSetting::Postgres(url) => Ok(Arc::new(postgres(settings, url, quota, outbound)?)),
+        StoreSetting::Unknown => Err(unknown(settings)),
     }
 }
 
@@ -38,6 +39,7 @@ pub(crate) fn inspect(settings: &StoreSettings) -> Result<Arc<dyn Store>, String
             let outbound = outbound(settings)?;
             Ok(Arc::new(postgres(settings, url, NO_CALLS, &outbound)?))
         }
+        StoreSetting::Unknown => Err(unknown(settings)),
     }
 }
 
@@ -56,7 +58,12 @@ pub(crate) async fn migrate(settings: &StoreSettings) -> Result<(), String> {
                 .await
                 .map_err(|error| cannot_open(settings, &error))
         }
+        StoreSetting::Unknown => Err(unknown(settings)),
     }
+}
+
+fn unknown(settings: &StoreSettings) -> String {
+    settings.place.problem().unwrap_or_default().to_owned()
 }
 
 /// Of whoever makes none. The margin is what tells a slow answer of the database from a clock that

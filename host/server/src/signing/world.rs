@@ -6,6 +6,7 @@ use bulkhead_sandbox::{Answer, Delivery, Failure};
 use bulkhead_store::{BootMillis, Callback, Now, UnixMillis};
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use rustix::rand::GetRandomFlags;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -72,6 +73,18 @@ pub(crate) fn now() -> Now {
     }
 }
 
+/// Random bits of the kernel, all 128 of them (a UUID has 122).
+pub(crate) fn random() -> u128 {
+    let mut octets = [0; 16];
+    let mut filled = 0;
+    while filled < octets.len() {
+        // It fails for a signal in between alone, once the machine has started.
+        filled += rustix::rand::getrandom(&mut octets[filled..], GetRandomFlags::empty())
+            .unwrap_or_default();
+    }
+    u128::from_le_bytes(octets)
+}
+
 /// Names the current start of the machine.
 pub(crate) fn boot_id() -> String {
     match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
@@ -93,7 +106,7 @@ impl World for Outside {
     }
 
     fn random(&self) -> u128 {
-        uuid::Uuid::new_v4().as_u128()
+        random()
     }
 
     fn sleep_until(&self, at: BootMillis) -> Going<'static, ()> {

@@ -5,6 +5,7 @@ mod clocks;
 mod connections;
 mod replicas;
 mod speed;
+mod tls;
 mod walk;
 
 use super::{Postgres, PostgresSetup};

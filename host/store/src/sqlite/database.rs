@@ -1,11 +1,11 @@
 //! The file, opened: what a thread of its own works on.
 
+use super::clock::Clock;
 use super::take_over::take_over;
 use crate::{Now, Quota, Result, StoreError};
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior,
-};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use std::fs::TryLockError;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ const STATEMENTS_MAX: usize = 100;
 pub(super) struct Database {
     pub(super) connection: Connection,
     pub(super) quota: Quota,
-    /// The plans in the file are by another clock than the caller's.
-    pub(super) plans_void: bool,
+    /// Every `now` that is given is the store's time by it already, but where the file is opened.
+    pub(super) clock: Clock,
     /// Within [`Database::group`].
     grouped: bool,
     /// Dropped last: whoever gets it finds the file closed.
@@ -39,7 +39,8 @@ impl Database {
     pub(super) fn open(path: &Path, boot_id: &str, quota: Quota, now: Now) -> Result<Self> {
         let (connection, lock) = Self::migrated(path)?;
         let mut database = Self::new(connection, quota, Some(lock))?;
-        database.transaction(|transaction| take_over(transaction, boot_id, quota, now))?;
+        database.clock =
+            database.transaction(|transaction| take_over(transaction, boot_id, quota, now))?;
         Ok(database)
     }
 
@@ -60,7 +61,7 @@ impl Database {
     }
 
     /// See [`super::Sqlite::inspect`].
-    pub(super) fn inspect(path: &Path, boot_id: &str, quota: Quota) -> Result<Self> {
+    pub(super) fn inspect(path: &Path, boot_id: &str, quota: Quota, now: Now) -> Result<Self> {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let version = version(&connection)?;
         if version < MIGRATIONS.len() {
@@ -71,11 +72,8 @@ impl Database {
             ));
         }
         let mut database = Self::new(connection, quota, None)?;
-        let theirs: Option<String> = database
-            .connection
-            .query_row("SELECT boot_id FROM meta", (), |row| row.get(0))
-            .optional()?;
-        database.plans_void = theirs.is_some_and(|theirs| theirs != boot_id);
+        database.clock =
+            database.look(|database| Clock::read(&database.connection, boot_id, now))?;
         Ok(database)
     }
 
@@ -83,7 +81,7 @@ impl Database {
     pub(super) fn reader(&self, path: &Path) -> Result<Self> {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let mut reader = Self::new(connection, self.quota, None)?;
-        reader.plans_void = self.plans_void;
+        reader.clock = self.clock;
         Ok(reader)
     }
 
@@ -95,7 +93,7 @@ impl Database {
         Ok(Self {
             connection,
             quota,
-            plans_void: false,
+            clock: Clock::default(),
             grouped: false,
             _lock: lock,
         })
@@ -165,20 +163,31 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     Ok(connection)
 }
 
+/// How a file is opened that holds what is nobody else's business.
+fn private() -> std::fs::OpenOptions {
+    let mut options = std::fs::File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    options
+}
+
 /// Only one process may plan calls by a file. The database's own locks are let go between
 /// transactions, and a lock of ours on it would get in their way.
 fn lock(path: &Path) -> Result<std::fs::File> {
+    let unusable = |error: std::io::Error| StoreError::Unavailable(error.to_string());
+    // Made here, so that it has a name to be locked by, and so that nobody else may read it.
+    let file = private().open(path).map_err(unusable)?;
+    if file.metadata().map_err(unusable)?.nlink() > 1 {
+        return Err(StoreError::Unavailable(
+            "the file has another name as well (a hard link), by which it could be opened twice"
+                .into(),
+        ));
+    }
     // The same file by another name has the same lock.
-    let mut name = path
-        .canonicalize()
-        .unwrap_or_else(|_| path.to_owned())
-        .into_os_string();
+    let mut name = path.canonicalize().map_err(unusable)?.into_os_string();
     name.push(".lock");
-    let lock = std::fs::File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(PathBuf::from(name))
+    let name = PathBuf::from(name);
+    let lock = private()
+        .open(&name)
         .map_err(|error| StoreError::Unavailable(format!("its lock file: {error}")))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

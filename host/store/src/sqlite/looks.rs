@@ -76,7 +76,8 @@ impl Database {
         let slots = slots(&self.connection)?;
         let taken = slots.iter().filter(|slot| slot.free_at > now.boot.0);
         let taken = u32::try_from(taken.count()).unwrap_or(u32::MAX);
-        let since = |at: i64| u64::try_from(now.boot.0 - at).unwrap_or(0);
+        let waits_at = self.clock.waits_at(now);
+        let since = |at: i64| u64::try_from(waits_at - at).unwrap_or(0);
         let standing = statement.query_row((), |row| {
             let number = |name| row.get::<_, i64>(name).map(i64::unsigned_abs);
             let oldest: Option<i64> = row.get("oldest")?;
@@ -121,8 +122,9 @@ impl Database {
             None => return Ok(None),
         };
         let due_at: Option<i64> = row.get("due_at")?;
-        // A plan by the clock of an earlier start of the machine will be void: it is due then.
-        let due_at = due_at.map(|at| if self.plans_void { now.boot.0 } else { at });
+        // The store's time leapt over plans of earlier starts of the machine: they are due now.
+        let leapt_over = |at| at < self.clock.ahead_ms;
+        let due_at = due_at.map(|at| if leapt_over(at) { now.boot.0 } else { at });
         Ok(Some(NotificationView {
             state,
             tries: row.get("deliveries")?,

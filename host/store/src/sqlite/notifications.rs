@@ -136,22 +136,23 @@ impl Database {
     /// See [`crate::Store::beat`]: takes back the leases whose holder does not come any more. They
     /// may still be finished with, as long as nobody else has begun.
     pub(super) fn beat(&mut self, now: Now) -> Result<()> {
-        self.transaction(|transaction| {
-            let mut statement = transaction.prepare_cached(
-                "UPDATE messages SET leased_until = NULL WHERE leased_until <= ?1",
-            )?;
-            statement.execute([now.boot.0])?;
-            let mut statement = transaction.prepare_cached(
-                "UPDATE notifications SET leased_until = NULL WHERE leased_until <= ?1
-                 RETURNING host",
-            )?;
-            let hosts = statement.query_map([now.boot.0], |row| row.get(0))?;
-            let hosts: BTreeSet<String> = hosts.collect::<rusqlite::Result<_>>()?;
-            hosts
-                .iter()
-                .try_for_each(|host| plan_host(transaction, host))
-        })
+        self.transaction(|transaction| take_back(transaction, now.boot.0))
     }
+}
+
+/// All leases that end by then.
+pub(super) fn take_back(transaction: &Connection, ended_by: i64) -> Result<()> {
+    let mut statement = transaction
+        .prepare_cached("UPDATE messages SET leased_until = NULL WHERE leased_until <= ?1")?;
+    statement.execute([ended_by])?;
+    let mut statement = transaction.prepare_cached(
+        "UPDATE notifications SET leased_until = NULL WHERE leased_until <= ?1 RETURNING host",
+    )?;
+    let hosts = statement.query_map([ended_by], |row| row.get(0))?;
+    let hosts: BTreeSet<String> = hosts.collect::<rusqlite::Result<_>>()?;
+    hosts
+        .iter()
+        .try_for_each(|host| plan_host(transaction, host))
 }
 
 /// For all requests that wait for this message, which is in `state` now, but those that are answered

@@ -28,12 +28,13 @@ impl Database {
         backlog_max: u64,
         now: Now,
     ) -> Result<Accepted> {
+        let waits_since = self.clock.waits_at(now);
         self.transaction(|transaction| {
             let Some(known) = known(transaction, digest)? else {
                 if backlog(transaction)? >= backlog_max {
                     return Ok(Accepted::BacklogFull);
                 }
-                let message = insert_message(transaction, digest, &new.message, now)?;
+                let message = insert_message(transaction, digest, &new.message, waits_since, now)?;
                 insert(transaction, new, new.callback.as_ref(), message, now)?;
                 return Ok(Accepted::Pending(new.id.clone()));
             };
@@ -119,13 +120,14 @@ fn insert_message(
     transaction: &Connection,
     digest: &Digest,
     text: &str,
+    waits_since: i64,
     now: Now,
 ) -> Result<MessageId> {
     let mut statement = transaction.prepare_cached(
         "INSERT INTO messages (digest, text, state, created_at, waits_since, due_at)
-         VALUES (?1, ?2, 'pending', ?3, ?4, ?4)",
+         VALUES (?1, ?2, 'pending', ?3, ?4, ?5)",
     )?;
-    let id = statement.insert(params![digest, text, now.wall.0, now.boot.0])?;
+    let id = statement.insert(params![digest, text, now.wall.0, waits_since, now.boot.0])?;
     let mut statement = transaction.prepare_cached("UPDATE meta SET backlog = backlog + 1")?;
     statement.execute(())?;
     Ok(MessageId(id))

@@ -1,5 +1,7 @@
 //! What an earlier process left behind.
 
+use super::clock::Clock;
+use super::notifications::take_back;
 use super::slots::slots;
 use crate::{Now, Quota, Result};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -21,12 +23,10 @@ pub(super) fn take_over(
     boot_id: &str,
     quota: Quota,
     now: Now,
-) -> Result<()> {
-    for table in ["messages", "notifications"] {
-        let orphans =
-            format!("UPDATE {table} SET leased_until = NULL WHERE leased_until IS NOT NULL");
-        transaction.execute(&orphans, ())?;
-    }
+) -> Result<Clock> {
+    let clock = Clock::read(transaction, boot_id, now)?;
+    let now = clock.now(now);
+    take_back(transaction, i64::MAX)?;
     let hold = now.boot.0 + quota.spared_ms();
     let held_until = match before(transaction)? {
         Some(before) if before.boot_id == boot_id => {
@@ -39,32 +39,33 @@ pub(super) fn take_over(
                 before.held_until.max(hold)
             }
         }
-        // All times are of a clock that is no more.
+        // How long the machine was off, nobody knows.
         _ => {
             transaction.execute("UPDATE slots SET free_at = ?1", [hold])?;
-            plan_anew(transaction, now)?;
             hold
         }
     };
-    transaction.execute("DELETE FROM hosts", ())?;
+    // What is counted, and when hosts are due, was written in one with what it says, and is right.
     transaction.execute(
-        "INSERT INTO hosts (host, due_at)
-         SELECT host, min(due_at) FROM notifications
-         WHERE state = 'pending' AND leased_until IS NULL GROUP BY host",
-        (),
-    )?;
-    transaction.execute(
-        "INSERT OR REPLACE INTO meta
-           (only_row, boot_id, held_until, window_ms, margin_ms, backlog,
+        "INSERT INTO meta
+           (only_row, boot_id, ahead_ms, waits_ahead_ms, held_until, window_ms, margin_ms, backlog,
             notifications_pending, notifications_parked, leases)
-         VALUES (1, ?1, ?2, ?3, ?4,
-           (SELECT count(*) FROM messages WHERE state = 'pending'),
-           (SELECT count(*) FROM notifications WHERE state = 'pending' AND leased_until IS NULL),
-           (SELECT count(*) FROM notifications WHERE state = 'parked'),
-           ifnull((SELECT leases FROM meta), 0))",
-        params![boot_id, held_until, quota.window_ms, quota.margin_ms],
+         VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, 0, 0, 0, 0)
+         ON CONFLICT DO UPDATE SET
+           boot_id = excluded.boot_id, ahead_ms = excluded.ahead_ms,
+           waits_ahead_ms = excluded.waits_ahead_ms, held_until = excluded.held_until,
+           window_ms = excluded.window_ms, margin_ms = excluded.margin_ms",
+        params![
+            boot_id,
+            clock.ahead_ms,
+            clock.waits_ahead_ms,
+            held_until,
+            quota.window_ms,
+            quota.margin_ms
+        ],
     )?;
-    count_slots(transaction, quota, now)
+    count_slots(transaction, quota, now)?;
+    Ok(clock)
 }
 
 fn before(transaction: &Connection) -> Result<Option<Before>> {
@@ -81,20 +82,6 @@ fn before(transaction: &Connection) -> Result<Option<Before>> {
         },
     );
     Ok(before.optional()?)
-}
-
-/// Everything that waits is due: when it was to be, nobody knows any more.
-fn plan_anew(transaction: &Connection, now: Now) -> Result<()> {
-    transaction.execute(
-        "UPDATE messages SET due_at = ?1, waits_since = ?1 - max(?2 - created_at, 0)
-         WHERE state = 'pending'",
-        params![now.boot.0, now.wall.0],
-    )?;
-    transaction.execute(
-        "UPDATE notifications SET due_at = ?1 WHERE state = 'pending'",
-        [now.boot.0],
-    )?;
-    Ok(())
 }
 
 /// As many slots as calls are allowed. Slots too many remain while they are taken: their calls count,

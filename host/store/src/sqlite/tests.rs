@@ -1,5 +1,6 @@
 //! What is SQLite's own. What every store does is in `conformance`.
 
+mod clock;
 mod cost;
 
 use super::*;

@@ -3,12 +3,15 @@
 --
 -- Times called `..._at` of what people are shown are milliseconds since 1970. Plans, leases and slots
 -- go by the clock of `meta.boot_id`: due_at of messages and notifications, leased_until, waits_since,
--- free_at, held_until.
+-- free_at, held_until. Since that begins anew with each
+-- start of the machine, ahead_ms is added to it, and waits_ahead_ms for waits_since.
 
 CREATE TABLE meta (
   only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
   -- Which start of the machine the plans belong to.
   boot_id TEXT NOT NULL,
+  ahead_ms INTEGER NOT NULL,
+  waits_ahead_ms INTEGER NOT NULL,
   -- No call before then, whatever slots are free.
   held_until INTEGER NOT NULL,
   -- What the times of `slots` were made with.
@@ -33,7 +36,7 @@ CREATE TABLE messages (
   error TEXT CHECK ((error IS NOT NULL) = (state = 'failed')),
   tries INTEGER NOT NULL DEFAULT 0 CHECK (tries >= 0),
   created_at INTEGER NOT NULL,
-  -- The same by the other clock: how long it has waited.
+  -- The same by the other clock, while the machine ran: how long it has waited.
   waits_since INTEGER NOT NULL,
   -- Not to be tried before; when it was accepted, for one that was never tried.
   due_at INTEGER NOT NULL,
@@ -100,6 +103,8 @@ CREATE TABLE notifications (
 ) STRICT;
 
 CREATE INDEX notifications_due ON notifications (host, due_at) WHERE state = 'pending' AND leased_until IS NULL;
+-- Which is planned for the latest of all.
+CREATE INDEX notifications_planned ON notifications (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX notifications_parked ON notifications (request) WHERE state = 'parked';
 CREATE INDEX notifications_leased ON notifications (leased_until) WHERE leased_until IS NOT NULL;
 

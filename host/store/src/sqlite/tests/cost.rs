@@ -1,5 +1,6 @@
 //! What is asked every second, or by every caller, does not cost more the more there is.
 
+use super::super::take_over::take_over;
 use super::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,7 +47,7 @@ fn filled(count: u32) -> (tempfile::TempDir, Database) {
 
 /// What each of them takes, in steps of SQLite's machine.
 fn steps(count: u32) -> Vec<(&'static str, u64)> {
-    let (_folder, mut database) = filled(count);
+    let (folder, mut database) = filled(count);
     let steps = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&steps);
     let count_step = move || {
@@ -107,6 +108,20 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
     taken("a sweep", &mut |database| {
         assert_eq!(database.sweep(1, 5, NOW).expect("swept"), 0);
     });
+    for (what, boot_id) in [
+        ("a start", BOOT),
+        ("a start of the machine", "another start"),
+    ] {
+        taken(what, &mut |database| {
+            let taken_over = database.transaction(|it| take_over(it, boot_id, QUOTA, at(5, 0)));
+            database.clock = taken_over.expect("taken over");
+        });
+    }
+    assert_sound(&folder.path().join("db"));
+    // Nothing is left out: the dead host's, as many as were begun, and the other one's.
+    let now = database.clock.now(at(5, 0));
+    let told = database.begin_notifications(u32::MAX, &[], now);
+    assert_eq!(begun(told.expect("asked")).len(), count as usize + 1);
     all
 }
 
