@@ -28,7 +28,7 @@ cat <<'NOTE'
 Not run here, since they need more than the image has:
   formatting, lints, documentation   the Rust toolchain: ./run_tests.sh in the source tree
   generated messages in large counts ./run_tests.sh soak in the source tree
-  what says "ignored" above          openssl, Python with prometheus_client: ./run_tests.sh
+  what says "ignored" above          openssl, Python with prometheus_client, PostgreSQL: ./run_tests.sh
   the benchmark                      gpg and the Rust toolchain: bench/run.sh in the source tree
 NOTE
 if [ -n "$failed" ]; then

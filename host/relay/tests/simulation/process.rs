@@ -27,6 +27,19 @@ pub(crate) struct Faults {
     pub(crate) stall: f64,
 }
 
+impl Faults {
+    /// Nothing goes wrong.
+    pub(crate) const NONE: Self = Self {
+        question_lost: 0.0,
+        answer_lost: 0.0,
+        store_slow: 0.0,
+        call_lost: 0.0,
+        reply_lost: 0.0,
+        call_late: 0.0,
+        stall: 0.0,
+    };
+}
+
 /// What all processes share.
 pub(crate) struct Shared {
     pub(crate) clockwork: Clockwork,

@@ -399,16 +399,7 @@ fn plan(chance: &mut ChaCha8Rng, storm_ms: i64) -> Vec<(i64, Event)> {
 /// go, and a retry takes no slot from a first try.
 pub(crate) fn busy(seed: u64, judge: &Arc<Judge>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xb5);
-    let faults = Faults {
-        question_lost: 0.0,
-        answer_lost: 0.0,
-        store_slow: 0.0,
-        call_lost: 0.0,
-        reply_lost: 0.0,
-        call_late: 0.0,
-        stall: 0.0,
-    };
-    let mut run = Run::new(seed, faults, chance.gen_range(1..=5), 1000, judge);
+    let mut run = Run::new(seed, Faults::NONE, chance.gen_range(1..=5), 1000, judge);
     let think_ms = chance.gen_range(10..2000);
     lock(&run.shared.upstream).think_ms = think_ms;
     // A new database is held for a window.
@@ -440,17 +431,14 @@ pub(crate) fn busy(seed: u64, judge: &Arc<Judge>) {
 /// Receivers that are down for days, and for longer than anybody is patient.
 pub(crate) fn patient(seed: u64, judge: &Arc<Judge>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xda);
-    let calm = Faults {
-        question_lost: 0.0,
-        answer_lost: 0.0,
-        store_slow: 0.0,
-        call_lost: 0.0,
-        reply_lost: 0.0,
-        call_late: 0.0,
-        stall: 0.0,
-    };
     let look_again_ms = 10 * 60 * 1000;
-    let mut run = Run::new(seed, calm, chance.gen_range(1..=2), look_again_ms, judge);
+    let mut run = Run::new(
+        seed,
+        Faults::NONE,
+        chance.gen_range(1..=2),
+        look_again_ms,
+        judge,
+    );
     let hosts = ["days", "weeks", "months"];
     for host in hosts {
         lock(&run.shared.receivers).set(host, Manner::Down);

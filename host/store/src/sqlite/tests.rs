@@ -429,3 +429,20 @@ fn the_library_is_new_enough() {
         rusqlite::version()
     );
 }
+
+/// By another name it could be opened twice, and whoever may read it reads every message.
+#[test]
+fn a_file_has_one_name_and_one_reader() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    Sqlite::migrate(&path).expect("made");
+    let mode = std::fs::metadata(&path)
+        .expect("there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+    std::fs::hard_link(&path, folder.path().join("other")).expect("linked");
+    let error = Sqlite::migrate(&path).expect_err("refused");
+    assert!(error.to_string().contains("hard link"), "{error}");
+}
