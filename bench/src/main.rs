@@ -56,7 +56,7 @@ enum Part {
     /// Small requests while every worker is busy.
     Beside,
     /// Durable promises of the signing relay, with an empty and with a full store. `PostgreSQL` too,
-    /// where `BULKHEAD_TEST_POSTGRES` names an empty database.
+    /// where `BULKHEAD_TEST_POSTGRES` names a database.
     Accepts,
 }
 

@@ -9,13 +9,13 @@ mod outage;
 
 use bulkhead_tests::http::{self, Response};
 use bulkhead_tests::mock::{MockReceiver, MockUpstream, max_in_window};
+use bulkhead_tests::postgres::Schema;
 use bulkhead_tests::server::Server;
 use bulkhead_tests::until;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+
 use std::time::{Duration, Instant};
 
 const KEY: &str = "a-key-for-the-mock-upstream";
@@ -101,7 +101,7 @@ impl Relay {
         ]);
         let receiver = MockReceiver::start(&["--secret", WEBHOOK_SECRET]);
         let folder = tempfile::tempdir().expect("a folder");
-        let schema = (kind == Kind::Postgres).then(Schema::new);
+        let schema = (kind == Kind::Postgres).then(|| Schema::new(&postgres()));
         let store = schema.as_ref().map_or_else(
             || format!("sqlite:{}", folder.path().join("relay.db").display()),
             |schema| schema.url.clone(),
@@ -219,43 +219,8 @@ impl Relay {
     }
 }
 
-/// A part of the test database that is nobody else's.
-struct Schema {
-    server: String,
-    name: String,
-    url: String,
-}
-
-impl Schema {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let server = std::env::var("BULKHEAD_TEST_POSTGRES")
-            .expect("BULKHEAD_TEST_POSTGRES is the URL of a PostgreSQL; run_tests.sh starts one");
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("blackbox_{}_{count}", std::process::id());
-        let between = if server.contains('?') { '&' } else { '?' };
-        let schema = Self {
-            url: format!("{server}{between}options=-csearch_path%3D{name}"),
-            server,
-            name,
-        };
-        schema.psql(&format!("CREATE SCHEMA {}", schema.name));
-        schema
-    }
-
-    fn psql(&self, command: &str) {
-        let output = Command::new("psql")
-            .args(["-q", "-v", "ON_ERROR_STOP=1", "-c", command, &self.server])
-            .output()
-            .expect("psql runs");
-        assert!(output.status.success(), "{output:?}");
-    }
-}
-
-impl Drop for Schema {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.psql(&format!("DROP SCHEMA {} CASCADE", self.name));
-        }
-    }
+/// The URL of the test server.
+pub(crate) fn postgres() -> String {
+    std::env::var("BULKHEAD_TEST_POSTGRES")
+        .expect("BULKHEAD_TEST_POSTGRES is the URL of a PostgreSQL; run_tests.sh starts one")
 }

@@ -5,6 +5,7 @@ pub mod canaries;
 pub mod fixtures;
 pub mod http;
 pub mod mock;
+pub mod postgres;
 pub mod seal;
 pub mod server;
 

@@ -148,9 +148,10 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bulkhead_store::UnixMillis;
 
     fn id(number: u128) -> RequestId {
-        RequestId::new(number)
+        RequestId::new(UnixMillis(0), number)
     }
 
     fn stored() -> watch::Receiver<()> {

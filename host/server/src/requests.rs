@@ -111,7 +111,8 @@ async fn redeliver(settings: &OneSettings) -> Result<String, String> {
 }
 
 fn id(settings: &OneSettings) -> Result<RequestId, String> {
-    RequestId::parse(&settings.id).ok_or_else(|| "an id has 32 hexadecimal digits".to_owned())
+    RequestId::parse(&settings.id)
+        .ok_or_else(|| format!("an id has {} hexadecimal digits", RequestId::DIGITS))
 }
 
 fn none(settings: &OneSettings) -> String {

@@ -84,7 +84,7 @@ impl Signing {
         let callback = sign.callback.map(|url| self.callback(&url)).transpose()?;
         let message = sign.message;
         let new = NewRequest {
-            id: RequestId::new(world::random()),
+            id: RequestId::new(world::now().wall, world::random()),
             message: message.clone(),
             callback,
         };

@@ -13,7 +13,7 @@ mod walk;
 use crate::{
     Accepted, Begun, Callback, Doing, NewRequest, Notification, NotificationOutcome,
     NotificationState, Now, Outcome, Quota, RequestId, RequestView, Result, Slot, SlotEnd,
-    Standing, Store, Try,
+    Standing, Store, Try, UnixMillis,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -179,14 +179,14 @@ impl<'b> Case<'b> {
         wait(self.bench.store().beat(now)).expect("beaten");
     }
 
-    fn wall(&self, after_ms: i64) -> crate::UnixMillis {
-        crate::UnixMillis(self.bench.now().wall.0 + after_ms)
+    fn wall(&self, after_ms: i64) -> UnixMillis {
+        UnixMillis(self.bench.now().wall.0 + after_ms)
     }
 
     fn new_request(&mut self, message: &str, callback: Option<&str>) -> NewRequest {
         self.ids += 1;
         NewRequest {
-            id: RequestId::new(self.ids),
+            id: RequestId::new(UnixMillis(0), self.ids),
             message: message.into(),
             callback: callback.map(|host| Callback {
                 url: format!("http://{host}/"),

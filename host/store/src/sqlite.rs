@@ -19,6 +19,7 @@ use crate::{
 use clock::Clock;
 use database::Database;
 use reader::Reader;
+use requests::Fingerprint;
 use std::path::Path;
 use writer::Writer;
 
@@ -75,11 +76,11 @@ impl Sqlite {
 
 impl Store for Sqlite {
     fn accept(&self, new: NewRequest, backlog_max: u64, now: Now) -> Doing<'_, Accepted> {
-        let digest = requests::digest(&new.message);
+        let fingerprint = Fingerprint::of(&new.message);
         let now = self.clock.now(now);
         Box::pin(
             self.writer
-                .call(move |database| database.accept(&new, &digest, backlog_max, now)),
+                .call(move |database| database.accept(&new, fingerprint, backlog_max, now)),
         )
     }
 
@@ -89,10 +90,10 @@ impl Store for Sqlite {
     }
 
     fn signature(&self, message: String) -> Doing<'_, Option<String>> {
-        let digest = requests::digest(&message);
+        let fingerprint = Fingerprint::of(&message);
         Box::pin(
             self.reader
-                .look(move |database| database.signature(&digest)),
+                .look(move |database| database.signature(fingerprint, &message)),
         )
     }
 

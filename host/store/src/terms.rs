@@ -19,20 +19,26 @@ pub struct Now {
     pub boot: BootMillis,
 }
 
-/// 128 random bits, as 32 lowercase hexadecimal digits: who knows the id may see the request.
+/// 12 lowercase hexadecimal digits of the time when it was made, then 32 of random bits: who knows the
+/// id may see the request. Ids of one time lie side by side in an index, so that a new one among
+/// millions is written where the last one was.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(String);
 
 impl RequestId {
-    /// From random bits.
-    pub fn new(random: u128) -> Self {
-        Self(format!("{random:032x}"))
+    /// Digits of one.
+    pub const DIGITS: usize = 44;
+
+    /// From the time, of which 48 bits are taken, and random bits.
+    pub fn new(at: UnixMillis, random: u128) -> Self {
+        let at = at.0 & 0xffff_ffff_ffff;
+        Self(format!("{at:012x}{random:032x}"))
     }
 
     /// From a client; none where it cannot be one.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);
-        (text.len() == 32 && text.bytes().all(digits)).then(|| Self(text.to_owned()))
+        (text.len() == Self::DIGITS && text.bytes().all(digits)).then(|| Self(text.to_owned()))
     }
 
     /// The digits.

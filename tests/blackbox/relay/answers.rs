@@ -185,7 +185,7 @@ fn a_notification_is_sent_again_on_demand(kind: Kind) {
 
     let (now, _) = relay.sign("answered-at-once", None);
     let id = now.json()["id"].as_str().expect("an id").to_owned();
-    for (id, status) in [(id.as_str(), 409), (&"0".repeat(32), 404), ("none", 404)] {
+    for (id, status) in [(id.as_str(), 409), (&"0".repeat(44), 404), ("none", 404)] {
         let target = format!("/crypto/requests/{id}/redeliver");
         let none = http::request(relay.server().address, "POST", &target, &[], b"");
         assert_eq!(none.status, status, "{none:?}");
@@ -321,7 +321,7 @@ fn what_cannot_be_meant_is_refused() {
         let head = http::request(address, "HEAD", target, &[], b"");
         assert_eq!(head.status, 405);
     }
-    let nobody = get(&format!("/crypto/requests/{}", "0".repeat(32)));
+    let nobody = get(&format!("/crypto/requests/{}", "0".repeat(44)));
     assert_eq!(
         (nobody.status, nobody.problem().as_str()),
         (404, "not_found")

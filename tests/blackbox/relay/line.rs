@@ -68,7 +68,7 @@ fn requests_are_listed_shown_and_redelivered(kind: Kind) {
         relay.request(&parked)["notification"]["status"] == "delivered"
     });
     for arguments in [["requests", "show"], ["requests", "redeliver"]] {
-        for id in ["0".repeat(32).as_str(), "none"] {
+        for id in ["0".repeat(44).as_str(), "none"] {
             let output = bulkhead(&relay, &[arguments[0], arguments[1], id]);
             assert!(
                 !output.status.success() && !output.stderr.is_empty(),

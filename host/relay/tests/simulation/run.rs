@@ -6,7 +6,7 @@ use crate::process::{Faults, Process, START_WALL_MS, Shared, Surroundings, lock}
 use crate::receivers::{Manner, Receivers};
 use crate::upstream::{Upstream, Weather, most_in_window};
 use crate::verdict::{self, Promise};
-use bulkhead_relay::{Point, Relay, RelayMetrics, Settings, Signed};
+use bulkhead_relay::{Point, Relay, RelayMetrics, Settings, Signed, World as _};
 use bulkhead_sandbox::Judge;
 use bulkhead_store::model::Model;
 use bulkhead_store::{BootMillis, Callback, NewRequest, Quota, RequestId};
@@ -219,8 +219,9 @@ impl Run {
             url: format!("http://{host}/{}", self.chance.gen_range(0..2)),
             host,
         });
+        let wall = Surroundings(Arc::clone(&replica.process)).now().wall;
         let new = NewRequest {
-            id: RequestId::new(self.chance.r#gen()),
+            id: RequestId::new(wall, self.chance.r#gen()),
             message: message.clone(),
             callback: callback.clone(),
         };

@@ -3,7 +3,7 @@
 use super::{Bench, Case, Machine, QUOTA, later, wait};
 use crate::{
     Begun, Notification, NotificationOutcome, NotificationState, Outcome, Redelivery, RequestId,
-    SlotEnd, StoreError,
+    SlotEnd, StoreError, UnixMillis,
 };
 
 const LEASE_MS: i64 = 60_000;
@@ -106,7 +106,10 @@ pub(super) fn a_notification_is_tried_until_it_is_delivered_or_parked(bench: &mu
 
 pub(super) fn a_redelivery_begins_anew_at_any_time(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
-    assert_eq!(redeliver(&case, &RequestId::new(77)), Redelivery::None);
+    assert_eq!(
+        redeliver(&case, &RequestId::new(UnixMillis(0), 77)),
+        Redelivery::None
+    );
     let silent = case.pending("m", None);
     let id = case.pending("m", Some("a"));
     assert_eq!(redeliver(&case, &id), Redelivery::None, "nothing to tell");

@@ -1,7 +1,7 @@
 //! Requests and their messages.
 
 use super::{Bench, Case, Machine, QUOTA, wait};
-use crate::{Accepted, MessageState, NewRequest, RequestId};
+use crate::{Accepted, MessageState, NewRequest, RequestId, UnixMillis};
 use std::thread::ScopedJoinHandle;
 
 pub(super) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
@@ -35,7 +35,7 @@ pub(super) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
     };
     assert_eq!(case.accept("m", Some("c")), signed);
     assert_eq!(case.accept("m", None), signed);
-    assert_eq!(case.find(&RequestId::new(99)), None);
+    assert_eq!(case.find(&RequestId::new(UnixMillis(0), 99)), None);
 }
 
 pub(super) fn later_callers_of_a_finished_message_share_one_request(bench: &mut dyn Bench) {

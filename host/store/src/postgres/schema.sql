@@ -77,7 +77,7 @@ CREATE INDEX bulkhead_messages_waiting ON bulkhead_messages (waits_since) WHERE 
 CREATE TABLE bulkhead_requests (
   -- Grows: the order in which they came.
   number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  id text COLLATE "C" NOT NULL UNIQUE CHECK (length(id) = 32),
+  id text COLLATE "C" NOT NULL UNIQUE CHECK (length(id) = 44),
   message bigint NOT NULL REFERENCES bulkhead_messages,
   callback text CHECK (callback <> ''),
   -- SHA-256 of it, none for none: an index takes no text as long as a URL may be.

@@ -196,7 +196,7 @@ fn pass(database: &Database, replicas: &[&Replica], ms: i64) {
 
 fn new(number: u128, message: &str) -> NewRequest {
     NewRequest {
-        id: RequestId::new(number),
+        id: RequestId::new(UnixMillis(0), number),
         message: message.into(),
         callback: None,
     }

@@ -5,11 +5,16 @@ use crate::{Accepted, Callback, MessageId, MessageState, NewRequest, Now, Reques
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 
-/// What a message is found by.
-pub(super) type Digest = [u8; 32];
+/// What a message is found by, before its text is compared.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fingerprint(i64);
 
-pub(super) fn digest(message: &str) -> Digest {
-    Sha256::digest(message.as_bytes()).into()
+impl Fingerprint {
+    pub(super) fn of(message: &str) -> Self {
+        let digest = Sha256::digest(message.as_bytes());
+        let first = digest.iter().take(8);
+        Self(first.fold(0, |bits, octet| (bits << 8) | i64::from(*octet)))
+    }
 }
 
 /// A message that is there already.
@@ -20,21 +25,22 @@ struct Known {
 }
 
 impl Database {
-    /// See [`crate::Store::accept`]; `digest` is the message's.
+    /// See [`crate::Store::accept`]; `fingerprint` is the message's.
     pub(super) fn accept(
         &mut self,
         new: &NewRequest,
-        digest: &Digest,
+        fingerprint: Fingerprint,
         backlog_max: u64,
         now: Now,
     ) -> Result<Accepted> {
         let waits_since = self.clock.waits_at(now);
         self.transaction(|transaction| {
-            let Some(known) = known(transaction, digest)? else {
+            let Some(known) = known(transaction, fingerprint, &new.message)? else {
                 if backlog(transaction)? >= backlog_max {
                     return Ok(Accepted::BacklogFull);
                 }
-                let message = insert_message(transaction, digest, &new.message, waits_since, now)?;
+                let message =
+                    insert_message(transaction, fingerprint, &new.message, waits_since, now)?;
                 insert(transaction, new, new.callback.as_ref(), message, now)?;
                 return Ok(Accepted::Pending(new.id.clone()));
             };
@@ -61,11 +67,16 @@ impl Database {
     }
 
     /// See [`crate::Store::signature`].
-    pub(super) fn signature(&self, digest: &Digest) -> Result<Option<String>> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT signature FROM messages WHERE digest = ?1")?;
-        let signature = statement.query_row([digest], |row| row.get(0)).optional()?;
+    pub(super) fn signature(
+        &self,
+        fingerprint: Fingerprint,
+        message: &str,
+    ) -> Result<Option<String>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT signature FROM messages WHERE fingerprint = ?1 AND text = ?2",
+        )?;
+        let found = statement.query_row(params![fingerprint.0, message], |row| row.get(0));
+        let signature = found.optional()?;
         Ok(signature.flatten())
     }
 
@@ -87,11 +98,16 @@ impl Database {
     }
 }
 
-fn known(transaction: &Connection, digest: &Digest) -> Result<Option<Known>> {
+fn known(
+    transaction: &Connection,
+    fingerprint: Fingerprint,
+    message: &str,
+) -> Result<Option<Known>> {
     let mut statement = transaction.prepare_cached(
-        "SELECT id, state, signature, error, finished_at FROM messages WHERE digest = ?1",
+        "SELECT id, state, signature, error, finished_at FROM messages
+         WHERE fingerprint = ?1 AND text = ?2",
     )?;
-    let found = statement.query_row([digest], |row| {
+    let found = statement.query_row(params![fingerprint.0, message], |row| {
         Ok(Known {
             message: MessageId(row.get("id")?),
             state: state(row)?,
@@ -118,16 +134,22 @@ pub(super) fn backlog(connection: &Connection) -> Result<u64> {
 
 fn insert_message(
     transaction: &Connection,
-    digest: &Digest,
+    fingerprint: Fingerprint,
     text: &str,
     waits_since: i64,
     now: Now,
 ) -> Result<MessageId> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO messages (digest, text, state, created_at, waits_since, due_at)
+        "INSERT INTO messages (fingerprint, text, state, created_at, waits_since, due_at)
          VALUES (?1, ?2, 'pending', ?3, ?4, ?5)",
     )?;
-    let id = statement.insert(params![digest, text, now.wall.0, waits_since, now.boot.0])?;
+    let id = statement.insert(params![
+        fingerprint.0,
+        text,
+        now.wall.0,
+        waits_since,
+        now.boot.0
+    ])?;
     let mut statement = transaction.prepare_cached("UPDATE meta SET backlog = backlog + 1")?;
     statement.execute(())?;
     Ok(MessageId(id))

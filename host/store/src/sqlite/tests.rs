@@ -230,7 +230,7 @@ fn a_file_has_one_process_at_a_time() {
 
 fn new_request(number: u128, message: &str, host: Option<&str>) -> NewRequest {
     NewRequest {
-        id: RequestId::new(number),
+        id: RequestId::new(UnixMillis(0), number),
         message: message.into(),
         callback: host.map(|host| Callback {
             url: format!("http://{host}/"),
@@ -368,7 +368,7 @@ fn who_reads_does_not_wait_for_what_is_being_written() {
             let call = writer.call(move |database| {
                 database.accept(
                     &new_request(2, "n", None),
-                    &requests::digest("n"),
+                    Fingerprint::of("n"),
                     9,
                     at(0, 0),
                 )?;
@@ -380,7 +380,7 @@ fn who_reads_does_not_wait_for_what_is_being_written() {
             wait(Box::pin(call)).expect("written");
         });
         is_held.recv().expect("held");
-        let id = RequestId::new(1);
+        let id = RequestId::new(UnixMillis(0), 1);
         assert!(wait(store.request(id, now)).expect("asked").is_some());
         assert_eq!(wait(store.signature("m".into())).expect("asked"), None);
         let all = wait(store.list(Listed::All, 9, now)).expect("asked");
@@ -391,12 +391,38 @@ fn who_reads_does_not_wait_for_what_is_being_written() {
     assert_eq!(wait(store.standing(now)).expect("asked").backlog, 2);
 }
 
+/// What a message is found by is its text, whatever else it shares with another.
+#[test]
+fn messages_of_one_fingerprint_are_two() {
+    let (_folder, mut database) = database();
+    let shared = Fingerprint::of("any");
+    for (number, text) in [(1, "m"), (2, "n"), (3, "m")] {
+        let new = new_request(number, text, None);
+        let accepted = database.accept(&new, shared, 9, at(0, 0));
+        let first = if text == "m" { 1 } else { number };
+        let id = RequestId::new(UnixMillis(0), first);
+        assert_eq!(accepted.expect("stored"), Accepted::Pending(id), "{text}");
+    }
+    let signed = "UPDATE messages SET state = 'signed', signature = 's', finished_at = 1
+                  WHERE text = 'n'";
+    database.connection.execute(signed, ()).expect("signed");
+    let signature = |text| database.signature(shared, text).expect("asked");
+    assert_eq!(signature("n").as_deref(), Some("s"));
+    assert_eq!(signature("m"), None);
+    assert_eq!(
+        database
+            .connection
+            .query_row("SELECT backlog FROM meta", (), |row| row.get(0)),
+        Ok(2)
+    );
+}
+
 /// The schema repeats the state machine.
 #[test]
 fn the_schema_refuses_states_that_cannot_be() {
     let (_folder, mut database) = database();
     let new = new_request(1, "m", None);
-    let accepted = database.accept(&new, &requests::digest("m"), 9, at(0, 0));
+    let accepted = database.accept(&new, Fingerprint::of("m"), 9, at(0, 0));
     accepted.expect("stored");
     for wrong in [
         "UPDATE messages SET state = 'signed'",

@@ -115,10 +115,10 @@ impl Drop for Joined {
 
 #[cfg(test)]
 mod tests {
-    use super::super::requests::digest;
+    use super::super::requests::Fingerprint;
     use super::super::tests::{at, database};
     use super::*;
-    use crate::{Accepted, NewRequest, RequestId};
+    use crate::{Accepted, NewRequest, RequestId, UnixMillis};
     use std::sync::mpsc::channel;
     use std::task::{Context, Poll, Waker};
 
@@ -141,11 +141,11 @@ mod tests {
     fn accept(number: u128) -> impl FnOnce(&mut Database) -> Result<Accepted> + Send {
         move |database| {
             let new = NewRequest {
-                id: RequestId::new(number),
+                id: RequestId::new(UnixMillis(0), number),
                 message: format!("message {number}"),
                 callback: None,
             };
-            database.accept(&new, &digest(&new.message), u64::MAX, at(0, 0))
+            database.accept(&new, Fingerprint::of(&new.message), u64::MAX, at(0, 0))
         }
     }
 
@@ -198,11 +198,11 @@ mod tests {
         let mut bad = Box::pin(writer.call(|database: &mut Database| {
             accept(2)(database)?;
             let new = NewRequest {
-                id: RequestId::new(1),
+                id: RequestId::new(UnixMillis(0), 1),
                 message: "another".into(),
                 callback: None,
             };
-            database.accept(&new, &digest(&new.message), u64::MAX, at(0, 0))
+            database.accept(&new, Fingerprint::of(&new.message), u64::MAX, at(0, 0))
         }));
         assert!(poll(&mut good).is_pending() && poll(&mut bad).is_pending());
         release.send(()).expect("listened to");

@@ -99,7 +99,7 @@ impl Pair {
         let now = self.now;
         let host = self.host();
         let new = NewRequest {
-            id: RequestId::new(self.dice.r#gen()),
+            id: RequestId::new(UnixMillis(0), self.dice.r#gen()),
             message: self.dice.gen_range(0..30).to_string(),
             callback: self.dice.gen_bool(0.7).then(|| Callback {
                 url: format!("http://{host}/"),

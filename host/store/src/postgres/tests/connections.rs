@@ -120,7 +120,7 @@ fn any_text_is_kept_as_it_is() {
     };
     for (number, text) in (1..).zip(["\0", "a\0b", "\u{10ffff}", "'; DROP TABLE x; --", " "]) {
         accept(&store, number, text).expect("stored");
-        let view = wait(store.request(RequestId::new(number), now)).expect("asked");
+        let view = wait(store.request(RequestId::new(UnixMillis(0), number), now)).expect("asked");
         assert_eq!(view.expect("there").message, text);
     }
     let mut long = new(99, "long");
@@ -130,7 +130,10 @@ fn any_text_is_kept_as_it_is() {
     });
     for _ in 0..2 {
         let accepted = wait(store.accept(long.clone(), 9, now)).expect("stored");
-        assert_eq!(accepted, Accepted::Pending(RequestId::new(99)));
+        assert_eq!(
+            accepted,
+            Accepted::Pending(RequestId::new(UnixMillis(0), 99))
+        );
     }
 }
 
@@ -246,7 +249,7 @@ fn a_database_that_is_away_is_told_and_used_when_it_is_back() {
     proxy.set(Mode::Pass);
     until(|| accept().is_ok(), "a connection");
     let view = wait(store.request(
-        RequestId::new(number),
+        RequestId::new(UnixMillis(0), number),
         Now {
             wall: UnixMillis(0),
             boot: BootMillis(0),

@@ -170,7 +170,7 @@ fn a_good_certificate_is_taken_and_everything_goes_through_tls() {
         let accepted = server.call(sslmode, &authority);
         assert_eq!(
             accepted.expect("stored"),
-            Accepted::Pending(RequestId::new(1))
+            Accepted::Pending(RequestId::new(UnixMillis(0), 1))
         );
         assert_eq!(server.used(), (true, false), "{sslmode}");
         assert_eq!(database.number("SELECT count(*) FROM bulkhead_messages"), 1);

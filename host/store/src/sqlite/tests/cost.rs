@@ -21,20 +21,20 @@ fn filled(count: u32) -> (tempfile::TempDir, Database) {
     let fill = "
         CREATE TEMP TABLE n AS WITH RECURSIVE n (n) AS (
           SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < COUNT) SELECT n FROM n;
-        INSERT INTO messages (id, digest, text, state, created_at, waits_since, due_at)
-          SELECT n, randomblob(32), 'w' || n, 'pending', n, n, n FROM n;
+        INSERT INTO messages (id, fingerprint, text, state, created_at, waits_since, due_at)
+          SELECT n, random(), 'w' || n, 'pending', n, n, n FROM n;
         INSERT INTO messages
-          (id, digest, text, state, signature, created_at, waits_since, due_at, finished_at)
-          SELECT 1000000 + n, randomblob(32), 's' || n, 'signed', 's', n, n, n, n FROM n;
+          (id, fingerprint, text, state, signature, created_at, waits_since, due_at, finished_at)
+          SELECT 1000000 + n, random(), 's' || n, 'signed', 's', n, n, n, n FROM n;
         INSERT INTO requests (number, id, message, created_at, state)
-          SELECT n, lower(hex(randomblob(16))), n, n, 'pending' FROM n;
+          SELECT n, printf('%012x', 0) || lower(hex(randomblob(16))), n, n, 'pending' FROM n;
         INSERT INTO requests (number, id, message, callback, host, created_at, state)
-          SELECT 1000000 + n, lower(hex(randomblob(16))), 1000000 + n, 'http://dead/', 'dead', n,
+          SELECT 1000000 + n, printf('%012x', 0) || lower(hex(randomblob(16))), 1000000 + n, 'http://dead/', 'dead', n,
             'signed' FROM n;
         INSERT INTO notifications (request, host, state, due_at)
           SELECT 1000000 + n, 'dead', 'pending', n FROM n;
         INSERT INTO requests (number, id, message, callback, host, created_at, state)
-          VALUES (3000000, lower(hex(randomblob(16))), 1000001, 'http://b/', 'b', 0, 'signed');
+          VALUES (3000000, printf('%012x', 0) || lower(hex(randomblob(16))), 1000001, 'http://b/', 'b', 0, 'signed');
         INSERT INTO notifications (request, host, state, due_at) VALUES (3000000, 'b', 'pending', 9);
         INSERT INTO hosts VALUES ('dead', 1), ('b', 9);
         UPDATE meta SET backlog = COUNT, notifications_pending = COUNT + 1;";
@@ -84,7 +84,7 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
     });
     taken("a request", &mut |database| {
         let new = new_request(1, "m", Some("a"));
-        let accepted = database.accept(&new, &requests::digest("m"), u64::MAX, NOW);
+        let accepted = database.accept(&new, Fingerprint::of("m"), u64::MAX, NOW);
         assert!(matches!(accepted, Ok(Accepted::Pending(_))));
     });
     taken("the beat", &mut |database| {

@@ -1,0 +1,46 @@
+//! A store in PostgreSQL that is nobody else's.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A schema of a database; dropped with this, unless a test fails.
+pub struct Schema {
+    /// What a server is to have as its store.
+    pub url: String,
+    database: String,
+    name: String,
+}
+
+impl Schema {
+    /// In the database of this URL. Needs `psql`.
+    pub fn new(database: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("blackbox_{}_{count}", std::process::id());
+        let between = if database.contains('?') { '&' } else { '?' };
+        let schema = Self {
+            url: format!("{database}{between}options=-csearch_path%3D{name}"),
+            database: database.into(),
+            name,
+        };
+        schema.psql(&format!("CREATE SCHEMA {}", schema.name));
+        schema
+    }
+
+    fn psql(&self, command: &str) {
+        let output = Command::new("psql")
+            .args(["-q", "-v", "ON_ERROR_STOP=1", "-c", command])
+            .arg(&self.database)
+            .output()
+            .expect("psql runs");
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+impl Drop for Schema {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.psql(&format!("DROP SCHEMA {} CASCADE", self.name));
+        }
+    }
+}
