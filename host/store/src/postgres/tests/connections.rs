@@ -74,7 +74,7 @@ fn the_schema_refuses_states_that_cannot_be() {
         "INSERT INTO bulkhead_meta (version, held_until, window_ms, margin_ms, incarnation)
            VALUES (1, 0, 0, 0, '')",
         "INSERT INTO bulkhead_requests (id, message, created_at, state)
-           SELECT repeat('0', 32), message, 0, state FROM bulkhead_requests",
+           SELECT repeat('0', 44), message, 0, state FROM bulkhead_requests",
         "INSERT INTO bulkhead_notifications (request, host, state)
            SELECT number, 'h', 'pending' FROM bulkhead_requests",
         "INSERT INTO bulkhead_notifications (request, host, state)

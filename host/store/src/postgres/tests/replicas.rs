@@ -222,7 +222,7 @@ fn sweeps_and_callers_do_not_hurt_each_other() {
          SELECT sha256(t), t, 'signed', 's', 0, 0, 0, 0, 0
          FROM (SELECT convert_to('m' || n, 'UTF8') AS t FROM generate_series(0, 199) AS n) AS all_of;
          INSERT INTO bulkhead_requests (id, message, created_at, state, done_at)
-         SELECT md5(id::text), id, 0, 'signed', 0 FROM bulkhead_messages",
+         SELECT repeat('0', 12) || md5(id::text), id, 0, 'signed', 0 FROM bulkhead_messages",
     );
     wait(async {
         let sweeps: Vec<_> = (0..30)
@@ -316,7 +316,7 @@ fn notify(database: &Database, many: u32, hosts: u32, first: u32) {
          VALUES (sha256('{hosts}'), 'm{hosts}', 'signed', 's', 0, 0, 0, 0, 0);
          INSERT INTO bulkhead_requests (id, message, callback, callback_digest, host, created_at,
            state)
-         SELECT md5(({id})::text), (SELECT max(id) FROM bulkhead_messages), 'http://' || n,
+         SELECT repeat('0', 12) || md5(({id})::text), (SELECT max(id) FROM bulkhead_messages), 'http://' || n,
            sha256(n::text::bytea), 'h' || n % {hosts} || '.{hosts}', 0, 'signed'
          FROM generate_series(1, {many}) AS n;
          INSERT INTO bulkhead_notifications (request, host, state, due_at)

@@ -55,7 +55,7 @@ fn many_that_wait_cost_nothing() {
          SELECT sha256(t), t, 'pending', n % 2, 0, n, n
          FROM (SELECT n, ('w' || n)::bytea AS t FROM generate_series(1, {WAITING}) AS n) AS all_of;
          INSERT INTO bulkhead_requests (id, message, created_at, state)
-         SELECT md5(id::text), id, 0, 'pending' FROM bulkhead_messages;
+         SELECT repeat('0', 12) || md5(id::text), id, 0, 'pending' FROM bulkhead_messages;
          UPDATE bulkhead_counts SET messages_pending = messages_pending + {WAITING} WHERE shard = 0;
          ANALYZE"
     ));
