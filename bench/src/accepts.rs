@@ -42,7 +42,10 @@ struct Fresh {
 
 impl Place {
     fn fresh(&self) -> Fresh {
-        let folder = tempfile::tempdir_in(".").expect("a folder");
+        // Not where temporary files are, which may be no disk at all.
+        let program = std::env::current_exe().expect("this program");
+        let beside = program.parent().expect("in a folder");
+        let folder = tempfile::tempdir_in(beside).expect("a folder");
         let schema = match self {
             Self::Sqlite => None,
             Self::Postgres(database) => Some(Schema::new(database)),

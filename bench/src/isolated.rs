@@ -2,7 +2,7 @@
 
 use crate::compare::{percentile, verdict};
 use bulkhead_sandbox::{
-    Authenticator, ComponentMetrics, Decryptor, InstanceLimits, Sandbox, Setup,
+    Authenticator, ComponentMetrics, Decryptor, InstanceLimits, Ready as _, Refusal, Sandbox, Setup,
 };
 use std::time::{Duration, Instant};
 
@@ -69,10 +69,13 @@ fn load<T>(
         &bulkhead_sandbox::Loaded,
         InstanceLimits,
         ComponentMetrics,
-    ) -> Result<T, String>,
+    ) -> Result<T, Refusal>,
 ) -> T {
     sandbox
         .load(artifact.wasm, Some(artifact.precompiled))
-        .and_then(|loaded| link(sandbox, &loaded, LIMITS, ComponentMetrics::unregistered()))
+        .and_then(|loaded| {
+            let metrics = ComponentMetrics::unregistered();
+            link(sandbox, &loaded, LIMITS, metrics).map_err(|no| no.reason)
+        })
         .expect("the component loads")
 }

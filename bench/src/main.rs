@@ -8,6 +8,7 @@
 mod accepts;
 mod beside;
 mod compare;
+mod exchange;
 mod isolated;
 mod messages;
 mod openers;
@@ -55,6 +56,8 @@ enum Part {
     Memory,
     /// Small requests while every worker is busy.
     Beside,
+    /// Components that are exchanged under load.
+    Exchange,
     /// Durable promises of the signing relay, with an empty and with a full store. `PostgreSQL` too,
     /// where `BULKHEAD_TEST_POSTGRES` names a database.
     Accepts,
@@ -78,6 +81,9 @@ fn main() {
     }
     if wanted(Part::Beside) {
         met &= beside::measure(Duration::from_secs(arguments.busy_seconds));
+    }
+    if wanted(Part::Exchange) {
+        met &= exchange::measure(Duration::from_secs(arguments.busy_seconds));
     }
     if wanted(Part::Accepts) {
         let time = Duration::from_secs(arguments.accept_seconds);

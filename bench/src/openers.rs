@@ -96,7 +96,8 @@ fn load(sandbox: &Sandbox, wasm: &[u8]) -> Decryptor {
     sandbox
         .load(wasm, None)
         .and_then(|loaded| {
-            Decryptor::new(sandbox, &loaded, LIMITS, ComponentMetrics::unregistered())
+            let metrics = ComponentMetrics::unregistered();
+            Decryptor::new(sandbox, &loaded, LIMITS, metrics).map_err(|no| no.reason)
         })
         .expect("the component loads")
 }

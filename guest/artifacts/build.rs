@@ -6,19 +6,55 @@ use std::{env, fs};
 
 const TARGET: &str = "wasm32-wasip2";
 
-/// Package, artefact file stem, name of the constant, name of the component.
-const GUESTS: [(&str, &str, &str, &str); 5] = [
-    ("bulkhead-decrypt", "decrypt", "DECRYPT", "decrypt"),
-    (
+/// A guest to be built.
+struct Guest {
+    package: &'static str,
+    /// What cargo calls the file.
+    stem: &'static str,
+    features: &'static str,
+    constant: &'static str,
+    /// Of the component.
+    name: &'static str,
+}
+
+const fn guest(
+    package: &'static str,
+    stem: &'static str,
+    constant: &'static str,
+    name: &'static str,
+) -> Guest {
+    let features = "";
+    Guest {
+        package,
+        stem,
+        features,
+        constant,
+        name,
+    }
+}
+
+/// Other editions of a token component, for tests.
+const fn trial(features: &'static str, constant: &'static str) -> Guest {
+    let guest = guest("bulkhead-trial", "trial", constant, "token");
+    Guest { features, ..guest }
+}
+
+const GUESTS: [Guest; 9] = [
+    guest("bulkhead-decrypt", "decrypt", "DECRYPT", "decrypt"),
+    guest(
         "bulkhead-crypto-soft",
         "crypto_soft",
         "CRYPTO_SOFT",
         "crypto-soft",
     ),
-    ("bulkhead-token", "token", "TOKEN", "token"),
-    ("bulkhead-signing", "signing", "SIGNING", "signing"),
-    // For tests of the sandbox; what does not name its constant does not carry it.
-    ("bulkhead-hostile", "hostile", "HOSTILE", "hostile"),
+    guest("bulkhead-token", "token", "TOKEN", "token"),
+    guest("bulkhead-signing", "signing", "SIGNING", "signing"),
+    // For tests; what does not name a constant does not carry it.
+    guest("bulkhead-hostile", "hostile", "HOSTILE", "hostile"),
+    trial("", "TRIAL"),
+    trial("minor", "TRIAL_MINOR"),
+    trial("major", "TRIAL_MAJOR"),
+    trial("reaching", "TRIAL_REACHING"),
 ];
 
 fn main() {
@@ -30,9 +66,18 @@ fn main() {
     require_target();
 
     let mut constants = Vec::new();
-    for (package, stem, constant, name) in GUESTS {
-        let wasm = build(&root, &out, package, stem);
-        let precompiled = out.join(format!("{stem}.cwasm"));
+    for guest in GUESTS {
+        let Guest {
+            package,
+            constant,
+            name,
+            ..
+        } = guest;
+        let built = build(&root, &out, &guest);
+        // The next edition has the same file name.
+        let [wasm, precompiled] =
+            ["wasm", "cwasm"].map(|kind| out.join(constant).with_extension(kind));
+        fs::copy(&built, &wasm).expect("OUT_DIR is writable");
         let machine_code = bulkhead_sandbox::precompile(&read(&wasm)).unwrap_or_else(|error| {
             panic!("{package} does not compile to machine code: {error:#}")
         });
@@ -48,16 +93,21 @@ fn main() {
 }
 
 /// Builds one guest in a target directory of its own: the outer cargo holds the lock on the other.
-fn build(root: &Path, out: &Path, package: &str, stem: &str) -> PathBuf {
+fn build(root: &Path, out: &Path, guest: &Guest) -> PathBuf {
+    let package = guest.package;
     let target_dir = out.join("guests");
     let mut cargo = Command::new(var("CARGO"));
     cargo
         .args(["rustc", "--lib", "--profile", "guest", "--target", TARGET])
-        .args(["--package", package, "--crate-type", "cdylib"])
+        .args(["--crate-type", "cdylib", "--features", guest.features])
         .arg("--target-dir")
         .arg(&target_dir)
         .args(compiler_arguments(package))
-        .current_dir(root);
+        // Features are those of the package that cargo is called in.
+        .current_dir(
+            root.join("guest")
+                .join(package.trim_start_matches("bulkhead-")),
+        );
     // What was meant for the native build (flags for its processor, clippy as the compiler,
     // instrumentation) does not fit the guests.
     for variable in [
@@ -73,7 +123,8 @@ fn build(root: &Path, out: &Path, package: &str, stem: &str) -> PathBuf {
     target_dir
         .join(TARGET)
         .join("guest")
-        .join(format!("{stem}.wasm"))
+        .join(guest.stem)
+        .with_extension("wasm")
 }
 
 /// What one guest is built with beside its profile.

@@ -30,6 +30,14 @@ fn help_is_as_it_was() {
             include_str!("help/bulkhead-requests.txt"),
         ),
         (
+            &["component", "--help"],
+            include_str!("help/bulkhead-component.txt"),
+        ),
+        (
+            &["component", "check", "--help"],
+            include_str!("help/bulkhead-component-check.txt"),
+        ),
+        (
             &["requests", "list", "--help"],
             include_str!("help/bulkhead-requests-list.txt"),
         ),

@@ -1,6 +1,7 @@
 //! Black-box tests: the real binary, real sockets, messages made by others.
 
 mod bombs;
+mod components;
 mod decrypt;
 mod help;
 mod hostile;

@@ -183,6 +183,18 @@ impl Server {
             .count()
     }
 
+    /// Pieces of memory with code in them that belong to no file: what was compiled, and what the
+    /// kernel lends.
+    pub fn code_mappings(&self) -> usize {
+        let path = format!("/proc/{}/maps", self.process.id());
+        let maps = std::fs::read_to_string(path).expect("the process is alive");
+        let is_code = |line: &&str| {
+            let mut columns = line.split_whitespace().skip(1);
+            columns.next().is_some_and(|rights| rights.contains('x')) && columns.nth(2) == Some("0")
+        };
+        maps.lines().filter(is_code).count()
+    }
+
     fn memory(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(path).expect("the process is alive");

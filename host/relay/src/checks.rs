@@ -5,7 +5,7 @@ use crate::conclusion::{Conclusion, Mood, of_checking, slot_end};
 use crate::condition::KeyCheck;
 use crate::relay::{Relay, Unable, unable};
 use crate::world::World;
-use bulkhead_sandbox::{Checking, Claim, Question, Wait};
+use bulkhead_sandbox::{Checking, Claim, Judge, Question, Wait};
 use bulkhead_store::{Begun, BootMillis, Slot};
 use std::sync::Arc;
 use tokio::sync::{Mutex, oneshot};
@@ -87,9 +87,10 @@ impl<W: World> Relay<W> {
     }
 
     async fn make_check(&self, question: &Question, slot: Slot) -> Option<bool> {
-        let heard = ask(self, question, &slot).await;
+        let judge = self.judges.current();
+        let heard = ask(self, &judge, question, &slot).await;
         let end = slot_end(&heard);
-        let mut conclusion = self.read_check(question, heard);
+        let mut conclusion = self.read_check(&judge, question, heard);
         self.hold(conclusion.hold_ms).await;
         let is_key = matches!(question, Question::CheckKey);
         if is_key && conclusion.outcome == Some(false) {
@@ -106,16 +107,15 @@ impl<W: World> Relay<W> {
 
     fn read_check(
         &self,
+        judge: &Judge,
         question: &Question,
         heard: crate::world::Heard,
     ) -> Conclusion<Option<bool>> {
         let (reply, known_better) = heard.into_reply();
         let situation = self.situation(1, self.world.now().wall);
         let read = match question {
-            Question::CheckKey => self.judge.read_key_check(&reply, situation),
-            Question::Verify(_) | Question::Sign(_) => {
-                self.judge.read_verification(&reply, situation)
-            }
+            Question::CheckKey => judge.read_key_check(&reply, situation),
+            Question::Verify(_) | Question::Sign(_) => judge.read_verification(&reply, situation),
         };
         let checking = read.unwrap_or_else(|fault| {
             Checking::Unknown(Wait {

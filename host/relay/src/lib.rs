@@ -24,6 +24,6 @@ mod world;
 pub use conclusion::Mood;
 pub use condition::{Condition, KeyCheck};
 pub use metrics::RelayMetrics;
-pub use relay::{Relay, Signed, Unable};
+pub use relay::{Judges, Relay, Signed, Unable};
 pub use settings::{Settings, WebhookSecret};
 pub use world::{Going, Heard, Point, World};

@@ -3,7 +3,7 @@
 use crate::calls::{STORE_PAUSE_MS, said};
 use crate::relay::Relay;
 use crate::world::{Heard, Point, World};
-use bulkhead_sandbox::{Delivering, Event, Wait};
+use bulkhead_sandbox::{Delivering, Event, Judge, Wait};
 use bulkhead_store::{Begun, BootMillis, Notification, NotificationOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -130,10 +130,9 @@ async fn tell<W: World>(relay: &Relay<W>, notification: &Notification) -> Notifi
     };
     let secret = relay.settings.webhook_secret.as_ref();
     let now_ms = u64::try_from(now.wall.0).unwrap_or(0);
+    let judge = relay.judges.current();
     // The id of the request is the same over all tries, and nobody else's.
-    let delivery = relay
-        .judge
-        .webhook(request, &event, secret.map(|secret| &secret.0[..]), now_ms);
+    let delivery = judge.webhook(request, &event, secret.map(|secret| &secret.0[..]), now_ms);
     let delivery = match delivery {
         Ok(delivery) => delivery,
         Err(ended) => return fault(ended),
@@ -144,17 +143,18 @@ async fn tell<W: World>(relay: &Relay<W>, notification: &Notification) -> Notifi
         .tell(notification.callback.clone(), delivery, until)
         .await;
     relay.metrics.told(&heard);
-    outcome(relay, notification, heard).unwrap_or_else(fault)
+    outcome(relay, &judge, notification, heard).unwrap_or_else(fault)
 }
 
 fn outcome<W: World>(
     relay: &Relay<W>,
+    judge: &Judge,
     notification: &Notification,
     heard: Heard,
 ) -> Result<NotificationOutcome, bulkhead_sandbox::Fault> {
     let (reply, known_better) = heard.into_reply();
     let situation = relay.situation(notification.number, notification.first_try_at);
-    let delivering = relay.judge.read_webhook(&reply, situation)?;
+    let delivering = judge.read_webhook(&reply, situation)?;
     Ok(match delivering {
         Delivering::Delivered => NotificationOutcome::Delivered,
         Delivering::Again(Wait { after_ms, why }) => NotificationOutcome::Again {

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 pub struct Relay<W> {
     pub(crate) world: Arc<W>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) judge: Arc<Judge>,
+    pub(crate) judges: Box<dyn Judges>,
     pub(crate) settings: Settings,
     pub(crate) waiters: Waiters,
     pub(crate) conditions: Conditions,
@@ -30,6 +30,20 @@ pub struct Relay<W> {
     pub(crate) call: Notify,
     /// There may be somebody to notify.
     pub(crate) notify: Notify,
+}
+
+/// Knows who judges: the component can be exchanged while the relay runs. What belongs together, a
+/// question and its answer, goes to the same one.
+pub trait Judges: Send + Sync + 'static {
+    /// The one to begin with now.
+    fn current(&self) -> Arc<Judge>;
+}
+
+/// Always this one.
+impl Judges for Arc<Judge> {
+    fn current(&self) -> Self {
+        Self::clone(self)
+    }
 }
 
 /// What a caller gets for a message.
@@ -80,14 +94,14 @@ impl<W: World> Relay<W> {
     pub fn start(
         world: Arc<W>,
         store: Arc<dyn Store>,
-        judge: Arc<Judge>,
+        judges: impl Judges,
         settings: Settings,
         metrics: RelayMetrics,
     ) -> Arc<Self> {
         let relay = Arc::new(Self {
             world,
             store,
-            judge,
+            judges: Box::new(judges),
             settings,
             waiters: Waiters::default(),
             conditions: Conditions::new(),

@@ -1,12 +1,13 @@
 //! The decrypt component, as the host calls it.
 
 use crate::about::Description;
+use crate::contract::{Ready, Refusal, World};
 use crate::engine::Sandbox;
-use crate::instance::{self, Budget, Fault, InstanceLimits, Interrupt, KdfLimits, State};
+use crate::instance::{Budget, Fault, InstanceLimits, Interrupt, KdfLimits};
+use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
-use crate::wasi;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::HasSelf;
 use zeroize::Zeroizing;
 
 pub(crate) mod bindings {
@@ -68,34 +69,44 @@ pub enum OpenError {
     Fault(Fault),
 }
 
+/// What the host's known answers take, whatever is set up otherwise.
+const KNOWN_ANSWERS: DecryptLimits = DecryptLimits {
+    plaintext_octets: 1024,
+    compression_layers: 4,
+    compression_ratio: 1024,
+    session_key_packets: 1,
+    armor_header_octets: 1024,
+};
+const KNOWN_ANSWERS_KDF: KdfLimits = KdfLimits {
+    s2k_octets: 256 << 20,
+    argon2_memory_kib: 0,
+    argon2_passes: 0,
+};
+
+/// Made by gpg with the passphrase `topsecret`.
+const SAMPLE: &[u8] = include_bytes!("../../../guest/decrypt/src/sample.asc");
+
 /// The decrypt component, linked and ready to be instantiated.
 pub struct Decryptor {
-    sandbox: Sandbox,
-    instances: bindings::DecryptPre<State>,
-    limits: InstanceLimits,
-    metrics: ComponentMetrics,
+    linked: Linked,
+    decryptor: decryptor::GuestIndices,
 }
 
 impl Decryptor {
-    /// Links a component. Fails if it imports what its world does not allow, or does not export
+    /// Links a component. Refused if it imports what its world does not allow, or does not export
     /// what its world demands; the text names it.
     pub fn new(
         sandbox: &Sandbox,
         loaded: &Loaded,
         limits: InstanceLimits,
         metrics: ComponentMetrics,
-    ) -> Result<Self, String> {
-        let link = || {
-            let mut linker = Linker::new(&sandbox.engine);
-            wasi::add_inert(&mut linker)?;
-            bindings::Decrypt::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
-            bindings::DecryptPre::new(linker.instantiate_pre(&loaded.component)?)
-        };
+    ) -> Result<Self, Refusal> {
+        let linked = Linked::new(&Self::WORLD, sandbox, loaded, limits, metrics, |linker| {
+            bindings::Decrypt::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+        })?;
         Ok(Self {
-            sandbox: sandbox.clone(),
-            instances: link().map_err(|error| format!("{error:#}"))?,
-            limits,
-            metrics,
+            decryptor: linked.find(decryptor::GuestIndices::new)?,
+            linked,
         })
     }
 
@@ -117,58 +128,79 @@ impl Decryptor {
             armor_header_octets: limits.armor_header_octets,
         };
         let copied = message.len() + usize::try_from(limits.plaintext_octets).unwrap_or(0);
-        self.call(kdf_limits, interrupt, copied, |store, instance| {
-            instance
-                .bulkhead_decrypt_decryptor()
-                .call_open(store, message, passphrase, limits)
-        })
-        .map_err(OpenError::Fault)?
-        .map(Zeroizing::new)
-        .map_err(OpenError::from)
-    }
-
-    /// What the component says of itself.
-    pub fn describe(&self) -> Result<Description, Fault> {
-        let description = self.call(
-            KdfLimits::NONE,
-            Interrupt::default(),
-            0,
-            |store, instance| instance.bulkhead_component_about().call_describe(store),
-        )?;
-        Ok(Description {
-            name: description.name,
-            version: description.version,
-            summary: description.summary,
-        })
-    }
-
-    /// Runs the component's own known answers. The inner error is what it reports.
-    pub fn self_test(&self, kdf_limits: KdfLimits) -> Result<Result<(), String>, Fault> {
-        self.call(kdf_limits, Interrupt::default(), 0, |store, instance| {
-            instance.bulkhead_component_about().call_self_test(store)
-        })
-    }
-
-    fn call<R>(
-        &self,
-        kdf: KdfLimits,
-        interrupt: Interrupt,
-        copied_octets: usize,
-        call: impl FnOnce(&mut wasmtime::Store<State>, &bindings::Decrypt) -> wasmtime::Result<R>,
-    ) -> Result<R, Fault> {
         let budget = Budget {
-            limits: self.limits,
-            kdf,
+            limits: self.linked.limits(),
+            kdf: kdf_limits,
             interrupt,
         };
-        instance::run(
-            &self.sandbox,
-            &self.metrics,
-            budget,
-            copied_octets,
-            |store| self.instances.instantiate(store),
-            call,
-        )
+        self.linked
+            .call(budget, copied, |store, instance| {
+                let decryptor = self.decryptor.load(&mut *store, instance)?;
+                decryptor.call_open(store, message, passphrase, limits)
+            })
+            .map_err(OpenError::Fault)?
+            .map(Zeroizing::new)
+            .map_err(OpenError::from)
+    }
+}
+
+impl Ready for Decryptor {
+    const WORLD: World = World::DECRYPT;
+
+    fn describe(&self) -> Result<Description, Fault> {
+        self.linked.describe()
+    }
+
+    fn self_test(&self) -> Result<Result<(), String>, Fault> {
+        self.linked.self_test(Budget {
+            kdf: KNOWN_ANSWERS_KDF,
+            ..Budget::of(self.linked.limits())
+        })
+    }
+
+    fn known_answers(&self) -> Result<(), String> {
+        let open = |message: &[u8], passphrase| {
+            let interrupt = Interrupt::default();
+            self.open(
+                message,
+                passphrase,
+                &KNOWN_ANSWERS,
+                KNOWN_ANSWERS_KDF,
+                interrupt,
+            )
+        };
+        match open(SAMPLE, "topsecret") {
+            Ok(plaintext) if plaintext.as_slice() == b"Nice work!\n" => {}
+            Ok(_) => return Err("the sample opens to something else".into()),
+            Err(error) => return Err(format!("the sample does not open: {error}")),
+        }
+        match open(SAMPLE, "wrong") {
+            Err(OpenError::Undecryptable) => {}
+            other => return Err(format!("a wrong passphrase ends with {}", named(&other))),
+        }
+        match open(b"no message at all", "topsecret") {
+            Err(OpenError::NotOpenpgp) => Ok(()),
+            other => Err(format!("what is no message ends with {}", named(&other))),
+        }
+    }
+}
+
+fn named(outcome: &Result<Zeroizing<Vec<u8>>, OpenError>) -> String {
+    match outcome {
+        Ok(_) => "a plaintext".into(),
+        Err(error) => error.to_string(),
+    }
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotOpenpgp => f.write_str("no OpenPGP message was found"),
+            Self::Unsupported(why) => write!(f, "unsupported: {why}"),
+            Self::Undecryptable => f.write_str("wrong passphrase or altered message"),
+            Self::TooCostly(excess) => write!(f, "over a limit: {excess:?}"),
+            Self::Fault(fault) => fault.fmt(f),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine: how components are compiled, and what instances may use.
 
-use crate::load::{self, Loaded, Source};
+use crate::contract::Refusal;
+use crate::load::{self, Compiled, Loaded, Source, sha256};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -63,7 +64,9 @@ impl Sandbox {
     pub fn load(&self, wasm: &[u8], precompiled: Option<&'static [u8]>) -> Result<Loaded, String> {
         if let Some(machine_code) = precompiled {
             match load::trusted_machine_code(&self.engine, machine_code) {
-                Ok(component) => return Ok(Loaded::new(component, Source::Precompiled, wasm)),
+                Ok(component) => {
+                    return Ok(Loaded::new(component, Source::Precompiled, sha256(wasm)));
+                }
                 Err(error) => tracing::warn!(
                     error = format!("{error:#}"),
                     "precompiled component refused, compiling it"
@@ -72,7 +75,13 @@ impl Sandbox {
         }
         let component = wasmtime::component::Component::from_binary(&self.engine, wasm)
             .map_err(|error| format!("{error:#}"))?;
-        Ok(Loaded::new(component, Source::Compiled, wasm))
+        Ok(Loaded::new(component, Source::Compiled, sha256(wasm)))
+    }
+
+    /// Makes a component ready that was compiled before. Refused where an instance of it does not fit
+    /// into what this sandbox gives.
+    pub fn load_compiled(&self, compiled: &Compiled) -> Result<Loaded, Refusal> {
+        compiled.load(&self.engine)
     }
 }
 
@@ -105,6 +114,13 @@ pub fn precompile(wasm: &[u8]) -> Result<Vec<u8>, String> {
     Engine::new(&code_config())
         .and_then(|engine| engine.precompile_component(wasm))
         .map_err(|error| format!("{error:#}"))
+}
+
+/// The same on the calling thread alone.
+pub(crate) fn compile(wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
+    let mut config = code_config();
+    config.parallel_compilation(false);
+    Engine::new(&config)?.precompile_component(wasm)
 }
 
 /// Everything that decides what machine code looks like: the same at build time and at run time.

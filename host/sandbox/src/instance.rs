@@ -189,6 +189,17 @@ pub(crate) struct Budget {
     pub(crate) interrupt: Interrupt,
 }
 
+impl Budget {
+    /// Without key derivation, and with nobody to interrupt it.
+    pub(crate) fn of(limits: InstanceLimits) -> Self {
+        Self {
+            limits,
+            kdf: KdfLimits::NONE,
+            interrupt: Interrupt::default(),
+        }
+    }
+}
+
 pub(crate) fn store(
     sandbox: &Sandbox,
     budget: Budget,

@@ -2,19 +2,22 @@
 //!
 //! This is the only crate that knows wasmtime; none of its types leave it. It knows nothing of
 //! HTTP, configuration or where components come from. What it offers:
-//! [`Sandbox`] (the engine), [`Decryptor`] and [`Authenticator`] (components, ready to be
-//! instantiated), [`Pool`] (the threads that guests run on) and [`precompile`] (for build scripts).
+//! [`Sandbox`] (the engine), [`Compiled`] (a component from elsewhere), [`Decryptor`], [`Authenticator`]
+//! and [`Judge`] (components, ready to be instantiated; [`Ready`] is what they have in common), [`Pool`]
+//! (the threads that guests run on) and [`precompile`] (for build scripts).
 //!
 //! An instance has no files, network, environment, arguments or clock; memory, tables, handles,
 //! octets copied to the host and wall-clock time are limited. A trap ends that instance and
 //! nothing else.
 
 mod about;
+mod contract;
 mod crypto;
 mod decrypt;
 mod engine;
 mod instance;
 mod lanes;
+mod linked;
 mod load;
 mod metrics;
 mod pool;
@@ -23,11 +26,12 @@ mod token;
 mod wasi;
 
 pub use about::Description;
+pub use contract::{Ready, Refusal, RefusalKind, World};
 pub use decrypt::{DecryptLimits, Decryptor, Excess, Limit, OpenError};
 pub use engine::{Sandbox, Setup, precompile};
 pub use instance::{Fault, InstanceLimits, Interrupt, KdfLimits};
 pub use lanes::Lanes;
-pub use load::{Loaded, Source};
+pub use load::{Compiled, Loaded, Source, sha256};
 pub use metrics::{ComponentMetrics, SandboxMetrics};
 pub use pool::{Full, Pool, Waiting};
 pub use signing::{

@@ -1,8 +1,17 @@
-//! The one unsafe step: machine code from our own build is taken as it is.
+//! Machine code: made by the build for what ships with the binary, made here for files. To take it over
+//! is the one unsafe step of the sandbox.
 
+use crate::contract::{Refusal, RefusalKind};
+use crate::engine;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+/// What WebAssembly begins with.
+const MAGIC: &[u8; 4] = b"\0asm";
+/// Then the kind: version and layer of a component, or of a core module.
+const COMPONENT: &[u8; 4] = &[0x0d, 0, 1, 0];
+const CORE_MODULE: &[u8; 4] = &[1, 0, 0, 0];
 
 /// A component ready to be linked.
 pub struct Loaded {
@@ -21,8 +30,7 @@ pub enum Source {
 }
 
 impl Loaded {
-    pub(crate) fn new(component: Component, source: Source, wasm: &[u8]) -> Self {
-        let sha256 = Sha256::digest(wasm).into();
+    pub(crate) fn new(component: Component, source: Source, sha256: [u8; 32]) -> Self {
         Self {
             component,
             source,
@@ -41,21 +49,85 @@ impl Loaded {
     }
 }
 
-/// Takes over machine code that this project's own build made.
+/// SHA-256 of a component's Wasm, by which it is told from others.
+pub fn sha256(wasm: &[u8]) -> [u8; 32] {
+    Sha256::digest(wasm).into()
+}
+
+/// A component that this process compiled, for all of its sandboxes.
+pub struct Compiled {
+    machine_code: Vec<u8>,
+    sha256: [u8; 32],
+}
+
+impl Compiled {
+    /// Compiles Wasm on the calling thread alone, which takes about a second for each megabyte: on
+    /// many, it would stand in the way of what they do otherwise.
+    pub fn new(wasm: &[u8]) -> Result<Self, Refusal> {
+        let not_a_component = |reason| Err(Refusal::new(RefusalKind::NotAComponent, reason));
+        match wasm.strip_prefix(MAGIC) {
+            None => return not_a_component("it is not WebAssembly"),
+            Some(rest) if rest.starts_with(CORE_MODULE) => {
+                return not_a_component(
+                    "it is a core module and not a component: build it for wasm32-wasip2, or make a \
+                     component of it with `wasm-tools component new`",
+                );
+            }
+            Some(rest) if rest.len() >= COMPONENT.len() && !rest.starts_with(COMPONENT) => {
+                return not_a_component("it is of a version of WebAssembly that is not known here");
+            }
+            Some(_) => {}
+        }
+        let machine_code = engine::compile(wasm).map_err(|error| {
+            Refusal::new(
+                RefusalKind::Invalid,
+                format!("it does not compile: {error:#}"),
+            )
+        })?;
+        Ok(Self {
+            machine_code,
+            sha256: sha256(wasm),
+        })
+    }
+
+    /// SHA-256 of the Wasm.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256
+    }
+
+    pub(crate) fn load(&self, engine: &Engine) -> Result<Loaded, Refusal> {
+        let component = own_machine_code(engine, &self.machine_code).map_err(|error| {
+            Refusal::new(
+                RefusalKind::TooDemanding,
+                format!("an instance of it does not fit: {error:#}"),
+            )
+        })?;
+        Ok(Loaded::new(component, Source::Compiled, self.sha256))
+    }
+}
+
+/// Takes over machine code that this project's own build made. The `'static` lifetime keeps files out:
+/// what is passed here was linked into the binary.
+pub(crate) fn trusted_machine_code(
+    engine: &Engine,
+    machine_code: &'static [u8],
+) -> wasmtime::Result<Component> {
+    own_machine_code(engine, machine_code)
+}
+
+/// Takes over machine code that came out of a compiler of ours: that of the build, or the one in
+/// [`Compiled::new`].
 ///
 /// wasmtime checks that the code is of its own version, of the same settings and for features this
-/// processor has, and refuses it otherwise; it cannot check that nobody tampered with it. The
-/// `'static` lifetime keeps files out: what is passed here was linked into the binary.
+/// processor has, and refuses it otherwise; it cannot check that nobody tampered with it.
 #[expect(
     unsafe_code,
     clippy::disallowed_methods,
     reason = "deserializing machine code means trusting it; this is the only place that does"
 )]
-pub(crate) fn trusted_machine_code(
-    engine: &Engine,
-    machine_code: &'static [u8],
-) -> wasmtime::Result<Component> {
+fn own_machine_code(engine: &Engine, machine_code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `machine_code` is the output of `precompile` in our build script, embedded by
-    // `include_bytes!`; see above for what keeps other octets out.
+    // `include_bytes!`, or of `engine::compile` in this process and private to `Compiled` since; no
+    // other octets get here.
     unsafe { Component::deserialize(engine, machine_code) }
 }

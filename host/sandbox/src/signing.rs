@@ -1,13 +1,16 @@
 //! The signing component, as the host calls it: the relay's judgement.
 
 use crate::about::Description;
+use crate::contract::{Ready, Refusal, World};
 use crate::engine::Sandbox;
-use crate::instance::{self, Budget, Fault, InstanceLimits, Interrupt, KdfLimits, State};
+use crate::instance::{Budget, Fault, InstanceLimits, State};
+use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
-use crate::wasi;
 use wasmtime::Store;
-use wasmtime::component::{Instance, InstancePre, Linker};
+use wasmtime::component::Instance;
+
+mod known_answers;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -17,7 +20,6 @@ mod bindings {
     });
 }
 
-use bindings::exports::bulkhead::component::about;
 use bindings::exports::bulkhead::signing::{upstream, verifier, webhook};
 
 // Plain data, as `wit/signing` describes it.
@@ -31,60 +33,28 @@ const ANSWER_OCTETS_SPARE: usize = 64 << 10;
 /// The signing component, linked and ready to be instantiated. Each call runs in a fresh instance,
 /// and blocks until it is over.
 pub struct Judge {
-    sandbox: Sandbox,
-    instances: InstancePre<State>,
+    linked: Linked,
     /// Interface by interface, since each call looks up no more than it needs.
-    about: about::GuestIndices,
     upstream: upstream::GuestIndices,
     verifier: verifier::GuestIndices,
     webhook: webhook::GuestIndices,
-    limits: InstanceLimits,
-    metrics: ComponentMetrics,
 }
 
 impl Judge {
-    /// Links a component. Fails if it imports what its world does not allow, or does not export
+    /// Links a component. Refused if it imports what its world does not allow, or does not export
     /// what its world demands; the text names it.
     pub fn new(
         sandbox: &Sandbox,
         loaded: &Loaded,
         limits: InstanceLimits,
         metrics: ComponentMetrics,
-    ) -> Result<Self, String> {
-        let text = |error: wasmtime::Error| format!("{error:#}");
-        let mut linker = Linker::new(&sandbox.engine);
-        wasi::add_inert(&mut linker).map_err(text)?;
-        let instances = linker.instantiate_pre(&loaded.component).map_err(text)?;
+    ) -> Result<Self, Refusal> {
+        let linked = Linked::new(&Self::WORLD, sandbox, loaded, limits, metrics, |_| Ok(()))?;
         Ok(Self {
-            sandbox: sandbox.clone(),
-            about: about::GuestIndices::new(&instances).map_err(text)?,
-            upstream: upstream::GuestIndices::new(&instances).map_err(text)?,
-            verifier: verifier::GuestIndices::new(&instances).map_err(text)?,
-            webhook: webhook::GuestIndices::new(&instances).map_err(text)?,
-            instances,
-            limits,
-            metrics,
-        })
-    }
-
-    /// What the component says of itself.
-    pub fn describe(&self) -> Result<Description, Fault> {
-        let description = self.call(0, |store, instance| {
-            let about = self.about.load(&mut *store, instance)?;
-            about.call_describe(store)
-        })?;
-        Ok(Description {
-            name: description.name,
-            version: description.version,
-            summary: description.summary,
-        })
-    }
-
-    /// Runs the component's own known answers. The inner error is what it reports.
-    pub fn self_test(&self) -> Result<Result<(), String>, Fault> {
-        self.call(0, |store, instance| {
-            let about = self.about.load(&mut *store, instance)?;
-            about.call_self_test(store)
+            upstream: linked.find(upstream::GuestIndices::new)?,
+            verifier: linked.find(verifier::GuestIndices::new)?,
+            webhook: linked.find(webhook::GuestIndices::new)?,
+            linked,
         })
     }
 
@@ -177,19 +147,25 @@ impl Judge {
         answer_octets: usize,
         call: impl FnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
-        let budget = Budget {
-            limits: self.limits,
-            kdf: KdfLimits::NONE,
-            interrupt: Interrupt::default(),
-        };
-        instance::run(
-            &self.sandbox,
-            &self.metrics,
-            budget,
-            answer_octets + ANSWER_OCTETS_SPARE,
-            |store| self.instances.instantiate(store),
-            call,
-        )
+        let budget = Budget::of(self.linked.limits());
+        self.linked
+            .call(budget, answer_octets + ANSWER_OCTETS_SPARE, call)
+    }
+}
+
+impl Ready for Judge {
+    const WORLD: World = World::SIGNING;
+
+    fn describe(&self) -> Result<Description, Fault> {
+        self.linked.describe()
+    }
+
+    fn self_test(&self) -> Result<Result<(), String>, Fault> {
+        self.linked.self_test(Budget::of(self.linked.limits()))
+    }
+
+    fn known_answers(&self) -> Result<(), String> {
+        known_answers::check(self)
     }
 }
 

@@ -1,12 +1,12 @@
 //! The token component, as the host calls it.
 
 use crate::about::Description;
+use crate::contract::{Ready, Refusal, World};
 use crate::engine::Sandbox;
-use crate::instance::{self, Budget, Fault, InstanceLimits, Interrupt, KdfLimits, State};
+use crate::instance::{Budget, Fault, InstanceLimits};
+use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
-use crate::wasi;
-use wasmtime::component::{Instance, InstancePre, Linker};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -15,7 +15,6 @@ mod bindings {
     });
 }
 
-use bindings::exports::bulkhead::component::about;
 use bindings::exports::bulkhead::token::authenticator;
 
 /// The hash under the HMAC.
@@ -30,44 +29,32 @@ pub enum Algorithm {
 
 /// The token component, linked and ready to be instantiated.
 pub struct Authenticator {
-    sandbox: Sandbox,
-    instances: InstancePre<State>,
+    linked: Linked,
     /// Interface by interface, since each call looks up no more than it needs.
     tokens: authenticator::GuestIndices,
-    about: about::GuestIndices,
-    limits: InstanceLimits,
-    metrics: ComponentMetrics,
 }
 
 impl Authenticator {
-    /// Links a component. Fails if it imports what its world does not allow, or does not export
+    /// Links a component. Refused if it imports what its world does not allow, or does not export
     /// what its world demands; the text names it.
     pub fn new(
         sandbox: &Sandbox,
         loaded: &Loaded,
         limits: InstanceLimits,
         metrics: ComponentMetrics,
-    ) -> Result<Self, String> {
-        let text = |error: wasmtime::Error| format!("{error:#}");
-        let mut linker = Linker::new(&sandbox.engine);
-        wasi::add_inert(&mut linker).map_err(text)?;
-        let instances = linker.instantiate_pre(&loaded.component).map_err(text)?;
-        let tokens = authenticator::GuestIndices::new(&instances).map_err(text)?;
-        let about = about::GuestIndices::new(&instances).map_err(text)?;
+    ) -> Result<Self, Refusal> {
+        let linked = Linked::new(&Self::WORLD, sandbox, loaded, limits, metrics, |_| Ok(()))?;
         Ok(Self {
-            sandbox: sandbox.clone(),
-            instances,
-            tokens,
-            about,
-            limits,
-            metrics,
+            tokens: linked.find(authenticator::GuestIndices::new)?,
+            linked,
         })
     }
 
     /// The token of `body`, as lowercase hexadecimal, made in a fresh instance. Blocks: about ten
     /// microseconds, and five more for each KiB of body.
     pub fn make(&self, algorithm: Algorithm, secret: &[u8], body: &[u8]) -> Result<String, Fault> {
-        self.call(|store, instance| {
+        let budget = Budget::of(self.linked.limits());
+        self.linked.call(budget, 0, |store, instance| {
             let authenticator = self.tokens.load(&mut *store, instance)?;
             authenticator.call_make(store, algorithm.into(), secret, body)
         })
@@ -83,50 +70,83 @@ impl Authenticator {
     ) -> Result<bool, Fault> {
         let secrets: Vec<_> = secrets.iter().map(|secret| secret.to_vec()).collect();
         let secrets = zeroize::Zeroizing::new(secrets);
-        self.call(|store, instance| {
+        let budget = Budget::of(self.linked.limits());
+        self.linked.call(budget, 0, |store, instance| {
             let authenticator = self.tokens.load(&mut *store, instance)?;
             authenticator.call_verify(store, algorithm.into(), &secrets, body, token)
         })
     }
+}
 
-    /// What the component says of itself.
-    pub fn describe(&self) -> Result<Description, Fault> {
-        let description = self.call(|store, instance| {
-            let about = self.about.load(&mut *store, instance)?;
-            about.call_describe(store)
-        })?;
-        Ok(Description {
-            name: description.name,
-            version: description.version,
-            summary: description.summary,
-        })
+impl Ready for Authenticator {
+    const WORLD: World = World::TOKEN;
+
+    fn describe(&self) -> Result<Description, Fault> {
+        self.linked.describe()
     }
 
-    /// Runs the component's own known answers. The inner error is what it reports.
-    pub fn self_test(&self) -> Result<Result<(), String>, Fault> {
-        self.call(|store, instance| {
-            let about = self.about.load(&mut *store, instance)?;
-            about.call_self_test(store)
-        })
+    fn self_test(&self) -> Result<Result<(), String>, Fault> {
+        self.linked.self_test(Budget::of(self.linked.limits()))
     }
 
-    fn call<R>(
-        &self,
-        call: impl FnOnce(&mut wasmtime::Store<State>, &Instance) -> wasmtime::Result<R>,
-    ) -> Result<R, Fault> {
-        let budget = Budget {
-            limits: self.limits,
-            kdf: KdfLimits::NONE,
-            interrupt: Interrupt::default(),
-        };
-        instance::run(
-            &self.sandbox,
-            &self.metrics,
-            budget,
-            0,
-            |store| self.instances.instantiate(store),
-            call,
-        )
+    /// RFC 2202 section 3 and RFC 4231 section 4.3, test case 2.
+    fn known_answers(&self) -> Result<(), String> {
+        const SECRET: &[u8] = b"Jefe";
+        const BODY: &[u8] = b"what do ya want for nothing?";
+        let text = |fault: Fault| fault.to_string();
+        for (algorithm, name, expected) in [
+            (
+                Algorithm::Sha1,
+                "SHA-1",
+                "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79",
+            ),
+            (
+                Algorithm::Sha256,
+                "SHA-256",
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (
+                Algorithm::Sha384,
+                "SHA-384",
+                "af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e\
+                 8e2240ca5e69e2c78b3239ecfab21649",
+            ),
+            (
+                Algorithm::Sha512,
+                "SHA-512",
+                "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554\
+                 9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
+            ),
+        ] {
+            if self.make(algorithm, SECRET, BODY).map_err(text)? != expected {
+                return Err(format!(
+                    "the token of RFC 4231 or RFC 2202 under HMAC-{name} is another"
+                ));
+            }
+            let upper = expected.to_uppercase();
+            let verify = |secrets: &[&[u8]], body: &[u8], token: &str| {
+                self.verify(algorithm, secrets, body, token).map_err(text)
+            };
+            if !verify(&[b"another", SECRET], BODY, &upper)? {
+                return Err(format!(
+                    "a good token under HMAC-{name} is taken for a bad one"
+                ));
+            }
+            for (secrets, body, token) in [
+                (&[SECRET][..], &b"another"[..], expected),
+                (&[b"another"], BODY, expected),
+                (&[SECRET], BODY, &expected[..16]),
+                (&[SECRET], BODY, ""),
+                (&[], BODY, expected),
+            ] {
+                if verify(secrets, body, token)? {
+                    return Err(format!(
+                        "a bad token under HMAC-{name} is taken for a good one"
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -7,8 +7,28 @@ use crate::instance::State;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliCtxView};
-use wasmtime_wasi::p2::bindings::{cli, sync};
+use wasmtime_wasi::p2::bindings::{cli, random, sync};
 use wasmtime_wasi::random::WasiRandom;
+
+/// The interfaces of it, with the version that is linked. Others of its minor version go with that.
+pub(crate) const INERT: [&str; 16] = [
+    "wasi:cli/environment@0.2.6",
+    "wasi:cli/exit@0.2.6",
+    "wasi:cli/stdin@0.2.6",
+    "wasi:cli/stdout@0.2.6",
+    "wasi:cli/stderr@0.2.6",
+    "wasi:cli/terminal-input@0.2.6",
+    "wasi:cli/terminal-output@0.2.6",
+    "wasi:cli/terminal-stdin@0.2.6",
+    "wasi:cli/terminal-stdout@0.2.6",
+    "wasi:cli/terminal-stderr@0.2.6",
+    "wasi:io/error@0.2.6",
+    "wasi:io/poll@0.2.6",
+    "wasi:io/streams@0.2.6",
+    "wasi:random/random@0.2.6",
+    "wasi:random/insecure@0.2.6",
+    "wasi:random/insecure-seed@0.2.6",
+];
 
 struct Streams;
 
@@ -36,6 +56,7 @@ pub(crate) fn add_inert(linker: &mut Linker<State>) -> Result<()> {
     sync::io::error::add_to_linker::<State, Streams>(linker, table)?;
     sync::io::poll::add_to_linker::<State, Streams>(linker, table)?;
     sync::io::streams::add_to_linker::<State, Streams>(linker, table)?;
-    let random = wasmtime_wasi::p2::bindings::random::random::add_to_linker::<State, WasiRandom>;
-    random(linker, |state| state.random())
+    random::random::add_to_linker::<State, WasiRandom>(linker, State::random)?;
+    random::insecure::add_to_linker::<State, WasiRandom>(linker, State::random)?;
+    random::insecure_seed::add_to_linker::<State, WasiRandom>(linker, State::random)
 }

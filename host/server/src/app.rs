@@ -1,5 +1,6 @@
 //! A request's way through the server: limits, route, body, capability, answer.
 
+use crate::components::{Exchangeable, Watch};
 use crate::config::Settings;
 use crate::decrypt::Decrypt;
 use crate::health;
@@ -29,6 +30,9 @@ pub(crate) struct App {
     pub(crate) decrypt: Decrypt,
     pub(crate) token: Arc<Token>,
     pub(crate) signing: Option<Signing>,
+    /// All that is in force.
+    pub(crate) components: Vec<Arc<dyn Exchangeable>>,
+    pub(crate) watch: Option<Watch>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bodies: Room,
     pub(crate) draining: AtomicBool,
@@ -167,9 +171,13 @@ impl App {
             }
             Route::Health => {
                 discard_unless_expected(headers, body);
-                let components = [&self.decrypt.component, &self.token.component];
-                let health =
-                    health::document(&components, &self.token.capability(), self.signing.as_ref());
+                let folder = self.watch.as_ref().map(Watch::state);
+                let health = health::document(
+                    &self.components,
+                    folder.as_ref(),
+                    &self.token.capability(),
+                    self.signing.as_ref(),
+                );
                 Ok(json_answer(StatusCode::OK, &health))
             }
             Route::Metrics => {

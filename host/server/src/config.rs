@@ -1,12 +1,14 @@
 //! Settings: flags, environment, defaults.
 
 pub(crate) mod check;
+pub(crate) mod components;
 pub(crate) mod signing;
 mod units;
 
 use crate::token::TokenAlgorithm;
 use bulkhead_sandbox::Setup;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
+pub(crate) use components::ComponentSettings;
 use signing::{SigningSettings, StoreSettings};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -55,6 +57,9 @@ pub(crate) enum Command {
     /// Look at the requests of the signing relay, also beside a running server.
     #[command(subcommand)]
     Requests(RequestsCommand),
+    /// Look at components: those that a running server uses, or a file that it is to use.
+    #[command(subcommand)]
+    Component(ComponentCommand),
     /// Make the tables of the store, or bring them up to date, and end. A server does that by itself
     /// when it starts.
     Migrate(StoreSettings),
@@ -79,6 +84,37 @@ impl Cli {
             command
         }
     }
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ComponentCommand {
+    /// Say what a server would say to a file in its --components-dir, with nothing running. Limits and
+    /// pins are those of the variables set here; status 0 if it would be taken.
+    Check(CheckSettings),
+    /// Ask a running server which components are in force, and which files it refused.
+    List(InForceSettings),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckSettings {
+    /// The component.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Which one it is to replace: decrypt, token or signing [default: what its name or its exports say].
+    #[arg(long = "as", value_name = "NAME", value_parser = ["decrypt", "token", "signing"])]
+    pub(crate) name: Option<String>,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InForceSettings {
+    #[command(flatten)]
+    pub(crate) server: HealthcheckSettings,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -158,6 +194,14 @@ const TIB: usize = 1 << 40;
 /// What the token component needs beside the body.
 const TOKEN_MEMORY_SPARE: usize = 2 * MIB;
 
+/// Of the places that an engine has for instances: one in which a component that is to replace another
+/// shows what it can.
+pub(crate) const TRIAL_PLACES: u16 = 1;
+
+/// For each component one that is cleaned up after it was replaced, which wasmtime does whenever the last
+/// request on it ends.
+pub(crate) const LEAVING_PLACES: u16 = 1;
+
 /// What hyper buffers of a head must hold these, so that it is us who refuse.
 const HEADERS_OCTETS_MOST: usize = 256 * KIB;
 const TARGET_OCTETS_MOST: usize = 60 * KIB;
@@ -191,6 +235,8 @@ pub(crate) struct Settings {
     pub(crate) token: TokenSettings,
     #[command(flatten)]
     pub(crate) signing: SigningSettings,
+    #[command(flatten)]
+    pub(crate) components: ComponentSettings,
 }
 
 /// On or off.
@@ -394,13 +440,15 @@ impl Settings {
                  of --body-max (BULKHEAD_BODY_MAX), {body}B, and {TOKEN_MEMORY_SPARE}B beside it"
             ));
         }
+        found.extend(self.components.contradiction());
         found.extend(self.signing.store.place.problem().map(str::to_owned));
         found
     }
 
     /// For the worker threads: instances alive at the same time, and the memory of the largest.
     pub(crate) fn sandbox(&self) -> Setup {
-        let instances = [self.decrypt.workers(), self.token.workers];
+        let places = TRIAL_PLACES + 2 * LEAVING_PLACES;
+        let instances = [self.decrypt.workers(), self.token.workers, places];
         Setup {
             memory_octets_max: self
                 .decrypt
@@ -415,7 +463,7 @@ impl Settings {
     pub(crate) fn inline_sandbox(&self) -> Setup {
         Setup {
             memory_octets_max: self.token.memory_octets,
-            instances: 1,
+            instances: u32::from(1 + LEAVING_PLACES),
             pagemap_scan: None,
         }
     }

@@ -1,14 +1,14 @@
 //! `POST /decryptMessage`.
 
+use crate::components::{Code, Places, Slot};
 use crate::config::DecryptSettings;
 use crate::envelope;
-use crate::health::ComponentState;
 use crate::http::{Answer, answer, wanted};
-use crate::metrics::Metrics;
 use crate::problem::{Limited, Problem};
 use crate::room::{RequestBody, Room};
 use bulkhead_sandbox::{
-    DecryptLimits, Decryptor, InstanceLimits, Interrupt, KdfLimits, Pool, Sandbox,
+    ComponentMetrics, DecryptLimits, Decryptor, Description, InstanceLimits, Interrupt, KdfLimits,
+    Pool, Refusal, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;
@@ -21,8 +21,7 @@ const EXAMPLE: &str = "Send {\"passphrase\": \"…\", \"message\": \"…\"}.";
 
 /// The decrypt capability: the component, its threads, its limits.
 pub(crate) struct Decrypt {
-    pub(crate) component: ComponentState,
-    decryptor: Arc<Decryptor>,
+    pub(crate) slot: Arc<Slot<Decryptor>>,
     pool: Pool,
     answers: Room,
     settings: DecryptSettings,
@@ -54,18 +53,12 @@ impl Decrypt {
         sandbox: &Sandbox,
         settings: &DecryptSettings,
         answers: Room,
-        metrics: &Metrics,
+        places: &Places<'_>,
     ) -> Result<Self, String> {
-        let limits = InstanceLimits {
-            memory_octets: settings.guest_memory_octets,
-            time: settings.timeout,
-        };
-        let artifact = bulkhead_artifacts::DECRYPT;
-        let loaded = sandbox.load(artifact.wasm, Some(artifact.precompiled))?;
-        let decryptor = Decryptor::new(sandbox, &loaded, limits, metrics.component("decrypt"))?;
-        let description = decryptor
-            .describe()
-            .map_err(|fault| format!("the decrypt component does not answer: {fault}"))?;
+        let metrics = places.metrics;
+        let counted = metrics.component("decrypt");
+        let make = maker(sandbox.clone(), settings, counted);
+        let slot = Slot::new(bulkhead_artifacts::DECRYPT, places, make)?;
         let workers = settings.workers();
         let pool = Pool::new(
             "decrypt",
@@ -75,8 +68,7 @@ impl Decrypt {
         .map_err(|error| format!("cannot start worker threads: {error}"))?;
         metrics.watch("decrypt", pool.waiting());
         Ok(Self {
-            component: ComponentState::new(description, &loaded),
-            decryptor: Arc::new(decryptor),
+            slot: Arc::new(slot),
             pool,
             answers,
             settings: settings.clone(),
@@ -103,7 +95,8 @@ impl Decrypt {
         let (start, started) = oneshot::channel();
         let interrupt = Interrupt::default();
         let on_thread = interrupt.clone();
-        let decryptor = Arc::clone(&self.decryptor);
+        let in_force = self.slot.current();
+        let begun = Arc::clone(&in_force);
         let (settings, answers) = (self.settings.clone(), self.answers.clone());
         self.pool
             .submit(move || {
@@ -111,7 +104,14 @@ impl Decrypt {
                 if on_thread.is_set() || start.send(()).is_err() {
                     return;
                 }
-                let result = open(&decryptor, &settings, &answers, &body, form, on_thread);
+                let result = open(
+                    &begun.component,
+                    &settings,
+                    &answers,
+                    &body,
+                    form,
+                    on_thread,
+                );
                 let _gone = sender.send(result);
             })
             .map_err(|_| Problem::overloaded(QUEUE, self.retry_after()))?;
@@ -123,9 +123,10 @@ impl Decrypt {
         {
             return Err(Problem::overloaded(QUEUE_TIME, self.retry_after()));
         }
-        receiver
+        let opened = receiver
             .await
-            .unwrap_or_else(|_| Err(Problem::internal("the job for the message panicked")))
+            .unwrap_or_else(|_| Err(Problem::internal("the job for the message panicked")));
+        opened.map(|answer| in_force.signed(answer))
     }
 
     /// Seconds until the queue has probably moved: a default message takes about a tenth.
@@ -133,6 +134,24 @@ impl Decrypt {
         let queued = u64::from(self.settings.decrypt_queue_max);
         let a_second = u64::from(self.settings.workers()) * 10;
         (queued / a_second).clamp(1, 30)
+    }
+}
+
+/// What makes a component ready to open messages.
+pub(crate) fn maker(
+    sandbox: Sandbox,
+    settings: &DecryptSettings,
+    metrics: ComponentMetrics,
+) -> impl Fn(Code<'_>) -> Result<(Decryptor, Description), Refusal> + Send + Sync + 'static {
+    let limits = InstanceLimits {
+        memory_octets: settings.guest_memory_octets,
+        time: settings.timeout,
+    };
+    move |code| {
+        let loaded = code.load(&sandbox)?;
+        let decryptor = Decryptor::new(&sandbox, &loaded, limits, metrics.clone())?;
+        let description = code.introduce(&decryptor)?;
+        Ok((decryptor, description))
     }
 }
 

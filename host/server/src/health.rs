@@ -1,36 +1,9 @@
 //! `GET /health`: what an operator wants to know of the process at a glance.
 
+use crate::components::{Exchangeable, FolderState};
 use crate::signing::Signing;
-use bulkhead_sandbox::{Description, Loaded};
 use serde_json::{Value, json};
-use std::time::SystemTime;
-
-/// A component in force.
-pub(crate) struct ComponentState {
-    description: Description,
-    sha256: [u8; 32],
-    since: SystemTime,
-}
-
-impl ComponentState {
-    pub(crate) fn new(description: Description, loaded: &Loaded) -> Self {
-        Self {
-            description,
-            sha256: loaded.sha256(),
-            since: SystemTime::now(),
-        }
-    }
-
-    fn document(&self) -> Value {
-        json!({
-            "name": self.description.name,
-            "version": self.description.version,
-            "sha256": base16ct::lower::encode_string(&self.sha256),
-            "since": humantime::format_rfc3339_seconds(self.since).to_string(),
-            "last_refusal": null,
-        })
-    }
-}
+use std::sync::Arc;
 
 /// Whether something the server can do is there to be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,24 +27,30 @@ impl Capability {
 
 /// The whole answer. What is not configured is no reason to be less than `ok`.
 pub(crate) fn document(
-    components: &[&ComponentState],
+    components: &[Arc<dyn Exchangeable>],
+    folder: Option<&FolderState>,
     token: &Capability,
     signing: Option<&Signing>,
 ) -> Value {
-    let components = components
-        .iter()
-        .copied()
-        .chain(signing.map(|signing| &signing.component));
-    let components: Vec<_> = components.map(ComponentState::document).collect();
+    let components: Vec<_> = components.iter().map(|slot| slot.document()).collect();
     let not_configured = || Capability::NotConfigured.document();
+    let folder_failing = folder.is_some_and(|folder| folder.failing.is_some());
+    let folder = folder.map_or_else(not_configured, |folder| {
+        json!({
+            "status": if folder_failing { "failing" } else { "ok" },
+            "why": folder.failing,
+            "unknown_files": folder.unknown,
+        })
+    });
     let (store, upstream) =
         signing.map_or_else(|| (not_configured(), not_configured()), Signing::health);
     let signing = signing.map_or(Capability::NotConfigured, Signing::capability);
-    let failing = matches!(signing, Capability::Failing(_));
+    let failing = folder_failing || matches!(signing, Capability::Failing(_));
     json!({
         "status": if failing { "degraded" } else { "ok" },
         "version": env!("CARGO_PKG_VERSION"),
         "components": components,
+        "components_dir": folder,
         "capabilities": {
             "decrypt": Capability::Ready.document(),
             "token": token.document(),

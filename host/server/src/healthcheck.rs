@@ -66,7 +66,7 @@ fn status_line(stream: &mut TcpStream, end: Instant) -> std::io::Result<String> 
 }
 
 /// A server that listens on all addresses is asked on this machine's own.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),

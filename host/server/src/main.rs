@@ -2,6 +2,7 @@
 
 mod allocator;
 mod app;
+mod components;
 mod config;
 mod decrypt;
 mod descriptors;
@@ -24,6 +25,7 @@ mod wire;
 
 use app::{App, Seldom};
 use bulkhead_sandbox::Sandbox;
+use components::{Exchangeable, Places};
 use config::{Cli, Command, Settings};
 use decrypt::Decrypt;
 use io::IoThreads;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig(_)) => return ExitCode::SUCCESS,
         Some(Command::Healthcheck(settings)) => return healthcheck::run(&settings),
         Some(Command::Requests(command)) => return requests::run(&command),
+        Some(Command::Component(command)) => return components::show::run(&command),
         Some(Command::Migrate(settings)) => return requests::migrate(&settings),
         None => cli.settings,
     };
@@ -142,10 +145,27 @@ fn app(settings: Settings) -> Result<App, String> {
             variable: "BULKHEAD_ANSWERS_MAX",
         },
     );
+    let places = Places {
+        metrics: &metrics,
+        header: settings.components.component_header.is_on(),
+    };
+    let decrypt = Decrypt::new(&sandbox, &settings.decrypt, answers, &places)?;
+    let token = Arc::new(Token::new(&sandbox, &inline, &settings.token, &places)?);
+    let signing = signing::start(&sandbox, &settings.signing, &places)?;
+    let mut components: Vec<Arc<dyn Exchangeable>> =
+        vec![Arc::clone(&decrypt.slot) as _, Arc::clone(&token.slot) as _];
+    components.extend(
+        signing
+            .as_ref()
+            .map(|signing| Arc::clone(&signing.slot) as _),
+    );
+    let watch = components::watch(&settings.components, components.clone())?;
     Ok(App {
-        decrypt: Decrypt::new(&sandbox, &settings.decrypt, answers, &metrics)?,
-        token: Arc::new(Token::new(&sandbox, &inline, &settings.token, &metrics)?),
-        signing: signing::start(&sandbox, &settings.signing, &metrics)?,
+        decrypt,
+        token,
+        signing,
+        components,
+        watch,
         settings,
         metrics,
         bodies,

@@ -1,5 +1,6 @@
 //! `GET /metrics`, and what the routes count.
 
+mod components;
 mod forms;
 
 use crate::http::{Answer, answer, wanted};
@@ -20,6 +21,9 @@ use prometheus_client::registry::{Registry, Unit};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+pub(crate) use components::ComponentEvents;
+use components::ComponentsMetrics;
+
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 /// What happened to a request, for its status label.
@@ -35,6 +39,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     sandbox: SandboxMetrics,
     queues: Queues,
+    components: ComponentsMetrics,
     pub(crate) relay: RelayMetrics,
     pub(crate) connections: Gauge,
     pub(crate) http: HttpMetrics,
@@ -79,6 +84,7 @@ impl Metrics {
         let http = HttpMetrics::register(&mut registry);
         let sandbox = SandboxMetrics::register(&mut registry);
         let relay = RelayMetrics::register(&mut registry);
+        let components = ComponentsMetrics::register(&mut registry);
         let connections = Gauge::default();
         registry.register("http_connections", "Open connections", connections.clone());
         let queues = Queues::default();
@@ -87,6 +93,7 @@ impl Metrics {
             registry,
             sandbox,
             queues,
+            components,
             relay,
             connections,
             http,
@@ -95,6 +102,13 @@ impl Metrics {
 
     pub(crate) fn component(&self, name: &'static str) -> ComponentMetrics {
         self.sandbox.of(name)
+    }
+
+    pub(crate) fn component_events(&self, name: &'static str) -> ComponentEvents {
+        ComponentEvents {
+            name,
+            metrics: self.components.clone(),
+        }
     }
 
     /// Shows a queue from now on.

@@ -5,7 +5,8 @@ mod start;
 pub(crate) mod store;
 pub(crate) mod world;
 
-use crate::health::{Capability, ComponentState};
+use crate::components::Slot;
+use crate::health::Capability;
 use crate::http::{Answer, json_answer};
 use crate::problem::{Limited, Problem, retry_after};
 use crate::routes::REQUESTS;
@@ -25,7 +26,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::oneshot;
 use world::Outside;
 
-pub(crate) use start::{check, start};
+pub(crate) use start::{check, maker, sandbox, start};
 
 /// Requests are looked up and redelivered in this time, or the answer is 503.
 const LOOK_UP_MS: i64 = 1500;
@@ -38,10 +39,9 @@ const VERIFY_QUEUE: Limited = Limited {
 
 /// The signing capability, where an upstream is configured.
 pub(crate) struct Signing {
-    pub(crate) component: ComponentState,
+    pub(crate) slot: Arc<Slot<Arc<Judge>>>,
     relay: Arc<Relay<Outside>>,
     outbound: Arc<Outbound>,
-    judge: Arc<Judge>,
     /// For what takes milliseconds: to verify under the public key.
     pool: Pool,
     public_key: Option<Arc<str>>,
@@ -116,16 +116,24 @@ impl Signing {
 
     pub(crate) async fn verify(&self, query: &str, until: BootMillis) -> Result<Answer, Problem> {
         let claim = parameters::claim(query)?;
-        let valid = match &self.public_key {
-            Some(key) => self.verify_here(claim, Arc::clone(key)).await?,
-            None => self.relay.verify(claim, until).await.map_err(problem)?,
+        let answer = |valid| json_answer(StatusCode::OK, &json!({"valid": valid}));
+        let Some(key) = &self.public_key else {
+            let valid = self.relay.verify(claim, until).await;
+            return valid.map(answer).map_err(problem);
         };
-        Ok(json_answer(StatusCode::OK, &json!({"valid": valid})))
+        let in_force = self.slot.current();
+        let judge = Arc::clone(&in_force.component);
+        let valid = self.verify_here(judge, claim, Arc::clone(key)).await?;
+        Ok(in_force.signed(answer(valid)))
     }
 
-    async fn verify_here(&self, claim: Claim, key: Arc<str>) -> Result<bool, Problem> {
+    async fn verify_here(
+        &self,
+        judge: Arc<Judge>,
+        claim: Claim,
+        key: Arc<str>,
+    ) -> Result<bool, Problem> {
         let (sender, receiver) = oneshot::channel();
-        let judge = Arc::clone(&self.judge);
         self.pool
             .submit(move || {
                 // Nobody there any more: the client hung up.

@@ -1,13 +1,16 @@
 //! `POST /token` and `POST /token/verify`.
 
+use crate::components::{Code, Places, Slot};
 use crate::config::TokenSettings;
-use crate::health::{Capability, ComponentState};
+use crate::health::Capability;
 use crate::http::{Answer, answer, json_answer, wanted};
-use crate::metrics::Metrics;
 use crate::problem::{Limited, Problem};
 use crate::room::RequestBody;
 use crate::secrets::{Secret, Secrets};
-use bulkhead_sandbox::{Algorithm, Authenticator, Fault, InstanceLimits, Lanes, Pool, Sandbox};
+use bulkhead_sandbox::{
+    Algorithm, Authenticator, ComponentMetrics, Description, Fault, InstanceLimits, Lanes, Pool,
+    Refusal, Sandbox,
+};
 use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,8 +21,12 @@ use tokio::sync::oneshot;
 pub(crate) const TOKEN: &str = "bulkhead-token";
 
 /// What a call on an I/O thread may take: some microseconds are usual, and nothing else happens on
-/// that thread meanwhile.
+/// that thread meanwhile. Over it, a worker makes the call again.
 const INLINE_TIME: Duration = Duration::from_millis(100);
+
+/// A component whose calls take longer than this, the quickest of a few, is not called there at all.
+const INLINE_TIME_USUAL: Duration = Duration::from_millis(1);
+const INLINE_TRIALS: usize = 5;
 
 const QUEUE: Limited = Limited {
     what: "too many large bodies wait for their token",
@@ -34,14 +41,19 @@ const TIME: Limited = Limited {
 
 /// The token capability: the component, its threads for large bodies, the secrets.
 pub(crate) struct Token {
-    pub(crate) component: ComponentState,
-    /// For small bodies, called where the request was read: one for each I/O thread.
-    inline: Lanes<Authenticator>,
-    /// For the others, on threads of their own.
-    pooled: Arc<Authenticator>,
+    pub(crate) slot: Arc<Slot<Authenticators>>,
     pool: Pool,
     secrets: RwLock<Option<Arc<Secrets>>>,
     settings: TokenSettings,
+}
+
+/// One component, ready in each engine that it is called in.
+pub(crate) struct Authenticators {
+    /// For small bodies, called where the request was read: one for each I/O thread. None where it is
+    /// too slow for that.
+    inline: Option<Lanes<Authenticator>>,
+    /// For the others, on threads of their own.
+    pooled: Authenticator,
 }
 
 /// What is asked for.
@@ -94,16 +106,12 @@ impl Token {
         sandbox: &Sandbox,
         inline: &[Sandbox],
         settings: &TokenSettings,
-        metrics: &Metrics,
+        places: &Places<'_>,
     ) -> Result<Self, String> {
+        let metrics = places.metrics;
         let counted = metrics.component("token");
-        let artifact = bulkhead_artifacts::TOKEN;
-        let load = |sandbox: &Sandbox| sandbox.load(artifact.wasm, Some(artifact.precompiled));
-        let loaded = load(sandbox)?;
-        let limits = |time| InstanceLimits {
-            memory_octets: settings.memory_octets,
-            time,
-        };
+        let make = maker(sandbox.clone(), inline.to_vec(), settings, counted);
+        let slot = Slot::new(bulkhead_artifacts::TOKEN, places, make)?;
         let pool = Pool::new(
             "token",
             settings.workers.into(),
@@ -111,21 +119,8 @@ impl Token {
         )
         .map_err(|error| format!("cannot start worker threads: {error}"))?;
         metrics.watch("token", pool.waiting());
-        let inline = inline
-            .iter()
-            .map(|sandbox| {
-                let limits = limits(INLINE_TIME);
-                Authenticator::new(sandbox, &load(sandbox)?, limits, counted.clone())
-            })
-            .collect::<Result<_, String>>()?;
-        let pooled = Authenticator::new(sandbox, &loaded, limits(settings.timeout), counted)?;
-        let description = pooled
-            .describe()
-            .map_err(|fault| format!("the token component does not answer: {fault}"))?;
         let token = Self {
-            component: ComponentState::new(description, &loaded),
-            inline: Lanes::new(inline),
-            pooled: Arc::new(pooled),
+            slot: Arc::new(slot),
             pool,
             secrets: RwLock::new(None),
             settings: settings.clone(),
@@ -168,21 +163,75 @@ impl Token {
     ) -> Result<Answer, Problem> {
         let algorithm = self.settings.algorithm;
         if body.len() <= self.settings.inline_octets {
-            return ask(self.inline.mine(), algorithm, &secrets, &body, &question);
+            let in_force = self.slot.borrow();
+            if let Some(inline) = &in_force.component.inline {
+                let answered = ask(inline.mine(), algorithm, &secrets, &body, &question);
+                // A machine that stood still for that long: a worker has more time.
+                if !matches!(answered, Err(Fault::Deadline)) {
+                    return answered
+                        .map(|answer| in_force.signed(answer))
+                        .map_err(|fault| problem(&fault));
+                }
+            }
         }
+        let in_force = self.slot.current();
         let (sender, receiver) = oneshot::channel();
-        let pooled = Arc::clone(&self.pooled);
+        let begun = Arc::clone(&in_force);
         self.pool
             .submit(move || {
-                let answer = ask(&pooled, algorithm, &secrets, &body, &question);
+                let authenticator = &begun.component.pooled;
+                let answered = ask(authenticator, algorithm, &secrets, &body, &question);
                 // Nobody there any more: the client hung up.
-                let _gone = sender.send(answer);
+                let _gone = sender.send(answered);
             })
             .map_err(|_| Problem::overloaded(QUEUE, 1))?;
-        receiver
+        let answered = receiver
             .await
-            .unwrap_or_else(|_| Err(Problem::internal("the job for the token panicked")))
+            .map_err(|_| Problem::internal("the job for the token panicked"))?;
+        answered
+            .map(|answer| in_force.signed(answer))
+            .map_err(|fault| problem(&fault))
     }
+}
+
+/// What makes a component ready to make tokens, with and without threads of its own.
+pub(crate) fn maker(
+    sandbox: Sandbox,
+    inline: Vec<Sandbox>,
+    settings: &TokenSettings,
+    metrics: ComponentMetrics,
+) -> impl Fn(Code<'_>) -> Result<(Authenticators, Description), Refusal> + Send + Sync + 'static {
+    let limits = |time| InstanceLimits {
+        memory_octets: settings.memory_octets,
+        time,
+    };
+    let (usual, short) = (limits(settings.timeout), limits(INLINE_TIME));
+    move |code| {
+        let make = |sandbox: &Sandbox, limits| {
+            Authenticator::new(sandbox, &code.load(sandbox)?, limits, metrics.clone())
+        };
+        let pooled = make(&sandbox, usual)?;
+        let description = code.introduce(&pooled)?;
+        let is_quick = matches!(code, Code::BuiltIn(_)) || is_quick(&pooled);
+        let inline = if is_quick {
+            let lanes: Result<_, Refusal> =
+                inline.iter().map(|sandbox| make(sandbox, short)).collect();
+            Some(Lanes::new(lanes?))
+        } else {
+            tracing::warn!("the token component is slow: small bodies go to the token workers too");
+            None
+        };
+        Ok((Authenticators { inline, pooled }, description))
+    }
+}
+
+/// Whether an I/O thread can do without the time that a call takes.
+fn is_quick(authenticator: &Authenticator) -> bool {
+    (0..INLINE_TRIALS).any(|_| {
+        let start = std::time::Instant::now();
+        let made = authenticator.make(Algorithm::Sha256, b"a secret", b"a small body");
+        made.is_ok() && start.elapsed() <= INLINE_TIME_USUAL
+    })
 }
 
 fn ask(
@@ -191,9 +240,9 @@ fn ask(
     secrets: &Secrets,
     body: &[u8],
     question: &Question,
-) -> Result<Answer, Problem> {
+) -> Result<Answer, Fault> {
     let current = secrets.current.expose();
-    let answered = match question {
+    match question {
         Question::Make { bare } => {
             authenticator
                 .make(algorithm.into(), current, body)
@@ -215,14 +264,17 @@ fn ask(
                 .verify(algorithm.into(), &secrets, body, token)
                 .map(|valid| json_answer(StatusCode::OK, &Verified { valid }))
         }
-    };
-    answered.map_err(|fault| match fault {
+    }
+}
+
+fn problem(fault: &Fault) -> Problem {
+    match fault {
         // The work is in proportion to the body, which has its own limit: the machine is too busy.
         Fault::Deadline | Fault::Interrupted => Problem::overloaded(TIME, 1),
         Fault::Memory | Fault::Trap(_) => {
             Problem::internal(format!("the token component ended early: {fault}"))
         }
-    })
+    }
 }
 
 /// The hash under the HMAC, as settings name it.

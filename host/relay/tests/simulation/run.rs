@@ -19,7 +19,7 @@ const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
 /// How long callers wait.
-const PATIENCE_MS: i64 = 1750;
+const PATIENCE_MS: i64 = 1500;
 
 pub(crate) const QUOTA: Quota = Quota {
     calls: 10,

@@ -1,11 +1,12 @@
 //! What one instance does stays with it: limits, faults, memory, imports.
 
+mod admission;
 mod signing;
 
 use bulkhead_artifacts::{Artifact, DECRYPT, HOSTILE};
 use bulkhead_sandbox::{
     ComponentMetrics, DecryptLimits, Decryptor, Fault, InstanceLimits, Interrupt, KdfLimits,
-    OpenError, Sandbox, Setup, Source,
+    OpenError, Ready as _, Sandbox, Setup, Source,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -54,12 +55,8 @@ fn load(sandbox: &Sandbox, artifact: Artifact, time: Duration) -> Decryptor {
     sandbox
         .load(artifact.wasm, Some(artifact.precompiled))
         .and_then(|loaded| {
-            Decryptor::new(
-                sandbox,
-                &loaded,
-                within(time),
-                ComponentMetrics::unregistered(),
-            )
+            let metrics = ComponentMetrics::unregistered();
+            Decryptor::new(sandbox, &loaded, within(time), metrics).map_err(|no| no.reason)
         })
         .expect("our own component loads")
 }
@@ -299,7 +296,7 @@ fn components_that_import_more_are_refused_by_name() {
         )
         .err()
         .expect(import);
-        assert!(refused.contains(import), "{refused}");
+        assert!(refused.reason.contains(import), "{refused}");
     }
 }
 
@@ -319,7 +316,7 @@ fn what_is_no_component_of_this_world_is_refused() {
     )
     .err()
     .expect("exports nothing");
-    assert!(refused.contains("bulkhead:"), "{refused}");
+    assert!(refused.reason.contains("bulkhead:"), "{refused}");
 }
 
 #[test]
@@ -327,10 +324,7 @@ fn components_describe_and_test_themselves() {
     let sandbox = sandbox();
     let decrypt = load(&sandbox, DECRYPT, TIME);
     assert_eq!(decrypt.describe().expect("it answers").name, "decrypt");
-    assert_eq!(decrypt.self_test(KDF_LIMITS), Ok(Ok(())));
+    assert_eq!(decrypt.self_test(), Ok(Ok(())));
     let hostile = load(&sandbox, HOSTILE, TIME);
-    assert_eq!(
-        hostile.self_test(KDF_LIMITS),
-        Ok(Err("it is hostile".into()))
-    );
+    assert_eq!(hostile.self_test(), Ok(Err("it is hostile".into())));
 }

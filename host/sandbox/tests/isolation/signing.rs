@@ -3,8 +3,8 @@
 use super::{TIME, sandbox, within};
 use bulkhead_artifacts::SIGNING;
 use bulkhead_sandbox::{
-    Answer, Claim, ComponentMetrics, Delivering, Event, Failure, Judge, Question, Reply, Signing,
-    Situation,
+    Answer, Claim, ComponentMetrics, Delivering, Event, Failure, Judge, Question, Ready as _,
+    Reply, Signing, Situation,
 };
 use standardwebhooks::Webhook;
 use std::sync::LazyLock;

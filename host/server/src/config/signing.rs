@@ -1,7 +1,7 @@
 //! Settings of the signing relay.
 
 use super::units::{duration_within, octets_within};
-use super::{GIB, KIB, MIB};
+use super::{GIB, KIB, LEAVING_PLACES, MIB, TRIAL_PLACES};
 use bulkhead_outbound::Allowed;
 use bulkhead_sandbox::Setup;
 use bulkhead_store::Quota;
@@ -65,7 +65,7 @@ pub(crate) struct SigningSettings {
     #[arg(long = "message-max", env = "BULKHEAD_MESSAGE_MAX", default_value = "16KiB", value_parser = octets_within(1, MESSAGE_OCTETS_MOST), value_name = "SIZE")]
     pub(crate) message_octets: usize,
     /// Time in which every request for a signature is answered, with or without one.
-    #[arg(long, env = "BULKHEAD_SIGN_TIMEOUT", default_value = "1750ms", value_parser = duration_within(Duration::from_millis(10), SECOND * 2), value_name = "TIME")]
+    #[arg(long, env = "BULKHEAD_SIGN_TIMEOUT", default_value = "1500ms", value_parser = duration_within(Duration::from_millis(10), SECOND * 2), value_name = "TIME")]
     pub(crate) sign_timeout: Duration,
     /// How long finished requests are kept; what is pending never expires.
     #[arg(long, env = "BULKHEAD_RETENTION", default_value = "90d", value_parser = duration_within(SECOND, DAY * 36_500), value_name = "TIME")]
@@ -194,7 +194,7 @@ impl SigningSettings {
     pub(crate) fn sandbox(&self, verify_workers: u16) -> Setup {
         Setup {
             memory_octets_max: self.signing_memory_octets,
-            instances: 1 + u32::from(verify_workers),
+            instances: u32::from(1 + verify_workers + TRIAL_PLACES + LEAVING_PLACES),
             pagemap_scan: None,
         }
     }

@@ -3,15 +3,16 @@
 use super::Signing;
 use super::store;
 use super::world::{Outside, Upstream};
+use crate::components::{Code, Places, Slot};
 use crate::config::signing::{SigningSettings, millis};
-use crate::health::ComponentState;
-use crate::metrics::Metrics;
 use crate::secrets;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulkhead_outbound::{Outbound, Setup, Target};
-use bulkhead_relay::{Relay, Settings, WebhookSecret};
-use bulkhead_sandbox::{InstanceLimits, Judge, Pool, Sandbox};
+use bulkhead_relay::{Judges, Relay, Settings, WebhookSecret};
+use bulkhead_sandbox::{
+    ComponentMetrics, Description, InstanceLimits, Judge, Pool, Refusal, RefusalKind, Sandbox,
+};
 use hyper::header::HeaderValue;
 use std::path::Path;
 use std::sync::Arc;
@@ -106,8 +107,9 @@ pub(crate) fn check(settings: &SigningSettings) -> (String, Vec<String>) {
 pub(crate) fn start(
     sandbox: &Sandbox,
     settings: &SigningSettings,
-    metrics: &Metrics,
+    places: &Places<'_>,
 ) -> Result<Option<Signing>, String> {
+    let metrics = places.metrics;
     let Some(parts) = Parts::of(settings) else {
         return Ok(None);
     };
@@ -121,11 +123,10 @@ pub(crate) fn start(
     if api_key.is_none() {
         tracing::warn!(name = API_KEY, "not set: calls are made without a key");
     }
-    let (judge, component) = judge(sandbox, settings, metrics)?;
-    let judge = Arc::new(judge);
-    if let Some(key) = &public_key {
-        check_key(&judge, key)?;
-    }
+    let sandbox = self::sandbox(sandbox, settings)?;
+    let counted = metrics.component("signing");
+    let make = maker(sandbox, settings, public_key.clone(), counted);
+    let slot = Arc::new(Slot::new(bulkhead_artifacts::SIGNING, places, make)?);
     let cannot_start = |error: std::io::Error| format!("cannot start threads: {error}");
     let thread = RelayThread::start().map_err(cannot_start)?;
     let store = store::open(&settings.store, settings.quota(), &outbound)?;
@@ -145,7 +146,7 @@ pub(crate) fn start(
     let relay = Relay::start(
         Arc::new(world),
         store,
-        Arc::clone(&judge),
+        InSlot(Arc::clone(&slot)),
         Settings {
             quota: settings.quota(),
             checks_max: settings.checks_max(),
@@ -161,10 +162,9 @@ pub(crate) fn start(
         metrics.relay.clone(),
     );
     Ok(Some(Signing {
-        component,
+        slot,
         relay,
         outbound,
-        judge,
         pool,
         public_key: public_key.map(Into::into),
         message_octets: settings.message_octets,
@@ -174,23 +174,39 @@ pub(crate) fn start(
     }))
 }
 
-fn judge(
-    sandbox: &Sandbox,
+/// The engine of the judge.
+pub(crate) fn sandbox(sandbox: &Sandbox, settings: &SigningSettings) -> Result<Sandbox, String> {
+    sandbox.beside(&settings.sandbox(VERIFY_WORKERS))
+}
+
+/// Whoever is in the slot judges.
+struct InSlot(Arc<Slot<Arc<Judge>>>);
+
+impl Judges for InSlot {
+    fn current(&self) -> Arc<Judge> {
+        Arc::clone(&self.0.borrow().component)
+    }
+}
+
+/// What makes a component ready to judge, under the public key if there is one.
+pub(crate) fn maker(
+    sandbox: Sandbox,
     settings: &SigningSettings,
-    metrics: &Metrics,
-) -> Result<(Judge, ComponentState), String> {
-    let artifact = bulkhead_artifacts::SIGNING;
-    let sandbox = sandbox.beside(&settings.sandbox(VERIFY_WORKERS))?;
-    let loaded = sandbox.load(artifact.wasm, Some(artifact.precompiled))?;
+    public_key: Option<String>,
+    metrics: ComponentMetrics,
+) -> impl Fn(Code<'_>) -> Result<(Arc<Judge>, Description), Refusal> + Send + Sync + 'static {
     let limits = InstanceLimits {
         memory_octets: settings.signing_memory_octets,
         time: settings.signing_timeout,
     };
-    let judge = Judge::new(&sandbox, &loaded, limits, metrics.component("signing"))?;
-    let description = judge
-        .describe()
-        .map_err(|fault| format!("the signing component does not answer: {fault}"))?;
-    Ok((judge, ComponentState::new(description, &loaded)))
+    move |code| {
+        let judge = Judge::new(&sandbox, &code.load(&sandbox)?, limits, metrics.clone())?;
+        let description = code.introduce(&judge)?;
+        if let Some(key) = &public_key {
+            check_key(&judge, key).map_err(|why| Refusal::new(RefusalKind::KnownAnswers, why))?;
+        }
+        Ok((Arc::new(judge), description))
+    }
 }
 
 /// A key that nothing verifies under would make every signature a failed try.

@@ -1,0 +1,179 @@
+//! What it costs to exchange a component while requests are answered: how soon the new one answers, and
+//! what the others notice while it is compiled.
+
+use crate::compare::{milliseconds, percentile, verdict};
+use bulkhead_artifacts::{DECRYPT, TRIAL};
+use bulkhead_tests::fixtures::SAMPLE;
+use bulkhead_tests::http::request;
+use bulkhead_tests::server::Server;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// From the file's move to the first answer of its component.
+const LATENCY_TARGET: Duration = Duration::from_secs(5);
+
+/// The p99 while components are compiled, in p99s without.
+const RATIO_TARGET: f64 = 2.0;
+
+/// Time between two requests of a client: clients that keep the processors busy themselves would measure
+/// that.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How often times with and without compilation follow each other.
+const ROUNDS: usize = 5;
+
+/// Requests of a kind that are answered all along.
+struct Kind {
+    name: &'static str,
+    ask: fn(&Server),
+}
+
+const KINDS: [Kind; 2] = [
+    Kind {
+        name: "POST /token",
+        ask: |server| {
+            let answer = request(server.address, "POST", "/token", &[], &[b'x'; 100]);
+            assert_eq!(answer.status, 200, "{answer:?}");
+        },
+    },
+    Kind {
+        name: "POST /decryptMessage",
+        ask: |server| {
+            let answer = server.decrypt("topsecret", SAMPLE);
+            assert_eq!(answer.status, 200, "{answer:?}");
+        },
+    },
+];
+
+pub(crate) fn measure(time: Duration) -> bool {
+    let folder = tempfile::tempdir().expect("a folder");
+    let components = folder.path().join("components");
+    std::fs::create_dir(&components).expect("made");
+    let server = Server::start_with(
+        &[],
+        &[
+            ("SECRET", "0123456789abcdef0123456789abcdef"),
+            (
+                "BULKHEAD_COMPONENTS_DIR",
+                components.to_str().expect("text"),
+            ),
+            ("BULKHEAD_COMPONENT_HEADER", "on"),
+        ],
+    );
+    let mut latencies = latencies(&server, folder.path());
+    let [median, most] = [50, 100].map(|percent| percentile(&mut latencies, percent));
+    let in_time = most <= LATENCY_TARGET;
+    println!(
+        "\nexchanging components: from the move of the file to its first answer {:.0} ms (median), \
+         {:.0} ms at most, of {}  target {LATENCY_TARGET:?}: {}",
+        milliseconds(median),
+        milliseconds(most),
+        latencies.len(),
+        verdict(in_time)
+    );
+    println!(
+        "  {:<24}{:>10}{:>10}{:>14}{:>10}{:>10}",
+        "in ms", "p50", "p99", "compiling p50", "p99", "ratio p99"
+    );
+    let mut met = in_time;
+    for kind in KINDS {
+        let [mut quiet, mut busy] = beside(&server, folder.path(), &kind, time);
+        let [quiet50, quiet99] = [50, 99].map(|percent| percentile(&mut quiet, percent));
+        let [busy50, busy99] = [50, 99].map(|percent| percentile(&mut busy, percent));
+        let ratio = busy99.as_secs_f64() / quiet99.as_secs_f64();
+        met &= ratio <= RATIO_TARGET;
+        println!(
+            "  {:<24}{:>10.2}{:>10.2}{:>14.2}{:>10.2}{ratio:>10.2}  target {RATIO_TARGET}: {}",
+            kind.name,
+            milliseconds(quiet50),
+            milliseconds(quiet99),
+            milliseconds(busy50),
+            milliseconds(busy99),
+            verdict(ratio <= RATIO_TARGET)
+        );
+    }
+    met
+}
+
+/// Of twenty editions of a token component.
+fn latencies(server: &Server, folder: &Path) -> Vec<Duration> {
+    (1..=20)
+        .map(|number| {
+            let start = put(folder, "token.wasm", &trial::edition(TRIAL.wasm, number));
+            let version = trial::version(number);
+            loop {
+                let answer = request(server.address, "POST", "/token", &[], trial::WHICH);
+                if answer.json()["token"] == version {
+                    return start.elapsed();
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        })
+        .collect()
+}
+
+/// Moves a file there; when that was.
+fn put(folder: &Path, name: &str, octets: &[u8]) -> Instant {
+    let aside = folder.join("aside");
+    std::fs::write(&aside, octets).expect("written");
+    let start = Instant::now();
+    std::fs::rename(aside, folder.join("components").join(name)).expect("moved");
+    start
+}
+
+/// The decrypt component with a section of its own behind it that means nothing: another file to whoever
+/// compares sums.
+fn decrypt_edition(number: u64) -> Vec<u8> {
+    let mut wasm = DECRYPT.wasm.to_vec();
+    let name = b"edition";
+    // Custom section: id 0, length, length of its name, name, content.
+    wasm.extend([0, 1 + 7 + 8, 7]);
+    wasm.extend(name);
+    wasm.extend(number.to_be_bytes());
+    wasm
+}
+
+/// How long requests took, without anything to compile and with one component after the other.
+fn beside(server: &Server, folder: &Path, kind: &Kind, time: Duration) -> [Vec<Duration>; 2] {
+    static EDITION: AtomicU64 = AtomicU64::new(1);
+    let mut all = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        let span = time / u32::try_from(2 * ROUNDS).unwrap_or(1);
+        all[0].extend(ask(server, kind, span));
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let number = EDITION.fetch_add(1, Ordering::Relaxed);
+                    let before = in_force(server);
+                    put(folder, "decrypt.wasm", &decrypt_edition(number));
+                    while !stop.load(Ordering::Relaxed) && in_force(server) == before {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                }
+            });
+            all[1].extend(ask(server, kind, span));
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+    all
+}
+
+/// Which decrypt component is in force.
+fn in_force(server: &Server) -> String {
+    let health = server.get("GET", "/health").json();
+    health["components"][0]["sha256"].to_string()
+}
+
+fn ask(server: &Server, kind: &Kind, time: Duration) -> Vec<Duration> {
+    let mut times = Vec::new();
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        let start = Instant::now();
+        (kind.ask)(server);
+        times.push(start.elapsed());
+        std::thread::sleep(PAUSE);
+    }
+    times
+}

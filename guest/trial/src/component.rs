@@ -1,0 +1,140 @@
+//! The exports of the component.
+
+#[expect(clippy::pedantic, reason = "generated from wit/")]
+mod bindings {
+    #[cfg(not(any(feature = "minor", feature = "major")))]
+    wit_bindgen::generate!({
+        path: ["../../wit/component", "../../wit/token"],
+        world: "bulkhead:token/token",
+        generate_all,
+        export_macro_name: "export",
+    });
+    #[cfg(feature = "minor")]
+    wit_bindgen::generate!({
+        path: ["../../wit/component", "wit/minor"],
+        world: "bulkhead:token/token",
+        generate_all,
+        export_macro_name: "export",
+    });
+    #[cfg(feature = "major")]
+    wit_bindgen::generate!({
+        path: ["../../wit/component", "wit/major"],
+        world: "bulkhead:token/token",
+        generate_all,
+        export_macro_name: "export",
+    });
+}
+
+use crate::{EDITION, MANNER, WHICH};
+use bindings::exports::bulkhead::component::about;
+use bindings::exports::bulkhead::token::authenticator::{Algorithm, Guest};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use std::hint::black_box;
+
+struct Component;
+
+#[expect(
+    unsafe_code,
+    reason = "exported functions have fixed names, which Rust calls unsafe"
+)]
+mod exports {
+    crate::component::bindings::export!(Component with_types_in crate::component::bindings);
+    use super::Component;
+}
+
+/// As the file has it now: what is constant must not be worked out while compiling.
+fn manner() -> &'static str {
+    black_box(MANNER).trim_start_matches("manner=")
+}
+
+impl Guest for Component {
+    fn make(algorithm: Algorithm, secret: Vec<u8>, body: Vec<u8>) -> String {
+        match (manner(), body.as_slice()) {
+            (_, WHICH) => black_box(EDITION).to_owned(),
+            ("slow", _) => {
+                idle();
+                make(algorithm, &secret, &body)
+            }
+            ("liar", _) if body.len() > 4 => make(algorithm, &secret, &body[1..]),
+            _ => make(algorithm, &secret, &body),
+        }
+    }
+
+    fn verify(algorithm: Algorithm, secrets: Vec<Vec<u8>>, body: Vec<u8>, token: String) -> bool {
+        secrets
+            .iter()
+            .any(|secret| make(algorithm, secret, &body).eq_ignore_ascii_case(&token))
+    }
+
+    #[cfg(feature = "minor")]
+    fn algorithms() -> Vec<Algorithm> {
+        vec![Algorithm::Sha256]
+    }
+
+    #[cfg(feature = "major")]
+    fn revoke(_token: String) {}
+}
+
+impl about::Guest for Component {
+    fn describe() -> about::Description {
+        about::Description {
+            name: "trial".into(),
+            version: black_box(EDITION).into(),
+            summary: match manner() {
+                "vain" => "two\nlines".into(),
+                _ => "Makes tokens, for tests".into(),
+            },
+        }
+    }
+
+    fn self_test() -> Result<(), String> {
+        #[cfg(feature = "reaching")]
+        reach();
+        match manner() {
+            "trap" => std::arch::wasm32::unreachable(),
+            "loop" => loop {
+                black_box(());
+            },
+            "grow" => {
+                let mut all = Vec::new();
+                loop {
+                    all.push(black_box(vec![1_u8; 1 << 20]));
+                }
+            }
+            "fail" => Err("one of my\nanswers is wrong".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn make(algorithm: Algorithm, secret: &[u8], body: &[u8]) -> String {
+    macro_rules! mac {
+        ($hash:ty) => {{
+            let mut mac = <Hmac<$hash>>::new_from_slice(secret).expect("keys of any length");
+            mac.update(body);
+            base16ct::lower::encode_string(&mac.finalize().into_bytes())
+        }};
+    }
+    match algorithm {
+        Algorithm::Sha1 => mac!(sha1::Sha1),
+        Algorithm::Sha256 => mac!(sha2::Sha256),
+        Algorithm::Sha384 => mac!(sha2::Sha384),
+        Algorithm::Sha512 => mac!(sha2::Sha512),
+    }
+}
+
+/// Some milliseconds.
+fn idle() {
+    let mut number = 1_u64;
+    for _ in 0..20_000_000 {
+        number = black_box(number.wrapping_mul(3));
+    }
+}
+
+#[cfg(feature = "reaching")]
+fn reach() {
+    let _file = std::fs::read("/etc/passwd");
+    let _peer = std::net::TcpStream::connect("127.0.0.1:1");
+    black_box(std::time::Instant::now());
+    black_box(std::time::SystemTime::now());
+}

@@ -1,0 +1,412 @@
+//! What a component has to be, to be asked anything: its world by name and version, and what it may
+//! import. Checked by name before anything is linked, so that a refusal says what to change.
+
+use crate::about::Description;
+use crate::engine::Sandbox;
+use crate::instance::Fault;
+use crate::load::Loaded;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// A kind of component: a world of `wit/`, as this build knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct World {
+    /// The name operators know its components by.
+    pub name: &'static str,
+    /// Interfaces with versions.
+    exports: &'static [&'static str],
+    /// Of ours. What is inert of WASI comes in everywhere.
+    imports: &'static [&'static str],
+}
+
+const ABOUT: &str = "bulkhead:component/about@1.0.0";
+
+impl World {
+    /// Opens messages.
+    pub const DECRYPT: Self = Self {
+        name: "decrypt",
+        exports: &[ABOUT, "bulkhead:decrypt/decryptor@1.0.0"],
+        imports: &["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"],
+    };
+    /// Makes and checks tokens.
+    pub const TOKEN: Self = Self {
+        name: "token",
+        exports: &[ABOUT, "bulkhead:token/authenticator@1.0.0"],
+        imports: &[],
+    };
+    /// Judges for the signing relay.
+    pub const SIGNING: Self = Self {
+        name: "signing",
+        exports: &[
+            ABOUT,
+            "bulkhead:signing/upstream@1.0.0",
+            "bulkhead:signing/verifier@1.0.0",
+            "bulkhead:signing/webhook@1.0.0",
+        ],
+        imports: &[],
+    };
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::DECRYPT, Self::TOKEN, Self::SIGNING];
+
+    /// The world of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|world| world.name == name)
+    }
+
+    /// The world of a component, by what it exports; none where that is of no world.
+    pub fn of(sandbox: &Sandbox, loaded: &Loaded) -> Option<Self> {
+        let shape = loaded.component.component_type();
+        let exports: Vec<&str> = shape
+            .exports(&sandbox.engine)
+            .map(|(name, _)| name)
+            .collect();
+        Self::by_exports(&exports)
+    }
+
+    fn by_exports(exports: &[&str]) -> Option<Self> {
+        let is_there = |name| exports.iter().any(|export| is_same(name, export));
+        Self::ALL
+            .into_iter()
+            .find(|world| world.own_exports().any(is_there))
+    }
+
+    /// What only this world exports.
+    fn own_exports(&self) -> impl Iterator<Item = &'static str> {
+        self.exports.iter().copied().filter(|name| *name != ABOUT)
+    }
+
+    /// Looks at names and versions. What hides behind a good name shows when it is linked and called.
+    pub(crate) fn check(&self, component: &Component, engine: &Engine) -> Result<(), Refusal> {
+        let shape = component.component_type();
+        let imports: Vec<&str> = shape.imports(engine).map(|(name, _)| name).collect();
+        let exports: Vec<&str> = shape.exports(engine).map(|(name, _)| name).collect();
+        self.check_imports(&imports)?;
+        self.check_exports(&exports)
+    }
+
+    fn check_imports(&self, imports: &[&str]) -> Result<(), Refusal> {
+        let inert = crate::wasi::INERT.iter();
+        let allowed: Vec<&str> = inert.chain(self.imports).copied().collect();
+        let refused: Vec<String> = imports
+            .iter()
+            .filter(|import| !allowed.iter().any(|allowed| is_served(allowed, import)))
+            .map(|import| import_refused(import, &allowed))
+            .collect();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let ours = match self.imports {
+            [] => "nothing".to_owned(),
+            imports => imports.join(" and "),
+        };
+        Err(Refusal::new(
+            RefusalKind::Import,
+            format!(
+                "it imports {}. A {} component may import {ours}, and of WASI only what does nothing \
+                 here: wasi:cli without its run, wasi:io and wasi:random",
+                shortened(&refused),
+                self.name
+            ),
+        ))
+    }
+
+    fn check_exports(&self, exports: &[&str]) -> Result<(), Refusal> {
+        for wanted in self.exports {
+            if exports.iter().any(|export| is_served(wanted, export)) {
+                continue;
+            }
+            let same = exports.iter().find(|export| is_same(wanted, export));
+            if let Some(other) = same {
+                return Err(Refusal::new(
+                    RefusalKind::Version,
+                    format!(
+                        "it exports {}, and this server knows {wanted} and versions compatible with it",
+                        quoted(other)
+                    ),
+                ));
+            }
+            return Err(Refusal::new(
+                RefusalKind::World,
+                format!(
+                    "it does not export {wanted}, which makes a {} component; {}",
+                    self.name,
+                    exported_instead(exports)
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What may be the matter when the world is a wrong one.
+fn exported_instead(exports: &[&str]) -> String {
+    match (World::by_exports(exports), exports) {
+        (Some(world), _) => format!("it looks like a {} component", world.name),
+        (None, []) => "it exports nothing".into(),
+        (None, exports) => {
+            let exports: Vec<_> = exports.iter().map(|name| quoted(name)).collect();
+            format!("it exports {}", shortened(&exports))
+        }
+    }
+}
+
+fn import_refused(import: &str, allowed: &[&str]) -> String {
+    let known = allowed.iter().find(|name| is_same(name, import));
+    let import = quoted(import);
+    known.map_or_else(
+        || import.clone(),
+        |name| format!("{import} (of which this server has {name})"),
+    )
+}
+
+/// Names come from the file: they are shown, and must not be more than names.
+fn quoted(name: &str) -> String {
+    const CHARACTERS_MAX: usize = 100;
+    let clean = name.chars().take(CHARACTERS_MAX);
+    clean
+        .map(|character| {
+            if character.is_control() {
+                '?'
+            } else {
+                character
+            }
+        })
+        .collect()
+}
+
+fn shortened(names: &[String]) -> String {
+    const NAMES_MAX: usize = 16;
+    let shown = names.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>();
+    match names.len().saturating_sub(NAMES_MAX) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// An interface's name and its version, if it has one.
+fn split(name: &str) -> (&str, Option<semver::Version>) {
+    match name.rsplit_once('@') {
+        Some((interface, version)) => (interface, semver::Version::parse(version).ok()),
+        None => (name, None),
+    }
+}
+
+/// Whether two names are of one interface, in whatever versions.
+fn is_same(one: &str, other: &str) -> bool {
+    split(one).0 == split(other).0
+}
+
+/// Whether two names of an interface go together: the same major version, or the same minor one
+/// where the major is 0; as the component model has it.
+fn is_served(ours: &str, theirs: &str) -> bool {
+    let ((ours, our_version), (theirs, their_version)) = (split(ours), split(theirs));
+    let track = |version: &semver::Version| match version.major {
+        0 => (0, version.minor),
+        major => (major, 0),
+    };
+    ours == theirs
+        && our_version.zip(their_version).is_some_and(|(our, their)| {
+            track(&our) == track(&their) && our.pre.is_empty() && their.pre.is_empty()
+        })
+}
+
+/// Why a component is not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub kind: RefusalKind,
+    /// For people: one line that says what to change.
+    pub reason: String,
+}
+
+impl Refusal {
+    /// With a reason.
+    pub fn new(kind: RefusalKind, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            reason: reason.into(),
+        }
+    }
+
+    /// It does not even say who it is.
+    pub fn silent(fault: &Fault) -> Self {
+        let kind = RefusalKind::Description;
+        Self::new(kind, format!("it does not describe itself: {fault}"))
+    }
+
+    pub(crate) fn link(error: &wasmtime::Error) -> Self {
+        Self::new(
+            RefusalKind::Link,
+            format!("it does not fit its contract: {error:#}"),
+        )
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+/// The kinds of refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// No component at all: text, a core module, something else.
+    NotAComponent,
+    /// It breaks off, or does not hold together.
+    Invalid,
+    /// It needs more than an instance can have here.
+    TooDemanding,
+    /// It imports what it may not.
+    Import,
+    /// It does not export what its world does.
+    World,
+    /// It exports that in an incompatible version.
+    Version,
+    /// Names fit and types do not.
+    Link,
+    /// What it says of itself cannot be shown.
+    Description,
+    /// Its own test of itself fails.
+    SelfTest,
+    /// It gives wrong answers to what the host knows.
+    KnownAnswers,
+}
+
+impl RefusalKind {
+    /// The name in documents and metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotAComponent => "not_a_component",
+            Self::Invalid => "invalid",
+            Self::TooDemanding => "too_demanding",
+            Self::Import => "import",
+            Self::World => "world",
+            Self::Version => "version",
+            Self::Link => "link",
+            Self::Description => "description",
+            Self::SelfTest => "self_test",
+            Self::KnownAnswers => "known_answers",
+        }
+    }
+}
+
+/// A component that can be asked: one type for each world.
+pub trait Ready: Sized + Send + Sync + 'static {
+    /// What its components are.
+    const WORLD: World;
+
+    /// What the component says of itself.
+    fn describe(&self) -> Result<Description, Fault>;
+
+    /// Runs the component's own known answers. The inner error is what it reports.
+    fn self_test(&self) -> Result<Result<(), String>, Fault>;
+
+    /// Asks for what the host knows the answers to: a component's own test can be satisfied with
+    /// little. The error names the answer that is wrong.
+    fn known_answers(&self) -> Result<(), String>;
+
+    /// Everything that a component has to stand before it is asked by anybody else.
+    fn prove(&self) -> Result<Description, Refusal> {
+        let failed = |kind, what: &str, why: &dyn std::fmt::Display| {
+            Refusal::new(kind, format!("{what}: {}", quoted_line(&why.to_string())))
+        };
+        let description = self.describe().map_err(|fault| Refusal::silent(&fault))?;
+        description.check()?;
+        self.self_test()
+            .map_err(|fault| {
+                failed(
+                    RefusalKind::SelfTest,
+                    "its self-test ends without a result",
+                    &fault,
+                )
+            })?
+            .map_err(|why| failed(RefusalKind::SelfTest, "its self-test fails", &why))?;
+        self.known_answers().map_err(|why| {
+            failed(
+                RefusalKind::KnownAnswers,
+                "it does not know what it must",
+                &why,
+            )
+        })?;
+        Ok(description)
+    }
+}
+
+/// A text of a component, in one line of bounded length.
+fn quoted_line(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 300;
+    let line = text.chars().take(CHARACTERS_MAX);
+    line.map(|character| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_go_together_as_the_component_model_has_it() {
+        for (ours, theirs, fit) in [
+            ("a:b/c@1.0.0", "a:b/c@1.0.0", true),
+            ("a:b/c@1.1.0", "a:b/c@1.0.0", true),
+            ("a:b/c@1.0.0", "a:b/c@1.7.2", true),
+            ("a:b/c@1.0.0", "a:b/c@2.0.0", false),
+            ("a:b/c@1.0.0", "a:b/c@1.0.0-rc.1", false),
+            ("a:b/c@1.0.0", "a:b/c", false),
+            ("a:b/c@1.0.0", "a:b/d@1.0.0", false),
+            ("wasi:io/streams@0.2.6", "wasi:io/streams@0.2.0", true),
+            ("wasi:io/streams@0.2.6", "wasi:io/streams@0.3.0", false),
+        ] {
+            assert_eq!(is_served(ours, theirs), fit, "{ours} and {theirs}");
+        }
+    }
+
+    #[test]
+    fn refused_imports_are_named() {
+        let imports = [
+            "wasi:io/streams@0.2.3",
+            "wasi:filesystem/types@0.2.3",
+            "bulkhead:crypto/kdf@1.2.0",
+            "bulkhead:crypto/bulk@2.0.0",
+        ];
+        let refusal = World::DECRYPT.check_imports(&imports).expect_err("refused");
+        assert_eq!(refusal.kind, RefusalKind::Import);
+        let reason = &refusal.reason;
+        assert!(reason.contains("wasi:filesystem/types@0.2.3"), "{reason}");
+        assert!(
+            reason.contains("bulkhead:crypto/bulk@2.0.0 (of which this server has"),
+            "{reason}"
+        );
+        assert!(!reason.contains("wasi:io/streams"), "{reason}");
+        assert!(!reason.contains("kdf@1.2.0"), "{reason}");
+        let refusal = World::TOKEN.check_imports(&imports).expect_err("refused");
+        assert!(refusal.reason.contains("kdf@1.2.0"), "{refusal}");
+    }
+
+    #[test]
+    fn a_wrong_world_is_recognised() {
+        let token = ["bulkhead:token/authenticator@1.0.0", ABOUT];
+        assert_eq!(World::TOKEN.check_exports(&token), Ok(()));
+        let refusal = World::DECRYPT.check_exports(&token).expect_err("refused");
+        assert_eq!(refusal.kind, RefusalKind::World);
+        assert!(
+            refusal.reason.contains("looks like a token component"),
+            "{refusal}"
+        );
+        let next = ["bulkhead:token/authenticator@2.0.0", ABOUT];
+        let refusal = World::TOKEN.check_exports(&next).expect_err("refused");
+        assert_eq!(refusal.kind, RefusalKind::Version);
+        let refusal = World::TOKEN.check_exports(&[]).expect_err("refused");
+        assert!(refusal.reason.ends_with("it exports nothing"), "{refusal}");
+        let odd = ["a\nb"; 28];
+        let refusal = World::TOKEN.check_exports(&odd).expect_err("refused");
+        assert!(refusal.reason.ends_with("a?b and 12 more"), "{refusal}");
+    }
+}

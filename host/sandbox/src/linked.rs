@@ -1,0 +1,96 @@
+//! What all components have in common: how they are linked, described, tested and called.
+
+use crate::about::Description;
+use crate::about::bindings::exports::bulkhead::component::about;
+use crate::contract::{Refusal, World};
+use crate::engine::Sandbox;
+use crate::instance::{self, Budget, Fault, InstanceLimits, State};
+use crate::load::Loaded;
+use crate::metrics::ComponentMetrics;
+use crate::wasi;
+use wasmtime::Store;
+use wasmtime::component::{Instance, InstancePre, Linker};
+
+/// A component with its imports, ready to be instantiated.
+pub(crate) struct Linked {
+    sandbox: Sandbox,
+    instances: InstancePre<State>,
+    about: about::GuestIndices,
+    limits: InstanceLimits,
+    metrics: ComponentMetrics,
+}
+
+impl Linked {
+    /// Refused where it imports what `world` does not allow, or does not export what it demands.
+    /// `import` adds what the world imports of ours.
+    pub(crate) fn new(
+        world: &World,
+        sandbox: &Sandbox,
+        loaded: &Loaded,
+        limits: InstanceLimits,
+        metrics: ComponentMetrics,
+        import: impl FnOnce(&mut Linker<State>) -> wasmtime::Result<()>,
+    ) -> Result<Self, Refusal> {
+        world.check(&loaded.component, &sandbox.engine)?;
+        let mut linker = Linker::new(&sandbox.engine);
+        let link = |linker: &mut Linker<State>| {
+            wasi::add_inert(linker)?;
+            import(linker)?;
+            linker.instantiate_pre(&loaded.component)
+        };
+        let instances = link(&mut linker).map_err(|error| Refusal::link(&error))?;
+        let about = about::GuestIndices::new(&instances).map_err(|error| Refusal::link(&error))?;
+        Ok(Self {
+            sandbox: sandbox.clone(),
+            instances,
+            about,
+            limits,
+            metrics,
+        })
+    }
+
+    /// For the places of an interface's functions in the component.
+    pub(crate) fn find<T>(
+        &self,
+        find: impl FnOnce(&InstancePre<State>) -> wasmtime::Result<T>,
+    ) -> Result<T, Refusal> {
+        find(&self.instances).map_err(|error| Refusal::link(&error))
+    }
+
+    pub(crate) fn describe(&self) -> Result<Description, Fault> {
+        let told = self.call(Budget::of(self.limits), 0, |store, instance| {
+            let about = self.about.load(&mut *store, instance)?;
+            about.call_describe(store)
+        })?;
+        Ok(told.into())
+    }
+
+    pub(crate) fn self_test(&self, budget: Budget) -> Result<Result<(), String>, Fault> {
+        self.call(budget, 0, |store, instance| {
+            let about = self.about.load(&mut *store, instance)?;
+            about.call_self_test(store)
+        })
+    }
+
+    pub(crate) fn limits(&self) -> InstanceLimits {
+        self.limits
+    }
+
+    /// One call in a fresh instance. `copied_octets` is the most that the guest is about to hand over
+    /// in one piece.
+    pub(crate) fn call<R>(
+        &self,
+        budget: Budget,
+        copied_octets: usize,
+        call: impl FnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<R>,
+    ) -> Result<R, Fault> {
+        instance::run(
+            &self.sandbox,
+            &self.metrics,
+            budget,
+            copied_octets,
+            |store| self.instances.instantiate(store),
+            call,
+        )
+    }
+}

@@ -1,0 +1,188 @@
+//! What the host knows of a signing component's answers, whoever made it: decisions that a quota, a
+//! message or a receiver would suffer from if they were others.
+
+use super::{
+    Answer, Checking, Claim, Delivering, Event, Failure, Judge, Question, Reply, Signing, Situation,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// A key and a signature under it, made with openssl (PKCS#1 v1.5, SHA-256).
+const PUBLIC_KEY: &str = include_str!("../../../../guest/signing/src/verifier/public-key.pem");
+const SIGNATURES: &str = include_str!("../../../../guest/signing/src/verifier/signatures.txt");
+const MESSAGE: &str = "what do ya want for nothing?";
+
+const SITUATION: Situation = Situation {
+    tries: 1,
+    age_ms: 0,
+    now_ms: 1_700_000_000_000,
+    random: 1 << 63,
+};
+
+pub(super) fn check(judge: &Judge) -> Result<(), String> {
+    questions(judge)?;
+    signatures(judge)?;
+    checks(judge)?;
+    verifications(judge)?;
+    webhooks(judge)
+}
+
+fn answered(status: u16, retry_after: Option<&str>, body: &[u8]) -> Reply {
+    Reply::Answered(Answer {
+        status,
+        retry_after: retry_after.map(Into::into),
+        body: body.to_vec(),
+    })
+}
+
+fn signature() -> String {
+    let words = SIGNATURES.split_ascii_whitespace();
+    words.skip(1).take(1).collect()
+}
+
+fn questions(judge: &Judge) -> Result<(), String> {
+    let target = |question: &Question| judge.target(question).map_err(|fault| fault.to_string());
+    let claim = Claim {
+        message: "abc".into(),
+        signature: "ZGVm".into(),
+    };
+    for (question, expected) in [
+        (
+            Question::Sign("abc-123".into()),
+            "/crypto/sign?message=abc-123",
+        ),
+        (
+            Question::Verify(claim),
+            "/crypto/verify?message=abc&signature=ZGVm",
+        ),
+    ] {
+        let got = target(&question)?;
+        if got != expected {
+            return Err(format!(
+                "the upstream is asked at another target than {expected}"
+            ));
+        }
+    }
+    let odd = target(&Question::Sign("a b&message=c\r\n#%é".into()))?;
+    let query = odd.strip_prefix("/crypto/sign?message=").unwrap_or(" ");
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"%+-._~".contains(&octet);
+    if !query.bytes().all(plain) {
+        return Err("a message is not encoded when the upstream is asked".into());
+    }
+    Ok(())
+}
+
+fn signatures(judge: &Judge) -> Result<(), String> {
+    let read = |reply: &Reply, key| {
+        let signing = judge.read_signature(reply, MESSAGE, key, SITUATION, 6000);
+        signing.map_err(|fault| fault.to_string())
+    };
+    let signature = signature();
+    let good = answered(200, None, signature.as_bytes());
+    for key in [None, Some(PUBLIC_KEY)] {
+        match read(&good, key)? {
+            Signing::Signed(signed) if signed == signature => {}
+            _ => return Err("a signature is not taken as it is".into()),
+        }
+    }
+    let forged = answered(200, None, STANDARD.encode([7; 256]).as_bytes());
+    if !matches!(read(&forged, Some(PUBLIC_KEY))?, Signing::Again(_)) {
+        return Err("a signature counts that does not belong to the public key".into());
+    }
+    for reply in [
+        answered(200, None, b"Oops."),
+        answered(502, None, b"Bad gateway"),
+        Reply::Unanswered(Failure::TimedOut),
+        Reply::Unanswered(Failure::CutOff),
+    ] {
+        match read(&reply, None)? {
+            Signing::Again(wait) if wait.after_ms <= DAY_MS => {}
+            _ => return Err("after a failure that passes, a message is not tried again".into()),
+        }
+    }
+    match read(&answered(429, Some("30"), b""), None)? {
+        Signing::Slowed(wait) if (30_000..=DAY_MS).contains(&wait.after_ms) => {}
+        _ => return Err("the pause that the upstream asks for with 429 is not kept".into()),
+    }
+    match read(&answered(401, None, b""), None)? {
+        Signing::Paused(wait) if wait.after_ms <= DAY_MS => Ok(()),
+        _ => Err("a refused key is not waited for".into()),
+    }
+}
+
+fn checks(judge: &Judge) -> Result<(), String> {
+    let failed = answered(502, None, b"Bad gateway");
+    let verification = judge.read_verification(&failed, SITUATION);
+    let key_check = judge.read_key_check(&failed, SITUATION);
+    for checking in [verification, key_check] {
+        match checking.map_err(|fault| fault.to_string())? {
+            Checking::Unknown(_) => {}
+            _ => return Err("a failure is taken for an answer".into()),
+        }
+    }
+    Ok(())
+}
+
+fn verifications(judge: &Judge) -> Result<(), String> {
+    for (message, expected) in [(MESSAGE, true), ("another", false)] {
+        let claim = Claim {
+            message: message.into(),
+            signature: signature(),
+        };
+        let verified = judge.verify(&claim, PUBLIC_KEY);
+        if verified.map_err(|fault| fault.to_string())? != Ok(expected) {
+            return Err("a known RSA signature comes out wrong".into());
+        }
+    }
+    Ok(())
+}
+
+/// Standard Webhooks 1.0.
+fn webhooks(judge: &Judge) -> Result<(), String> {
+    const SECRET: &[u8] = b"a secret for known answers only!";
+    let event = Event {
+        request: "a request".into(),
+        message: "a \"message\"".into(),
+        outcome: Ok("c2lnbmVk".into()),
+        since_ms: SITUATION.now_ms,
+    };
+    let delivery = judge
+        .webhook("msg_1", &event, Some(SECRET), SITUATION.now_ms)
+        .map_err(|fault| fault.to_string())?;
+    let header = |wanted: &str| {
+        let found = delivery.headers.iter().find(|(name, _)| name == wanted);
+        found.map_or("", |(_, value)| value.as_str())
+    };
+    let mut mac = <Hmac<Sha256>>::new_from_slice(SECRET).map_err(|error| error.to_string())?;
+    mac.update(b"msg_1.1700000000.");
+    mac.update(&delivery.body);
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    if header("webhook-id") != "msg_1" || header("webhook-timestamp") != "1700000000" {
+        return Err("a webhook does not say which it is, or when it was sent".into());
+    }
+    if header("webhook-signature") != format!("v1,{signature}") {
+        return Err("a webhook is not signed as Standard Webhooks has it".into());
+    }
+    let read = |reply: &Reply| {
+        let delivering = judge.read_webhook(reply, SITUATION);
+        delivering.map_err(|fault| fault.to_string())
+    };
+    if !matches!(read(&answered(204, None, b""))?, Delivering::Delivered) {
+        return Err("a webhook that was taken is not done with".into());
+    }
+    for reply in [
+        answered(500, None, b""),
+        answered(302, None, b""),
+        Reply::Unanswered(Failure::NotConnected),
+    ] {
+        match read(&reply)? {
+            Delivering::Again(wait) if wait.after_ms <= DAY_MS => {}
+            _ => return Err("a webhook that was not taken is not tried again".into()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! `bulkhead component …`: what is in force, and what a file would meet with.
+
+use super::slot::Code;
+use super::{folder, pins};
+use crate::config::{CheckSettings, Cli, ComponentCommand, InForceSettings, Settings};
+use crate::{decrypt, healthcheck, signing, token};
+use bulkhead_sandbox::{
+    Compiled, ComponentMetrics, Description, Refusal, RefusalKind, Sandbox, World, sha256,
+};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Octets of a server's answer.
+const ANSWER_OCTETS_MAX: u64 = 1 << 20;
+
+/// Does it, and prints what came of it.
+pub(crate) fn run(command: &ComponentCommand) -> ExitCode {
+    let (text, status) = match command {
+        ComponentCommand::Check(settings) => check(settings),
+        ComponentCommand::List(settings) => match list(settings) {
+            Ok(text) => (text, ExitCode::SUCCESS),
+            Err(error) => {
+                let _nowhere_else = writeln!(std::io::stderr(), "error: {error}");
+                return ExitCode::FAILURE;
+            }
+        },
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => status,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// What became of a file.
+struct Verdict {
+    sha256: Option<[u8; 32]>,
+    name: Option<&'static str>,
+    outcome: Result<Description, (&'static str, String)>,
+}
+
+fn check(settings: &CheckSettings) -> (String, ExitCode) {
+    // The flags of a server are not this command's: its settings come as variables.
+    let server = Cli::of(&["bulkhead".into()]).settings;
+    let verdict = judge(settings, &server);
+    let status = match verdict.outcome {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    };
+    let text = if settings.json {
+        format!("{:#}\n", document(&settings.file, &verdict))
+    } else {
+        lines(&settings.file, &verdict)
+    };
+    (text, status)
+}
+
+fn document(file: &Path, verdict: &Verdict) -> Value {
+    let mut document = json!({
+        "file": file.display().to_string(),
+        "component": verdict.name,
+        "sha256": verdict.sha256.map(|sum| base16ct::lower::encode_string(&sum)),
+        "accepted": verdict.outcome.is_ok(),
+    });
+    match &verdict.outcome {
+        Ok(description) => {
+            document["name"] = description.name.as_str().into();
+            document["version"] = description.version.as_str().into();
+            document["description"] = description.summary.as_str().into();
+        }
+        Err((code, reason)) => {
+            document["code"] = (*code).into();
+            document["reason"] = reason.as_str().into();
+        }
+    }
+    document
+}
+
+fn lines(file: &Path, verdict: &Verdict) -> String {
+    let mut text = match (&verdict.outcome, verdict.name) {
+        (Ok(description), Some(name)) => format!(
+            "{}: would be taken as the {name} component\n{} {}: {}\n",
+            file.display(),
+            description.name,
+            description.version,
+            description.summary
+        ),
+        (Ok(_), None) => String::new(),
+        (Err((code, reason)), _) => {
+            format!("{}: refused ({code})\n{reason}\n", file.display())
+        }
+    };
+    if let Some(sum) = verdict.sha256 {
+        let _infallible = writeln!(text, "sha256 {}", base16ct::lower::encode_string(&sum));
+    }
+    text
+}
+
+/// The same steps as of a server that finds the file in its folder.
+fn judge(settings: &CheckSettings, server: &Settings) -> Verdict {
+    let mut verdict = Verdict {
+        sha256: None,
+        name: None,
+        outcome: Err(("unreadable", String::new())),
+    };
+    let octets_max = server.components.component_octets as u64;
+    let octets = match folder::read(&settings.file, octets_max) {
+        Ok(octets) => octets,
+        Err(why) => {
+            verdict.outcome = Err(("unreadable", format!("it {why}")));
+            return verdict;
+        }
+    };
+    let sum = sha256(&octets);
+    verdict.sha256 = Some(sum);
+    if let Some(list) = &server.components.components_pin
+        && let Err(why) = pins::check(list, &sum)
+    {
+        verdict.outcome = Err(("not_pinned", why));
+        return verdict;
+    }
+    let named = settings.name.as_deref().and_then(World::named);
+    let tried = try_out(&octets, named.or_else(|| by_name(&settings.file)), server);
+    let (world, outcome) = match tried {
+        Ok((world, outcome)) => (Some(world), outcome),
+        Err(refusal) => (None, Err(refusal)),
+    };
+    verdict.name = world.map(|world| world.name);
+    verdict.outcome = outcome.map_err(|refusal| (refusal.kind.code(), refusal.reason));
+    verdict
+}
+
+fn by_name(file: &Path) -> Option<World> {
+    file.file_stem()
+        .and_then(|stem| stem.to_str())
+        .and_then(World::named)
+}
+
+type Tried = (World, Result<Description, Refusal>);
+
+fn try_out(octets: &[u8], world: Option<World>, server: &Settings) -> Result<Tried, Refusal> {
+    let here = |why| Refusal::new(RefusalKind::TooDemanding, why);
+    let compiled = Compiled::new(octets)?;
+    let sandbox = Sandbox::new(&server.sandbox()).map_err(here)?;
+    let loaded = sandbox.load_compiled(&compiled)?;
+    let Some(world) = world.or_else(|| World::of(&sandbox, &loaded)) else {
+        return Err(Refusal::new(
+            RefusalKind::World,
+            "it exports nothing that makes a decrypt, token or signing component",
+        ));
+    };
+    let (code, metrics) = (Code::File(&compiled), ComponentMetrics::unregistered());
+    let outcome = match world {
+        World::DECRYPT => decrypt::maker(sandbox, &server.decrypt, metrics)(code).map(described),
+        World::TOKEN => {
+            let inline = sandbox.beside(&server.inline_sandbox()).map_err(here)?;
+            token::maker(sandbox, vec![inline], &server.token, metrics)(code).map(described)
+        }
+        _ => {
+            let sandbox = signing::sandbox(&sandbox, &server.signing).map_err(here)?;
+            let key = server.signing.public_key().map_err(here)?;
+            signing::maker(sandbox, &server.signing, key, metrics)(code).map(described)
+        }
+    };
+    Ok((world, outcome))
+}
+
+fn described<T>((_, description): (T, Description)) -> Description {
+    description
+}
+
+fn list(settings: &InForceSettings) -> Result<String, String> {
+    let health = health(settings)?;
+    let components = &health["components"];
+    let Some(all) = components.as_array() else {
+        return Err("the server's answer to /health names no components".into());
+    };
+    if settings.json {
+        return Ok(format!("{components:#}\n"));
+    }
+    let mut text = String::new();
+    for component in all {
+        let part = |name: &str| component[name].as_str().unwrap_or("?").to_owned();
+        let columns = ["name", "version", "source", "since", "sha256"].map(part);
+        let _infallible = writeln!(text, "{}", columns.join("  "));
+        let refusal = &component["last_refusal"];
+        if let Some(reason) = refusal["reason"].as_str() {
+            let at = refusal["at"].as_str().unwrap_or_default();
+            let _infallible = writeln!(text, "  a file was refused at {at}: {reason}");
+        }
+    }
+    Ok(text)
+}
+
+fn health(settings: &InForceSettings) -> Result<Value, String> {
+    let address = healthcheck::reachable(settings.server.listen);
+    let time = settings.server.timeout;
+    let explain = |error: std::io::Error| format!("{address}: {error}. Is a server running there?");
+    let mut stream = TcpStream::connect_timeout(&address, time).map_err(explain)?;
+    stream.set_read_timeout(Some(time)).map_err(explain)?;
+    stream.set_write_timeout(Some(time)).map_err(explain)?;
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .map_err(explain)?;
+    let mut answer = Vec::new();
+    stream
+        .take(ANSWER_OCTETS_MAX)
+        .read_to_end(&mut answer)
+        .map_err(explain)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    serde_json::from_str(body).map_err(|_| {
+        let status = head.lines().next().unwrap_or_default();
+        format!("{address} does not answer /health as Bulkhead does: {status:?}")
+    })
+}

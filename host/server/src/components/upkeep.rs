@@ -1,0 +1,245 @@
+//! The thread that looks after the folder: finds files, has them compiled and tried, puts them in force.
+
+use super::folder::{self, FolderState, Stamp};
+use super::pins;
+use super::slot::Exchangeable;
+use crate::config::ComponentSettings;
+use bulkhead_sandbox::{Compiled, sha256};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How much lower the thread's priority is than that of the I/O threads (nice(2), for a thread alone on
+/// Linux): it compiles for seconds, and nobody waits for it.
+const NICER: i32 = 10;
+
+/// After a sign that something changed, more of it is waited for so long: files come in groups.
+const SETTLING: Duration = Duration::from_millis(50);
+
+/// A folder under watch, and what the last look at it found.
+#[derive(Clone)]
+pub(crate) struct Watch(Arc<Mutex<FolderState>>);
+
+impl Watch {
+    pub(crate) fn state(&self) -> FolderState {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Looks at the folder once, and then from a thread of its own. None where no folder is configured.
+pub(crate) fn watch(
+    settings: &ComponentSettings,
+    slots: Vec<Arc<dyn Exchangeable>>,
+) -> Result<Option<Watch>, String> {
+    let Some(folder) = settings.components_dir.clone() else {
+        return Ok(None);
+    };
+    let state = Watch(Arc::default());
+    let mut keeper = Keeper {
+        files: slots
+            .into_iter()
+            .map(|slot| Watched {
+                slot,
+                decided: None,
+            })
+            .collect(),
+        pin: settings.components_pin.clone(),
+        octets_max: settings.component_octets as u64,
+        state: state.clone(),
+        folder,
+    };
+    keeper.look();
+    let pause = settings.components_scan;
+    std::thread::Builder::new()
+        .name("components".into())
+        .spawn(move || {
+            if let Err(error) = rustix::process::nice(NICER) {
+                tracing::debug!(%error, "the thread for components keeps its priority");
+            }
+            let mut signs = Signs::new();
+            loop {
+                signs.wait(&keeper.folder, pause);
+                keeper.look();
+            }
+        })
+        .map_err(|error| format!("cannot start the thread for components: {error}"))?;
+    Ok(Some(state))
+}
+
+/// A file that takes the place of a component, whether it is there or not.
+struct Watched {
+    slot: Arc<dyn Exchangeable>,
+    /// What the last decision was about.
+    decided: Option<Question>,
+}
+
+/// Whether this file, with this list of pins, is to be in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Question {
+    file: Stamp,
+    pins: Option<Stamp>,
+}
+
+/// Why a file is not taken.
+struct No {
+    sha256: Option<[u8; 32]>,
+    code: &'static str,
+    reason: String,
+}
+
+struct Keeper {
+    folder: PathBuf,
+    pin: Option<PathBuf>,
+    octets_max: u64,
+    files: Vec<Watched>,
+    state: Watch,
+}
+
+impl Keeper {
+    fn look(&mut self) {
+        let names: Vec<_> = self.files.iter().map(|file| file.slot.name()).collect();
+        let found = FolderState::of(&self.folder, &names);
+        let before = {
+            let mut state = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *state, found.clone())
+        };
+        if let Some(error) = &found.failing {
+            // What is in force stays: a folder that is gone may be a mount that comes back.
+            if before.failing.is_none() {
+                tracing::error!(
+                    error,
+                    "the folder of components cannot be read, nothing changes"
+                );
+            }
+            return;
+        }
+        if before.failing.is_some() {
+            tracing::info!("the folder of components can be read again");
+        }
+        if found.unknown != before.unknown && !found.unknown.is_empty() {
+            let files = found.unknown.join(", ");
+            tracing::warn!(files, "not the name of a component, not looked at");
+        }
+        for file in &mut self.files {
+            let path = self.folder.join(file.slot.name()).with_extension("wasm");
+            file.look(&path, self.octets_max, self.pin.as_deref());
+        }
+    }
+}
+
+impl Watched {
+    fn look(&mut self, path: &Path, octets_max: u64, pins: Option<&Path>) {
+        let refuse = |no: No| self.slot.refuse(no.sha256, no.code, no.reason);
+        let file = match folder::stamp(path) {
+            Ok(Some(file)) => file,
+            Ok(None) => {
+                self.decided = None;
+                if let Err(refusal) = self.slot.restore() {
+                    let component = self.slot.name();
+                    tracing::error!(component, %refusal, "the built-in component does not start");
+                }
+                return;
+            }
+            Err(error) => return refuse(unreadable(&format!("cannot be looked at: {error}"))),
+        };
+        let question = Question {
+            file,
+            pins: pins.and_then(|pins| folder::stamp(pins).ok().flatten()),
+        };
+        if self.decided == Some(question) {
+            return;
+        }
+        self.decided = None;
+        // Whatever fails here may not fail at the next look.
+        let octets = match folder::read(path, octets_max) {
+            Ok(octets) => octets,
+            Err(why) => return refuse(unreadable(&why)),
+        };
+        // Replaced or written to meanwhile: the next look sees what it has become.
+        if folder::stamp(path).ok().flatten() != Some(file) {
+            return;
+        }
+        self.decided = Some(question);
+        if let Err(no) = self.take(&octets, pins) {
+            refuse(no);
+        }
+    }
+
+    fn take(&self, octets: &[u8], pins: Option<&Path>) -> Result<(), No> {
+        let sum = sha256(octets);
+        let no = |code, reason| No {
+            sha256: Some(sum),
+            code,
+            reason,
+        };
+        let is_in_force = self.slot.is_in_force(&sum);
+        if let Some(Err(reason)) = pins.map(|list| pins::check(list, &sum)) {
+            // Taken off the list: whoever did that does not want it to be asked any more.
+            if is_in_force && let Err(refusal) = self.slot.restore() {
+                return Err(no(refusal.kind.code(), refusal.reason));
+            }
+            return Err(no("not_pinned", reason));
+        }
+        if is_in_force {
+            self.slot.accept();
+            return Ok(());
+        }
+        Compiled::new(octets)
+            .and_then(|compiled| self.slot.exchange(&compiled))
+            .map_err(|refusal| no(refusal.kind.code(), refusal.reason))
+    }
+}
+
+fn unreadable(why: &str) -> No {
+    No {
+        sha256: None,
+        code: "unreadable",
+        reason: format!("it {why}"),
+    }
+}
+
+/// What the kernel tells of the folder. Only a hint: not every file system tells, and a mount over the
+/// folder is not told; the looks in between find what this misses.
+struct Signs {
+    watch: Option<OwnedFd>,
+}
+
+impl Signs {
+    fn new() -> Self {
+        let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
+        Self {
+            watch: inotify::init(flags).ok(),
+        }
+    }
+
+    /// Until something happens in the folder, or the time is over.
+    fn wait(&mut self, folder: &Path, pause: Duration) {
+        let Some(watch) = &self.watch else {
+            return std::thread::sleep(pause);
+        };
+        // Again each time: by now the path may be another folder. A second watch of the same one is
+        // the first. Not when a file is created: it has to be written yet.
+        let happens = WatchFlags::CLOSE_WRITE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::DELETE
+            | WatchFlags::ATTRIB
+            | WatchFlags::ONLYDIR;
+        let _looks_alone = inotify::add_watch(watch, folder, happens);
+        let timeout = Timespec::try_from(pause).ok();
+        let mut polled = [PollFd::new(watch, PollFlags::IN)];
+        if !matches!(rustix::event::poll(&mut polled, timeout.as_ref()), Ok(1..)) {
+            return;
+        }
+        std::thread::sleep(SETTLING);
+        // Read, so that they do not count again. What they say does not matter.
+        let mut events = [0_u8; 4096];
+        while rustix::io::read(watch, &mut events).is_ok_and(|octets| octets > 0) {}
+    }
+}

@@ -1,0 +1,83 @@
+//! Which components are in force, and what became of files that were to replace them.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Those of all components, registered once.
+#[derive(Debug, Clone)]
+pub(super) struct ComponentsMetrics {
+    info: Family<Labels, Gauge>,
+    exchanges: Family<Labels, Counter>,
+    refusals: Family<Labels, Counter>,
+}
+
+impl ComponentsMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            info: Family::default(),
+            exchanges: Family::default(),
+            refusals: Family::default(),
+        };
+        registry.register(
+            "component_info",
+            "1 for each component in force, with its version and sha256",
+            metrics.info.clone(),
+        );
+        registry.register(
+            "component_exchanges",
+            "Components put in force while the server runs",
+            metrics.exchanges.clone(),
+        );
+        registry.register(
+            "component_refusals",
+            "Component files that were not taken, by reason",
+            metrics.refusals.clone(),
+        );
+        metrics
+    }
+}
+
+/// The same for one component.
+#[derive(Debug, Clone)]
+pub(crate) struct ComponentEvents {
+    pub(super) name: &'static str,
+    pub(super) metrics: ComponentsMetrics,
+}
+
+impl ComponentEvents {
+    /// What is in force has this version and this sum, and nothing else of this name is.
+    pub(crate) fn in_force(&self, [version, sha256]: &[String; 2]) {
+        let labels = vec![
+            ("component", self.name.to_owned()),
+            ("version", version.clone()),
+            ("sha256", sha256.clone()),
+        ];
+        self.metrics.info.get_or_create(&labels).set(1);
+    }
+
+    /// One takes the place of the other.
+    pub(crate) fn exchanged(&self, before: &[String; 2], after: &[String; 2]) {
+        let labels = vec![
+            ("component", self.name.to_owned()),
+            ("version", before[0].clone()),
+            ("sha256", before[1].clone()),
+        ];
+        self.metrics.info.remove(&labels);
+        self.in_force(after);
+        let labels = vec![("component", self.name.to_owned())];
+        self.metrics.exchanges.get_or_create(&labels).inc();
+    }
+
+    /// One was not taken.
+    pub(crate) fn refused(&self, code: &'static str) {
+        let labels = vec![
+            ("component", self.name.to_owned()),
+            ("reason", code.to_owned()),
+        ];
+        self.metrics.refusals.get_or_create(&labels).inc();
+    }
+}

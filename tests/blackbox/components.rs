@@ -1,0 +1,106 @@
+//! Components that replace those in the binary, while the server runs.
+
+mod exchanges;
+mod refusals;
+mod words;
+
+use bulkhead_artifacts::TRIAL;
+use bulkhead_tests::http::{Response, request};
+use bulkhead_tests::server::Server;
+use bulkhead_tests::until;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A server with a folder of components.
+pub(crate) struct Place {
+    pub(crate) server: Server,
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self::with(&[], |_| {})
+    }
+
+    /// With further variables, in a folder that is prepared.
+    pub(crate) fn with(variables: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let components = folder.path().join("components");
+        std::fs::create_dir(&components).expect("made");
+        prepare(&components);
+        let path = components.to_str().expect("a path of text").to_owned();
+        let ours = [
+            ("BULKHEAD_COMPONENTS_DIR", path.as_str()),
+            ("BULKHEAD_COMPONENT_HEADER", "on"),
+            ("SECRET", "a secret of more than 32 octets, for tests"),
+        ];
+        Self {
+            server: Server::start_with(&[], &[&ours, variables].concat()),
+            folder,
+        }
+    }
+
+    pub(crate) fn components(&self) -> PathBuf {
+        self.folder.path().join("components")
+    }
+
+    /// In one step, as an operator should.
+    pub(crate) fn put(&self, name: &str, octets: &[u8]) {
+        let aside = self.folder.path().join("aside");
+        std::fs::write(&aside, octets).expect("written");
+        std::fs::rename(aside, self.components().join(name)).expect("moved");
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        std::fs::remove_file(self.components().join(name)).expect("removed");
+    }
+
+    pub(crate) fn health(&self) -> Value {
+        self.server.get("GET", "/health").json()
+    }
+
+    /// What `/health` says of one component.
+    pub(crate) fn state(&self, name: &str) -> Value {
+        let health = self.health();
+        let all = health["components"].as_array().expect("a list");
+        let found = all.iter().find(|state| state["name"] == name);
+        found.expect("named").clone()
+    }
+
+    pub(crate) fn ask(&self, body: &[u8]) -> Response {
+        request(self.server.address, "POST", "/token", &[], body)
+    }
+
+    /// What answers: the version of a trial component, or a token.
+    pub(crate) fn who(&self) -> String {
+        let response = self.ask(trial::WHICH);
+        assert_eq!(response.status, 200, "{response:?}");
+        response.json()["token"]
+            .as_str()
+            .expect("a token")
+            .to_owned()
+    }
+
+    pub(crate) fn wait_for(&self, edition: u64) {
+        let version = trial::version(edition);
+        until("the edition answers", || self.who() == version);
+    }
+
+    pub(crate) fn wait_for_built_in(&self) {
+        until("ours answers", || self.who().len() == 64);
+    }
+
+    /// Until a file was refused, with this code and a reason in which this is said.
+    pub(crate) fn wait_for_refusal(&self, name: &str, code: &str, said: &str) -> Value {
+        until("it is refused", || {
+            let refusal = &self.state(name)["last_refusal"];
+            let reason = refusal["reason"].as_str().unwrap_or_default();
+            refusal["code"] == code && reason.contains(said)
+        });
+        self.state(name)["last_refusal"].clone()
+    }
+}
+
+pub(crate) fn edition(number: u64) -> Vec<u8> {
+    trial::edition(TRIAL.wasm, number)
+}

@@ -1,0 +1,243 @@
+//! Files that are taken.
+
+use super::{Place, edition};
+use bulkhead_artifacts::{Artifact, DECRYPT, SIGNING, TOKEN, TRIAL, TRIAL_MINOR};
+use bulkhead_tests::fixtures::SAMPLE;
+use bulkhead_tests::http::request;
+use bulkhead_tests::mock::MockUpstream;
+use bulkhead_tests::{soak, until};
+use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+#[test]
+fn a_file_takes_over_and_its_removal_gives_back() {
+    let place = Place::new();
+    let built_in = place.state("token");
+    assert_eq!(built_in["source"], "built-in");
+    place.wait_for_built_in();
+    for number in [1, 2] {
+        place.put("token.wasm", &edition(number));
+        place.wait_for(number);
+        let state = place.state("token");
+        assert_eq!(state["version"], trial::version(number));
+        assert_eq!(state["description"], "Makes tokens, for tests");
+        assert_eq!(state["source"], "file");
+        assert_eq!(state["last_refusal"], serde_json::Value::Null);
+        let header = place
+            .ask(b"x")
+            .header("bulkhead-component")
+            .map(str::to_owned);
+        let expected = format!(
+            "trial/{}; sha256={}",
+            trial::version(number),
+            state["sha256"].as_str().expect("a sum")
+        );
+        assert_eq!(header, Some(expected));
+        let metrics = place.server.get("GET", "/metrics").json().to_string();
+        assert!(metrics.contains(&trial::version(number)), "{metrics}");
+        assert!(!metrics.contains(&trial::version(3 - number)), "{metrics}");
+    }
+    place.remove("token.wasm");
+    place.wait_for_built_in();
+    let state = place.state("token");
+    assert_eq!(state["sha256"], built_in["sha256"]);
+    assert_eq!(state["source"], "built-in");
+}
+
+#[test]
+fn what_lies_there_at_the_start_is_in_force_at_once() {
+    let place = Place::with(&[], |folder| {
+        std::fs::write(folder.join("token.wasm"), TRIAL_MINOR.wasm).expect("written");
+        std::fs::write(folder.join("decrypt.wasm"), DECRYPT.wasm).expect("written");
+    });
+    assert_eq!(place.who(), trial::version(1));
+    assert_eq!(place.state("decrypt")["source"], "file");
+    let opened = place.server.decrypt("topsecret", SAMPLE);
+    assert_eq!(opened.json()["DecryptedMessage"], "Nice work!\n");
+    let header = opened.header("bulkhead-component").expect("a header");
+    assert!(header.starts_with("decrypt/"), "{header}");
+}
+
+/// A file that is ours to the octet is a file all the same: its removal must not go unseen.
+#[test]
+fn our_own_component_can_be_a_file() {
+    let place = Place::new();
+    place.put("token.wasm", TOKEN.wasm);
+    until("it is a file", || place.state("token")["source"] == "file");
+    place.wait_for_built_in();
+    place.remove("token.wasm");
+    until("it is not", || place.state("token")["source"] == "built-in");
+}
+
+/// As Kubernetes mounts what it keeps for a container.
+#[test]
+fn links_to_links_are_followed_and_exchanged_at_once() {
+    let place = Place::with(&[], |folder| {
+        for (version, number) in [("..1", 1), ("..2", 2)] {
+            std::fs::create_dir(folder.join(version)).expect("made");
+            let file = folder.join(version).join("token.wasm");
+            std::fs::write(file, edition(number)).expect("written");
+        }
+        symlink("..1", folder.join("..data")).expect("linked");
+        symlink("..data/token.wasm", folder.join("token.wasm")).expect("linked");
+    });
+    place.wait_for(1);
+    let folder = place.components();
+    symlink("..2", folder.join("..data_tmp")).expect("linked");
+    std::fs::rename(folder.join("..data_tmp"), folder.join("..data")).expect("moved");
+    place.wait_for(2);
+}
+
+/// Some file systems tell nobody: the folder itself is replaced here, which is not told either.
+#[test]
+fn what_the_kernel_does_not_tell_is_found_all_the_same() {
+    let place = Place::with(&[("BULKHEAD_COMPONENTS_SCAN", "100ms")], |_| {});
+    place.put("token.wasm", &edition(1));
+    place.wait_for(1);
+    let folder = place.components();
+    std::fs::rename(&folder, folder.with_extension("old")).expect("moved");
+    until("it is missed", || place.health()["status"] == "degraded");
+    assert_eq!(place.health()["components_dir"]["status"], "failing");
+    assert_eq!(place.who(), trial::version(1), "nothing changes");
+    std::fs::create_dir(&folder).expect("made");
+    place.wait_for_built_in();
+    assert_eq!(place.health()["status"], "ok");
+    place.put("token.wasm", &edition(2));
+    place.wait_for(2);
+}
+
+/// It may take its time: nobody else waits for it.
+#[test]
+fn a_slow_component_is_not_called_on_threads_that_others_need() {
+    let place = Place::new();
+    let ours = place.ask(b"a small body").json();
+    let slow = trial::with_manner(TRIAL.wasm, "slow");
+    place.put("token.wasm", &slow);
+    until("it is taken", || place.state("token")["source"] == "file");
+    assert_eq!(place.ask(b"a small body").json(), ours);
+    assert!(place.server.log().contains("the token component is slow"));
+}
+
+#[test]
+fn exchanges_under_traffic_lose_nothing_mix_nothing_and_leave_nothing() {
+    let upstream = MockUpstream::start(&["--calls", "100", "--window", "1s", "--fail", "0"]);
+    let store = tempfile::tempdir().expect("a folder");
+    let store = format!("sqlite:{}", store.path().join("db").display());
+    let url = upstream.url();
+    let place = Place::with(
+        &[
+            ("BULKHEAD_UPSTREAM_URL", &url),
+            ("BULKHEAD_UPSTREAM_API_KEY", "mock-upstream-key"),
+            ("BULKHEAD_UPSTREAM_CALLS", "100"),
+            ("BULKHEAD_UPSTREAM_WINDOW", "1s"),
+            ("BULKHEAD_STORE", &store),
+        ],
+        |_| {},
+    );
+    let (stop, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let count = if soak() { 1000 } else { 50 };
+    let steadily = |ask: &(dyn Fn(u64) + Sync)| {
+        for number in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            ask(number);
+            asked.fetch_add(1, Ordering::Relaxed);
+            // Steady, and not all that the machine can do: what compiles has to get on as well.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    let address = place.server.address;
+    let token = || {
+        steadily(&|_| {
+            let response = place.ask(trial::WHICH);
+            assert_eq!(response.status, 200, "{response:?}");
+            let token = response.json()["token"]
+                .as_str()
+                .expect("a token")
+                .to_owned();
+            let header = response.header("bulkhead-component").expect("a header");
+            let by_trial = header.starts_with("trial/");
+            assert_eq!(
+                by_trial,
+                header.contains(&format!("/{token};")),
+                "{header} {token}"
+            );
+        });
+    };
+    let large = || {
+        let body = vec![b'x'; 1 << 20];
+        steadily(&|_| {
+            let response = request(address, "POST", "/token", &[], &body);
+            assert_eq!(response.status, 200, "{response:?}");
+        });
+    };
+    let decrypt = || {
+        steadily(&|_| {
+            let opened = place.server.decrypt("topsecret", SAMPLE);
+            assert_eq!(opened.status, 200, "{opened:?}");
+        });
+    };
+    let sign = || {
+        steadily(&|number| {
+            let target = format!("/crypto/sign?message=m{number}");
+            let signed = place.server.get("GET", &target);
+            assert!([200, 202].contains(&signed.status), "{signed:?}");
+        });
+    };
+    std::thread::scope(|scope| {
+        for client in [&token as &(dyn Fn() + Sync), &large, &decrypt, &sign] {
+            scope.spawn(client);
+        }
+        let exchanges = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            exchange(&place, count);
+        }));
+        stop.store(true, Ordering::Relaxed);
+        exchanges.expect("all of them");
+    });
+    assert!(asked.load(Ordering::Relaxed) > count, "there was traffic");
+}
+
+/// So many editions one after the other, and back; what memory it takes meanwhile.
+fn exchange(place: &Place, count: u64) {
+    const WARM: u64 = 10;
+    const GROWTH_OCTETS: u64 = 48 << 20;
+    const OTHERS: [Artifact; 2] = [DECRYPT, SIGNING];
+    let mut before = (0, 0);
+    for number in 1..=count + WARM {
+        place.put("token.wasm", &edition(number));
+        place.wait_for(number);
+        // The others take turns between a file and what ships with the binary, less often: they are larger.
+        if number % 10 == 0 {
+            let is_file = number % 20 == 0;
+            for artifact in OTHERS {
+                let name = format!("{}.wasm", artifact.name);
+                if is_file {
+                    place.put(&name, artifact.wasm);
+                } else if number > 10 {
+                    place.remove(&name);
+                }
+            }
+            let source = if is_file { "file" } else { "built-in" };
+            for artifact in OTHERS {
+                until("the others follow", || {
+                    place.state(artifact.name)["source"] == source
+                });
+            }
+        }
+        if number == WARM {
+            before = (place.server.resident_octets(), place.server.code_mappings());
+        }
+    }
+    // The last request on an old one ends some time.
+    until("no code is left over", || {
+        place.server.code_mappings() <= before.1
+    });
+    let after = place.server.resident_octets();
+    assert!(
+        after < before.0 + GROWTH_OCTETS,
+        "{after} octets after {} before",
+        before.0
+    );
+}

@@ -1,0 +1,128 @@
+//! Files that are not taken: what is in force stays, and everybody is told why.
+
+use super::{Place, edition};
+use bulkhead_artifacts::{DECRYPT, SIGNING, TRIAL, TRIAL_MAJOR, TRIAL_REACHING};
+use bulkhead_tests::until;
+use std::fmt::Write as _;
+
+#[test]
+fn what_is_refused_leaves_the_last_good_one_in_force_and_says_why() {
+    let place = Place::new();
+    place.put("token.wasm", &edition(1));
+    place.wait_for(1);
+    let manner = |manner| trial::with_manner(TRIAL.wasm, manner);
+    for (wasm, code, said) in [
+        (b"not wasm".to_vec(), "not_a_component", "not WebAssembly"),
+        (TRIAL.wasm[..40_000].to_vec(), "invalid", "does not compile"),
+        (
+            SIGNING.wasm.to_vec(),
+            "world",
+            "looks like a signing component",
+        ),
+        (DECRYPT.wasm.to_vec(), "import", "bulkhead:crypto/"),
+        (TRIAL_MAJOR.wasm.to_vec(), "version", "authenticator@2.0.0"),
+        (
+            TRIAL_REACHING.wasm.to_vec(),
+            "import",
+            "wasi:filesystem/types",
+        ),
+        (manner("trap"), "self_test", "unreachable"),
+        (manner("loop"), "self_test", "the time was over"),
+        (manner("grow"), "self_test", "the memory limit was reached"),
+        (manner("liar"), "known_answers", "is another"),
+        (manner("vain"), "description", "control characters"),
+    ] {
+        place.put("token.wasm", &wasm);
+        let refusal = place.wait_for_refusal("token", code, said);
+        assert_eq!(refusal["sha256"].as_str().map(str::len), Some(64));
+        assert_eq!(place.who(), trial::version(1), "{code}");
+        until("it is logged", || place.server.log().contains(said));
+        let metrics = place.server.get("GET", "/metrics").json().to_string();
+        assert!(metrics.contains(code), "{metrics}");
+    }
+    place.put("token.wasm", &edition(2));
+    place.wait_for(2);
+    assert!(place.state("token")["last_refusal"].is_null());
+    place.put("token.wasm", b"not wasm");
+    place.wait_for_refusal("token", "not_a_component", "");
+    place.remove("token.wasm");
+    place.wait_for_built_in();
+    assert!(place.state("token")["last_refusal"].is_null());
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_and_nothing_is_waited_for() {
+    let place = Place::with(&[("BULKHEAD_COMPONENT_MAX", "100KiB")], |_| {});
+    std::fs::create_dir(place.components().join("token.wasm")).expect("made");
+    let refusal = place.wait_for_refusal("token", "unreadable", "");
+    assert_eq!(refusal["reason"], "it is not a file");
+    std::fs::remove_dir(place.components().join("token.wasm")).expect("removed");
+    place.put("token.wasm", &vec![0; 102_401]);
+    until("it is too large", || {
+        place.state("token")["last_refusal"]["reason"] == "it has more than 102400 octets"
+    });
+    place.wait_for_built_in();
+    place.put("token.wasm", &edition(1));
+    place.wait_for(1);
+}
+
+/// A misspelt name would otherwise be waited for in vain.
+#[test]
+fn names_of_no_component_are_told() {
+    let place = Place::new();
+    place.put("tokn.wasm", &edition(1));
+    until("it is told", || {
+        place.health()["components_dir"]["unknown_files"] == serde_json::json!(["tokn.wasm"])
+    });
+    until("it is logged", || place.server.log().contains("tokn.wasm"));
+    assert_eq!(place.health()["status"], "ok");
+}
+
+#[test]
+fn only_what_is_pinned_is_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let list = folder.path().join("pins");
+    let pin = |editions: &[u64]| {
+        let mut text = String::from("# editions\n");
+        for number in editions {
+            let sum = sha256(&edition(*number));
+            writeln!(text, "{sum}  token.wasm").expect("written");
+        }
+        std::fs::write(&list, text).expect("written");
+    };
+    pin(&[1]);
+    let path = list.to_str().expect("a path of text");
+    let variables = [
+        ("BULKHEAD_COMPONENTS_PIN", path),
+        ("BULKHEAD_COMPONENTS_SCAN", "100ms"),
+    ];
+    let place = Place::with(&variables, |_| {});
+    place.put("token.wasm", &edition(1));
+    place.wait_for(1);
+    place.put("token.wasm", &edition(2));
+    place.wait_for_refusal("token", "not_pinned", "");
+    assert_eq!(place.who(), trial::version(1));
+    pin(&[1, 2]);
+    place.wait_for(2);
+    // Taken off the list, it is asked no longer.
+    pin(&[1]);
+    place.wait_for_built_in();
+    place.wait_for_refusal("token", "not_pinned", "");
+    std::fs::remove_file(&list).expect("removed");
+    place.put("token.wasm", &edition(1));
+    until("the list is missed", || {
+        let refusal = &place.state("token")["last_refusal"];
+        let reason = refusal["reason"].as_str().unwrap_or_default();
+        reason.starts_with("the list of pinned components cannot be read")
+    });
+    place.wait_for_built_in();
+}
+
+fn sha256(octets: &[u8]) -> String {
+    use sha2::Digest as _;
+    let mut text = String::new();
+    for octet in sha2::Sha256::digest(octets) {
+        write!(text, "{octet:02x}").expect("written");
+    }
+    text
+}

@@ -1,0 +1,104 @@
+//! `bulkhead component …`.
+
+use super::{Place, edition};
+use bulkhead_artifacts::{Artifact, DECRYPT, SIGNING, TOKEN, TRIAL, TRIAL_REACHING};
+use bulkhead_tests::server::binary;
+use serde_json::Value;
+use std::process::{Command, Output};
+
+fn bulkhead(arguments: &[&str]) -> Output {
+    let mut command = Command::new(binary());
+    let ours = |name: &str| name.starts_with("BULKHEAD_") || name.starts_with("SECRET");
+    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().expect("the binary starts")
+}
+
+fn check(name: &str, octets: &[u8], arguments: &[&str]) -> (bool, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(name);
+    std::fs::write(&path, octets).expect("written");
+    let path = path.to_str().expect("a path of text");
+    let output = bulkhead(&[&["component", "check", path], arguments].concat());
+    let text = String::from_utf8(output.stdout).expect("text");
+    (output.status.success(), text)
+}
+
+#[test]
+fn good_components_are_told_from_others_without_a_server() {
+    for Artifact { name, wasm, .. } in [DECRYPT, TOKEN, SIGNING] {
+        let (good, text) = check("any.wasm", wasm, &[]);
+        assert!(good, "{text}");
+        assert!(
+            text.contains(&format!("would be taken as the {name} component")),
+            "{text}"
+        );
+        let (good, text) = check("any.wasm", wasm, &["--json"]);
+        let document: Value = serde_json::from_str(&text).expect("JSON");
+        assert!(good && document["accepted"] == true, "{text}");
+        assert_eq!(document["component"], name);
+        assert_eq!(document["name"], name);
+        assert_eq!(document["sha256"].as_str().map(str::len), Some(64));
+    }
+}
+
+#[test]
+fn refusals_are_those_of_a_server() {
+    let trap = trial::with_manner(TRIAL.wasm, "trap");
+    let place = Place::new();
+    for (wasm, code) in [
+        (&b"not wasm"[..], "not_a_component"),
+        (TRIAL_REACHING.wasm, "import"),
+        (SIGNING.wasm, "world"),
+        (&trap, "self_test"),
+    ] {
+        place.put("token.wasm", wasm);
+        let refusal = place.wait_for_refusal("token", code, "");
+        let reason = refusal["reason"].as_str().expect("a reason");
+        let (good, text) = check("token.wasm", wasm, &[]);
+        assert!(
+            !good && text.contains(reason) && text.contains(code),
+            "{text}\n{reason}"
+        );
+        let (good, text) = check("any.wasm", wasm, &["--as", "token", "--json"]);
+        let document: Value = serde_json::from_str(&text).expect("JSON");
+        assert!(!good && document["accepted"] == false, "{text}");
+        assert_eq!(document["reason"], reason);
+        assert_eq!(document["code"], code);
+    }
+    let (good, text) = check("none.wasm", &wat_of_nothing(), &[]);
+    assert!(
+        !good && text.contains("it exports nothing that makes"),
+        "{text}"
+    );
+}
+
+/// The smallest component: a preamble and nothing.
+fn wat_of_nothing() -> [u8; 8] {
+    *b"\0asm\x0d\0\x01\0"
+}
+
+#[test]
+fn what_is_in_force_is_listed() {
+    let place = Place::with(&[], |folder| {
+        std::fs::write(folder.join("token.wasm"), edition(3)).expect("written");
+        std::fs::write(folder.join("decrypt.wasm"), b"not wasm").expect("written");
+    });
+    let address = place.server.address.to_string();
+    let output = bulkhead(&["component", "list", "--listen", &address]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains(&trial::version(3)), "{text}");
+    assert!(text.contains("it is not WebAssembly"), "{text}");
+    let output = bulkhead(&["component", "list", "--listen", &address, "--json"]);
+    let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(all.as_array().map(Vec::len), Some(2));
+    drop(place);
+    let output = bulkhead(&["component", "list", "--listen", &address]);
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(
+        !output.status.success() && said.contains("Is a server running"),
+        "{said}"
+    );
+}
