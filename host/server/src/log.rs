@@ -25,10 +25,22 @@ pub(crate) fn start() -> Result<(), String> {
     Ok(())
 }
 
-/// Libraries that quote what they are given, messages and signatures, are not heard below `info`,
-/// whatever the variable says.
+/// Not heard below `info`, whatever the variable says: what quotes all that it is given, messages and
+/// signatures, and the compiler, which writes a gigabyte about a component.
+const QUIET: [&str; 6] = [
+    "tokio_postgres",
+    "cranelift",
+    "regalloc2",
+    "wasmtime::compile",
+    "wasmtime_environ",
+    "wasmtime_internal",
+];
+
 fn is_discreet(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() <= Level::INFO || !metadata.target().starts_with("tokio_postgres")
+    *metadata.level() <= Level::INFO
+        || !QUIET
+            .iter()
+            .any(|library| metadata.target().starts_with(library))
 }
 
 /// What the variable says.
