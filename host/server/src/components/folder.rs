@@ -50,12 +50,17 @@ pub(super) fn read(path: &Path, octets_max: u64) -> Result<Vec<u8>, String> {
     if !metadata.is_file() {
         return Err("is not a file".into());
     }
+    let too_large = || Err(format!("has more than {octets_max} octets"));
+    if metadata.len() > octets_max {
+        return too_large();
+    }
+    // It may grow all the same.
     let mut octets = Vec::new();
     file.take(octets_max.saturating_add(1))
         .read_to_end(&mut octets)
         .map_err(unreadable)?;
     if octets.len() as u64 > octets_max {
-        return Err(format!("has more than {octets_max} octets"));
+        return too_large();
     }
     Ok(octets)
 }
