@@ -55,6 +55,11 @@ impl Guest for Component {
                 idle();
                 make(algorithm, &secret, &body)
             }
+            ("loud", b"panic") => panic!("as loud as can be"),
+            ("loud", _) => {
+                talk();
+                make(algorithm, &secret, &body)
+            }
             ("liar", _) if body.len() > 4 => make(algorithm, &secret, &body[1..]),
             _ => make(algorithm, &secret, &body),
         }
@@ -101,6 +106,10 @@ impl about::Guest for Component {
                     all.push(black_box(vec![1_u8; 1 << 20]));
                 }
             }
+            "loud" => {
+                talk();
+                Ok(())
+            }
             "fail" => Err("one of my\nanswers is wrong".into()),
             _ => Ok(()),
         }
@@ -121,6 +130,21 @@ fn make(algorithm: Algorithm, secret: &[u8], body: &[u8]) -> String {
         Algorithm::Sha384 => mac!(sha2::Sha384),
         Algorithm::Sha512 => mac!(sha2::Sha512),
     }
+}
+
+/// Uses all that it was born with.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "that is the point"
+)]
+fn talk() {
+    use std::io::Read as _;
+    println!("good morning");
+    eprintln!("{}", "is anybody there? ".repeat(10_000));
+    let mut heard = Vec::new();
+    let heard = std::io::stdin().read_to_end(&mut heard);
+    assert_eq!(heard.ok(), Some(0), "nobody says anything");
 }
 
 /// Some milliseconds.

@@ -26,7 +26,7 @@ pub fn edition(wasm: &[u8], edition: u64) -> Vec<u8> {
 }
 
 /// Makes one that behaves otherwise: `trap`, `loop`, `grow` and `fail` say what becomes of its self-test,
-/// a `liar` makes wrong tokens, a `slow` one takes its time, a `vain` one describes itself in two lines.
+/// a `liar` makes wrong tokens, a `slow` one takes its time, a `loud` one prints, reads and panics when asked to, a `vain` one describes itself in two lines.
 pub fn with_manner(wasm: &[u8], manner: &str) -> Vec<u8> {
     overwritten(wasm, MANNER, &format!("manner={manner}"))
 }

@@ -3,7 +3,10 @@
 //! plaintext, so that even standard error goes nowhere. Files, sockets and clocks are not linked at
 //! all: a component that asks for them does not load.
 
+mod streams;
+
 use crate::instance::State;
+use streams::{Inert, Streams};
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliCtxView};
@@ -30,9 +33,9 @@ pub(crate) const INERT: [&str; 16] = [
     "wasi:random/insecure-seed@0.2.6",
 ];
 
-struct Streams;
+struct Errors;
 
-impl HasData for Streams {
+impl HasData for Errors {
     type Data<'a> = &'a mut ResourceTable;
 }
 
@@ -42,6 +45,9 @@ pub(crate) fn add_inert(linker: &mut Linker<State>) -> Result<()> {
     }
     fn table(state: &mut State) -> &mut ResourceTable {
         &mut state.table
+    }
+    fn inert(state: &mut State) -> Inert<'_> {
+        Inert(&mut state.table)
     }
     cli::environment::add_to_linker::<State, WasiCli>(linker, view)?;
     cli::exit::add_to_linker::<State, WasiCli>(linker, view)?;
@@ -53,9 +59,9 @@ pub(crate) fn add_inert(linker: &mut Linker<State>) -> Result<()> {
     cli::terminal_stdin::add_to_linker::<State, WasiCli>(linker, view)?;
     cli::terminal_stdout::add_to_linker::<State, WasiCli>(linker, view)?;
     cli::terminal_stderr::add_to_linker::<State, WasiCli>(linker, view)?;
-    sync::io::error::add_to_linker::<State, Streams>(linker, table)?;
-    sync::io::poll::add_to_linker::<State, Streams>(linker, table)?;
-    sync::io::streams::add_to_linker::<State, Streams>(linker, table)?;
+    sync::io::error::add_to_linker::<State, Errors>(linker, table)?;
+    sync::io::poll::add_to_linker::<State, Streams>(linker, inert)?;
+    sync::io::streams::add_to_linker::<State, Streams>(linker, inert)?;
     random::random::add_to_linker::<State, WasiRandom>(linker, State::random)?;
     random::insecure::add_to_linker::<State, WasiRandom>(linker, State::random)?;
     random::insecure_seed::add_to_linker::<State, WasiRandom>(linker, State::random)

@@ -119,6 +119,28 @@ fn a_slow_component_is_not_called_on_threads_that_others_need() {
     assert!(place.server.log().contains("the token component is slow"));
 }
 
+/// Standard streams are there, with nothing behind them, on the threads that do I/O as well; and so is the
+/// message of a panic.
+#[test]
+fn a_component_that_prints_reads_and_panics_disturbs_nobody() {
+    let loud = trial::with_manner(TRIAL.wasm, "loud");
+    let place = Place::with(&[], |folder| {
+        std::fs::write(folder.join("token.wasm"), &loud).expect("written");
+    });
+    assert_eq!(place.state("token")["source"], "file");
+    let quiet = Place::new();
+    for body in [b"small".to_vec(), vec![b'l'; 1 << 20]] {
+        let response = place.ask(&body);
+        assert_eq!(response.json(), quiet.ask(&body).json());
+    }
+    assert_eq!(place.ask(b"panic").problem(), "internal");
+    assert_eq!(place.ask(b"small").status, 200);
+    let log = place.server.log();
+    for said in ["good morning", "anybody there", "as loud as can be"] {
+        assert!(!log.contains(said), "{log}");
+    }
+}
+
 #[test]
 fn exchanges_under_traffic_lose_nothing_mix_nothing_and_leave_nothing() {
     let upstream = MockUpstream::start(&["--calls", "100", "--window", "1s", "--fail", "0"]);

@@ -4,6 +4,7 @@ use super::{Place, edition};
 use bulkhead_artifacts::{DECRYPT, SIGNING, TRIAL, TRIAL_MAJOR, TRIAL_REACHING};
 use bulkhead_tests::until;
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 #[test]
 fn what_is_refused_leaves_the_last_good_one_in_force_and_says_why() {
@@ -50,16 +51,37 @@ fn what_is_refused_leaves_the_last_good_one_in_force_and_says_why() {
     assert!(place.state("token")["last_refusal"].is_null());
 }
 
+/// Not what an operator should do, and no harm all the same.
+#[test]
+fn a_file_that_is_copied_slowly_is_taken_when_it_is_whole() {
+    let place = Place::new();
+    let whole = edition(1);
+    let path = place.components().join("token.wasm");
+    let (first, rest) = whole.split_at(whole.len() / 2);
+    let mut file = std::fs::File::create(&path).expect("made");
+    file.write_all(first).expect("written");
+    // Nobody is told of it before it is closed; it is found.
+    place.wait_for_refusal("token", "invalid", "does not compile");
+    place.wait_for_built_in();
+    file.write_all(rest).expect("written");
+    drop(file);
+    place.wait_for(1);
+    assert!(place.state("token")["last_refusal"].is_null());
+}
+
 #[test]
 fn what_cannot_be_read_is_refused_and_nothing_is_waited_for() {
-    let place = Place::with(&[("BULKHEAD_COMPONENT_MAX", "100KiB")], |_| {});
+    let octets_max = edition(1).len();
+    let most = format!("{octets_max}B");
+    let place = Place::with(&[("BULKHEAD_COMPONENT_MAX", &most)], |_| {});
     std::fs::create_dir(place.components().join("token.wasm")).expect("made");
     let refusal = place.wait_for_refusal("token", "unreadable", "");
     assert_eq!(refusal["reason"], "it is not a file");
     std::fs::remove_dir(place.components().join("token.wasm")).expect("removed");
-    place.put("token.wasm", &vec![0; 102_401]);
+    place.put("token.wasm", &vec![0; octets_max + 1]);
+    let reason = format!("it has more than {octets_max} octets");
     until("it is too large", || {
-        place.state("token")["last_refusal"]["reason"] == "it has more than 102400 octets"
+        place.state("token")["last_refusal"]["reason"] == reason.as_str()
     });
     place.wait_for_built_in();
     place.put("token.wasm", &edition(1));
