@@ -56,7 +56,8 @@ if ! command -v openssl >/dev/null; then
   with+=(--skip openssl)
   echo "openssl is missing: what is compared with it is skipped"
 fi
-python=$PWD/${CARGO_TARGET_DIR:-target}/python
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+python=$target/python
 if ! PYTHONPATH=$python python3 -c 'import prometheus_client' 2>/dev/null; then
   python3 -m pip install --quiet --target "$python" prometheus_client 2>/dev/null || {
     with+=(--skip python)
@@ -64,14 +65,22 @@ if ! PYTHONPATH=$python python3 -c 'import prometheus_client' 2>/dev/null; then
   }
 fi
 export PYTHONPATH=$python
+if ! BULKHEAD_TEST_NODE=$(command -v npm >/dev/null &&
+  tests/node.sh "$target/node" "$target/release/bulkhead" 2>"$target/node.log"); then
+  with+=(--skip node)
+  echo "Node.js is missing, or npm cannot install what the examples need (target/node.log): they are skipped"
+fi
+export BULKHEAD_TEST_NODE
+BULKHEAD_TEST_WASMTIME=$(tests/wasmtime.sh "$target/wasmtime")
+export BULKHEAD_TEST_WASMTIME
 # A server of our own. Without the wait for the disk: what survives a loss of power is not tried here.
-postgres=$PWD/${CARGO_TARGET_DIR:-target}/test-postgres
+postgres=$target/test-postgres
 FSYNC=off tests/postgres.sh start "$postgres" >/dev/null
 trap 'tests/postgres.sh stop "$postgres"' EXIT
 BULKHEAD_TEST_POSTGRES=$(cat "$postgres/url")
 export BULKHEAD_TEST_POSTGRES
 # Every server logs all it can, and the harness takes down every secret it sends or gets.
-logs=$PWD/${CARGO_TARGET_DIR:-target}/test-logs
+logs=$target/test-logs
 rm -rf "$logs"
 mkdir -p "$logs"
 export BULKHEAD_TEST_LOGS=$logs

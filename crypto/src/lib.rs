@@ -2,20 +2,21 @@
 //!
 //! Pure functions on octets: no packets, no WIT types, no I/O, no clock. The host compiles this
 //! crate natively, where RustCrypto finds SHA-NI and AES-NI at run time; `guest/crypto-soft`
-//! compiles it to Wasm for offline builds. Limits on cost belong to the callers: the functions
-//! here say what a call will cost ([`S2k::octets_hashed`]) and let it be interrupted
-//! ([`S2k::derive`]).
+//! compiles it to Wasm for offline builds. What a derivation may cost is for the callers to ask before
+//! ([`KdfLimits`]); one that takes long can be interrupted ([`S2k::derive`]).
 
 mod aead;
 mod argon2id;
 mod cipher;
 mod hash;
+mod limits;
 mod s2k;
 
 pub use aead::{AeadMode, TAG_LEN, open};
 pub use argon2id::Argon2id;
 pub use cipher::{Cipher, cfb_decrypt};
 pub use hash::{Hash, sha1};
+pub use limits::{KdfLimit, KdfLimits, OverLimit};
 pub use s2k::{Interrupted, KEY_LEN_MAX, S2k};
 
 /// An argument the algorithm is not defined for: a key or nonce of another length, a cipher whose

@@ -38,6 +38,10 @@ fn help_is_as_it_was() {
             include_str!("help/bulkhead-component-check.txt"),
         ),
         (
+            &["component", "export", "--help"],
+            include_str!("help/bulkhead-component-export.txt"),
+        ),
+        (
             &["requests", "list", "--help"],
             include_str!("help/bulkhead-requests-list.txt"),
         ),

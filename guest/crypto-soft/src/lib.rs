@@ -1,7 +1,7 @@
 //! The `bulkhead:crypto` interfaces in pure Wasm, to compose offline builds with.
 //!
-//! It has no budget of its own: offline, the operator who runs it decides how long to wait, and
-//! the memory limit of the run bounds Argon2.
+//! Its limits are the server's defaults, unless the environment names others: offline, whoever runs it
+//! decides how long to wait.
 
 #[expect(clippy::pedantic, reason = "generated from wit/")]
 mod bindings {
@@ -13,7 +13,10 @@ mod bindings {
 }
 
 use bindings::exports::bulkhead::crypto::{bulk, kdf};
-use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, S2k};
+use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, KdfLimit, KdfLimits, OverLimit, S2k};
+use bulkhead_envelope::Limit;
+use std::sync::atomic::{AtomicU64, Ordering};
+use zeroize::Zeroizing;
 
 struct Component;
 
@@ -24,6 +27,26 @@ struct Component;
 mod exports {
     crate::bindings::export!(Component with_types_in crate::bindings);
     use super::Component;
+}
+
+/// Octets hashed so far.
+static SPENT: AtomicU64 = AtomicU64::new(0);
+
+/// No allocation is larger: half of the addresses, 2 GiB in Wasm.
+const ALLOCATION_KIB_MAX: u64 = (isize::MAX as u64) >> 10;
+
+/// What this instance may spend. A variable that cannot be read allows nothing: to take the default for it
+/// would be more than was meant.
+fn limits() -> KdfLimits {
+    let allowed = |limit: Limit| {
+        let given = std::env::var(limit.variable()).ok();
+        limit.allowed(given.as_deref()).unwrap_or(0)
+    };
+    KdfLimits {
+        s2k_octets: allowed(Limit::S2kOctets),
+        argon2_memory_kib: allowed(Limit::Argon2MemoryKib).min(ALLOCATION_KIB_MAX),
+        argon2_passes: allowed(Limit::Argon2Passes),
+    }
 }
 
 impl kdf::Guest for Component {
@@ -45,8 +68,12 @@ impl kdf::Guest for Component {
             kdf::Hash::Sha3256 => Hash::Sha3_256,
             kdf::Hash::Sha3512 => Hash::Sha3_512,
         };
-        let mut key = S2k::new(hash, &salt, &passphrase, octets, key_len.into())
-            .map_err(|_| kdf::Refusal::Invalid)?
+        let passphrase = Zeroizing::new(passphrase);
+        let work = S2k::new(hash, &salt, &passphrase, octets, key_len.into())
+            .map_err(|_| kdf::Refusal::Invalid)?;
+        let spent = limits().s2k(SPENT.load(Ordering::Relaxed), &work)?;
+        SPENT.store(spent, Ordering::Relaxed);
+        let mut key = work
             .derive(&mut || true)
             .map_err(|_| kdf::Refusal::Invalid)?;
         Ok(std::mem::take(&mut *key))
@@ -65,10 +92,26 @@ impl kdf::Guest for Component {
             lanes,
             memory_kib,
         };
+        limits().argon2id(&argon2id)?;
+        let passphrase = Zeroizing::new(passphrase);
         let mut key = argon2id
             .derive(&salt, &passphrase, key_len.into())
             .map_err(|_| kdf::Refusal::Invalid)?;
         Ok(std::mem::take(&mut *key))
+    }
+}
+
+impl From<OverLimit> for kdf::Refusal {
+    fn from(over: OverLimit) -> Self {
+        Self::OverLimit(kdf::Excess {
+            limit: match over.limit {
+                KdfLimit::S2kOctets => kdf::Limit::S2kOctets,
+                KdfLimit::Argon2MemoryKib => kdf::Limit::Argon2MemoryKib,
+                KdfLimit::Argon2Passes => kdf::Limit::Argon2Passes,
+            },
+            asked: over.asked,
+            allowed: over.allowed,
+        })
     }
 }
 

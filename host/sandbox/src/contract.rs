@@ -348,6 +348,9 @@ fn quoted_line(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod older;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::instance::State;
-use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, S2k};
+use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, KdfLimit, OverLimit, S2k};
 use wasmtime::Result;
 
 impl kdf::Host for State {
@@ -18,11 +18,10 @@ impl kdf::Host for State {
         let Ok(s2k) = S2k::new(named_hash(hash), &salt, &passphrase, octets, key_len.into()) else {
             return Ok(Err(kdf::Refusal::Invalid));
         };
-        let asked = self.s2k_octets.saturating_add(s2k.octets_hashed());
-        if let Err(refusal) = within(kdf::Limit::S2kOctets, asked, self.kdf_limits.s2k_octets) {
-            return Ok(Err(refusal));
+        match self.kdf_limits.s2k(self.s2k_octets, &s2k) {
+            Ok(spent) => self.s2k_octets = spent,
+            Err(over) => return Ok(Err(over.into())),
         }
-        self.s2k_octets = asked;
         let mut stopped = Ok(());
         let derived = s2k.derive(&mut || {
             stopped = self.go_on();
@@ -45,27 +44,14 @@ impl kdf::Host for State {
     ) -> Result<Result<Vec<u8>, kdf::Refusal>> {
         let passphrase = zeroize::Zeroizing::new(passphrase);
         self.go_on()?;
-        let limits = self.kdf_limits;
-        let allowed = within(
-            kdf::Limit::Argon2MemoryKib,
-            memory_kib.into(),
-            limits.argon2_memory_kib,
-        )
-        .and_then(|()| {
-            within(
-                kdf::Limit::Argon2Passes,
-                passes.into(),
-                limits.argon2_passes,
-            )
-        });
-        if let Err(refusal) = allowed {
-            return Ok(Err(refusal));
-        }
         let argon2id = Argon2id {
             passes,
             lanes,
             memory_kib,
         };
+        if let Err(over) = self.kdf_limits.argon2id(&argon2id) {
+            return Ok(Err(over.into()));
+        }
         let key = argon2id.derive(&salt, &passphrase, key_len.into());
         Ok(key
             .map(|mut key| std::mem::take(&mut *key))
@@ -120,15 +106,18 @@ impl bulk::Host for State {
     }
 }
 
-fn within(limit: kdf::Limit, asked: u64, allowed: u64) -> std::result::Result<(), kdf::Refusal> {
-    if asked <= allowed {
-        return Ok(());
+impl From<OverLimit> for kdf::Refusal {
+    fn from(over: OverLimit) -> Self {
+        Self::OverLimit(kdf::Excess {
+            limit: match over.limit {
+                KdfLimit::S2kOctets => kdf::Limit::S2kOctets,
+                KdfLimit::Argon2MemoryKib => kdf::Limit::Argon2MemoryKib,
+                KdfLimit::Argon2Passes => kdf::Limit::Argon2Passes,
+            },
+            asked: over.asked,
+            allowed: over.allowed,
+        })
     }
-    Err(kdf::Refusal::OverLimit(kdf::Excess {
-        limit,
-        asked,
-        allowed,
-    }))
 }
 
 fn named_hash(hash: kdf::Hash) -> Hash {

@@ -3,10 +3,12 @@
 use crate::about::Description;
 use crate::contract::{Ready, Refusal, World};
 use crate::engine::Sandbox;
-use crate::instance::{Budget, Fault, InstanceLimits, Interrupt, KdfLimits};
+use crate::instance::{Budget, Fault, InstanceLimits, Interrupt};
 use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
+use bulkhead_crypto::KdfLimits;
+use bulkhead_envelope::{Excess, Limit};
 use wasmtime::component::HasSelf;
 use zeroize::Zeroizing;
 
@@ -29,29 +31,6 @@ pub struct DecryptLimits {
     pub compression_ratio: u32,
     pub session_key_packets: u32,
     pub armor_header_octets: u32,
-}
-
-/// A limit that a message ran into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the contract in wit/ documents them")]
-pub enum Limit {
-    PlaintextOctets,
-    CompressionLayers,
-    CompressionRatio,
-    SessionKeyPackets,
-    ArmorHeaderOctets,
-    S2kOctets,
-    Argon2MemoryKib,
-    Argon2Passes,
-}
-
-/// Which limit, what was asked for, and what is allowed, in the limit's unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the documentation")]
-pub struct Excess {
-    pub limit: Limit,
-    pub asked: u64,
-    pub allowed: u64,
 }
 
 /// Why a message was not opened. The first four are the message's fault and final.

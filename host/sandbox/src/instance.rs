@@ -2,6 +2,7 @@
 
 use crate::engine::Sandbox;
 use crate::metrics::ComponentMetrics;
+use bulkhead_crypto::KdfLimits;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,26 +28,6 @@ pub struct InstanceLimits {
     pub memory_octets: usize,
     /// Wall-clock time from instantiation to answer, host calls included.
     pub time: Duration,
-}
-
-/// What one instance may spend on key derivation, checked before any of it is done.
-#[derive(Debug, Clone, Copy)]
-pub struct KdfLimits {
-    /// Octets hashed by S2K, over all calls and passes.
-    pub s2k_octets: u64,
-    /// Memory of one Argon2 call, in KiB.
-    pub argon2_memory_kib: u64,
-    /// Passes of one Argon2 call.
-    pub argon2_passes: u64,
-}
-
-impl KdfLimits {
-    /// None at all.
-    pub(crate) const NONE: Self = Self {
-        s2k_octets: 0,
-        argon2_memory_kib: 0,
-        argon2_passes: 0,
-    };
 }
 
 /// A flag the host sets when nobody waits for the answer any more.

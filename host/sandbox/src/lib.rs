@@ -26,10 +26,11 @@ mod token;
 mod wasi;
 
 pub use about::Description;
+pub use bulkhead_crypto::KdfLimits;
 pub use contract::{Ready, Refusal, RefusalKind, World};
-pub use decrypt::{DecryptLimits, Decryptor, Excess, Limit, OpenError};
+pub use decrypt::{DecryptLimits, Decryptor, OpenError};
 pub use engine::{Sandbox, Setup, precompile};
-pub use instance::{Fault, InstanceLimits, Interrupt, KdfLimits};
+pub use instance::{Fault, InstanceLimits, Interrupt};
 pub use lanes::Lanes;
 pub use load::{Compiled, Loaded, Source, sha256};
 pub use metrics::{ComponentMetrics, SandboxMetrics};

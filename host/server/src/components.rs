@@ -1,9 +1,12 @@
 //! The components in force: what ships with the binary, or files of the operator's that replace it
 //! while requests are answered.
 
+mod check;
+pub(crate) mod command;
+mod export;
 mod folder;
+mod list;
 mod pins;
-pub(crate) mod show;
 mod slot;
 mod upkeep;
 

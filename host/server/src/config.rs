@@ -57,7 +57,8 @@ pub(crate) enum Command {
     /// Look at the requests of the signing relay, also beside a running server.
     #[command(subcommand)]
     Requests(RequestsCommand),
-    /// Look at components: those that a running server uses, or a file that it is to use.
+    /// Look at components: those that a running server uses, a file that it is to use, or those in this
+    /// binary.
     #[command(subcommand)]
     Component(ComponentCommand),
     /// Make the tables of the store, or bring them up to date, and end. A server does that by itself
@@ -93,6 +94,17 @@ pub(crate) enum ComponentCommand {
     Check(CheckSettings),
     /// Ask a running server which components are in force, and which files it refused.
     List(InForceSettings),
+    /// Write the components of this binary to a folder: decrypt.wasm, token.wasm and signing.wasm as a
+    /// server uses them; decrypt-offline.wasm, which opens messages under the plain wasmtime command; and
+    /// crypto-soft.wasm, to compose others with. What is there already is not written over.
+    Export(ExportSettings),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportSettings {
+    /// Made where it is missing.
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -2,10 +2,10 @@
 
 use crate::components::{Code, Places, Slot};
 use crate::config::DecryptSettings;
-use crate::envelope;
 use crate::http::{Answer, answer, wanted};
 use crate::problem::{Limited, Problem};
 use crate::room::{RequestBody, Room};
+use bulkhead_envelope::Request;
 use bulkhead_sandbox::{
     ComponentMetrics, DecryptLimits, Decryptor, Description, InstanceLimits, Interrupt, KdfLimits,
     Pool, Refusal, Sandbox,
@@ -13,11 +13,6 @@ use bulkhead_sandbox::{
 use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-use zeroize::Zeroizing;
-
-/// The capitalised spelling is in circulation.
-const NAMES: [envelope::Names; 2] = [&["passphrase", "Passphrase"], &["message", "Message"]];
-const EXAMPLE: &str = "Send {\"passphrase\": \"…\", \"message\": \"…\"}.";
 
 /// The decrypt capability: the component, its threads, its limits.
 pub(crate) struct Decrypt {
@@ -171,10 +166,10 @@ fn open(
     form: Form,
     interrupt: Interrupt,
 ) -> Result<Answer, Problem> {
-    let [passphrase, message] = envelope::parse(body, NAMES)?;
-    let passphrase = passphrase.required("passphrase", EXAMPLE)?;
-    let passphrase = Zeroizing::new(passphrase.into_owned());
-    let message = message.required("message", EXAMPLE)?;
+    let Request {
+        passphrase,
+        message,
+    } = Request::parse(body)?;
     let limits = DecryptLimits {
         plaintext_octets: settings.plaintext_octets as u64,
         compression_layers: settings.compression_layers_max,
@@ -203,21 +198,8 @@ fn open(
         }
         Form::Json => {
             let text = std::str::from_utf8(&plaintext).map_err(|_| Problem::not_text())?;
-            let octets = answers.answer(json(text)?)?;
+            let octets = answers.answer(bulkhead_envelope::opened(text))?;
             Ok(answer(StatusCode::OK, "application/json", octets))
         }
     }
-}
-
-/// `{"DecryptedMessage": …}` in one pass over the text.
-fn json(text: &str) -> Result<Vec<u8>, Problem> {
-    #[derive(serde::Serialize)]
-    struct Opened<'a> {
-        #[serde(rename = "DecryptedMessage")]
-        text: &'a str,
-    }
-    let mut body = Zeroizing::new(Vec::with_capacity(text.len() + text.len() / 8 + 32));
-    serde_json::to_writer(&mut *body, &Opened { text })
-        .map_err(|_| Problem::internal("the answer cannot be written as JSON"))?;
-    Ok(std::mem::take(&mut *body))
 }

@@ -6,10 +6,10 @@ mod components;
 mod config;
 mod decrypt;
 mod descriptors;
-mod envelope;
 mod health;
 mod healthcheck;
 mod http;
+mod inquiry;
 mod io;
 mod log;
 mod metrics;
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig(_)) => return ExitCode::SUCCESS,
         Some(Command::Healthcheck(settings)) => return healthcheck::run(&settings),
         Some(Command::Requests(command)) => return requests::run(&command),
-        Some(Command::Component(command)) => return components::show::run(&command),
+        Some(Command::Component(command)) => return components::command::run(&command),
         Some(Command::Migrate(settings)) => return requests::migrate(&settings),
         None => cli.settings,
     };

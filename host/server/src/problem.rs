@@ -7,22 +7,28 @@ pub(crate) use signing::retry_after;
 use crate::config::DecryptSettings;
 use crate::http::{Answer, REQUEST_ID, json_answer};
 use crate::server::HEADERS_MAX;
-use bulkhead_sandbox::{Fault, Limit, OpenError};
+use bulkhead_envelope::Problem as Said;
+use bulkhead_sandbox::{Fault, OpenError};
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY};
 
-/// An error as the caller sees it. `detail` says what to do; it never carries a secret, a
-/// plaintext or an internal path.
+/// An error as the caller sees it, and what belongs to it beside the document.
 #[derive(Debug)]
 pub(crate) struct Problem {
-    status: StatusCode,
-    code: &'static str,
-    title: &'static str,
-    detail: String,
-    parameter: Option<&'static str>,
+    said: Said,
     header: Option<(HeaderName, HeaderValue)>,
     /// What went wrong on our side, for the log alone.
     fault: Option<String>,
+}
+
+impl From<Said> for Problem {
+    fn from(said: Said) -> Self {
+        Self {
+            said,
+            header: None,
+            fault: None,
+        }
+    }
 }
 
 /// A limit on what all clients may use together, by the names operators know it by.
@@ -42,15 +48,7 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self {
-            status,
-            code,
-            title,
-            detail: detail.into(),
-            parameter: None,
-            header: None,
-            fault: None,
-        }
+        Said::new(status.as_u16(), code, title, detail).into()
     }
 
     fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -59,7 +57,7 @@ impl Problem {
     }
 
     pub(crate) fn code(&self) -> &'static str {
-        self.code
+        self.said.code
     }
 
     /// What an operator should know, where the problem is our fault.
@@ -139,15 +137,7 @@ impl Problem {
     }
 
     pub(crate) fn body_too_large(limit_octets: usize) -> Self {
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "Body too large",
-            format!(
-                "The request body may have {limit_octets} octets. Operators raise --body-max \
-                 (BULKHEAD_BODY_MAX)."
-            ),
-        )
+        Said::body_too_large(limit_octets as u64).into()
     }
 
     pub(crate) fn body_too_slow() -> Self {
@@ -193,39 +183,14 @@ impl Problem {
         )
     }
 
-    pub(crate) fn invalid_json(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_json",
-            "Invalid JSON",
-            detail,
-        )
-    }
-
-    /// `example` shows what a good request looks like.
-    pub(crate) fn invalid_parameter(parameter: &'static str, what: &str, example: &str) -> Self {
-        let mut problem = Self::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_parameter",
-            "Invalid parameter",
-            format!("\"{parameter}\" {what}. {example}"),
-        );
-        problem.parameter = Some(parameter);
-        problem
-    }
-
     /// The header that carries the token to be checked.
     pub(crate) fn token_header(what: &str) -> Self {
-        let mut problem = Self::new(
-            StatusCode::BAD_REQUEST,
-            "invalid_parameter",
-            "Invalid parameter",
-            format!(
-                "The header Bulkhead-Token {what}. Send the token there, and as body what it was made of."
-            ),
+        let detail = format!(
+            "The header Bulkhead-Token {what}. Send the token there, and as body what it was made of."
         );
-        problem.parameter = Some("Bulkhead-Token");
-        problem
+        Said::new(400, "invalid_parameter", "Invalid parameter", detail)
+            .of_parameter("Bulkhead-Token")
+            .into()
     }
 
     pub(crate) fn token_not_configured() -> Self {
@@ -238,12 +203,8 @@ impl Problem {
     }
 
     pub(crate) fn not_text() -> Self {
-        unprocessable(
-            "not_text",
-            "Plaintext is not text",
-            "The message was opened, but its plaintext is not UTF-8. Ask for the octets with the \
-             header Accept: application/octet-stream.",
-        )
+        Said::not_text("Ask for the octets with the header Accept: application/octet-stream.")
+            .into()
     }
 
     /// Busy: come back in `seconds`.
@@ -266,15 +227,15 @@ impl Problem {
     }
 
     pub(crate) fn is_overload(&self) -> bool {
-        self.code == OVERLOADED
+        self.said.code == OVERLOADED
     }
 
     pub(crate) fn status(&self) -> StatusCode {
-        self.status
+        StatusCode::from_u16(self.said.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     pub(crate) fn detail(&self) -> &str {
-        &self.detail
+        &self.said.detail
     }
 
     pub(crate) fn draining() -> Self {
@@ -302,58 +263,37 @@ impl Problem {
 
     /// The refusals of the decrypt component.
     pub(crate) fn from_open(error: OpenError, settings: &DecryptSettings) -> Self {
-        match error {
-            OpenError::NotOpenpgp => unprocessable(
-                "not_openpgp",
-                "Not OpenPGP",
-                "No OpenPGP message was found in \"message\". Paste it whole, from BEGIN to END, \
-                 or its base64 data alone.",
-            ),
-            OpenError::Unsupported(reason) => unprocessable(
-                "unsupported_message",
-                "Unsupported message",
-                format!("The message is understood but not opened: {reason}."),
-            ),
-            OpenError::Undecryptable => unprocessable(
-                "undecryptable",
-                "Not decryptable",
-                "The passphrase is wrong or the message was altered. Check the passphrase, and \
-                 that the message is complete.",
-            ),
-            OpenError::TooCostly(excess) => {
-                let (what, flag, variable) = named(excess.limit);
-                too_costly(format!(
-                    "{what}: the message asks for {}, allowed is {}. Operators raise {flag} \
-                     ({variable}).",
-                    amount(excess.limit, excess.asked),
-                    amount(excess.limit, excess.allowed),
-                ))
-            }
-            OpenError::Fault(Fault::Deadline | Fault::Interrupted) => too_costly(format!(
+        let said = match error {
+            OpenError::NotOpenpgp => Said::not_openpgp(),
+            OpenError::Unsupported(why) => Said::unsupported_message(&why),
+            OpenError::Undecryptable => Said::undecryptable(),
+            OpenError::TooCostly(excess) => Said::over_limit(excess),
+            OpenError::Fault(Fault::Deadline | Fault::Interrupted) => Said::too_costly(format!(
                 "The time for one message is over: {} s. Operators raise --decrypt-timeout \
                  (BULKHEAD_DECRYPT_TIMEOUT).",
                 settings.timeout.as_secs_f64()
             )),
-            OpenError::Fault(Fault::Memory) => too_costly(format!(
+            OpenError::Fault(Fault::Memory) => Said::too_costly(format!(
                 "The memory for one message is used up: {} octets. Operators raise \
                  --guest-memory-max (BULKHEAD_GUEST_MEMORY_MAX).",
                 settings.guest_memory_octets
             )),
             OpenError::Fault(Fault::Trap(trap)) => {
-                Self::internal(format!("the decrypt component trapped: {trap}"))
+                return Self::internal(format!("the decrypt component trapped: {trap}"));
             }
-        }
+        };
+        said.into()
     }
 
     /// The answer, with the id that leads to the log.
     pub(crate) fn into_answer(self, request_id: &str) -> Answer {
-        let mut answer = json_answer(self.status, &self.document(request_id));
+        let mut answer = json_answer(self.status(), &self.document(request_id));
         let headers = answer.headers_mut();
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if self.status == StatusCode::NOT_ACCEPTABLE {
+        if self.said.status == StatusCode::NOT_ACCEPTABLE {
             headers.insert(VARY, HeaderValue::from_static("Accept"));
         }
         if let Some((name, value)) = self.header {
@@ -368,93 +308,21 @@ impl Problem {
         format!(
             "HTTP/1.1 {}\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n\
              {REQUEST_ID}: {request_id}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            self.status,
+            self.status(),
             body.len(),
         )
         .into_bytes()
     }
 
     fn document(&self, request_id: &str) -> serde_json::Value {
-        let mut document = serde_json::json!({
-            "type": "about:blank",
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "code": self.code,
-            "request_id": request_id,
-        });
-        if let Some(parameter) = self.parameter {
-            document["parameter"] = parameter.into();
-        }
+        let mut document = self.said.document();
+        document["request_id"] = request_id.into();
         document
     }
 }
 
 fn unprocessable(code: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, detail)
-}
-
-fn too_costly(detail: String) -> Problem {
-    unprocessable("too_costly", "Too costly", detail)
-}
-
-/// What a limit is called, and how an operator raises it.
-fn named(limit: Limit) -> (&'static str, &'static str, &'static str) {
-    match limit {
-        Limit::PlaintextOctets => (
-            "Size of the plaintext",
-            "--plaintext-max",
-            "BULKHEAD_PLAINTEXT_MAX",
-        ),
-        Limit::CompressionLayers => (
-            "Layers of compression",
-            "--compression-layers-max",
-            "BULKHEAD_COMPRESSION_LAYERS_MAX",
-        ),
-        Limit::CompressionRatio => (
-            "Ratio of compression",
-            "--compression-ratio-max",
-            "BULKHEAD_COMPRESSION_RATIO_MAX",
-        ),
-        Limit::SessionKeyPackets => (
-            "Number of session-key packets",
-            "--session-keys-max",
-            "BULKHEAD_SESSION_KEYS_MAX",
-        ),
-        Limit::ArmorHeaderOctets => (
-            "Size of the armor headers",
-            "--armor-headers-max",
-            "BULKHEAD_ARMOR_HEADERS_MAX",
-        ),
-        Limit::S2kOctets => (
-            "Octets hashed for key derivation",
-            "--s2k-octets-max",
-            "BULKHEAD_S2K_OCTETS_MAX",
-        ),
-        Limit::Argon2MemoryKib => (
-            "Memory for key derivation (Argon2)",
-            "--argon2-memory-max",
-            "BULKHEAD_ARGON2_MEMORY_MAX",
-        ),
-        Limit::Argon2Passes => (
-            "Passes of key derivation (Argon2)",
-            "--argon2-passes-max",
-            "BULKHEAD_ARGON2_PASSES_MAX",
-        ),
-    }
-}
-
-fn amount(limit: Limit, amount: u64) -> String {
-    match limit {
-        Limit::PlaintextOctets | Limit::ArmorHeaderOctets | Limit::S2kOctets => {
-            format!("{amount} octets")
-        }
-        Limit::Argon2MemoryKib => format!("{amount} KiB"),
-        Limit::CompressionRatio => format!("{amount}:1"),
-        Limit::CompressionLayers | Limit::SessionKeyPackets | Limit::Argon2Passes => {
-            amount.to_string()
-        }
-    }
 }
 
 #[cfg(test)]
@@ -474,10 +342,10 @@ mod tests {
             (Fault::Trap("unreachable".into()), 500, "internal"),
         ] {
             let problem = Problem::from_open(OpenError::Fault(fault), &settings);
-            assert_eq!((problem.status.as_u16(), problem.code()), (status, code));
+            assert_eq!((problem.said.status, problem.code()), (status, code));
             // What trapped is for the log, not for the caller.
             assert_eq!(problem.fault().is_some(), status == 500);
-            assert!(!problem.detail.contains("unreachable"));
+            assert!(!problem.detail().contains("unreachable"));
         }
     }
 }

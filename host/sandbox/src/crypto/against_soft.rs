@@ -3,9 +3,10 @@
 
 use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::engine::{Sandbox, Setup};
-use crate::instance::{self, Budget, InstanceLimits, Interrupt, KdfLimits, State};
+use crate::instance::{self, Budget, InstanceLimits, Interrupt, State};
 use crate::wasi;
 use bindings::exports::bulkhead::crypto as soft;
+use bulkhead_crypto::KdfLimits;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::fmt::Debug;

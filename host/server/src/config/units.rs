@@ -10,34 +10,12 @@ pub(super) fn octets_within(
     most: usize,
 ) -> impl Fn(&str) -> Result<usize, String> + Clone {
     move |text| {
-        let octets = octets(text)?;
-        if (least..=most).contains(&octets) {
-            Ok(octets)
-        } else {
-            Err(format!("give at least {least}B and at most {most}B"))
-        }
+        let octets = bulkhead_envelope::octets(text)?;
+        usize::try_from(octets)
+            .ok()
+            .filter(|octets| (least..=most).contains(octets))
+            .ok_or_else(|| format!("give at least {least}B and at most {most}B"))
     }
-}
-
-/// `32MiB`, `512 KiB`, `100B`; a bare number is octets.
-fn octets(text: &str) -> Result<usize, String> {
-    let (number, unit) = split(text);
-    let factor: usize =
-        match unit {
-            "" | "B" => 1,
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            "GiB" => 1 << 30,
-            _ => return Err(
-                "give a number of octets or a size with a unit: B, KiB, MiB or GiB, as in 32MiB"
-                    .into(),
-            ),
-        };
-    number
-        .parse::<usize>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(|| "give a whole number and a unit, as in 32MiB".into())
 }
 
 /// `500ms`, `30s`, `5m`, `1h`. A bare number is refused: nobody can tell what it means.
@@ -88,17 +66,6 @@ fn split(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes() {
-        assert_eq!(octets("100"), Ok(100));
-        assert_eq!(octets("100B"), Ok(100));
-        assert_eq!(octets("32MiB"), Ok(32 << 20));
-        assert_eq!(octets("2 GiB"), Ok(2 << 30));
-        for wrong in ["", "MiB", "1.5MiB", "-1", "1MB", "99999999999GiB"] {
-            assert!(octets(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn sizes_have_bounds() {

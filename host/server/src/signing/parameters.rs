@@ -1,7 +1,7 @@
 //! What callers of the relay send, as a query or as JSON.
 
-use crate::envelope::{self, Names};
 use crate::problem::Problem;
+use bulkhead_envelope::{Field, Names, Problem as Said};
 use bulkhead_sandbox::Claim;
 use std::borrow::Cow;
 
@@ -30,13 +30,13 @@ impl Sign {
     }
 
     pub(crate) fn from_json(body: &[u8]) -> Result<Self, Problem> {
-        let [message, callback] = envelope::parse(body, [&[MESSAGE], CALLBACK])?;
+        let [message, callback] = bulkhead_envelope::parse(body, [&[MESSAGE], CALLBACK])?;
         Ok(Self {
             message: message.required(MESSAGE, SIGN_EXAMPLE)?.into_owned(),
             callback: match callback {
-                envelope::Field::Missing => None,
+                Field::Missing => None,
                 // As in a form with nothing filled in.
-                envelope::Field::Text(url) if url.is_empty() => None,
+                Field::Text(url) if url.is_empty() => None,
                 callback => Some(callback.required(CALLBACK[0], SIGN_EXAMPLE)?.into_owned()),
             },
         })
@@ -52,10 +52,10 @@ pub(crate) fn claim(query: &str) -> Result<Claim, Problem> {
     })
 }
 
-fn required(field: Option<String>, name: &'static str, example: &str) -> Result<String, Problem> {
+fn required(field: Option<String>, name: &'static str, example: &str) -> Result<String, Said> {
     match field {
-        None => Err(Problem::invalid_parameter(name, "is missing", example)),
-        Some(text) if text.is_empty() => Err(Problem::invalid_parameter(name, "is empty", example)),
+        None => Err(Said::invalid_parameter(name, "is missing", example)),
+        Some(text) if text.is_empty() => Err(Said::invalid_parameter(name, "is empty", example)),
         Some(text) => Ok(text),
     }
 }
@@ -66,7 +66,7 @@ fn fields<const N: usize>(
     query: &str,
     names: [Names; N],
     example: &str,
-) -> Result<[Option<String>; N], Problem> {
+) -> Result<[Option<String>; N], Said> {
     let mut fields = [const { None }; N];
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -78,7 +78,7 @@ fn fields<const N: usize>(
         let Some(at) = known else {
             continue;
         };
-        let wrong = |what| Problem::invalid_parameter(names[at][0], what, example);
+        let wrong = |what| Said::invalid_parameter(names[at][0], what, example);
         let value = decoded(value).ok_or_else(|| wrong("is not percent-encoded UTF-8"))?;
         if fields[at].replace(value.into_owned()).is_some() {
             return Err(wrong("is there more than once"));

@@ -1,39 +1,16 @@
-//! `bulkhead component …`: what is in force, and what a file would meet with.
+//! `bulkhead component check`: what a file would meet with.
 
 use super::slot::Code;
 use super::{folder, pins};
-use crate::config::{CheckSettings, Cli, ComponentCommand, InForceSettings, Settings};
-use crate::{decrypt, healthcheck, signing, token};
+use crate::config::{CheckSettings, Cli, Settings};
+use crate::{decrypt, signing, token};
 use bulkhead_sandbox::{
     Compiled, ComponentMetrics, Description, Refusal, RefusalKind, Sandbox, World, sha256,
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::ExitCode;
-
-/// Octets of a server's answer.
-const ANSWER_OCTETS_MAX: u64 = 1 << 20;
-
-/// Does it, and prints what came of it.
-pub(crate) fn run(command: &ComponentCommand) -> ExitCode {
-    let (text, status) = match command {
-        ComponentCommand::Check(settings) => check(settings),
-        ComponentCommand::List(settings) => match list(settings) {
-            Ok(text) => (text, ExitCode::SUCCESS),
-            Err(error) => {
-                let _nowhere_else = writeln!(std::io::stderr(), "error: {error}");
-                return ExitCode::FAILURE;
-            }
-        },
-    };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => status,
-        Err(_) => ExitCode::FAILURE,
-    }
-}
 
 /// What became of a file.
 struct Verdict {
@@ -42,7 +19,8 @@ struct Verdict {
     outcome: Result<Description, (&'static str, String)>,
 }
 
-fn check(settings: &CheckSettings) -> (String, ExitCode) {
+/// For people or for programs; status 0 where a server would take the file.
+pub(super) fn check(settings: &CheckSettings) -> (String, ExitCode) {
     // The flags of a server are not this command's: its settings come as variables.
     let server = Cli::of(&["bulkhead".into()]).settings;
     let verdict = judge(settings, &server);
@@ -170,50 +148,4 @@ fn try_out(octets: &[u8], world: Option<World>, server: &Settings) -> Result<Tri
 
 fn described<T>((_, description): (T, Description)) -> Description {
     description
-}
-
-fn list(settings: &InForceSettings) -> Result<String, String> {
-    let health = health(settings)?;
-    let components = &health["components"];
-    let Some(all) = components.as_array() else {
-        return Err("the server's answer to /health names no components".into());
-    };
-    if settings.json {
-        return Ok(format!("{components:#}\n"));
-    }
-    let mut text = String::new();
-    for component in all {
-        let part = |name: &str| component[name].as_str().unwrap_or("?").to_owned();
-        let columns = ["name", "version", "source", "since", "sha256"].map(part);
-        let _infallible = writeln!(text, "{}", columns.join("  "));
-        let refusal = &component["last_refusal"];
-        if let Some(reason) = refusal["reason"].as_str() {
-            let at = refusal["at"].as_str().unwrap_or_default();
-            let _infallible = writeln!(text, "  a file was refused at {at}: {reason}");
-        }
-    }
-    Ok(text)
-}
-
-fn health(settings: &InForceSettings) -> Result<Value, String> {
-    let address = healthcheck::reachable(settings.server.listen);
-    let time = settings.server.timeout;
-    let explain = |error: std::io::Error| format!("{address}: {error}. Is a server running there?");
-    let mut stream = TcpStream::connect_timeout(&address, time).map_err(explain)?;
-    stream.set_read_timeout(Some(time)).map_err(explain)?;
-    stream.set_write_timeout(Some(time)).map_err(explain)?;
-    stream
-        .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        .map_err(explain)?;
-    let mut answer = Vec::new();
-    stream
-        .take(ANSWER_OCTETS_MAX)
-        .read_to_end(&mut answer)
-        .map_err(explain)?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    serde_json::from_str(body).map_err(|_| {
-        let status = head.lines().next().unwrap_or_default();
-        format!("{address} does not answer /health as Bulkhead does: {status:?}")
-    })
 }

@@ -9,13 +9,11 @@ use std::collections::BTreeSet;
 const FIELDS_MAX: usize = 1024;
 
 /// A field: the names it goes by. The first is how errors call it.
-pub(crate) type Names = &'static [&'static str];
+pub type Names = &'static [&'static str];
 
-/// Reads an object and takes the named fields out of it. No part of the body is quoted in an error.
-pub(crate) fn parse<const N: usize>(
-    body: &[u8],
-    names: [Names; N],
-) -> Result<[Field<'_>; N], Problem> {
+/// Reads an object and takes the named fields out of it: `invalid_json` where it is none, or a field is there
+/// twice. No part of the body is quoted in an error.
+pub fn parse<const N: usize>(body: &[u8], names: [Names; N]) -> Result<[Field<'_>; N], Problem> {
     let text = std::str::from_utf8(body)
         .map_err(|_| Problem::invalid_json("The request body is not UTF-8."))?;
     // A byte order mark is not JSON, but editors write it.
@@ -51,20 +49,19 @@ const TOO_MANY: &str = "too many fields";
 
 /// What was found under a name.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) enum Field<'a> {
+pub enum Field<'a> {
+    /// Nothing, or `null`.
     #[default]
     Missing,
+    /// Something else than a string.
     NotText,
+    /// A string.
     Text(Cow<'a, str>),
 }
 
 impl<'a> Field<'a> {
-    /// A text that must be there. `example` shows a good request.
-    pub(crate) fn required(
-        self,
-        name: &'static str,
-        example: &str,
-    ) -> Result<Cow<'a, str>, Problem> {
+    /// A text that must be there, else `invalid_parameter`. `example` shows a good request.
+    pub fn required(self, name: &'static str, example: &str) -> Result<Cow<'a, str>, Problem> {
         let wrong = |what| Err(Problem::invalid_parameter(name, what, example));
         match self {
             Self::Missing => wrong("is missing"),
@@ -180,7 +177,7 @@ mod tests {
     }
 
     fn code(body: &[u8]) -> &'static str {
-        texts(body).err().map_or("ok", |problem| problem.code())
+        texts(body).err().map_or("ok", |problem| problem.code)
     }
 
     #[test]

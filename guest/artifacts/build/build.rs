@@ -1,5 +1,8 @@
 //! Builds the guests for wasm32-wasip2 and compiles them to machine code.
 
+mod compose;
+
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -9,97 +12,154 @@ const TARGET: &str = "wasm32-wasip2";
 /// A guest to be built.
 struct Guest {
     package: &'static str,
-    /// What cargo calls the file.
-    stem: &'static str,
+    kind: Kind,
     features: &'static str,
+    /// What the host knows it by.
     constant: &'static str,
-    /// Of the component.
+    /// What operators know it by.
     name: &'static str,
 }
 
-const fn guest(
-    package: &'static str,
-    stem: &'static str,
-    constant: &'static str,
-    name: &'static str,
-) -> Guest {
-    let features = "";
-    Guest {
-        package,
-        stem,
-        features,
-        constant,
-        name,
-    }
-}
-
-/// Other editions of a token component, for tests.
-const fn trial(features: &'static str, constant: &'static str) -> Guest {
-    let guest = guest("bulkhead-trial", "trial", constant, "token");
-    Guest { features, ..guest }
+/// What cargo builds, by the name it gives the file.
+enum Kind {
+    Library(&'static str),
+    Command(&'static str),
 }
 
 const GUESTS: [Guest; 9] = [
-    guest("bulkhead-decrypt", "decrypt", "DECRYPT", "decrypt"),
-    guest(
-        "bulkhead-crypto-soft",
-        "crypto_soft",
-        "CRYPTO_SOFT",
-        "crypto-soft",
-    ),
-    guest("bulkhead-token", "token", "TOKEN", "token"),
-    guest("bulkhead-signing", "signing", "SIGNING", "signing"),
+    Guest {
+        package: "bulkhead-decrypt",
+        kind: Kind::Library("decrypt"),
+        features: "",
+        constant: "DECRYPT",
+        name: "decrypt",
+    },
+    Guest {
+        package: "bulkhead-crypto-soft",
+        kind: Kind::Library("crypto_soft"),
+        features: "",
+        constant: "CRYPTO_SOFT",
+        name: "crypto-soft",
+    },
+    Guest {
+        package: "bulkhead-token",
+        kind: Kind::Library("token"),
+        features: "",
+        constant: "TOKEN",
+        name: "token",
+    },
+    Guest {
+        package: "bulkhead-signing",
+        kind: Kind::Library("signing"),
+        features: "",
+        constant: "SIGNING",
+        name: "signing",
+    },
     // For tests; what does not name a constant does not carry it.
-    guest("bulkhead-hostile", "hostile", "HOSTILE", "hostile"),
+    Guest {
+        package: "bulkhead-hostile",
+        kind: Kind::Library("hostile"),
+        features: "",
+        constant: "HOSTILE",
+        name: "hostile",
+    },
     trial("", "TRIAL"),
     trial("minor", "TRIAL_MINOR"),
     trial("major", "TRIAL_MAJOR"),
     trial("reaching", "TRIAL_REACHING"),
 ];
 
+/// An edition of the token component for tests.
+const fn trial(features: &'static str, constant: &'static str) -> Guest {
+    Guest {
+        package: "bulkhead-trial",
+        kind: Kind::Library("trial"),
+        features,
+        constant,
+        name: "token",
+    }
+}
+
+/// What runs offline alone; the host never loads it.
+const OFFLINE: Guest = Guest {
+    package: "bulkhead-offline",
+    kind: Kind::Command("offline"),
+    features: "",
+    constant: "OFFLINE",
+    name: "decrypt-offline",
+};
+
 fn main() {
     let root = PathBuf::from(var("CARGO_MANIFEST_DIR")).join("../..");
-    for input in ["Cargo.toml", "Cargo.lock", "crypto", "guest", "wit"] {
+    for input in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "crypto",
+        "envelope",
+        "guest",
+        "wit",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
     let out = PathBuf::from(var("OUT_DIR"));
     require_target();
 
-    let mut constants = Vec::new();
-    for guest in GUESTS {
+    let mut constants = String::new();
+    for guest in &GUESTS {
         let Guest {
             package,
             constant,
             name,
             ..
         } = guest;
-        let built = build(&root, &out, &guest);
-        // The next edition has the same file name.
-        let [wasm, precompiled] =
-            ["wasm", "cwasm"].map(|kind| out.join(constant).with_extension(kind));
-        fs::copy(&built, &wasm).expect("OUT_DIR is writable");
+        let wasm = build(&root, &out, guest);
         let machine_code = bulkhead_sandbox::precompile(&read(&wasm)).unwrap_or_else(|error| {
             panic!("{package} does not compile to machine code: {error:#}")
         });
-        fs::write(&precompiled, machine_code).expect("OUT_DIR is writable");
+        let precompiled = wasm.with_extension("cwasm");
+        write(&precompiled, machine_code);
         let (wasm, precompiled) = (wasm.display(), precompiled.display());
-        constants.push(format!(
+        let _infallible = writeln!(
+            constants,
             "/// `{package}`.\n\
              pub const {constant}: Artifact = Artifact {{\n    name: {name:?},\n    \
-             wasm: include_bytes!(r\"{wasm}\"),\n    precompiled: include_bytes!(r\"{precompiled}\"),\n}};\n"
-        ));
+             wasm: include_bytes!(r\"{wasm}\"),\n    precompiled: include_bytes!(r\"{precompiled}\"),\n}};"
+        );
     }
-    fs::write(out.join("artifacts.rs"), constants.concat()).expect("OUT_DIR is writable");
+    let part = |constant: &str| read(&out.join(constant).with_extension("wasm"));
+    let command = read(&build(&root, &out, &OFFLINE));
+    let composed = compose::decrypt_offline(part("DECRYPT"), part("CRYPTO_SOFT"), command)
+        .unwrap_or_else(|error| panic!("{} cannot be composed: {error:#}", OFFLINE.name));
+    let wasm = out.join("DECRYPT_OFFLINE.wasm");
+    write(&wasm, composed);
+    let _infallible = writeln!(
+        constants,
+        "/// `decrypt` and `crypto-soft`, and a command around them.\n\
+         pub const DECRYPT_OFFLINE: &[u8] = include_bytes!(r\"{}\");",
+        wasm.display()
+    );
+    write(&out.join("artifacts.rs"), constants.into_bytes());
 }
 
-/// Builds one guest in a target directory of its own: the outer cargo holds the lock on the other.
+/// Builds one guest in a target directory of its own (the outer cargo holds the lock on the other) and
+/// puts it where the next edition of it is not written over it.
 fn build(root: &Path, out: &Path, guest: &Guest) -> PathBuf {
     let package = guest.package;
     let target_dir = out.join("guests");
     let mut cargo = Command::new(var("CARGO"));
+    cargo.args(["rustc", "--profile", "guest", "--target", TARGET]);
+    let file = match guest.kind {
+        Kind::Library(file) => {
+            cargo.args(["--lib", "--crate-type", "cdylib"]);
+            file
+        }
+        Kind::Command(file) => {
+            cargo.args(["--bin", file]);
+            file
+        }
+    };
     cargo
-        .args(["rustc", "--lib", "--profile", "guest", "--target", TARGET])
-        .args(["--crate-type", "cdylib", "--features", guest.features])
+        .args(["--features", guest.features])
         .arg("--target-dir")
         .arg(&target_dir)
         .args(compiler_arguments(package))
@@ -120,11 +180,10 @@ fn build(root: &Path, out: &Path, guest: &Guest) -> PathBuf {
         cargo.env_remove(variable);
     }
     run(&mut cargo, &format!("building {package} for {TARGET}"));
-    target_dir
-        .join(TARGET)
-        .join("guest")
-        .join(guest.stem)
-        .with_extension("wasm")
+    let built = target_dir.join(TARGET).join("guest").join(file);
+    let wasm = out.join(guest.constant).with_extension("wasm");
+    write(&wasm, read(&built.with_extension("wasm")));
+    wasm
 }
 
 /// What one guest is built with beside its profile.
@@ -178,6 +237,10 @@ fn run(command: &mut Command, what: &str) {
 
 fn read(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn write(path: &Path, octets: Vec<u8>) {
+    fs::write(path, octets).expect("OUT_DIR is writable");
 }
 
 fn var(name: &str) -> String {

@@ -1,0 +1,68 @@
+// Opens messages with the components in dist/, each message in instances of its own.
+import { isUtf8 } from 'node:buffer';
+import { readFileSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
+import * as cryptoSoft from './dist/crypto-soft.js';
+import * as decrypt from './dist/decrypt.js';
+
+// Those of a server that is not configured.
+const limits = {
+  plaintextOctets: 32n << 20n,
+  compressionLayers: 4,
+  compressionRatio: 4096,
+  sessionKeyPackets: 16,
+  armorHeaderOctets: 64 << 10,
+};
+
+// jco's code looks for this in each new instance. Where Node.js does not have it yet, the errors that
+// it catches were nine tenths of the time of a cheap message.
+WebAssembly.promising ??= (exported) => exported;
+
+const compiled = new Map();
+function coreModule(file) {
+  if (!compiled.has(file)) {
+    const octets = readFileSync(new URL(`dist/${file}`, import.meta.url));
+    compiled.set(file, new WebAssembly.Module(octets));
+  }
+  return compiled.get(file);
+}
+
+// Of what Rust's standard library imports from WASI, these components ask for the environment, which is
+// empty here. All else is for panics, which are traps either way.
+const inert = new Proxy({ getEnvironment: () => [] }, {
+  get: (given, name) => given[name] ?? (() => {
+    throw new WebAssembly.RuntimeError(`asked for ${name}`);
+  }),
+});
+const only = (imports) => new Proxy(imports, { get: (given, name) => given[name] ?? inert });
+
+function open({ message, passphrase }) {
+  try {
+    const { kdf, bulk } = cryptoSoft.instantiate(coreModule, only({}));
+    const crypto = { 'bulkhead:crypto/kdf': kdf, 'bulkhead:crypto/bulk': bulk };
+    const { decryptor } = decrypt.instantiate(coreModule, only(crypto));
+    return { plaintext: Buffer.from(decryptor.open(Buffer.from(message), passphrase, limits)) };
+  } catch (error) {
+    // A refusal comes as a payload. Without one it is a trap, which ends these two instances only.
+    return error.payload ? { refusal: error.payload } : { trap: String(error) };
+  }
+}
+
+// JSON does not take the BigInt that a u64 is.
+const plain = (_, value) => (typeof value === 'bigint' ? Number(value) : value);
+const write = (answer) => console.log(JSON.stringify(answer, plain));
+
+const input = await text(process.stdin);
+if (process.argv.includes('--lines')) {
+  for (const line of input.split('\n').filter(Boolean)) {
+    const { plaintext, ...failure } = open(JSON.parse(line));
+    write(plaintext ? { plaintext_base64: plaintext.toString('base64') } : failure);
+  }
+} else {
+  const { plaintext, ...failure } = open(JSON.parse(input));
+  const isText = plaintext && isUtf8(plaintext);
+  if (isText) write({ DecryptedMessage: plaintext.toString() });
+  else if (plaintext) console.error('the plaintext is not UTF-8; --lines gives it in base64');
+  else write(failure);
+  process.exitCode = isText ? 0 : 1;
+}

@@ -1,0 +1,72 @@
+//! Components put together, so that they run where nobody provides their imports.
+
+use wac_graph::types::Package;
+use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
+
+const CRYPTO: [&str; 2] = ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"];
+const DECRYPTOR: &str = "bulkhead:decrypt/decryptor@1.0.0";
+const ABOUT: &str = "bulkhead:component/about@1.0.0";
+/// Of any version: the one that the compiler's standard library is on.
+const RUN: &str = "wasi:cli/run@";
+
+/// The command, on `decrypt`, on `crypto_soft`. It exports what `decrypt` does beside the command, so that
+/// the one file serves `wasmtime run` with and without `--invoke`. The parts go in as they are.
+pub(crate) fn decrypt_offline(
+    decrypt: Vec<u8>,
+    crypto_soft: Vec<u8>,
+    command: Vec<u8>,
+) -> anyhow::Result<Vec<u8>> {
+    let mut parts = Parts::default();
+    let soft = parts.add("bulkhead:crypto-soft", crypto_soft)?;
+    let decrypt = parts.add("bulkhead:decrypt-component", decrypt)?;
+    for interface in CRYPTO {
+        parts.connect(interface, soft, decrypt)?;
+    }
+    let command = parts.add("bulkhead:offline", command)?;
+    parts.connect(DECRYPTOR, decrypt, command)?;
+
+    let run = parts.exported("bulkhead:offline", RUN);
+    parts.export(&run, command)?;
+    parts.export(DECRYPTOR, decrypt)?;
+    parts.export(ABOUT, decrypt)?;
+    Ok(parts.graph.encode(EncodeOptions::default())?)
+}
+
+#[derive(Default)]
+struct Parts {
+    graph: CompositionGraph,
+}
+
+impl Parts {
+    fn add(&mut self, name: &str, wasm: Vec<u8>) -> anyhow::Result<NodeId> {
+        let package = Package::from_bytes(name, None, wasm, self.graph.types_mut())?;
+        let package = self.graph.register_package(package)?;
+        Ok(self.graph.instantiate(package))
+    }
+
+    fn connect(&mut self, interface: &str, from: NodeId, to: NodeId) -> anyhow::Result<()> {
+        let exported = self.graph.alias_instance_export(from, interface)?;
+        Ok(self
+            .graph
+            .set_instantiation_argument(to, interface, exported)?)
+    }
+
+    fn export(&mut self, interface: &str, from: NodeId) -> anyhow::Result<()> {
+        let exported = self.graph.alias_instance_export(from, interface)?;
+        Ok(self.graph.export(exported, interface)?)
+    }
+
+    /// The whole name of the export that begins like this.
+    fn exported(&self, name: &str, beginning: &str) -> String {
+        let (_, package) = self
+            .graph
+            .get_package_by_name(name, None)
+            .expect("it was added");
+        self.graph.types()[package.ty()]
+            .exports
+            .keys()
+            .find(|export| export.starts_with(beginning))
+            .expect("a command exports its run")
+            .clone()
+    }
+}

@@ -1,0 +1,30 @@
+//! `bulkhead component …`.
+
+use super::{check, export, list};
+use crate::config::ComponentCommand;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Does it, and prints what came of it.
+pub(crate) fn run(command: &ComponentCommand) -> ExitCode {
+    let done = match command {
+        ComponentCommand::Check(settings) => Ok(check::check(settings)),
+        ComponentCommand::List(settings) => list::list(settings).map(good),
+        ComponentCommand::Export(settings) => export::export(&settings.folder).map(good),
+    };
+    let (text, status) = match done {
+        Ok(done) => done,
+        Err(error) => {
+            let _nowhere_else = writeln!(std::io::stderr(), "error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => status,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn good(text: String) -> (String, ExitCode) {
+    (text, ExitCode::SUCCESS)
+}

@@ -1,0 +1,122 @@
+//! Components and hosts of others: our contracts in JavaScript, our component under Node.js.
+//!
+//! Ignored by default: `BULKHEAD_TEST_NODE` names a folder in which `tests/node.sh` has built the examples.
+
+use super::Place;
+use bulkhead_tests::fixtures;
+use bulkhead_tests::http::request;
+use bulkhead_tests::until_within;
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+fn example(name: &str) -> PathBuf {
+    let built = std::env::var_os("BULKHEAD_TEST_NODE")
+        .expect("BULKHEAD_TEST_NODE names the folder that tests/node.sh filled");
+    PathBuf::from(built).join("examples").join(name)
+}
+
+/// A JavaScript engine in each instance: what the pool has room for, fits.
+#[test]
+#[ignore = "takes Node.js"]
+fn node_made_a_token_component_that_serves() {
+    let bodies = [
+        Vec::new(),
+        b"what do ya want for nothing?".to_vec(),
+        vec![b'x'; 100_000],
+        (0..=255).collect(),
+    ];
+    let place = Place::new();
+    let ours: Vec<Value> = bodies.iter().map(|body| place.ask(body).json()).collect();
+    let file = std::fs::read(example("token-js").join("token.wasm")).expect("it was built");
+    place.put("token.wasm", &file);
+    until_within(Duration::from_mins(3), "it is compiled and tried", || {
+        place.state("token")["source"] == "file"
+    });
+    for (body, ours) in bodies.iter().zip(ours) {
+        let response = place.ask(body);
+        let by = response.header("bulkhead-component").expect("a header");
+        assert!(by.starts_with("token-js/"), "{by}");
+        assert_eq!(response.json(), ours);
+        let token = ours["token"].as_str().expect("a token").to_uppercase();
+        for (token, valid) in [(token.as_str(), true), (&token[1..], false)] {
+            let headers = [("Bulkhead-Token", token)];
+            let address = place.server.address;
+            let response = request(address, "POST", "/token/verify", &headers, body);
+            assert_eq!(response.json()["valid"], valid, "{response:?}");
+        }
+    }
+}
+
+/// What comes of a message, as `open.mjs` writes it.
+fn expected(fixture: &fixtures::Fixture) -> Value {
+    use base64::Engine as _;
+    match (fixture.expect.as_deref(), &fixture.plaintext) {
+        (Some(code), _) => match code {
+            "unsupported_message" => "unsupported".into(),
+            code => code.replace('_', "-").into(),
+        },
+        (None, Some(plaintext)) => base64::engine::general_purpose::STANDARD
+            .encode(plaintext)
+            .into(),
+        (None, None) => Value::Null,
+    }
+}
+
+#[test]
+#[ignore = "takes Node.js"]
+fn node_opens_and_refuses_what_our_host_does() {
+    let mut requests = String::new();
+    let mut answers = Vec::new();
+    for file in [
+        "gnupg-2.2.jsonl",
+        "gnupg-2.4.jsonl",
+        "gosop.jsonl",
+        "openpgpjs.jsonl",
+        "refused.jsonl",
+        "rfc9580.jsonl",
+        "rnp.jsonl",
+        "sequoia.jsonl",
+        "sqop.jsonl",
+    ] {
+        for fixture in fixtures::read(file) {
+            let any = ["any".to_owned()];
+            let passphrases = match fixture.passphrases.as_slice() {
+                [] => &any[..],
+                some => some,
+            };
+            for passphrase in passphrases {
+                let message = &fixture.message;
+                requests += &json!({"passphrase": passphrase, "message": message}).to_string();
+                requests.push('\n');
+                answers.push((fixture.name.clone(), expected(&fixture)));
+            }
+        }
+    }
+    let mut child = Command::new("node")
+        .arg(example("decrypt-node").join("open.mjs"))
+        .arg("--lines")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin
+        .write_all(requests.as_bytes())
+        .expect("it reads all first");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    let lines = String::from_utf8(output.stdout).expect("JSON");
+    assert_eq!(lines.lines().count(), answers.len());
+    assert!(answers.len() > 3000);
+    for (line, (name, expected)) in lines.lines().zip(answers) {
+        let answer: Value = serde_json::from_str(line).expect("JSON");
+        let got = match &answer["plaintext_base64"] {
+            Value::Null => &answer["refusal"]["tag"],
+            plaintext => plaintext,
+        };
+        assert_eq!(*got, expected, "{name}: {line}");
+    }
+}

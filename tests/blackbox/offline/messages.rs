@@ -1,0 +1,164 @@
+//! `decrypt-offline.wasm` as a command: the same answers as the server's.
+
+use super::{compiled, run, shipped};
+use bulkhead_tests::fixtures::{self, Fixture, SAMPLE};
+use bulkhead_tests::server::Server;
+use bulkhead_tests::soak;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Output;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Commands at the same time.
+const PROCESSES: usize = 2;
+
+fn request(passphrase: &str, message: &str) -> String {
+    json!({"passphrase": passphrase, "message": message}).to_string()
+}
+
+/// What the server answers is what the command prints, but for the id of the request.
+fn differs(server: &Server, compiled: &Path, passphrase: &str, message: &str) -> Option<String> {
+    let body = request(passphrase, message);
+    let answer = server.post(&body, &[]);
+    let output = run(&[], compiled, &[], body.as_bytes());
+    let status = output.status.code();
+    if answer.status == 200 {
+        let same = status == Some(0) && output.stdout == answer.body;
+        return (!same).then(|| format!("{output:?}"));
+    }
+    let mut expected = answer.json();
+    let fields = expected.as_object_mut().expect("a document");
+    fields.remove("request_id");
+    if expected["code"] == "not_text" {
+        return octets_differ(server, compiled, passphrase, message);
+    }
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (status != Some(1) || printed != expected).then(|| format!("{expected}: {output:?}"))
+}
+
+/// The same where the plaintext is no text: another way to ask for its octets is named, and asked.
+fn octets_differ(
+    server: &Server,
+    compiled: &Path,
+    passphrase: &str,
+    message: &str,
+) -> Option<String> {
+    let body = request(passphrase, message);
+    let answer = server.decrypt_octets(passphrase, message);
+    let refused = run(&[], compiled, &[], body.as_bytes());
+    let document: Value = serde_json::from_slice(&refused.stdout).unwrap_or_default();
+    let says_how = document["code"] == "not_text"
+        && document["detail"].to_string().contains("--octets")
+        && refused.status.code() == Some(1);
+    let output = run(&[], compiled, &["--octets"], body.as_bytes());
+    let same = output.status.success() && answer.status == 200 && output.stdout == answer.body;
+    (!says_how || !same).then(|| format!("{refused:?} {output:?}"))
+}
+
+/// All messages of all makers in the soak, and every eighth by default; of what is refused, all.
+#[test]
+#[ignore = "takes the wasmtime command"]
+fn wasmtime_opens_and_refuses_what_the_server_does() {
+    let some = if soak() { 1 } else { 8 };
+    let mut fixtures: Vec<Fixture> = Vec::new();
+    for file in [
+        "gnupg-2.2.jsonl",
+        "gnupg-2.4.jsonl",
+        "sequoia.jsonl",
+        "sqop.jsonl",
+        "gosop.jsonl",
+        "rnp.jsonl",
+        "openpgpjs.jsonl",
+    ] {
+        fixtures.extend(fixtures::read(file).into_iter().step_by(some));
+    }
+    fixtures.extend(fixtures::read("rfc9580.jsonl"));
+    fixtures.extend(fixtures::read("refused.jsonl"));
+    assert!(fixtures.len() > if soak() { 2700 } else { 400 });
+
+    let (server, compiled) = (Server::shared(), compiled("decrypt-offline"));
+    let next = AtomicUsize::new(0);
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..PROCESSES)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut failures = Vec::new();
+                    while let Some(fixture) = fixtures.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let passphrase = fixture.passphrases.first();
+                        let passphrase = passphrase.map_or("any", String::as_str);
+                        let different = differs(server, &compiled, passphrase, &fixture.message);
+                        failures.extend(different.map(|what| format!("{}: {what}", fixture.name)));
+                    }
+                    failures
+                })
+            })
+            .collect();
+        clients
+            .into_iter()
+            .flat_map(|client| client.join().expect("no panic"))
+            .collect()
+    });
+    let count = failures.len();
+    assert!(failures.is_empty(), "{count}:\n{}", failures.join("\n"));
+}
+
+/// As the documentation has it: the file itself, and nothing but a request.
+#[test]
+#[ignore = "takes the wasmtime command"]
+fn wasmtime_runs_the_command_as_it_is_shipped() {
+    let offline = shipped("decrypt-offline");
+    let body = request("topsecret", SAMPLE);
+    let opened = run(&[], &offline, &[], body.as_bytes());
+    assert_eq!(opened.status.code(), Some(0), "{opened:?}");
+    assert_eq!(opened.stdout, br#"{"DecryptedMessage":"Nice work!\n"}"#);
+}
+
+#[test]
+#[ignore = "takes the wasmtime command"]
+fn wasmtime_hands_limits_on_and_bad_input_gets_the_servers_answers() {
+    let compiled = compiled("decrypt-offline");
+    let code = |output: &Output| {
+        let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        printed["code"].as_str().unwrap_or_default().to_owned()
+    };
+    let with =
+        |variable: &str, body: &str| run(&["--env", variable], &compiled, &[], body.as_bytes());
+    let sample = request("topsecret", SAMPLE);
+    for (variable, expected) in [
+        ("BULKHEAD_S2K_OCTETS_MAX=1KiB", "too_costly"),
+        ("BULKHEAD_PLAINTEXT_MAX=3B", "too_costly"),
+        ("BULKHEAD_BODY_MAX=100B", "body_too_large"),
+        ("BULKHEAD_BODY_MAX=1MiB", ""),
+    ] {
+        let output = with(variable, &sample);
+        assert_eq!(code(&output), expected, "{variable}: {output:?}");
+        assert_eq!(output.status.success(), expected.is_empty());
+    }
+    for wrong in [
+        "BULKHEAD_S2K_OCTETS_MAX=much",
+        "BULKHEAD_SESSION_KEYS_MAX=1MiB",
+        "BULKHEAD_BODY_MAX=",
+    ] {
+        let output = with(wrong, &sample);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let name = wrong.split('=').next().expect("a name");
+        assert_eq!(output.status.code(), Some(1), "{wrong}: {output:?}");
+        assert!(said.contains(name) && output.stdout.is_empty(), "{said}");
+    }
+    for body in [
+        "",
+        "{",
+        "[]",
+        "{\"message\": \"m\"}",
+        "{\"passphrase\": \"\", \"message\": \"m\"}",
+    ] {
+        let answer = Server::shared().post(body, &[]);
+        let output = run(&[], &compiled, &[], body.as_bytes());
+        assert_eq!(code(&output), answer.problem(), "{body}");
+    }
+    let octets = run(&[], &compiled, &["--octets"], sample.as_bytes());
+    assert_eq!(octets.stdout, b"Nice work!\n");
+    let unknown = run(&[], &compiled, &["--raw"], b"");
+    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+    assert!(unknown.stdout.is_empty() && !unknown.stderr.is_empty());
+}

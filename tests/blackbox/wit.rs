@@ -1,0 +1,209 @@
+//! The contracts in `wit/`, as somebody finds them who builds a component against them.
+
+use std::path::PathBuf;
+use wit_component::{DecodedWasm, WitPrinter};
+use wit_parser::{
+    Docs, PackageId, Resolve, Span, Stability, Type, TypeDef, TypeDefKind, WorldItem,
+};
+
+/// All packages, each behind those it depends on.
+const PACKAGES: [&str; 5] = ["component", "crypto", "decrypt", "token", "signing"];
+
+#[test]
+fn every_folder_is_a_package_of_its_name() {
+    let mut folders: Vec<_> = std::fs::read_dir(directory())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry"))
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().expect("text"))
+        .collect();
+    folders.sort();
+    let mut known = PACKAGES;
+    known.sort_unstable();
+    assert_eq!(folders, known);
+    for (folder, (_, package)) in PACKAGES.iter().zip(&contracts().packages) {
+        let name = &package.name;
+        assert_eq!((&*name.namespace, &*name.name), ("bulkhead", *folder));
+        assert!(name.version.is_some(), "{name}");
+    }
+}
+
+#[test]
+fn everything_says_what_it_is() {
+    let resolve = contracts();
+    let is_silent = |docs: &Docs| docs.contents.as_deref().is_none_or(str::is_empty);
+    let silent: Vec<_> = items(&resolve)
+        .into_iter()
+        .filter(|item| item.docs.is_some_and(is_silent))
+        .map(|item| item.what)
+        .collect();
+    assert!(silent.is_empty(), "no comment says what it is: {silent:#?}");
+}
+
+#[test]
+fn everything_says_since_when_it_is_there() {
+    let resolve = contracts();
+    let silent: Vec<_> = items(&resolve)
+        .into_iter()
+        .filter(|item| item.stability.is_some_and(|gate| !gate.is_stable()))
+        .map(|item| item.what)
+        .collect();
+    assert!(silent.is_empty(), "without @since: {silent:#?}");
+}
+
+#[test]
+fn an_interface_has_a_file_of_its_name_and_worlds_have_theirs() {
+    let resolve = contracts();
+    let file = |span| {
+        let place = resolve.source_map.resolve_span(span).expect("a place");
+        PathBuf::from(place.path)
+    };
+    let expected = |package: Option<PackageId>, stem: &str| {
+        let package = &resolve.packages[package.expect("one of ours")];
+        directory()
+            .join(&package.name.name)
+            .join(stem)
+            .with_extension("wit")
+    };
+    for (_, interface) in &resolve.interfaces {
+        let name = interface.name.as_deref().expect("a name");
+        assert_eq!(file(interface.span), expected(interface.package, name));
+    }
+    for (_, world) in &resolve.worlds {
+        assert_eq!(file(world.span), expected(world.package, "world"));
+    }
+}
+
+/// What `wkg wit build` and `wasm-tools component wit --wasm` write, and registries keep.
+#[test]
+fn the_published_form_says_the_same() {
+    let resolve = contracts();
+    for (id, package) in &resolve.packages {
+        let octets = wit_component::encode(&resolve, id).expect("encoded");
+        let decoded = wit_component::decode(&octets).expect("decoded");
+        let DecodedWasm::WitPackage(published, main) = decoded else {
+            panic!("{} is no package any more", package.name);
+        };
+        assert_eq!(text(&published, main), text(&resolve, id));
+        let again = wit_component::encode(&published, main).expect("encoded");
+        assert!(
+            again == octets,
+            "{} changes from form to form",
+            package.name
+        );
+    }
+}
+
+/// Where the contracts are: named by `BULKHEAD_WIT`, or in the source tree.
+fn directory() -> PathBuf {
+    std::env::var_os("BULKHEAD_WIT").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")),
+        PathBuf::from,
+    )
+}
+
+/// Folder by folder, as our guests and the host name them.
+fn contracts() -> Resolve {
+    let mut resolve = Resolve {
+        all_features: true,
+        ..Resolve::default()
+    };
+    for package in PACKAGES {
+        let parsed = resolve.push_path(directory().join(package));
+        parsed.unwrap_or_else(|error| panic!("{package}: {error:?}"));
+    }
+    resolve
+}
+
+fn text(resolve: &Resolve, package: PackageId) -> String {
+    let mut printer = WitPrinter::default();
+    printer.print(resolve, package, &[]).expect("printed");
+    printer.output.to_string()
+}
+
+/// Something in a contract.
+struct Item<'a> {
+    /// Its name and place.
+    what: String,
+    /// None where comments have no place.
+    docs: Option<&'a Docs>,
+    /// None where gates have no place.
+    stability: Option<&'a Stability>,
+}
+
+fn items(resolve: &Resolve) -> Vec<Item<'_>> {
+    let mut items = Vec::new();
+    let mut add = |name: &str, span, docs, stability| {
+        let place = resolve.render_location(span);
+        let what = format!("{name} ({place})");
+        items.push(Item {
+            what,
+            docs,
+            stability,
+        });
+    };
+    for (_, it) in &resolve.packages {
+        add(&it.name.to_string(), Span::default(), Some(&it.docs), None);
+    }
+    for (_, it) in &resolve.interfaces {
+        let name = it.name.as_deref().unwrap_or("an interface without a name");
+        add(name, it.span, Some(&it.docs), Some(&it.stability));
+        for it in it.functions.values() {
+            add(&it.name, it.span, Some(&it.docs), Some(&it.stability));
+        }
+    }
+    for (_, it) in &resolve.worlds {
+        add(&it.name, it.span, Some(&it.docs), Some(&it.stability));
+        for (key, it) in it.imports.iter().chain(&it.exports) {
+            let docs = match it {
+                WorldItem::Function(it) => Some(&it.docs),
+                // Types are among those below. A comment on an interface here is one that older tools
+                // stumble over when they read the published form.
+                WorldItem::Type { .. } | WorldItem::Interface { .. } => None,
+            };
+            add(
+                &resolve.name_world_key(key),
+                it.span(),
+                docs,
+                Some(it.stability(resolve)),
+            );
+        }
+    }
+    for (_, it) in &resolve.types {
+        // Without a name it is part of another.
+        let Some(name) = &it.name else { continue };
+        let docs = (!is_used(resolve, it)).then_some(&it.docs);
+        add(name, it.span, docs, Some(&it.stability));
+        for (name, span, docs) in parts(it) {
+            add(name, span, Some(docs), None);
+        }
+    }
+    items
+}
+
+/// Whether it comes from another interface, by `use`.
+fn is_used(resolve: &Resolve, it: &TypeDef) -> bool {
+    match it.kind {
+        TypeDefKind::Type(Type::Id(other)) => resolve.types[other].owner != it.owner,
+        _ => false,
+    }
+}
+
+/// Fields and cases.
+fn parts(it: &TypeDef) -> Vec<(&str, Span, &Docs)> {
+    macro_rules! all {
+        ($parts:expr) => {
+            $parts
+                .iter()
+                .map(|it| (&*it.name, it.span, &it.docs))
+                .collect()
+        };
+    }
+    match &it.kind {
+        TypeDefKind::Record(it) => all!(it.fields),
+        TypeDefKind::Variant(it) => all!(it.cases),
+        TypeDefKind::Enum(it) => all!(it.cases),
+        TypeDefKind::Flags(it) => all!(it.flags),
+        _ => Vec::new(),
+    }
+}
