@@ -26,12 +26,15 @@ const ROUNDS: usize = 5;
 /// Requests of a kind that are answered all along.
 struct Kind {
     name: &'static str,
+    clients: usize,
     ask: fn(&Server),
 }
 
-const KINDS: [Kind; 2] = [
+/// The last leaves the compiler no processor of its own, on a machine with two.
+const KINDS: [Kind; 3] = [
     Kind {
         name: "POST /token",
+        clients: 1,
         ask: |server| {
             let answer = request(server.address, "POST", "/token", &[], &[b'x'; 100]);
             assert_eq!(answer.status, 200, "{answer:?}");
@@ -39,12 +42,20 @@ const KINDS: [Kind; 2] = [
     },
     Kind {
         name: "POST /decryptMessage",
-        ask: |server| {
-            let answer = server.decrypt("topsecret", SAMPLE);
-            assert_eq!(answer.status, 200, "{answer:?}");
-        },
+        clients: 1,
+        ask: decrypt,
+    },
+    Kind {
+        name: "the same, 2 clients",
+        clients: 2,
+        ask: decrypt,
     },
 ];
+
+fn decrypt(server: &Server) {
+    let answer = server.decrypt("topsecret", SAMPLE);
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
 
 pub(crate) fn measure(time: Duration) -> bool {
     let folder = tempfile::tempdir().expect("a folder");
@@ -167,13 +178,22 @@ fn in_force(server: &Server) -> String {
 }
 
 fn ask(server: &Server, kind: &Kind, time: Duration) -> Vec<Duration> {
-    let mut times = Vec::new();
     let end = Instant::now() + time;
-    while Instant::now() < end {
-        let start = Instant::now();
-        (kind.ask)(server);
-        times.push(start.elapsed());
-        std::thread::sleep(PAUSE);
-    }
-    times
+    let client = || {
+        let mut times = Vec::new();
+        while Instant::now() < end {
+            let start = Instant::now();
+            (kind.ask)(server);
+            times.push(start.elapsed());
+            std::thread::sleep(PAUSE);
+        }
+        times
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..kind.clients).map(|_| scope.spawn(client)).collect();
+        clients
+            .into_iter()
+            .flat_map(|client| client.join().expect("no panic"))
+            .collect()
+    })
 }

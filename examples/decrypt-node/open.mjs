@@ -44,7 +44,9 @@ function open({ message, passphrase }) {
     return { plaintext: Buffer.from(decryptor.open(Buffer.from(message), passphrase, limits)) };
   } catch (error) {
     // A refusal comes as a payload. Without one it is a trap, which ends these two instances only.
-    return error.payload ? { refusal: error.payload } : { trap: String(error) };
+    if (error.payload) return { refusal: error.payload };
+    if (error instanceof WebAssembly.RuntimeError) return { trap: String(error) };
+    throw error;
   }
 }
 

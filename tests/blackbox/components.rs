@@ -1,5 +1,6 @@
 //! Components that replace those in the binary, while the server runs.
 
+mod bombs;
 mod elsewhere;
 mod exchanges;
 mod refusals;

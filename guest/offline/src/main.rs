@@ -29,10 +29,11 @@ const BODY_MAX: &str = "BULKHEAD_BODY_MAX";
 const BODY_MAX_DEFAULT: &str = "32MiB";
 
 fn main() -> ExitCode {
-    let as_octets = match std::env::args().nth(1).as_deref() {
-        None => false,
-        Some("--octets") => true,
-        Some(_) => {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let as_octets = match arguments.as_slice() {
+        [] => false,
+        [argument] if argument == "--octets" => true,
+        _ => {
             return wrong("the only argument is --octets; a request comes on standard input");
         }
     };

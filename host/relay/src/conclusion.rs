@@ -1,7 +1,7 @@
 //! What follows from an answer of the upstream: pure.
 
 use crate::world::Heard;
-use bulkhead_sandbox::{Checking, Signing};
+use bulkhead_sandbox::{Checking, Signing, Wait};
 use bulkhead_store::{Outcome, SlotEnd};
 
 /// What the upstream does to us, whatever the message.
@@ -26,6 +26,27 @@ pub(crate) struct Conclusion<T> {
     pub(crate) mood: Mood,
 }
 
+/// The longest that a component may have anything wait: whatever it says may be a mistake of its own.
+const WAIT_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What is shown of why, and in one line.
+const WHY_CHARACTERS_MAX: usize = 300;
+
+fn bounded(mut wait: Wait) -> Wait {
+    wait.after_ms = wait.after_ms.min(WAIT_MAX_MS);
+    let line = wait.why.chars().take(WHY_CHARACTERS_MAX);
+    wait.why = line
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .collect();
+    wait
+}
+
 /// A try of a message.
 pub(crate) fn of_signing(signing: Signing, known_better: Option<String>) -> Conclusion<Outcome> {
     let because = |why: String| known_better.unwrap_or(why);
@@ -40,27 +61,30 @@ pub(crate) fn of_signing(signing: Signing, known_better: Option<String>) -> Conc
             hold_ms: None,
             mood: Mood::Fine,
         },
-        Signing::Again(wait) => Conclusion {
-            outcome: Outcome::Again {
-                after_ms: wait.after_ms,
-            },
-            hold_ms: None,
-            mood: Mood::Failing(because(wait.why)),
-        },
-        Signing::Paused(wait) => Conclusion {
-            outcome: Outcome::Again {
-                after_ms: wait.after_ms,
-            },
-            hold_ms: Some(wait.after_ms),
-            mood: Mood::Refusing(wait.why),
-        },
-        Signing::Slowed(wait) => Conclusion {
-            outcome: Outcome::Again {
-                after_ms: wait.after_ms,
-            },
-            hold_ms: Some(wait.after_ms),
-            mood: Mood::Slowing(wait.why),
-        },
+        Signing::Again(wait) => {
+            let Wait { after_ms, why } = bounded(wait);
+            Conclusion {
+                outcome: Outcome::Again { after_ms },
+                hold_ms: None,
+                mood: Mood::Failing(because(why)),
+            }
+        }
+        Signing::Paused(wait) => {
+            let Wait { after_ms, why } = bounded(wait);
+            Conclusion {
+                outcome: Outcome::Again { after_ms },
+                hold_ms: Some(after_ms),
+                mood: Mood::Refusing(why),
+            }
+        }
+        Signing::Slowed(wait) => {
+            let Wait { after_ms, why } = bounded(wait);
+            Conclusion {
+                outcome: Outcome::Again { after_ms },
+                hold_ms: Some(after_ms),
+                mood: Mood::Slowing(why),
+            }
+        }
     }
 }
 
@@ -72,9 +96,15 @@ pub(crate) fn of_checking(
     let because = |why: String| known_better.unwrap_or(why);
     let (outcome, hold_ms, mood) = match checking {
         Checking::Known(answer) => (Some(answer), None, Mood::Fine),
-        Checking::Unknown(wait) => (None, None, Mood::Failing(because(wait.why))),
-        Checking::Paused(wait) => (None, Some(wait.after_ms), Mood::Refusing(wait.why)),
-        Checking::Slowed(wait) => (None, Some(wait.after_ms), Mood::Slowing(wait.why)),
+        Checking::Unknown(wait) => (None, None, Mood::Failing(because(bounded(wait).why))),
+        Checking::Paused(wait) => {
+            let Wait { after_ms, why } = bounded(wait);
+            (None, Some(after_ms), Mood::Refusing(why))
+        }
+        Checking::Slowed(wait) => {
+            let Wait { after_ms, why } = bounded(wait);
+            (None, Some(after_ms), Mood::Slowing(why))
+        }
     };
     Conclusion {
         outcome,
@@ -89,5 +119,39 @@ pub(crate) fn slot_end(heard: &Heard) -> SlotEnd {
     match heard {
         Heard::Answer(_) | Heard::Unsent(_) => SlotEnd::Answered,
         Heard::Lost(_) => SlotEnd::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A unit mistaken, or a difference below zero: no call for millions of years, over restarts.
+    #[test]
+    fn no_component_holds_calls_for_more_than_a_day() {
+        let wait = || Wait {
+            after_ms: u64::MAX,
+            why: "over\nand over ".repeat(100),
+        };
+        for signing in [
+            Signing::Again(wait()),
+            Signing::Paused(wait()),
+            Signing::Slowed(wait()),
+        ] {
+            let conclusion = of_signing(signing, None);
+            let after_ms = WAIT_MAX_MS;
+            assert_eq!(conclusion.outcome, Outcome::Again { after_ms });
+            assert!(conclusion.hold_ms.is_none_or(|hold| hold == WAIT_MAX_MS));
+            let (Mood::Failing(why) | Mood::Refusing(why) | Mood::Slowing(why)) = conclusion.mood
+            else {
+                panic!("a mood with a reason");
+            };
+            assert!(
+                why.len() == WHY_CHARACTERS_MAX && !why.contains('\n'),
+                "{why}"
+            );
+        }
+        let held = of_checking(Checking::Paused(wait()), None).hold_ms;
+        assert_eq!(held, Some(WAIT_MAX_MS));
     }
 }

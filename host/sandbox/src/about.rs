@@ -1,6 +1,6 @@
 //! What every component says of itself.
 
-use crate::contract::{Refusal, RefusalKind};
+use crate::contract::{Refusal, RefusalKind, is_unseen};
 
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({
@@ -41,7 +41,7 @@ impl Description {
             if text.is_empty() || text.len() > OCTETS_MAX {
                 return wrong(what, "is empty, or has more than 200 octets");
             }
-            if text.chars().any(char::is_control) {
+            if text.chars().any(is_unseen) {
                 return wrong(what, "has control characters");
             }
         }

@@ -164,13 +164,11 @@ fn quoted(name: &str) -> String {
     const CHARACTERS_MAX: usize = 100;
     let clean = name.chars().take(CHARACTERS_MAX);
     clean
-        .map(|character| {
-            if character.is_control() {
-                '?'
-            } else {
-                character
-            }
-        })
+        .map(
+            |character| {
+                if is_unseen(character) { '?' } else { character }
+            },
+        )
         .collect()
 }
 
@@ -220,11 +218,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// With a reason.
-    pub fn new(kind: RefusalKind, reason: impl Into<String>) -> Self {
+    /// With a reason, which may quote what came from a file: it is shown in one line of bounded length.
+    pub fn new(kind: RefusalKind, reason: impl AsRef<str>) -> Self {
+        const CHARACTERS_MAX: usize = 2000;
         Self {
             kind,
-            reason: reason.into(),
+            reason: one_line(reason.as_ref(), CHARACTERS_MAX),
         }
     }
 
@@ -274,6 +273,20 @@ pub enum RefusalKind {
 }
 
 impl RefusalKind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::NotAComponent,
+        Self::Invalid,
+        Self::TooDemanding,
+        Self::Import,
+        Self::World,
+        Self::Version,
+        Self::Link,
+        Self::Description,
+        Self::SelfTest,
+        Self::KnownAnswers,
+    ];
+
     /// The name in documents and metrics.
     pub fn code(self) -> &'static str {
         match self {
@@ -333,18 +346,30 @@ pub trait Ready: Sized + Send + Sync + 'static {
     }
 }
 
-/// A text of a component, in one line of bounded length.
+/// A text of a component.
 fn quoted_line(text: &str) -> String {
     const CHARACTERS_MAX: usize = 300;
-    let line = text.chars().take(CHARACTERS_MAX);
-    line.map(|character| {
-        if character.is_control() {
-            ' '
-        } else {
-            character
-        }
-    })
+    one_line(text, CHARACTERS_MAX)
+}
+
+fn one_line(text: &str, characters_max: usize) -> String {
+    let line = text.chars().take(characters_max);
+    line.map(
+        |character| {
+            if is_unseen(character) { ' ' } else { character }
+        },
+    )
     .collect()
+}
+
+/// Whether a character moves others about instead of being seen: controls, and marks of direction
+/// (Unicode's `Bidi_Control`).
+pub(crate) fn is_unseen(character: char) -> bool {
+    let turns = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    character.is_control() || turns
 }
 
 #[cfg(test)]

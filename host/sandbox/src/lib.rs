@@ -11,6 +11,7 @@
 //! nothing else.
 
 mod about;
+mod compiler;
 mod contract;
 mod crypto;
 mod decrypt;
@@ -27,6 +28,7 @@ mod wasi;
 
 pub use about::Description;
 pub use bulkhead_crypto::KdfLimits;
+pub use compiler::{CompileLimits, serve as serve_compiler};
 pub use contract::{Ready, Refusal, RefusalKind, World};
 pub use decrypt::{DecryptLimits, Decryptor, OpenError};
 pub use engine::{Sandbox, Setup, precompile};

@@ -1,6 +1,7 @@
 //! Machine code: made by the build for what ships with the binary, made here for files. To take it over
 //! is the one unsafe step of the sandbox.
 
+use crate::compiler::{self, CompileLimits};
 use crate::contract::{Refusal, RefusalKind};
 use crate::engine;
 use sha2::{Digest as _, Sha256};
@@ -54,16 +55,36 @@ pub fn sha256(wasm: &[u8]) -> [u8; 32] {
     Sha256::digest(wasm).into()
 }
 
-/// A component that this process compiled, for all of its sandboxes.
+/// A component that this program compiled, for all of its sandboxes.
 pub struct Compiled {
     machine_code: Vec<u8>,
     sha256: [u8; 32],
 }
 
 impl Compiled {
-    /// Compiles Wasm on the calling thread alone, which takes about a second for each megabyte: on
-    /// many, it would stand in the way of what they do otherwise.
+    /// Compiles Wasm of our own, on the calling thread: about a second for each megabyte.
     pub fn new(wasm: &[u8]) -> Result<Self, Refusal> {
+        Self::by(wasm, |wasm| {
+            engine::compile(wasm).map_err(|error| {
+                let reason = format!("it does not compile: {error:#}");
+                Refusal::new(RefusalKind::Invalid, reason)
+            })
+        })
+    }
+
+    /// Compiles the Wasm of others: in a process of its own, which is this program with `arguments` and the
+    /// limits (in octets and seconds) behind them. With these it has to call
+    /// [`serve_compiler`](crate::serve_compiler) and nothing else. Blocks until it ends.
+    pub fn apart(wasm: &[u8], arguments: &[&str], limits: &CompileLimits) -> Result<Self, Refusal> {
+        Self::by(wasm, |wasm| {
+            compiler::compile_apart(wasm, arguments, limits)
+        })
+    }
+
+    fn by(
+        wasm: &[u8],
+        compile: impl FnOnce(&[u8]) -> Result<Vec<u8>, Refusal>,
+    ) -> Result<Self, Refusal> {
         let not_a_component = |reason| Err(Refusal::new(RefusalKind::NotAComponent, reason));
         match wasm.strip_prefix(MAGIC) {
             None => return not_a_component("it is not WebAssembly"),
@@ -78,14 +99,8 @@ impl Compiled {
             }
             Some(_) => {}
         }
-        let machine_code = engine::compile(wasm).map_err(|error| {
-            Refusal::new(
-                RefusalKind::Invalid,
-                format!("it does not compile: {error:#}"),
-            )
-        })?;
         Ok(Self {
-            machine_code,
+            machine_code: compile(wasm)?,
             sha256: sha256(wasm),
         })
     }
@@ -115,8 +130,8 @@ pub(crate) fn trusted_machine_code(
     own_machine_code(engine, machine_code)
 }
 
-/// Takes over machine code that came out of a compiler of ours: that of the build, or the one in
-/// [`Compiled::new`].
+/// Takes over machine code that came out of a compiler of ours: that of the build, or one of
+/// [`Compiled`].
 ///
 /// wasmtime checks that the code is of its own version, of the same settings and for features this
 /// processor has, and refuses it otherwise; it cannot check that nobody tampered with it.
@@ -127,7 +142,8 @@ pub(crate) fn trusted_machine_code(
 )]
 fn own_machine_code(engine: &Engine, machine_code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `machine_code` is the output of `precompile` in our build script, embedded by
-    // `include_bytes!`, or of `engine::compile` in this process and private to `Compiled` since; no
-    // other octets get here.
+    // `include_bytes!`, or of `engine::compile`: in this process, or in one that it started from its own
+    // image and that hands it over by a pipe nobody else has. It is private to `Compiled` since; no other
+    // octets get here.
     unsafe { Component::deserialize(engine, machine_code) }
 }

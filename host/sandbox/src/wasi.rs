@@ -3,15 +3,17 @@
 //! plaintext, so that even standard error goes nowhere. Files, sockets and clocks are not linked at
 //! all: a component that asks for them does not load.
 
+mod random;
 mod streams;
 
 use crate::instance::State;
+use random::{Numbers, Scarce};
 use streams::{Inert, Streams};
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliCtxView};
-use wasmtime_wasi::p2::bindings::{cli, random, sync};
-use wasmtime_wasi::random::WasiRandom;
+use wasmtime_wasi::p2::bindings::random as wasi_random;
+use wasmtime_wasi::p2::bindings::{cli, sync};
 
 /// The interfaces of it, with the version that is linked. Others of its minor version go with that.
 pub(crate) const INERT: [&str; 16] = [
@@ -46,6 +48,9 @@ pub(crate) fn add_inert(linker: &mut Linker<State>) -> Result<()> {
     fn table(state: &mut State) -> &mut ResourceTable {
         &mut state.table
     }
+    fn numbers(state: &mut State) -> Scarce<'_> {
+        Scarce(state.random())
+    }
     fn inert(state: &mut State) -> Inert<'_> {
         Inert(&mut state.table)
     }
@@ -62,7 +67,7 @@ pub(crate) fn add_inert(linker: &mut Linker<State>) -> Result<()> {
     sync::io::error::add_to_linker::<State, Errors>(linker, table)?;
     sync::io::poll::add_to_linker::<State, Streams>(linker, inert)?;
     sync::io::streams::add_to_linker::<State, Streams>(linker, inert)?;
-    random::random::add_to_linker::<State, WasiRandom>(linker, State::random)?;
-    random::insecure::add_to_linker::<State, WasiRandom>(linker, State::random)?;
-    random::insecure_seed::add_to_linker::<State, WasiRandom>(linker, State::random)
+    wasi_random::random::add_to_linker::<State, Numbers>(linker, numbers)?;
+    wasi_random::insecure::add_to_linker::<State, Numbers>(linker, numbers)?;
+    wasi_random::insecure_seed::add_to_linker::<State, Numbers>(linker, numbers)
 }

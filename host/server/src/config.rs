@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use units::{duration, octets_within};
 
-const LOG_HELP: &str = "Units: sizes take B, KiB, MiB or GiB, times ms, s, m or h.\n\
+const LOG_HELP: &str = "Units: sizes take B, KiB, MiB or GiB, times ms, s, m, h or d.\n\
     Secrets are variables, never flags: SECRET, SECRET_PREVIOUS, BULKHEAD_UPSTREAM_API_KEY,\n\
     BULKHEAD_WEBHOOK_SECRET (or the files above).\n\
     BULKHEAD_LOG sets what is logged: off, error, warn, info (the default), debug, trace, or such \
@@ -98,7 +98,18 @@ pub(crate) enum ComponentCommand {
     /// server uses them; decrypt-offline.wasm, which opens messages under the plain wasmtime command; and
     /// crypto-soft.wasm, to compose others with. What is there already is not written over.
     Export(ExportSettings),
+    /// What compiles, in a process of its own; started by a server and by `check`.
+    #[command(hide = true, name = COMPILE[1])]
+    Compile {
+        /// Octets.
+        memory: u64,
+        /// Seconds of a processor.
+        time: u64,
+    },
 }
+
+/// The words of that command.
+pub(crate) const COMPILE: [&str; 2] = ["component", "compile"];
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportSettings {

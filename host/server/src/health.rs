@@ -33,6 +33,9 @@ pub(crate) fn document(
     signing: Option<&Signing>,
 ) -> Value {
     let components: Vec<_> = components.iter().map(|slot| slot.document()).collect();
+    let refused = components
+        .iter()
+        .any(|slot| !slot["last_refusal"].is_null());
     let not_configured = || Capability::NotConfigured.document();
     let folder_failing = folder.is_some_and(|folder| folder.failing.is_some());
     let folder = folder.map_or_else(not_configured, |folder| {
@@ -45,7 +48,7 @@ pub(crate) fn document(
     let (store, upstream) =
         signing.map_or_else(|| (not_configured(), not_configured()), Signing::health);
     let signing = signing.map_or(Capability::NotConfigured, Signing::capability);
-    let failing = folder_failing || matches!(signing, Capability::Failing(_));
+    let failing = folder_failing || refused || matches!(signing, Capability::Failing(_));
     json!({
         "status": if failing { "degraded" } else { "ok" },
         "version": env!("CARGO_PKG_VERSION"),

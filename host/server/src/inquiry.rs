@@ -36,7 +36,7 @@ pub(crate) fn get(
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
             format!("{address} does not answer within {:?}", settings.timeout)
         }
-        _ => format!("{address}: {error}. Is a server running there?"),
+        _ => format!("{address}: {error}. Is a server running there? Another address is given with --listen (BULKHEAD_LISTEN)"),
     })?;
     let end = memchr::memmem::find(&answer, b"\r\n\r\n");
     let (head, body) = match end {

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use token::Token;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// Threads for I/O. They never compute; two are plenty.
 const IO_THREADS: u16 = 2;
@@ -93,7 +93,15 @@ fn run(settings: Settings) -> Result<End, String> {
         let stop = signals().map_err(|error| format!("cannot listen for signals: {error}"))?;
         let hang_up = signal(SignalKind::hangup())
             .map_err(|error| format!("cannot listen for signals: {error}"))?;
-        let app = Arc::new(app(settings)?);
+        let (app, first_look) = app(settings)?;
+        let app = Arc::new(app);
+        if let Some(first_look) = first_look {
+            let mut stop = stop.clone();
+            tokio::select! {
+                looked = first_look => looked.map_err(|_| "the thread for components panicked")?,
+                _ = stop.wait_for(|&signals| signals >= 1) => return Ok(End::Drained),
+            }
+        }
         reload_on_hang_up(hang_up, Arc::clone(&app.token));
         let address = app.settings.listen;
         let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
@@ -123,7 +131,7 @@ fn run(settings: Settings) -> Result<End, String> {
     Ok(end)
 }
 
-fn app(settings: Settings) -> Result<App, String> {
+fn app(settings: Settings) -> Result<(App, Option<oneshot::Receiver<()>>), String> {
     let metrics = Arc::new(Metrics::new());
     let sandbox = Sandbox::new(&settings.sandbox())?;
     let inline: Vec<_> = (0..IO_THREADS)
@@ -159,8 +167,8 @@ fn app(settings: Settings) -> Result<App, String> {
             .as_ref()
             .map(|signing| Arc::clone(&signing.slot) as _),
     );
-    let watch = components::watch(&settings.components, components.clone())?;
-    Ok(App {
+    let (watch, first_look) = components::watch(&settings.components, components.clone())?.unzip();
+    let app = App {
         decrypt,
         token,
         signing,
@@ -172,7 +180,8 @@ fn app(settings: Settings) -> Result<App, String> {
         draining: AtomicBool::new(false),
         overload_log: Seldom::new(),
         accept_log: Seldom::new(),
-    })
+    };
+    Ok((app, first_look))
 }
 
 /// SIGHUP: secrets are read again. Where that fails, those in force stay.

@@ -136,7 +136,11 @@ impl Signing {
         let (sender, receiver) = oneshot::channel();
         self.pool
             .submit(move || {
-                // Nobody there any more: the client hung up.
+                // The client hung up while this waited.
+                if sender.is_closed() {
+                    return;
+                }
+                // Or does so now.
                 let _gone = sender.send(judge.verify(&claim, &key));
             })
             .map_err(|_| Problem::overloaded(VERIFY_QUEUE, 1))?;

@@ -179,6 +179,10 @@ impl Token {
         let begun = Arc::clone(&in_force);
         self.pool
             .submit(move || {
+                // The client hung up while this waited.
+                if sender.is_closed() {
+                    return;
+                }
                 let authenticator = &begun.component.pooled;
                 let answered = ask(authenticator, algorithm, &secrets, &body, &question);
                 // Nobody there any more: the client hung up.

@@ -79,7 +79,9 @@ fn what_cannot_be_read_is_refused_and_nothing_is_waited_for() {
     assert_eq!(refusal["reason"], "it is not a file");
     std::fs::remove_dir(place.components().join("token.wasm")).expect("removed");
     place.put("token.wasm", &vec![0; octets_max + 1]);
-    let reason = format!("it has more than {octets_max} octets");
+    let reason = format!(
+        "it has more than {octets_max} octets; --component-max (BULKHEAD_COMPONENT_MAX) allows more"
+    );
     until("it is too large", || {
         place.state("token")["last_refusal"]["reason"] == reason.as_str()
     });
@@ -130,14 +132,32 @@ fn only_what_is_pinned_is_taken() {
     pin(&[1]);
     place.wait_for_built_in();
     place.wait_for_refusal("token", "not_pinned", "");
-    std::fs::remove_file(&list).expect("removed");
     place.put("token.wasm", &edition(1));
-    until("the list is missed", || {
-        let refusal = &place.state("token")["last_refusal"];
-        let reason = refusal["reason"].as_str().unwrap_or_default();
-        reason.starts_with("the list of pinned components cannot be read")
-    });
-    place.wait_for_built_in();
+    place.wait_for(1);
+    // A list that says nothing takes nothing off, and nothing new is taken.
+    for broken in ["no sum at all\n", ""] {
+        if broken.is_empty() {
+            std::fs::remove_file(&list).expect("removed");
+        } else {
+            std::fs::write(&list, broken).expect("written");
+        }
+        place.wait_for_refusal("token", "not_pinned", "--components-pin");
+        until("the list is missed", || {
+            let health = place.health();
+            health["status"] == "degraded" && health["components_dir"]["status"] == "failing"
+        });
+        assert_eq!(place.who(), trial::version(1));
+        place.put("token.wasm", &edition(2));
+        let second = sha256(&edition(2));
+        until("the new one is refused", || {
+            place.state("token")["last_refusal"]["sha256"] == second.as_str()
+        });
+        assert_eq!(place.who(), trial::version(1));
+        place.put("token.wasm", &edition(1));
+        pin(&[1]);
+        until("all is well", || place.health()["status"] == "ok");
+        assert_eq!(place.who(), trial::version(1));
+    }
 }
 
 fn sha256(octets: &[u8]) -> String {

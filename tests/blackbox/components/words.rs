@@ -91,6 +91,8 @@ fn what_is_in_force_is_listed() {
     assert!(output.status.success(), "{text}");
     assert!(text.contains(&trial::version(3)), "{text}");
     assert!(text.contains("it is not WebAssembly"), "{text}");
+    assert!(text.starts_with("name  implementation  version"), "{text}");
+    assert!(text.contains("token  trial  "), "{text}");
     let output = bulkhead(&["component", "list", "--listen", &address, "--json"]);
     let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(all.as_array().map(Vec::len), Some(2));

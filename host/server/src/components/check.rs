@@ -2,7 +2,7 @@
 
 use super::slot::Code;
 use super::{folder, pins};
-use crate::config::{CheckSettings, Cli, Settings};
+use crate::config::{COMPILE, CheckSettings, Cli, Settings};
 use crate::{decrypt, signing, token};
 use bulkhead_sandbox::{
     Compiled, ComponentMetrics, Description, Refusal, RefusalKind, Sandbox, World, sha256,
@@ -85,10 +85,10 @@ fn judge(settings: &CheckSettings, server: &Settings) -> Verdict {
         outcome: Err(("unreadable", String::new())),
     };
     let octets_max = server.components.component_octets as u64;
-    let octets = match folder::read(&settings.file, octets_max) {
+    let octets = match folder::component(&settings.file, octets_max) {
         Ok(octets) => octets,
         Err(why) => {
-            verdict.outcome = Err(("unreadable", format!("it {why}")));
+            verdict.outcome = Err(("unreadable", why));
             return verdict;
         }
     };
@@ -97,7 +97,7 @@ fn judge(settings: &CheckSettings, server: &Settings) -> Verdict {
     if let Some(list) = &server.components.components_pin
         && let Err(why) = pins::check(list, &sum)
     {
-        verdict.outcome = Err(("not_pinned", why));
+        verdict.outcome = Err(("not_pinned", why.to_string()));
         return verdict;
     }
     let named = settings.name.as_deref().and_then(World::named);
@@ -121,7 +121,7 @@ type Tried = (World, Result<Description, Refusal>);
 
 fn try_out(octets: &[u8], world: Option<World>, server: &Settings) -> Result<Tried, Refusal> {
     let here = |why| Refusal::new(RefusalKind::TooDemanding, why);
-    let compiled = Compiled::new(octets)?;
+    let compiled = Compiled::apart(octets, &COMPILE, &server.components.compile_limits())?;
     let sandbox = Sandbox::new(&server.sandbox()).map_err(here)?;
     let loaded = sandbox.load_compiled(&compiled)?;
     let Some(world) = world.or_else(|| World::of(&sandbox, &loaded)) else {

@@ -18,7 +18,10 @@ const FILES: [(&str, &[u8]); 5] = [
 /// Writes them to `folder`, which is made where it is missing, and lists them as `sha256sum` does (the list
 /// is good for `--components-pin`). A file that is something else is left alone and makes an error.
 pub(super) fn export(folder: &Path) -> Result<String, String> {
-    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    fs::create_dir_all(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => format!("{} is not a folder", folder.display()),
+        _ => format!("{}: {error}", folder.display()),
+    })?;
     let mut listed = String::new();
     for (name, octets) in FILES {
         let path = folder.join(name);

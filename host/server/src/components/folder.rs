@@ -36,10 +36,37 @@ pub(super) fn stamp(path: &Path) -> std::io::Result<Option<Stamp>> {
     }
 }
 
-/// The octets of a file of at most so many; the error continues a sentence that began with what it is.
-/// Neither a pipe nor a device is waited for.
-pub(super) fn read(path: &Path, octets_max: u64) -> Result<Vec<u8>, String> {
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+/// Why a file was not read. The text continues a sentence that began with what it is.
+#[derive(Debug)]
+pub(super) enum Unread {
+    NoFile,
+    TooLarge(u64),
+    Failed(std::io::Error),
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoFile => f.write_str("is not a file"),
+            Self::TooLarge(octets_max) => write!(f, "has more than {octets_max} octets"),
+            Self::Failed(error) => write!(f, "cannot be read: {error}"),
+        }
+    }
+}
+
+/// The octets of a component. The error is a sentence for the operator.
+pub(super) fn component(path: &Path, octets_max: u64) -> Result<Vec<u8>, String> {
+    read(path, octets_max).map_err(|why| match why {
+        Unread::TooLarge(_) => {
+            format!("it {why}; --component-max (BULKHEAD_COMPONENT_MAX) allows more")
+        }
+        why => format!("it {why}"),
+    })
+}
+
+/// The octets of a file of at most so many. Neither a pipe nor a device is waited for.
+pub(super) fn read(path: &Path, octets_max: u64) -> Result<Vec<u8>, Unread> {
+    let unreadable = Unread::Failed;
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = File::options()
         .read(true)
@@ -48,9 +75,9 @@ pub(super) fn read(path: &Path, octets_max: u64) -> Result<Vec<u8>, String> {
         .map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err("is not a file".into());
+        return Err(Unread::NoFile);
     }
-    let too_large = || Err(format!("has more than {octets_max} octets"));
+    let too_large = || Err(Unread::TooLarge(octets_max));
     if metadata.len() > octets_max {
         return too_large();
     }
@@ -68,7 +95,7 @@ pub(super) fn read(path: &Path, octets_max: u64) -> Result<Vec<u8>, String> {
 /// What a look at the folder found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct FolderState {
-    /// Why it cannot be read.
+    /// Why it cannot be read, or the list of pins cannot.
     pub(crate) failing: Option<String>,
     /// Files that look like components and have no component's name.
     pub(crate) unknown: Vec<String>,
@@ -118,18 +145,15 @@ mod tests {
     fn what_is_no_file_of_bounded_size_is_not_read() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("f");
-        assert!(
-            read(&path, 3)
-                .expect_err("no file")
-                .starts_with("cannot be read")
-        );
+        let why = |path, octets_max| read(path, octets_max).expect_err("unread").to_string();
+        assert!(why(&path, 3).starts_with("cannot be read"));
         std::fs::write(&path, b"abc").expect("written");
-        assert_eq!(read(&path, 3), Ok(b"abc".to_vec()));
-        assert_eq!(read(&path, 2), Err("has more than 2 octets".into()));
-        assert_eq!(read(folder.path(), 2), Err("is not a file".into()));
+        assert_eq!(read(&path, 3).ok(), Some(b"abc".to_vec()));
+        assert_eq!(why(&path, 2), "has more than 2 octets");
+        assert_eq!(why(folder.path(), 2), "is not a file");
         let pipe = folder.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).expect("a pipe");
-        assert_eq!(read(&pipe, 2), Err("is not a file".into()));
+        assert_eq!(why(&pipe, 2), "is not a file");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 /// Octets of a server's answer.
 const ANSWER_OCTETS_MAX: usize = 1 << 20;
 
-/// A line for each component, and one for the file that was refused last; or JSON.
+/// A line for each component, and one for its file that was refused; what is wrong with the folder; or JSON.
 pub(super) fn list(settings: &InForceSettings) -> Result<String, String> {
     let health = health(settings)?;
     let components = &health["components"];
@@ -18,16 +18,37 @@ pub(super) fn list(settings: &InForceSettings) -> Result<String, String> {
     if settings.json {
         return Ok(format!("{components:#}\n"));
     }
-    let mut text = String::new();
+    let part = |value: &Value, name: &str| value[name].as_str().unwrap_or("?").to_owned();
+    let columns = [
+        "name",
+        "implementation",
+        "version",
+        "source",
+        "since",
+        "sha256",
+    ];
+    let mut text = columns.join("  ") + "\n";
     for component in all {
-        let part = |name: &str| component[name].as_str().unwrap_or("?").to_owned();
-        let columns = ["name", "version", "source", "since", "sha256"].map(part);
-        let _infallible = writeln!(text, "{}", columns.join("  "));
+        let values = columns.map(|name| part(component, name));
+        let _infallible = writeln!(text, "{}", values.join("  "));
         let refusal = &component["last_refusal"];
-        if let Some(reason) = refusal["reason"].as_str() {
-            let at = refusal["at"].as_str().unwrap_or_default();
-            let _infallible = writeln!(text, "  a file was refused at {at}: {reason}");
+        if !refusal.is_null() {
+            let [at, code, sum, reason] =
+                ["at", "code", "sha256", "reason"].map(|name| part(refusal, name));
+            let _infallible = writeln!(
+                text,
+                "  a file was refused at {at} ({code}, sha256 {sum}): {reason}"
+            );
         }
+    }
+    let folder = &health["components_dir"];
+    if folder["status"] == "failing" {
+        let why = part(folder, "why");
+        let _infallible = writeln!(text, "the folder is not looked after: {why}");
+    }
+    let unknown = folder["unknown_files"].as_array();
+    for file in unknown.into_iter().flatten().filter_map(Value::as_str) {
+        let _infallible = writeln!(text, "not the name of a component in use: {file}");
     }
     Ok(text)
 }

@@ -18,7 +18,7 @@ const HEADER: HeaderName = HeaderName::from_static("bulkhead-component");
 /// A component with what is shown of it. A request keeps the one it began with.
 pub(crate) struct InForce<T> {
     pub(crate) component: T,
-    identity: Arc<Identity>,
+    identity: Identity,
 }
 
 impl<T> InForce<T> {
@@ -122,7 +122,7 @@ impl<T: Send + Sync> Slot<T> {
             )
         })?;
         let events = places.metrics.component_events(built_in.name);
-        events.in_force(&first.identity.label());
+        events.begin(&first.identity.label());
         Ok(Self {
             built_in,
             in_force: ArcSwap::from_pointee(first),
@@ -171,7 +171,7 @@ fn fill<T>(make: &Make<T>, code: Code<'_>, header: bool) -> Result<InForce<T>, R
     let built_in = matches!(code, Code::BuiltIn(_));
     Ok(InForce {
         component,
-        identity: Arc::new(Identity::new(description, sha256, built_in, header)),
+        identity: Identity::new(description, sha256, built_in, header),
     })
 }
 
@@ -267,7 +267,7 @@ impl<T: Send + Sync> Exchangeable for Slot<T> {
             sha256 = sha256.map(|sha256| base16ct::lower::encode_string(&sha256)),
             code,
             reason,
-            "component refused; the one in force stays"
+            "component file refused"
         );
         *refused = Some(Refused {
             sha256,
@@ -293,6 +293,7 @@ impl<T: Send + Sync> Exchangeable for Slot<T> {
         json!({
             // Of the slot: what a file calls itself may be anything.
             "name": self.built_in.name,
+            "implementation": identity.description.name,
             "version": identity.description.version,
             "description": identity.description.summary,
             "sha256": base16ct::lower::encode_string(&identity.sha256),

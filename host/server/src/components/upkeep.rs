@@ -1,16 +1,18 @@
 //! The thread that looks after the folder: finds files, has them compiled and tried, puts them in force.
 
 use super::folder::{self, FolderState, Stamp};
-use super::pins;
+use super::pins::{self, Unpinned};
 use super::slot::Exchangeable;
-use crate::config::ComponentSettings;
-use bulkhead_sandbox::{Compiled, sha256};
+use crate::config::{COMPILE, ComponentSettings};
+use bulkhead_sandbox::{CompileLimits, Compiled, Refusal, RefusalKind, sha256};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// How much lower the thread's priority is than that of the I/O threads (nice(2), for a thread alone on
 /// Linux): it compiles for seconds, and nobody waits for it.
@@ -32,11 +34,12 @@ impl Watch {
     }
 }
 
-/// Looks at the folder once, and then from a thread of its own. None where no folder is configured.
+/// Looks at the folder from a thread of its own. None where no folder is configured; else what to wait for
+/// until the first look is over, too.
 pub(crate) fn watch(
     settings: &ComponentSettings,
     slots: Vec<Arc<dyn Exchangeable>>,
-) -> Result<Option<Watch>, String> {
+) -> Result<Option<(Watch, oneshot::Receiver<()>)>, String> {
     let Some(folder) = settings.components_dir.clone() else {
         return Ok(None);
     };
@@ -49,13 +52,16 @@ pub(crate) fn watch(
                 decided: None,
             })
             .collect(),
-        pin: settings.components_pin.clone(),
-        octets_max: settings.component_octets as u64,
+        terms: Terms {
+            pins: settings.components_pin.clone(),
+            octets_max: settings.component_octets as u64,
+            limits: settings.compile_limits(),
+        },
         state: state.clone(),
         folder,
     };
-    keeper.look();
     let pause = settings.components_scan;
+    let (first, looked) = oneshot::channel();
     std::thread::Builder::new()
         .name("components".into())
         .spawn(move || {
@@ -63,13 +69,15 @@ pub(crate) fn watch(
                 tracing::debug!(%error, "the thread for components keeps its priority");
             }
             let mut signs = Signs::new();
+            keeper.look();
+            let _stopped_meanwhile = first.send(());
             loop {
                 signs.wait(&keeper.folder, pause);
                 keeper.look();
             }
         })
         .map_err(|error| format!("cannot start the thread for components: {error}"))?;
-    Ok(Some(state))
+    Ok(Some((state, looked)))
 }
 
 /// A file that takes the place of a component, whether it is there or not.
@@ -93,10 +101,16 @@ struct No {
     reason: String,
 }
 
+/// On what terms files are taken.
+struct Terms {
+    pins: Option<PathBuf>,
+    octets_max: u64,
+    limits: CompileLimits,
+}
+
 struct Keeper {
     folder: PathBuf,
-    pin: Option<PathBuf>,
-    octets_max: u64,
+    terms: Terms,
     files: Vec<Watched>,
     state: Watch,
 }
@@ -104,37 +118,44 @@ struct Keeper {
 impl Keeper {
     fn look(&mut self) {
         let names: Vec<_> = self.files.iter().map(|file| file.slot.name()).collect();
-        let found = FolderState::of(&self.folder, &names);
+        let mut found = FolderState::of(&self.folder, &names);
+        let unreadable = found.failing.is_some();
+        if let Some(Err(why)) = self.terms.pins.as_deref().map(pins::read) {
+            found.failing.get_or_insert(why);
+        }
         let before = {
             let mut state = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *state, found.clone())
         };
-        if let Some(error) = &found.failing {
-            // What is in force stays: a folder that is gone may be a mount that comes back.
-            if before.failing.is_none() {
-                tracing::error!(
-                    error,
-                    "the folder of components cannot be read, nothing changes"
-                );
+        if found.failing != before.failing {
+            let folder = self.folder.display();
+            if let Some(error) = &found.failing {
+                tracing::error!(%folder, error, "components are not looked after, nothing new is taken");
+            } else {
+                tracing::info!(%folder, "components are looked after again");
             }
-            return;
         }
-        if before.failing.is_some() {
-            tracing::info!("the folder of components can be read again");
+        // What is in force stays: a folder that is gone may be a mount that comes back.
+        if unreadable {
+            return;
         }
         if found.unknown != before.unknown && !found.unknown.is_empty() {
             let files = found.unknown.join(", ");
-            tracing::warn!(files, "not the name of a component, not looked at");
+            tracing::warn!(
+                files,
+                "not looked at: not the name of a component that is in use (signing.wasm takes --upstream-url)"
+            );
         }
         for file in &mut self.files {
             let path = self.folder.join(file.slot.name()).with_extension("wasm");
-            file.look(&path, self.octets_max, self.pin.as_deref());
+            file.look(&path, &self.terms);
         }
     }
 }
 
 impl Watched {
-    fn look(&mut self, path: &Path, octets_max: u64, pins: Option<&Path>) {
+    fn look(&mut self, path: &Path, terms: &Terms) {
+        let pins = terms.pins.as_deref();
         let refuse = |no: No| self.slot.refuse(no.sha256, no.code, no.reason);
         let file = match folder::stamp(path) {
             Ok(Some(file)) => file,
@@ -146,7 +167,7 @@ impl Watched {
                 }
                 return;
             }
-            Err(error) => return refuse(unreadable(&format!("cannot be looked at: {error}"))),
+            Err(error) => return refuse(unreadable(format!("it cannot be looked at: {error}"))),
         };
         let question = Question {
             file,
@@ -157,21 +178,22 @@ impl Watched {
         }
         self.decided = None;
         // Whatever fails here may not fail at the next look.
-        let octets = match folder::read(path, octets_max) {
+        let octets = match folder::component(path, terms.octets_max) {
             Ok(octets) => octets,
-            Err(why) => return refuse(unreadable(&why)),
+            Err(why) => return refuse(unreadable(why)),
         };
         // Replaced or written to meanwhile: the next look sees what it has become.
         if folder::stamp(path).ok().flatten() != Some(file) {
             return;
         }
         self.decided = Some(question);
-        if let Err(no) = self.take(&octets, pins) {
+        if let Err(no) = self.take(&octets, terms) {
             refuse(no);
         }
     }
 
-    fn take(&self, octets: &[u8], pins: Option<&Path>) -> Result<(), No> {
+    fn take(&self, octets: &[u8], terms: &Terms) -> Result<(), No> {
+        let Terms { pins, limits, .. } = terms;
         let sum = sha256(octets);
         let no = |code, reason| No {
             sha256: Some(sum),
@@ -179,28 +201,44 @@ impl Watched {
             reason,
         };
         let is_in_force = self.slot.is_in_force(&sum);
-        if let Some(Err(reason)) = pins.map(|list| pins::check(list, &sum)) {
-            // Taken off the list: whoever did that does not want it to be asked any more.
-            if is_in_force && let Err(refusal) = self.slot.restore() {
+        if let Some(Err(why)) = pins.as_deref().map(|list| pins::check(list, &sum)) {
+            // Taken off the list: whoever did that does not want it to be asked any more. A list that
+            // cannot be read does not say so.
+            let is_taken_off = is_in_force && why == Unpinned::NotListed;
+            if is_taken_off && let Err(refusal) = self.slot.restore() {
                 return Err(no(refusal.kind.code(), refusal.reason));
             }
-            return Err(no("not_pinned", reason));
+            return Err(no("not_pinned", why.to_string()));
         }
         if is_in_force {
             self.slot.accept();
             return Ok(());
         }
-        Compiled::new(octets)
-            .and_then(|compiled| self.slot.exchange(&compiled))
+        tracing::info!(
+            component = self.slot.name(),
+            octets = octets.len(),
+            sha256 = base16ct::lower::encode_string(&sum),
+            "a component file is being compiled and checked"
+        );
+        let exchange = || {
+            Compiled::apart(octets, &COMPILE, limits)
+                .and_then(|compiled| self.slot.exchange(&compiled))
+        };
+        // This thread is the only one that looks after components.
+        std::panic::catch_unwind(AssertUnwindSafe(exchange))
+            .unwrap_or_else(|_| {
+                let why = "the host does not survive checking it";
+                Err(Refusal::new(RefusalKind::Invalid, why))
+            })
             .map_err(|refusal| no(refusal.kind.code(), refusal.reason))
     }
 }
 
-fn unreadable(why: &str) -> No {
+fn unreadable(reason: String) -> No {
     No {
         sha256: None,
         code: "unreadable",
-        reason: format!("it {why}"),
+        reason,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `bulkhead check-config`: what would be in force, and every problem with it at once.
 
 use super::{Cli, Settings};
+use crate::components;
 use crate::log;
 use crate::secrets::Secrets;
 use crate::signing;
@@ -81,6 +82,7 @@ fn check(mut arguments: Vec<OsString>) -> (String, Vec<String>) {
     match Settings::from_arg_matches(matches) {
         Ok(settings) => {
             problems.extend(settings.contradictions());
+            problems.extend(components::problems(&settings.components));
             problems.extend(log::check(&log::directives()).err());
             let (state, problem) = secrets(&settings);
             problems.extend(problem);

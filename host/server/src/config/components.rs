@@ -1,7 +1,8 @@
 //! Settings of components that replace those in the binary.
 
-use super::units::octets_within;
-use super::{GIB, Switch, duration_above_zero};
+use super::units::{duration_within, octets_within};
+use super::{GIB, MIB, Switch, TIB, duration_above_zero};
+use bulkhead_sandbox::CompileLimits;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,12 @@ pub(crate) struct ComponentSettings {
     /// Octets of one such file.
     #[arg(long = "component-max", env = "BULKHEAD_COMPONENT_MAX", default_value = "64MiB", value_parser = octets_within(1, GIB), value_name = "SIZE")]
     pub(crate) component_octets: usize,
+    /// Memory for compiling one, which is done in a process of its own.
+    #[arg(long = "component-compile-memory", env = "BULKHEAD_COMPONENT_COMPILE_MEMORY", default_value = "2GiB", value_parser = octets_within(256 * MIB, TIB), value_name = "SIZE")]
+    pub(crate) compile_memory_octets: usize,
+    /// Time of a processor for compiling one.
+    #[arg(long = "component-compile-time", env = "BULKHEAD_COMPONENT_COMPILE_TIME", default_value = "2m", value_parser = duration_within(Duration::from_secs(1), Duration::from_hours(1)), value_name = "TIME")]
+    pub(crate) compile_time: Duration,
     /// The header `Bulkhead-Component` in answers: which component made them, with version and sha256.
     #[arg(
         long,
@@ -37,6 +44,14 @@ pub(crate) struct ComponentSettings {
 }
 
 impl ComponentSettings {
+    /// What compiling one may take.
+    pub(crate) fn compile_limits(&self) -> CompileLimits {
+        CompileLimits {
+            memory_octets: self.compile_memory_octets as u64,
+            time: self.compile_time,
+        }
+    }
+
     /// What no flag can judge alone.
     pub(super) fn contradiction(&self) -> Option<String> {
         (self.components_pin.is_some() && self.components_dir.is_none()).then(|| {

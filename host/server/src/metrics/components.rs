@@ -1,5 +1,6 @@
 //! Which components are in force, and what became of files that were to replace them.
 
+use bulkhead_sandbox::RefusalKind;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -49,8 +50,27 @@ pub(crate) struct ComponentEvents {
 }
 
 impl ComponentEvents {
+    /// The first one is in force. Counters begin at zero: whoever watches their increase sees the first.
+    pub(crate) fn begin(&self, label: &[String; 2]) {
+        self.in_force(label);
+        let labels = vec![("component", self.name.to_owned())];
+        self.metrics.exchanges.get_or_create(&labels).inc_by(0);
+        let codes = RefusalKind::ALL.map(RefusalKind::code);
+        for code in codes.into_iter().chain(["unreadable", "not_pinned"]) {
+            let counter = self.metrics.refusals.get_or_create(&self.refusal(code));
+            counter.inc_by(0);
+        }
+    }
+
+    fn refusal(&self, code: &'static str) -> Labels {
+        vec![
+            ("component", self.name.to_owned()),
+            ("reason", code.to_owned()),
+        ]
+    }
+
     /// What is in force has this version and this sum, and nothing else of this name is.
-    pub(crate) fn in_force(&self, [version, sha256]: &[String; 2]) {
+    fn in_force(&self, [version, sha256]: &[String; 2]) {
         let labels = vec![
             ("component", self.name.to_owned()),
             ("version", version.clone()),
@@ -74,10 +94,9 @@ impl ComponentEvents {
 
     /// One was not taken.
     pub(crate) fn refused(&self, code: &'static str) {
-        let labels = vec![
-            ("component", self.name.to_owned()),
-            ("reason", code.to_owned()),
-        ];
-        self.metrics.refusals.get_or_create(&labels).inc();
+        self.metrics
+            .refusals
+            .get_or_create(&self.refusal(code))
+            .inc();
     }
 }

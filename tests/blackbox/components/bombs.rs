@@ -1,0 +1,98 @@
+//! Files that are small, and ask the compiler for more than anybody has.
+
+use super::{Place, edition};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// wasmtime's compiler panics on it: a typed reference to a function that nobody calls.
+const UNLUCKY: &str = r#"(component
+    (import "m" (core module $m
+        (type $t (func))
+        (export "f" (func (param (ref null $t))))))
+    (core instance (instantiate $m)))"#;
+
+/// Each level has two instances of the one before it: the compiler makes 2^levels of the first.
+fn doubling(levels: u32) -> Vec<u8> {
+    let mut text = String::from("(component (component $c0)");
+    for level in 1..=levels {
+        let before = level - 1;
+        let _infallible = write!(
+            text,
+            "(component $c{level} (alias outer 1 $c{before} (component $c)) \
+             (instance (instantiate $c)) (instance (instantiate $c)))"
+        );
+    }
+    let _infallible = write!(text, "(instance (instantiate $c{levels})))");
+    wat::parse_str(text).expect("a component")
+}
+
+/// Components in components.
+fn nested(levels: usize) -> Vec<u8> {
+    let mut wasm = b"\0asm\x0d\0\x01\0".to_vec();
+    for _ in 1..levels {
+        let mut length = u32::try_from(wasm.len()).expect("small");
+        let mut outer = b"\0asm\x0d\0\x01\0\x04".to_vec();
+        while length >= 0x80 {
+            outer.push((length & 0x7f) as u8 | 0x80);
+            length >>= 7;
+        }
+        outer.push((length & 0x7f) as u8);
+        outer.extend(wasm);
+        wasm = outer;
+    }
+    wasm
+}
+
+#[test]
+fn what_the_compiler_does_not_survive_is_refused_and_the_next_file_is_taken() {
+    let place = Place::with(
+        &[
+            ("BULKHEAD_COMPONENT_COMPILE_TIME", "1s"),
+            ("BULKHEAD_COMPONENT_COMPILE_MEMORY", "1GiB"),
+        ],
+        |folder| {
+            let unlucky = wat::parse_str(UNLUCKY).expect("a component");
+            std::fs::write(folder.join("token.wasm"), unlucky).expect("written");
+        },
+    );
+    place.wait_for_refusal("token", "invalid", "the compiler does not survive it");
+    for (wasm, said) in [
+        (doubling(40), "more than 1 s of a processor"),
+        (nested(8000), "octets of memory"),
+    ] {
+        place.put("token.wasm", &wasm);
+        place.wait_for_refusal("token", "too_demanding", said);
+        place.wait_for_built_in();
+    }
+    assert!(place.server.resident_octets() < 200 << 20);
+    place.put("token.wasm", &edition(1));
+    place.wait_for(1);
+}
+
+#[test]
+fn a_start_that_compiles_can_be_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("token.wasm"), doubling(40)).expect("written");
+    let path = folder.path().to_str().expect("a path of text");
+    let mut child = std::process::Command::new(bulkhead_tests::server::binary())
+        .env_clear()
+        .args(["--listen", "127.0.0.1:0", "--components-dir", path])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut log = std::io::BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("being compiled") {
+        line.clear();
+        let octets = std::io::BufRead::read_line(&mut log, &mut line).expect("a line");
+        assert!(octets > 0, "it says what it does");
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is there");
+    let mut status = None;
+    bulkhead_tests::until_within(Duration::from_secs(10), "it ends", || {
+        status = child.try_wait().expect("asked");
+        status.is_some()
+    });
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+}
