@@ -23,15 +23,17 @@ impl Reply {
     }
 }
 
-/// Asks for `path`. The answer may have `octets_max` octets, and everything together takes the time of
-/// the settings at most. The error names the address.
+/// Asks for `path`, and listens until what came is enough, or all of it came. The answer may have
+/// `octets_max` octets, and everything together takes the time of the settings at most. The error names
+/// the address.
 pub(crate) fn get(
     settings: &HealthcheckSettings,
     path: &str,
     octets_max: usize,
+    enough: fn(&[u8]) -> bool,
 ) -> Result<Reply, String> {
     let address = reachable(settings.listen);
-    let answer = exchange(address, path, settings.timeout, octets_max);
+    let answer = exchange(address, path, settings.timeout, octets_max, enough);
     let answer = answer.map_err(|error| match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
             format!("{address} does not answer within {:?}", settings.timeout)
@@ -55,6 +57,7 @@ fn exchange(
     path: &str,
     time: Duration,
     octets_max: usize,
+    enough: fn(&[u8]) -> bool,
 ) -> std::io::Result<Vec<u8>> {
     let end = Instant::now() + time;
     let mut stream = TcpStream::connect_timeout(&address, time)?;
@@ -72,6 +75,9 @@ fn exchange(
         match stream.read(&mut piece)? {
             0 => return Ok(answer),
             octets => answer.extend_from_slice(&piece[..octets]),
+        }
+        if enough(&answer) {
+            return Ok(answer);
         }
         if answer.len() > octets_max {
             return Err(std::io::Error::other(

@@ -37,6 +37,7 @@ fn what_is_refused_leaves_the_last_good_one_in_force_and_says_why() {
         let refusal = place.wait_for_refusal("token", code, said);
         assert_eq!(refusal["sha256"].as_str().map(str::len), Some(64));
         assert_eq!(place.who(), trial::version(1), "{code}");
+        assert_eq!(place.health()["status"], "degraded");
         until("it is logged", || place.server.log().contains(said));
         let metrics = place.server.get("GET", "/metrics").json().to_string();
         assert!(metrics.contains(code), "{metrics}");

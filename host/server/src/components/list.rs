@@ -54,7 +54,7 @@ pub(super) fn list(settings: &InForceSettings) -> Result<String, String> {
 }
 
 fn health(settings: &InForceSettings) -> Result<Value, String> {
-    let reply = inquiry::get(&settings.server, "/health", ANSWER_OCTETS_MAX)?;
+    let reply = inquiry::get(&settings.server, "/health", ANSWER_OCTETS_MAX, |_| false)?;
     serde_json::from_slice(&reply.body).map_err(|_| {
         let (address, status) = (settings.server.listen, reply.status);
         format!("{address} does not answer /health as Bulkhead does: {status:?}")
