@@ -18,6 +18,7 @@ COPY --from=build /src/target/release/bulkhead /usr/local/bin/bulkhead
 COPY --from=build /tests /opt/bulkhead/tests
 COPY --from=build /mocks /opt/bulkhead/mocks
 COPY tests/fixtures/messages /opt/bulkhead/fixtures/messages
+COPY wit /opt/bulkhead/wit
 COPY docker/entrypoint.sh /opt/bulkhead/entrypoint.sh
 COPY docker/run_tests.sh /opt/bulkhead/run_tests.sh
 COPY tests/search_logs.sh /opt/bulkhead/search_logs.sh

@@ -22,7 +22,7 @@ cargo test --release --workspace --locked --no-run 2>&1 | tee /dev/stderr |
     fi
   done
 # Reading from a pipe hides a failure of cargo; an empty or partial folder does not.
-for suite in bulkhead bulkhead_crypto bulkhead_outbound bulkhead_relay bulkhead_sandbox bulkhead_store \
+for suite in bulkhead bulkhead_crypto bulkhead_envelope bulkhead_outbound bulkhead_relay bulkhead_sandbox bulkhead_store \
   bulkhead_tests decrypt isolation simulation blackbox; do
   test -x "$to/$suite" || { echo "the test suite $suite was not built" >&2; exit 1; }
 done

@@ -3,7 +3,7 @@
 # Each test is listed with its result; the exit status tells whether all passed.
 set -u
 export BULKHEAD_BIN=/usr/local/bin/bulkhead BULKHEAD_FIXTURES=/opt/bulkhead/fixtures
-export BULKHEAD_MOCKS=/opt/bulkhead/mocks
+export BULKHEAD_MOCKS=/opt/bulkhead/mocks BULKHEAD_WIT=/opt/bulkhead/wit
 # The server under test listens, and stores, where the test says, not where this image does.
 unset BULKHEAD_LISTEN BULKHEAD_STORE
 # Some tests write small files. With a read-only root there is still shared memory.
@@ -28,7 +28,8 @@ cat <<'NOTE'
 Not run here, since they need more than the image has:
   formatting, lints, documentation   the Rust toolchain: ./run_tests.sh in the source tree
   generated messages in large counts ./run_tests.sh soak in the source tree
-  what says "ignored" above          openssl, Python with prometheus_client, PostgreSQL: ./run_tests.sh
+  what says "ignored" above          openssl, Python with prometheus_client, PostgreSQL, Node.js, the wasmtime
+                                     command: ./run_tests.sh
   the benchmark                      gpg and the Rust toolchain: bench/run.sh in the source tree
 NOTE
 if [ -n "$failed" ]; then
