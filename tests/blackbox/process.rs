@@ -305,6 +305,29 @@ fn check_config_knows_the_log() {
     assert!(content && text.contains("BULKHEAD_LOG warn\n"), "{text}");
 }
 
+#[test]
+fn check_config_looks_at_the_folder_of_components_and_the_list_of_pins() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (here, nowhere, list) = (path(""), path("nowhere"), path("pins"));
+    let check = |dir: &str| {
+        check_config(
+            &[],
+            &[
+                ("BULKHEAD_COMPONENTS_DIR", dir),
+                ("BULKHEAD_COMPONENTS_PIN", &list),
+            ],
+        )
+    };
+    let (text, content) = check(&nowhere);
+    for flag in ["--components-dir (", "--components-pin ("] {
+        assert!(!content && text.contains(flag), "{text}");
+    }
+    std::fs::write(&list, "").expect("written");
+    let (text, content) = check(&here);
+    assert!(content, "{text}");
+}
+
 /// What a server answers that is none of ours, a line at a time.
 fn health_check_of(answers: &'static [&'static str]) -> std::process::Output {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -348,4 +348,25 @@ mod tests {
             assert!(!problem.detail().contains("unreachable"));
         }
     }
+
+    /// Refusals name flags, and offline the defaults come from there too.
+    #[test]
+    fn limits_are_called_as_the_flags_are_and_have_their_defaults() {
+        use bulkhead_envelope::Limit;
+        use clap::CommandFactory as _;
+        let command = crate::config::Cli::command();
+        for limit in Limit::ALL {
+            let argument = command
+                .get_arguments()
+                .find(|argument| argument.get_long() == limit.flag().strip_prefix("--"))
+                .unwrap_or_else(|| panic!("{limit:?} has no flag"));
+            let variable = argument.get_env().and_then(std::ffi::OsStr::to_str);
+            assert_eq!(variable, Some(limit.variable()));
+            let default = argument.get_default_values().first();
+            assert_eq!(
+                default.and_then(|text| text.to_str()),
+                Some(limit.default())
+            );
+        }
+    }
 }
