@@ -61,56 +61,74 @@ impl<'a> S2k<'a> {
         &self,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Zeroizing<Vec<u8>>, Interrupted> {
-        match self.hash {
-            Hash::Md5 => self.derive_with::<md5::Md5>(go_on),
-            Hash::Sha1 => self.derive_with::<sha1::Sha1>(go_on),
-            Hash::Ripemd160 => self.derive_with::<ripemd::Ripemd160>(go_on),
-            Hash::Sha224 => self.derive_with::<sha2::Sha224>(go_on),
-            Hash::Sha256 => self.derive_with::<sha2::Sha256>(go_on),
-            Hash::Sha384 => self.derive_with::<sha2::Sha384>(go_on),
-            Hash::Sha512 => self.derive_with::<sha2::Sha512>(go_on),
-            Hash::Sha3_256 => self.derive_with::<sha3::Sha3_256>(go_on),
-            Hash::Sha3_512 => self.derive_with::<sha3::Sha3_512>(go_on),
+        let mut key = Zeroizing::new(Vec::with_capacity(KEY_LEN_MAX));
+        for number in 0..self.passes() {
+            let mut pass = self.pass(number);
+            while pass.left() > 0 {
+                if !go_on() {
+                    return Err(Interrupted);
+                }
+                pass.advance(1);
+            }
+            self.append(&mut key, &pass.finish());
+        }
+        Ok(key)
+    }
+
+    /// The pass that hashes as many zero octets first as its `number` says, from 0 on.
+    pub fn pass(&self, number: usize) -> Pass {
+        Pass {
+            hasher: self.hasher(number),
+            piece: self.piece(),
+            left: self.octets_a_pass(),
         }
     }
 
-    fn passes(&self) -> usize {
+    /// Appends the digest of the next pass to a key, as much of it as belongs there.
+    pub fn append(&self, key: &mut Vec<u8>, digest: &[u8]) {
+        key.extend_from_slice(&digest[..digest.len().min(self.key_len - key.len())]);
+    }
+
+    /// What is hashed, and with what.
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// Salt and passphrase: what is repeated.
+    pub fn unit(&self) -> Zeroizing<Vec<u8>> {
+        let mut unit = Zeroizing::new(Vec::with_capacity(self.salt.len() + self.passphrase.len()));
+        unit.extend_from_slice(self.salt);
+        unit.extend_from_slice(self.passphrase);
+        unit
+    }
+
+    /// Digests that make up the key.
+    pub fn passes(&self) -> usize {
         self.key_len.div_ceil(self.hash.digest_len())
     }
 
-    /// Salt and passphrase are hashed whole at least once, however small the count. Where both are
-    /// empty there is nothing to repeat, however large it is.
-    fn octets_a_pass(&self) -> u64 {
+    /// Octets of repeated salt and passphrase that each pass hashes. They are hashed whole at least
+    /// once, however small the count. Where both are empty there is nothing to repeat, however
+    /// large it is.
+    pub fn octets_a_pass(&self) -> u64 {
         match self.salt.len() as u64 + self.passphrase.len() as u64 {
             0 => 0,
             unit => unit.max(self.octets.into()),
         }
     }
 
-    fn derive_with<D: Digest>(
-        &self,
-        go_on: &mut dyn FnMut() -> bool,
-    ) -> Result<Zeroizing<Vec<u8>>, Interrupted> {
-        let piece = self.piece();
-        let mut key = Zeroizing::new(Vec::with_capacity(KEY_LEN_MAX));
-        for pass in 0..self.passes() {
-            let mut hasher = D::new();
-            hasher.update(&[0; KEY_LEN_MAX][..pass]);
-            let mut left = self.octets_a_pass();
-            while left > 0 {
-                if !go_on() {
-                    return Err(Interrupted);
-                }
-                let take = left.min(piece.len() as u64);
-                hasher.update(&piece[..usize::try_from(take).unwrap_or(piece.len())]);
-                left -= take;
-            }
-            let mut digest: Output<D> = hasher.finalize();
-            let take = digest.len().min(self.key_len - key.len());
-            key.extend_from_slice(&digest[..take]);
-            zeroize::Zeroize::zeroize(digest.as_mut_slice());
+    fn hasher(&self, zeros: usize) -> Box<dyn Hasher> {
+        match self.hash {
+            Hash::Md5 => begun::<md5::Md5>(zeros),
+            Hash::Sha1 => begun::<sha1::Sha1>(zeros),
+            Hash::Ripemd160 => begun::<ripemd::Ripemd160>(zeros),
+            Hash::Sha224 => begun::<sha2::Sha224>(zeros),
+            Hash::Sha256 => begun::<sha2::Sha256>(zeros),
+            Hash::Sha384 => begun::<sha2::Sha384>(zeros),
+            Hash::Sha512 => begun::<sha2::Sha512>(zeros),
+            Hash::Sha3_256 => begun::<sha3::Sha3_256>(zeros),
+            Hash::Sha3_512 => begun::<sha3::Sha3_512>(zeros),
         }
-        Ok(key)
     }
 
     /// Salt and passphrase, repeated whole up to about [`PIECE_OCTETS`] (or once, if longer), so
@@ -127,6 +145,62 @@ impl<'a> S2k<'a> {
         }
         piece
     }
+}
+
+/// One pass of a derivation, on the way.
+pub struct Pass {
+    hasher: Box<dyn Hasher>,
+    piece: Zeroizing<Vec<u8>>,
+    left: u64,
+}
+
+impl Pass {
+    /// Octets that are still to be hashed.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Hashes `octets`, rounded up to pieces of about 64 KiB, or what is left.
+    pub fn advance(&mut self, octets: u64) {
+        let stop_at = self.left.saturating_sub(octets);
+        while self.left > stop_at {
+            let take = self.left.min(self.piece.len() as u64);
+            let whole = self.piece.len();
+            self.hasher
+                .feed(&self.piece[..usize::try_from(take).unwrap_or(whole)]);
+            self.left -= take;
+        }
+    }
+
+    /// The digest of what was hashed.
+    pub fn finish(self) -> Zeroizing<Vec<u8>> {
+        self.hasher.digest()
+    }
+}
+
+/// Any of the hashes.
+trait Hasher: Send {
+    fn feed(&mut self, data: &[u8]);
+    fn digest(self: Box<Self>) -> Zeroizing<Vec<u8>>;
+}
+
+impl<D: Digest + Send> Hasher for D {
+    fn feed(&mut self, data: &[u8]) {
+        self.update(data);
+    }
+
+    fn digest(self: Box<Self>) -> Zeroizing<Vec<u8>> {
+        let mut digest: Output<D> = self.finalize();
+        let kept = Zeroizing::new(digest.to_vec());
+        zeroize::Zeroize::zeroize(digest.as_mut_slice());
+        kept
+    }
+}
+
+fn begun<D: Digest + Send + 'static>(zeros: usize) -> Box<dyn Hasher> {
+    let mut hasher = D::new();
+    hasher.update(&[0; KEY_LEN_MAX][..zeros]);
+    Box::new(hasher)
 }
 
 #[cfg(test)]

@@ -1,0 +1,285 @@
+//! The threads that derive keys, and how they are asked.
+
+use crate::cost::Model;
+use crate::hashing::Hashing;
+use crate::kernel::Processor;
+use crate::metrics::KdfMetrics;
+use crate::path::Path;
+use crate::queue::{Pass, Queue, Stream, Turn};
+use bulkhead_crypto::S2k;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+/// A derivation of so many octets is done where it is asked for: handing it over would take longer.
+const SHORT_OCTETS: u64 = 256 * 1024;
+
+/// How much lower the priority of these threads is (nice(2), for a thread alone on Linux). They
+/// compute for as long as they get; guests, which bring them work, go first.
+const NICER: i32 = 15;
+
+/// How an engine is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// Threads that hash.
+    pub threads: usize,
+    /// The only way to hash, where it is not for the cost model to choose. It must be available.
+    pub path: Option<Path>,
+    /// Octets of all derivations that wait or run. One that is alone may have more.
+    pub octets_max: u64,
+}
+
+/// When a derivation is given up.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    /// Set by whoever does not want the key any more.
+    pub interrupt: Arc<AtomicBool>,
+    /// The time by which it must be there.
+    pub deadline: Instant,
+}
+
+/// Why there is no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotDerived {
+    /// It was given up ([`Stop`]).
+    Stopped,
+    /// More octets wait than may: ask again once they are hashed.
+    Full,
+}
+
+/// Derives keys for many callers side by side. The threads end when it is dropped; what still waits
+/// then is given up.
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    model: Model,
+    processor: Processor,
+    setup: Setup,
+    metrics: KdfMetrics,
+}
+
+struct State {
+    queue: Queue<Owner>,
+    /// Octets that wait or run.
+    octets: u64,
+    pace: Pace,
+    idle: usize,
+    closed: bool,
+}
+
+/// Who waits for a pass.
+struct Owner {
+    number: usize,
+    stop: Stop,
+    done: Sender<Result<(usize, Zeroizing<Vec<u8>>), NotDerived>>,
+    /// When it came, until it has its first turn.
+    since: Option<Instant>,
+}
+
+/// How fast a thread hashes of late.
+struct Pace {
+    octets: f64,
+    seconds: f64,
+}
+
+impl Engine {
+    /// Starts the threads.
+    pub fn new(setup: Setup, metrics: KdfMetrics) -> std::io::Result<Self> {
+        let processor = Processor::this();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                queue: Queue::new(),
+                octets: 0,
+                pace: Pace::assumed(),
+                idle: 0,
+                closed: false,
+            }),
+            work: Condvar::new(),
+            model: Model::new(&processor, setup.path),
+            processor,
+            setup,
+            metrics,
+        });
+        let engine = Self { shared };
+        for number in 0..setup.threads {
+            let shared = Arc::clone(&engine.shared);
+            std::thread::Builder::new()
+                .name(format!("kdf-{number}"))
+                .spawn(move || shared.work())?;
+        }
+        Ok(engine)
+    }
+
+    /// Whether [`Self::derive`] would do this on the calling thread, without waiting for anybody.
+    pub fn is_short(s2k: &S2k<'_>) -> bool {
+        s2k.octets_hashed() <= SHORT_OCTETS
+    }
+
+    /// Derives a key. The calling thread waits, unless it is a short one ([`Self::is_short`]).
+    pub fn derive(&self, s2k: &S2k<'_>, stop: &Stop) -> Result<Zeroizing<Vec<u8>>, NotDerived> {
+        if Self::is_short(s2k) {
+            let key = s2k
+                .derive(&mut || !stop.is_over(Instant::now()))
+                .map_err(|_| NotDerived::Stopped)?;
+            self.shared.metrics.hashed(Path::Plain, s2k.octets_hashed());
+            return Ok(key);
+        }
+        let (done, digests) = channel();
+        let octets = s2k.octets_a_pass();
+        // Made before anybody else has to wait for it.
+        let passes: Vec<_> = (0..s2k.passes()).map(|n| Pass::new(s2k, n)).collect();
+        let mut state = self.shared.lock();
+        let all = state.octets.saturating_add(s2k.octets_hashed());
+        if state.octets > 0 && all > self.shared.setup.octets_max {
+            return Err(NotDerived::Full);
+        }
+        state.octets = all;
+        self.shared.metrics.pending(all);
+        let since = Some(Instant::now());
+        for (number, pass) in passes.into_iter().enumerate() {
+            let (stop, done) = (stop.clone(), done.clone());
+            let owner = Owner { number, stop, done, since };
+            state.queue.add(pass, octets, owner);
+            self.shared.work.notify_one();
+        }
+        drop((state, done));
+        let mut by_number = vec![Zeroizing::default(); s2k.passes()];
+        for _ in 0..s2k.passes() {
+            // Closed without a word where a thread panicked.
+            let (number, digest) = digests.recv().unwrap_or(Err(NotDerived::Stopped))?;
+            by_number[number] = digest;
+        }
+        let mut key = Zeroizing::new(Vec::with_capacity(bulkhead_crypto::KEY_LEN_MAX));
+        for digest in by_number {
+            s2k.append(&mut key, &digest);
+        }
+        Ok(key)
+    }
+
+    /// How long it takes until what waits is done, and `more` octets beside it, at the pace of late.
+    pub fn clears_in(&self, more: u64) -> Duration {
+        let state = self.shared.lock();
+        state.pace.time(state.octets + more, self.shared.setup.threads)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        drop(state.queue.remove(|_| true));
+        self.shared.work.notify_all();
+    }
+}
+
+impl Stop {
+    fn is_over(&self, now: Instant) -> bool {
+        self.interrupt.load(Ordering::Relaxed) || now >= self.deadline
+    }
+}
+
+impl Pace {
+    /// Before anything was hashed: 1 GB/s, as one stream with SHA-NI.
+    fn assumed() -> Self {
+        Self {
+            octets: 1e6,
+            seconds: 1e-3,
+        }
+    }
+
+    /// Older turns count less and less: half after some seventy.
+    fn turn(&mut self, octets: u64, time: Duration) {
+        const KEPT: f64 = 0.99;
+        self.octets = self.octets * KEPT + octets as f64;
+        self.seconds = self.seconds * KEPT + time.as_secs_f64();
+    }
+
+    fn time(&self, octets: u64, threads: usize) -> Duration {
+        let seconds = octets as f64 * self.seconds / self.octets / threads as f64;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What each thread does.
+    fn work(&self) {
+        if let Err(error) = rustix::process::nice(NICER) {
+            tracing::debug!(%error, "a thread for key derivation keeps its priority");
+        }
+        let mut threads_own = Hashing::new(&self.processor, self.setup.path);
+        while let Some(turn) = self.next_turn(&mut threads_own) {
+            let Turn { path, mut streams } = turn;
+            let taken = streams.len();
+            let due: u64 = streams.iter().map(|stream| stream.octets_left).sum();
+            let start = Instant::now();
+            // A panic is a bug of ours. It costs those their keys who were in the turn, and the
+            // thread goes on with tables that nobody has touched.
+            let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                threads_own.run(path, &mut streams)
+            }));
+            let hashed = ran.unwrap_or_else(|_| {
+                tracing::error!("a turn of key derivation panicked");
+                threads_own = Hashing::new(&self.processor, self.setup.path);
+                streams.clear();
+                0
+            });
+            self.metrics.turn(path, taken, hashed, start.elapsed());
+            let (over, going_on): (Vec<_>, Vec<_>) =
+                streams.into_iter().partition(|stream| stream.pass.is_over());
+            let left: u64 = going_on.iter().map(|stream| stream.octets_left).sum();
+            {
+                let mut state = self.lock();
+                state.octets -= due - left;
+                state.pace.turn(hashed, start.elapsed());
+                state.queue.put_back(taken, going_on, hashed);
+                self.metrics.pending(state.octets);
+            }
+            for Stream { pass, owner, .. } in over {
+                let _gone = owner.done.send(Ok((owner.number, pass.finish())));
+            }
+        }
+    }
+
+    /// Waits for work; nothing where there will be none any more.
+    fn next_turn(&self, threads_own: &mut Hashing) -> Option<Turn<Owner>> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            let now = Instant::now();
+            for given_up in state.queue.remove(|stream| stream.owner.stop.is_over(now)) {
+                state.octets -= given_up.octets_left;
+                let _gone = given_up.owner.done.send(Err(NotDerived::Stopped));
+            }
+            let idle = state.idle + 1;
+            let turn = state.queue.take(&self.model, idle);
+            let queue = &state.queue;
+            self.metrics.streams(queue.waiting(), queue.running());
+            if let Some(mut turn) = turn {
+                for stream in &mut turn.streams {
+                    if let Some(since) = stream.owner.since.take() {
+                        self.metrics.waited(now - since);
+                    }
+                }
+                return Some(turn);
+            }
+            self.metrics.pending(state.octets);
+            // Nothing of anybody is kept while there is nothing to do.
+            threads_own.wipe();
+            state.idle += 1;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What a thread hashes with, and one turn of it.
+
+use crate::family::{Family, Sha1, Sha256, Sha512};
+use crate::kernel::{Avx2, Avx512, Few, Lanes, Portable, Processor, ShaNi, Stream as FewStream};
+use crate::path::Path;
+use crate::periodic::Periodic;
+use crate::queue::{Pass, Stream};
+use crate::table::{InLane, SideBySide, Table};
+
+/// A stream is hashed so far in one turn: a fraction of a millisecond, which is how soon a thread
+/// looks again who waits, and who does not wait any more.
+const TURN_OCTETS: u64 = 256 * 1024;
+
+/// The tables of one thread.
+pub(crate) struct Hashing {
+    sha_ni: Option<ShaNi>,
+    sha1: Box<dyn SideBySide<Sha1>>,
+    sha256: Box<dyn SideBySide<Sha256>>,
+    sha512: Box<dyn SideBySide<Sha512>>,
+}
+
+impl Hashing {
+    /// For lanes of the kind that the cost model counts on.
+    pub(crate) fn new(processor: &Processor, lanes: Option<Path>) -> Self {
+        Self {
+            sha_ni: processor.sha_ni,
+            sha1: table(processor, lanes),
+            sha256: table(processor, lanes),
+            sha512: table(processor, lanes),
+        }
+    }
+
+    /// Wipes what is left of earlier turns.
+    pub(crate) fn wipe(&mut self) {
+        self.sha1.wipe();
+        self.sha256.wipe();
+        self.sha512.wipe();
+    }
+
+    /// Takes streams of one family a step further, each by the same number of octets. In lanes, they
+    /// have the same period too. Returns how many were hashed together.
+    pub(crate) fn run<T>(&mut self, path: Path, streams: &mut [Stream<T>]) -> u64 {
+        let Some(first) = streams.first_mut() else { return 0 };
+        let sha_ni = self.sha_ni;
+        let each = match &mut first.pass {
+            Pass::Straight(pass) => {
+                let before = pass.left();
+                pass.advance(TURN_OCTETS);
+                before - pass.left()
+            }
+            Pass::Sha1(_) => {
+                let mut streams = of(streams, |pass| match pass {
+                    Pass::Sha1(pass) => Some(pass),
+                    _ => None,
+                });
+                let few = move |s: &mut [InLane<'_, _>], steps| few(sha_ni, s, steps);
+                advance(path, &mut *self.sha1, few, &mut streams)
+            }
+            Pass::Sha256(_) => {
+                let mut streams = of(streams, |pass| match pass {
+                    Pass::Sha256(pass) => Some(pass),
+                    _ => None,
+                });
+                let few = move |s: &mut [InLane<'_, _>], steps| few(sha_ni, s, steps);
+                advance(path, &mut *self.sha256, few, &mut streams)
+            }
+            Pass::Sha512(_) => {
+                let mut streams = of(streams, |pass| match pass {
+                    Pass::Sha512(pass) => Some(pass),
+                    _ => None,
+                });
+                advance(path, &mut *self.sha512, plain, &mut streams)
+            }
+        };
+        for stream in &mut *streams {
+            stream.octets_left = stream.octets_left.saturating_sub(each);
+        }
+        each * streams.len() as u64
+    }
+}
+
+/// The streams of a family.
+fn of<F: Family, T>(
+    streams: &mut [Stream<T>],
+    family: impl Fn(&mut Pass) -> Option<&mut Periodic<F>>,
+) -> Vec<InLane<'_, F>> {
+    streams
+        .iter_mut()
+        .filter_map(|stream| {
+            let id = stream.id;
+            family(&mut stream.pass).map(|pass| InLane { id, pass })
+        })
+        .collect()
+}
+
+/// Hashes as many blocks of each as a turn has and all still have. Returns the octets of one stream.
+fn advance<F: Family>(
+    path: Path,
+    lanes: &mut dyn SideBySide<F>,
+    few: impl FnOnce(&mut [InLane<'_, F>], usize),
+    streams: &mut [InLane<'_, F>],
+) -> u64 {
+    let turn = TURN_OCTETS / F::BLOCK as u64;
+    let left = streams.iter().map(|stream| stream.pass.left);
+    let steps = left.fold(turn, u64::min);
+    let blocks = usize::try_from(steps).expect("the blocks of a turn");
+    match path {
+        Path::Avx512 | Path::Avx2 | Path::Portable => lanes.run(streams, blocks),
+        Path::ShaNi => few(streams, blocks),
+        Path::Plain => plain(streams, blocks),
+    }
+    steps * F::BLOCK as u64
+}
+
+/// One stream after the other.
+fn plain<F: Family>(streams: &mut [InLane<'_, F>], steps: usize) {
+    for stream in streams {
+        stream.pass.compress(steps);
+    }
+}
+
+/// Two streams at a time with the processor's SHA instructions.
+fn few<F: Few>(proof: Option<ShaNi>, streams: &mut [InLane<'_, F>], steps: usize) {
+    let Some(proof) = proof else {
+        return plain(streams, steps);
+    };
+    for stream in &mut *streams {
+        stream.pass.expand();
+    }
+    for pair in streams.chunks_mut(2) {
+        match pair {
+            [one] => F::run(proof, [few_stream(one)], steps),
+            [one, other] => F::run(proof, [few_stream(one), few_stream(other)], steps),
+            _ => unreachable!("pairs"),
+        }
+    }
+    for stream in streams {
+        stream.pass.advanced(steps);
+    }
+}
+
+fn few_stream<'a, F: Few>(stream: &'a mut InLane<'_, F>) -> FewStream<'a> {
+    let at = stream.pass.at;
+    let (state, schedules) = stream.pass.parts();
+    FewStream {
+        state,
+        schedules,
+        at,
+    }
+}
+
+/// The widest lanes of the processor, or those of a path.
+fn table<F: Family>(processor: &Processor, path: Option<Path>) -> Box<dyn SideBySide<F>>
+where
+    Avx512: Lanes<F>,
+    Avx2: Lanes<F>,
+    Portable: Lanes<F>,
+{
+    let is = |lanes| match path {
+        Some(path @ (Path::Avx512 | Path::Avx2 | Path::Portable)) => path == lanes,
+        Some(Path::Plain | Path::ShaNi) | None => true,
+    };
+    if let Some(avx512) = processor.avx512.filter(|_| is(Path::Avx512)) {
+        return Box::new(Table::new(avx512));
+    }
+    if let Some(avx2) = processor.avx2.filter(|_| is(Path::Avx2)) {
+        return Box::new(Table::new(avx2));
+    }
+    Box::new(Table::new(Portable))
+}

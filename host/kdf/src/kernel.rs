@@ -1,0 +1,173 @@
+//! The rounds of the hashes with the instructions that the processor has.
+//!
+//! This is the only module with unsafe code. There are two kinds of it. Functions that are compiled
+//! for an instruction set must not be called where it is missing: each takes a proof that it is
+//! there, and only [`Processor::this`] makes those, by asking. And vectors are read from memory
+//! through pointers: always from references to arrays of their size and alignment.
+
+#![expect(
+    unsafe_code,
+    reason = "instruction sets are chosen at run time, and vectors are loaded through pointers"
+)]
+
+mod lanes;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod sha_ni;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use crate::family::{Family, Sha1, Sha256, Sha512};
+use portable::{Array32, Array64};
+pub(crate) use vector::Line;
+use vector::{Line4x64, Line8x32};
+
+/// What a processor can do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Processor {
+    pub(crate) sha_ni: Option<ShaNi>,
+    pub(crate) avx512: Option<Avx512>,
+    pub(crate) avx2: Option<Avx2>,
+}
+
+/// What a proof is made of; where there is no such processor, of nothing that exists.
+#[cfg(target_arch = "x86_64")]
+type Evidence = ();
+#[cfg(not(target_arch = "x86_64"))]
+type Evidence = std::convert::Infallible;
+
+/// A proof that the processor has SHA-1 and SHA-256 instructions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShaNi(Evidence);
+
+/// A proof that the processor has vectors of 512 bits (AVX-512F).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Avx512(Evidence);
+
+/// A proof that the processor has vectors of 256 bits (AVX2).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Avx2(Evidence);
+
+/// No proof is needed for what every processor can.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Portable;
+
+impl Processor {
+    /// The one that this runs on.
+    pub(crate) fn this() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let sha_ni = is_x86_feature_detected!("sha")
+                && is_x86_feature_detected!("ssse3")
+                && is_x86_feature_detected!("sse4.1");
+            Self {
+                sha_ni: sha_ni.then_some(ShaNi(())),
+                avx512: is_x86_feature_detected!("avx512f").then_some(Avx512(())),
+                avx2: is_x86_feature_detected!("avx2").then_some(Avx2(())),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        Self::default()
+    }
+}
+
+/// Vectors that compress for family `F`, a stream in each lane.
+pub(crate) trait Lanes<F: Family>: Copy + Send + 'static {
+    /// A word for each lane.
+    type Line: Line<Word = F::Word>;
+
+    /// Takes all lanes through `steps` blocks, from `row` of a table on (see [`lanes`]). Panics
+    /// where the table has no such row.
+    fn run(self, state: &mut [Self::Line; 8], table: &[Self::Line], row: usize, steps: usize);
+}
+
+/// A stream among few: its state, its schedules one after the other, and which comes next.
+pub(crate) struct Stream<'a> {
+    pub(crate) state: &'a mut [u32; 8],
+    pub(crate) schedules: &'a [u32],
+    pub(crate) at: usize,
+}
+
+/// Families that the processor has instructions for.
+pub(crate) trait Few: Family<Word = u32> {
+    /// Takes one or two streams through `steps` blocks, their instructions interleaved: one waits
+    /// for its results while the other computes.
+    fn run<const N: usize>(proof: ShaNi, streams: [Stream<'_>; N], steps: usize);
+}
+
+/// Connects a vector, a family and the function that does its rounds; where the vector is of an
+/// instruction set, by its name.
+macro_rules! lanes {
+    ($token:ident, $vector:ident, $line:ident, $family:ident, $rounds:ident $(, $feature:literal)?) => {
+        impl Lanes<$family> for $token {
+            type Line = $line;
+
+            fn run(self, state: &mut [$line; 8], table: &[$line], row: usize, steps: usize) {
+                $(#[target_feature(enable = $feature)])?
+                fn rounds(state: &mut [$line; 8], table: &[$line], row: usize, steps: usize) {
+                    lanes::$rounds::<$vector>(state, table, row, steps);
+                }
+                #[allow(
+                    unused_unsafe,
+                    reason = "what needs no instruction set is not unsafe to call"
+                )]
+                // SAFETY: `self` proves that the processor has the instruction set.
+                unsafe {
+                    rounds(state, table, row, steps);
+                }
+            }
+        }
+    };
+}
+
+lanes!(Portable, Array32, Line8x32, Sha1, sha1);
+lanes!(Portable, Array32, Line8x32, Sha256, sha256);
+lanes!(Portable, Array64, Line4x64, Sha512, sha512);
+
+#[cfg(target_arch = "x86_64")]
+mod with_vectors {
+    use super::vector::{Line4x64, Line8x32, Line8x64, Line16x32};
+    use super::x86::{Ymm32, Ymm64, Zmm32, Zmm64};
+    use super::{Avx2, Avx512, Lanes, Sha1, Sha256, Sha512, lanes};
+
+    lanes!(Avx512, Zmm32, Line16x32, Sha1, sha1, "avx512f");
+    lanes!(Avx512, Zmm32, Line16x32, Sha256, sha256, "avx512f");
+    lanes!(Avx512, Zmm64, Line8x64, Sha512, sha512, "avx512f");
+    lanes!(Avx2, Ymm32, Line8x32, Sha1, sha1, "avx2");
+    lanes!(Avx2, Ymm32, Line8x32, Sha256, sha256, "avx2");
+    lanes!(Avx2, Ymm64, Line4x64, Sha512, sha512, "avx2");
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod without_vectors {
+    use super::{Avx2, Avx512, Family, Few, Lanes, Portable, Sha1, Sha256, ShaNi, Stream};
+
+    macro_rules! never {
+        ($token:ident) => {
+            impl<F: Family> Lanes<F> for $token
+            where
+                Portable: Lanes<F>,
+            {
+                type Line = <Portable as Lanes<F>>::Line;
+
+                fn run(self, _: &mut [Self::Line; 8], _: &[Self::Line], _: usize, _: usize) {
+                    match self.0 {}
+                }
+            }
+        };
+    }
+    never!(Avx512);
+    never!(Avx2);
+
+    impl Few for Sha1 {
+        fn run<const N: usize>(proof: ShaNi, _: [Stream<'_>; N], _: usize) {
+            match proof.0 {}
+        }
+    }
+    impl Few for Sha256 {
+        fn run<const N: usize>(proof: ShaNi, _: [Stream<'_>; N], _: usize) {
+            match proof.0 {}
+        }
+    }
+}

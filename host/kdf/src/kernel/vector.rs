@@ -1,0 +1,54 @@
+//! Vectors of words, one lane a stream, in as many forms as there are processors.
+
+/// What the rounds of the hashes need of a vector. Words are added modulo their width.
+///
+/// The vectors of an instruction set may only be used where the processor has it: see
+/// [`super::Isa`].
+pub(super) trait Vector: Copy {
+    /// A word for each lane, as it stands in memory.
+    type Line: Line;
+    /// Bits of a word.
+    const BITS: u32;
+
+    fn load(line: &Self::Line) -> Self;
+    fn store(self, line: &mut Self::Line);
+    fn add(self, other: Self) -> Self;
+    fn rotate_left(self, by: u32) -> Self;
+    /// Bit by bit: of `yes` where `self` has one, else of `no`.
+    fn choose(self, yes: Self, no: Self) -> Self;
+    /// Bit by bit: what most have.
+    fn majority(self, b: Self, c: Self) -> Self;
+    /// Bit by bit: whether an odd number has one.
+    fn parity(self, b: Self, c: Self) -> Self;
+}
+
+/// A vector in memory.
+pub(crate) trait Line: Copy + Default + Send + 'static {
+    type Word: Copy;
+    fn words(&self) -> &[Self::Word];
+    fn words_mut(&mut self) -> &mut [Self::Word];
+}
+
+macro_rules! line {
+    ($name:ident, $word:ty, $lanes:literal, $align:literal) => {
+        #[doc = concat!(stringify!($lanes), " words of ", stringify!($word), ".")]
+        #[derive(Clone, Copy, Default)]
+        #[repr(C, align($align))]
+        pub(crate) struct $name(pub(super) [$word; $lanes]);
+
+        impl Line for $name {
+            type Word = $word;
+            fn words(&self) -> &[$word] {
+                &self.0
+            }
+            fn words_mut(&mut self) -> &mut [$word] {
+                &mut self.0
+            }
+        }
+    };
+}
+
+line!(Line16x32, u32, 16, 64);
+line!(Line8x32, u32, 8, 32);
+line!(Line8x64, u64, 8, 64);
+line!(Line4x64, u64, 4, 32);

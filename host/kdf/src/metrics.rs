@@ -1,0 +1,110 @@
+//! What key derivation does, in numbers an operator watches.
+
+use crate::path::Path;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+type Labels = [(&'static str, &'static str); 1];
+
+/// The metrics of an engine.
+#[derive(Debug, Clone)]
+pub struct KdfMetrics {
+    hashed: [Counter; Path::ALL.len()],
+    busy: Counter<f64, AtomicU64>,
+    lanes: Histogram,
+    waited: Histogram,
+    pending: Gauge,
+    streams: [Gauge; 2],
+}
+
+impl KdfMetrics {
+    /// Makes the metrics and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let hashed = Family::<Labels, Counter>::default();
+        let streams = Family::<Labels, Gauge>::default();
+        let metrics = Self {
+            hashed: Path::ALL.map(|path| hashed.get_or_create_owned(&[("path", path.name())])),
+            busy: Counter::default(),
+            lanes: Histogram::new([1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0]),
+            // 20 us to 20 s.
+            waited: Histogram::new(exponential_buckets(20e-6, 4.0, 11)),
+            pending: Gauge::default(),
+            streams: ["waiting", "running"]
+                .map(|state| streams.get_or_create_owned(&[("state", state)])),
+        };
+        registry.register_with_unit(
+            "kdf_hashed",
+            "Octets hashed by iterated key derivation (S2K), by the way in which they were",
+            Unit::Bytes,
+            hashed,
+        );
+        registry.register_with_unit(
+            "kdf_busy",
+            "Time that the threads for key derivation hashed, all together",
+            Unit::Seconds,
+            metrics.busy.clone(),
+        );
+        registry.register(
+            "kdf_lanes",
+            "Streams that were hashed side by side, in each turn of a thread",
+            metrics.lanes.clone(),
+        );
+        registry.register_with_unit(
+            "kdf_wait",
+            "Time that a stream waited for its first turn",
+            Unit::Seconds,
+            metrics.waited.clone(),
+        );
+        registry.register_with_unit(
+            "kdf_pending",
+            "Octets still to be hashed for the derivations that wait or run",
+            Unit::Bytes,
+            metrics.pending.clone(),
+        );
+        registry.register(
+            "kdf_streams",
+            "Streams (passes of derivations) by whether they have a turn",
+            streams,
+        );
+        metrics
+    }
+
+    /// Metrics that nobody reads.
+    pub fn unregistered() -> Self {
+        Self::register(&mut Registry::default())
+    }
+
+    /// Octets hashed so far, by path.
+    pub fn hashed_by(&self, path: Path) -> u64 {
+        self.hashed[path as usize].get()
+    }
+
+    pub(crate) fn hashed(&self, path: Path, octets: u64) {
+        self.hashed[path as usize].inc_by(octets);
+    }
+
+    pub(crate) fn turn(&self, path: Path, streams: usize, octets: u64, time: Duration) {
+        self.hashed(path, octets);
+        self.busy.inc_by(time.as_secs_f64());
+        self.lanes.observe(streams as f64);
+    }
+
+    pub(crate) fn waited(&self, time: Duration) {
+        self.waited.observe(time.as_secs_f64());
+    }
+
+    pub(crate) fn pending(&self, octets: u64) {
+        self.pending.set(i64::try_from(octets).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn streams(&self, waiting: usize, running: usize) {
+        for (gauge, streams) in self.streams.iter().zip([waiting, running]) {
+            gauge.set(i64::try_from(streams).unwrap_or(i64::MAX));
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The streams that wait, and the order in which they are taken. No threads, no clock.
+
+use crate::cost::Model;
+use crate::family::{Initial, Kind, Sha1, Sha256, Sha512, initial};
+use crate::path::Path;
+use crate::periodic::Periodic;
+use bulkhead_crypto::{Pass as StraightPass, S2k};
+use zeroize::Zeroizing;
+
+/// One pass of one derivation, in whatever way it is hashed.
+pub(crate) enum Pass {
+    Sha1(Periodic<Sha1>),
+    Sha256(Periodic<Sha256>),
+    Sha512(Periodic<Sha512>),
+    /// Other hashes, and text that hardly repeats: only ever on the plain path.
+    Straight(StraightPass),
+}
+
+/// A pass, with what it belongs to.
+pub(crate) struct Stream<T> {
+    pub(crate) id: u64,
+    pub(crate) pass: Pass,
+    /// Where in virtual time it would end.
+    finish: u64,
+    /// Octets that it is still accounted for with.
+    pub(crate) octets_left: u64,
+    pub(crate) owner: T,
+}
+
+/// Streams that one thread takes a step further together.
+pub(crate) struct Turn<T> {
+    pub(crate) path: Path,
+    pub(crate) streams: Vec<Stream<T>>,
+}
+
+/// What waits.
+///
+/// The order is that of the Fair Sojourn Protocol (Friedman and Henderson, 2003): streams go in the
+/// order in which they would end if all got equal shares, octet by octet. So a short one passes by
+/// a long one, equal ones end one after the other instead of all at the end, and none ends later
+/// than with equal shares, or nearly so: nobody starves. Virtual time counts the octets that each
+/// stream would have got.
+pub(crate) struct Queue<T> {
+    /// In order.
+    waiting: Vec<Stream<T>>,
+    running: usize,
+    virtual_time: u64,
+    next_id: u64,
+}
+
+impl Pass {
+    pub(crate) fn new(s2k: &S2k<'_>, number: usize) -> Self {
+        match initial(s2k.hash()) {
+            Some(Initial::Sha1(state)) => Periodic::new(s2k, number, state).map(Self::Sha1),
+            Some(Initial::Sha256(state)) => Periodic::new(s2k, number, state).map(Self::Sha256),
+            Some(Initial::Sha512(state)) => Periodic::new(s2k, number, state).map(Self::Sha512),
+            None => None,
+        }
+        .unwrap_or_else(|| Self::Straight(s2k.pass(number)))
+    }
+
+    /// The family and the period, by which streams are put side by side.
+    fn group(&self) -> Option<(Kind, usize)> {
+        match self {
+            Self::Sha1(pass) => Some((Kind::Sha1, pass.period())),
+            Self::Sha256(pass) => Some((Kind::Sha256, pass.period())),
+            Self::Sha512(pass) => Some((Kind::Sha512, pass.period())),
+            Self::Straight(_) => None,
+        }
+    }
+
+    /// Whether only the digest is missing.
+    pub(crate) fn is_over(&self) -> bool {
+        match self {
+            Self::Sha1(pass) => pass.left == 0,
+            Self::Sha256(pass) => pass.left == 0,
+            Self::Sha512(pass) => pass.left == 0,
+            Self::Straight(pass) => pass.left() == 0,
+        }
+    }
+
+    pub(crate) fn finish(self) -> Zeroizing<Vec<u8>> {
+        match self {
+            Self::Sha1(pass) => pass.finish(),
+            Self::Sha256(pass) => pass.finish(),
+            Self::Sha512(pass) => pass.finish(),
+            Self::Straight(pass) => pass.finish(),
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            waiting: Vec::new(),
+            running: 0,
+            virtual_time: 0,
+            next_id: 0,
+        }
+    }
+
+    pub(crate) fn add(&mut self, pass: Pass, octets: u64, owner: T) {
+        self.next_id += 1;
+        self.insert(Stream {
+            id: self.next_id,
+            pass,
+            finish: self.virtual_time + octets,
+            octets_left: octets,
+            owner,
+        });
+    }
+
+    fn insert(&mut self, stream: Stream<T>) {
+        let order = |stream: &Stream<T>| (stream.finish, stream.id);
+        let at = self.waiting.partition_point(|other| order(other) < order(&stream));
+        self.waiting.insert(at, stream);
+    }
+
+    /// Streams that wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Streams that have one.
+    pub(crate) fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Takes out those whose owners say so.
+    pub(crate) fn remove(&mut self, whom: impl FnMut(&mut Stream<T>) -> bool) -> Vec<Stream<T>> {
+        self.waiting.extract_if(.., whom).collect()
+    }
+
+    /// What one of `idle` threads without work does next; nothing where nothing waits.
+    pub(crate) fn take(&mut self, model: &Model, idle: usize) -> Option<Turn<T>> {
+        let first = self.waiting.first()?;
+        let Some(group) = first.pass.group() else {
+            let streams = self.waiting.drain(..1).collect();
+            self.running += 1;
+            let path = Path::Plain;
+            return Some(Turn { path, streams });
+        };
+        let alike = self.waiting.iter().filter(|s| s.pass.group() == Some(group));
+        let mut choice = model.choose(group.0, idle, alike.count());
+        let mut joins: fn(&Pass, (Kind, usize)) -> bool = |pass, group| pass.group() == Some(group);
+        if choice.path == Path::ShaNi {
+            // Which goes with any stream of the family.
+            joins = |pass, (kind, _)| pass.group().is_some_and(|(other, _)| other == kind);
+            let family = self.waiting.iter().filter(|s| joins(&s.pass, group)).count();
+            choice.streams = if family > idle { 2 } else { choice.streams };
+        }
+        let mut places = choice.streams;
+        let streams: Vec<_> = self
+            .waiting
+            .extract_if(.., |stream| {
+                let taken = places > 0 && joins(&stream.pass, group);
+                places -= usize::from(taken);
+                taken
+            })
+            .collect();
+        self.running += streams.len();
+        let path = choice.path;
+        Some(Turn { path, streams })
+    }
+
+    /// Takes a turn's streams back, of which `octets` were hashed, without those that have ended.
+    pub(crate) fn put_back(&mut self, taken: usize, streams: Vec<Stream<T>>, octets: u64) {
+        let present = self.waiting.len() + self.running;
+        self.virtual_time += octets / (present.max(1) as u64);
+        self.running -= taken;
+        for stream in streams {
+            self.insert(stream);
+        }
+    }
+}
