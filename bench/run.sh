@@ -2,7 +2,7 @@
 # Builds everything and measures Bulkhead side by side with gpg and rpgp.
 #   bench/run.sh                 all of it, a few minutes
 #   bench/run.sh --help          what can be chosen
-# Needs gpg. Close what else keeps the processors busy.
+# Needs gpg; Python with pip and OpenSSL for some rows. Close what else keeps the processors busy.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -10,5 +10,11 @@ cargo build --release --workspace --all-targets --locked
 # The peer in the sandbox. Only the benchmark needs it, so that the ordinary build does without.
 cargo rustc --lib --profile guest --target wasm32-wasip2 --package bulkhead-bench-rpgp \
   --crate-type cdylib --target-dir "$target/bench" --locked
-exec "$target/release/bulkhead-bench" \
+# gunicorn, Flask and python-gnupg; without them that row is missing.
+peers=$target/bench/gunicorn
+if [ ! -d "$peers/gunicorn" ]; then
+  python3 -m pip install --quiet --target "$peers" -r bench/gunicorn/requirements.txt ||
+    echo "pip cannot install bench/gunicorn/requirements.txt: gunicorn is not measured" >&2
+fi
+exec "$target/release/bulkhead-bench" --gunicorn "$peers" \
   --rpgp-wasm "$target/bench/wasm32-wasip2/guest/bulkhead_bench_rpgp.wasm" "$@"

@@ -10,6 +10,8 @@ mod beside;
 mod compare;
 mod exchange;
 mod isolated;
+mod kdf;
+mod load;
 mod messages;
 mod openers;
 mod process;
@@ -24,6 +26,9 @@ struct Arguments {
     /// rpgp as a component, as bench/run.sh builds it.
     #[arg(long, value_name = "FILE")]
     rpgp_wasm: PathBuf,
+    /// gunicorn, Flask and python-gnupg, as bench/run.sh installs them.
+    #[arg(long, value_name = "FOLDER")]
+    gunicorn: PathBuf,
     /// Turns of each contestant with each message; messages of megabytes get half as many.
     #[arg(long, default_value_t = 21, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=10_000))]
     rounds: u32,
@@ -33,6 +38,9 @@ struct Arguments {
     /// How long small requests are measured, idle and beside busy workers.
     #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     busy_seconds: u64,
+    /// How long many clients have default messages opened, in a turn.
+    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
+    load_seconds: u64,
     /// How long the relay is asked for promises.
     #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     accept_seconds: u64,
@@ -48,6 +56,13 @@ struct Arguments {
 enum Part {
     /// gpg, rpgp, rpgp in Wasm and the server, on six messages.
     Messages,
+    /// Requests a second with many clients: the server, the server without lanes, and gunicorn with
+    /// Flask and python-gnupg.
+    Load,
+    /// Small messages alone, and beside a default one.
+    Mix,
+    /// Octets hashed a second on one thread, by path, beside OpenSSL.
+    Kdf,
     /// A fresh store and instance with a trivial call.
     Isolated,
     /// From the start of the process to its first answer.
@@ -69,6 +84,16 @@ fn main() {
     let mut met = true;
     if wanted(Part::Messages) {
         met &= openers::compare_all(&arguments.rpgp_wasm, arguments.rounds);
+    }
+    if wanted(Part::Load) {
+        let time = Duration::from_secs(arguments.load_seconds);
+        met &= load::measure(&arguments.gunicorn, time);
+    }
+    if wanted(Part::Mix) {
+        met &= load::mix(Duration::from_secs(arguments.busy_seconds));
+    }
+    if wanted(Part::Kdf) {
+        kdf::measure();
     }
     if wanted(Part::Isolated) {
         met &= isolated::measure(arguments.calls);

@@ -121,6 +121,7 @@ fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {
         &limits,
         kdf,
         Interrupt::default(),
+        None,
     );
     std::mem::take(&mut *opened.expect("rpgp in Wasm opens it"))
 }

@@ -65,30 +65,26 @@ impl Model {
 impl Rates {
     fn of(kind: Kind, processor: &Processor, forced: Option<Path>) -> Self {
         let sha_ni = processor.sha_ni.is_some();
-        let (plain, few, avx512, avx2, portable) = match kind {
+        let (plain, few, avx512, avx2) = match kind {
             Kind::Sha1 => (
                 if sha_ni { 1000 } else { 450 },
                 Some([1550, 2340]),
                 (7800, 16),
                 (2500, 8),
-                (1200, 8),
             ),
             Kind::Sha256 => (
                 if sha_ni { 1090 } else { 220 },
                 Some([1140, 1540]),
                 (4000, 16),
                 (1300, 8),
-                (600, 8),
             ),
-            Kind::Sha512 => (340, None, (3100, 8), (1040, 4), (480, 4)),
+            Kind::Sha512 => (340, None, (3600, 8), (1300, 4)),
         };
         let wide = |path, (rate, lanes): (u32, usize)| Some((path, rate, lanes));
-        let lanes = match forced {
-            Some(Path::Avx2) => wide(Path::Avx2, avx2),
-            Some(Path::Portable) => wide(Path::Portable, portable),
-            _ if processor.avx512.is_some() => wide(Path::Avx512, avx512),
-            _ if processor.avx2.is_some() => wide(Path::Avx2, avx2),
-            _ => wide(Path::Portable, portable),
+        let lanes = match (processor.avx512, processor.avx2) {
+            (Some(_), _) if forced != Some(Path::Avx2) => wide(Path::Avx512, avx512),
+            (_, Some(_)) => wide(Path::Avx2, avx2),
+            _ => None,
         };
         Self {
             plain,
@@ -107,7 +103,10 @@ impl Rates {
         let lanes = self.lanes.filter(|&(_, _, lanes)| streams <= lanes);
         let lanes = lanes.map(|(path, rate, lanes)| {
             let used = u32::try_from(streams).unwrap_or(u32::MAX);
-            (rate * used / u32::try_from(lanes).unwrap_or(1), choice(path))
+            (
+                rate * used / u32::try_from(lanes).unwrap_or(1),
+                choice(path),
+            )
         });
         let ways = [plain, few, lanes].into_iter().flatten();
         let forced = |way: &(u32, Choice)| self.forced.is_none_or(|path| way.1.path == path);

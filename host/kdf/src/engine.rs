@@ -82,10 +82,11 @@ struct Owner {
     since: Option<Instant>,
 }
 
-/// How fast a thread hashes of late.
+/// How fast threads hash of late, and how much a derivation takes.
 struct Pace {
     octets: f64,
     seconds: f64,
+    usual_octets: f64,
 }
 
 impl Engine {
@@ -107,6 +108,10 @@ impl Engine {
             metrics,
         });
         let engine = Self { shared };
+        engine
+            .shared
+            .metrics
+            .limits(setup.threads, setup.octets_max);
         for number in 0..setup.threads {
             let shared = Arc::clone(&engine.shared);
             std::thread::Builder::new()
@@ -140,11 +145,17 @@ impl Engine {
             return Err(NotDerived::Full);
         }
         state.octets = all;
+        state.pace.derivation(s2k.octets_hashed());
         self.shared.metrics.pending(all);
         let since = Some(Instant::now());
         for (number, pass) in passes.into_iter().enumerate() {
             let (stop, done) = (stop.clone(), done.clone());
-            let owner = Owner { number, stop, done, since };
+            let owner = Owner {
+                number,
+                stop,
+                done,
+                since,
+            };
             state.queue.add(pass, octets, owner);
             self.shared.work.notify_one();
         }
@@ -162,10 +173,12 @@ impl Engine {
         Ok(key)
     }
 
-    /// How long it takes until what waits is done, and `more` octets beside it, at the pace of late.
-    pub fn clears_in(&self, more: u64) -> Duration {
+    /// How long it takes until what waits is done, and `more` derivations of the usual size beside
+    /// it, at the pace of late.
+    pub fn clears_in(&self, more: usize) -> Duration {
         let state = self.shared.lock();
-        state.pace.time(state.octets + more, self.shared.setup.threads)
+        let octets = state.octets as f64 + more as f64 * state.pace.usual_octets;
+        state.pace.time(octets, self.shared.setup.threads)
     }
 }
 
@@ -185,11 +198,12 @@ impl Stop {
 }
 
 impl Pace {
-    /// Before anything was hashed: 1 GB/s, as one stream with SHA-NI.
+    /// Before anything was hashed: 1 GB/s, as one stream with SHA-NI, and what GnuPG takes today.
     fn assumed() -> Self {
         Self {
             octets: 1e6,
             seconds: 1e-3,
+            usual_octets: 2.0 * 65_011_712.0,
         }
     }
 
@@ -200,8 +214,14 @@ impl Pace {
         self.seconds = self.seconds * KEPT + time.as_secs_f64();
     }
 
-    fn time(&self, octets: u64, threads: usize) -> Duration {
-        let seconds = octets as f64 * self.seconds / self.octets / threads as f64;
+    /// Older ones count less and less: half after some seven.
+    fn derivation(&mut self, octets: u64) {
+        const KEPT: f64 = 0.9;
+        self.usual_octets = self.usual_octets * KEPT + octets as f64 * (1.0 - KEPT);
+    }
+
+    fn time(&self, octets: f64, threads: usize) -> Duration {
+        let seconds = octets * self.seconds / self.octets / threads as f64;
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 }
@@ -234,8 +254,9 @@ impl Shared {
                 0
             });
             self.metrics.turn(path, taken, hashed, start.elapsed());
-            let (over, going_on): (Vec<_>, Vec<_>) =
-                streams.into_iter().partition(|stream| stream.pass.is_over());
+            let (over, going_on): (Vec<_>, Vec<_>) = streams
+                .into_iter()
+                .partition(|stream| stream.pass.is_over());
             let left: u64 = going_on.iter().map(|stream| stream.octets_left).sum();
             {
                 let mut state = self.lock();
@@ -278,7 +299,10 @@ impl Shared {
             // Nothing of anybody is kept while there is nothing to do.
             threads_own.wipe();
             state.idle += 1;
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .work
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
             state.idle -= 1;
         }
     }

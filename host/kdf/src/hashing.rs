@@ -1,7 +1,7 @@
 //! What a thread hashes with, and one turn of it.
 
 use crate::family::{Family, Sha1, Sha256, Sha512};
-use crate::kernel::{Avx2, Avx512, Few, Lanes, Portable, Processor, ShaNi, Stream as FewStream};
+use crate::kernel::{Avx2, Avx512, Few, Lanes, Processor, ShaNi, Stream as FewStream};
 use crate::path::Path;
 use crate::periodic::Periodic;
 use crate::queue::{Pass, Stream};
@@ -11,12 +11,15 @@ use crate::table::{InLane, SideBySide, Table};
 /// looks again who waits, and who does not wait any more.
 const TURN_OCTETS: u64 = 256 * 1024;
 
+/// Of the widest lanes there are.
+type Tables<F> = Option<Box<dyn SideBySide<F>>>;
+
 /// The tables of one thread.
 pub(crate) struct Hashing {
     sha_ni: Option<ShaNi>,
-    sha1: Box<dyn SideBySide<Sha1>>,
-    sha256: Box<dyn SideBySide<Sha256>>,
-    sha512: Box<dyn SideBySide<Sha512>>,
+    sha1: Tables<Sha1>,
+    sha256: Tables<Sha256>,
+    sha512: Tables<Sha512>,
 }
 
 impl Hashing {
@@ -32,15 +35,17 @@ impl Hashing {
 
     /// Wipes what is left of earlier turns.
     pub(crate) fn wipe(&mut self) {
-        self.sha1.wipe();
-        self.sha256.wipe();
-        self.sha512.wipe();
+        self.sha1.iter_mut().for_each(|table| table.wipe());
+        self.sha256.iter_mut().for_each(|table| table.wipe());
+        self.sha512.iter_mut().for_each(|table| table.wipe());
     }
 
     /// Takes streams of one family a step further, each by the same number of octets. In lanes, they
     /// have the same period too. Returns how many were hashed together.
     pub(crate) fn run<T>(&mut self, path: Path, streams: &mut [Stream<T>]) -> u64 {
-        let Some(first) = streams.first_mut() else { return 0 };
+        let Some(first) = streams.first_mut() else {
+            return 0;
+        };
         let sha_ni = self.sha_ni;
         let each = match &mut first.pass {
             Pass::Straight(pass) => {
@@ -54,7 +59,7 @@ impl Hashing {
                     _ => None,
                 });
                 let few = move |s: &mut [InLane<'_, _>], steps| few(sha_ni, s, steps);
-                advance(path, &mut *self.sha1, few, &mut streams)
+                advance(path, &mut self.sha1, few, &mut streams)
             }
             Pass::Sha256(_) => {
                 let mut streams = of(streams, |pass| match pass {
@@ -62,14 +67,14 @@ impl Hashing {
                     _ => None,
                 });
                 let few = move |s: &mut [InLane<'_, _>], steps| few(sha_ni, s, steps);
-                advance(path, &mut *self.sha256, few, &mut streams)
+                advance(path, &mut self.sha256, few, &mut streams)
             }
             Pass::Sha512(_) => {
                 let mut streams = of(streams, |pass| match pass {
                     Pass::Sha512(pass) => Some(pass),
                     _ => None,
                 });
-                advance(path, &mut *self.sha512, plain, &mut streams)
+                advance(path, &mut self.sha512, plain, &mut streams)
             }
         };
         for stream in &mut *streams {
@@ -96,7 +101,7 @@ fn of<F: Family, T>(
 /// Hashes as many blocks of each as a turn has and all still have. Returns the octets of one stream.
 fn advance<F: Family>(
     path: Path,
-    lanes: &mut dyn SideBySide<F>,
+    lanes: &mut Tables<F>,
     few: impl FnOnce(&mut [InLane<'_, F>], usize),
     streams: &mut [InLane<'_, F>],
 ) -> u64 {
@@ -105,7 +110,10 @@ fn advance<F: Family>(
     let steps = left.fold(turn, u64::min);
     let blocks = usize::try_from(steps).expect("the blocks of a turn");
     match path {
-        Path::Avx512 | Path::Avx2 | Path::Portable => lanes.run(streams, blocks),
+        Path::Avx512 | Path::Avx2 => lanes
+            .as_mut()
+            .expect("the cost model knows what there is")
+            .run(streams, blocks),
         Path::ShaNi => few(streams, blocks),
         Path::Plain => plain(streams, blocks),
     }
@@ -149,22 +157,13 @@ fn few_stream<'a, F: Few>(stream: &'a mut InLane<'_, F>) -> FewStream<'a> {
     }
 }
 
-/// The widest lanes of the processor, or those of a path.
-fn table<F: Family>(processor: &Processor, path: Option<Path>) -> Box<dyn SideBySide<F>>
+/// For the widest lanes of the processor, or those of a path.
+fn table<F: Family>(processor: &Processor, path: Option<Path>) -> Tables<F>
 where
     Avx512: Lanes<F>,
     Avx2: Lanes<F>,
-    Portable: Lanes<F>,
 {
-    let is = |lanes| match path {
-        Some(path @ (Path::Avx512 | Path::Avx2 | Path::Portable)) => path == lanes,
-        Some(Path::Plain | Path::ShaNi) | None => true,
-    };
-    if let Some(avx512) = processor.avx512.filter(|_| is(Path::Avx512)) {
-        return Box::new(Table::new(avx512));
-    }
-    if let Some(avx2) = processor.avx2.filter(|_| is(Path::Avx2)) {
-        return Box::new(Table::new(avx2));
-    }
-    Box::new(Table::new(Portable))
+    let avx512 = processor.avx512.filter(|_| path != Some(Path::Avx2));
+    let avx512 = avx512.map(|lanes| Box::new(Table::new(lanes)) as Box<dyn SideBySide<F>>);
+    avx512.or_else(|| Some(Box::new(Table::new(processor.avx2?))))
 }

@@ -10,8 +10,9 @@
     reason = "instruction sets are chosen at run time, and vectors are loaded through pointers"
 )]
 
+#[cfg(test)]
+mod arrays;
 mod lanes;
-mod portable;
 #[cfg(target_arch = "x86_64")]
 mod sha_ni;
 mod vector;
@@ -19,9 +20,7 @@ mod vector;
 mod x86;
 
 use crate::family::{Family, Sha1, Sha256, Sha512};
-use portable::{Array32, Array64};
 pub(crate) use vector::Line;
-use vector::{Line4x64, Line8x32};
 
 /// What a processor can do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,10 +47,6 @@ pub(crate) struct Avx512(Evidence);
 /// A proof that the processor has vectors of 256 bits (AVX2).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx2(Evidence);
-
-/// No proof is needed for what every processor can.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Portable;
 
 impl Processor {
     /// The one that this runs on.
@@ -121,9 +116,22 @@ macro_rules! lanes {
     };
 }
 
-lanes!(Portable, Array32, Line8x32, Sha1, sha1);
-lanes!(Portable, Array32, Line8x32, Sha256, sha256);
-lanes!(Portable, Array64, Line4x64, Sha512, sha512);
+#[cfg(test)]
+mod with_arrays {
+    use super::arrays::{Array32, Array64};
+    use super::vector::{Line2x64, Line4x32};
+    use super::{Lanes, Sha1, Sha256, Sha512, lanes};
+
+    /// No proof is needed for what every processor can.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Arrays;
+
+    lanes!(Arrays, Array32, Line4x32, Sha1, sha1);
+    lanes!(Arrays, Array32, Line4x32, Sha256, sha256);
+    lanes!(Arrays, Array64, Line2x64, Sha512, sha512);
+}
+#[cfg(test)]
+pub(crate) use with_arrays::Arrays;
 
 #[cfg(target_arch = "x86_64")]
 mod with_vectors {
@@ -141,24 +149,26 @@ mod with_vectors {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod without_vectors {
-    use super::{Avx2, Avx512, Family, Few, Lanes, Portable, Sha1, Sha256, ShaNi, Stream};
+    use super::vector::{Line2x64, Line4x32};
+    use super::{Avx2, Avx512, Few, Lanes, Sha1, Sha256, Sha512, ShaNi, Stream};
 
     macro_rules! never {
-        ($token:ident) => {
-            impl<F: Family> Lanes<F> for $token
-            where
-                Portable: Lanes<F>,
-            {
-                type Line = <Portable as Lanes<F>>::Line;
+        ($token:ident, $family:ident, $line:ident) => {
+            impl Lanes<$family> for $token {
+                type Line = $line;
 
-                fn run(self, _: &mut [Self::Line; 8], _: &[Self::Line], _: usize, _: usize) {
+                fn run(self, _: &mut [$line; 8], _: &[$line], _: usize, _: usize) {
                     match self.0 {}
                 }
             }
         };
     }
-    never!(Avx512);
-    never!(Avx2);
+    never!(Avx512, Sha1, Line4x32);
+    never!(Avx512, Sha256, Line4x32);
+    never!(Avx512, Sha512, Line2x64);
+    never!(Avx2, Sha1, Line4x32);
+    never!(Avx2, Sha256, Line4x32);
+    never!(Avx2, Sha512, Line2x64);
 
     impl Few for Sha1 {
         fn run<const N: usize>(proof: ShaNi, _: [Stream<'_>; N], _: usize) {

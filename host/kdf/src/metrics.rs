@@ -19,6 +19,8 @@ pub struct KdfMetrics {
     lanes: Histogram,
     waited: Histogram,
     pending: Gauge,
+    pending_max: Gauge,
+    threads: Gauge,
     streams: [Gauge; 2],
 }
 
@@ -34,6 +36,8 @@ impl KdfMetrics {
             // 20 us to 20 s.
             waited: Histogram::new(exponential_buckets(20e-6, 4.0, 11)),
             pending: Gauge::default(),
+            pending_max: Gauge::default(),
+            threads: Gauge::default(),
             streams: ["waiting", "running"]
                 .map(|state| streams.get_or_create_owned(&[("state", state)])),
         };
@@ -65,6 +69,17 @@ impl KdfMetrics {
             "Octets still to be hashed for the derivations that wait or run",
             Unit::Bytes,
             metrics.pending.clone(),
+        );
+        registry.register_with_unit(
+            "kdf_pending_max",
+            "Octets that may be pending; what comes over that is refused",
+            Unit::Bytes,
+            metrics.pending_max.clone(),
+        );
+        registry.register(
+            "kdf_threads",
+            "Threads for key derivation",
+            metrics.threads.clone(),
         );
         registry.register(
             "kdf_streams",
@@ -98,13 +113,22 @@ impl KdfMetrics {
         self.waited.observe(time.as_secs_f64());
     }
 
+    pub(crate) fn limits(&self, threads: usize, pending_max: u64) {
+        set(&self.threads, threads as u64);
+        set(&self.pending_max, pending_max);
+    }
+
     pub(crate) fn pending(&self, octets: u64) {
-        self.pending.set(i64::try_from(octets).unwrap_or(i64::MAX));
+        set(&self.pending, octets);
     }
 
     pub(crate) fn streams(&self, waiting: usize, running: usize) {
         for (gauge, streams) in self.streams.iter().zip([waiting, running]) {
-            gauge.set(i64::try_from(streams).unwrap_or(i64::MAX));
+            set(gauge, streams as u64);
         }
     }
+}
+
+fn set(gauge: &Gauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }

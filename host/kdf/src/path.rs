@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Path {
     /// One stream after the other, by `RustCrypto`: with the processor's SHA instructions where it
-    /// has them.
+    /// has them. The only one on processors that have none of what the others need.
     Plain,
     /// Up to two streams interleaved, with SHA-NI and schedules computed once.
     ShaNi,
@@ -12,19 +12,11 @@ pub enum Path {
     Avx512,
     /// Eight streams (SHA-512: four) in vectors of 256 bits.
     Avx2,
-    /// The same as arrays, in code for any processor.
-    Portable,
 }
 
 impl Path {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Plain,
-        Self::ShaNi,
-        Self::Avx512,
-        Self::Avx2,
-        Self::Portable,
-    ];
+    pub const ALL: [Self; 4] = [Self::Plain, Self::ShaNi, Self::Avx512, Self::Avx2];
 
     /// As it is called in settings and metrics.
     pub const fn name(self) -> &'static str {
@@ -33,7 +25,6 @@ impl Path {
             Self::ShaNi => "sha-ni",
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
-            Self::Portable => "portable",
         }
     }
 
@@ -41,7 +32,7 @@ impl Path {
     pub fn is_available(self) -> bool {
         let processor = crate::kernel::Processor::this();
         match self {
-            Self::Plain | Self::Portable => true,
+            Self::Plain => true,
             Self::ShaNi => processor.sha_ni.is_some(),
             Self::Avx512 => processor.avx512.is_some(),
             Self::Avx2 => processor.avx2.is_some(),

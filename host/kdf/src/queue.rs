@@ -112,7 +112,9 @@ impl<T> Queue<T> {
 
     fn insert(&mut self, stream: Stream<T>) {
         let order = |stream: &Stream<T>| (stream.finish, stream.id);
-        let at = self.waiting.partition_point(|other| order(other) < order(&stream));
+        let at = self
+            .waiting
+            .partition_point(|other| order(other) < order(&stream));
         self.waiting.insert(at, stream);
     }
 
@@ -140,13 +142,20 @@ impl<T> Queue<T> {
             let path = Path::Plain;
             return Some(Turn { path, streams });
         };
-        let alike = self.waiting.iter().filter(|s| s.pass.group() == Some(group));
+        let alike = self
+            .waiting
+            .iter()
+            .filter(|s| s.pass.group() == Some(group));
         let mut choice = model.choose(group.0, idle, alike.count());
         let mut joins: fn(&Pass, (Kind, usize)) -> bool = |pass, group| pass.group() == Some(group);
         if choice.path == Path::ShaNi {
             // Which goes with any stream of the family.
             joins = |pass, (kind, _)| pass.group().is_some_and(|(other, _)| other == kind);
-            let family = self.waiting.iter().filter(|s| joins(&s.pass, group)).count();
+            let family = self
+                .waiting
+                .iter()
+                .filter(|s| joins(&s.pass, group))
+                .count();
             choice.streams = if family > idle { 2 } else { choice.streams };
         }
         let mut places = choice.streams;

@@ -147,3 +147,114 @@ impl<F: Family, L: Lanes<F>> Drop for Table<F, L> {
 pub(crate) fn width<F: Family, L: Lanes<F>>() -> usize {
     L::Line::default().words().len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::{Sha1, Sha256, Sha512};
+    use crate::kernel::Arrays;
+    use bulkhead_crypto::{Hash, S2k};
+
+    /// Streams that come, go, change places and stand at different blocks, two or four at a time:
+    /// what they become is what each becomes alone. In arrays, which run under Miri too.
+    fn in_turns<F: Family>(hash: Hash, initial: [F::Word; 8])
+    where
+        Arrays: Lanes<F>,
+    {
+        let text = |n: u8| ([n; 8], [n ^ 0xa5; 5]);
+        let pass = |n: u8| {
+            let (salt, passphrase) = text(n);
+            let s2k = S2k::new(hash, &salt, &passphrase, 40_000, 64).expect("valid");
+            Periodic::<F>::new(&s2k, usize::from(n % 2), initial).expect("it repeats")
+        };
+        let mut table = Table::<F, _>::new(Arrays);
+        let mut together: Vec<_> = (0..5).map(pass).collect();
+        let mut alone: Vec<_> = (0..5).map(pass).collect();
+        let turns: [(&[usize], usize); 7] = [
+            (&[0], 3),
+            (&[0, 1], 20),
+            (&[1, 0], 13),
+            (&[2, 1], 1),
+            (&[4, 3], 29),
+            (&[3, 4], 13),
+            (&[0, 2], 14),
+        ];
+        for (who, steps) in turns {
+            let mut streams: Vec<_> = together
+                .iter_mut()
+                .enumerate()
+                .filter(|(number, _)| who.contains(number))
+                .map(|(number, pass)| InLane {
+                    id: number as u64,
+                    pass,
+                })
+                .collect();
+            if who[0] > who[1 % who.len()] {
+                streams.reverse();
+            }
+            table.run(&mut streams, steps);
+            for &number in who {
+                alone[number].compress(steps);
+            }
+            for (number, (together, alone)) in together.iter().zip(&alone).enumerate() {
+                assert_eq!(together.state[..5], alone.state[..5], "stream {number}");
+                assert_eq!((together.at, together.left), (alone.at, alone.left));
+            }
+        }
+        table.wipe();
+        assert!(table.lines.is_empty() && table.columns.iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn lanes_of_sha1() {
+        in_turns::<Sha1>(Hash::Sha1, [1; 8]);
+    }
+
+    #[test]
+    fn lanes_of_sha256() {
+        in_turns::<Sha256>(Hash::Sha256, [2; 8]);
+    }
+
+    #[test]
+    fn lanes_of_sha512() {
+        in_turns::<Sha512>(Hash::Sha512, [3; 8]);
+    }
+
+    /// Whoever leaves takes its schedules along, also where nobody follows.
+    #[test]
+    fn nothing_stays_of_a_stream_that_left() {
+        let s2k = |n: u8| ([n; 8], [n; 5]);
+        let pass = |n: u8| {
+            let (salt, passphrase) = s2k(n);
+            let s2k = S2k::new(Hash::Sha1, &salt, &passphrase, 40_000, 16).expect("valid");
+            Periodic::<Sha1>::new(&s2k, 0, [0; 8]).expect("it repeats")
+        };
+        let mut table = Table::<Sha1, _>::new(Arrays);
+        let (mut first, mut second) = (pass(1), pass(2));
+        table.run(
+            &mut [
+                InLane {
+                    id: 1,
+                    pass: &mut first,
+                },
+                InLane {
+                    id: 2,
+                    pass: &mut second,
+                },
+            ],
+            1,
+        );
+        let lane = |table: &Table<Sha1, Arrays>, lane: usize| {
+            table.lines.iter().any(|line| line.words()[lane] != 0)
+        };
+        assert!(lane(&table, 0) && lane(&table, 1));
+        table.run(
+            &mut [InLane {
+                id: 2,
+                pass: &mut second,
+            }],
+            1,
+        );
+        assert!(!lane(&table, 0) && lane(&table, 1));
+    }
+}

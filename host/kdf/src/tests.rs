@@ -21,12 +21,21 @@ struct Work {
 
 impl Work {
     fn s2k(&self) -> S2k<'_> {
-        S2k::new(self.hash, &self.salt, &self.passphrase, self.octets, self.key_len)
-            .expect("a key of at most 64 octets")
+        S2k::new(
+            self.hash,
+            &self.salt,
+            &self.passphrase,
+            self.octets,
+            self.key_len,
+        )
+        .expect("a key of at most 64 octets")
     }
 
     fn plainly(&self) -> Vec<u8> {
-        self.s2k().derive(&mut || true).expect("not interrupted").to_vec()
+        self.s2k()
+            .derive(&mut || true)
+            .expect("not interrupted")
+            .to_vec()
     }
 }
 
@@ -47,9 +56,15 @@ fn works() -> impl Strategy<Value = Work> {
         4 => proptest::collection::vec(any::<u8>(), 8),
         1 => proptest::collection::vec(any::<u8>(), 0..9),
     ];
-    (hash, salt, text, octets, 0..=64_usize).prop_map(|(hash, salt, passphrase, octets, key_len)| {
-        Work { hash, salt, passphrase, octets, key_len }
-    })
+    (hash, salt, text, octets, 0..=64_usize).prop_map(
+        |(hash, salt, passphrase, octets, key_len)| Work {
+            hash,
+            salt,
+            passphrase,
+            octets,
+            key_len,
+        },
+    )
 }
 
 /// Derives all keys on `threads` threads that take turns, by the cost model or on one path. `joins`
@@ -57,10 +72,14 @@ fn works() -> impl Strategy<Value = Work> {
 fn side_by_side(path: Option<Path>, threads: usize, works: &[(Work, usize)]) -> Vec<Vec<u8>> {
     let processor = Processor::this();
     let model = Model::new(&processor, path);
-    let mut hashing: Vec<_> = (0..threads).map(|_| Hashing::new(&processor, path)).collect();
+    let mut hashing: Vec<_> = (0..threads)
+        .map(|_| Hashing::new(&processor, path))
+        .collect();
     let mut queue = Queue::new();
-    let mut digests: Vec<Vec<_>> =
-        works.iter().map(|(work, _)| vec![Vec::new(); work.s2k().passes()]).collect();
+    let mut digests: Vec<Vec<_>> = works
+        .iter()
+        .map(|(work, _)| vec![Vec::new(); work.s2k().passes()])
+        .collect();
     let mut taken: Vec<Option<Turn<(usize, usize)>>> = (0..threads).map(|_| None).collect();
     for turns in 0.. {
         for (number, (work, _)) in works.iter().enumerate().filter(|(_, (_, at))| *at == turns) {
@@ -127,7 +146,12 @@ proptest! {
 fn all_counts<D: Digest + Clone>(unit: &[u8], zeros: usize) -> Vec<(u32, Vec<u8>)> {
     let mut hasher = D::new();
     hasher.update(&[0; 8][..zeros]);
-    let text: Vec<u8> = unit.iter().copied().cycle().take(unit.len() * 4096).collect();
+    let text: Vec<u8> = unit
+        .iter()
+        .copied()
+        .cycle()
+        .take(unit.len() * 4096)
+        .collect();
     let mut hashed = 0;
     (0..=255_u32)
         .map(|coded| {
@@ -159,13 +183,19 @@ fn check_all_counts<D: Digest + Clone>(hash: Hash) {
         .enumerate()
         .map(|(number, work)| (work, number))
         .collect();
-    let path = [Path::Avx512, Path::Avx2].into_iter().find(|path| path.is_available());
+    let path = [Path::Avx512, Path::Avx2]
+        .into_iter()
+        .find(|path| path.is_available());
     for path in [path, None] {
         let keys = side_by_side(path, 2, &works);
         for (number, key) in keys.iter().enumerate() {
             let mut whole = expected[0][number].1.clone();
             whole.extend_from_slice(&expected[1][number].1);
-            assert_eq!(key[..], whole[..key.len()], "{hash:?}, count {number}, {path:?}");
+            assert_eq!(
+                key[..],
+                whole[..key.len()],
+                "{hash:?}, count {number}, {path:?}"
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The crypto interfaces, served natively within an instance's budget.
 
 use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
-use crate::instance::State;
+use crate::instance::{Aside, Fault, State};
 use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, KdfLimit, OverLimit, S2k};
+use bulkhead_kdf::{Engine, NotDerived};
 use wasmtime::Result;
 
 impl kdf::Host for State {
@@ -22,15 +23,23 @@ impl kdf::Host for State {
             Ok(spent) => self.s2k_octets = spent,
             Err(over) => return Ok(Err(over.into())),
         }
-        let mut stopped = Ok(());
-        let derived = s2k.derive(&mut || {
-            stopped = self.go_on();
-            stopped.is_ok()
-        });
-        stopped?;
-        Ok(derived
-            .map(|mut key| std::mem::take(&mut *key))
-            .map_err(|bulkhead_crypto::Interrupted| kdf::Refusal::Invalid))
+        let mut key = match &self.aside {
+            Some(Aside { engine, turn }) if !Engine::is_short(&s2k) => {
+                let derived = turn.give_up_while(|| engine.derive(&s2k, &self.stop()));
+                match derived {
+                    Ok(key) => key,
+                    Err(NotDerived::Full) => return Err(Fault::KeysOverloaded.into()),
+                    Err(NotDerived::Stopped) => return Err(self.stopped().into()),
+                }
+            }
+            Some(Aside { engine, .. }) => engine
+                .derive(&s2k, &self.stop())
+                .map_err(|_| self.stopped())?,
+            None => s2k
+                .derive(&mut || self.go_on().is_ok())
+                .map_err(|_| self.stopped())?,
+        };
+        Ok(Ok(std::mem::take(&mut *key)))
     }
 
     fn argon2id(

@@ -3,7 +3,7 @@
 use crate::about::Description;
 use crate::contract::{Ready, Refusal, World};
 use crate::engine::Sandbox;
-use crate::instance::{Budget, Fault, InstanceLimits, Interrupt};
+use crate::instance::{Aside, Budget, Fault, InstanceLimits, Interrupt};
 use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
@@ -90,7 +90,7 @@ impl Decryptor {
     }
 
     /// Opens `message` in a fresh instance. Blocks for as long as that takes, which is bounded by
-    /// the limit on time.
+    /// the limit on time. Keys are derived `aside`, or by the calling thread.
     pub fn open(
         &self,
         message: &[u8],
@@ -98,6 +98,7 @@ impl Decryptor {
         limits: &DecryptLimits,
         kdf_limits: KdfLimits,
         interrupt: Interrupt,
+        aside: Option<Aside>,
     ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let limits = decryptor::Limits {
             plaintext_octets: limits.plaintext_octets,
@@ -110,6 +111,7 @@ impl Decryptor {
         let budget = Budget {
             limits: self.linked.limits(),
             kdf: kdf_limits,
+            aside,
             interrupt,
         };
         self.linked
@@ -146,6 +148,7 @@ impl Ready for Decryptor {
                 &KNOWN_ANSWERS,
                 KNOWN_ANSWERS_KDF,
                 interrupt,
+                None,
             )
         };
         match open(SAMPLE, "topsecret") {

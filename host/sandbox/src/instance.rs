@@ -2,7 +2,9 @@
 
 use crate::engine::Sandbox;
 use crate::metrics::ComponentMetrics;
+use crate::pool::Turn;
 use bulkhead_crypto::KdfLimits;
+use bulkhead_kdf::{Engine, Stop};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -35,6 +37,11 @@ pub struct InstanceLimits {
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
+    /// The flag itself.
+    pub(crate) fn flag(&self) -> &Arc<AtomicBool> {
+        &self.0
+    }
+
     /// Ends the instance that was given this interrupt, within milliseconds.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
@@ -55,6 +62,8 @@ pub enum Fault {
     Memory,
     /// The host did not want the answer any more.
     Interrupted,
+    /// Too much key derivation of others waits; later it may work.
+    KeysOverloaded,
     /// A trap, a broken contract, or no room for the instance. The text is for the log; it comes
     /// from the engine and holds nothing of the input.
     Trap(String),
@@ -72,8 +81,19 @@ pub(crate) struct State {
     pub(crate) kdf_limits: KdfLimits,
     /// Octets hashed so far.
     pub(crate) s2k_octets: u64,
+    pub(crate) aside: Option<Aside>,
     interrupt: Interrupt,
     deadline: Instant,
+}
+
+/// Where key derivation is done, other than on the thread of the instance, which gives up its turn
+/// meanwhile.
+#[derive(Clone)]
+pub struct Aside {
+    /// Who does it.
+    pub engine: Arc<Engine>,
+    /// Of the job that the instance runs in.
+    pub turn: Turn,
 }
 
 impl State {
@@ -90,6 +110,14 @@ impl State {
         self.random.get_or_insert_with(WasiRandomCtx::default)
     }
 
+    /// When work for the instance is given up.
+    pub(crate) fn stop(&self) -> Stop {
+        Stop {
+            interrupt: Arc::clone(self.interrupt.flag()),
+            deadline: self.deadline,
+        }
+    }
+
     /// Whether to go on; otherwise the reason not to.
     pub(crate) fn go_on(&self) -> Result<(), Fault> {
         if self.interrupt.is_set() {
@@ -99,6 +127,15 @@ impl State {
         } else {
             Ok(())
         }
+    }
+}
+
+impl State {
+    /// Why work for the instance was stopped: for what [`Self::go_on`] says, or because somebody
+    /// panicked who did it.
+    pub(crate) fn stopped(&self) -> Fault {
+        let gone = || Fault::Trap("the key derivation ended without a key".into());
+        self.go_on().err().unwrap_or_else(gone)
     }
 }
 
@@ -133,6 +170,7 @@ impl std::fmt::Display for Fault {
             Self::Deadline => f.write_str("the time was over"),
             Self::Memory => f.write_str("the memory limit was reached"),
             Self::Interrupted => f.write_str("interrupted by the host"),
+            Self::KeysOverloaded => f.write_str("too much key derivation waits"),
             Self::Trap(reason) => write!(f, "trap: {reason}"),
         }
     }
@@ -159,7 +197,7 @@ pub(crate) fn run<I, R>(
         })
         .map_err(|error| fault(&store, &error));
     let state = store.data();
-    metrics.ended(&outcome, state.memory_octets, state.s2k_octets);
+    metrics.ended(&outcome, state.memory_octets);
     outcome
 }
 
@@ -167,6 +205,7 @@ pub(crate) fn run<I, R>(
 pub(crate) struct Budget {
     pub(crate) limits: InstanceLimits,
     pub(crate) kdf: KdfLimits,
+    pub(crate) aside: Option<Aside>,
     pub(crate) interrupt: Interrupt,
 }
 
@@ -176,6 +215,7 @@ impl Budget {
         Self {
             limits,
             kdf: KdfLimits::NONE,
+            aside: None,
             interrupt: Interrupt::default(),
         }
     }
@@ -200,6 +240,7 @@ pub(crate) fn store(
             memory_refused: false,
             kdf_limits: budget.kdf,
             s2k_octets: 0,
+            aside: budget.aside,
             interrupt: budget.interrupt,
             deadline: start + budget.limits.time,
         },

@@ -32,11 +32,11 @@ pub use compiler::{CompileLimits, serve as serve_compiler};
 pub use contract::{Ready, Refusal, RefusalKind, World};
 pub use decrypt::{DecryptLimits, Decryptor, OpenError};
 pub use engine::{Sandbox, Setup, precompile};
-pub use instance::{Fault, InstanceLimits, Interrupt};
+pub use instance::{Aside, Fault, InstanceLimits, Interrupt};
 pub use lanes::Lanes;
 pub use load::{Compiled, Loaded, Source, sha256};
 pub use metrics::{ComponentMetrics, SandboxMetrics};
-pub use pool::{Full, Pool, Waiting};
+pub use pool::{Full, Pool, Turn, Waiting};
 pub use signing::{
     Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Judge, Question, Reply, Signing,
     Situation, Wait,

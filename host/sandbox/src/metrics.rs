@@ -17,7 +17,6 @@ pub struct SandboxMetrics {
     ended: Family<Labels<2>, Counter>,
     start: Family<Labels<1>, Histogram, fn() -> Histogram>,
     memory: Family<Labels<1>, Gauge>,
-    s2k_octets: Counter,
 }
 
 /// The same for one component, ready to be counted with.
@@ -27,10 +26,10 @@ pub struct ComponentMetrics {
     deadline: Counter,
     memory_limit: Counter,
     interrupted: Counter,
+    overloaded: Counter,
     trap: Counter,
     start: Histogram,
     memory: Gauge,
-    s2k_octets: Counter,
 }
 
 impl SandboxMetrics {
@@ -43,7 +42,6 @@ impl SandboxMetrics {
             ended: Family::default(),
             start: Family::new_with_constructor(histogram),
             memory: Family::default(),
-            s2k_octets: Counter::default(),
         };
         registry.register(
             "sandbox_instances",
@@ -62,12 +60,6 @@ impl SandboxMetrics {
             Unit::Bytes,
             metrics.memory.clone(),
         );
-        registry.register_with_unit(
-            "kdf_hashed",
-            "Octets hashed by iterated key derivation (S2K)",
-            Unit::Bytes,
-            metrics.s2k_octets.clone(),
-        );
         metrics
     }
 
@@ -83,10 +75,10 @@ impl SandboxMetrics {
             deadline: ended("deadline"),
             memory_limit: ended("memory"),
             interrupted: ended("interrupted"),
+            overloaded: ended("overloaded"),
             trap: ended("trap"),
             start: self.start.get_or_create_owned(&labels),
             memory: self.memory.get_or_create_owned(&labels),
-            s2k_octets: self.s2k_octets.clone(),
         }
     }
 }
@@ -101,17 +93,13 @@ impl ComponentMetrics {
         self.start.observe(time.as_secs_f64());
     }
 
-    pub(crate) fn ended<R>(
-        &self,
-        outcome: &Result<R, Fault>,
-        memory_octets: usize,
-        s2k_octets: u64,
-    ) {
+    pub(crate) fn ended<R>(&self, outcome: &Result<R, Fault>, memory_octets: usize) {
         let counter = match outcome {
             Ok(_) => &self.answered,
             Err(Fault::Deadline) => &self.deadline,
             Err(Fault::Memory) => &self.memory_limit,
             Err(Fault::Interrupted) => &self.interrupted,
+            Err(Fault::KeysOverloaded) => &self.overloaded,
             Err(Fault::Trap(_)) => &self.trap,
         };
         counter.inc();
@@ -119,6 +107,5 @@ impl ComponentMetrics {
         self.memory
             .inner()
             .fetch_max(memory_octets, Ordering::Relaxed);
-        self.s2k_octets.inc_by(s2k_octets);
     }
 }

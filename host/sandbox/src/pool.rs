@@ -2,38 +2,57 @@
 //! a bounded queue in front. I/O threads hand work over and wait without blocking.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-type Job = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce(&Turn) + Send>;
 
 /// A fixed set of threads and their queue. Dropping it lets the threads end after what is queued.
+///
+/// There are more threads than turns where jobs wait for something else in between: only who has a
+/// turn computes.
 pub struct Pool {
-    queue: SyncSender<Job>,
-    waiting: Waiting,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// A thread without a job may find one.
+    job: Condvar,
+    /// A turn is free for a job that wants its own back.
+    back: Condvar,
+    queue_max: usize,
+}
+
+struct State {
+    /// What waits, and since when.
+    queue: VecDeque<(Instant, Job)>,
+    free_turns: usize,
+    /// Jobs that want their turn back: they go before those that have not begun.
+    coming_back: usize,
+    closed: bool,
 }
 
 /// What waits in a queue, for whoever watches it.
-#[derive(Debug, Clone, Default)]
-pub struct Waiting(Arc<Mutex<VecDeque<Instant>>>);
+#[derive(Clone)]
+pub struct Waiting(Arc<Shared>);
 
 impl Waiting {
     /// How many jobs wait.
     pub fn depth(&self) -> usize {
-        self.since().len()
+        self.0.lock().queue.len()
     }
 
     /// For how long the oldest of them has; nothing where none waits.
     pub fn oldest(&self) -> Duration {
-        self.since()
-            .front()
-            .map_or(Duration::ZERO, Instant::elapsed)
+        let oldest = self.0.lock().queue.front().map(|(since, _)| *since);
+        oldest.map_or(Duration::ZERO, |since| since.elapsed())
     }
+}
 
-    /// When each came, in order.
-    fn since(&self) -> MutexGuard<'_, VecDeque<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Waiting").field(&self.depth()).finish()
     }
 }
 
@@ -42,35 +61,122 @@ impl Waiting {
 pub struct Full;
 
 impl Pool {
-    /// Starts `threads` threads with room for `queue` jobs that wait.
-    pub fn new(name: &str, threads: usize, queue: usize) -> std::io::Result<Self> {
-        let waiting = Waiting::default();
-        let (sender, receiver) = sync_channel::<Job>(queue);
-        let receiver = Arc::new(Mutex::new(receiver));
+    /// Starts `threads` threads, of which `turns` compute at the same time, with room for `queue`
+    /// jobs that wait.
+    pub fn new(name: &str, threads: usize, turns: usize, queue: usize) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                free_turns: turns,
+                coming_back: 0,
+                closed: false,
+            }),
+            job: Condvar::new(),
+            back: Condvar::new(),
+            queue_max: queue,
+        });
+        let pool = Self { shared };
         for number in 0..threads {
-            let (receiver, waiting) = (Arc::clone(&receiver), waiting.clone());
+            let turn = Turn(Arc::clone(&pool.shared));
             std::thread::Builder::new()
                 .name(format!("{name}-{number}"))
-                .spawn(move || work(&receiver, &waiting))?;
+                .spawn(move || work(&turn))?;
         }
-        Ok(Self {
-            queue: sender,
-            waiting,
-        })
+        Ok(pool)
     }
 
     /// Queues a job, or gives it up at once.
-    pub fn submit(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Full> {
-        // Held until the job is in the queue: what is taken out first came first.
-        let mut waiting = self.waiting.since();
-        self.queue.try_send(Box::new(job)).map_err(|_| Full)?;
-        waiting.push_back(Instant::now());
+    pub fn submit(&self, job: impl FnOnce(&Turn) + Send + 'static) -> Result<(), Full> {
+        let mut state = self.shared.lock();
+        if state.queue.len() >= self.shared.queue_max {
+            return Err(Full);
+        }
+        state.queue.push_back((Instant::now(), Box::new(job)));
+        self.shared.job.notify_one();
         Ok(())
     }
 
     /// What waits.
     pub fn waiting(&self) -> Waiting {
-        self.waiting.clone()
+        Waiting(Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.job.notify_all();
+    }
+}
+
+/// The right to compute, which every job has.
+#[derive(Clone)]
+pub struct Turn(Arc<Shared>);
+
+impl Turn {
+    /// Gives the turn to somebody else while `wait` waits for something. Before the job goes on, it
+    /// has its turn back.
+    pub fn give_up_while<R>(&self, wait: impl FnOnce() -> R) -> R {
+        /// Also where `wait` panics: a turn that nobody has back would be one too many.
+        struct Back<'a>(&'a Shared);
+        impl Drop for Back<'_> {
+            fn drop(&mut self) {
+                self.0.take_back();
+            }
+        }
+        self.0.give_up(&mut self.0.lock());
+        let _back = Back(&self.0);
+        wait()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_up(&self, state: &mut State) {
+        state.free_turns += 1;
+        if state.coming_back > 0 {
+            self.back.notify_one();
+        } else if !state.queue.is_empty() {
+            self.job.notify_one();
+        }
+    }
+
+    fn take_back(&self) {
+        let mut state = self.lock();
+        state.coming_back += 1;
+        while state.free_turns == 0 {
+            state = self
+                .back
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.coming_back -= 1;
+        state.free_turns -= 1;
+        // Whoever was woken for a job may have stepped back for us.
+        if state.free_turns > 0 {
+            self.job.notify_one();
+        }
+    }
+
+    /// Waits for a job and a turn for it; nothing where there will be none any more.
+    fn next(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if state.free_turns > 0
+                && state.coming_back == 0
+                && let Some((_, job)) = state.queue.pop_front()
+            {
+                state.free_turns -= 1;
+                return Some(job);
+            }
+            if state.closed && state.queue.is_empty() {
+                return None;
+            }
+            state = self.job.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
@@ -79,19 +185,18 @@ impl Pool {
 /// slice to end.
 const NICER: i32 = 10;
 
-fn work(queue: &Mutex<Receiver<Job>>, waiting: &Waiting) {
+fn work(turn: &Turn) {
     if let Err(error) = rustix::process::nice(NICER) {
         tracing::debug!(%error, "a worker keeps its priority");
     }
-    loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
-        waiting.since().pop_front();
+    while let Some(job) = turn.0.next() {
         // A panic is a bug of ours, but it must not take a thread out of service. Whoever waits
         // for the job sees its end of the channel closed.
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
+        let job = std::panic::AssertUnwindSafe(|| job(turn));
+        if std::panic::catch_unwind(job).is_err() {
             tracing::error!("a job panicked");
         }
+        turn.0.give_up(&mut turn.0.lock());
     }
 }
 
@@ -102,14 +207,14 @@ mod tests {
 
     #[test]
     fn what_waits_is_counted_and_aged_until_it_is_taken() {
-        let pool = Pool::new("test", 1, 2).expect("a thread");
+        let pool = Pool::new("test", 1, 1, 2).expect("a thread");
         let waiting = pool.waiting();
         let (taken, was_taken) = channel();
         let (go_on, told) = channel::<()>();
         let told = Arc::new(Mutex::new(told));
         let job = || {
             let (taken, told) = (taken.clone(), Arc::clone(&told));
-            move || {
+            move |_: &Turn| {
                 taken.send(()).expect("listened to");
                 told.lock().expect("no panic").recv().expect("told");
             }
@@ -134,11 +239,48 @@ mod tests {
 
     #[test]
     fn a_panic_takes_no_thread_out_of_service() {
-        let pool = Pool::new("test", 1, 2).expect("a thread");
-        pool.submit(|| panic!("as a test")).expect("room");
+        let pool = Pool::new("test", 1, 1, 2).expect("a thread");
+        pool.submit(|_| panic!("as a test")).expect("room");
         let (done, was_done) = channel();
-        pool.submit(move || done.send(()).expect("listened to"))
+        pool.submit(move |_| done.send(()).expect("listened to"))
             .expect("room");
         was_done.recv().expect("the thread goes on");
+    }
+
+    /// One turn, two threads: a job that waits lets another one compute, and gets its turn back
+    /// before any job that has not begun.
+    #[test]
+    fn who_waits_computes_not_and_comes_back_first() {
+        let pool = Pool::new("test", 2, 1, 4).expect("two threads");
+        let (order, in_order) = channel();
+        let (go_on, told) = channel::<()>();
+        let (back, wants_back) = channel::<()>();
+        let first = order.clone();
+        pool.submit(move |turn| {
+            first.send("first begins").expect("listened to");
+            turn.give_up_while(|| {
+                told.recv().expect("told");
+                back.send(()).expect("listened to");
+            });
+            first.send("first goes on").expect("listened to");
+        })
+        .expect("room");
+        assert_eq!(in_order.recv(), Ok("first begins"));
+        let second = order.clone();
+        let shared = Arc::clone(&pool.shared);
+        pool.submit(move |_| {
+            go_on.send(()).expect("listened to");
+            wants_back.recv().expect("told");
+            while shared.lock().coming_back == 0 {
+                std::thread::yield_now();
+            }
+            second.send("second ends").expect("listened to");
+        })
+        .expect("room");
+        pool.submit(move |_| order.send("third").expect("listened to"))
+            .expect("room");
+        let all: Vec<_> = in_order.iter().collect();
+        assert_eq!(all, ["second ends", "first goes on", "third"]);
+        assert_eq!(pool.shared.lock().free_turns, 1);
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod signing;
 mod units;
 
 use crate::token::TokenAlgorithm;
+use bulkhead_kdf::Path;
 use bulkhead_sandbox::Setup;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 pub(crate) use components::ComponentSettings;
@@ -214,6 +215,13 @@ const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 const TIB: usize = 1 << 40;
 
+/// Octets of key derivation that may wait, by default. A thread takes one to four seconds for them.
+const KDF_QUEUE_A_THREAD: u64 = 4 << 30;
+
+/// Messages in a sandbox for each processor, by default: enough to fill the lanes of a thread twice
+/// over, with two passes each.
+const INSTANCES_A_PROCESSOR: u16 = 32;
+
 /// What the token component needs beside the body.
 const TOKEN_MEMORY_SPARE: usize = 2 * MIB;
 
@@ -254,6 +262,8 @@ pub(crate) struct Settings {
     pub(crate) http: HttpSettings,
     #[command(flatten)]
     pub(crate) decrypt: DecryptSettings,
+    #[command(flatten)]
+    pub(crate) kdf: KdfSettings,
     #[command(flatten)]
     pub(crate) token: TokenSettings,
     #[command(flatten)]
@@ -331,10 +341,14 @@ pub(crate) struct HttpSettings {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Decrypt")]
 pub(crate) struct DecryptSettings {
-    /// Messages opened at the same time [default: one a processor].
+    /// Messages in a sandbox at the same time, most of them waiting for their keys [default: 32 a
+    /// processor].
+    #[arg(long, env = "BULKHEAD_DECRYPT_INSTANCES", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) decrypt_instances: Option<u16>,
+    /// Of these, how many compute at the same time: parse, decrypt, unpack [default: one a processor].
     #[arg(long, env = "BULKHEAD_DECRYPT_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) decrypt_workers: Option<u16>,
-    /// Messages that wait for a worker; over it the answer is 503.
+    /// Messages that wait for a sandbox; over it the answer is 503.
     #[arg(
         long,
         env = "BULKHEAD_DECRYPT_QUEUE_MAX",
@@ -343,7 +357,7 @@ pub(crate) struct DecryptSettings {
         value_parser = clap::value_parser!(u32).range(1..=100_000)
     )]
     pub(crate) decrypt_queue_max: u32,
-    /// Time for a message to wait for a worker; over it the answer is 503.
+    /// Time for a message to wait for a sandbox; over it the answer is 503.
     #[arg(long = "decrypt-queue-timeout", env = "BULKHEAD_DECRYPT_QUEUE_TIMEOUT", default_value = "30s", value_parser = duration_above_zero, value_name = "TIME")]
     pub(crate) queue_timeout: Duration,
     /// Wall-clock time of one message in its sandbox.
@@ -397,6 +411,75 @@ pub(crate) struct DecryptSettings {
         value_name = "N"
     )]
     pub(crate) argon2_passes_max: u8,
+}
+
+/// Who derives keys (S2K), and how much of it may wait.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Key derivation")]
+pub(crate) struct KdfSettings {
+    /// Threads that derive keys, for all messages together [default: one a processor].
+    #[arg(long = "kdf-threads", env = "BULKHEAD_KDF_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) threads: Option<u16>,
+    /// Octets still to be hashed for all messages together; over it the answer is 503, with the time
+    /// after which there is room [default: 4GiB a thread].
+    #[arg(long = "kdf-queue-max", env = "BULKHEAD_KDF_QUEUE_MAX", value_parser = octets_within(1, TIB), value_name = "SIZE")]
+    pub(crate) queue_octets: Option<usize>,
+    /// How keys are derived. auto takes what is fastest for the messages at hand: the processor's SHA
+    /// instructions for a few, vectors for many. The others are for tests and comparisons.
+    #[arg(
+        long = "kdf-path",
+        env = "BULKHEAD_KDF_PATH",
+        value_enum,
+        default_value = "auto",
+        value_name = "PATH"
+    )]
+    pub(crate) path: KdfPath,
+}
+
+/// A way to derive keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KdfPath {
+    Auto,
+    /// One after the other, without vectors.
+    Plain,
+    /// Two at a time with the processor's SHA instructions.
+    ShaNi,
+    /// Up to sixteen at a time in vectors of 512 bits.
+    Avx512,
+    /// Up to eight at a time in vectors of 256 bits.
+    Avx2,
+}
+
+impl KdfPath {
+    fn path(self) -> Option<Path> {
+        match self {
+            Self::Auto => None,
+            Self::Plain => Some(Path::Plain),
+            Self::ShaNi => Some(Path::ShaNi),
+            Self::Avx512 => Some(Path::Avx512),
+            Self::Avx2 => Some(Path::Avx2),
+        }
+    }
+}
+
+impl KdfSettings {
+    /// For the engine.
+    pub(crate) fn setup(&self) -> bulkhead_kdf::Setup {
+        let threads = self.threads.unwrap_or_else(|| processors(512));
+        let octets_max = self.queue_octets.map(|octets| octets as u64);
+        bulkhead_kdf::Setup {
+            threads: threads.into(),
+            path: self.path.path(),
+            octets_max: octets_max.unwrap_or(u64::from(threads) * KDF_QUEUE_A_THREAD),
+        }
+    }
+
+    fn contradiction(&self) -> Option<String> {
+        let path = self.path.path().filter(|path| !path.is_available())?;
+        Some(format!(
+            "--kdf-path (BULKHEAD_KDF_PATH) is {path}, which this processor does not have"
+        ))
+    }
 }
 
 /// The token capability. The secret itself is never a flag: set the variable `SECRET`, or name a
@@ -463,6 +546,15 @@ impl Settings {
                  of --body-max (BULKHEAD_BODY_MAX), {body}B, and {TOKEN_MEMORY_SPARE}B beside it"
             ));
         }
+        let (instances, workers) = (self.decrypt.instances(), self.decrypt.workers());
+        if instances < workers {
+            found.push(format!(
+                "--decrypt-instances (BULKHEAD_DECRYPT_INSTANCES) is {instances}, less than \
+                 --decrypt-workers (BULKHEAD_DECRYPT_WORKERS), {workers}: as many would never compute \
+                 at the same time"
+            ));
+        }
+        found.extend(self.kdf.contradiction());
         found.extend(self.components.contradiction());
         found.extend(self.signing.store.place.problem().map(str::to_owned));
         found
@@ -471,7 +563,7 @@ impl Settings {
     /// For the worker threads: instances alive at the same time, and the memory of the largest.
     pub(crate) fn sandbox(&self) -> Setup {
         let places = TRIAL_PLACES + 2 * LEAVING_PLACES;
-        let instances = [self.decrypt.workers(), self.token.workers, places];
+        let instances = [self.decrypt.instances(), self.token.workers, places];
         Setup {
             memory_octets_max: self
                 .decrypt
@@ -493,13 +585,23 @@ impl Settings {
 }
 
 impl DecryptSettings {
-    /// Worker threads: as set, or one a processor.
+    /// Messages that compute at the same time: as set, or one a processor.
     pub(crate) fn workers(&self) -> u16 {
-        self.decrypt_workers.unwrap_or_else(|| {
-            let processors = std::thread::available_parallelism().map_or(1, usize::from);
-            u16::try_from(processors).unwrap_or(512).min(512)
-        })
+        self.decrypt_workers.unwrap_or_else(|| processors(512))
     }
+
+    /// Messages in a sandbox at the same time: as set, or some for each processor.
+    pub(crate) fn instances(&self) -> u16 {
+        let default = || INSTANCES_A_PROCESSOR * processors(4096 / INSTANCES_A_PROCESSOR);
+        self.decrypt_instances
+            .unwrap_or_else(|| default().max(self.workers()))
+    }
+}
+
+/// How many there are, and at most so many.
+fn processors(most: u16) -> u16 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(processors).unwrap_or(most).min(most)
 }
 
 #[cfg(test)]

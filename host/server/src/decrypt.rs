@@ -6,30 +6,33 @@ use crate::http::{Answer, answer, wanted};
 use crate::problem::{Limited, Problem};
 use crate::room::{RequestBody, Room};
 use bulkhead_envelope::Request;
+use bulkhead_kdf::Engine;
 use bulkhead_sandbox::{
-    ComponentMetrics, DecryptLimits, Decryptor, Description, InstanceLimits, Interrupt, KdfLimits,
-    Pool, Refusal, Sandbox,
+    Aside, ComponentMetrics, DecryptLimits, Decryptor, Description, InstanceLimits, Interrupt,
+    KdfLimits, Pool, Refusal, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 /// The decrypt capability: the component, its threads, its limits.
 pub(crate) struct Decrypt {
     pub(crate) slot: Arc<Slot<Decryptor>>,
     pool: Pool,
+    keys: Arc<Engine>,
     answers: Room,
     settings: DecryptSettings,
 }
 
 const QUEUE: Limited = Limited {
-    what: "too many messages wait for a worker",
+    what: "too many messages wait for a sandbox",
     flag: "--decrypt-queue-max",
     variable: "BULKHEAD_DECRYPT_QUEUE_MAX",
 };
 
 const QUEUE_TIME: Limited = Limited {
-    what: "no worker was free for the message in time",
+    what: "no sandbox was free for the message in time",
     flag: "--decrypt-queue-timeout",
     variable: "BULKHEAD_DECRYPT_QUEUE_TIMEOUT",
 };
@@ -47,6 +50,7 @@ impl Decrypt {
     pub(crate) fn new(
         sandbox: &Sandbox,
         settings: &DecryptSettings,
+        keys: Engine,
         answers: Room,
         places: &Places<'_>,
     ) -> Result<Self, String> {
@@ -54,10 +58,10 @@ impl Decrypt {
         let counted = metrics.component("decrypt");
         let make = maker(sandbox.clone(), settings, counted);
         let slot = Slot::new(bulkhead_artifacts::DECRYPT, places, make)?;
-        let workers = settings.workers();
         let pool = Pool::new(
             "decrypt",
-            workers.into(),
+            settings.instances().into(),
+            settings.workers().into(),
             settings.decrypt_queue_max as usize,
         )
         .map_err(|error| format!("cannot start worker threads: {error}"))?;
@@ -65,6 +69,7 @@ impl Decrypt {
         Ok(Self {
             slot: Arc::new(slot),
             pool,
+            keys: Arc::new(keys),
             answers,
             settings: settings.clone(),
         })
@@ -93,20 +98,19 @@ impl Decrypt {
         let in_force = self.slot.current();
         let begun = Arc::clone(&in_force);
         let (settings, answers) = (self.settings.clone(), self.answers.clone());
+        let keys = Arc::clone(&self.keys);
         self.pool
-            .submit(move || {
+            .submit(move |turn| {
                 // Nobody waits any more: the client hung up, or was refused.
                 if on_thread.is_set() || start.send(()).is_err() {
                     return;
                 }
-                let result = open(
-                    &begun.component,
-                    &settings,
-                    &answers,
-                    &body,
-                    form,
-                    on_thread,
-                );
+                let aside = Aside {
+                    engine: keys,
+                    turn: turn.clone(),
+                };
+                let result = open(&begun.component, &settings, &body, on_thread, aside)
+                    .and_then(|plaintext| packed(plaintext, &answers, form));
                 let _gone = sender.send(result);
             })
             .map_err(|_| Problem::overloaded(QUEUE, self.retry_after()))?;
@@ -124,13 +128,21 @@ impl Decrypt {
         opened.map(|answer| in_force.signed(answer))
     }
 
-    /// Seconds until the queue has probably moved: a default message takes about a tenth.
+    /// Seconds until what waits has probably been worked off.
     fn retry_after(&self) -> u64 {
-        let queued = u64::from(self.settings.decrypt_queue_max);
-        let a_second = u64::from(self.settings.workers()) * 10;
-        (queued / a_second).clamp(1, 30)
+        retry_after(&self.keys, self.pool.waiting().depth())
     }
 }
+
+/// Seconds until the keys that are asked for are derived, and those of `more` messages. Most of a
+/// message's time goes there.
+fn retry_after(keys: &Engine, more: usize) -> u64 {
+    let time = keys.clears_in(more);
+    (time.as_secs() + 1).min(RETRY_AFTER_MAX)
+}
+
+/// By then much may have changed.
+const RETRY_AFTER_MAX: u64 = 60;
 
 /// What makes a component ready to open messages.
 pub(crate) fn maker(
@@ -161,11 +173,10 @@ impl Drop for InterruptOnDrop {
 fn open(
     decryptor: &Decryptor,
     settings: &DecryptSettings,
-    answers: &Room,
     body: &[u8],
-    form: Form,
     interrupt: Interrupt,
-) -> Result<Answer, Problem> {
+    aside: Aside,
+) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let Request {
         passphrase,
         message,
@@ -182,15 +193,25 @@ fn open(
         argon2_memory_kib: settings.argon2_memory_octets as u64 / 1024,
         argon2_passes: settings.argon2_passes_max.into(),
     };
-    let mut plaintext = decryptor
+    let keys = Arc::clone(&aside.engine);
+    decryptor
         .open(
             message.as_bytes(),
             &passphrase,
             &limits,
             kdf_limits,
             interrupt,
+            Some(aside),
         )
-        .map_err(|error| Problem::from_open(error, settings))?;
+        .map_err(|error| Problem::from_open(error, settings, retry_after(&keys, 0)))
+}
+
+/// The answer with the plaintext.
+fn packed(
+    mut plaintext: Zeroizing<Vec<u8>>,
+    answers: &Room,
+    form: Form,
+) -> Result<Answer, Problem> {
     match form {
         Form::Octets => {
             let octets = answers.answer(std::mem::take(&mut *plaintext))?;

@@ -24,6 +24,7 @@ mod token;
 mod wire;
 
 use app::{App, Seldom};
+use bulkhead_kdf::Engine;
 use bulkhead_sandbox::Sandbox;
 use components::{Exchangeable, Places};
 use config::{Cli, Command, Settings};
@@ -157,7 +158,9 @@ fn app(settings: Settings) -> Result<(App, Option<oneshot::Receiver<()>>), Strin
         metrics: &metrics,
         header: settings.components.component_header.is_on(),
     };
-    let decrypt = Decrypt::new(&sandbox, &settings.decrypt, answers, &places)?;
+    let keys = Engine::new(settings.kdf.setup(), metrics.kdf.clone())
+        .map_err(|error| format!("cannot start the threads for key derivation: {error}"))?;
+    let decrypt = Decrypt::new(&sandbox, &settings.decrypt, keys, answers, &places)?;
     let token = Arc::new(Token::new(&sandbox, &inline, &settings.token, &places)?);
     let signing = signing::start(&sandbox, &settings.signing, &places)?;
     let mut components: Vec<Arc<dyn Exchangeable>> =

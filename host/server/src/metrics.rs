@@ -6,6 +6,7 @@ mod forms;
 use crate::http::{Answer, answer, wanted};
 use crate::problem::Problem;
 use crate::routes::Route;
+use bulkhead_kdf::KdfMetrics;
 use bulkhead_relay::RelayMetrics;
 use bulkhead_sandbox::{ComponentMetrics, SandboxMetrics, Waiting};
 use hyper::header::{HeaderValue, VARY};
@@ -38,6 +39,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Metrics {
     registry: Registry,
     sandbox: SandboxMetrics,
+    pub(crate) kdf: KdfMetrics,
     queues: Queues,
     components: ComponentsMetrics,
     pub(crate) relay: RelayMetrics,
@@ -83,6 +85,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("bulkhead");
         let http = HttpMetrics::register(&mut registry);
         let sandbox = SandboxMetrics::register(&mut registry);
+        let kdf = KdfMetrics::register(&mut registry);
         let relay = RelayMetrics::register(&mut registry);
         let components = ComponentsMetrics::register(&mut registry);
         let connections = Gauge::default();
@@ -92,6 +95,7 @@ impl Metrics {
         Self {
             registry,
             sandbox,
+            kdf,
             queues,
             components,
             relay,

@@ -41,6 +41,12 @@ pub(crate) struct Limited {
 
 const OVERLOADED: &str = "overloaded";
 
+const KEYS: Limited = Limited {
+    what: "too much key derivation waits",
+    flag: "--kdf-queue-max",
+    variable: "BULKHEAD_KDF_QUEUE_MAX",
+};
+
 impl Problem {
     fn new(
         status: StatusCode,
@@ -261,8 +267,13 @@ impl Problem {
         problem
     }
 
-    /// The refusals of the decrypt component.
-    pub(crate) fn from_open(error: OpenError, settings: &DecryptSettings) -> Self {
+    /// The refusals of the decrypt component. Where keys have to wait, there is room for them after
+    /// `retry_after` seconds.
+    pub(crate) fn from_open(
+        error: OpenError,
+        settings: &DecryptSettings,
+        retry_after: u64,
+    ) -> Self {
         let said = match error {
             OpenError::NotOpenpgp => Said::not_openpgp(),
             OpenError::Unsupported(why) => Said::unsupported_message(&why),
@@ -278,6 +289,7 @@ impl Problem {
                  --guest-memory-max (BULKHEAD_GUEST_MEMORY_MAX).",
                 settings.guest_memory_octets
             )),
+            OpenError::Fault(Fault::KeysOverloaded) => return Self::overloaded(KEYS, retry_after),
             OpenError::Fault(Fault::Trap(trap)) => {
                 return Self::internal(format!("the decrypt component trapped: {trap}"));
             }
@@ -339,9 +351,10 @@ mod tests {
             (Fault::Deadline, 422, "too_costly"),
             (Fault::Interrupted, 422, "too_costly"),
             (Fault::Memory, 422, "too_costly"),
+            (Fault::KeysOverloaded, 503, "overloaded"),
             (Fault::Trap("unreachable".into()), 500, "internal"),
         ] {
-            let problem = Problem::from_open(OpenError::Fault(fault), &settings);
+            let problem = Problem::from_open(OpenError::Fault(fault), &settings, 1);
             assert_eq!((problem.said.status, problem.code()), (status, code));
             // What trapped is for the log, not for the caller.
             assert_eq!(problem.fault().is_some(), status == 500);

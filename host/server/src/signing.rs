@@ -135,7 +135,7 @@ impl Signing {
     ) -> Result<bool, Problem> {
         let (sender, receiver) = oneshot::channel();
         self.pool
-            .submit(move || {
+            .submit(move |_| {
                 // The client hung up while this waited.
                 if sender.is_closed() {
                     return;

@@ -115,6 +115,7 @@ impl Token {
         let pool = Pool::new(
             "token",
             settings.workers.into(),
+            settings.workers.into(),
             settings.queue_max as usize,
         )
         .map_err(|error| format!("cannot start worker threads: {error}"))?;
@@ -178,7 +179,7 @@ impl Token {
         let (sender, receiver) = oneshot::channel();
         let begun = Arc::clone(&in_force);
         self.pool
-            .submit(move || {
+            .submit(move |_| {
                 // The client hung up while this waited.
                 if sender.is_closed() {
                     return;
@@ -275,7 +276,7 @@ fn problem(fault: &Fault) -> Problem {
     match fault {
         // The work is in proportion to the body, which has its own limit: the machine is too busy.
         Fault::Deadline | Fault::Interrupted => Problem::overloaded(TIME, 1),
-        Fault::Memory | Fault::Trap(_) => {
+        Fault::Memory | Fault::KeysOverloaded | Fault::Trap(_) => {
             Problem::internal(format!("the token component ended early: {fault}"))
         }
     }

@@ -118,13 +118,19 @@ impl Stream<'_> {
 
 /// The first word on top.
 #[target_feature(enable = "sse4.1")]
-#[expect(clippy::cast_possible_wrap, reason = "the intrinsics take any 32 bits as i32")]
+#[expect(
+    clippy::cast_possible_wrap,
+    reason = "the intrinsics take any 32 bits as i32"
+)]
 fn vector([a, b, c, d]: [u32; 4]) -> __m128i {
     _mm_set_epi32(a as i32, b as i32, c as i32, d as i32)
 }
 
 #[target_feature(enable = "sse4.1")]
-#[expect(clippy::cast_sign_loss, reason = "the intrinsics give any 32 bits as i32")]
+#[expect(
+    clippy::cast_sign_loss,
+    reason = "the intrinsics give any 32 bits as i32"
+)]
 fn words(vector: __m128i) -> [u32; 4] {
     [
         _mm_extract_epi32::<3>(vector) as u32,

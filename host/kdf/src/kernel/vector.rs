@@ -34,7 +34,7 @@ macro_rules! line {
         #[doc = concat!(stringify!($lanes), " words of ", stringify!($word), ".")]
         #[derive(Clone, Copy, Default)]
         #[repr(C, align($align))]
-        pub(crate) struct $name(pub(super) [$word; $lanes]);
+        pub(crate) struct $name(pub(in crate::kernel) [$word; $lanes]);
 
         impl Line for $name {
             type Word = $word;
@@ -48,7 +48,17 @@ macro_rules! line {
     };
 }
 
-line!(Line16x32, u32, 16, 64);
-line!(Line8x32, u32, 8, 32);
-line!(Line8x64, u64, 8, 64);
-line!(Line4x64, u64, 4, 32);
+#[cfg(target_arch = "x86_64")]
+mod of_x86 {
+    use super::Line;
+    line!(Line16x32, u32, 16, 64);
+    line!(Line8x32, u32, 8, 32);
+    line!(Line8x64, u64, 8, 64);
+    line!(Line4x64, u64, 4, 32);
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use of_x86::{Line4x64, Line8x32, Line8x64, Line16x32};
+#[cfg(any(test, not(target_arch = "x86_64")))]
+line!(Line4x32, u32, 4, 16);
+#[cfg(any(test, not(target_arch = "x86_64")))]
+line!(Line2x64, u64, 2, 16);

@@ -55,8 +55,24 @@ macro_rules! avx512 {
         }
     };
 }
-avx512!(Zmm32, Line16x32, 32, _mm512_add_epi32, _mm512_rolv_epi32, _mm512_set1_epi32, i32);
-avx512!(Zmm64, Line8x64, 64, _mm512_add_epi64, _mm512_rolv_epi64, _mm512_set1_epi64, i64);
+avx512!(
+    Zmm32,
+    Line16x32,
+    32,
+    _mm512_add_epi32,
+    _mm512_rolv_epi32,
+    _mm512_set1_epi32,
+    i32
+);
+avx512!(
+    Zmm64,
+    Line8x64,
+    64,
+    _mm512_add_epi64,
+    _mm512_rolv_epi64,
+    _mm512_set1_epi64,
+    i64
+);
 
 macro_rules! avx2 {
     ($name:ident, $line:ident, $bits:literal, $add:ident, $left:ident, $right:ident, $splat:ident, $word:ty) => {
@@ -113,5 +129,23 @@ macro_rules! avx2 {
         }
     };
 }
-avx2!(Ymm32, Line8x32, 32, _mm256_add_epi32, _mm256_sllv_epi32, _mm256_srlv_epi32, _mm256_set1_epi32, i32);
-avx2!(Ymm64, Line4x64, 64, _mm256_add_epi64, _mm256_sllv_epi64, _mm256_srlv_epi64, _mm256_set1_epi64x, i64);
+avx2!(
+    Ymm32,
+    Line8x32,
+    32,
+    _mm256_add_epi32,
+    _mm256_sllv_epi32,
+    _mm256_srlv_epi32,
+    _mm256_set1_epi32,
+    i32
+);
+avx2!(
+    Ymm64,
+    Line4x64,
+    64,
+    _mm256_add_epi64,
+    _mm256_sllv_epi64,
+    _mm256_srlv_epi64,
+    _mm256_set1_epi64x,
+    i64
+);

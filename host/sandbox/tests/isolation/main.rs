@@ -68,6 +68,7 @@ fn open(decryptor: &Decryptor, message: &str, interrupt: Interrupt) -> Result<St
         &LIMITS,
         KDF_LIMITS,
         interrupt,
+        None,
     )?;
     Ok(String::from_utf8(opened.to_vec()).expect("text"))
 }

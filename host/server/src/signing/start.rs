@@ -133,6 +133,7 @@ pub(crate) fn start(
     let pool = Pool::new(
         "verify",
         VERIFY_WORKERS.into(),
+        VERIFY_WORKERS.into(),
         settings.verify_queue_max as usize,
     )
     .map_err(cannot_start)?;

@@ -1,6 +1,7 @@
-//! Vectors that are arrays: what the compiler makes of them for any processor.
+//! Vectors that are arrays, for tests: they run on any processor, and under Miri. What a compiler
+//! makes of them is no faster than one stream after the other.
 
-use super::vector::{Line4x64, Line8x32, Vector};
+use super::vector::{Line2x64, Line4x32, Vector};
 
 macro_rules! array {
     ($name:ident, $line:ident, $bits:literal, $lanes:literal, $word:ty) => {
@@ -46,5 +47,5 @@ macro_rules! array {
         }
     };
 }
-array!(Array32, Line8x32, 32, 8, u32);
-array!(Array64, Line4x64, 64, 4, u64);
+array!(Array32, Line4x32, 32, 4, u32);
+array!(Array64, Line2x64, 64, 2, u64);
