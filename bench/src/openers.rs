@@ -123,5 +123,5 @@ fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {
         Interrupt::default(),
         None,
     );
-    std::mem::take(&mut *opened.expect("rpgp in Wasm opens it"))
+    opened.expect("rpgp in Wasm opens it").take()
 }

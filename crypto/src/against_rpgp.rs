@@ -116,7 +116,7 @@ proptest! {
         rpgp_cipher(cipher)
             .encrypt_with_iv_regular(key, &vec![0; cipher.block_len()], &mut data)
             .expect("a key of the right length");
-        cfb_decrypt(cipher, key, &mut data).expect("a key of the right length");
+        let data = cfb_decrypt(cipher, key, &data).expect("a key of the right length");
         prop_assert_eq!(data, plain);
     }
 
@@ -163,7 +163,7 @@ fn arguments_outside_the_definition_are_refused() {
     for cipher in Cipher::ALL {
         for len in [0, cipher.key_len() - 1, cipher.key_len() + 1] {
             assert!(
-                cfb_decrypt(cipher, &vec![0; len], &mut [0; 20]).is_err(),
+                cfb_decrypt(cipher, &vec![0; len], &[0; 20]).is_err(),
                 "{cipher:?} {len}"
             );
         }

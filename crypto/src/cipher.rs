@@ -55,9 +55,9 @@ impl Cipher {
     }
 }
 
-/// Decrypts `data` in place: full-block CFB with an all-zero IV, no resynchronisation (RFC 9580
+/// Decrypts `data`: full-block CFB with an all-zero IV, no resynchronisation (RFC 9580
 /// section 12.9 as SEIPD version 1 and SKESK version 4 use it).
-pub fn cfb_decrypt(cipher: Cipher, key: &[u8], data: &mut [u8]) -> Result<(), Invalid> {
+pub fn cfb_decrypt(cipher: Cipher, key: &[u8], data: &[u8]) -> Result<Vec<u8>, Invalid> {
     if key.len() != cipher.key_len() {
         return Err(Invalid);
     }
@@ -76,8 +76,10 @@ pub fn cfb_decrypt(cipher: Cipher, key: &[u8], data: &mut [u8]) -> Result<(), In
     }
 }
 
-fn cfb<C: BlockCipherEncrypt + KeyInit>(key: &[u8], data: &mut [u8]) -> Result<(), Invalid> {
+fn cfb<C: BlockCipherEncrypt + KeyInit>(key: &[u8], data: &[u8]) -> Result<Vec<u8>, Invalid> {
     let cipher = C::new_from_slice(key).map_err(|_| Invalid)?;
-    Decryptor::inner_iv_init(cipher, &Iv::<Decryptor<C>>::default()).decrypt(data);
-    Ok(())
+    let cfb = Decryptor::inner_iv_init(cipher, &Iv::<Decryptor<C>>::default());
+    let mut plain = vec![0; data.len()];
+    cfb.decrypt_b2b(data, &mut plain).map_err(|_| Invalid)?;
+    Ok(plain)
 }

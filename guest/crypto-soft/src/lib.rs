@@ -119,11 +119,9 @@ impl bulk::Guest for Component {
     fn cfb_decrypt(
         cipher: bulk::Cipher,
         key: Vec<u8>,
-        mut data: Vec<u8>,
+        data: Vec<u8>,
     ) -> Result<Vec<u8>, bulk::Refusal> {
-        bulkhead_crypto::cfb_decrypt(named(cipher), &key, &mut data)
-            .map_err(|_| bulk::Refusal::Invalid)?;
-        Ok(data)
+        bulkhead_crypto::cfb_decrypt(named(cipher), &key, &data).map_err(|_| bulk::Refusal::Invalid)
     }
 
     fn aead_open(

@@ -11,6 +11,7 @@ mod base64;
 
 use crate::refusal::{Limit, Refusal, too_costly};
 use crate::survey::{self, Fit, Look};
+use memchr::memmem::find;
 use std::borrow::Cow;
 
 /// BEGIN lines that are tried. Mail threads quote earlier messages, but not endlessly.
@@ -77,7 +78,7 @@ pub(crate) fn dearmor(text: &[u8], header_octets_max: u32) -> Result<Vec<u8>, Re
 /// `\n`, `\r` and `\t` written as two characters, as they come out of a JSON string that was
 /// escaped twice. No backslash is in the base64 alphabet, so nothing is lost.
 fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.contains(&b'\\') {
+    if memchr::memchr(b'\\', text).is_none() {
         return Cow::Borrowed(text);
     }
     let mut plain = Vec::with_capacity(text.len());
@@ -117,19 +118,6 @@ fn blocks(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
         from = start;
         Some(start)
     })
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    let first = needle[0];
-    let mut from = 0;
-    while let Some(at) = haystack[from..].iter().position(|&c| c == first) {
-        let at = from + at;
-        if haystack[at..].starts_with(needle) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
-    None
 }
 
 /// Octets up to the first empty line, which ends the headers (RFC 9580 section 6.2.2).

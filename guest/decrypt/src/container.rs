@@ -28,6 +28,25 @@ pub(crate) enum Container<'a> {
     GnupgAead { chunks: Chunks<'a>, iv: &'a [u8] },
 }
 
+/// What was in a container.
+pub(crate) struct Plain {
+    octets: Vec<u8>,
+    /// Where the packets begin: what is in front of them is not cut off, which would move megabytes.
+    start: usize,
+}
+
+impl Plain {
+    /// All of it is packets.
+    pub(crate) fn whole(octets: Vec<u8>) -> Self {
+        Self { octets, start: 0 }
+    }
+
+    /// The packets inside, and where in that buffer they begin.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, usize) {
+        (self.octets, self.start)
+    }
+}
+
 /// The fields that SEIPD version 2 and packet 20 have in common.
 pub(crate) struct Chunks<'a> {
     cipher: Cipher,
@@ -123,7 +142,7 @@ impl<'a> Container<'a> {
         &self,
         key: &SessionKey,
         crypto: &mut impl Crypto,
-    ) -> Result<Option<Vec<u8>>, Refusal> {
+    ) -> Result<Option<Plain>, Refusal> {
         match self {
             Self::Seipd1 { encrypted } => Ok(open_seipd1(key, encrypted, crypto)),
             Self::Seipd2 { chunks, salt } => {
@@ -131,9 +150,13 @@ impl<'a> Container<'a> {
                 let iv_len = nonce_octets(chunks.mode) - size_of::<u64>();
                 let okm = session::hkdf(Some(salt), &key.key, &chunks.info, key_len + iv_len);
                 let (message_key, iv) = okm.split_at(key_len);
-                chunks.open(message_key, iv, &Nonces::Appended, crypto)
+                let opened = chunks.open(message_key, iv, &Nonces::Appended, crypto)?;
+                Ok(opened.map(Plain::whole))
             }
-            Self::GnupgAead { chunks, iv } => chunks.open(&key.key, iv, &Nonces::Mixed, crypto),
+            Self::GnupgAead { chunks, iv } => {
+                let opened = chunks.open(&key.key, iv, &Nonces::Mixed, crypto)?;
+                Ok(opened.map(Plain::whole))
+            }
         }
     }
 }
@@ -141,7 +164,7 @@ impl<'a> Container<'a> {
 /// RFC 9580 section 5.13.1. The repeated two octets of the prefix are not looked at: they are no
 /// protection, and checking them first has been an oracle. The modification detection code
 /// decides, over everything in front of it.
-fn open_seipd1(key: &SessionKey, encrypted: &[u8], crypto: &mut impl Crypto) -> Option<Vec<u8>> {
+fn open_seipd1(key: &SessionKey, encrypted: &[u8], crypto: &mut impl Crypto) -> Option<Plain> {
     let prefix = block_octets(key.cipher) + 2;
     if encrypted.len() < prefix + MDC_OCTETS {
         return None;
@@ -155,8 +178,10 @@ fn open_seipd1(key: &SessionKey, encrypted: &[u8], crypto: &mut impl Crypto) -> 
         return None;
     }
     plain.truncate(end);
-    plain.drain(..prefix);
-    Some(plain)
+    Some(Plain {
+        octets: plain,
+        start: prefix,
+    })
 }
 
 /// Compares without an early end.

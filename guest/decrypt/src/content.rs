@@ -1,6 +1,7 @@
 //! What is inside the encryption: compression, signatures, and in the end one literal data packet
 //! (RFC 9580 section 10.3). Everything in here is authentic already.
 
+use crate::container::Plain;
 use crate::packet::{Packets, tag};
 use crate::refusal::{Limit, Limits, Refusal, too_costly, unsupported};
 use crate::session::Reader;
@@ -17,11 +18,11 @@ const LAYER_OVERHEAD_OCTETS: u64 = 64 << 10;
 
 const MALFORMED: &str = "what was encrypted is not a well-formed OpenPGP message";
 
-/// The octets of the one literal data packet in `packets`.
+/// The octets of the one literal data packet in `plain`.
 ///
 /// `encrypted_octets` is what the compression ratio is measured against.
 pub(crate) fn literal(
-    packets: Vec<u8>,
+    plain: Plain,
     encrypted_octets: usize,
     limits: &Limits,
 ) -> Result<Vec<u8>, Refusal> {
@@ -29,7 +30,8 @@ pub(crate) fn literal(
         encrypted_octets: encrypted_octets as u64,
         limits,
     };
-    content.literal(packets, 0)?.ok_or_else(|| {
+    let (octets, start) = plain.into_parts();
+    content.literal(octets, start, 0)?.ok_or_else(|| {
         unsupported("it holds no data: what was encrypted has no literal data packet")
     })
 }
@@ -48,11 +50,16 @@ enum Found {
 }
 
 impl Content<'_> {
-    /// The literal data of one layer. Recursion is bounded by the limit on layers.
-    fn literal(&self, mut layer: Vec<u8>, layers: u32) -> Result<Option<Vec<u8>>, Refusal> {
+    /// The literal data of one layer, whose packets begin at `start`. Recursion is bounded by the limit on layers.
+    fn literal(
+        &self,
+        mut layer: Vec<u8>,
+        start: usize,
+        layers: u32,
+    ) -> Result<Option<Vec<u8>>, Refusal> {
         let mut found = None;
         let mut compressed = false;
-        let mut packets = Packets::new(&layer);
+        let mut packets = Packets::new(&layer[start..]);
         while let Some(packet) = packets.next().map_err(|_| unsupported(MALFORMED))? {
             match packet.tag {
                 tag::LITERAL => {
@@ -80,7 +87,7 @@ impl Content<'_> {
                         ));
                     }
                     let inner = self.decompress(&packet.body)?;
-                    found = self.literal(inner, layers + 1)?.map(Found::Octets);
+                    found = self.literal(inner, 0, layers + 1)?.map(Found::Octets);
                 }
                 // Signatures are not checked: there are no public keys here to check them with.
                 tag::ONE_PASS_SIGNATURE
@@ -172,6 +179,14 @@ fn room_for_one(found: Option<&Found>) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn literal(
+        octets: Vec<u8>,
+        encrypted_octets: usize,
+        limits: &Limits,
+    ) -> Result<Vec<u8>, Refusal> {
+        super::literal(Plain::whole(octets), encrypted_octets, limits)
+    }
 
     const LIMITS: Limits = Limits {
         plaintext_octets: 1000,

@@ -27,7 +27,7 @@ mod bindings {
     });
 }
 
-use container::Container;
+use container::{Container, Plain};
 use crypto::Crypto;
 use refusal::{Limit, Limits, Refusal, too_costly, unsupported};
 use session::Skesk;
@@ -70,8 +70,8 @@ fn open(
     }
     // Keys are wiped where they are dropped; plaintext is not, octet by octet, since the whole memory
     // of the instance is reset right after the answer.
-    let packets = first_authentic(&parts.skesks, &container, passphrase, crypto)?;
-    content::literal(packets, content.body.len(), limits)
+    let plain = first_authentic(&parts.skesks, &container, passphrase, crypto)?;
+    content::literal(plain, content.body.len(), limits)
 }
 
 /// Tries each session key by itself until the container is authentic under one. The first
@@ -82,7 +82,7 @@ fn first_authentic(
     container: &Container<'_>,
     passphrase: &str,
     crypto: &mut impl Crypto,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Plain, Refusal> {
     let mut failures = Failures::default();
     for body in skesks {
         let tried = Skesk::parse(body)
@@ -92,7 +92,7 @@ fn first_authentic(
                 _ => Ok(None),
             });
         match tried {
-            Ok(Some(packets)) => return Ok(packets),
+            Ok(Some(plain)) => return Ok(plain),
             Ok(None) => failures.wrong_key = true,
             Err(Refusal::TooCostly(excess)) => failures.too_costly = Some(excess),
             Err(other) => failures.other = Some(other),

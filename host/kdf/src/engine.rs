@@ -247,20 +247,21 @@ impl Shared {
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 threads_own.run(path, &mut streams)
             }));
-            let hashed = ran.unwrap_or_else(|_| {
+            if ran.is_err() {
                 tracing::error!("a turn of key derivation panicked");
                 threads_own = Hashing::new(&self.processor, self.setup.path);
                 streams.clear();
-                0
-            });
-            self.metrics.turn(path, taken, hashed, start.elapsed());
+            }
             let (over, going_on): (Vec<_>, Vec<_>) = streams
                 .into_iter()
                 .partition(|stream| stream.pass.is_over());
             let left: u64 = going_on.iter().map(|stream| stream.octets_left).sum();
+            // With the first and the last blocks of those that are over.
+            let hashed = due - left;
+            self.metrics.turn(path, taken, hashed, start.elapsed());
             {
                 let mut state = self.lock();
-                state.octets -= due - left;
+                state.octets -= hashed;
                 state.pace.turn(hashed, start.elapsed());
                 state.queue.put_back(taken, going_on, hashed);
                 self.metrics.pending(state.octets);
@@ -276,6 +277,8 @@ impl Shared {
         let mut state = self.lock();
         loop {
             if state.closed {
+                // Also what was put back meanwhile: whoever waits for it is told.
+                drop(state.queue.remove(|_| true));
                 return None;
             }
             let now = Instant::now();
@@ -307,3 +310,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,10 +41,10 @@ impl Hashing {
     }
 
     /// Takes streams of one family a step further, each by the same number of octets. In lanes, they
-    /// have the same period too. Returns how many were hashed together.
-    pub(crate) fn run<T>(&mut self, path: Path, streams: &mut [Stream<T>]) -> u64 {
+    /// have the same period too.
+    pub(crate) fn run<T>(&mut self, path: Path, streams: &mut [Stream<T>]) {
         let Some(first) = streams.first_mut() else {
-            return 0;
+            return;
         };
         let sha_ni = self.sha_ni;
         let each = match &mut first.pass {
@@ -80,7 +80,6 @@ impl Hashing {
         for stream in &mut *streams {
             stream.octets_left = stream.octets_left.saturating_sub(each);
         }
-        each * streams.len() as u64
     }
 }
 

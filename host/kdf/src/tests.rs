@@ -92,9 +92,11 @@ fn side_by_side(path: Option<Path>, threads: usize, works: &[(Work, usize)]) -> 
         let thread = turns % threads;
         if let Some(Turn { path, mut streams }) = taken[thread].take() {
             let count = streams.len();
-            let hashed = hashing[thread].run(path, &mut streams);
+            let before: u64 = streams.iter().map(|stream| stream.octets_left).sum();
+            hashing[thread].run(path, &mut streams);
+            let after: u64 = streams.iter().map(|stream| stream.octets_left).sum();
             let (over, going_on) = streams.into_iter().partition(|s| s.pass.is_over());
-            queue.put_back(count, going_on, hashed);
+            queue.put_back(count, going_on, before - after);
             for stream in over {
                 let (number, pass) = stream.owner;
                 digests[number][pass] = stream.pass.finish().to_vec();

@@ -1,117 +1,178 @@
 //! The crypto interfaces, served natively within an instance's budget.
+//!
+//! Arguments are read where they lie in the guest's memory: no passphrase and no key is copied, nor
+//! a message's megabytes. So the functions are linked one by one here; what wit-bindgen would
+//! generate copies every list.
 
 use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::instance::{Aside, Fault, State};
-use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, KdfLimit, OverLimit, S2k};
+use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, Invalid, KdfLimit, OverLimit, S2k};
 use bulkhead_kdf::{Engine, NotDerived};
-use wasmtime::Result;
+use std::sync::Arc;
+use wasmtime::component::{Linker, WasmList};
+use wasmtime::{Result, StoreContextMut};
+use zeroize::Zeroizing;
 
-impl kdf::Host for State {
+/// Links both interfaces.
+pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
+    let mut kdf = linker.instance("bulkhead:crypto/kdf@1.0.0")?;
+    kdf.func_wrap("s2k", s2k)?;
+    kdf.func_wrap("argon2id", argon2id)?;
+    let mut bulk = linker.instance("bulkhead:crypto/bulk@1.0.0")?;
+    bulk.func_wrap("cfb-decrypt", cfb_decrypt)?;
+    bulk.func_wrap("aead-open", aead_open)?;
+    bulk.func_wrap("sha1", sha1)
+}
+
+/// What a derived key is handed over in: see [`State::lend`].
+type Key = Arc<[u8]>;
+
+type Lent<'a> = StoreContextMut<'a, State>;
+type Octets = WasmList<u8>;
+
+fn s2k(
+    mut store: Lent<'_>,
+    (hash, salt, passphrase, octets, key_len): (kdf::Hash, Octets, Octets, u32, u8),
+) -> Result<(Result<Key, kdf::Refusal>,)> {
+    let (salt, passphrase) = (salt.as_le_slice(&store), passphrase.as_le_slice(&store));
+    let key = store.data().s2k(hash, salt, passphrase, octets, key_len)?;
+    Ok((key.map(|key| store.data_mut().lend(&key)),))
+}
+
+fn argon2id(
+    mut store: Lent<'_>,
+    (salt, passphrase, passes, lanes, memory_kib, key_len): (Octets, Octets, u8, u8, u32, u8),
+) -> Result<(Result<Key, kdf::Refusal>,)> {
+    let (salt, passphrase) = (salt.as_le_slice(&store), passphrase.as_le_slice(&store));
+    let work = Argon2id {
+        passes,
+        lanes,
+        memory_kib,
+    };
+    let key = store.data().argon2id(&work, salt, passphrase, key_len)?;
+    Ok((key.map(|key| store.data_mut().lend(&key)),))
+}
+
+fn cfb_decrypt(
+    store: Lent<'_>,
+    (cipher, key, data): (bulk::Cipher, Octets, Octets),
+) -> Result<(Result<Vec<u8>, bulk::Refusal>,)> {
+    let (key, data) = (key.as_le_slice(&store), data.as_le_slice(&store));
+    Ok((store.data().cfb_decrypt(cipher, key, data)?,))
+}
+
+fn aead_open(
+    store: Lent<'_>,
+    (mode, cipher, key, nonce, associated, sealed): (
+        bulk::AeadMode,
+        bulk::Cipher,
+        Octets,
+        Octets,
+        Octets,
+        Octets,
+    ),
+) -> Result<(Result<Vec<u8>, bulk::Refusal>,)> {
+    let [key, nonce, associated, sealed] =
+        [key, nonce, associated, sealed].map(|octets| octets.as_le_slice(&store));
+    let opened = store
+        .data()
+        .aead_open(mode, cipher, key, nonce, associated, sealed)?;
+    Ok((opened,))
+}
+
+fn sha1(store: Lent<'_>, (data,): (Octets,)) -> Result<(Vec<u8>,)> {
+    Ok((store.data().sha1(data.as_le_slice(&store))?,))
+}
+
+impl State {
     fn s2k(
-        &mut self,
+        &self,
         hash: kdf::Hash,
-        salt: Vec<u8>,
-        passphrase: Vec<u8>,
+        salt: &[u8],
+        passphrase: &[u8],
         octets: u32,
         key_len: u8,
-    ) -> Result<Result<Vec<u8>, kdf::Refusal>> {
-        let passphrase = zeroize::Zeroizing::new(passphrase);
-        let Ok(s2k) = S2k::new(named_hash(hash), &salt, &passphrase, octets, key_len.into()) else {
+    ) -> Result<Result<Zeroizing<Vec<u8>>, kdf::Refusal>> {
+        let Ok(s2k) = S2k::new(named_hash(hash), salt, passphrase, octets, key_len.into()) else {
             return Ok(Err(kdf::Refusal::Invalid));
         };
-        match self.kdf_limits.s2k(self.s2k_octets, &s2k) {
-            Ok(spent) => self.s2k_octets = spent,
+        match self.kdf_limits.s2k(self.s2k_octets.get(), &s2k) {
+            Ok(spent) => self.s2k_octets.set(spent),
             Err(over) => return Ok(Err(over.into())),
         }
-        let mut key = match &self.aside {
-            Some(Aside { engine, turn }) if !Engine::is_short(&s2k) => {
-                let derived = turn.give_up_while(|| engine.derive(&s2k, &self.stop()));
-                match derived {
-                    Ok(key) => key,
-                    Err(NotDerived::Full) => return Err(Fault::KeysOverloaded.into()),
-                    Err(NotDerived::Stopped) => return Err(self.stopped().into()),
-                }
-            }
-            Some(Aside { engine, .. }) => engine
-                .derive(&s2k, &self.stop())
-                .map_err(|_| self.stopped())?,
+        let key = match &self.aside {
             None => s2k
                 .derive(&mut || self.go_on().is_ok())
                 .map_err(|_| self.stopped())?,
+            Some(Aside { engine, .. }) if Engine::is_short(&s2k) => {
+                let derived = engine.derive(&s2k, &self.stop());
+                derived.map_err(|_| self.stopped())?
+            }
+            Some(Aside { engine, turn }) => {
+                let derived = turn.give_up_while(|| engine.derive(&s2k, &self.stop()));
+                derived.map_err(|why| match why {
+                    NotDerived::Full => Fault::KeysOverloaded,
+                    NotDerived::Stopped => self.stopped(),
+                })?
+            }
         };
-        Ok(Ok(std::mem::take(&mut *key)))
+        Ok(Ok(key))
     }
 
     fn argon2id(
-        &mut self,
-        salt: Vec<u8>,
-        passphrase: Vec<u8>,
-        passes: u8,
-        lanes: u8,
-        memory_kib: u32,
+        &self,
+        work: &Argon2id,
+        salt: &[u8],
+        passphrase: &[u8],
         key_len: u8,
-    ) -> Result<Result<Vec<u8>, kdf::Refusal>> {
-        let passphrase = zeroize::Zeroizing::new(passphrase);
+    ) -> Result<Result<Zeroizing<Vec<u8>>, kdf::Refusal>> {
         self.go_on()?;
-        let argon2id = Argon2id {
-            passes,
-            lanes,
-            memory_kib,
-        };
-        if let Err(over) = self.kdf_limits.argon2id(&argon2id) {
+        if let Err(over) = self.kdf_limits.argon2id(work) {
             return Ok(Err(over.into()));
         }
-        let key = argon2id.derive(&salt, &passphrase, key_len.into());
-        Ok(key
-            .map(|mut key| std::mem::take(&mut *key))
-            .map_err(|_| kdf::Refusal::Invalid))
+        let key = work.derive(salt, passphrase, key_len.into());
+        Ok(key.map_err(|Invalid| kdf::Refusal::Invalid))
     }
-}
 
-impl bulk::Host for State {
     fn cfb_decrypt(
-        &mut self,
+        &self,
         cipher: bulk::Cipher,
-        key: Vec<u8>,
-        mut data: Vec<u8>,
+        key: &[u8],
+        data: &[u8],
     ) -> Result<Result<Vec<u8>, bulk::Refusal>> {
         self.go_on()?;
-        let key = zeroize::Zeroizing::new(key);
-        Ok(
-            bulkhead_crypto::cfb_decrypt(named_cipher(cipher), &key, &mut data)
-                .map(|()| data)
-                .map_err(|_| bulk::Refusal::Invalid),
-        )
+        let plain = bulkhead_crypto::cfb_decrypt(named_cipher(cipher), key, data);
+        Ok(plain.map_err(|Invalid| bulk::Refusal::Invalid))
     }
 
     fn aead_open(
-        &mut self,
+        &self,
         mode: bulk::AeadMode,
         cipher: bulk::Cipher,
-        key: Vec<u8>,
-        nonce: Vec<u8>,
-        associated: Vec<u8>,
-        mut sealed: Vec<u8>,
+        key: &[u8],
+        nonce: &[u8],
+        associated: &[u8],
+        sealed: &[u8],
     ) -> Result<Result<Vec<u8>, bulk::Refusal>> {
         self.go_on()?;
-        let key = zeroize::Zeroizing::new(key);
         let mode = match mode {
             bulk::AeadMode::Eax => AeadMode::Eax,
             bulk::AeadMode::Ocb => AeadMode::Ocb,
             bulk::AeadMode::Gcm => AeadMode::Gcm,
         };
+        let mut sealed = sealed.to_vec();
         let cipher = named_cipher(cipher);
-        let opened = bulkhead_crypto::open(mode, cipher, &key, &nonce, &associated, &mut sealed);
+        let opened = bulkhead_crypto::open(mode, cipher, key, nonce, associated, &mut sealed);
         Ok(match opened {
             Ok(true) => Ok(sealed),
             Ok(false) => Err(bulk::Refusal::Unauthentic),
-            Err(_) => Err(bulk::Refusal::Invalid),
+            Err(Invalid) => Err(bulk::Refusal::Invalid),
         })
     }
 
-    fn sha1(&mut self, data: Vec<u8>) -> Result<Vec<u8>> {
+    fn sha1(&self, data: &[u8]) -> Result<Vec<u8>> {
         self.go_on()?;
-        Ok(bulkhead_crypto::sha1(&data).to_vec())
+        Ok(bulkhead_crypto::sha1(data).to_vec())
     }
 }
 

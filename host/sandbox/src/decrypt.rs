@@ -2,6 +2,7 @@
 
 use crate::about::Description;
 use crate::contract::{Ready, Refusal, World};
+use crate::crypto;
 use crate::engine::Sandbox;
 use crate::instance::{Aside, Budget, Fault, InstanceLimits, Interrupt};
 use crate::linked::Linked;
@@ -9,14 +10,11 @@ use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
 use bulkhead_crypto::KdfLimits;
 use bulkhead_envelope::{Excess, Limit};
-use wasmtime::component::HasSelf;
-use zeroize::Zeroizing;
 
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({
         path: ["../../wit/component", "../../wit/crypto", "../../wit/decrypt"],
         world: "bulkhead:decrypt/decrypt",
-        imports: { default: trappable },
     });
 }
 
@@ -65,6 +63,33 @@ const KNOWN_ANSWERS_KDF: KdfLimits = KdfLimits {
 /// Made by gpg with the passphrase `topsecret`.
 const SAMPLE: &[u8] = include_bytes!("../../../guest/decrypt/src/sample.asc");
 
+/// An opened message; wiped when it is dropped.
+pub struct Plaintext(Vec<u8>);
+
+impl Plaintext {
+    /// The octets, for somebody else to wipe.
+    pub fn take(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl std::ops::Deref for Plaintext {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Plaintext {
+    fn drop(&mut self) {
+        // Megabytes at memory speed: `zeroize` would write octet by octet.
+        self.0.fill(0);
+        // Somebody might look: so the compiler cannot leave it out.
+        std::hint::black_box(&mut self.0);
+    }
+}
+
 /// The decrypt component, linked and ready to be instantiated.
 pub struct Decryptor {
     linked: Linked,
@@ -81,7 +106,7 @@ impl Decryptor {
         metrics: ComponentMetrics,
     ) -> Result<Self, Refusal> {
         let linked = Linked::new(&Self::WORLD, sandbox, loaded, limits, metrics, |linker| {
-            bindings::Decrypt::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+            crypto::link(linker)
         })?;
         Ok(Self {
             decryptor: linked.find(decryptor::GuestIndices::new)?,
@@ -99,7 +124,7 @@ impl Decryptor {
         kdf_limits: KdfLimits,
         interrupt: Interrupt,
         aside: Option<Aside>,
-    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    ) -> Result<Plaintext, OpenError> {
         let limits = decryptor::Limits {
             plaintext_octets: limits.plaintext_octets,
             compression_layers: limits.compression_layers,
@@ -120,7 +145,7 @@ impl Decryptor {
                 decryptor.call_open(store, message, passphrase, limits)
             })
             .map_err(OpenError::Fault)?
-            .map(Zeroizing::new)
+            .map(Plaintext)
             .map_err(OpenError::from)
     }
 }
@@ -152,7 +177,7 @@ impl Ready for Decryptor {
             )
         };
         match open(SAMPLE, "topsecret") {
-            Ok(plaintext) if plaintext.as_slice() == b"Nice work!\n" => {}
+            Ok(plaintext) if *plaintext == *b"Nice work!\n" => {}
             Ok(_) => return Err("the sample opens to something else".into()),
             Err(error) => return Err(format!("the sample does not open: {error}")),
         }
@@ -167,7 +192,7 @@ impl Ready for Decryptor {
     }
 }
 
-fn named(outcome: &Result<Zeroizing<Vec<u8>>, OpenError>) -> String {
+fn named(outcome: &Result<Plaintext, OpenError>) -> String {
     match outcome {
         Ok(_) => "a plaintext".into(),
         Err(error) => error.to_string(),

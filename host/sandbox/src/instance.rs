@@ -5,6 +5,7 @@ use crate::metrics::ComponentMetrics;
 use crate::pool::Turn;
 use bulkhead_crypto::KdfLimits;
 use bulkhead_kdf::{Engine, Stop};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::cli::{WasiCliCtx, WasiCliCtxView};
 use wasmtime_wasi::random::WasiRandomCtx;
+use zeroize::Zeroize as _;
 
 /// Handles (streams, pollables) one instance may hold. A guest that panics needs a few.
 const HANDLES: usize = 64;
@@ -80,7 +82,9 @@ pub(crate) struct State {
     memory_refused: bool,
     pub(crate) kdf_limits: KdfLimits,
     /// Octets hashed so far.
-    pub(crate) s2k_octets: u64,
+    pub(crate) s2k_octets: Cell<u64>,
+    /// Keys that were handed to the guest: wiped with this.
+    lent: Vec<Arc<[u8]>>,
     pub(crate) aside: Option<Aside>,
     interrupt: Interrupt,
     deadline: Instant,
@@ -110,6 +114,14 @@ impl State {
         self.random.get_or_insert_with(WasiRandomCtx::default)
     }
 
+    /// A key to be handed to the guest. wasmtime copies it into the guest's memory and drops it, which
+    /// would leave it where it was; so it stays here until it is wiped.
+    pub(crate) fn lend(&mut self, key: &[u8]) -> Arc<[u8]> {
+        let key = Arc::from(key);
+        self.lent.push(Arc::clone(&key));
+        key
+    }
+
     /// When work for the instance is given up.
     pub(crate) fn stop(&self) -> Stop {
         Stop {
@@ -126,6 +138,16 @@ impl State {
             Err(Fault::Deadline)
         } else {
             Ok(())
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        for key in &mut self.lent {
+            if let Some(key) = Arc::get_mut(key) {
+                key.zeroize();
+            }
         }
     }
 }
@@ -239,7 +261,8 @@ pub(crate) fn store(
             memory_octets: 0,
             memory_refused: false,
             kdf_limits: budget.kdf,
-            s2k_octets: 0,
+            s2k_octets: Cell::new(0),
+            lent: Vec::new(),
             aside: budget.aside,
             interrupt: budget.interrupt,
             deadline: start + budget.limits.time,

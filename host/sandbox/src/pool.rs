@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 type Job = Box<dyn FnOnce(&Turn) + Send>;
@@ -17,8 +18,6 @@ pub struct Pool {
 
 struct Shared {
     state: Mutex<State>,
-    /// A thread without a job may find one.
-    job: Condvar,
     /// A turn is free for a job that wants its own back.
     back: Condvar,
     queue_max: usize,
@@ -30,6 +29,9 @@ struct State {
     free_turns: usize,
     /// Jobs that want their turn back: they go before those that have not begun.
     coming_back: usize,
+    /// Threads without a job. The last one that had one is the first to get the next: its memory is
+    /// still in the caches.
+    idle: Vec<Thread>,
     closed: bool,
 }
 
@@ -69,9 +71,9 @@ impl Pool {
                 queue: VecDeque::new(),
                 free_turns: turns,
                 coming_back: 0,
+                idle: Vec::new(),
                 closed: false,
             }),
-            job: Condvar::new(),
             back: Condvar::new(),
             queue_max: queue,
         });
@@ -92,7 +94,7 @@ impl Pool {
             return Err(Full);
         }
         state.queue.push_back((Instant::now(), Box::new(job)));
-        self.shared.job.notify_one();
+        state.wake_one();
         Ok(())
     }
 
@@ -104,8 +106,9 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.job.notify_all();
+        let mut state = self.shared.lock();
+        state.closed = true;
+        state.idle.drain(..).for_each(|thread| thread.unpark());
     }
 }
 
@@ -139,8 +142,8 @@ impl Shared {
         state.free_turns += 1;
         if state.coming_back > 0 {
             self.back.notify_one();
-        } else if !state.queue.is_empty() {
-            self.job.notify_one();
+        } else {
+            state.wake_one();
         }
     }
 
@@ -156,9 +159,7 @@ impl Shared {
         state.coming_back -= 1;
         state.free_turns -= 1;
         // Whoever was woken for a job may have stepped back for us.
-        if state.free_turns > 0 {
-            self.job.notify_one();
-        }
+        state.wake_one();
     }
 
     /// Waits for a job and a turn for it; nothing where there will be none any more.
@@ -175,7 +176,26 @@ impl Shared {
             if state.closed && state.queue.is_empty() {
                 return None;
             }
-            state = self.job.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let this = std::thread::current();
+            let id = this.id();
+            state.idle.push(this);
+            drop(state);
+            std::thread::park();
+            state = self.lock();
+            // Where nobody woke it up, it is still there.
+            state.idle.retain(|thread| thread.id() != id);
+        }
+    }
+}
+
+impl State {
+    /// Wakes a thread up where there is a job and a turn for it.
+    fn wake_one(&mut self) {
+        if self.free_turns > 0
+            && !self.queue.is_empty()
+            && let Some(thread) = self.idle.pop()
+        {
+            thread.unpark();
         }
     }
 }

@@ -9,12 +9,11 @@ use bulkhead_envelope::Request;
 use bulkhead_kdf::Engine;
 use bulkhead_sandbox::{
     Aside, ComponentMetrics, DecryptLimits, Decryptor, Description, InstanceLimits, Interrupt,
-    KdfLimits, Pool, Refusal, Sandbox,
+    KdfLimits, Plaintext, Pool, Refusal, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-use zeroize::Zeroizing;
 
 /// The decrypt capability: the component, its threads, its limits.
 pub(crate) struct Decrypt {
@@ -176,7 +175,7 @@ fn open(
     body: &[u8],
     interrupt: Interrupt,
     aside: Aside,
-) -> Result<Zeroizing<Vec<u8>>, Problem> {
+) -> Result<Plaintext, Problem> {
     let Request {
         passphrase,
         message,
@@ -207,14 +206,10 @@ fn open(
 }
 
 /// The answer with the plaintext.
-fn packed(
-    mut plaintext: Zeroizing<Vec<u8>>,
-    answers: &Room,
-    form: Form,
-) -> Result<Answer, Problem> {
+fn packed(plaintext: Plaintext, answers: &Room, form: Form) -> Result<Answer, Problem> {
     match form {
         Form::Octets => {
-            let octets = answers.answer(std::mem::take(&mut *plaintext))?;
+            let octets = answers.answer(plaintext.take())?;
             Ok(answer(StatusCode::OK, "application/octet-stream", octets))
         }
         Form::Json => {

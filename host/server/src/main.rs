@@ -23,6 +23,7 @@ mod signing;
 mod token;
 mod wire;
 
+use allocator::LargePages;
 use app::{App, Seldom};
 use bulkhead_kdf::Engine;
 use bulkhead_sandbox::Sandbox;
@@ -41,6 +42,9 @@ use std::sync::atomic::AtomicBool;
 use token::Token;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+
+#[global_allocator]
+static ALLOCATOR: LargePages = LargePages;
 
 /// Threads for I/O. They never compute; two are plenty.
 const IO_THREADS: u16 = 2;

@@ -41,7 +41,7 @@ pub(super) fn is_skipped(c: u8) -> bool {
 
 /// Decodes from the start of `text` until something ends the data.
 pub(super) fn decode(text: &[u8]) -> Vec<u8> {
-    // One spare group, so that the fast path may write four octets for three.
+    // Never more than that, also where the last group is short.
     let mut decoder = Decoder {
         octets: Vec::with_capacity(text.len() / 4 * 3 + 4),
         bits: 0,
@@ -82,6 +82,37 @@ pub(super) fn decode_prefix(text: &[u8], octets: usize) -> Vec<u8> {
     decoder.finish()
 }
 
+/// Groups that are decoded at a time: half a line, as most programs break lines.
+const WIDE: usize = 8;
+
+/// In [`OCTETS`]: not a digit.
+const NO_DIGIT: u32 = 1 << 24;
+
+/// What each of the four characters of a group gives of its three octets, the first one lowest.
+static OCTETS: [[u32; 256]; 4] = octets();
+
+const fn octets() -> [[u32; 256]; 4] {
+    let mut octets = [[NO_DIGIT; 256]; 4];
+    let mut c = 0;
+    while c < 256 {
+        let value = CLASS[c] as u32;
+        if value < 64 {
+            octets[0][c] = value << 2;
+            octets[1][c] = value >> 4 | (value & 15) << 12;
+            octets[2][c] = (value >> 2) << 8 | (value & 3) << 22;
+            octets[3][c] = value << 16;
+        }
+        c += 1;
+    }
+    octets
+}
+
+/// The octets of a group, the first one lowest; with [`NO_DIGIT`] where there are other characters.
+fn three_octets(group: &[u8; 4]) -> u32 {
+    let [a, b, c, d] = group.map(usize::from);
+    OCTETS[0][a] | OCTETS[1][b] | OCTETS[2][c] | OCTETS[3][d]
+}
+
 struct Decoder {
     octets: Vec<u8>,
     /// Bits of the current group of four digits.
@@ -112,16 +143,33 @@ impl Decoder {
     /// Takes whole groups of four digits as long as nothing else comes between, which in real
     /// armor is a line at a time.
     fn groups<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
-        let (groups, _) = text.as_chunks::<4>();
+        let (wide, _) = text.as_chunks::<{ 4 * WIDE }>();
         let mut taken = 0;
-        for group in groups {
-            let [a, b, c, d] = group.map(|c| CLASS[usize::from(c)]);
-            if (a | b | c | d) >= SKIP {
+        // Several groups at a time, so that what is asked once for each is asked seldom.
+        for digits in wide {
+            let mut octets = [0; 3 * WIDE + 1];
+            let (groups, _) = digits.as_chunks::<4>();
+            let mut all = 0;
+            for (group, at) in groups.iter().zip((0..).step_by(3)) {
+                let three = three_octets(group);
+                all |= three;
+                // A fourth octet is written over by the next group.
+                octets[at..at + 4].copy_from_slice(&three.to_le_bytes());
+            }
+            if all & NO_DIGIT != 0 {
                 break;
             }
-            let bits = u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d);
-            self.octets.extend_from_slice(&bits.to_be_bytes()[1..]);
-            taken += 4;
+            self.octets.extend_from_slice(&octets[..3 * WIDE]);
+            taken += digits.len();
+        }
+        let (groups, _) = text[taken..].as_chunks::<4>();
+        for group in groups {
+            let three = three_octets(group);
+            if three & NO_DIGIT != 0 {
+                break;
+            }
+            self.octets.extend_from_slice(&three.to_le_bytes()[..3]);
+            taken += group.len();
         }
         &text[taken..]
     }

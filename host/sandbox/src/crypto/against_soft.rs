@@ -6,7 +6,7 @@ use crate::engine::{Sandbox, Setup};
 use crate::instance::{self, Budget, InstanceLimits, Interrupt, State};
 use crate::wasi;
 use bindings::exports::bulkhead::crypto as soft;
-use bulkhead_crypto::KdfLimits;
+use bulkhead_crypto::{Argon2id, KdfLimits};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::fmt::Debug;
@@ -65,6 +65,7 @@ fn store() -> Store<State> {
             time: Duration::from_mins(1),
         },
         kdf: LIMITS,
+        aside: None,
         interrupt: Interrupt::default(),
     };
     instance::store(&SOFT.sandbox, budget, Instant::now(), COPIED_OCTETS)
@@ -72,10 +73,10 @@ fn store() -> Store<State> {
 
 /// The same call to both sides. Refusals are of two generated types with equal names.
 fn both<T: Debug, U: Debug>(
-    native: impl FnOnce(&mut State) -> wasmtime::Result<T>,
+    native: impl FnOnce(&State) -> wasmtime::Result<T>,
     soft: impl FnOnce(&mut Store<State>, &bindings::Provider) -> wasmtime::Result<U>,
 ) -> (String, String) {
-    let native = native(store().data_mut()).expect("no fault");
+    let native = native(store().data()).expect("no fault");
     let mut store = store();
     let instance = SOFT.instances.instantiate(&mut store).expect("an instance");
     let soft = soft(&mut store, &instance).expect("no trap");
@@ -148,7 +149,7 @@ proptest! {
         key_len in 0_u8..70,
     ) {
         let (native, soft) = both(
-            |state| kdf::Host::s2k(state, hash.0, salt.clone(), passphrase.clone(), count, key_len),
+            |state| state.s2k(hash.0, &salt, &passphrase, count, key_len).map(|key| key.map(|key| key.to_vec())),
             |store, soft| soft.bulkhead_crypto_kdf().call_s2k(store, hash.1, &salt, &passphrase, count, key_len),
         );
         prop_assert_eq!(native, soft);
@@ -164,7 +165,7 @@ proptest! {
         key_len in 0_u8..70,
     ) {
         let (native, soft) = both(
-            |state| kdf::Host::argon2id(state, salt.clone(), passphrase.clone(), passes, lanes, memory_kib, key_len),
+            |state| state.argon2id(&Argon2id { passes, lanes, memory_kib }, &salt, &passphrase, key_len).map(|key| key.map(|key| key.to_vec())),
             |store, soft| soft.bulkhead_crypto_kdf().call_argon2id(store, &salt, &passphrase, passes, lanes, memory_kib, key_len),
         );
         prop_assert_eq!(native, soft);
@@ -179,7 +180,7 @@ proptest! {
     ) {
         let key = &key[..odd_len.unwrap_or(cipher.2)];
         let (native, soft) = both(
-            |state| bulk::Host::cfb_decrypt(state, cipher.0, key.to_vec(), data.clone()),
+            |state| state.cfb_decrypt(cipher.0, key, &data),
             |store, soft| soft.bulkhead_crypto_bulk().call_cfb_decrypt(store, cipher.1, key, &data),
         );
         prop_assert_eq!(native, soft);
@@ -227,7 +228,7 @@ proptest! {
     #[test]
     fn sha1(data in octets(5000)) {
         let (native, soft) = both(
-            |state| bulk::Host::sha1(state, data.clone()),
+            |state| state.sha1(&data),
             |store, soft| soft.bulkhead_crypto_bulk().call_sha1(store, &data),
         );
         prop_assert_eq!(native, soft);
@@ -243,18 +244,7 @@ fn open_both(
     sealed: &[u8],
 ) -> (String, String) {
     both(
-        |state| {
-            let (key, nonce) = (key.to_vec(), nonce.to_vec());
-            bulk::Host::aead_open(
-                state,
-                mode.0,
-                cipher.0,
-                key,
-                nonce,
-                associated.to_vec(),
-                sealed.to_vec(),
-            )
-        },
+        |state| state.aead_open(mode.0, cipher.0, key, nonce, associated, sealed),
         |store, soft| {
             let bulk = soft.bulkhead_crypto_bulk();
             bulk.call_aead_open(store, mode.1, cipher.1, key, nonce, associated, sealed)
