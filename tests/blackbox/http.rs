@@ -145,7 +145,8 @@ fn request_ids_are_taken_over_if_sane() {
 
 #[test]
 fn a_full_queue_is_an_answer_at_once() {
-    let server = Server::start(&["--decrypt-workers", "1", "--decrypt-queue-max", "1"]);
+    let one = ["--decrypt-workers", "1", "--decrypt-instances", "1"];
+    let server = Server::start(&[&one[..], &["--decrypt-queue-max", "1"]].concat());
     let default = bulkhead_tests::fixtures::text("bench/default.asc");
     let statuses: Vec<_> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..16)
@@ -338,6 +339,8 @@ fn requests_without_a_host_and_to_the_server_as_a_whole() {
 fn waiting_for_a_worker_has_an_end() {
     let server = Server::start(&[
         "--decrypt-workers",
+        "1",
+        "--decrypt-instances",
         "1",
         "--decrypt-queue-timeout",
         "50ms",

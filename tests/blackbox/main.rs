@@ -6,6 +6,7 @@ mod decrypt;
 mod help;
 mod hostile;
 mod http;
+mod keys;
 mod load;
 mod messages;
 mod metrics;

@@ -47,7 +47,7 @@ pub(crate) struct Model {
 
 impl Model {
     /// For a processor, or for one path of it alone.
-    pub(crate) fn new(processor: &Processor, forced: Option<Path>) -> Self {
+    pub(crate) fn new(processor: Processor, forced: Option<Path>) -> Self {
         Self {
             choices: Kind::ALL.map(|kind| choices(&Rates::of(kind, processor, forced))),
         }
@@ -63,7 +63,7 @@ impl Model {
 }
 
 impl Rates {
-    fn of(kind: Kind, processor: &Processor, forced: Option<Path>) -> Self {
+    fn of(kind: Kind, processor: Processor, forced: Option<Path>) -> Self {
         let sha_ni = processor.sha_ni.is_some();
         let (plain, few, avx512, avx2) = match kind {
             Kind::Sha1 => (

@@ -73,11 +73,14 @@ struct State {
     closed: bool,
 }
 
+/// What a pass, by its number, came to.
+type Digest = (usize, Zeroizing<Vec<u8>>);
+
 /// Who waits for a pass.
 struct Owner {
     number: usize,
     stop: Stop,
-    done: Sender<Result<(usize, Zeroizing<Vec<u8>>), NotDerived>>,
+    done: Sender<Result<Digest, NotDerived>>,
     /// When it came, until it has its first turn.
     since: Option<Instant>,
 }
@@ -102,7 +105,7 @@ impl Engine {
                 closed: false,
             }),
             work: Condvar::new(),
-            model: Model::new(&processor, setup.path),
+            model: Model::new(processor, setup.path),
             processor,
             setup,
             metrics,
@@ -177,7 +180,8 @@ impl Engine {
     /// it, at the pace of late.
     pub fn clears_in(&self, more: usize) -> Duration {
         let state = self.shared.lock();
-        let octets = state.octets as f64 + more as f64 * state.pace.usual_octets;
+        let more = state.pace.usually(more);
+        let octets = state.octets.saturating_add(more);
         state.pace.time(octets, self.shared.setup.threads)
     }
 }
@@ -197,6 +201,12 @@ impl Stop {
     }
 }
 
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "these are estimates, of what is positive"
+)]
 impl Pace {
     /// Before anything was hashed: 1 GB/s, as one stream with SHA-NI, and what GnuPG takes today.
     fn assumed() -> Self {
@@ -220,8 +230,13 @@ impl Pace {
         self.usual_octets = self.usual_octets * KEPT + octets as f64 * (1.0 - KEPT);
     }
 
-    fn time(&self, octets: f64, threads: usize) -> Duration {
-        let seconds = octets * self.seconds / self.octets / threads as f64;
+    /// Octets of so many derivations.
+    fn usually(&self, derivations: usize) -> u64 {
+        (derivations as f64 * self.usual_octets) as u64
+    }
+
+    fn time(&self, octets: u64, threads: usize) -> Duration {
+        let seconds = octets as f64 * self.seconds / self.octets / threads as f64;
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 }
@@ -236,7 +251,7 @@ impl Shared {
         if let Err(error) = rustix::process::nice(NICER) {
             tracing::debug!(%error, "a thread for key derivation keeps its priority");
         }
-        let mut threads_own = Hashing::new(&self.processor, self.setup.path);
+        let mut threads_own = Hashing::new(self.processor, self.setup.path);
         while let Some(turn) = self.next_turn(&mut threads_own) {
             let Turn { path, mut streams } = turn;
             let taken = streams.len();
@@ -245,11 +260,11 @@ impl Shared {
             // A panic is a bug of ours. It costs those their keys who were in the turn, and the
             // thread goes on with tables that nobody has touched.
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                threads_own.run(path, &mut streams)
+                threads_own.run(path, &mut streams);
             }));
             if ran.is_err() {
                 tracing::error!("a turn of key derivation panicked");
-                threads_own = Hashing::new(&self.processor, self.setup.path);
+                threads_own = Hashing::new(self.processor, self.setup.path);
                 streams.clear();
             }
             let (over, going_on): (Vec<_>, Vec<_>) = streams

@@ -24,7 +24,7 @@ pub(crate) struct Hashing {
 
 impl Hashing {
     /// For lanes of the kind that the cost model counts on.
-    pub(crate) fn new(processor: &Processor, lanes: Option<Path>) -> Self {
+    pub(crate) fn new(processor: Processor, lanes: Option<Path>) -> Self {
         Self {
             sha_ni: processor.sha_ni,
             sha1: table(processor, lanes),
@@ -157,7 +157,7 @@ fn few_stream<'a, F: Few>(stream: &'a mut InLane<'_, F>) -> FewStream<'a> {
 }
 
 /// For the widest lanes of the processor, or those of a path.
-fn table<F: Family>(processor: &Processor, path: Option<Path>) -> Tables<F>
+fn table<F: Family>(processor: Processor, path: Option<Path>) -> Tables<F>
 where
     Avx512: Lanes<F>,
     Avx2: Lanes<F>,

@@ -9,6 +9,10 @@
     unsafe_code,
     reason = "instruction sets are chosen at run time, and vectors are loaded through pointers"
 )]
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined into a function with the instruction set is compiled without it"
+)]
 
 #[cfg(test)]
 mod arrays;
@@ -91,26 +95,21 @@ pub(crate) trait Few: Family<Word = u32> {
     fn run<const N: usize>(proof: ShaNi, streams: [Stream<'_>; N], steps: usize);
 }
 
-/// Connects a vector, a family and the function that does its rounds; where the vector is of an
-/// instruction set, by its name.
+/// Connects a vector of an instruction set, by its name, with a family and the function that does
+/// its rounds.
+#[cfg(target_arch = "x86_64")]
 macro_rules! lanes {
-    ($token:ident, $vector:ident, $line:ident, $family:ident, $rounds:ident $(, $feature:literal)?) => {
+    ($token:ident, $vector:ident, $line:ident, $family:ident, $rounds:ident, $feature:literal) => {
         impl Lanes<$family> for $token {
             type Line = $line;
 
             fn run(self, state: &mut [$line; 8], table: &[$line], row: usize, steps: usize) {
-                $(#[target_feature(enable = $feature)])?
+                #[target_feature(enable = $feature)]
                 fn rounds(state: &mut [$line; 8], table: &[$line], row: usize, steps: usize) {
                     lanes::$rounds::<$vector>(state, table, row, steps);
                 }
-                #[allow(
-                    unused_unsafe,
-                    reason = "what needs no instruction set is not unsafe to call"
-                )]
                 // SAFETY: `self` proves that the processor has the instruction set.
-                unsafe {
-                    rounds(state, table, row, steps);
-                }
+                unsafe { rounds(state, table, row, steps) }
             }
         }
     };
@@ -126,9 +125,20 @@ mod with_arrays {
     #[derive(Debug, Clone, Copy)]
     pub(crate) struct Arrays;
 
-    lanes!(Arrays, Array32, Line4x32, Sha1, sha1);
-    lanes!(Arrays, Array32, Line4x32, Sha256, sha256);
-    lanes!(Arrays, Array64, Line2x64, Sha512, sha512);
+    macro_rules! arrays {
+        ($vector:ident, $line:ident, $family:ident, $rounds:ident) => {
+            impl Lanes<$family> for Arrays {
+                type Line = $line;
+
+                fn run(self, state: &mut [$line; 8], table: &[$line], row: usize, steps: usize) {
+                    lanes::$rounds::<$vector>(state, table, row, steps);
+                }
+            }
+        };
+    }
+    arrays!(Array32, Line4x32, Sha1, sha1);
+    arrays!(Array32, Line4x32, Sha256, sha256);
+    arrays!(Array64, Line2x64, Sha512, sha512);
 }
 #[cfg(test)]
 pub(crate) use with_arrays::Arrays;

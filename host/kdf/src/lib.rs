@@ -12,6 +12,11 @@
 //! `periodic` is one pass, `table` are schedules side by side, and `kernel` the rounds, which is
 //! where the unsafe code is. `engine` are the threads.
 
+#![expect(
+    clippy::many_single_char_names,
+    reason = "the working variables of FIPS 180-4 are called a to h"
+)]
+
 mod cost;
 mod engine;
 mod family;

@@ -106,7 +106,8 @@ impl KdfMetrics {
     pub(crate) fn turn(&self, path: Path, streams: usize, octets: u64, time: Duration) {
         self.hashed(path, octets);
         self.busy.inc_by(time.as_secs_f64());
-        self.lanes.observe(streams as f64);
+        let streams = u32::try_from(streams).unwrap_or(u32::MAX);
+        self.lanes.observe(streams.into());
     }
 
     pub(crate) fn waited(&self, time: Duration) {

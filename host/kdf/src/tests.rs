@@ -71,9 +71,9 @@ fn works() -> impl Strategy<Value = Work> {
 /// says after how many turns each joins.
 fn side_by_side(path: Option<Path>, threads: usize, works: &[(Work, usize)]) -> Vec<Vec<u8>> {
     let processor = Processor::this();
-    let model = Model::new(&processor, path);
+    let model = Model::new(processor, path);
     let mut hashing: Vec<_> = (0..threads)
-        .map(|_| Hashing::new(&processor, path))
+        .map(|_| Hashing::new(processor, path))
         .collect();
     let mut queue = Queue::new();
     let mut digests: Vec<Vec<_>> = works
@@ -154,15 +154,15 @@ fn all_counts<D: Digest + Clone>(unit: &[u8], zeros: usize) -> Vec<(u32, Vec<u8>
         .cycle()
         .take(unit.len() * 4096)
         .collect();
-    let mut hashed = 0;
+    let mut done = 0;
     (0..=255_u32)
         .map(|coded| {
             let octets = (16 + (coded & 15)) << ((coded >> 4) + 6);
-            while hashed < octets as usize {
-                let at = hashed % unit.len();
-                let take = (octets as usize - hashed).min(text.len() - at);
+            while done < octets as usize {
+                let at = done % unit.len();
+                let take = (octets as usize - done).min(text.len() - at);
                 hasher.update(&text[at..at + take]);
-                hashed += take;
+                done += take;
             }
             (octets, hasher.clone().finalize().to_vec())
         })

@@ -4,6 +4,11 @@
 //! a message's megabytes. So the functions are linked one by one here; what wit-bindgen would
 //! generate copies every list.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "that is how functions are given the store"
+)]
+
 use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::instance::{Aside, Fault, State};
 use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, Invalid, KdfLimit, OverLimit, S2k};
@@ -49,7 +54,7 @@ fn argon2id(
         lanes,
         memory_kib,
     };
-    let key = store.data().argon2id(&work, salt, passphrase, key_len)?;
+    let key = store.data().argon2id(work, salt, passphrase, key_len)?;
     Ok((key.map(|key| store.data_mut().lend(&key)),))
 }
 
@@ -121,13 +126,13 @@ impl State {
 
     fn argon2id(
         &self,
-        work: &Argon2id,
+        work: Argon2id,
         salt: &[u8],
         passphrase: &[u8],
         key_len: u8,
     ) -> Result<Result<Zeroizing<Vec<u8>>, kdf::Refusal>> {
         self.go_on()?;
-        if let Err(over) = self.kdf_limits.argon2id(work) {
+        if let Err(over) = self.kdf_limits.argon2id(&work) {
             return Ok(Err(over.into()));
         }
         let key = work.derive(salt, passphrase, key_len.into());

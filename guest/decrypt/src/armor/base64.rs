@@ -108,7 +108,7 @@ const fn octets() -> [[u32; 256]; 4] {
 }
 
 /// The octets of a group, the first one lowest; with [`NO_DIGIT`] where there are other characters.
-fn three_octets(group: &[u8; 4]) -> u32 {
+fn three_octets(group: [u8; 4]) -> u32 {
     let [a, b, c, d] = group.map(usize::from);
     OCTETS[0][a] | OCTETS[1][b] | OCTETS[2][c] | OCTETS[3][d]
 }
@@ -151,7 +151,7 @@ impl Decoder {
             let (groups, _) = digits.as_chunks::<4>();
             let mut all = 0;
             for (group, at) in groups.iter().zip((0..).step_by(3)) {
-                let three = three_octets(group);
+                let three = three_octets(*group);
                 all |= three;
                 // A fourth octet is written over by the next group.
                 octets[at..at + 4].copy_from_slice(&three.to_le_bytes());
@@ -164,7 +164,7 @@ impl Decoder {
         }
         let (groups, _) = text[taken..].as_chunks::<4>();
         for group in groups {
-            let three = three_octets(group);
+            let three = three_octets(*group);
             if three & NO_DIGIT != 0 {
                 break;
             }

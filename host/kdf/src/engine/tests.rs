@@ -122,9 +122,9 @@ fn many_short_derivations_starve_no_long_one() {
     let (ended, _) = long.recv_timeout(PATIENCE).expect("it is not starved");
     assert_eq!(ended, Ok(()));
     over.store(true, Ordering::Relaxed);
-    shorts
-        .into_iter()
-        .for_each(|short| short.join().expect("no panic"));
+    for short in shorts {
+        short.join().expect("no panic");
+    }
 }
 
 #[test]
@@ -210,16 +210,15 @@ fn an_engine_that_is_dropped_leaves_nobody_waiting() {
     }
 }
 
-/// Whatever was in a turn that panicked is given up, and the engine goes on.
 #[test]
 fn retry_times_follow_the_pace() {
     let mut pace = Pace::assumed();
-    let before = pace.time(1e9, 2);
+    let before = pace.time(1_000_000_000, 2);
     for _ in 0..1000 {
         pace.turn(1_000_000, Duration::from_micros(100));
     }
-    let after = pace.time(1e9, 2);
+    let after = pace.time(1_000_000_000, 2);
     assert!(after < before / 5, "{after:?} {before:?}");
     assert!(after > Duration::from_millis(45) && after < Duration::from_millis(55));
-    assert_eq!(pace.time(1e9, 4), after / 2);
+    assert_eq!(pace.time(1_000_000_000, 4), after / 2);
 }

@@ -16,7 +16,7 @@ use std::arch::x86_64::{
 };
 
 macro_rules! avx512 {
-    ($name:ident, $line:ident, $bits:literal, $add:ident, $rotate:ident, $splat:ident, $word:ty) => {
+    ($name:ident, $line:ident, $bits:literal, $add:ident, $rotate:ident, $splat:ident) => {
         #[derive(Clone, Copy)]
         pub(super) struct $name(__m512i);
 
@@ -38,7 +38,7 @@ macro_rules! avx512 {
             }
             #[inline(always)]
             fn rotate_left(self, by: u32) -> Self {
-                Self(unsafe { $rotate(self.0, $splat(by as $word)) })
+                Self(unsafe { $rotate(self.0, $splat(by.cast_signed().into())) })
             }
             #[inline(always)]
             fn choose(self, yes: Self, no: Self) -> Self {
@@ -61,8 +61,7 @@ avx512!(
     32,
     _mm512_add_epi32,
     _mm512_rolv_epi32,
-    _mm512_set1_epi32,
-    i32
+    _mm512_set1_epi32
 );
 avx512!(
     Zmm64,
@@ -70,12 +69,11 @@ avx512!(
     64,
     _mm512_add_epi64,
     _mm512_rolv_epi64,
-    _mm512_set1_epi64,
-    i64
+    _mm512_set1_epi64
 );
 
 macro_rules! avx2 {
-    ($name:ident, $line:ident, $bits:literal, $add:ident, $left:ident, $right:ident, $splat:ident, $word:ty) => {
+    ($name:ident, $line:ident, $bits:literal, $add:ident, $left:ident, $right:ident, $splat:ident) => {
         #[derive(Clone, Copy)]
         pub(super) struct $name(__m256i);
 
@@ -99,8 +97,8 @@ macro_rules! avx2 {
             fn rotate_left(self, by: u32) -> Self {
                 Self(unsafe {
                     _mm256_or_si256(
-                        $left(self.0, $splat(by as $word)),
-                        $right(self.0, $splat(($bits - by) as $word)),
+                        $left(self.0, $splat(by.cast_signed().into())),
+                        $right(self.0, $splat(($bits - by).cast_signed().into())),
                     )
                 })
             }
@@ -136,8 +134,7 @@ avx2!(
     _mm256_add_epi32,
     _mm256_sllv_epi32,
     _mm256_srlv_epi32,
-    _mm256_set1_epi32,
-    i32
+    _mm256_set1_epi32
 );
 avx2!(
     Ymm64,
@@ -146,6 +143,5 @@ avx2!(
     _mm256_add_epi64,
     _mm256_sllv_epi64,
     _mm256_srlv_epi64,
-    _mm256_set1_epi64x,
-    i64
+    _mm256_set1_epi64x
 );

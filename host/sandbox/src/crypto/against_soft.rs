@@ -165,7 +165,7 @@ proptest! {
         key_len in 0_u8..70,
     ) {
         let (native, soft) = both(
-            |state| state.argon2id(&Argon2id { passes, lanes, memory_kib }, &salt, &passphrase, key_len).map(|key| key.map(|key| key.to_vec())),
+            |state| state.argon2id(Argon2id { passes, lanes, memory_kib }, &salt, &passphrase, key_len).map(|key| key.map(|key| key.to_vec())),
             |store, soft| soft.bulkhead_crypto_kdf().call_argon2id(store, &salt, &passphrase, passes, lanes, memory_kib, key_len),
         );
         prop_assert_eq!(native, soft);
