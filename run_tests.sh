@@ -92,6 +92,11 @@ cargo test --release --workspace --test blackbox --locked -- --include-ignored -
 step "the store in PostgreSQL"
 cargo test --release --workspace --lib --locked -- --ignored postgres
 
+if [ "$tier" = soak ]; then
+  step "unsafe code under instruments"
+  tests/unsafe.sh 300
+fi
+
 step "no secret in any log of these tests"
 tests/search_logs.sh "$logs"
 

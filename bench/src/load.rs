@@ -128,7 +128,7 @@ pub(crate) fn measure(packages: &Path, time: Duration) -> bool {
             "  {:<34}{:>12}{:>22}",
             "", "requests/s", "Bulkhead has times"
         );
-        let medians: Vec<_> = rates.into_iter().map(|rates| median(rates)).collect();
+        let medians: Vec<_> = rates.into_iter().map(median).collect();
         let targets = [None, against_plain, Some(against_gunicorn)];
         for ((name, _), (rate, target)) in contestants.iter().zip(medians.iter().zip(targets)) {
             let ratio = medians[0] / rate;

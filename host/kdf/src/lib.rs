@@ -26,6 +26,8 @@ mod metrics;
 mod path;
 mod periodic;
 mod queue;
+#[cfg(any(test, fuzzing))]
+pub mod simulation;
 mod table;
 
 pub use engine::{Engine, NotDerived, Setup, Stop};

@@ -1,0 +1,102 @@
+//! Turns without threads: the same queue, cost model and tables as the engine's, in an order that is
+//! the same each time. For tests and for the fuzz target.
+
+use crate::cost::Model;
+use crate::hashing::Hashing;
+use crate::kernel::Processor;
+use crate::path::Path;
+use crate::queue::{Pass, Queue, Turn};
+use bulkhead_crypto::{Hash, S2k};
+
+/// A derivation, with what it takes.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "as in S2k::new")]
+pub struct Work {
+    pub hash: Hash,
+    pub salt: Vec<u8>,
+    pub passphrase: Vec<u8>,
+    pub octets: u32,
+    pub key_len: usize,
+}
+
+impl Work {
+    fn s2k(&self) -> S2k<'_> {
+        S2k::new(
+            self.hash,
+            &self.salt,
+            &self.passphrase,
+            self.octets,
+            self.key_len,
+        )
+        .expect("a key of at most 64 octets")
+    }
+
+    /// The key as `RustCrypto` derives it, one octet after the other.
+    pub fn plainly(&self) -> Vec<u8> {
+        self.s2k()
+            .derive(&mut || true)
+            .expect("not interrupted")
+            .to_vec()
+    }
+}
+
+/// Derives all keys on `threads` threads that take turns, by the cost model or on one path. `joins`
+/// says after how many turns each joins.
+pub fn side_by_side(path: Option<Path>, threads: usize, works: &[(Work, usize)]) -> Vec<Vec<u8>> {
+    let processor = Processor::this();
+    let model = Model::new(processor, path);
+    let mut hashing: Vec<_> = (0..threads)
+        .map(|_| Hashing::new(processor, path))
+        .collect();
+    let mut queue = Queue::new();
+    let mut digests: Vec<Vec<_>> = works
+        .iter()
+        .map(|(work, _)| vec![Vec::new(); work.s2k().passes()])
+        .collect();
+    let mut taken: Vec<Option<Turn<(usize, usize)>>> = (0..threads).map(|_| None).collect();
+    for turns in 0.. {
+        for (number, (work, _)) in works.iter().enumerate().filter(|(_, (_, at))| *at == turns) {
+            let s2k = work.s2k();
+            for pass in 0..s2k.passes() {
+                queue.add(Pass::new(&s2k, pass), s2k.octets_a_pass(), (number, pass));
+            }
+        }
+        // Each thread ends its turn when all others have taken theirs.
+        let thread = turns % threads;
+        if let Some(Turn { path, mut streams }) = taken[thread].take() {
+            let count = streams.len();
+            let before: u64 = streams.iter().map(|stream| stream.octets_left).sum();
+            hashing[thread].run(path, &mut streams);
+            let after: u64 = streams.iter().map(|stream| stream.octets_left).sum();
+            let (over, going_on) = streams.into_iter().partition(|s| s.pass.is_over());
+            queue.put_back(count, going_on, before - after);
+            for stream in over {
+                let (number, pass) = stream.owner;
+                digests[number][pass] = stream.pass.finish().to_vec();
+            }
+        }
+        let idle = taken.iter().filter(|turn| turn.is_none()).count();
+        taken[thread] = queue.take(&model, idle);
+        let joined = works.iter().all(|(_, at)| *at <= turns);
+        if joined && queue.waiting() == 0 && queue.running() == 0 {
+            break;
+        }
+    }
+    works
+        .iter()
+        .zip(digests)
+        .map(|((work, _), digests)| {
+            let mut key = Vec::new();
+            for digest in digests {
+                work.s2k().append(&mut key, &digest);
+            }
+            key
+        })
+        .collect()
+}
+
+/// What this processor has, and the choice of the cost model.
+pub fn paths() -> impl Iterator<Item = Option<Path>> {
+    let available = Path::ALL.into_iter().filter(|path| path.is_available());
+    available.map(Some).chain([None])
+}
