@@ -17,7 +17,7 @@ pub use argon2id::Argon2id;
 pub use cipher::{Cipher, cfb_decrypt};
 pub use hash::{Hash, sha1};
 pub use limits::{KdfLimit, KdfLimits, OverLimit};
-pub use s2k::{Interrupted, KEY_LEN_MAX, Pass, S2k};
+pub use s2k::{Interrupted, KEY_LEN_MAX, Pass, Piece, S2k};
 
 /// An argument the algorithm is not defined for: a key or nonce of another length, a cipher whose
 /// block does not fit the mode. Retrying does not help.

@@ -2,6 +2,7 @@
 
 use crate::{Hash, Invalid};
 use sha1::digest::{Digest, Output};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// The longest key a derivation gives, in octets. Twice what the longest cipher takes.
@@ -62,8 +63,9 @@ impl<'a> S2k<'a> {
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Zeroizing<Vec<u8>>, Interrupted> {
         let mut key = Zeroizing::new(Vec::with_capacity(KEY_LEN_MAX));
+        let piece = self.piece();
         for number in 0..self.passes() {
-            let mut pass = self.pass(number);
+            let mut pass = self.pass(number, &piece);
             while pass.left() > 0 {
                 if !go_on() {
                     return Err(Interrupted);
@@ -75,11 +77,13 @@ impl<'a> S2k<'a> {
         Ok(key)
     }
 
-    /// The pass that hashes as many zero octets first as its `number` says, from 0 on.
-    pub fn pass(&self, number: usize) -> Pass {
+    /// The pass that hashes as many zero octets first as its `number` says, from 0 on. All passes
+    /// have one [`Self::piece`].
+    pub fn pass(&self, number: usize, piece: &Piece) -> Pass {
         Pass {
             hasher: self.hasher(number),
-            piece: self.piece(),
+            piece: piece.clone(),
+            at: 0,
             left: self.octets_a_pass(),
         }
     }
@@ -94,9 +98,14 @@ impl<'a> S2k<'a> {
         self.hash
     }
 
+    /// Octets of salt and passphrase together.
+    pub fn unit_len(&self) -> usize {
+        self.salt.len() + self.passphrase.len()
+    }
+
     /// Salt and passphrase: what is repeated.
     pub fn unit(&self) -> Zeroizing<Vec<u8>> {
-        let mut unit = Zeroizing::new(Vec::with_capacity(self.salt.len() + self.passphrase.len()));
+        let mut unit = Zeroizing::new(Vec::with_capacity(self.unit_len()));
         unit.extend_from_slice(self.salt);
         unit.extend_from_slice(self.passphrase);
         unit
@@ -111,7 +120,7 @@ impl<'a> S2k<'a> {
     /// once, however small the count. Where both are empty there is nothing to repeat, however
     /// large it is.
     pub fn octets_a_pass(&self) -> u64 {
-        match self.salt.len() as u64 + self.passphrase.len() as u64 {
+        match self.unit_len() as u64 {
             0 => 0,
             unit => unit.max(self.octets.into()),
         }
@@ -133,8 +142,8 @@ impl<'a> S2k<'a> {
 
     /// Salt and passphrase, repeated whole up to about [`PIECE_OCTETS`] (or once, if longer), so
     /// that consecutive pieces continue the sequence.
-    fn piece(&self) -> Zeroizing<Vec<u8>> {
-        let unit = self.salt.len() + self.passphrase.len();
+    pub fn piece(&self) -> Piece {
+        let unit = self.unit_len();
         let wanted = usize::try_from(self.octets_a_pass()).unwrap_or(PIECE_OCTETS);
         let repeats = (wanted.min(PIECE_OCTETS) / unit.max(1)).max(1) + 1;
         let repeats = if unit > PIECE_OCTETS { 1 } else { repeats };
@@ -143,14 +152,19 @@ impl<'a> S2k<'a> {
             piece.extend_from_slice(self.salt);
             piece.extend_from_slice(self.passphrase);
         }
-        piece
+        Arc::new(piece)
     }
 }
+
+/// Salt and passphrase, repeated; wiped with the last pass that has it.
+pub type Piece = Arc<Zeroizing<Vec<u8>>>;
 
 /// One pass of a derivation, on the way.
 pub struct Pass {
     hasher: Box<dyn Hasher>,
-    piece: Zeroizing<Vec<u8>>,
+    piece: Piece,
+    /// What comes next of the piece.
+    at: usize,
     left: u64,
 }
 
@@ -164,11 +178,13 @@ impl Pass {
     pub fn advance(&mut self, octets: u64) {
         let stop_at = self.left.saturating_sub(octets);
         while self.left > stop_at {
-            let take = self.left.min(self.piece.len() as u64);
-            let whole = self.piece.len();
-            self.hasher
-                .feed(&self.piece[..usize::try_from(take).unwrap_or(whole)]);
-            self.left -= take;
+            let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+            let rest = &self.piece[self.at..];
+            // A piece may be a passphrase of megabytes.
+            let take = rest.len().min(2 * PIECE_OCTETS).min(left);
+            self.hasher.feed(&rest[..take]);
+            self.left -= take as u64;
+            self.at = (self.at + take) % self.piece.len();
         }
     }
 
@@ -216,5 +232,24 @@ mod tests {
         // SHA-1 of nothing (FIPS 180-4).
         assert_eq!(key[..4], [0xda, 0x39, 0xa3, 0xee]);
         assert_eq!(empty(0).derive(&mut || true).expect("not interrupted"), key);
+    }
+
+    /// A passphrase of megabytes made one step of all of it.
+    #[test]
+    fn a_long_passphrase_is_hashed_in_steps() {
+        let passphrase: Vec<u8> = (0..=250).cycle().take(1_000_000).collect();
+        let s2k = S2k::new(Hash::Sha256, b"saltsalt", &passphrase, 2_500_000, 32).expect("valid");
+        let mut pass = s2k.pass(0, &s2k.piece());
+        let mut text = sha2::Sha256::new();
+        let unit = s2k.unit();
+        text.update(&unit[..]);
+        text.update(&unit[..]);
+        text.update(&unit[..2_500_000 - 2 * unit.len()]);
+        while pass.left() > 0 {
+            let before = pass.left();
+            pass.advance(1);
+            assert!(before - pass.left() <= 2 * PIECE_OCTETS as u64);
+        }
+        assert_eq!(pass.finish()[..], text.finalize()[..]);
     }
 }

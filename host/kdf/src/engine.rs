@@ -27,7 +27,8 @@ pub struct Setup {
     pub threads: usize,
     /// The only way to hash, where it is not for the cost model to choose. It must be available.
     pub path: Option<Path>,
-    /// Octets of all derivations that wait or run. One that is alone may have more.
+    /// Octets of all derivations that wait or run. One that is alone may have more. Those of slow hashes
+    /// count for several.
     pub octets_max: u64,
 }
 
@@ -47,6 +48,8 @@ pub enum NotDerived {
     Stopped,
     /// More octets wait than may: ask again once they are hashed.
     Full,
+    /// Its time was over before it was done, and most of that it had waited for others.
+    Late,
 }
 
 /// Derives keys for many callers side by side. The threads end when it is dropped; what still waits
@@ -66,8 +69,8 @@ struct Shared {
 
 struct State {
     queue: Queue<Owner>,
-    /// Octets that wait or run.
-    octets: u64,
+    /// Octets that wait or run, each with its weight.
+    work: u64,
     pace: Pace,
     idle: usize,
     closed: bool,
@@ -81,11 +84,14 @@ struct Owner {
     number: usize,
     stop: Stop,
     done: Sender<Result<Digest, NotDerived>>,
-    /// When it came, until it has its first turn.
-    since: Option<Instant>,
+    came: Instant,
+    /// When its last turn ended.
+    since: Instant,
+    /// In all, before that.
+    waited: Duration,
 }
 
-/// How fast threads hash of late, and how much a derivation takes.
+/// How fast threads hash of late, and how much a derivation takes, in weighted octets.
 struct Pace {
     octets: f64,
     seconds: f64,
@@ -99,7 +105,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 queue: Queue::new(),
-                octets: 0,
+                work: 0,
                 pace: Pace::assumed(),
                 idle: 0,
                 closed: false,
@@ -141,27 +147,35 @@ impl Engine {
         let (done, digests) = channel();
         let octets = s2k.octets_a_pass();
         // Made before anybody else has to wait for it.
-        let passes: Vec<_> = (0..s2k.passes()).map(|n| Pass::new(s2k, n)).collect();
+        let passes = Pass::all(s2k);
+        let weights = passes
+            .iter()
+            .map(|pass| octets.saturating_mul(pass.weight()));
+        let work = weights.fold(0, u64::saturating_add);
+        let now = Instant::now();
         let mut state = self.shared.lock();
-        let all = state.octets.saturating_add(s2k.octets_hashed());
-        if state.octets > 0 && all > self.shared.setup.octets_max {
+        if state.closed {
+            return Err(NotDerived::Stopped);
+        }
+        let all = state.work.saturating_add(work);
+        if state.work > 0 && all > self.shared.setup.octets_max {
             return Err(NotDerived::Full);
         }
-        state.octets = all;
-        state.pace.derivation(s2k.octets_hashed());
-        self.shared.metrics.pending(all);
-        let since = Some(Instant::now());
+        state.work = all;
+        state.pace.derivation(work);
         for (number, pass) in passes.into_iter().enumerate() {
-            let (stop, done) = (stop.clone(), done.clone());
             let owner = Owner {
                 number,
-                stop,
-                done,
-                since,
+                stop: stop.clone(),
+                done: done.clone(),
+                came: now,
+                since: now,
+                waited: Duration::ZERO,
             };
             state.queue.add(pass, octets, owner);
             self.shared.work.notify_one();
         }
+        self.shared.show(&state);
         drop((state, done));
         let mut by_number = vec![Zeroizing::default(); s2k.passes()];
         for _ in 0..s2k.passes() {
@@ -181,8 +195,8 @@ impl Engine {
     pub fn clears_in(&self, more: usize) -> Duration {
         let state = self.shared.lock();
         let more = state.pace.usually(more);
-        let octets = state.octets.saturating_add(more);
-        state.pace.time(octets, self.shared.setup.threads)
+        let work = state.work.saturating_add(more);
+        state.pace.time(work, self.shared.setup.threads)
     }
 }
 
@@ -190,8 +204,10 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.closed = true;
-        drop(state.queue.remove(|_| true));
+        let given_up = state.queue.remove(|_| true);
         self.shared.work.notify_all();
+        drop(state);
+        drop(given_up);
     }
 }
 
@@ -255,7 +271,8 @@ impl Shared {
         while let Some(turn) = self.next_turn(&mut threads_own) {
             let Turn { path, mut streams } = turn;
             let taken = streams.len();
-            let due: u64 = streams.iter().map(|stream| stream.octets_left).sum();
+            let due: u64 = streams.iter().map(Stream::work_left).sum();
+            let octets: u64 = streams.iter().map(|stream| stream.octets_left).sum();
             let start = Instant::now();
             // A panic is a bug of ours. It costs those their keys who were in the turn, and the
             // thread goes on with tables that nobody has touched.
@@ -267,19 +284,22 @@ impl Shared {
                 threads_own = Hashing::new(self.processor, self.setup.path);
                 streams.clear();
             }
-            let (over, going_on): (Vec<_>, Vec<_>) = streams
+            let (over, mut going_on): (Vec<_>, Vec<_>) = streams
                 .into_iter()
                 .partition(|stream| stream.pass.is_over());
-            let left: u64 = going_on.iter().map(|stream| stream.octets_left).sum();
             // With the first and the last blocks of those that are over.
-            let hashed = due - left;
-            self.metrics.turn(path, taken, hashed, start.elapsed());
+            let octets = octets - going_on.iter().map(|s| s.octets_left).sum::<u64>();
+            let done = due - going_on.iter().map(Stream::work_left).sum::<u64>();
+            let now = Instant::now();
+            self.metrics.turn(path, taken, octets, now - start);
+            for stream in &mut going_on {
+                stream.owner.since = now;
+            }
             {
                 let mut state = self.lock();
-                state.octets -= hashed;
-                state.pace.turn(hashed, start.elapsed());
-                state.queue.put_back(taken, going_on, hashed);
-                self.metrics.pending(state.octets);
+                state.work -= done;
+                state.pace.turn(done, now - start);
+                state.queue.put_back(taken, going_on, done);
             }
             for Stream { pass, owner, .. } in over {
                 let _gone = owner.done.send(Ok((owner.number, pass.finish())));
@@ -289,39 +309,74 @@ impl Shared {
 
     /// Waits for work; nothing where there will be none any more.
     fn next_turn(&self, threads_own: &mut Hashing) -> Option<Turn<Owner>> {
-        let mut state = self.lock();
+        let mut clean = false;
         loop {
+            let mut state = self.lock();
             if state.closed {
                 // Also what was put back meanwhile: whoever waits for it is told.
-                drop(state.queue.remove(|_| true));
+                let given_up = state.queue.remove(|_| true);
+                drop(state);
+                drop(given_up);
                 return None;
             }
             let now = Instant::now();
-            for given_up in state.queue.remove(|stream| stream.owner.stop.is_over(now)) {
-                state.octets -= given_up.octets_left;
-                let _gone = given_up.owner.done.send(Err(NotDerived::Stopped));
-            }
+            let given_up = state.queue.remove(|stream| stream.owner.stop.is_over(now));
+            state.work -= given_up.iter().map(Stream::work_left).sum::<u64>();
             let idle = state.idle + 1;
             let turn = state.queue.take(&self.model, idle);
-            let queue = &state.queue;
-            self.metrics.streams(queue.waiting(), queue.running());
+            self.show(&state);
+            if turn.is_none() && given_up.is_empty() && clean {
+                state.idle += 1;
+                state = self
+                    .work
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
+                continue;
+            }
+            // Fewer may have been taken than were put back: somebody else finds work, too.
+            if state.idle > 0 && state.queue.waiting() > 0 {
+                self.work.notify_one();
+            }
+            // Sending and wiping take time, and others want the lock.
+            drop(state);
+            for stream in given_up {
+                let why = stream.owner.given_up(now);
+                let _gone = stream.owner.done.send(Err(why));
+            }
             if let Some(mut turn) = turn {
                 for stream in &mut turn.streams {
-                    if let Some(since) = stream.owner.since.take() {
-                        self.metrics.waited(now - since);
+                    let waited = now.saturating_duration_since(stream.owner.since);
+                    if stream.owner.waited.is_zero() {
+                        self.metrics.waited(waited);
                     }
+                    // Never zero again: it has had a turn.
+                    stream.owner.waited += waited.max(Duration::from_nanos(1));
                 }
                 return Some(turn);
             }
-            self.metrics.pending(state.octets);
             // Nothing of anybody is kept while there is nothing to do.
             threads_own.wipe();
-            state.idle += 1;
-            state = self
-                .work
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
+            clean = true;
+        }
+    }
+
+    fn show(&self, state: &State) {
+        self.metrics.pending(state.work);
+        let queue = &state.queue;
+        self.metrics.streams(queue.waiting(), queue.running());
+    }
+}
+
+impl Owner {
+    /// Why there is no key: because others were in the way, or for its own sake.
+    fn given_up(&self, now: Instant) -> NotDerived {
+        let interrupted = self.stop.interrupt.load(Ordering::Relaxed);
+        let waited = self.waited + now.saturating_duration_since(self.since);
+        if !interrupted && waited > now.saturating_duration_since(self.came) / 2 {
+            NotDerived::Late
+        } else {
+            NotDerived::Stopped
         }
     }
 }

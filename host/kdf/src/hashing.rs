@@ -1,6 +1,6 @@
 //! What a thread hashes with, and one turn of it.
 
-use crate::family::{Family, Sha1, Sha256, Sha512};
+use crate::family::{Family, Kind, Sha1, Sha256, Sha512};
 use crate::kernel::{Avx2, Avx512, Few, Lanes, Processor, ShaNi, Stream as FewStream};
 use crate::path::Path;
 use crate::periodic::Periodic;
@@ -35,9 +35,20 @@ impl Hashing {
 
     /// Wipes what is left of earlier turns.
     pub(crate) fn wipe(&mut self) {
-        self.sha1.iter_mut().for_each(|table| table.wipe());
-        self.sha256.iter_mut().for_each(|table| table.wipe());
-        self.sha512.iter_mut().for_each(|table| table.wipe());
+        self.wipe_but(None);
+    }
+
+    /// Nothing stays of streams that are worked on in another way now, or not any more.
+    fn wipe_but(&mut self, kind: Option<Kind>) {
+        if kind != Some(Kind::Sha1) {
+            self.sha1.iter_mut().for_each(|table| table.wipe());
+        }
+        if kind != Some(Kind::Sha256) {
+            self.sha256.iter_mut().for_each(|table| table.wipe());
+        }
+        if kind != Some(Kind::Sha512) {
+            self.sha512.iter_mut().for_each(|table| table.wipe());
+        }
     }
 
     /// Takes streams of one family a step further, each by the same number of octets. In lanes, they
@@ -47,8 +58,10 @@ impl Hashing {
             return;
         };
         let sha_ni = self.sha_ni;
+        let kind = first.pass.kind().filter(|_| path.is_wide());
+        self.wipe_but(kind);
         let each = match &mut first.pass {
-            Pass::Straight(pass) => {
+            Pass::Straight(_, pass) => {
                 let before = pass.left();
                 pass.advance(TURN_OCTETS);
                 before - pass.left()
@@ -128,9 +141,7 @@ fn plain<F: Family>(streams: &mut [InLane<'_, F>], steps: usize) {
 
 /// Two streams at a time with the processor's SHA instructions.
 fn few<F: Few>(proof: Option<ShaNi>, streams: &mut [InLane<'_, F>], steps: usize) {
-    let Some(proof) = proof else {
-        return plain(streams, steps);
-    };
+    let proof = proof.expect("the cost model knows what there is");
     for stream in &mut *streams {
         stream.pass.expand();
     }
@@ -165,4 +176,42 @@ where
     let avx512 = processor.avx512.filter(|_| path != Some(Path::Avx2));
     let avx512 = avx512.map(|lanes| Box::new(Table::new(lanes)) as Box<dyn SideBySide<F>>);
     avx512.or_else(|| Some(Box::new(Table::new(processor.avx2?))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulkhead_crypto::{Hash, S2k};
+
+    /// A thread that is kept busy with one hash keeps nothing of another.
+    #[test]
+    fn what_a_turn_does_not_use_is_wiped() {
+        let processor = Processor::this();
+        let Some(path) = [Path::Avx512, Path::Avx2]
+            .into_iter()
+            .find(|path| path.is_available())
+        else {
+            return;
+        };
+        let turn = |hash| {
+            let s2k = S2k::new(hash, b"saltsalt", b"topsecret", 1_000_000, 20).expect("valid");
+            let mut queue = crate::queue::Queue::new();
+            for pass in Pass::all(&s2k) {
+                queue.add(pass, s2k.octets_a_pass(), ());
+            }
+            queue.remove(|_| true)
+        };
+        let mut hashing = Hashing::new(processor, None);
+        let empty = |hashing: &Hashing| {
+            let sha1 = hashing.sha1.as_ref().is_none_or(|table| table.is_empty());
+            let sha512 = hashing.sha512.as_ref().is_none_or(|table| table.is_empty());
+            (sha1, sha512)
+        };
+        hashing.run(path, &mut turn(Hash::Sha512));
+        assert_eq!(empty(&hashing), (true, false));
+        hashing.run(path, &mut turn(Hash::Sha1));
+        assert_eq!(empty(&hashing), (false, true));
+        hashing.run(Path::Plain, &mut turn(Hash::Sha1));
+        assert_eq!(empty(&hashing), (true, true));
+    }
 }

@@ -28,6 +28,11 @@ impl Path {
         }
     }
 
+    /// Whether streams go in the lanes of vectors.
+    pub(crate) fn is_wide(self) -> bool {
+        matches!(self, Self::Avx512 | Self::Avx2)
+    }
+
     /// Whether this processor has what it takes.
     pub fn is_available(self) -> bool {
         let processor = crate::kernel::Processor::this();

@@ -4,9 +4,9 @@ use crate::family::{Family, Word};
 use bulkhead_crypto::S2k;
 use zeroize::{Zeroize as _, Zeroizing};
 
-/// The longest period that is worked on as one, in blocks. Tables for lanes have 5 KiB a block and
-/// should stay in the second-level cache.
-pub(crate) const PERIOD_MAX: usize = 512;
+/// The longest period that is worked on as one, in blocks. Tables for lanes have 5 KiB a block: with
+/// more they leave the second-level cache, and writing a column takes longer than a turn should.
+pub(crate) const PERIOD_MAX: usize = 128;
 
 /// So many times the text repeats at least, or its schedules would not pay.
 const REPEATS_MIN: u64 = 8;
@@ -34,15 +34,15 @@ pub(crate) struct Periodic<F: Family> {
 impl<F: Family> Periodic<F> {
     /// The pass of that `number`, or nothing where the text does not repeat often enough.
     pub(crate) fn new(s2k: &S2k<'_>, number: usize, initial: [F::Word; 8]) -> Option<Self> {
-        let unit = s2k.unit();
         let octets = number as u64 + s2k.octets_a_pass();
         let blocks = octets / F::BLOCK as u64;
         let head = u64::from(number > 0);
         let left = blocks.checked_sub(head)?;
-        let period = unit.len() / gcd(unit.len(), F::BLOCK);
+        let period = s2k.unit_len() / gcd(s2k.unit_len(), F::BLOCK);
         if !(1..=PERIOD_MAX).contains(&period) || left < REPEATS_MIN * period as u64 {
             return None;
         }
+        let unit = s2k.unit();
         let text = Text {
             zeros: number,
             unit: &unit,
@@ -123,7 +123,7 @@ impl<F: Family> Periodic<F> {
         debug_assert_eq!(self.left, 0, "blocks are missing");
         F::compress(&mut self.state, &self.tail);
         let mut digest = Zeroizing::new(Vec::with_capacity(F::BLOCK));
-        for word in self.state {
+        for &word in &self.state {
             word.to_octets(&mut digest);
         }
         digest.truncate(self.digest_len);

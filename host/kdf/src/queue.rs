@@ -4,7 +4,7 @@ use crate::cost::Model;
 use crate::family::{Initial, Kind, Sha1, Sha256, Sha512, initial};
 use crate::path::Path;
 use crate::periodic::Periodic;
-use bulkhead_crypto::{Pass as StraightPass, S2k};
+use bulkhead_crypto::{Hash, Pass as StraightPass, S2k};
 use zeroize::Zeroizing;
 
 /// One pass of one derivation, in whatever way it is hashed.
@@ -13,7 +13,7 @@ pub(crate) enum Pass {
     Sha256(Periodic<Sha256>),
     Sha512(Periodic<Sha512>),
     /// Other hashes, and text that hardly repeats: only ever on the plain path.
-    Straight(StraightPass),
+    Straight(Hash, StraightPass),
 }
 
 /// A pass, with what it belongs to.
@@ -22,8 +22,10 @@ pub(crate) struct Stream<T> {
     pub(crate) pass: Pass,
     /// Where in virtual time it would end.
     finish: u64,
-    /// Octets that it is still accounted for with.
+    /// Octets that are still to be hashed.
     pub(crate) octets_left: u64,
+    /// What each of them counts for.
+    weight: u64,
     pub(crate) owner: T,
 }
 
@@ -36,7 +38,8 @@ pub(crate) struct Turn<T> {
 /// What waits.
 ///
 /// The order is that of the Fair Sojourn Protocol (Friedman and Henderson, 2003): streams go in the
-/// order in which they would end if all got equal shares, octet by octet. So a short one passes by
+/// order in which they would end if all got equal shares, octet by octet, where an octet of a slow
+/// hash counts for several ([`Pass::weight`]). So a short one passes by
 /// a long one, equal ones end one after the other instead of all at the end, and none ends later
 /// than with equal shares, or nearly so: nobody starves. Virtual time counts the octets that each
 /// stream would have got.
@@ -48,15 +51,49 @@ pub(crate) struct Queue<T> {
     next_id: u64,
 }
 
+impl<T> Stream<T> {
+    /// Octets that are still to be hashed, each with its weight.
+    pub(crate) fn work_left(&self) -> u64 {
+        self.octets_left.saturating_mul(self.weight)
+    }
+}
+
 impl Pass {
-    pub(crate) fn new(s2k: &S2k<'_>, number: usize) -> Self {
+    /// All passes of a derivation.
+    pub(crate) fn all(s2k: &S2k<'_>) -> Vec<Self> {
+        let mut piece = None;
+        (0..s2k.passes())
+            .map(|number| {
+                Self::periodic(s2k, number).unwrap_or_else(|| {
+                    let piece = piece.get_or_insert_with(|| s2k.piece());
+                    Self::Straight(s2k.hash(), s2k.pass(number, piece))
+                })
+            })
+            .collect()
+    }
+
+    fn periodic(s2k: &S2k<'_>, number: usize) -> Option<Self> {
         match initial(s2k.hash()) {
             Some(Initial::Sha1(state)) => Periodic::new(s2k, number, state).map(Self::Sha1),
             Some(Initial::Sha256(state)) => Periodic::new(s2k, number, state).map(Self::Sha256),
             Some(Initial::Sha512(state)) => Periodic::new(s2k, number, state).map(Self::Sha512),
             None => None,
         }
-        .unwrap_or_else(|| Self::Straight(s2k.pass(number)))
+    }
+
+    /// What an octet counts for: about as many as SHA-1 hashes in its time, at best side by side with
+    /// others. Measured as the rates in `cost`.
+    pub(crate) fn weight(&self) -> u64 {
+        match self {
+            Self::Sha1(_) | Self::Sha256(_) => 1,
+            Self::Sha512(_) => 2,
+            Self::Straight(hash, _) => match hash {
+                Hash::Sha1 | Hash::Sha224 | Hash::Sha256 => 2,
+                Hash::Md5 => 4,
+                Hash::Sha384 | Hash::Sha512 | Hash::Sha3_256 => 8,
+                Hash::Ripemd160 | Hash::Sha3_512 => 12,
+            },
+        }
     }
 
     /// The family and the period, by which streams are put side by side.
@@ -65,8 +102,13 @@ impl Pass {
             Self::Sha1(pass) => Some((Kind::Sha1, pass.period())),
             Self::Sha256(pass) => Some((Kind::Sha256, pass.period())),
             Self::Sha512(pass) => Some((Kind::Sha512, pass.period())),
-            Self::Straight(_) => None,
+            Self::Straight(..) => None,
         }
+    }
+
+    /// The family, where it can go side by side with others.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        self.group().map(|(kind, _)| kind)
     }
 
     /// Whether only the digest is missing.
@@ -75,7 +117,7 @@ impl Pass {
             Self::Sha1(pass) => pass.left == 0,
             Self::Sha256(pass) => pass.left == 0,
             Self::Sha512(pass) => pass.left == 0,
-            Self::Straight(pass) => pass.left() == 0,
+            Self::Straight(_, pass) => pass.left() == 0,
         }
     }
 
@@ -84,7 +126,7 @@ impl Pass {
             Self::Sha1(pass) => pass.finish(),
             Self::Sha256(pass) => pass.finish(),
             Self::Sha512(pass) => pass.finish(),
-            Self::Straight(pass) => pass.finish(),
+            Self::Straight(_, pass) => pass.finish(),
         }
     }
 }
@@ -101,10 +143,14 @@ impl<T> Queue<T> {
 
     pub(crate) fn add(&mut self, pass: Pass, octets: u64, owner: T) {
         self.next_id += 1;
+        let weight = pass.weight();
         self.insert(Stream {
             id: self.next_id,
             pass,
-            finish: self.virtual_time + octets,
+            weight,
+            finish: self
+                .virtual_time
+                .saturating_add(octets.saturating_mul(weight)),
             octets_left: octets,
             owner,
         });
@@ -172,10 +218,10 @@ impl<T> Queue<T> {
         Some(Turn { path, streams })
     }
 
-    /// Takes a turn's streams back, of which `octets` were hashed, without those that have ended.
-    pub(crate) fn put_back(&mut self, taken: usize, streams: Vec<Stream<T>>, octets: u64) {
+    /// Takes a turn's streams back, by which so much was worked off, without those that have ended.
+    pub(crate) fn put_back(&mut self, taken: usize, streams: Vec<Stream<T>>, work: u64) {
         let present = self.waiting.len() + self.running;
-        self.virtual_time += octets / (present.max(1) as u64);
+        self.virtual_time += work / (present.max(1) as u64);
         self.running -= taken;
         for stream in streams {
             self.insert(stream);

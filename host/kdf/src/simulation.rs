@@ -5,7 +5,7 @@ use crate::cost::Model;
 use crate::hashing::Hashing;
 use crate::kernel::Processor;
 use crate::path::Path;
-use crate::queue::{Pass, Queue, Turn};
+use crate::queue::{Pass, Queue, Stream, Turn};
 use bulkhead_crypto::{Hash, S2k};
 
 /// A derivation, with what it takes.
@@ -57,17 +57,17 @@ pub fn side_by_side(path: Option<Path>, threads: usize, works: &[(Work, usize)])
     for turns in 0.. {
         for (number, (work, _)) in works.iter().enumerate().filter(|(_, (_, at))| *at == turns) {
             let s2k = work.s2k();
-            for pass in 0..s2k.passes() {
-                queue.add(Pass::new(&s2k, pass), s2k.octets_a_pass(), (number, pass));
+            for (at, pass) in Pass::all(&s2k).into_iter().enumerate() {
+                queue.add(pass, s2k.octets_a_pass(), (number, at));
             }
         }
         // Each thread ends its turn when all others have taken theirs.
         let thread = turns % threads;
         if let Some(Turn { path, mut streams }) = taken[thread].take() {
             let count = streams.len();
-            let before: u64 = streams.iter().map(|stream| stream.octets_left).sum();
+            let before: u64 = streams.iter().map(Stream::work_left).sum();
             hashing[thread].run(path, &mut streams);
-            let after: u64 = streams.iter().map(|stream| stream.octets_left).sum();
+            let after: u64 = streams.iter().map(Stream::work_left).sum();
             let (over, going_on) = streams.into_iter().partition(|s| s.pass.is_over());
             queue.put_back(count, going_on, before - after);
             for stream in over {

@@ -19,6 +19,10 @@ pub(crate) trait SideBySide<F: Family>: Send {
 
     /// Wipes what it remembers of streams.
     fn wipe(&mut self);
+
+    /// Whether it remembers nothing.
+    #[cfg(test)]
+    fn is_empty(&self) -> bool;
 }
 
 /// A row for each block of the period, [`Family::ROUNDS`] lines a row, and in each a column a lane.
@@ -126,7 +130,15 @@ impl<F: Family, L: Lanes<F>> SideBySide<F> for Table<F, L> {
         }
     }
 
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     fn wipe(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
         for line in &mut self.lines {
             line.words_mut().zeroize();
         }

@@ -116,7 +116,7 @@ impl State {
             Some(Aside { engine, turn }) => {
                 let derived = turn.give_up_while(|| engine.derive(&s2k, &self.stop()));
                 derived.map_err(|why| match why {
-                    NotDerived::Full => Fault::KeysOverloaded,
+                    NotDerived::Full | NotDerived::Late => Fault::KeysOverloaded,
                     NotDerived::Stopped => self.stopped(),
                 })?
             }

@@ -171,9 +171,12 @@ impl Shared {
                 && let Some((_, job)) = state.queue.pop_front()
             {
                 state.free_turns -= 1;
+                // Who came back or ended meanwhile may have woken nobody.
+                state.wake_one();
                 return Some(job);
             }
             if state.closed && state.queue.is_empty() {
+                state.idle.drain(..).for_each(|thread| thread.unpark());
                 return None;
             }
             let this = std::thread::current();

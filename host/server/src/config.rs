@@ -215,12 +215,13 @@ const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 const TIB: usize = 1 << 40;
 
-/// Octets of key derivation that may wait, by default. A thread takes one to four seconds for them.
+/// Octets of key derivation that may wait, by default. A thread takes a second for them, side by side, or
+/// four, one after the other.
 const KDF_QUEUE_A_THREAD: u64 = 4 << 30;
 
-/// Messages in a sandbox for each processor, by default: enough to fill the lanes of a thread twice
-/// over, with two passes each.
-const INSTANCES_A_PROCESSOR: u16 = 32;
+/// Messages in a sandbox for each processor, by default: with two passes each they fill the lanes of a
+/// thread twice over.
+const INSTANCES_A_PROCESSOR: u16 = 16;
 
 /// What the token component needs beside the body.
 const TOKEN_MEMORY_SPARE: usize = 2 * MIB;
@@ -341,7 +342,7 @@ pub(crate) struct HttpSettings {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Decrypt")]
 pub(crate) struct DecryptSettings {
-    /// Messages in a sandbox at the same time, most of them waiting for their keys [default: 32 a
+    /// Messages in a sandbox at the same time, most of them waiting for their keys [default: 16 a
     /// processor].
     #[arg(long, env = "BULKHEAD_DECRYPT_INSTANCES", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) decrypt_instances: Option<u16>,
@@ -420,8 +421,8 @@ pub(crate) struct KdfSettings {
     /// Threads that derive keys, for all messages together [default: one a processor].
     #[arg(long = "kdf-threads", env = "BULKHEAD_KDF_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) threads: Option<u16>,
-    /// Octets still to be hashed for all messages together; over it the answer is 503, with the time
-    /// after which there is room [default: 4GiB a thread].
+    /// Octets still to be hashed for all messages together, those of slow hashes counted several times;
+    /// over it the answer is 503, with the time after which there is room [default: 4GiB a thread].
     #[arg(long = "kdf-queue-max", env = "BULKHEAD_KDF_QUEUE_MAX", value_parser = octets_within(1, TIB), value_name = "SIZE")]
     pub(crate) queue_octets: Option<usize>,
     /// How keys are derived. auto takes what is fastest for the messages at hand: the processor's SHA

@@ -34,7 +34,7 @@ impl Room {
     pub(crate) fn body(&self, announced: usize) -> Result<RequestBody, Problem> {
         Ok(RequestBody {
             room: self.take(announced)?,
-            // Address space only: the kernel gives memory as octets arrive.
+            // Address space only: the kernel gives memory as octets arrive, in large pages.
             octets: Vec::with_capacity(announced),
         })
     }

@@ -61,7 +61,7 @@ fn is_running(engine: &Engine) -> bool {
 }
 
 fn octets(engine: &Engine) -> u64 {
-    engine.shared.lock().octets
+    engine.shared.lock().work
 }
 
 #[test]
@@ -165,9 +165,54 @@ fn a_deadline_ends_what_runs_and_what_waits() {
     assert!(engine.derive(&s2k(1_000_000), &stop()).is_ok());
 }
 
+/// Then it was not the message that was too costly.
+#[test]
+fn who_only_waited_until_the_deadline_was_late() {
+    let engine = Arc::new(engine(1, u64::MAX));
+    let long_stop = stop();
+    let long = start(&engine, endless(), &long_stop);
+    until("it has begun", || is_running(&engine));
+    let soon = Stop {
+        deadline: Instant::now() + Duration::from_millis(20),
+        ..stop()
+    };
+    // Of another kind, and longer: it goes neither beside the first one nor before it.
+    let other = S2k::new(Hash::Sha3_512, b"saltsalt", b"topsecret", u32::MAX, 64);
+    let late = engine.derive(&other.expect("valid"), &soon);
+    assert_eq!(late, Err(NotDerived::Late));
+    long_stop.interrupt.store(true, Ordering::Relaxed);
+    assert!(long.recv_timeout(PATIENCE).expect("it ends").0.is_err());
+}
+
+/// A thread that takes less than it put back wakes another one up.
+#[test]
+fn no_thread_sleeps_while_a_stream_waits() {
+    let engine = Arc::new(engine(2, u64::MAX));
+    let (first_stop, stop) = (stop(), stop());
+    // Of another kind, and first in the order.
+    let other = S2k::new(Hash::Sha256, b"saltsalt", b"topsecret", u32::MAX, 32);
+    let first = start(&engine, other.expect("valid"), &first_stop);
+    until("it has begun", || is_running(&engine));
+    // Two passes, which one thread takes together as long as the other is busy.
+    let s2k = S2k::new(Hash::Sha1, b"saltsalt", b"topsecret", u32::MAX, 32);
+    let two = start(&engine, s2k.expect("valid"), &stop);
+    until("all three are taken", || {
+        engine.shared.lock().queue.running() == 3
+    });
+    first_stop.interrupt.store(true, Ordering::Relaxed);
+    assert!(first.recv_timeout(PATIENCE).expect("it ends").0.is_err());
+    until("each thread has a pass", || {
+        let state = engine.shared.lock();
+        state.idle == 0 && state.queue.running() == 2
+    });
+    stop.interrupt.store(true, Ordering::Relaxed);
+    assert!(two.recv_timeout(PATIENCE).expect("it ends").0.is_err());
+}
+
 #[test]
 fn what_waits_is_bounded_by_octets() {
-    let most = endless().octets_hashed() + 10_000_000;
+    // Each octet of SHA-512 counts for two.
+    let most = 2 * endless().octets_hashed() + 10_000_000;
     let engine = Arc::new(engine(1, most));
     let long_stop = stop();
     let long = start(&engine, endless(), &long_stop);
@@ -202,7 +247,7 @@ fn an_engine_that_is_dropped_leaves_nobody_waiting() {
         end
     });
     until("both are there", || {
-        octets(&engine) > endless().octets_hashed()
+        octets(&engine) > 3 * endless().octets_hashed()
     });
     drop(engine);
     for end in ends {

@@ -3,7 +3,7 @@
 /// What the rounds of the hashes need of a vector. Words are added modulo their width.
 ///
 /// The vectors of an instruction set may only be used where the processor has it: see
-/// [`super::Isa`].
+/// [`super::Processor`].
 pub(super) trait Vector: Copy {
     /// A word for each lane, as it stands in memory.
     type Line: Line;
