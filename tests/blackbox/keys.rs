@@ -111,7 +111,7 @@ fn what_waits_for_its_key_is_bounded_by_octets() {
         let clients: Vec<_> = (0..12)
             .map(|_| scope.spawn(|| server.decrypt(PASSPHRASE, &default)))
             .collect();
-        let answers = clients.into_iter().map(|client| client.join());
+        let answers = clients.into_iter().map(std::thread::ScopedJoinHandle::join);
         answers.map(|answer| answer.expect("no panic")).collect()
     });
     assert!(answers.iter().any(|answer| answer.status == 200));
