@@ -66,7 +66,7 @@ pub(super) fn sha1<V: Vector>(
 /// The rotations of the functions Σ0 and Σ1 of SHA-2.
 struct Rotations([u32; 3], [u32; 3]);
 
-/// SHA-256 (FIPS 180-4 sections 4.1.2 and 6.2.2), as [`sha1`] with 64 vectors to a row.
+/// SHA-256 (FIPS 180-4 sections 4.1.2 and 6.2.2), as [`sha1()`] with 64 vectors to a row.
 #[inline(always)]
 pub(super) fn sha256<V: Vector>(
     state: &mut [V::Line; 8],
@@ -78,7 +78,7 @@ pub(super) fn sha256<V: Vector>(
     sha2::<V, 64>(&ROTATIONS, state, table, row, steps);
 }
 
-/// SHA-512 (FIPS 180-4 sections 4.1.3 and 6.4.2), as [`sha1`] with 80 vectors to a row.
+/// SHA-512 (FIPS 180-4 sections 4.1.3 and 6.4.2), as [`sha1()`] with 80 vectors to a row.
 #[inline(always)]
 pub(super) fn sha512<V: Vector>(
     state: &mut [V::Line; 8],
