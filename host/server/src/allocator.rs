@@ -15,6 +15,7 @@
 )]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Buffers from this size on are mapped by themselves.
 #[cfg(target_env = "gnu")]
@@ -22,6 +23,10 @@ const MAPPED_OCTETS: libc::c_int = 256 << 10;
 
 /// Buffers from this size on are to have large pages: some of these, or it does not pay.
 const LARGE_OCTETS: usize = 4 << 20;
+
+/// Whether this process serves. What compiles components is the same program, under limits on memory and
+/// time which it would reach otherwise than expected.
+static WANTED: AtomicBool = AtomicBool::new(false);
 
 /// The smallest page there is.
 const PAGE_OCTETS: usize = 4096;
@@ -56,7 +61,7 @@ unsafe impl GlobalAlloc for LargePages {
 /// The block, for which the kernel was asked for large pages if it is a large one.
 #[inline]
 fn advised(block: *mut u8, octets: usize) -> *mut u8 {
-    if octets >= LARGE_OCTETS && !block.is_null() {
+    if octets >= LARGE_OCTETS && !block.is_null() && WANTED.load(Ordering::Relaxed) {
         ask_for_large_pages(block, octets);
     }
     block
@@ -78,9 +83,14 @@ fn ask_for_large_pages(block: *mut u8, octets: usize) {
 #[cfg(not(target_os = "linux"))]
 fn ask_for_large_pages(_block: *mut u8, _octets: usize) {}
 
-/// To be called once, at the start.
+/// To be called once, at the start of what serves.
+pub(crate) fn set_up() {
+    WANTED.store(true, Ordering::Relaxed);
+    return_large_buffers();
+}
+
 #[cfg(target_env = "gnu")]
-pub(crate) fn return_large_buffers() {
+fn return_large_buffers() {
     // SAFETY: takes two integers and touches the allocator's own settings only; called before any
     // other thread is started.
     let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_OCTETS) };
@@ -91,7 +101,7 @@ pub(crate) fn return_large_buffers() {
 
 /// Other C libraries map large buffers by themselves.
 #[cfg(not(target_env = "gnu"))]
-pub(crate) fn return_large_buffers() {}
+fn return_large_buffers() {}
 
 #[cfg(test)]
 mod tests {
@@ -116,6 +126,7 @@ mod tests {
         if never {
             return;
         }
+        WANTED.store(true, Ordering::Relaxed);
         let before = in_large_pages();
         // Room for one in any case, and all of it touched.
         let buffer = std::hint::black_box(vec![1_u8; 32 << 20]);
@@ -125,6 +136,7 @@ mod tests {
 
     #[test]
     fn blocks_keep_what_they_hold() {
+        WANTED.store(true, Ordering::Relaxed);
         let mut text: Vec<u8> = (0..=255).collect();
         while text.len() < 8 * LARGE_OCTETS {
             text.extend_from_within(..);

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         let _nowhere_else = writeln!(std::io::stderr(), "error: {error}");
         return ExitCode::from(2);
     }
-    allocator::return_large_buffers();
+    allocator::set_up();
     descriptors::raise_limit(settings.http.connections_max);
     match run(settings) {
         Ok(End::Drained) => ExitCode::SUCCESS,
