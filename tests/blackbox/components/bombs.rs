@@ -48,7 +48,7 @@ fn what_the_compiler_does_not_survive_is_refused_and_the_next_file_is_taken() {
     let place = Place::with(
         &[
             ("BULKHEAD_COMPONENT_COMPILE_TIME", "1s"),
-            ("BULKHEAD_COMPONENT_COMPILE_MEMORY", "1GiB"),
+            ("BULKHEAD_COMPONENT_COMPILE_MEMORY", "512MiB"),
         ],
         |folder| {
             let unlucky = wat::parse_str(UNLUCKY).expect("a component");
