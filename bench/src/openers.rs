@@ -123,5 +123,5 @@ fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {
         Interrupt::default(),
         None,
     );
-    opened.expect("rpgp in Wasm opens it").take()
+    opened.expect("rpgp in Wasm opens it").to_vec()
 }

@@ -9,9 +9,11 @@ mod limit;
 mod message;
 mod problem;
 mod size;
+mod wiped;
 
 pub use fields::{Field, Names, parse};
 pub use limit::{Excess, Limit};
 pub use message::{Request, opened};
 pub use problem::Problem;
 pub use size::octets;
+pub use wiped::Wiped;

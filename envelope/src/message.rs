@@ -2,6 +2,7 @@
 
 use crate::fields::{self, Names};
 use crate::problem::Problem;
+use crate::wiped::Wiped;
 use std::borrow::Cow;
 use zeroize::Zeroizing;
 
@@ -30,13 +31,13 @@ impl<'a> Request<'a> {
 }
 
 /// The answer to it, `{"DecryptedMessage": …}`, in one pass over the plaintext.
-pub fn opened(text: &str) -> Vec<u8> {
+pub fn opened(text: &str) -> Wiped {
     #[derive(serde::Serialize)]
     struct Opened<'a> {
         #[serde(rename = "DecryptedMessage")]
         text: &'a str,
     }
-    let mut body = Zeroizing::new(Vec::with_capacity(text.len() + text.len() / 8 + 32));
-    serde_json::to_writer(&mut *body, &Opened { text }).expect("a text is JSON, memory takes all");
-    std::mem::take(&mut *body)
+    let mut body = Wiped::with_capacity(text.len() + text.len() / 8 + 32);
+    serde_json::to_writer(&mut body, &Opened { text }).expect("a text is JSON, memory takes all");
+    body
 }

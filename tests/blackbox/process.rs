@@ -75,16 +75,24 @@ fn a_port_in_use_is_told_with_the_flag() {
 
 #[test]
 fn settings_that_contradict_each_other_are_refused_at_the_start() {
-    let output = std::process::Command::new(bulkhead_tests::server::binary())
-        .args(["--listen", "127.0.0.1:0", "--bodies-max", "1MiB"])
-        .output()
-        .expect("the binary runs");
-    assert!(!output.status.success());
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        log.contains("--bodies-max") && log.contains("--body-max"),
-        "{log}"
-    );
+    for (set, other) in [
+        (["--bodies-max", "1MiB"].as_slice(), "--body-max"),
+        (&["--token-memory-max", "4MiB"], "--body-max"),
+        (
+            &["--decrypt-instances", "2", "--decrypt-workers", "3"],
+            "--decrypt-workers",
+        ),
+        (&["--components-pin", "pins"], "--components-dir"),
+    ] {
+        let output = std::process::Command::new(bulkhead_tests::server::binary())
+            .args(["--listen", "127.0.0.1:0"])
+            .args(set)
+            .output()
+            .expect("the binary runs");
+        assert!(!output.status.success(), "{set:?}");
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(log.contains(set[0]) && log.contains(other), "{log}");
+    }
 }
 
 /// Neither a passphrase nor a plaintext, however talkative the log is.

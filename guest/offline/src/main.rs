@@ -20,10 +20,9 @@ mod bindings {
 }
 
 use bindings::bulkhead::decrypt::decryptor;
-use bulkhead_envelope::{Excess, Limit, Problem, Request, octets, opened};
+use bulkhead_envelope::{Excess, Limit, Problem, Request, Wiped, octets, opened};
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
-use zeroize::Zeroizing;
 
 const BODY_MAX: &str = "BULKHEAD_BODY_MAX";
 const BODY_MAX_DEFAULT: &str = "32MiB";
@@ -45,7 +44,7 @@ fn main() -> ExitCode {
         Ok(answer) => (answer, ExitCode::SUCCESS),
         Err(problem) => {
             let document = problem.document().to_string() + "\n";
-            (Zeroizing::new(document.into_bytes()), ExitCode::FAILURE)
+            (Wiped::from(document.into_bytes()), ExitCode::FAILURE)
         }
     };
     match std::io::stdout().write_all(&answer) {
@@ -60,32 +59,24 @@ fn wrong(what: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn answer(
-    limits: &decryptor::Limits,
-    body_max: u64,
-    as_octets: bool,
-) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let mut body = Zeroizing::new(Vec::new());
+fn answer(limits: &decryptor::Limits, body_max: u64, as_octets: bool) -> Result<Wiped, Problem> {
+    let mut body = Wiped::default();
     // An octet more tells a body that is too large from one that is just not.
-    let read = std::io::stdin()
-        .take(body_max.saturating_add(1))
-        .read_to_end(&mut body);
-    if let Err(error) = read {
-        return Err(unreadable(&error));
-    }
+    let mut input = std::io::stdin().take(body_max.saturating_add(1));
+    std::io::copy(&mut input, &mut body).map_err(|error| unreadable(&error))?;
     if body.len() as u64 > body_max {
         return Err(Problem::body_too_large(body_max));
     }
     let request = Request::parse(&body)?;
     let plaintext = decryptor::open(request.message.as_bytes(), &request.passphrase, *limits)
-        .map(Zeroizing::new)
+        .map(Wiped::from)
         .map_err(problem)?;
     if as_octets {
         return Ok(plaintext);
     }
     let text = std::str::from_utf8(&plaintext)
         .map_err(|_| Problem::not_text("Ask for the octets with the argument --octets."))?;
-    Ok(Zeroizing::new(opened(text)))
+    Ok(opened(text))
 }
 
 fn unreadable(error: &std::io::Error) -> Problem {

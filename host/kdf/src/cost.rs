@@ -53,12 +53,21 @@ impl Model {
         }
     }
 
-    /// What one of `idle` threads without work takes of `streams` that could be done side by side.
-    /// There is at least one of each.
-    pub(crate) fn choose(&self, kind: Kind, idle: usize, streams: usize) -> Choice {
+    /// What one of `idle` threads without work takes next: of `alike` streams, which could share
+    /// lanes, or of all `family` of that hash, which only the SHA instructions do together. There is
+    /// at least one of each.
+    pub(crate) fn choose(&self, kind: Kind, idle: usize, alike: usize, family: usize) -> Choice {
         let by_idle = &self.choices[kind as usize];
-        let by_streams = &by_idle[idle.clamp(1, by_idle.len()) - 1];
-        by_streams[streams.clamp(1, by_streams.len()) - 1]
+        let by_alike = &by_idle[idle.clamp(1, by_idle.len()) - 1];
+        let choice = by_alike[alike.clamp(1, by_alike.len()) - 1];
+        match choice.path {
+            // A thread for each is better than a pair on one.
+            Path::ShaNi if family > idle => Choice {
+                streams: 2,
+                ..choice
+            },
+            _ => choice,
+        }
     }
 }
 
@@ -150,4 +159,78 @@ fn choices(rates: &Rates) -> Vec<Vec<Choice>> {
         all.push(row);
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA1: Rates = Rates {
+        plain: 1000,
+        few: Some([1550, 2340]),
+        lanes: Some((Path::Avx512, 7800, 16)),
+        forced: None,
+    };
+
+    fn model(rates: Rates) -> Model {
+        Model {
+            choices: [choices(&rates), choices(&rates), choices(&rates)],
+        }
+    }
+
+    fn chosen(rates: Rates, idle: usize, alike: usize, family: usize) -> (Path, usize) {
+        let Choice { path, streams } = model(rates).choose(Kind::Sha1, idle, alike, family);
+        (path, streams)
+    }
+
+    #[test]
+    fn sixteen_streams_for_two_threads() {
+        let first = chosen(SHA1, 2, 16, 16);
+        let (_, taken) = first;
+        let mut both = [first, chosen(SHA1, 1, 16 - taken, 16 - taken)];
+        both.sort_by_key(|(_, streams)| *streams);
+        assert_eq!(both, [(Path::ShaNi, 2), (Path::Avx512, 14)]);
+    }
+
+    #[test]
+    fn the_passes_of_one_key() {
+        assert_eq!(chosen(SHA1, 2, 2, 2), (Path::ShaNi, 1), "one each");
+        assert_eq!(chosen(SHA1, 1, 2, 2), (Path::ShaNi, 2), "a pair");
+    }
+
+    #[test]
+    fn streams_with_unlike_texts_go_in_pairs() {
+        assert_eq!(chosen(SHA1, 1, 1, 9), (Path::ShaNi, 2));
+        assert_eq!(chosen(SHA1, 4, 1, 4), (Path::ShaNi, 1), "one each");
+    }
+
+    #[test]
+    fn only_the_forced_path() {
+        for streams in [1, 2, 9, 40] {
+            let forced = |path| {
+                let rates = Rates {
+                    forced: Some(path),
+                    ..SHA1
+                };
+                chosen(rates, 1, streams, streams)
+            };
+            assert_eq!(forced(Path::Plain), (Path::Plain, 1));
+            assert_eq!(forced(Path::ShaNi), (Path::ShaNi, streams.min(2)));
+            assert_eq!(forced(Path::Avx512), (Path::Avx512, streams.min(16)));
+            // Which this one has not.
+            assert_eq!(forced(Path::Avx2), (Path::Plain, 1));
+        }
+    }
+
+    /// However many threads and streams there are, a choice is one that can be done.
+    #[test]
+    fn never_more_than_there_are() {
+        let model = model(SHA1);
+        for idle in 1..=2 * THREADS_MAX {
+            for streams in 1..300 {
+                let choice = model.choose(Kind::Sha1, idle, streams, streams);
+                assert!((1..=streams).contains(&choice.streams), "{idle} {streams}");
+            }
+        }
+    }
 }

@@ -291,7 +291,9 @@ impl Shared {
             let octets = octets - going_on.iter().map(|s| s.octets_left).sum::<u64>();
             let done = due - going_on.iter().map(Stream::work_left).sum::<u64>();
             let now = Instant::now();
-            self.metrics.turn(path, taken, octets, now - start);
+            if ran.is_ok() {
+                self.metrics.turn(path, taken, octets, now - start);
+            }
             for stream in &mut going_on {
                 stream.owner.since = now;
             }

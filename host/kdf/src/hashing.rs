@@ -3,8 +3,7 @@
 use crate::family::{Family, Kind, Sha1, Sha256, Sha512};
 use crate::kernel::{Avx2, Avx512, Few, Lanes, Processor, ShaNi, Stream as FewStream};
 use crate::path::Path;
-use crate::periodic::Periodic;
-use crate::queue::{Pass, Stream};
+use crate::queue::{Pass, PassFamily, Stream};
 use crate::table::{InLane, SideBySide, Table};
 
 /// A stream is hashed so far in one turn: a fraction of a millisecond, which is how soon a thread
@@ -66,29 +65,9 @@ impl Hashing {
                 pass.advance(TURN_OCTETS);
                 before - pass.left()
             }
-            Pass::Sha1(_) => {
-                let mut streams = of(streams, |pass| match pass {
-                    Pass::Sha1(pass) => Some(pass),
-                    _ => None,
-                });
-                let few = move |s: &mut [InLane<'_, _>], steps| few(sha_ni, s, steps);
-                advance(path, &mut self.sha1, few, &mut streams)
-            }
-            Pass::Sha256(_) => {
-                let mut streams = of(streams, |pass| match pass {
-                    Pass::Sha256(pass) => Some(pass),
-                    _ => None,
-                });
-                let few = move |s: &mut [InLane<'_, _>], steps| few(sha_ni, s, steps);
-                advance(path, &mut self.sha256, few, &mut streams)
-            }
-            Pass::Sha512(_) => {
-                let mut streams = of(streams, |pass| match pass {
-                    Pass::Sha512(pass) => Some(pass),
-                    _ => None,
-                });
-                advance(path, &mut self.sha512, plain, &mut streams)
-            }
+            Pass::Sha1(_) => advance(path, &mut self.sha1, few(sha_ni), streams),
+            Pass::Sha256(_) => advance(path, &mut self.sha256, few(sha_ni), streams),
+            Pass::Sha512(_) => advance(path, &mut self.sha512, plain, streams),
         };
         for stream in &mut *streams {
             stream.octets_left = stream.octets_left.saturating_sub(each);
@@ -96,27 +75,18 @@ impl Hashing {
     }
 }
 
-/// The streams of a family.
-fn of<F: Family, T>(
-    streams: &mut [Stream<T>],
-    family: impl Fn(&mut Pass) -> Option<&mut Periodic<F>>,
-) -> Vec<InLane<'_, F>> {
-    streams
-        .iter_mut()
-        .filter_map(|stream| {
-            let id = stream.id;
-            family(&mut stream.pass).map(|pass| InLane { id, pass })
-        })
-        .collect()
-}
-
 /// Hashes as many blocks of each as a turn has and all still have. Returns the octets of one stream.
-fn advance<F: Family>(
+fn advance<F: PassFamily, T>(
     path: Path,
     lanes: &mut Tables<F>,
     few: impl FnOnce(&mut [InLane<'_, F>], usize),
-    streams: &mut [InLane<'_, F>],
+    streams: &mut [Stream<T>],
 ) -> u64 {
+    let in_lanes = streams.iter_mut().filter_map(|stream| {
+        let id = stream.id;
+        F::of(&mut stream.pass).map(|pass| InLane { id, pass })
+    });
+    let mut streams: Vec<_> = in_lanes.collect();
     let turn = TURN_OCTETS / F::BLOCK as u64;
     let left = streams.iter().map(|stream| stream.pass.left);
     let steps = left.fold(turn, u64::min);
@@ -125,9 +95,9 @@ fn advance<F: Family>(
         Path::Avx512 | Path::Avx2 => lanes
             .as_mut()
             .expect("the cost model knows what there is")
-            .run(streams, blocks),
-        Path::ShaNi => few(streams, blocks),
-        Path::Plain => plain(streams, blocks),
+            .run(&mut streams, blocks),
+        Path::ShaNi => few(&mut streams, blocks),
+        Path::Plain => plain(&mut streams, blocks),
     }
     steps * F::BLOCK as u64
 }
@@ -140,8 +110,14 @@ fn plain<F: Family>(streams: &mut [InLane<'_, F>], steps: usize) {
 }
 
 /// Two streams at a time with the processor's SHA instructions.
-fn few<F: Few>(proof: Option<ShaNi>, streams: &mut [InLane<'_, F>], steps: usize) {
-    let proof = proof.expect("the cost model knows what there is");
+fn few<F: Few>(proof: Option<ShaNi>) -> impl FnOnce(&mut [InLane<'_, F>], usize) {
+    move |streams, steps| {
+        let proof = proof.expect("the cost model knows what there is");
+        interleaved(proof, streams, steps);
+    }
+}
+
+fn interleaved<F: Few>(proof: ShaNi, streams: &mut [InLane<'_, F>], steps: usize) {
     for stream in &mut *streams {
         stream.pass.expand();
     }

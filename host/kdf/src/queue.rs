@@ -1,7 +1,7 @@
 //! The streams that wait, and the order in which they are taken. No threads, no clock.
 
 use crate::cost::Model;
-use crate::family::{Initial, Kind, Sha1, Sha256, Sha512, initial};
+use crate::family::{Family, Initial, Kind, Sha1, Sha256, Sha512, initial};
 use crate::path::Path;
 use crate::periodic::Periodic;
 use bulkhead_crypto::{Hash, Pass as StraightPass, S2k};
@@ -14,6 +14,39 @@ pub(crate) enum Pass {
     Sha512(Periodic<Sha512>),
     /// Other hashes, and text that hardly repeats: only ever on the plain path.
     Straight(Hash, StraightPass),
+}
+
+/// The families of hashes whose passes go side by side.
+pub(crate) trait PassFamily: Family {
+    /// The pass, if it is of this family.
+    fn of(pass: &mut Pass) -> Option<&mut Periodic<Self>>;
+}
+
+impl PassFamily for Sha1 {
+    fn of(pass: &mut Pass) -> Option<&mut Periodic<Self>> {
+        match pass {
+            Pass::Sha1(pass) => Some(pass),
+            _ => None,
+        }
+    }
+}
+
+impl PassFamily for Sha256 {
+    fn of(pass: &mut Pass) -> Option<&mut Periodic<Self>> {
+        match pass {
+            Pass::Sha256(pass) => Some(pass),
+            _ => None,
+        }
+    }
+}
+
+impl PassFamily for Sha512 {
+    fn of(pass: &mut Pass) -> Option<&mut Periodic<Self>> {
+        match pass {
+            Pass::Sha512(pass) => Some(pass),
+            _ => None,
+        }
+    }
 }
 
 /// A pass, with what it belongs to.
@@ -188,27 +221,23 @@ impl<T> Queue<T> {
             let path = Path::Plain;
             return Some(Turn { path, streams });
         };
-        let alike = self
-            .waiting
-            .iter()
-            .filter(|s| s.pass.group() == Some(group));
-        let mut choice = model.choose(group.0, idle, alike.count());
-        let mut joins: fn(&Pass, (Kind, usize)) -> bool = |pass, group| pass.group() == Some(group);
-        if choice.path == Path::ShaNi {
-            // Which goes with any stream of the family.
-            joins = |pass, (kind, _)| pass.group().is_some_and(|(other, _)| other == kind);
-            let family = self
-                .waiting
-                .iter()
-                .filter(|s| joins(&s.pass, group))
-                .count();
-            choice.streams = if family > idle { 2 } else { choice.streams };
-        }
+        let is_alike = |pass: &Pass| pass.group() == Some(group);
+        let is_of_family = |pass: &Pass| pass.kind() == Some(group.0);
+        let count = |joins: &dyn Fn(&Pass) -> bool| {
+            let streams = self.waiting.iter();
+            streams.filter(|stream| joins(&stream.pass)).count()
+        };
+        let choice = model.choose(group.0, idle, count(&is_alike), count(&is_of_family));
+        let joins: &dyn Fn(&Pass) -> bool = if choice.path.is_wide() {
+            &is_alike
+        } else {
+            &is_of_family
+        };
         let mut places = choice.streams;
         let streams: Vec<_> = self
             .waiting
             .extract_if(.., |stream| {
-                let taken = places > 0 && joins(&stream.pass, group);
+                let taken = places > 0 && joins(&stream.pass);
                 places -= usize::from(taken);
                 taken
             })

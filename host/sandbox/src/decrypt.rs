@@ -9,7 +9,7 @@ use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
 use bulkhead_crypto::KdfLimits;
-use bulkhead_envelope::{Excess, Limit};
+use bulkhead_envelope::{Excess, Limit, Wiped};
 
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({
@@ -63,33 +63,6 @@ const KNOWN_ANSWERS_KDF: KdfLimits = KdfLimits {
 /// Made by gpg with the passphrase `topsecret`.
 const SAMPLE: &[u8] = include_bytes!("../../../guest/decrypt/src/sample.asc");
 
-/// An opened message; wiped when it is dropped.
-pub struct Plaintext(Vec<u8>);
-
-impl Plaintext {
-    /// The octets, for somebody else to wipe.
-    pub fn take(mut self) -> Vec<u8> {
-        std::mem::take(&mut self.0)
-    }
-}
-
-impl std::ops::Deref for Plaintext {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for Plaintext {
-    fn drop(&mut self) {
-        // Megabytes at memory speed: `zeroize` would write octet by octet.
-        self.0.fill(0);
-        // Somebody might look: so the compiler cannot leave it out.
-        std::hint::black_box(&mut self.0);
-    }
-}
-
 /// The decrypt component, linked and ready to be instantiated.
 pub struct Decryptor {
     linked: Linked,
@@ -124,7 +97,7 @@ impl Decryptor {
         kdf_limits: KdfLimits,
         interrupt: Interrupt,
         aside: Option<Aside>,
-    ) -> Result<Plaintext, OpenError> {
+    ) -> Result<Wiped, OpenError> {
         let limits = decryptor::Limits {
             plaintext_octets: limits.plaintext_octets,
             compression_layers: limits.compression_layers,
@@ -145,7 +118,7 @@ impl Decryptor {
                 decryptor.call_open(store, message, passphrase, limits)
             })
             .map_err(OpenError::Fault)?
-            .map(Plaintext)
+            .map(Wiped::from)
             .map_err(OpenError::from)
     }
 }
@@ -192,7 +165,7 @@ impl Ready for Decryptor {
     }
 }
 
-fn named(outcome: &Result<Plaintext, OpenError>) -> String {
+fn named(outcome: &Result<Wiped, OpenError>) -> String {
     match outcome {
         Ok(_) => "a plaintext".into(),
         Err(error) => error.to_string(),

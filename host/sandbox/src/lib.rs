@@ -30,7 +30,7 @@ pub use about::Description;
 pub use bulkhead_crypto::KdfLimits;
 pub use compiler::{CompileLimits, serve as serve_compiler};
 pub use contract::{Ready, Refusal, RefusalKind, World};
-pub use decrypt::{DecryptLimits, Decryptor, OpenError, Plaintext};
+pub use decrypt::{DecryptLimits, Decryptor, OpenError};
 pub use engine::{Sandbox, Setup, precompile};
 pub use instance::{Aside, Fault, InstanceLimits, Interrupt};
 pub use lanes::Lanes;

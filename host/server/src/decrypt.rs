@@ -5,11 +5,11 @@ use crate::config::DecryptSettings;
 use crate::http::{Answer, answer, wanted};
 use crate::problem::{Limited, Problem};
 use crate::room::{RequestBody, Room};
-use bulkhead_envelope::Request;
+use bulkhead_envelope::{Request, Wiped};
 use bulkhead_kdf::Engine;
 use bulkhead_sandbox::{
     Aside, ComponentMetrics, DecryptLimits, Decryptor, Description, InstanceLimits, Interrupt,
-    KdfLimits, Plaintext, Pool, Refusal, Sandbox,
+    KdfLimits, Pool, Refusal, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;
@@ -175,7 +175,7 @@ fn open(
     body: &[u8],
     interrupt: Interrupt,
     aside: Aside,
-) -> Result<Plaintext, Problem> {
+) -> Result<Wiped, Problem> {
     let Request {
         passphrase,
         message,
@@ -206,10 +206,10 @@ fn open(
 }
 
 /// The answer with the plaintext.
-fn packed(plaintext: Plaintext, answers: &Room, form: Form) -> Result<Answer, Problem> {
+fn packed(plaintext: Wiped, answers: &Room, form: Form) -> Result<Answer, Problem> {
     match form {
         Form::Octets => {
-            let octets = answers.answer(plaintext.take())?;
+            let octets = answers.answer(plaintext)?;
             Ok(answer(StatusCode::OK, "application/octet-stream", octets))
         }
         Form::Json => {

@@ -1,6 +1,7 @@
 //! Room in memory for what clients send and have not yet taken, over all connections.
 
 use crate::problem::{Limited, Problem};
+use bulkhead_envelope::Wiped;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -35,21 +36,23 @@ impl Room {
         Ok(RequestBody {
             room: self.take(announced)?,
             // Address space only: the kernel gives memory as octets arrive, in large pages.
-            octets: Vec::with_capacity(announced),
+            octets: Wiped::with_capacity(announced),
         })
     }
 
     /// Holds an answer until the last octet of it is with the kernel, or the client is gone.
-    pub(crate) fn answer(&self, octets: Vec<u8>) -> Result<Bytes, Problem> {
-        let mut held = Held { octets, room: None };
-        held.room = Some(self.take(held.octets.len())?);
-        Ok(Bytes::from_owner(held))
+    pub(crate) fn answer(&self, octets: Wiped) -> Result<Bytes, Problem> {
+        let room = self.take(octets.len())?;
+        Ok(Bytes::from_owner(Held {
+            octets,
+            _room: room,
+        }))
     }
 }
 
-/// A request body, wiped when dropped, since it holds a passphrase. Its room is given back then.
+/// A request body, which holds a passphrase. Its room is given back when it is dropped.
 pub(crate) struct RequestBody {
-    octets: Vec<u8>,
+    octets: Wiped,
     room: OwnedSemaphorePermit,
 }
 
@@ -61,13 +64,6 @@ impl RequestBody {
             .filter(|missing| *missing > 0)
         {
             self.room.merge(room.take(missing.max(STEP_OCTETS))?);
-        }
-        if octets > self.octets.capacity() {
-            // Not `reserve`, which would leave the old place as it is.
-            let mut larger = Vec::with_capacity(octets.next_power_of_two());
-            larger.extend_from_slice(&self.octets);
-            wipe(&mut self.octets);
-            self.octets = larger;
         }
         self.octets.extend_from_slice(data);
         Ok(())
@@ -82,36 +78,16 @@ impl std::ops::Deref for RequestBody {
     }
 }
 
-impl Drop for RequestBody {
-    fn drop(&mut self) {
-        wipe(&mut self.octets);
-    }
-}
-
 /// Plaintext on its way out.
 struct Held {
-    octets: Vec<u8>,
-    room: Option<OwnedSemaphorePermit>,
+    octets: Wiped,
+    _room: OwnedSemaphorePermit,
 }
 
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.octets
     }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        wipe(&mut self.octets);
-    }
-}
-
-/// Overwrites megabytes at memory speed, which `zeroize` does octet by octet. What was never
-/// written to is left alone: it may not even be in memory.
-fn wipe(octets: &mut [u8]) {
-    octets.fill(0);
-    // Somebody might look: so the compiler cannot leave it out.
-    std::hint::black_box(octets);
 }
 
 #[cfg(test)]
@@ -127,12 +103,15 @@ mod tests {
     #[test]
     fn room_comes_back() {
         let room = Room::new(100, LIMIT);
-        let answer = room.answer(vec![1; 60]).expect("room");
+        let answer = room.answer(vec![1; 60].into()).expect("room");
         let part = answer.slice(10..20);
         drop(answer);
-        assert!(room.answer(vec![1; 60]).is_err(), "a part is still held");
+        assert!(
+            room.answer(vec![1; 60].into()).is_err(),
+            "a part is still held"
+        );
         drop(part);
-        assert!(room.answer(vec![1; 60]).is_ok());
+        assert!(room.answer(vec![1; 60].into()).is_ok());
     }
 
     #[test]

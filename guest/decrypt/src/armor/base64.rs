@@ -42,11 +42,7 @@ pub(super) fn is_skipped(c: u8) -> bool {
 /// Decodes from the start of `text` until something ends the data.
 pub(super) fn decode(text: &[u8]) -> Vec<u8> {
     // Never more than that, also where the last group is short.
-    let mut decoder = Decoder {
-        octets: Vec::with_capacity(text.len() / 4 * 3 + 4),
-        bits: 0,
-        digits: 0,
-    };
+    let mut decoder = Decoder::with_room_for(text.len() / 4 * 3 + 4);
     let mut rest = text;
     loop {
         if decoder.digits == 0 {
@@ -69,13 +65,9 @@ const PROBE_CHARACTERS_AN_OCTET: usize = 32;
 
 /// As [`decode`], but not more than about `octets` octets.
 pub(super) fn decode_prefix(text: &[u8], octets: usize) -> Vec<u8> {
-    let mut decoder = Decoder {
-        octets: Vec::with_capacity(octets + 3),
-        bits: 0,
-        digits: 0,
-    };
+    let mut decoder = Decoder::with_room_for(octets + 3);
     for &c in text.iter().take(octets * PROBE_CHARACTERS_AN_OCTET) {
-        if decoder.octets.len() >= octets || !decoder.character(c) {
+        if decoder.filled >= octets || !decoder.character(c) {
             break;
         }
     }
@@ -113,8 +105,14 @@ fn three_octets(group: [u8; 4]) -> u32 {
     OCTETS[0][a] | OCTETS[1][b] | OCTETS[2][c] | OCTETS[3][d]
 }
 
+/// Octets by which the end of what is decoded is moved on, so that it is seldom done. In Wasm even
+/// to append a few octets to a vector is a call of the host.
+const STEP_OCTETS: usize = 4096;
+
 struct Decoder {
+    /// What is decoded, and zeros behind it to be written over.
     octets: Vec<u8>,
+    filled: usize,
     /// Bits of the current group of four digits.
     bits: u32,
     /// Digits in the current group.
@@ -122,6 +120,26 @@ struct Decoder {
 }
 
 impl Decoder {
+    /// Will not move until more than `octets` are decoded.
+    fn with_room_for(octets: usize) -> Self {
+        Self {
+            octets: Vec::with_capacity(octets + STEP_OCTETS),
+            filled: 0,
+            bits: 0,
+            digits: 0,
+        }
+    }
+
+    /// The next `N` octets to write. They do not count before `filled` says so.
+    #[inline]
+    fn next<const N: usize>(&mut self) -> &mut [u8; N] {
+        if self.octets.len() < self.filled + N {
+            self.octets.resize(self.filled + STEP_OCTETS.max(N), 0);
+        }
+        let next = self.octets[self.filled..].first_chunk_mut();
+        next.expect("there is room by now")
+    }
+
     /// Takes one character; false if it ends the data.
     fn character(&mut self, c: u8) -> bool {
         match CLASS[usize::from(c)] {
@@ -129,7 +147,9 @@ impl Decoder {
                 self.bits = self.bits << 6 | u32::from(value);
                 self.digits += 1;
                 if self.digits == 4 {
-                    self.octets.extend_from_slice(&self.bits.to_be_bytes()[1..]);
+                    let [_, three @ ..] = self.bits.to_be_bytes();
+                    *self.next() = three;
+                    self.filled += three.len();
                     self.bits = 0;
                     self.digits = 0;
                 }
@@ -147,7 +167,10 @@ impl Decoder {
         let mut taken = 0;
         // Several groups at a time, so that what is asked once for each is asked seldom.
         for digits in wide {
-            let mut octets = [0; 3 * WIDE + 1];
+            if !is_digit(digits[0]) {
+                break;
+            }
+            let octets = self.next::<{ 3 * WIDE + 1 }>();
             let (groups, _) = digits.as_chunks::<4>();
             let mut all = 0;
             for (group, at) in groups.iter().zip((0..).step_by(3)) {
@@ -159,7 +182,7 @@ impl Decoder {
             if all & NO_DIGIT != 0 {
                 break;
             }
-            self.octets.extend_from_slice(&octets[..3 * WIDE]);
+            self.filled += 3 * WIDE;
             taken += digits.len();
         }
         let (groups, _) = text[taken..].as_chunks::<4>();
@@ -168,7 +191,8 @@ impl Decoder {
             if three & NO_DIGIT != 0 {
                 break;
             }
-            self.octets.extend_from_slice(&three.to_le_bytes()[..3]);
+            *self.next() = three.to_le_bytes();
+            self.filled += 3;
             taken += group.len();
         }
         &text[taken..]
@@ -177,14 +201,20 @@ impl Decoder {
     /// Whole octets of a last group that is short.
     fn finish(mut self) -> Vec<u8> {
         match self.digits {
-            2 => self.octets.push((self.bits >> 4).to_be_bytes()[3]),
+            2 => {
+                let [.., octet] = (self.bits >> 4).to_be_bytes();
+                *self.next() = [octet];
+                self.filled += 1;
+            }
             3 => {
                 let [.., high, low] = (self.bits >> 2).to_be_bytes();
-                self.octets.extend_from_slice(&[high, low]);
+                *self.next() = [high, low];
+                self.filled += 2;
             }
             // One digit alone is not an octet.
             _ => {}
         }
+        self.octets.truncate(self.filled);
         self.octets
     }
 }
