@@ -25,7 +25,7 @@ echo "the address sanitizer found nothing"
 if cargo +nightly fuzz --version >/dev/null 2>&1; then
   cd host/kdf
   CARGO_TARGET_DIR=$target/fuzz cargo +nightly fuzz run side_by_side -- \
-    -max_total_time="$seconds" -max_len=4096 -print_final_stats=1
+    -max_total_time="$seconds" -max_len=169 -len_control=0 -print_final_stats=1
 else
   echo "not run: cargo-fuzz is not installed (cargo install cargo-fuzz)"
 fi
