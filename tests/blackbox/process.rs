@@ -239,10 +239,15 @@ fn check_config_shows_what_is_in_force_and_no_secret() {
     ];
     let (text, content) = check_config(&["--listen", "127.0.0.1:2"], &variables);
     assert!(content, "{text}");
+    let processors = std::thread::available_parallelism().expect("some").get();
+    let default = |flag: &str, number: usize| format!("{flag} {number}  # default");
     for line in [
         "--listen 127.0.0.1:2  # flag",
         "--body-max 1MiB  # BULKHEAD_BODY_MAX",
         "--drain-delay 0s  # default",
+        &default("--decrypt-workers", processors),
+        &default("--kdf-threads", processors),
+        &default("--kdf-queue-max", processors * (4 << 30)),
         "SECRET (set)",
         "SECRET_PREVIOUS (not set)",
         "no problems",
@@ -275,7 +280,7 @@ fn check_config_tells_every_problem_at_once() {
     for named in [
         "--listen",
         "--drain-delay",
-        "--token-algorithm",
+        "--token-algorithm <HASH>' [possible values: sha1",
         "BULKHEAD_HEADERS_MAX",
         "--bodies-max",
         "SECRET",

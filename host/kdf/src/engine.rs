@@ -7,7 +7,7 @@ use crate::metrics::KdfMetrics;
 use crate::path::Path;
 use crate::queue::{Pass, Queue, Stream, Turn};
 use bulkhead_crypto::S2k;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -85,10 +85,10 @@ struct Owner {
     stop: Stop,
     done: Sender<Result<Digest, NotDerived>>,
     came: Instant,
-    /// When its last turn ended.
-    since: Instant,
-    /// In all, before that.
-    waited: Duration,
+    /// Whether this pass had a turn.
+    begun: bool,
+    /// Nanoseconds that passes of this derivation were hashed, all together.
+    hashed_ns: Arc<AtomicU64>,
 }
 
 /// How fast threads hash of late, and how much a derivation takes, in weighted octets.
@@ -152,6 +152,7 @@ impl Engine {
             .iter()
             .map(|pass| octets.saturating_mul(pass.weight()));
         let work = weights.fold(0, u64::saturating_add);
+        let hashed_ns = Arc::new(AtomicU64::new(0));
         let now = Instant::now();
         let mut state = self.shared.lock();
         if state.closed {
@@ -169,8 +170,8 @@ impl Engine {
                 stop: stop.clone(),
                 done: done.clone(),
                 came: now,
-                since: now,
-                waited: Duration::ZERO,
+                begun: false,
+                hashed_ns: Arc::clone(&hashed_ns),
             };
             state.queue.add(pass, octets, owner);
             self.shared.work.notify_one();
@@ -284,23 +285,23 @@ impl Shared {
                 threads_own = Hashing::new(self.processor, self.setup.path);
                 streams.clear();
             }
-            let (over, mut going_on): (Vec<_>, Vec<_>) = streams
+            let time = start.elapsed();
+            for stream in &streams {
+                stream.owner.was_hashed(time);
+            }
+            let (over, going_on): (Vec<_>, Vec<_>) = streams
                 .into_iter()
                 .partition(|stream| stream.pass.is_over());
             // With the first and the last blocks of those that are over.
             let octets = octets - going_on.iter().map(|s| s.octets_left).sum::<u64>();
             let done = due - going_on.iter().map(Stream::work_left).sum::<u64>();
-            let now = Instant::now();
             if ran.is_ok() {
-                self.metrics.turn(path, taken, octets, now - start);
-            }
-            for stream in &mut going_on {
-                stream.owner.since = now;
+                self.metrics.turn(path, taken, octets, time);
             }
             {
                 let mut state = self.lock();
                 state.work -= done;
-                state.pace.turn(done, now - start);
+                state.pace.turn(done, time);
                 state.queue.put_back(taken, going_on, done);
             }
             for Stream { pass, owner, .. } in over {
@@ -348,12 +349,11 @@ impl Shared {
             }
             if let Some(mut turn) = turn {
                 for stream in &mut turn.streams {
-                    let waited = now.saturating_duration_since(stream.owner.since);
-                    if stream.owner.waited.is_zero() {
+                    let owner = &mut stream.owner;
+                    if !std::mem::replace(&mut owner.begun, true) {
+                        let waited = now.saturating_duration_since(owner.came);
                         self.metrics.waited(waited);
                     }
-                    // Never zero again: it has had a turn.
-                    stream.owner.waited += waited.max(Duration::from_nanos(1));
                 }
                 return Some(turn);
             }
@@ -371,11 +371,17 @@ impl Shared {
 }
 
 impl Owner {
-    /// Why there is no key: because others were in the way, or for its own sake.
+    fn was_hashed(&self, time: Duration) {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.hashed_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    /// Why there is no key: because others were in the way, or for its own sake. To wait for another
+    /// pass of one's own is not to wait for others.
     fn given_up(&self, now: Instant) -> NotDerived {
         let interrupted = self.stop.interrupt.load(Ordering::Relaxed);
-        let waited = self.waited + now.saturating_duration_since(self.since);
-        if !interrupted && waited > now.saturating_duration_since(self.came) / 2 {
+        let hashed = Duration::from_nanos(self.hashed_ns.load(Ordering::Relaxed));
+        if !interrupted && hashed < now.saturating_duration_since(self.came) / 2 {
             NotDerived::Late
         } else {
             NotDerived::Stopped

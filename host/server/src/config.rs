@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use units::{duration, octets_within};
+use units::{duration, number_within, octets_within};
 
 const LOG_HELP: &str = "Units: sizes take B, KiB, MiB or GiB, times ms, s, m, h or d.\n\
     Secrets are variables, never flags: SECRET, SECRET_PREVIOUS, BULKHEAD_UPSTREAM_API_KEY,\n\
@@ -298,7 +298,7 @@ pub(crate) struct HttpSettings {
         env = "BULKHEAD_CONNECTIONS_MAX",
         default_value_t = 1024,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+        value_parser = number_within(1, 1_000_000_u32)
     )]
     pub(crate) connections_max: u32,
     /// Octets of a request body; over it the answer is 413.
@@ -341,10 +341,10 @@ pub(crate) struct HttpSettings {
 pub(crate) struct DecryptSettings {
     /// Messages in a sandbox at the same time, most of them waiting for their keys [default: 16 a
     /// processor].
-    #[arg(long, env = "BULKHEAD_DECRYPT_INSTANCES", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, env = "BULKHEAD_DECRYPT_INSTANCES", value_name = "N", value_parser = number_within(1, 4096_u16))]
     pub(crate) decrypt_instances: Option<u16>,
     /// Of these, how many compute at the same time: parse, decrypt, unpack [default: one a processor].
-    #[arg(long, env = "BULKHEAD_DECRYPT_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    #[arg(long, env = "BULKHEAD_DECRYPT_WORKERS", value_name = "N", value_parser = number_within(1, 512_u16))]
     pub(crate) decrypt_workers: Option<u16>,
     /// Messages that wait for a sandbox; over it the answer is 503.
     #[arg(
@@ -352,7 +352,7 @@ pub(crate) struct DecryptSettings {
         env = "BULKHEAD_DECRYPT_QUEUE_MAX",
         default_value_t = 64,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=100_000)
+        value_parser = number_within(1, 100_000_u32)
     )]
     pub(crate) decrypt_queue_max: u32,
     /// Time for a message to wait for a sandbox; over it the answer is 503.
@@ -438,7 +438,7 @@ pub(crate) struct TokenSettings {
     #[arg(long = "token-inline-max", env = "BULKHEAD_TOKEN_INLINE_MAX", default_value = "64KiB", value_parser = octets_within(0, MIB), value_name = "SIZE")]
     pub(crate) inline_octets: usize,
     /// Large bodies worked on at the same time.
-    #[arg(long = "token-workers", env = "BULKHEAD_TOKEN_WORKERS", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    #[arg(long = "token-workers", env = "BULKHEAD_TOKEN_WORKERS", default_value_t = 1, value_name = "N", value_parser = number_within(1, 512_u16))]
     pub(crate) workers: u16,
     /// Large bodies that wait for a worker; over it the answer is 503.
     #[arg(
@@ -446,7 +446,7 @@ pub(crate) struct TokenSettings {
         env = "BULKHEAD_TOKEN_QUEUE_MAX",
         default_value_t = 64,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=100_000)
+        value_parser = number_within(1, 100_000_u32)
     )]
     pub(crate) queue_max: u32,
     /// Wall-clock time of one large body in its sandbox.
@@ -487,6 +487,17 @@ impl Settings {
         found.extend(self.components.contradiction());
         found.extend(self.signing.store.place.problem().map(str::to_owned));
         found
+    }
+
+    /// Defaults that depend on the machine, by flag.
+    pub(crate) fn computed(&self) -> [(&'static str, String); 4] {
+        let keys = self.kdf.setup();
+        [
+            ("decrypt-instances", self.decrypt.instances().to_string()),
+            ("decrypt-workers", self.decrypt.workers().to_string()),
+            ("kdf-threads", keys.threads.to_string()),
+            ("kdf-queue-max", keys.octets_max.to_string()),
+        ]
     }
 
     /// For the worker threads: instances alive at the same time, and the memory of the largest.

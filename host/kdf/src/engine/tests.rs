@@ -184,6 +184,20 @@ fn who_only_waited_until_the_deadline_was_late() {
     assert!(long.recv_timeout(PATIENCE).expect("it ends").0.is_err());
 }
 
+/// To wait for another pass of one's own is not to wait for others.
+#[test]
+fn who_is_alone_is_not_late() {
+    let engine = engine(1, u64::MAX);
+    let soon = Stop {
+        deadline: Instant::now() + Duration::from_millis(200),
+        ..stop()
+    };
+    // Two passes, each of which takes longer.
+    let s2k = S2k::new(Hash::Ripemd160, b"saltsalt", b"topsecret", u32::MAX, 32);
+    let alone = engine.derive(&s2k.expect("valid"), &soon);
+    assert_eq!(alone, Err(NotDerived::Stopped));
+}
+
 /// A thread that takes less than it put back wakes another one up.
 #[test]
 fn no_thread_sleeps_while_a_stream_waits() {

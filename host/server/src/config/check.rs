@@ -54,8 +54,13 @@ fn check(mut arguments: Vec<OsString>) -> (String, Vec<String>) {
             error.exit();
         }
         let text = error.to_string();
-        let text = text.lines().next().unwrap_or_default();
-        let text = text.trim_start_matches("error: ").to_owned();
+        // What would be possible follows on a line of its own.
+        let told: Vec<_> = text
+            .lines()
+            .map(str::trim)
+            .take_while(|line| !line.is_empty())
+            .collect();
+        let text = told.join(" ").trim_start_matches("error: ").to_owned();
         // What is wrong is taken out, so that the next problem shows.
         let culprit = error.get(ContextKind::InvalidArg).map(ToString::to_string);
         let Some(flag) = culprit
@@ -88,7 +93,9 @@ fn check(mut arguments: Vec<OsString>) -> (String, Vec<String>) {
             problems.extend(problem);
             let (signing_state, signing_problems) = signing::check(&settings.signing);
             problems.extend(signing_problems);
-            let report = report(&mut command, matches) + &log_setting() + &state + &signing_state;
+            let computed = settings.computed();
+            let report =
+                report(&mut command, matches, &computed) + &log_setting() + &state + &signing_state;
             (report, problems)
         }
         Err(error) => {
@@ -135,8 +142,13 @@ fn remove(arguments: &mut Vec<OsString>, flag: &str) -> bool {
     true
 }
 
-/// A line for each setting: its flag, its value, and where that came from.
-fn report(command: &mut clap::Command, matches: &ArgMatches) -> String {
+/// A line for each setting: its flag, its value, and where that came from. Some defaults are
+/// `computed` for this machine.
+fn report(
+    command: &mut clap::Command,
+    matches: &ArgMatches,
+    computed: &[(&str, String)],
+) -> String {
     let mut lines = String::new();
     let check = command.find_subcommand(NAME);
     let arguments = check.into_iter().flat_map(clap::Command::get_arguments);
@@ -147,7 +159,10 @@ fn report(command: &mut clap::Command, matches: &ArgMatches) -> String {
         let id = argument.get_id().as_str();
         let mut values = matches.get_raw(id).into_iter().flatten().peekable();
         let value = match values.peek() {
-            None => "(not set)".to_owned(),
+            None => computed
+                .iter()
+                .find(|(flag, _)| *flag == long)
+                .map_or_else(|| "(not set)".to_owned(), |(_, value)| value.clone()),
             Some(value) => shown(id, &value.to_string_lossy()),
         };
         let value = values

@@ -1,6 +1,6 @@
 //! Settings of key derivation.
 
-use super::units::octets_within;
+use super::units::{number_within, octets_within};
 use super::{TIB, processors};
 use bulkhead_kdf::Path;
 use clap::Args;
@@ -14,14 +14,16 @@ const QUEUE_A_THREAD: u64 = 4 << 30;
 #[command(next_help_heading = "Key derivation")]
 pub(crate) struct KdfSettings {
     /// Threads that derive keys, for all messages together [default: one a processor].
-    #[arg(long = "kdf-threads", env = "BULKHEAD_KDF_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    #[arg(long = "kdf-threads", env = "BULKHEAD_KDF_THREADS", value_name = "N", value_parser = number_within(1, 512_u16))]
     pub(crate) threads: Option<u16>,
-    /// Octets still to be hashed for all messages together, those of slow hashes counted several times;
-    /// over it the answer is 503, with the time after which there is room [default: 4GiB a thread].
-    #[arg(long = "kdf-queue-max", env = "BULKHEAD_KDF_QUEUE_MAX", value_parser = octets_within(1, TIB), value_name = "SIZE")]
+    /// Octets still to be hashed for all messages together, those of slow hashes counted up to twelve
+    /// times; over it the answer is 503, with the time after which there is room. A message that is
+    /// alone is always taken [default: 4GiB a thread].
+    #[arg(long = "kdf-queue-max", env = "BULKHEAD_KDF_QUEUE_MAX", value_parser = octets_within(1, 4 * TIB), value_name = "SIZE")]
     pub(crate) queue_octets: Option<usize>,
-    /// How keys are derived. auto takes what is fastest for the messages at hand: the processor's SHA
-    /// instructions for a few, vectors for many. The others are for tests and comparisons.
+    /// How keys are derived. auto takes what is fastest for the messages at hand: mostly the
+    /// processor's SHA instructions for a few, vectors for many. The others are for comparisons, and
+    /// for those whom docs/security.md gives a reason.
     #[arg(
         long = "kdf-path",
         env = "BULKHEAD_KDF_PATH",
@@ -36,7 +38,7 @@ pub(crate) struct KdfSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum KdfPath {
     Auto,
-    /// One after the other, without vectors.
+    /// One after the other, without vectors; with the processor's SHA instructions if it has them.
     Plain,
     /// Two at a time with the processor's SHA instructions.
     ShaNi,
@@ -74,7 +76,8 @@ impl KdfSettings {
     pub(super) fn contradiction(&self) -> Option<String> {
         let path = self.path.path().filter(|path| !path.is_available())?;
         Some(format!(
-            "--kdf-path (BULKHEAD_KDF_PATH) is {path}, which this processor does not have"
+            "--kdf-path (BULKHEAD_KDF_PATH) is {path}, which this processor does not have; auto takes the \
+             best that it has"
         ))
     }
 }

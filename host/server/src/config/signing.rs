@@ -1,6 +1,6 @@
 //! Settings of the signing relay.
 
-use super::units::{duration_within, octets_within};
+use super::units::{duration_within, number_within, octets_within};
 use super::{GIB, KIB, LEAVING_PLACES, MIB, TRIAL_PLACES};
 use bulkhead_outbound::Allowed;
 use bulkhead_sandbox::Setup;
@@ -41,7 +41,7 @@ pub(crate) struct SigningSettings {
     )]
     pub(crate) upstream_public_key: Option<String>,
     /// Calls that the API allows in any window, whatever they ask.
-    #[arg(long, env = "BULKHEAD_UPSTREAM_CALLS", default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, env = "BULKHEAD_UPSTREAM_CALLS", default_value_t = 10, value_name = "N", value_parser = number_within(1, 10_000_u32))]
     pub(crate) upstream_calls: u32,
     /// That window.
     #[arg(long, env = "BULKHEAD_UPSTREAM_WINDOW", default_value = "60s", value_parser = duration_within(SECOND, DAY), value_name = "TIME")]
@@ -58,7 +58,7 @@ pub(crate) struct SigningSettings {
     #[command(flatten)]
     pub(crate) store: StoreSettings,
     /// Messages that wait to be signed; over it the answer is 503.
-    #[arg(long, env = "BULKHEAD_BACKLOG_MAX", default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    #[arg(long, env = "BULKHEAD_BACKLOG_MAX", default_value_t = 100_000, value_name = "N", value_parser = number_within(1, 100_000_000_u64))]
     pub(crate) backlog_max: u64,
     /// Octets of a message to be signed; over it the answer is 413. The API gets it percent-encoded in
     /// the target of a request, which has room for so much.
@@ -78,10 +78,10 @@ pub(crate) struct SigningSettings {
     #[arg(long, env = "BULKHEAD_WEBHOOK_TIMEOUT", default_value = "15s", value_parser = duration_within(Duration::from_millis(100), Duration::from_secs(50)), value_name = "TIME")]
     pub(crate) webhook_timeout: Duration,
     /// Webhooks under way at the same time.
-    #[arg(long, env = "BULKHEAD_WEBHOOKS_MAX", default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, env = "BULKHEAD_WEBHOOKS_MAX", default_value_t = 256, value_name = "N", value_parser = number_within(1, 10_000_u32))]
     pub(crate) webhooks_max: u32,
     /// The same, at one host: a slow one holds up no other.
-    #[arg(long, env = "BULKHEAD_WEBHOOKS_PER_HOST_MAX", default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, env = "BULKHEAD_WEBHOOKS_PER_HOST_MAX", default_value_t = 4, value_name = "N", value_parser = number_within(1, 10_000_u32))]
     pub(crate) webhooks_per_host_max: u32,
     /// Hosts and networks that callbacks may go to although their addresses are not public, with
     /// commas between them, as in `hooks.internal,10.1.0.0/16`.
@@ -99,7 +99,7 @@ pub(crate) struct SigningSettings {
     #[arg(long, env = "BULKHEAD_SIGNING_TIMEOUT", default_value = "1s", value_parser = duration_within(Duration::from_millis(10), Duration::from_mins(1)), value_name = "TIME")]
     pub(crate) signing_timeout: Duration,
     /// Signatures that wait to be verified under the public key; over it the answer is 503.
-    #[arg(long, env = "BULKHEAD_VERIFY_QUEUE_MAX", default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, env = "BULKHEAD_VERIFY_QUEUE_MAX", default_value_t = 64, value_name = "N", value_parser = number_within(1, 100_000_u32))]
     pub(crate) verify_queue_max: u32,
 }
 
@@ -120,10 +120,10 @@ pub(crate) struct StoreSettings {
     #[arg(long = "store-timeout", env = "BULKHEAD_STORE_TIMEOUT", default_value = "1500ms", value_parser = duration_within(Duration::from_millis(10), Duration::from_mins(1)), value_name = "TIME")]
     pub(crate) store_timeout: Duration,
     /// Changes that wait to be written to SQLite; over it the answer is 503.
-    #[arg(long, env = "BULKHEAD_STORE_QUEUE_MAX", default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "BULKHEAD_STORE_QUEUE_MAX", default_value_t = 10_000, value_name = "N", value_parser = number_within(1, 1_000_000_u32))]
     pub(crate) store_queue_max: u32,
     /// Connections to PostgreSQL.
-    #[arg(long, env = "BULKHEAD_STORE_CONNECTIONS_MAX", default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=512))]
+    #[arg(long, env = "BULKHEAD_STORE_CONNECTIONS_MAX", default_value_t = 8, value_name = "N", value_parser = number_within(2, 512_u16))]
     pub(crate) store_connections_max: u16,
     /// Certificates (PEM) that https servers are checked against, instead of the public ones: the
     /// signing API's, callbacks' and PostgreSQL's.

@@ -1,5 +1,7 @@
 //! Sizes and durations with a unit.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 const LONGEST: Duration = Duration::from_hours(24);
@@ -14,7 +16,35 @@ pub(super) fn octets_within(
         usize::try_from(octets)
             .ok()
             .filter(|octets| (least..=most).contains(octets))
-            .ok_or_else(|| format!("give at least {least}B and at most {most}B"))
+            .ok_or_else(|| format!("give at least {} and at most {}", shown(least), shown(most)))
+    }
+}
+
+/// A size in the largest unit that it is whole in.
+fn shown(octets: usize) -> String {
+    let units = [
+        (1 << 30, "GiB"),
+        (1 << 20, "MiB"),
+        (1 << 10, "KiB"),
+        (1, "B"),
+    ];
+    let (size, unit) = units
+        .into_iter()
+        .find(|(size, _)| octets != 0 && octets.is_multiple_of(*size))
+        .unwrap_or((1, "B"));
+    format!("{}{unit}", octets / size)
+}
+
+/// A parser of whole numbers from `least` to `most`.
+pub(super) fn number_within<N>(least: N, most: N) -> impl Fn(&str) -> Result<N, String> + Clone
+where
+    N: FromStr + PartialOrd + Display + Copy + Send + Sync + 'static,
+{
+    move |text| {
+        let number = text.trim().parse().ok();
+        number
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| format!("give a whole number from {least} to {most}"))
     }
 }
 
@@ -74,6 +104,24 @@ mod tests {
         assert_eq!(parse("1MiB"), Ok(1 << 20));
         for wrong in ["1023B", "1048577B", "x"] {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        let parse = number_within(1_u16, 512);
+        assert_eq!(parse("512"), Ok(512));
+        for wrong in ["0", "513", "-1", "x", "", "99999999999"] {
+            let error = parse(wrong).expect_err("refused");
+            assert_eq!(error, "give a whole number from 1 to 512", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_as_they_are_written() {
+        for text in ["0B", "1023B", "64KiB", "5MiB", "1024GiB"] {
+            let octets = bulkhead_envelope::octets(text).expect("a size");
+            assert_eq!(shown(usize::try_from(octets).expect("64 bits")), text);
         }
     }
 
