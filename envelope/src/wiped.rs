@@ -16,12 +16,21 @@ impl Wiped {
         Self(Vec::with_capacity(octets))
     }
 
+    /// Octets that there is room for once `octets` are in it.
+    pub fn capacity_for(&self, octets: usize) -> usize {
+        match self.0.capacity() {
+            enough if octets <= enough => enough,
+            _ => octets.next_power_of_two(),
+        }
+    }
+
     /// Appends `data`.
     pub fn extend_from_slice(&mut self, data: &[u8]) {
         let octets = self.0.len() + data.len();
-        if octets > self.0.capacity() {
+        let capacity = self.capacity_for(octets);
+        if capacity > self.0.capacity() {
             // Not `reserve`, which would leave the old place as it is.
-            let mut larger = Self::with_capacity(octets.next_power_of_two());
+            let mut larger = Self::with_capacity(capacity);
             larger.0.extend_from_slice(&self.0);
             *self = larger;
         }

@@ -165,8 +165,9 @@ impl Search {
     /// The message that starts right here, if it is there whole. In the middle of a word
     /// (`word_start` false) anything less than that is taken for chance.
     fn position(&mut self, text: &[u8], look: Look, word_start: bool) -> Option<Vec<u8>> {
-        // Whitespace and line noise (`\n` in the middle of a scan) would only repeat a try.
-        if !base64::is_digit(*text.first()?) {
+        // Most of a text ends here. Whitespace and line noise (`\n` in the middle of a scan) would
+        // only repeat a try.
+        if !base64::begins_packet(*text.first()?) {
             return None;
         }
         let probe = base64::decode_prefix(text, PROBE_OCTETS);

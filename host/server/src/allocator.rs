@@ -88,13 +88,22 @@ unsafe impl GlobalAlloc for LargePages {
     }
 }
 
+/// What a buffer with room for `capacity` octets takes of memory when it holds `octets`.
+pub(crate) fn footprint(octets: usize, capacity: usize) -> usize {
+    let layout = Layout::array::<u8>(capacity);
+    match layout.ok().and_then(mapping::octets_of) {
+        Some(_) => octets.next_multiple_of(mapping::PAGE_OCTETS),
+        None => octets,
+    }
+}
+
 #[cfg(target_os = "linux")]
 mod mapping {
     use super::{LARGE_OCTETS, Layout, Ordering, WANTED};
     use std::ptr;
 
     /// A large page, as x86-64 and aarch64 (with small pages of 4 KiB) have it.
-    const PAGE_OCTETS: usize = 2 << 20;
+    pub(super) const PAGE_OCTETS: usize = 2 << 20;
 
     /// Octets of the mapping for a block of this layout, whole pages; `None` if it is the system's.
     pub(super) fn octets_of(layout: Layout) -> Option<usize> {
@@ -146,6 +155,8 @@ mod mapping {
 /// Elsewhere all blocks are the system's.
 #[cfg(not(target_os = "linux"))]
 mod mapping {
+    pub(super) const PAGE_OCTETS: usize = 1;
+
     pub(super) fn octets_of(_: super::Layout) -> Option<usize> {
         None
     }

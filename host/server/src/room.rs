@@ -1,5 +1,6 @@
 //! Room in memory for what clients send and have not yet taken, over all connections.
 
+use crate::allocator;
 use crate::problem::{Limited, Problem};
 use bulkhead_envelope::Wiped;
 use bytes::Bytes;
@@ -13,13 +14,17 @@ const STEP_OCTETS: usize = 64 << 10;
 #[derive(Clone)]
 pub(crate) struct Room {
     octets: Arc<Semaphore>,
+    /// All that there is.
+    total: usize,
     limit: Limited,
 }
 
 impl Room {
     pub(crate) fn new(octets: usize, limit: Limited) -> Self {
+        let total = octets.min(Semaphore::MAX_PERMITS);
         Self {
-            octets: Arc::new(Semaphore::new(octets.min(Semaphore::MAX_PERMITS))),
+            octets: Arc::new(Semaphore::new(total)),
+            total,
             limit,
         }
     }
@@ -31,10 +36,16 @@ impl Room {
             .map_err(|_| Problem::overloaded(self.limit, 1))
     }
 
+    /// What so many octets take in a buffer of that capacity, large pages and all. What would fit
+    /// without those always does.
+    fn footprint(&self, octets: usize, capacity: usize) -> usize {
+        allocator::footprint(octets, capacity).min(self.total.max(octets))
+    }
+
     /// An empty body with room for what it announces.
     pub(crate) fn body(&self, announced: usize) -> Result<RequestBody, Problem> {
         Ok(RequestBody {
-            room: self.take(announced)?,
+            room: self.take(self.footprint(announced, announced))?,
             // Address space only: the kernel gives memory as octets arrive, in large pages.
             octets: Wiped::with_capacity(announced),
         })
@@ -42,7 +53,8 @@ impl Room {
 
     /// Holds an answer until the last octet of it is with the kernel, or the client is gone.
     pub(crate) fn answer(&self, octets: Wiped) -> Result<Bytes, Problem> {
-        let room = self.take(octets.len())?;
+        let capacity = octets.capacity_for(octets.len());
+        let room = self.take(self.footprint(octets.len(), capacity))?;
         Ok(Bytes::from_owner(Held {
             octets,
             _room: room,
@@ -59,7 +71,8 @@ pub(crate) struct RequestBody {
 impl RequestBody {
     pub(crate) fn push(&mut self, data: &[u8], room: &Room) -> Result<(), Problem> {
         let octets = self.octets.len() + data.len();
-        if let Some(missing) = octets
+        let taken = room.footprint(octets, self.octets.capacity_for(octets));
+        if let Some(missing) = taken
             .checked_sub(self.room.num_permits())
             .filter(|missing| *missing > 0)
         {
@@ -125,5 +138,30 @@ mod tests {
         drop(other);
         announced.push(&[1], &room).expect("room again");
         assert_eq!(announced[..], [1; 11]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn large_pages_take_room_as_well() {
+        const MIB: usize = 1 << 20;
+        let room = Room::new(10 * MIB, LIMIT);
+        // Three pages of two.
+        let _body = room.body(4 * MIB + 1).expect("room");
+        assert!(room.body(4 * MIB).is_ok());
+        assert!(room.body(4 * MIB + 1).is_err());
+        let mut unannounced = room.body(0).expect("room");
+        unannounced
+            .push(&vec![1; 2 * MIB + 1], &room)
+            .expect("two pages");
+        assert!(room.body(1).is_err(), "nothing is left");
+    }
+
+    #[test]
+    fn what_fits_without_large_pages_fits() {
+        let octets = (5 << 20) + 1;
+        let room = Room::new(octets, LIMIT);
+        assert!(room.body(octets).is_ok());
+        assert!(room.body(octets + 1).is_err());
+        assert!(room.answer(vec![1; octets].into()).is_ok());
     }
 }

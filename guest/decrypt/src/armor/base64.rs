@@ -34,6 +34,12 @@ pub(super) fn is_digit(c: u8) -> bool {
     CLASS[usize::from(c)] < 64
 }
 
+/// Whether the octet that begins with digit `c` has bit 7 set, as the first one of every packet
+/// (RFC 9580 section 4.2).
+pub(super) fn begins_packet(c: u8) -> bool {
+    matches!(CLASS[usize::from(c)], 32..64)
+}
+
 /// Whether `c` is passed over inside data.
 pub(super) fn is_skipped(c: u8) -> bool {
     CLASS[usize::from(c)] == SKIP
@@ -42,7 +48,7 @@ pub(super) fn is_skipped(c: u8) -> bool {
 /// Decodes from the start of `text` until something ends the data.
 pub(super) fn decode(text: &[u8]) -> Vec<u8> {
     // Never more than that, also where the last group is short.
-    let mut decoder = Decoder::with_room_for(text.len() / 4 * 3 + 4);
+    let mut decoder = Decoder::with_room_for(text.len() / 4 * 3 + 4 + WIDE_ROOM);
     let mut rest = text;
     loop {
         if decoder.digits == 0 {
@@ -76,6 +82,9 @@ pub(super) fn decode_prefix(text: &[u8], octets: usize) -> Vec<u8> {
 
 /// Groups that are decoded at a time: half a line, as most programs break lines.
 const WIDE: usize = 8;
+
+/// Octets that are written for them, the last of which does not count.
+const WIDE_ROOM: usize = 3 * WIDE + 1;
 
 /// In [`OCTETS`]: not a digit.
 const NO_DIGIT: u32 = 1 << 24;
@@ -120,10 +129,10 @@ struct Decoder {
 }
 
 impl Decoder {
-    /// Will not move until more than `octets` are decoded.
+    /// Will not move until more than `octets` are written.
     fn with_room_for(octets: usize) -> Self {
         Self {
-            octets: Vec::with_capacity(octets + STEP_OCTETS),
+            octets: Vec::with_capacity(octets),
             filled: 0,
             bits: 0,
             digits: 0,
@@ -133,8 +142,10 @@ impl Decoder {
     /// The next `N` octets to write. They do not count before `filled` says so.
     #[inline]
     fn next<const N: usize>(&mut self) -> &mut [u8; N] {
-        if self.octets.len() < self.filled + N {
-            self.octets.resize(self.filled + STEP_OCTETS.max(N), 0);
+        let wanted = self.filled + N;
+        if self.octets.len() < wanted {
+            let step = (self.filled + STEP_OCTETS).min(self.octets.capacity());
+            self.octets.resize(step.max(wanted), 0);
         }
         let next = self.octets[self.filled..].first_chunk_mut();
         next.expect("there is room by now")
@@ -170,7 +181,7 @@ impl Decoder {
             if !is_digit(digits[0]) {
                 break;
             }
-            let octets = self.next::<{ 3 * WIDE + 1 }>();
+            let octets = self.next::<WIDE_ROOM>();
             let (groups, _) = digits.as_chunks::<4>();
             let mut all = 0;
             for (group, at) in groups.iter().zip((0..).step_by(3)) {
