@@ -23,6 +23,7 @@ RUSTFLAGS="-Zsanitizer=address" CARGO_TARGET_DIR=$target/address \
   cargo +nightly test --release --target "$host" --package bulkhead-kdf --lib
 echo "the address sanitizer found nothing"
 if cargo +nightly fuzz --version >/dev/null 2>&1; then
+  # An octet, and seven for each of 24 derivations.
   cd host/kdf
   CARGO_TARGET_DIR=$target/fuzz cargo +nightly fuzz run side_by_side -- \
     -max_total_time="$seconds" -max_len=169 -len_control=0 -print_final_stats=1

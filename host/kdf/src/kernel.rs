@@ -1,8 +1,8 @@
 //! The rounds of the hashes with the instructions that the processor has.
 //!
-//! This is the only module of the crate with unsafe code. There are two kinds of it. Functions that are compiled
-//! for an instruction set must not be called where it is missing: each takes a proof that it is
-//! there, and only [`Processor::this`] makes those, by asking. And vectors are read from memory
+//! This is the only module of the crate with unsafe code. There are two kinds of it. Functions that
+//! are compiled for an instruction set must not be called where it is missing: each takes a proof
+//! that it is there, and only [`Processor::this`] makes those, by asking. And vectors are read from memory
 //! through pointers: always from references to arrays of their size and alignment.
 
 #![expect(

@@ -189,7 +189,8 @@ fn who_only_waited_until_the_deadline_was_late() {
 fn who_is_alone_is_not_late() {
     let engine = engine(1, u64::MAX);
     let soon = Stop {
-        deadline: Instant::now() + Duration::from_millis(200),
+        // Long beside the time that a thread of low priority may take to wake up.
+        deadline: Instant::now() + Duration::from_secs(2),
         ..stop()
     };
     // Two passes, each of which takes longer.
