@@ -65,6 +65,14 @@ if ! PYTHONPATH=$python python3 -c 'import prometheus_client' 2>/dev/null; then
   }
 fi
 export PYTHONPATH=$python
+# One version, since each new one looks for more.
+export BULKHEAD_TEST_SCHEMATHESIS=$target/schemathesis
+if ! PYTHONPATH=$BULKHEAD_TEST_SCHEMATHESIS python3 -c 'import schemathesis' 2>/dev/null; then
+  python3 -m pip install --quiet --target "$BULKHEAD_TEST_SCHEMATHESIS" schemathesis==4.32.5 2>/dev/null || {
+    with+=(--skip schemathesis)
+    echo "schemathesis is missing: it is not run against the server"
+  }
+fi
 if ! BULKHEAD_TEST_NODE=$(command -v npm >/dev/null &&
   tests/node.sh "$target/node" "$target/release/bulkhead" 2>"$target/node.log"); then
   with+=(--skip node)

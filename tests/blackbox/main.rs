@@ -3,6 +3,7 @@
 mod bombs;
 mod components;
 mod decrypt;
+mod description;
 mod help;
 mod hostile;
 mod http;

@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 client that shows exactly what came over the wire and can misbehave.
 
-use crate::canaries;
+use crate::{canaries, description};
 use serde_json::Value;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -72,7 +72,8 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// One request on a connection of its own.
+/// One request on a connection of its own. What our server answers has to be as `openapi.yaml` says.
+#[track_caller]
 pub fn request(
     address: SocketAddr,
     method: &str,
@@ -88,6 +89,7 @@ pub fn request(
     stream.write_all(body).expect("the body is taken");
     let response = read(&mut stream, method == "HEAD").expect("an answer");
     canaries::answer(response.status, target, &response.body);
+    description::check(method, target, &response);
     response
 }
 

@@ -2,6 +2,7 @@
 //! mocks of what the signing relay talks to.
 
 pub mod canaries;
+pub mod description;
 pub mod fixtures;
 pub mod http;
 pub mod mock;

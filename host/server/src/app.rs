@@ -3,6 +3,7 @@
 use crate::components::{Exchangeable, Watch};
 use crate::config::Settings;
 use crate::decrypt::Decrypt;
+use crate::description;
 use crate::health;
 use crate::http::{
     self, Answer, REQUEST_ID, announced_octets, answer, discard_unless_expected, json_answer,
@@ -183,6 +184,14 @@ impl App {
             Route::Metrics => {
                 discard_unless_expected(headers, body);
                 self.metrics.answer(headers)
+            }
+            Route::OpenapiYaml => {
+                discard_unless_expected(headers, body);
+                Ok(description::yaml())
+            }
+            Route::OpenapiJson => {
+                discard_unless_expected(headers, body);
+                Ok(description::json())
             }
             Route::Server | Route::Unknown | Route::Malformed => Err(Problem::not_found()),
         }

@@ -5,6 +5,7 @@ mod app;
 mod components;
 mod config;
 mod decrypt;
+mod description;
 mod descriptors;
 mod health;
 mod healthcheck;

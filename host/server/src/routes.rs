@@ -20,6 +20,8 @@ pub(crate) enum Route {
     Readyz,
     Health,
     Metrics,
+    OpenapiYaml,
+    OpenapiJson,
     /// The server as a whole (`OPTIONS *`).
     Server,
     /// No resource.
@@ -30,7 +32,7 @@ pub(crate) enum Route {
 
 impl Route {
     /// In the order of their numbers.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::DecryptMessage,
         Self::Token,
         Self::TokenVerify,
@@ -43,6 +45,8 @@ impl Route {
         Self::Readyz,
         Self::Health,
         Self::Metrics,
+        Self::OpenapiYaml,
+        Self::OpenapiJson,
         Self::Server,
         Self::Unknown,
         Self::Malformed,
@@ -77,6 +81,8 @@ impl Route {
             Self::Readyz => "/readyz",
             Self::Health => "/health",
             Self::Metrics => "/metrics",
+            Self::OpenapiYaml => "/openapi.yaml",
+            Self::OpenapiJson => "/openapi.json",
             Self::Server => "*",
             Self::Unknown => "unknown",
             Self::Malformed => "malformed",
@@ -92,9 +98,13 @@ impl Route {
             // Not HEAD, which would spend quota for nothing.
             Self::CryptoSign => "GET, POST, OPTIONS",
             Self::CryptoVerify | Self::CryptoTestApiKey => "GET, OPTIONS",
-            Self::CryptoRequest | Self::Livez | Self::Readyz | Self::Health | Self::Metrics => {
-                "GET, HEAD, OPTIONS"
-            }
+            Self::CryptoRequest
+            | Self::Livez
+            | Self::Readyz
+            | Self::Health
+            | Self::Metrics
+            | Self::OpenapiYaml
+            | Self::OpenapiJson => "GET, HEAD, OPTIONS",
             Self::Server => "GET, HEAD, POST, OPTIONS",
             Self::Unknown | Self::Malformed => "",
         }

@@ -1,9 +1,9 @@
 //! What callers are answered.
 
 use super::{ANSWER_TIME, Kind, Relay, SMOOTH, WEBHOOK_SECRET, on_both_stores};
-use bulkhead_tests::http;
 use bulkhead_tests::server::Server;
 use bulkhead_tests::until;
+use bulkhead_tests::{description, http};
 use serde_json::json;
 
 on_both_stores!(
@@ -52,6 +52,7 @@ fn a_message_is_signed_at_once_or_later_and_its_caller_told(kind: Kind) {
     assert_eq!(told.verified, Some(true));
     assert_eq!(told.id.as_deref(), Some(id));
     let body = told.body;
+    description::judge_notification(&body).expect("as openapi.yaml says");
     assert_eq!(body["type"], "signature.ready");
     assert_eq!(body["data"]["signature"], signed["signature"]);
     until("that is written down", || {
@@ -131,6 +132,7 @@ fn what_the_upstream_refuses_fails_and_is_told(kind: Kind) {
     let told = relay.receiver.deliveries().remove(0).body;
     assert_eq!(told["type"], "signature.failed");
     assert_eq!(told["data"]["error"], relay.request(&id)["error"]);
+    description::judge_notification(&told).expect("as openapi.yaml says");
 }
 
 fn a_wrong_key_pauses_and_the_right_one_resumes(kind: Kind) {

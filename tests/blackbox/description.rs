@@ -1,0 +1,129 @@
+//! `openapi.yaml`: served, complete, and held against the real server by a generator of requests.
+//! That every answer of the other tests is as it says is the harness's work (`bulkhead_tests::description`).
+
+use crate::relay::{Kind, Pace, Relay};
+use bulkhead_tests::description::document;
+use bulkhead_tests::http::request;
+use bulkhead_tests::server::Server;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::Command;
+
+#[test]
+fn it_is_served_as_it_is_kept_and_as_json() {
+    let server = Server::shared();
+    let get = |path| request(server.address, "GET", path, &[], b"");
+    let yaml = get("/openapi.yaml");
+    assert_eq!(yaml.header("content-type"), Some("application/yaml"));
+    assert!(yaml.body == include_bytes!("../../openapi.yaml"));
+    let json = get("/openapi.json");
+    assert_eq!(json.header("content-type"), Some("application/json"));
+    assert_eq!(&json.json(), document());
+}
+
+#[test]
+fn its_example_opens() {
+    let operation = &document()["paths"]["/decryptMessage"]["post"];
+    let example = |place: &Value| place["examples"]["sample"]["value"].clone();
+    let request = example(&operation["requestBody"]["content"]["application/json"]);
+    let answer = example(&operation["responses"]["200"]["content"]["application/json"]);
+    let response = Server::shared().post(&request.to_string(), &[]);
+    assert_eq!(response.json(), answer);
+}
+
+/// Statuses and codes, as the table of the README lists them and as the responses do.
+#[test]
+fn it_has_the_codes_of_the_readme_and_no_other() {
+    let readme: BTreeSet<(u16, String)> = include_str!("../../README.md")
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| ")?.split(" | ");
+            let status = cells.next()?.parse().ok()?;
+            let code = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+            Some((status, code.to_owned()))
+        })
+        .collect();
+    let mut described = BTreeSet::from([
+        // Of any path, in words.
+        (404, "not_found".to_owned()),
+        (405, "method_not_allowed".to_owned()),
+    ]);
+    for operation in operations() {
+        for (status, response) in operation["responses"].as_object().expect("responses") {
+            let response = response["$ref"].as_str().map_or(response, |reference| {
+                document()
+                    .pointer(&reference[1..])
+                    .unwrap_or_else(|| panic!("{reference} leads nowhere"))
+            });
+            let Some(content) = response["content"].get("application/problem+json") else {
+                continue;
+            };
+            let code = &content["schema"]["allOf"][1]["properties"]["code"];
+            let codes = code["enum"].as_array().cloned();
+            for code in codes.unwrap_or_else(|| vec![code["const"].clone()]) {
+                let code = code.as_str().expect("a code").to_owned();
+                described.insert((status.parse().expect("a status"), code));
+            }
+        }
+    }
+    assert_eq!(described, readme);
+}
+
+fn operations() -> impl Iterator<Item = &'static Value> {
+    let paths = document()["paths"].as_object().expect("paths");
+    let items = paths.values().filter_map(Value::as_object);
+    items.flat_map(|item| {
+        let operations = item.iter().filter(|(name, _)| *name != "parameters");
+        operations.map(|(_, operation)| operation)
+    })
+}
+
+/// Fast enough that no quota is in the way of a generator of requests.
+const SWIFT: Pace = Pace {
+    calls: 5000,
+    window_ms: 1000,
+    fail: "0",
+    degraded: "0s..0s",
+};
+
+#[test]
+#[ignore = "needs schemathesis: run_tests.sh installs it"]
+fn schemathesis_finds_nothing() {
+    let mut relay = Relay::prepare(Kind::Sqlite, &SWIFT);
+    let key = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/mock/upstream/public-key.pem"
+    );
+    let further = [
+        ("SECRET", "a secret for generated requests"),
+        ("BULKHEAD_UPSTREAM_PUBLIC_KEY", key),
+    ];
+    for (name, value) in further {
+        relay.variables.insert(name.to_owned(), value.to_owned());
+    }
+    relay.run();
+    relay.wait_for_calls();
+    let address = relay.server().address;
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new("python3")
+        .args(["-m", "schemathesis.cli", "--config-file"])
+        .arg(format!("{root}/tests/schemathesis.toml"))
+        .args(["run", "--url", &format!("http://{address}")])
+        .arg(format!("{root}/openapi.yaml"))
+        .current_dir(&folder)
+        .env(
+            "PYTHONPATH",
+            std::env::var_os("BULKHEAD_TEST_SCHEMATHESIS").unwrap_or_default(),
+        )
+        .output()
+        .expect("python3 starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "schemathesis found something:\n{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let tested = format!("{0} selected / {0} total", operations().count());
+    assert!(said.contains(&tested), "not all operations were tried");
+}

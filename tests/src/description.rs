@@ -1,0 +1,366 @@
+//! Holds answers against `openapi.yaml`: their status, their content type, the headers that are
+//! promised, their body.
+
+use crate::http::Response;
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    serde_saphyr::from_str(include_str!("../../openapi.yaml")).expect("openapi.yaml is YAML")
+});
+
+static OFF: AtomicBool = AtomicBool::new(false);
+
+/// What any path may answer before it is looked at what is there.
+const BEFORE_ROUTING: [u16; 5] = [400, 405, 414, 431, 501];
+
+/// The component of some tests answers with what it is instead of a token.
+const TRIAL: &[u8] = b"-edition.";
+
+/// Checks nothing from now on: for measurements.
+pub fn off() {
+    OFF.store(true, Ordering::Relaxed);
+}
+
+/// The whole description.
+pub fn document() -> &'static Value {
+    &DOCUMENT
+}
+
+/// Panics where our server answers what `openapi.yaml` does not say. Answers of others have no
+/// `X-Request-Id` and are not looked at.
+#[track_caller]
+pub fn check(method: &str, target: &str, response: &Response) {
+    if OFF.load(Ordering::Relaxed) || response.header("x-request-id").is_none() {
+        return;
+    }
+    if let Err(why) = judge(method, target, response) {
+        panic!(
+            "openapi.yaml does not say this of {method} {target}: {why}; status {}, headers {:?}, body {}",
+            response.status,
+            response.headers,
+            String::from_utf8_lossy(&response.body[..response.body.len().min(1000)])
+        );
+    }
+}
+
+/// The body of a webhook as `openapi.yaml` describes it.
+pub fn judge_notification(body: &Value) -> Result<(), String> {
+    hold(
+        "/webhooks/notification/post/requestBody/content/application~1json/schema",
+        body,
+    )
+}
+
+fn judge(method: &str, target: &str, response: &Response) -> Result<(), String> {
+    if response.header("cache-control") != Some("no-store") {
+        return Err("no Cache-Control: no-store".to_owned());
+    }
+    let status = response.status;
+    let path = path(target);
+    let Some(template) = template(path) else {
+        return match (status, method) {
+            (204, "OPTIONS") if path == "*" => promised(&["allow"], response),
+            (404, _) => problem(&["not_found"], method, response),
+            _ if BEFORE_ROUTING.contains(&status) => problem(&[], method, response),
+            _ => Err("there is no such path".to_owned()),
+        };
+    };
+    if method == "OPTIONS" && status == 204 {
+        return promised(&["allow"], response);
+    }
+    let described = if method == "HEAD" { "GET" } else { method };
+    let operation = format!(
+        "/paths/{}/{}",
+        template.replace('~', "~0").replace('/', "~1"),
+        described.to_lowercase()
+    );
+    if DOCUMENT.pointer(&operation).is_none() || status == 405 {
+        if status == 405 {
+            promised(&["allow"], response)?;
+        }
+        return if BEFORE_ROUTING.contains(&status) {
+            problem(&[], method, response)
+        } else {
+            Err("there is no such operation".to_owned())
+        };
+    }
+    let pointer =
+        followed(&format!("{operation}/responses/{status}")).ok_or("there is no such status")?;
+    headers(&pointer, response)?;
+    if method == "HEAD" {
+        return Ok(());
+    }
+    content(&pointer, response)
+}
+
+/// The path of a target in origin or absolute form.
+fn path(target: &str) -> &str {
+    let rest = target.strip_prefix("http://").map_or(target, |rest| {
+        rest.find('/').map_or("/", |slash| &rest[slash..])
+    });
+    rest.split('?').next().unwrap_or_default()
+}
+
+/// The described path that this one is.
+fn template(path: &str) -> Option<&'static str> {
+    let paths = DOCUMENT["paths"].as_object().expect("paths");
+    paths.keys().map(String::as_str).find(|template| {
+        let (ours, theirs) = (path.split('/'), template.split('/'));
+        ours.clone().count() == theirs.clone().count()
+            && ours.zip(theirs).all(|(ours, theirs)| {
+                ours == theirs || (theirs.starts_with('{') && !ours.is_empty())
+            })
+    })
+}
+
+/// Where a place leads that may be a reference.
+fn followed(pointer: &str) -> Option<String> {
+    match DOCUMENT.pointer(pointer)?.get("$ref") {
+        Some(reference) => followed(reference.as_str()?.strip_prefix('#')?),
+        None => Some(pointer.to_owned()),
+    }
+}
+
+fn promised(names: &[&str], response: &Response) -> Result<(), String> {
+    match names.iter().find(|name| response.header(name).is_none()) {
+        Some(name) => Err(format!("no {name}")),
+        None => Ok(()),
+    }
+}
+
+fn headers(pointer: &str, response: &Response) -> Result<(), String> {
+    let described = DOCUMENT.pointer(&format!("{pointer}/headers"));
+    for name in described
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(|names| names.keys())
+    {
+        let place = followed(&format!("{pointer}/headers/{name}")).ok_or("a dangling reference")?;
+        let header = DOCUMENT.pointer(&place).ok_or("a dangling reference")?;
+        match response.header(&name.to_lowercase()) {
+            None if header["required"] == true => return Err(format!("no {name}")),
+            None => {}
+            Some(text) => {
+                let number = header["schema"]["type"] == "integer";
+                let value = match text.parse::<u64>() {
+                    Ok(value) if number => json!(value),
+                    _ => json!(text),
+                };
+                hold(&format!("{place}/schema"), &value)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn content(pointer: &str, response: &Response) -> Result<(), String> {
+    let content_type = response.header("content-type").unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default();
+    let media_type = format!("{pointer}/content/{}", essence.replace('/', "~1"));
+    let described = DOCUMENT
+        .pointer(&media_type)
+        .ok_or_else(|| format!("no content of type {content_type:?}"))?;
+    if described.get("schema").is_none() {
+        return Ok(());
+    }
+    let text = || String::from_utf8(response.body.clone()).map_err(|error| error.to_string());
+    let value = if essence.ends_with("json") {
+        serde_json::from_slice(&response.body).map_err(|error| error.to_string())?
+    } else {
+        json!(text()?.trim_end())
+    };
+    if response
+        .body
+        .windows(TRIAL.len())
+        .any(|octets| octets == TRIAL)
+    {
+        return Ok(());
+    }
+    hold(&format!("{media_type}/schema"), &value)?;
+    if essence == "application/problem+json" {
+        whole_problem(&value, response)?;
+    }
+    Ok(())
+}
+
+/// A problem that no operation describes, with one of the codes if there are any.
+fn problem(codes: &[&str], method: &str, response: &Response) -> Result<(), String> {
+    if method == "HEAD" {
+        return Ok(());
+    }
+    if response.header("content-type") != Some("application/problem+json") {
+        return Err("not a problem document".to_owned());
+    }
+    let document = response.json();
+    hold("/components/schemas/Problem", &document)?;
+    whole_problem(&document, response)?;
+    let code = document["code"].as_str().unwrap_or_default();
+    if codes.is_empty() || codes.contains(&code) {
+        Ok(())
+    } else {
+        Err(format!("the code {code}"))
+    }
+}
+
+/// What no schema can say of a problem.
+fn whole_problem(document: &Value, response: &Response) -> Result<(), String> {
+    if document["status"] != response.status {
+        return Err("another status in the document".to_owned());
+    }
+    if document["request_id"].as_str() != response.header("x-request-id") {
+        return Err("another request_id in the document".to_owned());
+    }
+    if (document["code"] == "invalid_parameter") != document["parameter"].is_string() {
+        return Err("invalid_parameter has a parameter, and nothing else has".to_owned());
+    }
+    if response.status == 503 && document["code"] != "not_configured" {
+        promised(&["retry-after"], response)?;
+    }
+    Ok(())
+}
+
+/// Holds a value against the schema at a place of the description.
+fn hold(pointer: &str, value: &Value) -> Result<(), String> {
+    static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> =
+        LazyLock::new(Mutex::default);
+    let known = VALIDATORS.lock().expect("no panic").get(pointer).cloned();
+    let validator = known.unwrap_or_else(|| {
+        // The whole document around it is what its references lead into.
+        let mut schema = DOCUMENT.clone();
+        schema["$ref"] = json!(format!("#{pointer}"));
+        let validator = jsonschema::draft202012::options()
+            .should_validate_formats(true)
+            .build(&schema)
+            .unwrap_or_else(|error| panic!("the schema at {pointer}: {error}"));
+        let validator = Arc::new(validator);
+        let mut validators = VALIDATORS.lock().expect("no panic");
+        validators.insert(pointer.to_owned(), Arc::clone(&validator));
+        validator
+    });
+    validator
+        .validate(value)
+        .map_err(|error| format!("{error} at {}", error.instance_path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &Value, headers: &[(&str, &str)]) -> Response {
+        let content_type = if status < 400 {
+            "application/json"
+        } else {
+            "application/problem+json"
+        };
+        let always = [
+            ("content-type", content_type),
+            ("cache-control", "no-store"),
+            ("x-request-id", "r"),
+        ];
+        Response {
+            status,
+            headers: always
+                .iter()
+                .chain(headers)
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            body: body.to_string().into_bytes(),
+        }
+    }
+
+    fn said(status: u16, code: &str) -> Value {
+        json!({"type": "about:blank", "title": "T", "status": status, "detail": "D", "code": code,
+               "request_id": "r"})
+    }
+
+    #[test]
+    fn what_is_described_is_taken() {
+        let opened = json!({"DecryptedMessage": "x"});
+        judge("POST", "/decryptMessage", &answer(200, &opened, &[])).expect("described");
+        judge(
+            "POST",
+            "/decryptMessage?x=1",
+            &answer(422, &said(422, "not_text"), &[]),
+        )
+        .expect("described");
+        judge(
+            "GET",
+            "/crypto/requests/x",
+            &answer(404, &said(404, "not_found"), &[]),
+        )
+        .expect("described");
+        judge(
+            "GET",
+            "/nowhere",
+            &answer(404, &said(404, "not_found"), &[]),
+        )
+        .expect("described");
+        judge(
+            "PUT",
+            "/token",
+            &answer(405, &said(405, "method_not_allowed"), &[("allow", "POST")]),
+        )
+        .expect("described");
+        let busy = answer(503, &said(503, "overloaded"), &[("retry-after", "1")]);
+        judge("POST", "http://host/token", &busy).expect("described");
+    }
+
+    #[test]
+    fn what_is_not_described_is_not() {
+        let refused = |method, target, response: &Response| {
+            judge(method, target, response).expect_err("not described");
+        };
+        let further = json!({"DecryptedMessage": "x", "more": 1});
+        refused("POST", "/decryptMessage", &answer(200, &further, &[]));
+        refused("POST", "/decryptMessage", &answer(201, &json!({}), &[]));
+        refused(
+            "POST",
+            "/decryptMessage",
+            &answer(422, &said(422, "other"), &[]),
+        );
+        refused(
+            "POST",
+            "/decryptMessage",
+            &answer(422, &said(400, "not_text"), &[]),
+        );
+        refused("GET", "/decryptMessage", &answer(200, &json!({}), &[]));
+        refused(
+            "PUT",
+            "/token",
+            &answer(405, &said(405, "method_not_allowed"), &[]),
+        );
+        // Without Retry-After, and with one that is no number.
+        refused(
+            "POST",
+            "/token",
+            &answer(503, &said(503, "overloaded"), &[]),
+        );
+        refused(
+            "POST",
+            "/token",
+            &answer(503, &said(503, "overloaded"), &[("retry-after", "soon")]),
+        );
+        refused("GET", "/nowhere", &answer(200, &json!({}), &[]));
+        let token = json!({"token": "00", "algorithm": "HMAC-SHA256"});
+        refused("POST", "/token", &answer(200, &token, &[]));
+    }
+
+    #[test]
+    fn notifications_have_what_their_type_says() {
+        let id = "0".repeat(44);
+        let data = |name: &str| json!({"id": id, "message": "m", name: "x"});
+        let notification = |kind: &str, name: &str| {
+            let body =
+                json!({"type": kind, "timestamp": "2026-01-01T00:00:00.000Z", "data": data(name)});
+            judge_notification(&body)
+        };
+        notification("signature.ready", "signature").expect("described");
+        notification("signature.failed", "error").expect("described");
+        notification("signature.ready", "error").expect_err("not described");
+        notification("signature.other", "error").expect_err("not described");
+    }
+}
