@@ -56,12 +56,24 @@ if ! command -v openssl >/dev/null; then
   with+=(--skip openssl)
   echo "openssl is missing: what is compared with it is skipped"
 fi
+if ! command -v curl >/dev/null; then
+  with+=(--skip clients::curl)
+  echo "curl is missing: the client that needs it is skipped"
+fi
+if ! command -v sqlite3 >/dev/null; then
+  with+=(--skip sqlite3)
+  echo "sqlite3 is missing: a backup with it is not tried"
+fi
+if ! command -v promtool >/dev/null; then
+  with+=(--skip promtool)
+  echo "promtool is missing: alerts are not tried with it"
+fi
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 python=$target/python
-if ! PYTHONPATH=$python python3 -c 'import prometheus_client' 2>/dev/null; then
-  python3 -m pip install --quiet --target "$python" prometheus_client 2>/dev/null || {
+if ! PYTHONPATH=$python python3 -c 'import prometheus_client, standardwebhooks' 2>/dev/null; then
+  python3 -m pip install --quiet --upgrade --target "$python" prometheus_client standardwebhooks==1.1.0 2>/dev/null || {
     with+=(--skip python)
-    echo "python3 with prometheus_client is missing: what is read by it is skipped"
+    echo "python3 with prometheus_client and standardwebhooks is missing: what takes them is skipped"
   }
 fi
 export PYTHONPATH=$python

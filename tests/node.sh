@@ -11,8 +11,8 @@ cp -r wit "$folder/"
 "$bulkhead" component export "$folder/components" >/dev/null
 # What npm has installed stays from one run to the next.
 mkdir -p "$folder/examples"
-cp -r examples/token-js examples/decrypt-node "$folder/examples/"
-for example in token-js decrypt-node; do
+cp -r examples/token-js examples/decrypt-node examples/clients/javascript "$folder/examples/"
+for example in token-js decrypt-node javascript; do
   npm --prefix "$folder/examples/$example" install --no-audit --no-fund --no-package-lock >&2
 done
 npm --prefix "$folder/examples/token-js" run build >&2

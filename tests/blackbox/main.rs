@@ -1,6 +1,7 @@
 //! Black-box tests: the real binary, real sockets, messages made by others.
 
 mod bombs;
+mod clients;
 mod components;
 mod decrypt;
 mod description;
@@ -13,6 +14,7 @@ mod messages;
 mod metrics;
 mod mocks;
 mod offline;
+mod operations;
 mod passphrases;
 mod process;
 mod relay;

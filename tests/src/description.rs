@@ -229,9 +229,11 @@ fn hold(pointer: &str, value: &Value) -> Result<(), String> {
         LazyLock::new(Mutex::default);
     let known = VALIDATORS.lock().expect("no panic").get(pointer).cloned();
     let validator = known.unwrap_or_else(|| {
-        // The whole document around it is what its references lead into.
+        // The whole document around it is what its references lead into. A reference is a URI, in
+        // which templates of paths have to be escaped.
         let mut schema = DOCUMENT.clone();
-        schema["$ref"] = json!(format!("#{pointer}"));
+        let reference = pointer.replace('{', "%7B").replace('}', "%7D");
+        schema["$ref"] = json!(format!("#{reference}"));
         let validator = jsonschema::draft202012::options()
             .should_validate_formats(true)
             .build(&schema)
@@ -305,6 +307,9 @@ mod tests {
             &answer(405, &said(405, "method_not_allowed"), &[("allow", "POST")]),
         )
         .expect("described");
+        let request = json!({"id": "0".repeat(44), "status": "pending", "message": "m", "attempts": 0,
+            "created_at": "2026-01-01T00:00:00.000Z", "notification": {"status": "none", "attempts": 0}});
+        judge("GET", "/crypto/requests/x", &answer(200, &request, &[])).expect("described");
         let busy = answer(503, &said(503, "overloaded"), &[("retry-after", "1")]);
         judge("POST", "http://host/token", &busy).expect("described");
     }

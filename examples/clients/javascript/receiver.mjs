@@ -1,0 +1,65 @@
+#!/usr/bin/env node
+// Receives Bulkhead's webhooks, and writes each once to standard output, a line of JSON.
+//
+//   receiver.mjs SECRET_FILE [PORT]   the secret is that of BULKHEAD_WEBHOOK_SECRET (whsec_…)
+//
+// Needs `npm install` in this folder. Listens on 127.0.0.1, at port 9000 by default.
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { buffer } from 'node:stream/consumers';
+import { Webhook } from 'standardwebhooks';
+
+const BODY_OCTETS_MAX = 1 << 20;
+const IDS_MAX = 100_000;
+
+const [secretFile, port = '9000'] = process.argv.slice(2);
+if (!secretFile) {
+  console.error('receiver.mjs SECRET_FILE [PORT]');
+  process.exit(2);
+}
+const webhook = new Webhook(readFileSync(secretFile, 'utf8').trim());
+
+// The newest ids. A receiver in earnest keeps them where it keeps what comes of the webhooks, and
+// writes both in one transaction: this one forgets when it ends.
+const seen = new Set();
+
+/** What the webhook is for. What it throws is answered 500, and the webhook comes again. */
+function handle(event) {
+  console.log(JSON.stringify(event));
+}
+
+/** Bulkhead sends again what it does not know to have arrived, with the same id. */
+function once(id, event) {
+  if (!seen.has(id)) {
+    handle(event);
+    seen.add(id);
+  }
+  if (seen.size > IDS_MAX) seen.delete(seen.values().next().value);
+}
+
+async function receive(request) {
+  if (request.method !== 'POST') return 405;
+  if (!(Number(request.headers['content-length']) <= BODY_OCTETS_MAX)) return 413;
+  // The signature is that of the octets as they came, not of JSON that was read and written.
+  const body = await buffer(request);
+  let event;
+  try {
+    event = webhook.verify(body, request.headers);
+  } catch {
+    return 400;
+  }
+  once(request.headers['webhook-id'], event);
+  return 204;
+}
+
+const server = createServer({ requestTimeout: 10_000 }, async (request, response) => {
+  try {
+    response.writeHead(await receive(request)).end();
+  } catch (error) {
+    console.error(error);
+    response.writeHead(500).end();
+  }
+});
+server.listen(Number(port), '127.0.0.1', () => {
+  console.error(`listening on http://127.0.0.1:${server.address().port}`);
+});

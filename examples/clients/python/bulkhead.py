@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""A client of Bulkhead in Python's standard library alone (3.9 or later). Import it, or run it:
+
+  bulkhead.py decrypt [--octets] FILE           opens a message; the passphrase comes on standard input
+  bulkhead.py token FILE                        makes a token of a file
+  bulkhead.py verify [--secret-file FILE] FILE  checks a token that comes on standard input; with the
+                                                secret, without asking the server
+  bulkhead.py sign FILE [CALLBACK_URL]          has a text signed, waits for the signature
+
+BULKHEAD_URL is the server, http://127.0.0.1:8080 by default; BULKHEAD_WAIT for how many seconds to
+wait, 600 by default. The exit status is 1 for a refusal, and 75 for a signature that is not there yet.
+"""
+
+import argparse
+import hashlib
+import hmac
+import json
+import os
+import string
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urljoin
+
+REQUEST_SECONDS = 60
+JSON = {"Content-Type": "application/json"}
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+class Problem(Exception):
+    """What the server refuses (RFC 9457). `code` is for programs, `detail` says what to do."""
+
+    def __init__(self, status, body):
+        try:
+            document = dict(json.loads(body))
+        except (TypeError, ValueError):
+            document = {}  # not from Bulkhead: a proxy, perhaps
+        self.status = status
+        self.code = document.get("code", "unknown")
+        self.detail = document.get("detail", "the answer is no problem document")
+        super().__init__(f"{status} {self.code}: {self.detail}")
+
+
+class Failed(Exception):
+    """The upstream will not sign this message."""
+
+
+class Pending(Exception):
+    """No signature yet. The request is not lost: sign() of the same message goes on with it."""
+
+
+class Client:
+    def __init__(self, url="http://127.0.0.1:8080", wait_seconds=600):
+        self.url = url
+        self.wait_seconds = wait_seconds
+
+    def decrypt(self, passphrase, message):
+        """The plaintext of an armored message, as text."""
+        return self._decrypt(passphrase, message, "application/json").json()["DecryptedMessage"]
+
+    def decrypt_octets(self, passphrase, message):
+        """The same as octets, for what is not text."""
+        return self._decrypt(passphrase, message, "application/octet-stream").body
+
+    def _decrypt(self, passphrase, message, accept):
+        fields = {"passphrase": passphrase, "message": message}
+        return self._ask("/decryptMessage", to_json(fields), {**JSON, "Accept": accept})
+
+    def token(self, body):
+        """The HMAC of octets under the server's secret, in hexadecimal."""
+        return self._ask("/token", body).json()["token"]
+
+    def verify(self, body, token):
+        """Whether a token is that of these octets."""
+        if not is_hexadecimal(token):
+            return False
+        return self._ask("/token/verify", body, {**OCTETS, "Bulkhead-Token": token}).json()["valid"]
+
+    def sign(self, message, callback_url=None):
+        """The signature of a text. The callback, if there is one, is told too, unless the signature
+        is there at once."""
+        end = self._end()
+        fields = {"message": message, "callback_url": callback_url}
+        answer = self._ask("/crypto/sign", to_json(fields), JSON)
+        status_url = answer.json().get("status_url")
+        while answer.json().get("status") == "pending":
+            if not answer.pause(end):
+                raise Pending(f"not signed yet: {urljoin(self.url, status_url)}")
+            answer = self._ask(status_url)
+        request = answer.json()
+        if "signature" not in request:
+            raise Failed(f"not signed: {request.get('error')}")
+        return request["signature"]
+
+    def _ask(self, path, body=None, headers=OCTETS):
+        """One answer; a server that has no room is asked again when it says."""
+        end = self._end()
+        request = urllib.request.Request(urljoin(self.url, path), body, headers)
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=REQUEST_SECONDS) as response:
+                    return Answer(response)
+            except urllib.error.HTTPError as error:
+                with error:
+                    answer = Answer(error)
+                if answer.status != 503 or not answer.pause(end):
+                    raise Problem(answer.status, answer.body) from None
+
+    def _end(self):
+        return time.monotonic() + self.wait_seconds
+
+
+class Answer:
+    def __init__(self, response):
+        self.status = response.status
+        self.retry_after = response.headers.get("retry-after", "")
+        self.body = response.read()
+
+    def json(self):
+        return json.loads(self.body)
+
+    def pause(self, end):
+        """Waits as long as the server says. False where it does not, or where that is too long."""
+        if not self.retry_after.isdecimal() or time.monotonic() + int(self.retry_after) > end:
+            return False
+        time.sleep(int(self.retry_after))
+        return True
+
+
+def to_json(fields):
+    return json.dumps(fields).encode()
+
+
+def verify_here(secret, body, token):
+    """Whether a token is that of these octets, for who has the secret (HMAC-SHA256)."""
+    expected = hmac.new(secret, body, hashlib.sha256).hexdigest()
+    return is_hexadecimal(token) and hmac.compare_digest(expected, token.lower())
+
+
+def is_hexadecimal(token):
+    return token != "" and set(token) <= set(string.hexdigits)
+
+
+def without_line_end(octets):
+    return octets[:-1] if octets.endswith(b"\n") else octets
+
+
+def run(arguments, client):
+    """What standard output gets, and the exit status."""
+    octets = arguments.file.read_bytes()
+    if arguments.verb == "token":
+        return f"{client.token(octets)}\n", 0
+    if arguments.verb == "sign":
+        return f"{client.sign(octets.decode(), arguments.callback_url)}\n", 0
+    # Confidential, and therefore no argument: command lines can be read by everybody on the machine.
+    said = without_line_end(sys.stdin.buffer.read()).decode()
+    if arguments.verb == "decrypt":
+        decrypt = client.decrypt_octets if arguments.octets else client.decrypt
+        return decrypt(said, octets.decode()), 0
+    if arguments.secret_file:
+        valid = verify_here(without_line_end(arguments.secret_file.read_bytes()), octets, said)
+    else:
+        valid = client.verify(octets, said)
+    return ("valid\n", 0) if valid else ("not valid\n", 1)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    decrypt, token, verify, sign = map(verbs.add_parser, ["decrypt", "token", "verify", "sign"])
+    decrypt.add_argument("--octets", action="store_true")
+    verify.add_argument("--secret-file", type=Path)
+    for verb in (decrypt, token, verify, sign):
+        verb.add_argument("file", type=Path)
+    sign.add_argument("callback_url", nargs="?")
+    url = os.environ.get("BULKHEAD_URL", "http://127.0.0.1:8080")
+    client = Client(url, float(os.environ.get("BULKHEAD_WAIT", "600")))
+    try:
+        output, status = run(parser.parse_args(), client)
+    except Pending as pending:
+        print(pending, file=sys.stderr)
+        return 75
+    except UnicodeDecodeError:
+        # Its own text would show what was sent.
+        print("what is sent as JSON has to be UTF-8", file=sys.stderr)
+        return 1
+    except (Problem, Failed, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    sys.stdout.buffer.write(output if isinstance(output, bytes) else output.encode())
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

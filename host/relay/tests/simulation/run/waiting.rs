@@ -1,0 +1,284 @@
+//! How long a signature is waited for, by how many messages want one: the tables and the plot of
+//! `docs/scaling.md`. With `BULKHEAD_TEST_WRITE=1` they are written there, else compared.
+
+use super::{MINUTE_MS, PATIENCE_MS, Run};
+use crate::process::{Faults, Surroundings, lock};
+use bulkhead_relay::{Signed, World as _};
+use bulkhead_sandbox::Judge;
+use bulkhead_store::{BootMillis, Callback, NewRequest, RequestId};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// A new database is held for a window; nobody asks before.
+const START_MS: i64 = 2 * MINUTE_MS;
+
+/// How often the upstream fails at first.
+const FAILS: [f64; 2] = [0.0, 0.5];
+
+/// Messages at once, and how often each such burst is tried.
+const BURSTS: [(u32, u64); 5] = [(1, 400), (10, 100), (60, 20), (300, 6), (1000, 3)];
+
+/// Messages a minute, at times by chance.
+const RATES: [u32; 5] = [1, 3, 5, 7, 9];
+const RATE_MINUTES: u32 = 120;
+const RATE_TRIES: u64 = 5;
+
+/// The burst that is drawn.
+const DRAWN: u32 = 60;
+
+/// What became of some runs of the same kind.
+struct Waits {
+    /// Of each message, from asking to the answer or the webhook with the signature; sorted.
+    all_ms: Vec<i64>,
+    calls: usize,
+}
+
+impl Waits {
+    /// How long this share of the messages waited at most.
+    fn at_most_ms(&self, percent: usize) -> i64 {
+        let rank = (self.all_ms.len() * percent).div_ceil(100).max(1);
+        self.all_ms[rank - 1]
+    }
+
+    fn calls_a_message(&self) -> f64 {
+        float(self.calls) / float(self.all_ms.len())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "thousands")]
+fn float(number: usize) -> f64 {
+    number as f64
+}
+
+/// Runs that differ by their seeds; `asked_at` says when each message is asked for.
+fn runs(
+    judge: &Arc<Judge>,
+    fails: f64,
+    tries: u64,
+    asked_at: impl Fn(&mut ChaCha8Rng) -> Vec<i64>,
+) -> Waits {
+    let mut waits = Waits {
+        all_ms: Vec::new(),
+        calls: 0,
+    };
+    for seed in 0..tries {
+        let mut run = Run::new(seed, Faults::NONE, 1, 1000, judge);
+        lock(&run.shared.upstream).fails = fails;
+        let asked_at = asked_at(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x3a17));
+        waits.all_ms.extend(run.wait_for_all(&asked_at));
+        waits.calls += lock(&run.shared.upstream).arrivals.len();
+        run.check_quota();
+    }
+    waits.all_ms.sort_unstable();
+    waits
+}
+
+impl Run {
+    /// Asks for a message of its own at each of these times, and waits for all signatures.
+    fn wait_for_all(&mut self, asked_at: &[i64]) -> Vec<i64> {
+        let answered: Arc<Mutex<Vec<i64>>> = Arc::default();
+        let promised: Arc<Mutex<BTreeMap<String, i64>>> = Arc::default();
+        for (number, at_ms) in asked_at.iter().enumerate() {
+            self.pass_until(START_MS + at_ms);
+            self.ask_and_note(format!("message{number}"), &answered, &promised);
+        }
+        let mut left = true;
+        while left {
+            let at_ms = self.shared.clockwork.now_ms() + MINUTE_MS;
+            self.pass_until(at_ms);
+            let told = lock(&self.shared.receivers).log.len();
+            left = lock(&answered).len() + told < asked_at.len();
+        }
+        let mut waits = lock(&answered).clone();
+        let promised = lock(&promised);
+        let receivers = lock(&self.shared.receivers);
+        waits.extend(
+            receivers
+                .log
+                .iter()
+                .map(|told| told.at_ms - promised[&told.id]),
+        );
+        assert_eq!(waits.len(), asked_at.len(), "each is told once");
+        waits
+    }
+
+    fn ask_and_note(
+        &mut self,
+        message: String,
+        answered: &Arc<Mutex<Vec<i64>>>,
+        promised: &Arc<Mutex<BTreeMap<String, i64>>>,
+    ) {
+        let replica = &self.replicas[0];
+        let new = NewRequest {
+            id: RequestId::new(
+                Surroundings(Arc::clone(&replica.process)).now().wall,
+                self.chance.r#gen(),
+            ),
+            message,
+            callback: Some(Callback {
+                url: "http://receiver/".into(),
+                host: "receiver".into(),
+            }),
+        };
+        let (relay, process) = (Arc::clone(&replica.relay), Arc::clone(&replica.process));
+        let clockwork = self.shared.clockwork.clone();
+        let (answered, promised) = (Arc::clone(answered), Arc::clone(promised));
+        let task = async move {
+            let start_ms = clockwork.now_ms();
+            let until = BootMillis(process.boot_ms() + PATIENCE_MS);
+            match relay.sign(new, until).await {
+                Ok(Signed::Now { .. }) => lock(&answered).push(clockwork.now_ms() - start_ms),
+                Ok(Signed::Later { id, .. }) => {
+                    lock(&promised).insert(id.as_str().to_owned(), start_ms);
+                }
+                other => panic!("nothing goes wrong here: {other:?}"),
+            }
+        };
+        let owner = replica.process.owner();
+        self.shared.clockwork.spawn(owner, Box::pin(task));
+    }
+}
+
+/// Milliseconds, as somebody would say them.
+fn said(ms: i64) -> String {
+    let seconds = (ms + 500) / 1000;
+    let tenths = (ms + 50) / 100;
+    if ms < 10_000 {
+        format!("{}.{} s", tenths / 10, tenths % 10)
+    } else if ms < 120_000 {
+        format!("{seconds} s")
+    } else {
+        format!("{} min", (seconds + 30) / 60)
+    }
+}
+
+/// A row for each kind, with what each share of failures gives.
+fn table(head: &str, rows: &[(String, [Waits; FAILS.len()])]) -> String {
+    let heads = FAILS.map(|fails| {
+        let fails = fails * 100.0;
+        format!(" {fails:.0} % fail: calls each | half | 95 % | last |")
+    });
+    let rule = "---|".repeat(1 + 4 * FAILS.len());
+    let rows = rows.iter().map(|(name, waits)| {
+        let cells = waits.each_ref().map(|waits| {
+            let [half, most, last] = [50, 95, 100].map(|share| said(waits.at_most_ms(share)));
+            let calls = waits.calls_a_message();
+            format!(" {calls:.2} | {half} | {most} | {last} |")
+        });
+        format!("\n| {name} |{}", cells.concat())
+    });
+    let rows: Vec<_> = rows.collect();
+    format!("| {head} |{}\n|{rule}{}", heads.concat(), rows.concat())
+}
+
+/// A line of text in the plot.
+fn label(x: i64, y: i64, anchor: &str, colour: &str, text: &str) -> String {
+    format!("<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{text}</text>\n")
+}
+
+/// Which share of a burst has its signature after so many minutes: a line for each share of failures.
+fn plot(waits: &[Waits; FAILS.len()]) -> String {
+    const WIDTH: i64 = 600;
+    const HEIGHT: i64 = 240;
+    const INK: &str = "#333333";
+    const COLOURS: [&str; FAILS.len()] = ["#1f6feb", "#d1532a"];
+    let last_ms = waits.iter().map(|waits| waits.at_most_ms(100)).max();
+    let minutes = last_ms.unwrap_or(0) / MINUTE_MS + 1;
+    let (width, height) = (WIDTH + 80, HEIGHT + 70);
+    let mut parts = vec![format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-60 -20 {width} {height}\"\n  \
+         font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect x=\"-60\" y=\"-20\" width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
+    )];
+    let rule = |path: String| format!("<path d=\"{path}\" stroke=\"#dddddd\"/>\n");
+    for minute in 0..=minutes {
+        let x = minute * WIDTH / minutes;
+        parts.push(rule(format!("M{x} 0V{HEIGHT}")));
+        parts.push(label(x, HEIGHT + 18, "middle", INK, &minute.to_string()));
+    }
+    for percent in [0, 25, 50, 75, 100] {
+        let y = HEIGHT - percent * HEIGHT / 100;
+        parts.push(rule(format!("M0 {y}H{WIDTH}")));
+        parts.push(label(-8, y + 4, "end", INK, &format!("{percent} %")));
+    }
+    let axis = format!("minutes since {DRAWN} messages came at once");
+    parts.push(label(WIDTH / 2, HEIGHT + 40, "middle", INK, &axis));
+    for (at, (waits, (fails, colour))) in (0..).zip(waits.iter().zip(FAILS.iter().zip(COLOURS))) {
+        let points = (1..=100_u8).map(|percent| {
+            let ms = waits.at_most_ms(percent.into());
+            let y = HEIGHT - i64::from(percent) * HEIGHT / 100;
+            format!(" {},{y}", ms * WIDTH / (minutes * MINUTE_MS))
+        });
+        let points: String = points.collect();
+        parts.push(format!(
+            "<polyline points=\"0,{HEIGHT}{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\n"
+        ));
+        let name = format!("{:.0} % fail at first", fails * 100.0);
+        parts.push(label(
+            WIDTH - 8,
+            HEIGHT - 12 - 18 * at,
+            "end",
+            colour,
+            &name,
+        ));
+    }
+    parts.push("</svg>\n".into());
+    parts.concat()
+}
+
+/// What stands between the marks of that name.
+fn between<'a>(document: &'a str, name: &str) -> &'a str {
+    let begin = format!("<!-- {name} -->\n");
+    let from = document.find(&begin).expect("the mark") + begin.len();
+    let length = document[from..].find("\n<!-- end -->").expect("its end");
+    &document[from..from + length]
+}
+
+#[test]
+fn waiting_times_are_those_in_the_documentation() {
+    const DOCUMENT: &str = include_str!("../../../../../docs/scaling.md");
+    const PLOT: &str = include_str!("../../../../../docs/waiting-times.svg");
+    let judge = crate::judge();
+    let bursts = BURSTS.map(|(size, tries)| {
+        let at_once = |_: &mut ChaCha8Rng| vec![0; size as usize];
+        let waits = FAILS.map(|fails| runs(&judge, fails, tries, at_once));
+        (size.to_string(), waits)
+    });
+    let rates = RATES.map(|rate| {
+        let spread = |chance: &mut ChaCha8Rng| {
+            let last_ms = i64::from(RATE_MINUTES) * MINUTE_MS;
+            let times = (0..rate * RATE_MINUTES).map(|_| chance.gen_range(0..last_ms));
+            let mut times: Vec<_> = times.collect();
+            times.sort_unstable();
+            times
+        };
+        let waits = FAILS.map(|fails| runs(&judge, fails, RATE_TRIES, spread));
+        (rate.to_string(), waits)
+    });
+    let drawn = bursts.iter().find(|(size, _)| *size == DRAWN.to_string());
+    let plot = plot(&drawn.expect("it is one of them").1);
+    let tables = [
+        ("bursts", table("messages at once", &bursts)),
+        ("rates", table("messages a minute", &rates)),
+    ];
+    if std::env::var_os("BULKHEAD_TEST_WRITE").is_some() {
+        let mut document = DOCUMENT.to_owned();
+        for (name, table) in &tables {
+            document = document.replacen(between(DOCUMENT, name), table, 1);
+        }
+        let docs = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"));
+        std::fs::write(docs.join("scaling.md"), document).expect("written");
+        std::fs::write(docs.join("waiting-times.svg"), plot).expect("written");
+        return;
+    }
+    for (name, table) in &tables {
+        assert_eq!(
+            between(DOCUMENT, name),
+            table,
+            "BULKHEAD_TEST_WRITE=1 writes it"
+        );
+    }
+    assert_eq!(PLOT, plot, "BULKHEAD_TEST_WRITE=1 writes it");
+}

@@ -1,0 +1,553 @@
+//! The examples in `examples/clients`, run as their users run them.
+//!
+//! Ignored by default, since they need curl, Python or Node.js; `BULKHEAD_TEST_NODE` names a folder in
+//! which `tests/node.sh` has put those in JavaScript.
+
+mod receivers;
+
+use crate::relay::{Kind, Relay, SMOOTH};
+use bulkhead_tests::canaries::confidential;
+use bulkhead_tests::fixtures::{self, Fixture, SAMPLE};
+use bulkhead_tests::http;
+use bulkhead_tests::server::Server;
+use bulkhead_tests::until;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Which example a test is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Client {
+    Curl,
+    Python,
+    Node,
+}
+
+/// Makes a test for each client.
+macro_rules! with_all_clients {
+    ($($name:ident),+ $(,)?) => {
+        mod curl {
+            $(#[test]
+            #[ignore = "needs curl"]
+            fn $name() { super::$name(super::Client::Curl) })+
+        }
+        mod python {
+            $(#[test]
+            #[ignore = "needs python"]
+            fn $name() { super::$name(super::Client::Python) })+
+        }
+        mod node {
+            $(#[test]
+            #[ignore = "takes Node.js"]
+            fn $name() { super::$name(super::Client::Node) })+
+        }
+    };
+}
+
+with_all_clients!(
+    messages_are_opened,
+    a_wrong_passphrase_is_told_and_not_shown,
+    what_is_not_text_comes_as_octets,
+    a_passphrase_is_on_no_command_line_and_a_busy_server_asked_again,
+    tokens_are_made_and_checked,
+    signatures_come_later_and_at_once,
+    what_is_not_signed_is_told,
+    the_readme_is_right,
+);
+
+/// The folder of an example, which may be used from there.
+fn folder(client: Client) -> PathBuf {
+    let name = match client {
+        Client::Curl => "curl",
+        Client::Python => "python",
+        Client::Node => {
+            let built = std::env::var_os("BULKHEAD_TEST_NODE")
+                .expect("BULKHEAD_TEST_NODE names the folder that tests/node.sh filled");
+            return PathBuf::from(built).join("examples/javascript");
+        }
+    };
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../examples/clients")
+        .join(name)
+}
+
+fn program(client: Client) -> PathBuf {
+    let name = match client {
+        Client::Curl => "bulkhead.sh",
+        Client::Python => "bulkhead.py",
+        Client::Node => "bulkhead.mjs",
+    };
+    folder(client).join(name)
+}
+
+/// How a client ended.
+#[derive(Debug)]
+struct Ended {
+    status: Option<i32>,
+    output: Vec<u8>,
+    errors: String,
+}
+
+impl Ended {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.output).expect("text")
+    }
+
+    /// What a client that succeeds wrote.
+    #[track_caller]
+    fn well(&self) -> &str {
+        assert_eq!(self.status, Some(0), "{self:?}");
+        self.text()
+    }
+}
+
+/// A client, and the files that it is given.
+struct Place {
+    client: Client,
+    files: tempfile::TempDir,
+    url: String,
+    wait_seconds: u32,
+}
+
+impl Place {
+    fn new(client: Client, url: &str) -> Self {
+        Self {
+            client,
+            files: tempfile::tempdir().expect("a folder"),
+            url: url.to_owned(),
+            wait_seconds: 60,
+        }
+    }
+
+    fn beside(client: Client, server: &Server) -> Self {
+        Self::new(client, &format!("http://{}", server.address))
+    }
+
+    fn file(&self, name: &str, octets: impl AsRef<[u8]>) -> String {
+        let path = self.files.path().join(name);
+        std::fs::write(&path, octets).expect("written");
+        path.to_str().expect("text").to_owned()
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("BULKHEAD_URL", &self.url)
+            .env("BULKHEAD_WAIT", self.wait_seconds.to_string())
+            // The servers of these tests are here.
+            .env("no_proxy", "*")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn start(&self, arguments: &[&str], input: &str) -> Child {
+        let mut command = self.command(program(self.client));
+        let mut child = command.args(arguments).spawn().expect("it starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        // Who does not read it ends early.
+        drop(stdin.write_all(input.as_bytes()));
+        child
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Ended {
+        ended(self.start(arguments, input))
+    }
+}
+
+fn ended(child: Child) -> Ended {
+    let output = child.wait_with_output().expect("it ends");
+    Ended {
+        status: output.status.code(),
+        output: output.stdout,
+        errors: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+fn messages_are_opened(client: Client) {
+    let place = Place::beside(client, Server::shared());
+    confidential("Nice work!");
+    for message in [SAMPLE.to_owned(), SAMPLE.replace('\n', "\r\n")] {
+        let file = place.file("message.asc", message);
+        let opened = place.run(&["decrypt", &file], "topsecret\n");
+        assert_eq!(opened.well(), "Nice work!\n");
+        assert_eq!(opened.errors, "");
+        // A line end at the end of a passphrase does not count, and need not be there.
+        let opened = place.run(&["decrypt", &file], "topsecret");
+        assert_eq!(opened.well(), "Nice work!\n");
+    }
+}
+
+fn a_wrong_passphrase_is_told_and_not_shown(client: Client) {
+    const WRONG: &str = "a-wrong-passphrase-of-clients";
+    confidential(WRONG);
+    let place = Place::beside(client, Server::shared());
+    let refused = place.run(&["decrypt", &place.file("message.asc", SAMPLE)], WRONG);
+    assert_eq!((refused.status, refused.text()), (Some(1), ""));
+    assert!(refused.errors.contains("undecryptable"), "{refused:?}");
+    assert!(!refused.errors.contains(WRONG), "{refused:?}");
+    // Nor does it matter what is wrong.
+    let elsewhere = Place::new(client, &refusing());
+    for ended in [
+        place.run(&["decrypt", &place.file("message.asc", b"\xff")], WRONG),
+        elsewhere.run(&["decrypt", &elsewhere.file("message.asc", SAMPLE)], WRONG),
+    ] {
+        assert_eq!((ended.status, ended.text()), (Some(1), ""));
+        assert!(!ended.errors.is_empty() && !ended.errors.contains(WRONG));
+        assert!(!ended.errors.contains("Traceback"), "{ended:?}");
+    }
+    assert_eq!(place.run(&["decrypt"], "").status, Some(2));
+}
+
+/// A URL at which nobody listens.
+fn refusing() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("http://{}", listener.local_addr().expect("an address"))
+}
+
+fn what_is_not_text_comes_as_octets(client: Client) {
+    let is_binary = |fixture: &Fixture| {
+        let plaintext = fixture.plaintext.as_deref();
+        plaintext.is_some_and(|octets| std::str::from_utf8(octets).is_err())
+    };
+    let binary = fixtures::read("gnupg-2.2.jsonl")
+        .into_iter()
+        .find(is_binary);
+    let binary = binary.expect("a binary one");
+    let passphrase = &binary.passphrases[0];
+    confidential(passphrase);
+    let place = Place::beside(client, Server::shared());
+    let file = place.file("message.asc", &binary.message);
+    let arguments: &[_] = match client {
+        Client::Curl => &["decrypt", &file],
+        Client::Python | Client::Node => {
+            let refused = place.run(&["decrypt", &file], passphrase);
+            assert_eq!((refused.status, refused.text()), (Some(1), ""));
+            assert!(refused.errors.contains("422 not_text: "), "{refused:?}");
+            &["decrypt", "--octets", &file]
+        }
+    };
+    let opened = place.run(arguments, passphrase);
+    assert_eq!(
+        (opened.status, Some(opened.output)),
+        (Some(0), binary.plaintext)
+    );
+}
+
+fn a_passphrase_is_on_no_command_line_and_a_busy_server_asked_again(client: Client) {
+    const AWKWARD: &str = "unmistakable \"word\" \\ \\n 100%\twith \u{1}, üñí, $(id) & 'quotes'  ";
+    // However the rest is written, in JSON or for a shell.
+    const PART: &str = "unmistakable";
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let place = Place::new(client, &format!("http://{address}"));
+    let text = format!("> \"quoted\" \\ text\r\n{SAMPLE}");
+    let file = place.file("message.asc", &text);
+    let child = place.start(&["decrypt", &file], &format!("{AWKWARD}\n"));
+
+    let mut first = accept(&listener);
+    let (_, request) = read_request(&mut first);
+    assert_eq!(request["passphrase"], AWKWARD);
+    assert_eq!(
+        request["message"].as_str().expect("text").trim_end(),
+        text.trim_end()
+    );
+    // While it waits for its answer, everybody may look.
+    let lines = command_lines();
+    let seen = match client {
+        Client::Curl => format!("http://{address}/decryptMessage"),
+        Client::Python | Client::Node => file.clone(),
+    };
+    assert!(lines.iter().any(|line| line.contains(&seen)), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains(PART)));
+
+    let problem = json!({"status": 503, "code": "overloaded", "detail": "Try again."}).to_string();
+    answer(
+        first,
+        "503 Service Unavailable\r\nRetry-After: 1",
+        problem.as_bytes(),
+    );
+    let mut second = accept(&listener);
+    let (head, again) = read_request(&mut second);
+    assert_eq!(again, request);
+    if head.contains("application/octet-stream") {
+        answer(second, "200 OK", b"plain");
+    } else {
+        answer(second, "200 OK", br#"{"DecryptedMessage": "plain"}"#);
+    }
+    assert_eq!(ended(child).well(), "plain");
+
+    // Without the header, or past the time there is, it is told.
+    for header in ["", "\r\nRetry-After: 3600"] {
+        let child = place.start(&["decrypt", &file], AWKWARD);
+        let mut asked = accept(&listener);
+        read_request(&mut asked);
+        let status = ["503 Service Unavailable", header].concat();
+        answer(asked, &status, problem.as_bytes());
+        let refused = ended(child);
+        assert_eq!(refused.status, Some(1), "{refused:?}");
+        assert!(refused.errors.contains("overloaded") && !refused.errors.contains(PART));
+    }
+}
+
+fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).expect("set");
+    let mut accepted = None;
+    until("the client asks", || {
+        accepted = listener.accept().ok();
+        accepted.is_some()
+    });
+    let (stream, _) = accepted.expect("just seen");
+    stream.set_nonblocking(false).expect("set");
+    stream
+}
+
+/// A head in lower case, and a body of JSON.
+fn read_request(stream: &mut TcpStream) -> (String, Value) {
+    let mut octets = Vec::new();
+    loop {
+        let mut piece = [0; 4096];
+        let read = stream.read(&mut piece).expect("octets");
+        assert!(read > 0, "the client ended its request early");
+        octets.extend(&piece[..read]);
+        let text = String::from_utf8_lossy(&octets);
+        if let Some((head, body)) = text.split_once("\r\n\r\n")
+            && let Ok(body) = serde_json::from_str(body)
+        {
+            return (head.to_ascii_lowercase(), body);
+        }
+    }
+}
+
+fn answer(mut stream: TcpStream, status: &str, body: &[u8]) {
+    let octets = body.len();
+    let head =
+        format!("HTTP/1.1 {status}\r\nContent-Length: {octets}\r\nConnection: close\r\n\r\n");
+    stream
+        .write_all(&[head.as_bytes(), body].concat())
+        .expect("taken");
+}
+
+/// What `ps` shows to everybody.
+fn command_lines() -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+    processes
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .collect()
+}
+
+/// RFC 2104, for keys of at most a block.
+fn hmac_sha256(key: &[u8], body: &[u8]) -> String {
+    let mut block = [0; 64];
+    block[..key.len()].copy_from_slice(key);
+    let inner = Sha256::new_with_prefix(block.map(|octet| octet ^ 0x36)).chain_update(body);
+    let outer = Sha256::new_with_prefix(block.map(|octet| octet ^ 0x5c));
+    format!("{:x}", outer.chain_update(inner.finalize()).finalize())
+}
+
+fn tokens_are_made_and_checked(client: Client) {
+    // RFC 4231 section 4.3, and octets that are no text.
+    const SECRET: &str = "Jefe";
+    const KNOWN: &str = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+    let body = b"what do ya want for nothing?";
+    assert_eq!(hmac_sha256(SECRET.as_bytes(), body), KNOWN);
+    let octets: Vec<u8> = (0..=255).chain(*b"\r\n\n").collect();
+
+    let server = Server::start_with(&[], &[("SECRET", SECRET)]);
+    let place = Place::beside(client, &server);
+    for body in [&body[..], &octets, b""] {
+        let token = hmac_sha256(SECRET.as_bytes(), body);
+        confidential(&token);
+        let file = place.file("document", body);
+        let made = place.run(&["token", &file], "");
+        assert_eq!(made.well(), format!("{token}\n"));
+        let changed = token.replace(&token[..1], if token.starts_with('0') { "1" } else { "0" });
+        confidential(&changed);
+        let tokens = [
+            (format!("{token}\n"), 0, "valid\n"),
+            (token.to_uppercase(), 0, "valid\n"),
+            (changed, 1, "not valid\n"),
+            (format!("{token}\nHost: another"), 1, "not valid\n"),
+            (String::new(), 1, "not valid\n"),
+        ];
+        for (token, status, said) in tokens {
+            let checked = place.run(&["verify", &file], &token);
+            assert_eq!(
+                (checked.status, checked.text()),
+                (Some(status), said),
+                "{checked:?}"
+            );
+            if client == Client::Curl {
+                continue;
+            }
+            // Without the server.
+            let mut here = Place::new(client, &refusing());
+            here.wait_seconds = 0;
+            let secret = here.file("secret", format!("{SECRET}\n"));
+            let checked = here.run(&["verify", "--secret-file", &secret, &file], &token);
+            assert_eq!(
+                (checked.status, checked.text()),
+                (Some(status), said),
+                "{checked:?}"
+            );
+        }
+    }
+
+    let place = Place::beside(client, Server::shared());
+    let refused = place.run(&["token", &place.file("document", "x")], "");
+    assert_eq!(refused.status, Some(1));
+    assert!(refused.errors.contains("not_configured"), "{refused:?}");
+}
+
+/// The signature of the mock, asked of itself.
+fn signature(relay: &Relay, message: &str) -> String {
+    let encoded =
+        percent_encoding::utf8_percent_encode(message, percent_encoding::NON_ALPHANUMERIC);
+    let key = relay.variables["BULKHEAD_UPSTREAM_API_KEY"].as_str();
+    let target = format!("/crypto/sign?message={encoded}");
+    let headers = [("Authorization", key)];
+    let response = http::request(relay.upstream.address(), "GET", &target, &headers, b"");
+    assert_eq!(response.status, 200, "{response:?}");
+    let signature = String::from_utf8(response.body).expect("base64");
+    confidential(&signature);
+    signature
+}
+
+const LATE: &str = r#"{"mode": "late", "delay_ms": 1900, "next": 1}"#;
+
+fn order(relay: &Relay, order: &str) {
+    let order = serde_json::from_str(order).expect("JSON");
+    relay.upstream.control(&order);
+}
+
+fn signatures_come_later_and_at_once(client: Client) {
+    const MESSAGE: &str = "signed by clients & \"signature\":\"no\" 100% + \\\nüber\n";
+    confidential(MESSAGE);
+    let relay = Relay::start(Kind::Sqlite, &SMOOTH);
+    let place = Place::beside(client, relay.server());
+    let file = place.file("text", MESSAGE);
+    let expected = format!("{}\n", signature(&relay, MESSAGE));
+    order(&relay, LATE);
+    let url = relay.callback("hook");
+    let later = place.run(&["sign", &file, &url], "");
+    assert_eq!(later.well(), expected);
+    // It was accepted first: who is answered at once is not called back.
+    until("the callback is told", || {
+        !relay.receiver.deliveries().is_empty()
+    });
+    let told = relay.receiver.deliveries().remove(0);
+    assert_eq!(told.body["data"]["signature"], expected.trim_end());
+    assert_eq!(told.body["data"]["message"], MESSAGE);
+
+    let body = json!({"message": MESSAGE}).to_string();
+    let headers = [("Content-Type", "application/json")];
+    let address = relay.server().address;
+    let now = http::request(address, "POST", "/crypto/sign", &headers, body.as_bytes());
+    assert_eq!(now.status, 200, "{now:?}");
+    assert_eq!(place.run(&["sign", &file], "").well(), expected);
+    // That of the mock's own answer above, and that of the relay.
+    assert_eq!(relay.upstream.summary().arrivals, 2);
+}
+
+fn what_is_not_signed_is_told(client: Client) {
+    let relay = Relay::start(Kind::Sqlite, &SMOOTH);
+    let mut place = Place::beside(client, relay.server());
+    let text = "a text of clients that is not signed";
+    confidential(text);
+    let file = place.file("text", text);
+    // Refused after it was accepted, and then at once.
+    order(
+        &relay,
+        r#"{"mode": "late", "delay_ms": 1900, "status": 422, "next": 1}"#,
+    );
+    let failed = place.run(&["sign", &file], "");
+    assert_eq!((failed.status, failed.text()), (Some(1), ""));
+    assert!(failed.errors.contains("422"), "{failed:?}");
+    let refused = place.run(&["sign", &file], "");
+    assert_eq!(refused.status, Some(1));
+    assert!(refused.errors.contains("upstream_refused"), "{refused:?}");
+    let refused = place.run(&["sign", &file, "ftp://receiver.example/"], "");
+    assert!(refused.errors.contains("callback_refused"), "{refused:?}");
+
+    // Not in the time that there is; the same command gets it in the end.
+    let another = place.file("another", "another text of clients");
+    confidential("another text of clients");
+    order(&relay, r#"{"mode": "502"}"#);
+    place.wait_seconds = 3;
+    let pending = place.run(&["sign", &another], "");
+    assert_eq!(
+        (pending.status, pending.text()),
+        (Some(75), ""),
+        "{pending:?}"
+    );
+    let (_, id) = pending
+        .errors
+        .split_once("/crypto/requests/")
+        .expect("the status URL");
+    assert_eq!(relay.request(id.trim_end())["status"], "pending");
+    order(&relay, r#"{"mode": "normal"}"#);
+    place.wait_seconds = 60;
+    let signed = place.run(&["sign", &another], "");
+    assert_eq!(
+        signed.well().trim_end(),
+        relay.request(id.trim_end())["signature"]
+    );
+}
+
+/// The commands of the README, as they stand there.
+fn the_readme_is_right(client: Client) {
+    const README: &str = include_str!("../../examples/clients/README.md");
+    const SECRET: &str = "a secret of the tokens in the README";
+    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    relay.set("SECRET", SECRET);
+    relay.run();
+    relay.wait_for_calls();
+    let place = Place::beside(client, relay.server());
+    place.file("message.asc", SAMPLE);
+    place.file("passphrase", "topsecret\n");
+    place.file("secret", SECRET);
+    place.file("document", "a document of the README");
+    place.file("text", "a text of the README");
+    confidential("a document of the README");
+    confidential("a text of the README");
+    let (name, own) = match client {
+        Client::Curl => ("curl", "curl/bulkhead.sh"),
+        Client::Python => ("python", "python/bulkhead.py"),
+        Client::Node => ("javascript", "javascript/bulkhead.mjs"),
+    };
+    let to = folder(client).canonicalize().expect("it is there");
+    std::os::unix::fs::symlink(to, place.files.path().join(name)).expect("linked");
+    let commands = |shown: &str| -> Vec<String> {
+        let start = format!("    {shown} ");
+        let lines = README.lines().filter(|line| line.starts_with(&start));
+        lines.map(|line| line.replace(shown, own)).collect()
+    };
+    // What curl can do, all can.
+    let mut script = commands("curl/bulkhead.sh");
+    assert_eq!(script.len(), 5);
+    if client != Client::Curl {
+        let more = commands("python/bulkhead.py");
+        assert_eq!(more.len(), 2);
+        script.extend(more);
+    }
+    let mut bash = place.command("bash");
+    bash.args(["-euc", &script.join("\n")])
+        .current_dir(place.files.path());
+    let all = ended(bash.spawn().expect("bash runs"));
+    let verified = script.iter().filter(|line| line.contains(" verify "));
+    assert_eq!(all.well(), "valid\n".repeat(verified.count()), "{all:?}");
+    let wrote = |name| std::fs::read_to_string(place.files.path().join(name)).expect("a file");
+    assert_eq!(wrote("plaintext"), "Nice work!\n");
+    let token = hmac_sha256(SECRET.as_bytes(), b"a document of the README");
+    confidential(&token);
+    assert_eq!(wrote("token").trim_end(), token);
+    assert_eq!(
+        wrote("signature").trim_end(),
+        signature(&relay, "a text of the README")
+    );
+}

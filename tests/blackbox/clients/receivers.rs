@@ -1,0 +1,244 @@
+//! The receivers among the examples: the libraries of Standard Webhooks that others wrote, and our
+//! signatures.
+
+use super::{Client, LATE, folder, order};
+use crate::relay::{Kind, Relay, SMOOTH};
+use bulkhead_tests::http::{connect, head, read, request};
+use bulkhead_tests::until;
+use serde_json::Value;
+use standardwebhooks::Webhook;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+/// "this secret is known to all", and one that is not that.
+const SECRET: &str = "whsec_dGhpcyBzZWNyZXQgaXMga25vd24gdG8gYWxs";
+const OTHER_SECRET: &str = "whsec_dGhpcyBzZWNyZXQgaXMgYW5vdGhlciBvbmUu";
+
+/// Makes a test for each receiver.
+macro_rules! with_both_receivers {
+    ($($name:ident),+ $(,)?) => {
+        mod python {
+            use super::super::Client;
+            $(#[test]
+            #[ignore = "needs python with standardwebhooks"]
+            fn $name() { super::$name(Client::Python) })+
+        }
+        mod node {
+            use super::super::Client;
+            $(#[test]
+            #[ignore = "takes Node.js"]
+            fn $name() { super::$name(Client::Node) })+
+        }
+    };
+}
+
+with_both_receivers!(
+    a_webhook_is_verified_and_handled_once,
+    a_webhook_under_another_secret_is_refused,
+    forged_webhooks_are_refused,
+);
+
+/// A running receiver; killed when dropped.
+struct Receiver {
+    process: Child,
+    address: SocketAddr,
+    output: Arc<Mutex<String>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Receiver {
+    fn start(client: Client) -> Self {
+        let name = match client {
+            Client::Python => "receiver.py",
+            Client::Node => "receiver.mjs",
+            Client::Curl => panic!("curl receives nothing"),
+        };
+        let secrets = tempfile::tempdir().expect("a folder");
+        let secret = secrets.path().join("webhook-secret");
+        std::fs::write(&secret, format!("{SECRET}\n")).expect("written");
+        let mut process = Command::new(folder(client).join(name))
+            .arg(secret)
+            .arg("0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut errors = BufReader::new(process.stderr.take().expect("piped"));
+        let mut first = String::new();
+        errors.read_line(&mut first).expect("a pipe");
+        let address = first.trim().strip_prefix("listening on http://");
+        let address = address.and_then(|address| address.parse().ok());
+        let address = address.unwrap_or_else(|| {
+            drop(errors.read_to_string(&mut first));
+            panic!("{name} does not listen: {first}")
+        });
+        let output = Arc::new(Mutex::new(String::new()));
+        keep(errors, &Arc::default());
+        keep(process.stdout.take().expect("piped"), &output);
+        Self {
+            process,
+            address,
+            output,
+            _folder: secrets,
+        }
+    }
+
+    /// What it wrote, once that is so many lines.
+    #[track_caller]
+    fn events(&self, count: usize) -> Vec<Value> {
+        let lines = || self.output.lock().expect("no panic").clone();
+        until("it has handled them", || lines().lines().count() >= count);
+        lines()
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    }
+
+    fn post(&self, headers: &[(&str, &str)], body: &[u8]) -> u16 {
+        // Nothing in these bodies is confidential, and `request` would take it down as if it were.
+        let mut stream = connect(self.address);
+        let head = head("POST", "/hooks", headers, body.len());
+        stream.write_all(&[&head, body].concat()).expect("taken");
+        read(&mut stream, false).expect("an answer").status
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // Already ended, perhaps; either way it is gone then.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// Reads on so that the pipe never fills up.
+fn keep(pipe: impl Read + Send + 'static, kept: &Arc<Mutex<String>>) {
+    let kept = Arc::clone(kept);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            *kept.lock().expect("no panic") += &(line + "\n");
+        }
+    });
+}
+
+fn signed_later(relay: &Relay, receiver: &Receiver, message: &str) -> String {
+    order(relay, LATE);
+    relay.accepted(message, Some(&format!("http://{}/hooks", receiver.address)))
+}
+
+fn a_webhook_is_verified_and_handled_once(client: Client) {
+    let receiver = Receiver::start(client);
+    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    relay.set("BULKHEAD_WEBHOOK_SECRET", SECRET);
+    relay.run();
+    relay.wait_for_calls();
+    let id = signed_later(
+        &relay,
+        &receiver,
+        "a-message-for-a-receiver-of-others-%C3%BC",
+    );
+    let delivered = || relay.request(&id)["notification"]["status"] == "delivered";
+    until("it is delivered", delivered);
+    let told = receiver.events(1).remove(0);
+    assert_eq!(told["type"], "signature.ready");
+    assert_eq!(told["data"]["id"], *id);
+    assert_eq!(
+        told["data"]["message"],
+        "a-message-for-a-receiver-of-others-ü"
+    );
+    assert_eq!(told["data"]["signature"], relay.request(&id)["signature"]);
+
+    // The same once more is taken, and not handled again; another one is.
+    let again = format!("/crypto/requests/{id}/redeliver");
+    let again = request(relay.server().address, "POST", &again, &[], b"");
+    assert_eq!(again.status, 202, "{again:?}");
+    until("it is delivered again", delivered);
+    let other = signed_later(&relay, &receiver, "another-message-for-a-receiver");
+    let events = receiver.events(2);
+    assert_eq!((events.len(), &events[1]["data"]["id"]), (2, &other.into()));
+}
+
+fn a_webhook_under_another_secret_is_refused(client: Client) {
+    let receiver = Receiver::start(client);
+    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    relay.set("BULKHEAD_WEBHOOK_SECRET", OTHER_SECRET);
+    relay.run();
+    relay.wait_for_calls();
+    let id = signed_later(&relay, &receiver, "a-message-under-another-secret");
+    until("it is refused", || {
+        let notification = relay.request(&id)["notification"].take();
+        let why = notification["last_error"].as_str();
+        notification["status"] == "pending" && why.is_some_and(|why| why.contains("400"))
+    });
+    assert_eq!(receiver.events(0), Vec::<Value>::new());
+}
+
+const BODY: &str = r#"{"type":"signature.ready","data":{"id":"1","message":"ü"}}"#;
+
+/// The headers of a webhook with this body.
+fn signed(secret: &str, id: &str, at: i64) -> [(&'static str, String); 3] {
+    let webhook = Webhook::new(secret).expect("a secret");
+    let signature = webhook.sign(id, at, BODY.as_bytes()).expect("signed");
+    [
+        ("webhook-id", id.to_owned()),
+        ("webhook-timestamp", at.to_string()),
+        ("webhook-signature", signature),
+    ]
+}
+
+fn forged_webhooks_are_refused(client: Client) {
+    let receiver = Receiver::start(client);
+    let post = |headers: &[(&str, String)], body: &[u8]| {
+        let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        receiver.post(&headers, body)
+    };
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = i64::try_from(since.expect("after 1970").as_secs()).expect("not so late");
+    let right = signed(SECRET, "msg_1", now);
+    let of_another = [
+        ("webhook-id", "msg_2".to_owned()),
+        right[1].clone(),
+        right[2].clone(),
+    ];
+    let body = BODY.as_bytes();
+    let changed = BODY.replace('1', "2");
+    // What is not UTF-8 must not be taken for what it would be replaced by, nor the other way round.
+    let replaced = BODY.replace('ü', "\u{fffd}");
+    let invalid = [b"\xff", body].concat();
+    for (what, headers, body) in [
+        (
+            "another secret",
+            &signed(OTHER_SECRET, "msg_1", now)[..],
+            body,
+        ),
+        ("a changed body", &right, changed.as_bytes()),
+        ("a replaced letter", &right, replaced.as_bytes()),
+        ("not UTF-8", &right, &invalid),
+        ("another body", &right, b"{}"),
+        ("another id", &of_another, body),
+        ("too old", &signed(SECRET, "msg_1", now - 600), body),
+        ("too new", &signed(SECRET, "msg_1", now + 600), body),
+        ("no signature", &right[..2], body),
+        ("no time", &right[1..], body),
+        ("nothing", &[], body),
+    ] {
+        assert_eq!(post(headers, body), 400, "{what}");
+    }
+    for signature in [
+        "", "v1", "v1,", "v1,%%%", "v1,AAAA", "v2,AAAA", "v1,ü", ", ,",
+    ] {
+        let mut headers = right.clone();
+        headers[2].1 = signature.into();
+        assert_eq!(post(&headers, body), 400, "{signature:?}");
+    }
+    // Right ones are taken, also after forged ones with the same id, and each is handled once.
+    assert_eq!(post(&right, body), 204);
+    assert_eq!(post(&right, body), 204);
+    assert_eq!(post(&signed(SECRET, "msg_2", now), body), 204);
+    let event: Value = serde_json::from_str(BODY).expect("JSON");
+    assert_eq!(receiver.events(2), [event.clone(), event]);
+}

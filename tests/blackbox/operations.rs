@@ -1,0 +1,258 @@
+//! What `docs/operations.md` has operators do, done: backups under load that are put back, and alerts
+//! about what there is. And what this and the other documents point to is there.
+
+mod alerts;
+mod documents;
+
+use crate::relay::{Kind, Pace, Relay, postgres};
+use bulkhead_tests::{until, until_within};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const CLIENTS: usize = 4;
+
+/// The promise of the interface.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+/// Enough calls that all is signed soon, and failures all the same.
+const PACE: Pace = Pace {
+    calls: 100,
+    window_ms: 1000,
+    fail: "0.2",
+    degraded: "200ms..1s",
+};
+
+/// A request that was answered with 200 or 202.
+#[derive(Debug, Clone)]
+struct Accepted {
+    id: String,
+    message: String,
+    /// Whether the answer was 202.
+    is_promised: bool,
+}
+
+/// Those of a run with a backup in its midst.
+struct Load {
+    /// Accepted before the backup began.
+    before: Vec<Accepted>,
+    /// Asked for after it had ended.
+    after: Vec<Accepted>,
+}
+
+/// Clients ask all the while, and each gets what was asked for in time; `backup` is made while others
+/// are accepted.
+fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
+    let (accepted, asked) = (Mutex::new(Vec::new()), AtomicU32::new(0));
+    let over = AtomicBool::new(false);
+    let client = || {
+        while !over.load(Ordering::Relaxed) {
+            let number = asked.fetch_add(1, Ordering::Relaxed);
+            let message = format!("message-of-a-backup-{number}");
+            let url = relay.callback(&number.to_string());
+            let (response, took) = relay.sign(&message, Some(&url));
+            assert!(took < ANSWER_TIME, "{took:?}");
+            assert!([200, 202].contains(&response.status), "{response:?}");
+            let one = Accepted {
+                id: response.json()["id"].as_str().expect("an id").to_owned(),
+                message,
+                is_promised: response.status == 202,
+            };
+            accepted.lock().expect("no panic").push(one);
+            // Enough to be a load, and few enough to be signed in the end.
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let all = || accepted.lock().expect("no panic").clone();
+    let mut before = Vec::new();
+    let mut first_after = 0;
+    std::thread::scope(|scope| {
+        let _over = Over(&over);
+        for _ in 0..CLIENTS {
+            scope.spawn(client);
+        }
+        until("some are accepted", || all().len() >= 100);
+        until("others are accepted while a backup is made", || {
+            before = all();
+            backup();
+            all().len() > before.len()
+        });
+        first_after = asked.load(Ordering::Relaxed);
+        let enough = all().len() + 50;
+        until("more are accepted afterwards", || all().len() >= enough);
+    });
+    let number = |one: &Accepted| one.message.rsplit('-').next()?.parse::<u32>().ok();
+    let after = all()
+        .into_iter()
+        .filter(|one| number(one) >= Some(first_after))
+        .collect();
+    Load { before, after }
+}
+
+/// Ends the clients, also where the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// After a restore: what was accepted before the backup is there, and is signed and told in the end.
+/// What came later is not known any more.
+fn check_restored(relay: &Relay, load: &Load) {
+    for one in &load.before {
+        assert_eq!(relay.request(&one.id)["message"], one.message.as_str());
+    }
+    let last = load.after.last().expect("some came later");
+    let target = format!("/crypto/requests/{}", last.id);
+    assert_eq!(relay.server().get("GET", &target).status, 404);
+    let patience = Duration::from_mins(2);
+    let mut waiting = load.before.clone();
+    until_within(patience, "all are signed", || {
+        waiting.retain(|one| relay.request(&one.id)["status"] != "signed");
+        waiting.is_empty()
+    });
+    let promised = load.before.iter().filter(|one| one.is_promised);
+    let promised: BTreeSet<_> = promised.map(|one| one.id.clone()).collect();
+    assert!(!promised.is_empty());
+    until_within(patience, "all are told", || {
+        let deliveries = relay.receiver.deliveries().into_iter();
+        let told: BTreeSet<_> = deliveries.filter_map(|delivery| delivery.id).collect();
+        told.is_superset(&promised)
+    });
+    relay.check_quota();
+}
+
+fn run(command: &mut Command) -> Output {
+    let output = command.output().expect("the command runs");
+    assert!(output.status.success(), "{output:?}");
+    output
+}
+
+/// A backup of the file by `backup(from, to)`, and the way back that the documentation describes.
+fn a_file_is_restored(backup: impl Fn(&Path, &Path)) {
+    let mut relay = Relay::start(Kind::Sqlite, &PACE);
+    let (store, copy) = (relay.file("relay.db"), relay.file("copy.db"));
+    let load = under_load(&relay, || {
+        // One that is there is not written over.
+        drop(std::fs::remove_file(&copy));
+        backup(&store, &copy);
+    });
+    // As it is lost in earnest: with a log beside it that belongs to the old file.
+    relay.server().signal("KILL");
+    relay.server = None;
+    let stopped = Instant::now();
+    for name in ["relay.db", "relay.db-wal", "relay.db-shm"] {
+        std::fs::remove_file(relay.file(name)).expect("it is there");
+    }
+    std::fs::rename(&copy, &store).expect("put back");
+    // It knows nothing of the calls since.
+    let window = relay.window + Duration::from_secs(1);
+    until("a window has passed", || stopped.elapsed() > window);
+    relay.run();
+    check_restored(&relay, &load);
+}
+
+#[test]
+#[ignore = "needs the command sqlite3"]
+fn sqlite3_backs_up_under_load_and_the_copy_is_restored() {
+    a_file_is_restored(|from, to| {
+        let vacuum = format!("VACUUM INTO '{}'", to.display());
+        run(Command::new("sqlite3").arg("-bail").arg(from).arg(vacuum));
+        let check = run(Command::new("sqlite3")
+            .arg(to)
+            .arg("PRAGMA integrity_check"));
+        assert_eq!(check.stdout, b"ok\n");
+    });
+}
+
+#[test]
+#[ignore = "needs python"]
+fn python_backs_up_under_load_and_the_copy_is_restored() {
+    const PROGRAM: &str =
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM INTO ?', sys.argv[2:])";
+    a_file_is_restored(|from, to| {
+        run(Command::new("python3")
+            .args(["-c", PROGRAM])
+            .args([from, to]));
+    });
+}
+
+/// Databases of a test's own; dropped with this, unless it fails.
+struct Databases {
+    server: String,
+    names: [String; 2],
+}
+
+impl Databases {
+    fn new() -> Self {
+        let names = ["lost", "restored"].map(|name| format!("{name}_{}", std::process::id()));
+        let databases = Self {
+            server: postgres(),
+            names,
+        };
+        for name in &databases.names {
+            databases.psql(&format!("CREATE DATABASE {name}"));
+        }
+        databases
+    }
+
+    fn psql(&self, command: &str) {
+        let mut psql = Command::new("psql");
+        run(psql
+            .args(["-q", "-v", "ON_ERROR_STOP=1", "-c", command])
+            .arg(&self.server));
+    }
+
+    /// The URLs: of the one that is lost, and of the one that takes its place.
+    fn urls(&self) -> [String; 2] {
+        let (server, _) = self.server.rsplit_once('/').expect("a URL");
+        self.names.each_ref().map(|name| format!("{server}/{name}"))
+    }
+}
+
+impl Drop for Databases {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            for name in &self.names {
+                self.psql(&format!("DROP DATABASE {name} WITH (FORCE)"));
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn pg_dump_under_load_is_restored() {
+    let databases = Databases::new();
+    let [lost, restored] = databases.urls();
+    let mut relay = Relay::prepare(Kind::Sqlite, &PACE);
+    relay.set("BULKHEAD_STORE", &lost);
+    relay.run();
+    relay.wait_for_calls();
+    let copy = relay.file("copy.dump");
+    let load = under_load(&relay, || {
+        let dump = ["--format=custom", "--no-owner", "--file"];
+        run(Command::new("pg_dump").args(dump).arg(&copy).arg(&lost));
+    });
+    relay.server().signal("KILL");
+    let restore = [
+        "--exit-on-error",
+        "--single-transaction",
+        "--no-owner",
+        "--dbname",
+    ];
+    run(Command::new("pg_restore")
+        .args(restore)
+        .arg(&restored)
+        .arg(&copy));
+    relay.set("BULKHEAD_STORE", &restored);
+    // Nobody waits here: the tables know that they come from a copy, and hold calls for a window.
+    relay.run();
+    check_restored(&relay, &load);
+    relay.server = None;
+}

@@ -1,0 +1,158 @@
+//! `docs/alerts.yaml` is about metrics that there are, with labels and values that they have.
+
+use crate::relay::{Kind, Relay, SMOOTH};
+use bulkhead_tests::http::request;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+const ALERTS: &str = include_str!("../../../docs/alerts.yaml");
+const README: &str = include_str!("../../../README.md");
+
+fn rules() -> Vec<Value> {
+    let file: Value = serde_saphyr::from_str(ALERTS).expect("YAML");
+    let groups = file["groups"].as_array().expect("groups");
+    let rules = groups
+        .iter()
+        .map(|group| group["rules"].as_array().expect("rules"));
+    rules.flatten().cloned().collect()
+}
+
+/// A metric in an expression, and what its labels are to be.
+struct Selector<'a> {
+    sample: &'a str,
+    /// Label and value; several values where the expression has alternatives.
+    labels: Vec<(&'a str, Vec<&'a str>)>,
+}
+
+fn selectors(expression: &str) -> Vec<Selector<'_>> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let starts = expression.match_indices("bulkhead_").map(|(at, _)| at);
+    let selector = |at: usize| {
+        let rest = &expression[at..];
+        let (sample, rest) = rest.split_at(rest.find(|c| !is_name(c)).unwrap_or(rest.len()));
+        let matchers = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        let matchers = matchers.map_or("", |(matchers, _)| matchers);
+        let labels = matchers.split(',').filter(|matcher| !matcher.is_empty());
+        let labels = labels.map(|matcher| {
+            let (label, value) = matcher.split_once('=').expect("a label and a value");
+            let value = value.trim_start_matches('~').trim_matches('"');
+            (
+                label.trim().trim_end_matches('!'),
+                value.split('|').collect(),
+            )
+        });
+        Selector {
+            sample,
+            labels: labels.collect(),
+        }
+    };
+    starts.map(selector).collect()
+}
+
+/// The samples that a server exposes: by name, the values of each label.
+fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
+    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    relay.run_with(&[("SECRET", "0123456789abcdef0123456789abcdef")]);
+    relay.wait_for_calls();
+    let url = relay.callback("alerts");
+    relay.upstream.control(&serde_json::json!({"mode": "hang"}));
+    relay.accepted("a-message-for-alerts", Some(&url));
+    relay
+        .upstream
+        .control(&serde_json::json!({"mode": "normal"}));
+    bulkhead_tests::until("it is told", || !relay.receiver.deliveries().is_empty());
+    let accept = [("Accept", "text/plain")];
+    let text = || {
+        let answer = request(relay.server().address, "GET", "/metrics", &accept, b"");
+        assert_eq!(answer.status, 200);
+        String::from_utf8(answer.body).expect("UTF-8")
+    };
+    // The receiver knows of it before the relay has counted its answer.
+    bulkhead_tests::until("the try is counted", || {
+        text().contains("\nbulkhead_webhook_tries_total{")
+    });
+    let mut found: BTreeMap<_, BTreeMap<_, BTreeSet<_>>> = BTreeMap::new();
+    for line in text().lines().filter(|line| !line.starts_with('#')) {
+        let (series, _) = line.rsplit_once(' ').expect("a value");
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let sample = found.entry(name.to_owned()).or_default();
+        for label in labels.trim_end_matches("\"}").split("\",") {
+            if let Some((label, value)) = label.split_once("=\"") {
+                let values = sample.entry(label.to_owned()).or_default();
+                values.insert(value.to_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn alerts_are_about_metrics_that_there_are() {
+    let exposed = exposed();
+    for rule in rules() {
+        let expression = rule["expr"].as_str().expect("an expression");
+        let selectors = selectors(expression);
+        // `up` alone is Prometheus' own.
+        assert!(
+            !selectors.is_empty() || expression.starts_with("up{"),
+            "{expression}"
+        );
+        for selector in selectors {
+            let name = selector.sample;
+            let labels = exposed.get(name);
+            let labels = labels.unwrap_or_else(|| panic!("nothing exposes {name}: {expression}"));
+            let family = ["_bucket", "_count", "_sum"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end));
+            let row = format!("`{}`", family.unwrap_or(name));
+            let row = README
+                .lines()
+                .find(|line| line.starts_with("| `bulkhead_") && line.contains(&row));
+            let row = row.unwrap_or_else(|| panic!("{name} is not in the README"));
+            for (label, values) in selector.labels {
+                let seen = labels.get(label);
+                let seen = seen.unwrap_or_else(|| panic!("{name} has no {label}: {expression}"));
+                for value in values {
+                    // What was not seen is listed, but for statuses, classes of them and paths.
+                    let is_digit = |c: char| c.is_ascii_digit();
+                    let is_status = value.len() == 3 && value.starts_with(is_digit);
+                    let is_path = value.starts_with('/') && README.contains(value);
+                    let is_listed = row.contains(&format!("`{value}`"));
+                    let is_one = seen.contains(value) || is_listed || is_status || is_path;
+                    assert!(is_one, "{name} has no {label}={value}: {expression}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_alert_says_how_urgent_it_is_and_what_to_do() {
+    let rules = rules();
+    let names: BTreeSet<_> = rules.iter().map(|rule| rule["alert"].to_string()).collect();
+    assert_eq!(names.len(), rules.len());
+    for rule in rules {
+        let severity = rule["labels"]["severity"].as_str();
+        assert!(matches!(severity, Some("page" | "ticket")), "{rule}");
+        for text in ["summary", "description"] {
+            let text = rule["annotations"][text].as_str();
+            assert!(text.is_some_and(|text| !text.is_empty()), "{rule}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs promtool"]
+fn promtool_takes_the_rules_and_sees_them_fire() {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (verb, file) in [
+        ("check", here.join("../docs/alerts.yaml")),
+        ("test", here.join("blackbox/operations/alerts-test.yaml")),
+    ] {
+        super::run(
+            std::process::Command::new("promtool")
+                .args([verb, "rules"])
+                .arg(file),
+        );
+    }
+}
