@@ -1,20 +1,45 @@
-# The server, and its tests as prebuilt executables.
+# The server; by default with its tests as prebuilt executables, which need no network and no toolchain.
 #   docker build -t bulkhead .
 #   docker run -d -p 80:80 bulkhead             serves
-#   docker run --rm bulkhead run_tests.sh       runs the tests; needs no network and no toolchain
+#   docker run --rm bulkhead run_tests.sh       runs the tests
+#   docker build -t bulkhead:server --target server .     the server alone: no tests, no shell
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
-# Before the sources, so that a change to those does not fetch it again.
-RUN rustup target add wasm32-wasip2
+# Before the sources, so that a change to those does not fetch it again. cargo-auditable writes the list of
+# crates into what it builds; `make sbom` and scanners read it from there.
+RUN rustup target add wasm32-wasip2 && cargo install --locked cargo-auditable@0.7.7
 COPY . .
-RUN cargo build --release --workspace --all-targets --locked
-RUN docker/collect_tests.sh /tests /mocks
+RUN cargo auditable build --release --workspace --all-targets --locked \
+ && docker/collect_server.sh /server \
+ && docker/collect_tests.sh /tests /mocks
 
-FROM debian:bookworm-slim
-# For the store of the relay; owned by the user the server runs as.
+# What both images say of themselves is in both, since neither can be made from the other: one has a root
+# that is empty but for the server, the other one of Debian. tests/image.sh holds them against each other.
+FROM scratch AS server
+COPY --from=build /server /
+USER 65532:65532
+VOLUME /data
+# Docker lets containers bind ports below 1024 without privileges.
+ENV BULKHEAD_LISTEN=0.0.0.0:80 BULKHEAD_STORE=sqlite:/data/bulkhead.db
+EXPOSE 80
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/usr/local/bin/bulkhead", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/bulkhead"]
+CMD ["serve"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG SOURCE=https://example.invalid/bulkhead
+LABEL org.opencontainers.image.title="Bulkhead" \
+      org.opencontainers.image.description="Opens OpenPGP messages in a WebAssembly sandbox, makes tokens, relays signatures" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.source="$SOURCE" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+
+FROM debian:bookworm-slim AS tests
+# For the store of the relay; owned by the user that the server runs as.
 RUN mkdir -m 0700 /data && chown 65532:65532 /data
-COPY --from=build /src/target/release/bulkhead /usr/local/bin/bulkhead
+COPY --from=build /server/usr/local/bin/bulkhead /usr/local/bin/bulkhead
 COPY --from=build /tests /opt/bulkhead/tests
 COPY --from=build /mocks /opt/bulkhead/mocks
 COPY tests/fixtures/messages /opt/bulkhead/fixtures/messages
@@ -24,9 +49,17 @@ COPY docker/run_tests.sh /opt/bulkhead/run_tests.sh
 COPY tests/search_logs.sh /opt/bulkhead/search_logs.sh
 USER 65532:65532
 VOLUME /data
-# Docker lets containers bind ports below 1024 without privileges.
 ENV BULKHEAD_LISTEN=0.0.0.0:80 BULKHEAD_STORE=sqlite:/data/bulkhead.db
 EXPOSE 80
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/usr/local/bin/bulkhead", "healthcheck"]
 ENTRYPOINT ["/opt/bulkhead/entrypoint.sh"]
 CMD ["serve"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG SOURCE=https://example.invalid/bulkhead
+LABEL org.opencontainers.image.title="Bulkhead" \
+      org.opencontainers.image.description="Opens OpenPGP messages in a WebAssembly sandbox, makes tokens, relays signatures" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.source="$SOURCE" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"

@@ -11,7 +11,7 @@ for mock in mock-upstream mock-receiver; do
 done
 cp tests/src/mock/upstream/public-key.pem "$mocks/"
 # cargo names each executable it would run: "Executable unittests src/lib.rs (target/…/decrypt-0f3a)".
-cargo test --release --workspace --locked --no-run 2>&1 | tee /dev/stderr |
+cargo auditable test --release --workspace --locked --no-run 2>&1 | tee /dev/stderr |
   sed -n 's/^ *Executable .*(\(.*\))$/\1/p' |
   while read -r executable; do
     name=$(basename "$executable")

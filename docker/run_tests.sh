@@ -6,13 +6,18 @@ export BULKHEAD_BIN=/usr/local/bin/bulkhead BULKHEAD_FIXTURES=/opt/bulkhead/fixt
 export BULKHEAD_MOCKS=/opt/bulkhead/mocks BULKHEAD_WIT=/opt/bulkhead/wit
 # The server under test listens, and stores, where the test says, not where this image does.
 unset BULKHEAD_LISTEN BULKHEAD_STORE
-# Some tests write small files. With a read-only root there is still shared memory.
-for folder in /tmp /dev/shm /data; do
+# The tests write files and more than 64 MB of logs, which is all that Docker's shared memory has room for.
+# With a read-only root there is still the volume.
+unset TMPDIR
+for folder in /tmp /data /dev/shm; do
   if [ -w "$folder" ]; then
-    export TMPDIR=$folder
+    TMPDIR=$(mktemp -d -p "$folder")
+    export TMPDIR
     break
   fi
 done
+[ -n "${TMPDIR-}" ] || { echo "there is no folder to write to: /tmp, /data, /dev/shm" >&2; exit 1; }
+trap 'rm -rf "$TMPDIR"' EXIT
 logs=$(mktemp -d)
 export BULKHEAD_TEST_LOGS="$logs"
 failed=""
@@ -22,7 +27,6 @@ for suite in /opt/bulkhead/tests/*; do
 done
 printf '\n== no secret in any log of these tests\n'
 /opt/bulkhead/search_logs.sh "$logs" || failed="$failed search_logs"
-rm -r "$logs"
 cat <<'NOTE'
 
 Not run here, since they need more than the image has:

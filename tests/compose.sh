@@ -1,0 +1,237 @@
+#!/usr/bin/env bash
+# Brings up compose.yaml and compose.scale.yaml, drives them as a client would, and takes them down again.
+# In the scaled one each replica is killed once while requests are under way, and nothing that was accepted
+# may be lost.
+#   tests/compose.sh [demo] [scale]      both by default; with the image `bulkhead`, or BULKHEAD_IMAGE
+# Needs Docker with compose, curl, jq and openssl. Uses free ports, and a project name of its own.
+set -eu
+cd "$(dirname "$0")/.."
+export BULKHEAD_PORT='' MOCK_UPSTREAM_PORT='' MOCK_RECEIVER_PORT=''
+for tool in docker curl jq openssl; do
+  command -v "$tool" >/dev/null || { echo "tests/compose.sh: $tool is missing" >&2; exit 2; }
+done
+
+work=$(mktemp -d)
+project=bulkhead-test-$$
+file=
+
+compose() { docker compose --project-name "$project" --file "$file" "$@"; }
+
+# Also after a failure, and then with what the containers have said.
+end() {
+  status=$?
+  trap - EXIT
+  if [ -n "$file" ]; then
+    [ "$status" = 0 ] || compose logs --tail 40 >&2 || true
+    compose down --volumes --timeout 5 >"$work/down" 2>&1 || { cat "$work/down" >&2; status=1; }
+  fi
+  rm -rf "$work"
+  exit "$status"
+}
+trap end EXIT
+trap 'exit 130' INT TERM
+
+step() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
+fail() { echo "FAILED: $*" >&2; exit 1; }
+
+# within SECONDS WHAT COMMAND…: tries the command until it succeeds.
+within() {
+  local deadline=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@"; do
+    ((SECONDS < deadline)) || fail "in time: $what"
+    sleep 0.3
+  done
+}
+
+# is WHAT EXPECTED FOUND
+is() { [ "$2" = "$3" ] || fail "$1: expected $2, found $3"; }
+
+up() {
+  file=$1
+  step "$file: up"
+  compose up --detach --no-build >"$work/up" 2>&1 || {
+    cat "$work/up" >&2
+    fail "$file does not come up (make image builds what it needs)"
+  }
+  within 120 "health of the servers" servers_are_healthy
+  base=http://$(compose port "$2" "$3")
+  upstream=http://$(compose port mock-upstream 8081)
+  receiver=http://$(compose port mock-receiver 8081)
+}
+
+servers_are_healthy() {
+  local container
+  for container in $(compose ps --quiet bulkhead); do healthy "$container" || return 1; done
+}
+healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$1")" = healthy ]; }
+
+down() {
+  compose down --volumes --timeout 5 >"$work/down" 2>&1 || { cat "$work/down" >&2; fail "$file stays up"; }
+  file=
+}
+
+# Every container of ours runs as it would where it matters.
+hardened() {
+  local container found
+  for container in $(compose ps --all --quiet); do
+    found=$(docker inspect --format \
+      '{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}}' "$container")
+    is "hardening of $(docker inspect --format '{{.Name}}' "$container")" \
+      "true [ALL] [no-new-privileges:true]" "$found"
+  done
+  for container in $(compose ps --quiet bulkhead); do
+    for secret in token upstream-key webhook; do
+      if docker inspect --format '{{json .Config}}' "$container" | grep -qFf "docker/demo-secrets/$secret"; then
+        fail "the secret $secret shows in docker inspect"
+      fi
+    done
+  done
+}
+
+get() { curl --silent --show-error --fail --max-time 5 "$@"; }
+
+# sign MESSAGE PATH: prints the status; the answer is in a file named after the path.
+sign() {
+  curl --silent --max-time 5 --output "$work/answer$2" --write-out '%{http_code}' --get "$base/crypto/sign" \
+    --data-urlencode "message=$1" --data-urlencode "callback_url=http://mock-receiver:8080/$2" || true
+}
+
+# Whether a request is signed and its receiver was told.
+finished() {
+  get "$base/crypto/requests/$1" >"$work/state$1" 2>/dev/null &&
+    [ "$(jq -r '.status + " " + .notification.status' "$work/state$1")" = "signed delivered" ]
+}
+
+# notified ID: the receiver has it, with a signature of the webhook that is right, and the same in it.
+notified() {
+  local signature
+  signature=$(jq -r .signature "$work/state$1")
+  get "$receiver/control/deliveries" | jq --slurp --exit-status --arg id "$1" --arg signature "$signature" '
+    map(select(.body.data.id == $id)) | length > 0 and all(.verified) and any(.status == 204)
+      and all(.id == $id and .body.type == "signature.ready" and .body.data.signature == $signature)' >/dev/null
+}
+
+# genuine ID: the signature itself is right, for somebody who knows nothing of us.
+genuine() {
+  jq -j .message "$work/state$1" >"$work/message"
+  jq -j .signature "$work/state$1" | tr -- '-_' '+/' | openssl base64 -d -A >"$work/signature"
+  openssl dgst -sha256 -verify tests/src/mock/upstream/public-key.pem -signature "$work/signature" \
+    "$work/message" >/dev/null
+}
+
+within_quota() {
+  get "$upstream/control/summary" >"$work/summary"
+  jq --exit-status '.arrivals > 0 and .over_quota == 0 and .max_in_window <= .calls' "$work/summary" >/dev/null ||
+    fail "the upstream was called too often: $(cat "$work/summary")"
+  step "the upstream counted $(jq -r '"\(.arrivals) calls, at most \(.max_in_window) of \(.calls)"' \
+    "$work/summary") in any window"
+}
+
+demo() {
+  up compose.yaml bulkhead 80
+  hardened
+
+  is "decryption" '{"DecryptedMessage":"Nice work!\n"}' "$(get "$base/decryptMessage" \
+    --header 'Content-Type: application/json' --data @examples/sample.json)"
+  is "token" "$(printf hello | openssl dgst -sha256 -hmac "$(cat docker/demo-secrets/token)" | sed 's/.* //')" \
+    "$(get "$base/token" --header 'Accept: text/plain' --data-binary hello)"
+  step "decryption and token: right"
+
+  is "status of the first request" 202 "$(sign hello hooks)"
+  id=$(jq -r .id "$work/answerhooks")
+  is "its status_url" pending "$(get "$base$(jq -r '.status_url | sub("^https?://[^/]*"; "")' "$work/answerhooks")" |
+    jq -r .status)"
+  step "202: pending"
+  within 90 "a signature and a webhook" finished "$id"
+  notified "$id" || fail "the receiver's record of the webhook: $(get "$receiver/control/deliveries")"
+  genuine "$id" || fail "openssl does not verify the signature"
+  step "signed, delivered, both signatures verify"
+  is "status of the request when repeated" 200 "$(sign hello again)"
+  is "signature of the request when repeated" "$(jq -r .signature "$work/state$id")" \
+    "$(jq -r .signature "$work/answeragain")"
+  step "200: the same signature"
+  within_quota
+  down
+}
+
+# until_accepted N: sends message N until it is accepted. A connection that breaks with the replica promises
+# nothing; the same request again is the same request.
+until_accepted() {
+  local deadline=$((SECONDS + 60)) status
+  while ((SECONDS < deadline)); do
+    status=$(sign "message $1" "$1")
+    case $status in
+      200 | 202)
+        jq -r .id "$work/answer$1" >"$work/id.$1"
+        return
+        ;;
+    esac
+    echo "$status" >>"$work/refused"
+    sleep 0.2
+  done
+}
+
+accepted() { find "$work" -name 'id.*' -size +0 | wc -l; }
+signed() { get "$upstream/control/summary" | jq .signed_messages; }
+accepted_at_least() { [ "$(accepted)" -ge "$1" ]; }
+signed_at_least() { [ "$(signed)" -ge "$1" ]; }
+reachable() { get --output /dev/null "$base/readyz" 2>/dev/null; }
+
+scale() {
+  local count=36 n id before replica replicas unfinished
+  up compose.scale.yaml proxy 8080
+  hardened
+  mapfile -t replicas < <(compose ps --quiet bulkhead)
+  is "replicas" 3 "${#replicas[@]}"
+  within 30 "an answer through the load balancer" reachable
+
+  : >"$work/refused"
+  # Six clients; a third of the requests now, the others while replicas die.
+  step "sending $count requests"
+  for client in 0 1 2 3 4 5; do
+    for ((n = client; n < count; n += 6)); do
+      ((n < count / 3)) || within 120 "the first signature" signed_at_least 2
+      until_accepted "$n"
+    done &
+  done
+  within 60 "a third of the requests accepted" accepted_at_least $((count / 3))
+
+  for replica in "${replicas[@]}"; do
+    before=$(signed)
+    within 120 "calls under way" signed_at_least $((before + 2))
+    ((before + 2 < count)) || fail "all was signed before every replica was killed: send more"
+    docker kill "$replica" >/dev/null
+    is "the killed replica" exited "$(docker inspect --format '{{.State.Status}}' "$replica")"
+    step "killed $(docker inspect --format '{{.Name}}' "$replica"), with $(accepted) accepted and $(signed) signed"
+    within 120 "calls without it" signed_at_least $((before + 4))
+    docker start "$replica" >/dev/null
+    within 60 "the replica that was started again" healthy "$replica"
+  done
+  # Those of the clients, not of this shell.
+  wait
+  is "accepted" "$count" "$(accepted)"
+  step "$count accepted; $(wc -l <"$work/refused") tries got another answer or none, and were made again"
+
+  for ((n = 0; n < count; n++)); do
+    id=$(cat "$work/id.$n")
+    within 300 "message $n signed and delivered" finished "$id"
+    is "message of the request" "message $n" "$(jq -r .message "$work/state$id")"
+    notified "$id" || fail "message $n: the receiver's record"
+    genuine "$id" || fail "message $n: openssl does not verify the signature"
+  done
+  unfinished=$(get "$receiver/control/deliveries" | jq --slurp '[.[] | select(.verified | not)] | length')
+  is "webhooks that do not verify" 0 "$unfinished"
+  step "all $count signed and delivered, with $(get "$receiver/control/deliveries" | wc -l) webhooks"
+  within_quota
+  down
+}
+
+[ $# -gt 0 ] || set -- demo scale
+for which in "$@"; do
+  case $which in
+    demo | scale) "$which" ;;
+    *) sed -n '5,6p' "$0" | cut -c3-; exit 2 ;;
+  esac
+done
+step "passed: $*"
