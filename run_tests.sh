@@ -71,7 +71,7 @@ fi
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 python=$target/python
 if ! PYTHONPATH=$python python3 -c 'import prometheus_client, standardwebhooks' 2>/dev/null; then
-  python3 -m pip install --quiet --upgrade --target "$python" prometheus_client standardwebhooks==1.1.0 2>/dev/null || {
+  python3 -m pip install --quiet --upgrade --target "$python" prometheus_client==0.26.0 standardwebhooks==1.1.0 2>/dev/null || {
     with+=(--skip python)
     echo "python3 with prometheus_client and standardwebhooks is missing: what takes them is skipped"
   }

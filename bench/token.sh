@@ -24,8 +24,11 @@ ports=(9461 9462 9463)
 "$scratch/go" 127.0.0.1:9463 &
 
 # All of them answer, and with the same token.
+deadline=$((SECONDS + 20))
 for port in "${ports[@]}"; do
-  until curl -s --data-binary hello "127.0.0.1:$port/token" >"$scratch/answer" && test -s "$scratch/answer"; do :; done
+  until curl -s --data-binary hello "127.0.0.1:$port/token" >"$scratch/answer" && test -s "$scratch/answer"; do
+    ((SECONDS < deadline)) || { echo "nothing answers on port $port" >&2; exit 1; }
+  done
   grep -o '[0-9a-f]\{64\}' "$scratch/answer" >>"$scratch/tokens"
 done
 test "$(sort -u "$scratch/tokens" | wc -l)" -eq 1 || { echo "the tokens differ" >&2; exit 1; }

@@ -18,6 +18,7 @@ mod process;
 
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 /// What to measure, and how often. Start it through bench/run.sh, which builds its parts.
@@ -78,7 +79,7 @@ enum Part {
     Accepts,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // What is measured is the server, not how its answers are checked.
     bulkhead_tests::description::off();
@@ -124,4 +125,9 @@ fn main() {
             "a target was missed"
         }
     );
+    if met {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

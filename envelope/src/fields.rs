@@ -5,7 +5,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// Different fields of one object. Only two mean anything; the rest is ignored, but not endlessly.
+/// Different fields of one object. Only the named ones mean anything; the rest is ignored, but not endlessly.
 const FIELDS_MAX: usize = 1024;
 
 /// A field: the names it goes by. The first is how errors call it.

@@ -1,4 +1,4 @@
-//! `POST /decryptMessage`: the answer, and every row of the contract's error table.
+//! `POST /decryptMessage`: the answer, and what is refused.
 
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http;
@@ -86,7 +86,7 @@ fn the_shapes_the_sample_circulates_in() {
 }
 
 #[test]
-fn every_row_of_the_error_table() {
+fn what_is_wrong_with_a_request_has_its_code() {
     let text = |message: &str| json!({"passphrase": "p", "message": message}).to_string();
     for (body, status, code) in [
         ("{", 400, "invalid_json"),

@@ -1,5 +1,5 @@
 //! `openapi.yaml`: served, complete, and held against the real server by a generator of requests.
-//! That every answer of the other tests is as it says is the harness's work (`bulkhead_tests::description`).
+//! That what other tests are answered is as it says is the harness's work (`bulkhead_tests::description`).
 
 use crate::relay::{Kind, Pace, Relay};
 use bulkhead_tests::description::document;

@@ -352,17 +352,14 @@ fn waiting_for_a_worker_has_an_end() {
     let slow = [&skesk.repeat(16)[..], b"\xd2\x1f\x01", &[7; 30]].concat();
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| server.decrypt("topsecret", &STANDARD.encode(slow)));
+        let mut refused = None;
         until("the worker is busy", || {
-            server.decrypt("topsecret", SAMPLE).status == 503
+            let answer = server.decrypt("topsecret", SAMPLE);
+            refused = Some(answer).filter(|answer| answer.status == 503);
+            refused.is_some()
         });
-        let refused = server.decrypt("topsecret", SAMPLE);
-        if refused.status == 503 {
-            assert!(
-                refused.json()["detail"]
-                    .to_string()
-                    .contains("--decrypt-queue-timeout")
-            );
-        }
+        let detail = refused.expect("just seen").json()["detail"].to_string();
+        assert!(detail.contains("--decrypt-queue-timeout"), "{detail}");
         assert_eq!(slow.join().expect("no panic").problem(), "undecryptable");
     });
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);

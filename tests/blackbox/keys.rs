@@ -5,9 +5,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulkhead_tests::fixtures::text;
 use bulkhead_tests::http::{connect, head};
-use bulkhead_tests::server::Server;
+use bulkhead_tests::server::{Server, run};
 use bulkhead_tests::until;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io::Write as _;
 
 const PASSPHRASE: &str = "topsecret";
@@ -17,38 +17,13 @@ fn default() -> String {
     text("bench/default.asc")
 }
 
-/// The samples of a metric, with their labels.
-fn samples(server: &Server, name: &str) -> Vec<(Value, f64)> {
-    let document = server.get("GET", "/metrics").json();
-    let metrics = document["metrics"].as_array().expect("a list").clone();
-    metrics
-        .iter()
-        .filter_map(|metric| metric["samples"].as_array())
-        .flatten()
-        .filter(|sample| sample["name"] == name)
-        .map(|sample| {
-            let value = sample["value"].as_f64().expect("a number");
-            (sample["labels"].clone(), value)
-        })
-        .collect()
-}
-
-fn sum(server: &Server, name: &str) -> f64 {
-    samples(server, name).iter().map(|(_, value)| value).sum()
-}
-
-fn hashed_by(server: &Server, path: &str) -> f64 {
-    let hashed = samples(server, "bulkhead_kdf_hashed_bytes_total");
-    let by_path = hashed.iter().find(|(labels, _)| labels["path"] == path);
-    by_path.expect("every path is counted from the start").1
+fn hashed_by(server: &Server, path: &str) -> u64 {
+    server.sum("bulkhead_kdf_hashed_bytes_total", &[("path", path)])
 }
 
 /// As `check-config` sees it.
 fn is_available(path: &str) -> bool {
-    let checked = std::process::Command::new(bulkhead_tests::server::binary())
-        .args(["check-config", "--kdf-path", path])
-        .output()
-        .expect("the binary runs");
+    let checked = run(&["check-config", "--kdf-path", path], &[]);
     let report = String::from_utf8_lossy(&checked.stdout).into_owned();
     let missing = report.contains("--kdf-path (BULKHEAD_KDF_PATH) is");
     assert_eq!(checked.status.success(), !missing, "{report}");
@@ -71,8 +46,7 @@ fn every_path_opens_messages_of_every_hash() {
                 });
             }
         });
-        let octets = 4.0 * 3.0 * 65_011_712.0;
-        assert!((hashed_by(&server, path) - octets).abs() < 1.0, "{path}");
+        assert_eq!(hashed_by(&server, path), 4 * 3 * 65_011_712, "{path}");
     }
 }
 
@@ -88,18 +62,19 @@ fn messages_that_come_together_are_hashed_side_by_side() {
     });
     for path in ["avx512", "avx2"] {
         if is_available(path) {
-            assert!(hashed_by(&server, path) > 0.0, "{path}");
+            assert!(hashed_by(&server, path) > 0, "{path}");
             break;
         }
     }
-    assert!(sum(&server, "bulkhead_kdf_busy_seconds_total") > 0.0);
-    assert!((sum(&server, "bulkhead_kdf_wait_seconds_count") - 32.0).abs() < 0.5);
-    assert!(sum(&server, "bulkhead_kdf_lanes_count") > 0.0);
+    let busy = &server.samples("bulkhead_kdf_busy_seconds_total", &[])[0];
+    assert!(busy["value"].as_f64() > Some(0.0), "{busy}");
+    assert_eq!(server.sum("bulkhead_kdf_wait_seconds_count", &[]), 32);
+    assert!(server.sum("bulkhead_kdf_lanes_count", &[]) > 0);
     until("nothing is pending", || {
-        sum(&server, "bulkhead_kdf_pending_bytes") < 1.0
-            && sum(&server, "bulkhead_kdf_streams") < 1.0
+        server.sum("bulkhead_kdf_pending_bytes", &[]) == 0
+            && server.sum("bulkhead_kdf_streams", &[]) == 0
     });
-    assert!(sum(&server, "bulkhead_kdf_pending_max_bytes") > 1e9);
+    assert!(server.sum("bulkhead_kdf_pending_max_bytes", &[]) > 1_000_000_000);
 }
 
 #[test]
@@ -137,11 +112,8 @@ fn what_waits_for_its_key_is_bounded_by_octets() {
     }
     // There is room again afterwards.
     assert_eq!(server.decrypt(PASSPHRASE, &default).status, 200);
-    let instances = samples(&server, "bulkhead_sandbox_instances_total");
-    let overloaded = instances
-        .iter()
-        .find(|(labels, _)| labels["end"] == "overloaded" && labels["component"] == "decrypt");
-    assert!(overloaded.is_some_and(|(_, count)| *count > 0.0));
+    let overloaded = [("component", "decrypt"), ("end", "overloaded")];
+    assert!(server.sum("bulkhead_sandbox_instances_total", &overloaded) > 0);
 }
 
 #[test]
@@ -163,16 +135,13 @@ fn who_hangs_up_stops_costing() {
         })
         .collect();
     until("all are under way", || {
-        sum(&server, "bulkhead_kdf_streams") >= 20.0
+        server.sum("bulkhead_kdf_streams", &[]) >= 20
     });
     drop(clients);
     until("nothing is pending", || {
-        sum(&server, "bulkhead_kdf_pending_bytes") < 1.0
+        server.sum("bulkhead_kdf_pending_bytes", &[]) == 0
     });
     assert_eq!(server.decrypt(PASSPHRASE, &default()).status, 200);
-    let instances = samples(&server, "bulkhead_sandbox_instances_total");
-    let interrupted = instances
-        .iter()
-        .find(|(labels, _)| labels["end"] == "interrupted" && labels["component"] == "decrypt");
-    assert!(interrupted.is_some_and(|(_, count)| *count >= 20.0));
+    let interrupted = [("component", "decrypt"), ("end", "interrupted")];
+    assert!(server.sum("bulkhead_sandbox_instances_total", &interrupted) >= 20);
 }

@@ -4,7 +4,7 @@ use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::{connect, read};
 use bulkhead_tests::server::Server;
 use bulkhead_tests::until;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -56,21 +56,6 @@ fn client(server: &Server, connection: usize, end: Instant) -> BTreeMap<&'static
     sent
 }
 
-fn counted(server: &Server, route: &str) -> u64 {
-    let document = server.get("GET", "/metrics").json();
-    let metrics = document["metrics"].as_array().expect("a list");
-    let requests = metrics
-        .iter()
-        .find(|metric| metric["name"] == "bulkhead_http_requests");
-    let samples = requests
-        .and_then(|metric| metric["samples"].as_array())
-        .expect("samples");
-    let of_route = samples
-        .iter()
-        .filter(|sample| sample["labels"]["route"] == route);
-    of_route.filter_map(|sample| sample["value"].as_u64()).sum()
-}
-
 /// No error, no lost count, and nothing left behind.
 #[test]
 fn two_hundred_connections_of_mixed_traffic() {
@@ -107,30 +92,22 @@ fn two_hundred_connections_of_mixed_traffic() {
     };
     // The first burst makes what is made once: threads' buffers, slots, tables.
     let mut sent = burst(Duration::from_millis(500));
-    let at_rest = || server.get("GET", "/metrics").json();
-    until("connections closed", || open_connections(&at_rest()) <= 1);
+    // One asks.
+    let at_rest = || server.sum("bulkhead_http_connections", &[]) <= 1;
+    until("connections closed", at_rest);
     let (memory, descriptors) = (server.resident_octets(), server.descriptors());
     for (target, count) in burst(time) {
         *sent.entry(target).or_default() += count;
     }
-    until("connections closed", || open_connections(&at_rest()) <= 1);
+    until("connections closed", at_rest);
     for (target, count) in sent {
         assert!(count > 0);
         if target != "/metrics" {
-            assert_eq!(counted(&server, target), count, "{target}");
+            let counted = server.sum("bulkhead_http_requests_total", &[("route", target)]);
+            assert_eq!(counted, count, "{target}");
         }
     }
     until("descriptors closed", || server.descriptors() <= descriptors);
     let grown = server.resident_octets().saturating_sub(memory);
     assert!(grown < 16 << 20, "{} MiB stayed", grown >> 20);
-}
-
-fn open_connections(metrics: &Value) -> u64 {
-    let metrics = metrics["metrics"].as_array().expect("a list");
-    let gauge = metrics
-        .iter()
-        .find(|metric| metric["name"] == "bulkhead_http_connections");
-    gauge
-        .and_then(|gauge| gauge["samples"][0]["value"].as_u64())
-        .expect("a number")
 }

@@ -1,8 +1,7 @@
 //! Every message of the corpus, through the whole server.
 
-use bulkhead_tests::fixtures::{self, Fixture};
+use bulkhead_tests::fixtures;
 use bulkhead_tests::server::Server;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Requests in flight.
 const CLIENTS: usize = 4;
@@ -15,7 +14,8 @@ fn all_open(file: &str, at_least: usize) {
         "{file} has only {} lines",
         fixtures.len()
     );
-    let failures = each(&fixtures, |server, fixture| {
+    let server = Server::shared();
+    let failures = fixtures::each(&fixtures, CLIENTS, |fixture| {
         let Some(plaintext) = &fixture.plaintext else {
             return Some("no plaintext in the fixture".into());
         };
@@ -39,74 +39,31 @@ fn all_open(file: &str, at_least: usize) {
     );
 }
 
-/// What the check finds wrong, with the fixture's name in front.
-fn each(
-    fixtures: &[Fixture],
-    check: impl Fn(&Server, &Fixture) -> Option<String> + Sync,
-) -> Vec<String> {
-    let server = Server::shared();
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut failures = Vec::new();
-                    while let Some(fixture) = fixtures.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if let Some(what) = check(server, fixture) {
-                            failures.push(format!("{}: {what}", fixture.name));
-                        }
-                    }
-                    failures
-                })
-            })
-            .collect();
-        clients
-            .into_iter()
-            .flat_map(|client| client.join().expect("no panic"))
-            .collect()
-    })
+/// A test for each maker, and the list of their files.
+macro_rules! makers {
+    ($($name:ident: $file:literal, $at_least:literal;)+) => {
+        /// Files of messages that open, one for each maker.
+        pub(crate) const MAKERS: &[&str] = &[$($file),+];
+        $(#[test] fn $name() { all_open($file, $at_least); })+
+    };
 }
 
-#[test]
-fn gnupg_2_2() {
-    all_open("gnupg-2.2.jsonl", 1000);
-}
-
-#[test]
-fn gnupg_2_4() {
-    all_open("gnupg-2.4.jsonl", 600);
-}
-
-#[test]
-fn sequoia() {
-    all_open("sequoia.jsonl", 270);
-}
-
-#[test]
-fn sqop() {
-    all_open("sqop.jsonl", 20);
-}
-
-#[test]
-fn gosop() {
-    all_open("gosop.jsonl", 30);
-}
-
-#[test]
-fn rnp() {
-    all_open("rnp.jsonl", 370);
-}
-
-#[test]
-fn openpgpjs() {
-    all_open("openpgpjs.jsonl", 300);
+makers! {
+    gnupg_2_2: "gnupg-2.2.jsonl", 1000;
+    gnupg_2_4: "gnupg-2.4.jsonl", 600;
+    sequoia: "sequoia.jsonl", 270;
+    sqop: "sqop.jsonl", 20;
+    gosop: "gosop.jsonl", 30;
+    rnp: "rnp.jsonl", 370;
+    openpgpjs: "openpgpjs.jsonl", 300;
 }
 
 #[test]
 fn what_is_to_be_refused_is_refused_with_its_code() {
     let fixtures = fixtures::read("refused.jsonl");
     assert!(fixtures.len() >= 90);
-    let failures = each(&fixtures, |server, fixture| {
+    let server = Server::shared();
+    let failures = fixtures::each(&fixtures, CLIENTS, |fixture| {
         let passphrase = fixture.passphrases.first().map_or("any", String::as_str);
         let response = server.decrypt(passphrase, &fixture.message);
         let code = response.json()["code"].as_str().map(str::to_owned);

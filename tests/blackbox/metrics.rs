@@ -21,25 +21,6 @@ fn metrics(server: &Server, accept: Option<&str>) -> Response {
     response
 }
 
-/// The sum of the samples of that name that carry these labels.
-fn value(server: &Server, sample: &str, labels: &[(&str, &str)]) -> u64 {
-    let document = metrics(server, None).json();
-    let metrics = document["metrics"].as_array().expect("a list");
-    let samples = metrics
-        .iter()
-        .filter_map(|metric| metric["samples"].as_array())
-        .flatten();
-    samples
-        .filter(|found| found["name"] == sample)
-        .filter(|found| {
-            labels
-                .iter()
-                .all(|(name, value)| found["labels"][name] == *value)
-        })
-        .filter_map(|found| found["value"].as_u64())
-        .sum()
-}
-
 #[test]
 fn the_form_is_negotiated() {
     let server = Server::start(&[]);
@@ -110,26 +91,22 @@ fn every_request_is_counted_where_it_belongs() {
         ("malformed", "400", 1),
     ] {
         let labels = [("route", route), ("status", status)];
-        assert_eq!(value(&server, requests, &labels), count, "{labels:?}");
+        assert_eq!(server.sum(requests, &labels), count, "{labels:?}");
     }
     let durations = "bulkhead_http_request_duration_seconds_count";
-    assert_eq!(
-        value(&server, durations, &[("route", "/decryptMessage")]),
-        4
-    );
+    assert_eq!(server.sum(durations, &[("route", "/decryptMessage")]), 4);
     let instances = "bulkhead_sandbox_instances_total";
     let answered = |component| [("component", component), ("end", "answered")];
     // Each component was asked who it is at the start.
-    assert_eq!(value(&server, instances, &answered("decrypt")), 4 + 1);
-    assert_eq!(value(&server, instances, &answered("token")), 1 + 1);
+    assert_eq!(server.sum(instances, &answered("decrypt")), 4 + 1);
+    assert_eq!(server.sum(instances, &answered("token")), 1 + 1);
     // Four times the sample: two passes of 12,058,624 octets.
     assert_eq!(
-        value(&server, "bulkhead_kdf_hashed_bytes_total", &[]),
+        server.sum("bulkhead_kdf_hashed_bytes_total", &[]),
         4 * 24_117_248
     );
     assert!(
-        value(
-            &server,
+        server.sum(
             "bulkhead_sandbox_memory_high_water_bytes",
             &[("component", "decrypt")]
         ) > 1 << 20
@@ -140,12 +117,12 @@ fn every_request_is_counted_where_it_belongs() {
 fn what_ends_early_is_counted_too() {
     let server = Server::start(&["--decrypt-timeout", "5ms", "--guest-memory-max", "16MiB"]);
     let default = bulkhead_tests::fixtures::text("bench/default.asc");
-    assert_eq!(
-        server.decrypt("topsecret", &default).problem(),
-        "too_costly"
-    );
+    // On a busy machine its keys may have waited for all that time, which is another refusal.
+    until("its own work takes too long", || {
+        server.decrypt("topsecret", &default).problem() == "too_costly"
+    });
     let instances = "bulkhead_sandbox_instances_total";
-    assert_eq!(value(&server, instances, &[("end", "deadline")]), 1);
+    assert_eq!(server.sum(instances, &[("end", "deadline")]), 1);
 
     // Clients that do not wait for their answer. On a busy machine one may be answered before it is
     // missed; not all of them are.
@@ -161,7 +138,8 @@ fn what_ends_early_is_counted_too() {
         stream.write_all(body.as_bytes()).expect("taken");
         drop(stream);
         let hung_up = [("status", "hung_up")];
-        value(&server, "bulkhead_http_requests_total", &hung_up) > 0
+        let missed = server.samples("bulkhead_http_requests_total", &hung_up);
+        missed.iter().any(|sample| sample["value"] != 0)
     });
 }
 
@@ -225,20 +203,15 @@ fn parsed_by_python(module: &str, text: &[u8]) -> Value {
 }
 
 #[test]
-fn queues_show_what_waits_and_for_how_long() {
-    let document = metrics(Server::shared(), None).json();
-    let metrics = document["metrics"].as_array().expect("a list");
+fn every_queue_is_shown() {
     for name in [
         "bulkhead_queue_waiting",
         "bulkhead_queue_oldest_age_seconds",
     ] {
-        let samples = metrics
-            .iter()
-            .filter_map(|metric| metric["samples"].as_array())
-            .flatten()
-            .filter(|sample| sample["name"] == name)
-            .filter(|sample| sample["value"].as_f64().is_some_and(|value| value >= 0.0));
+        let samples = Server::shared().samples(name, &[]);
         let mut queues: Vec<_> = samples
+            .iter()
+            .filter(|sample| sample["value"].as_f64().is_some_and(|value| value >= 0.0))
             .filter_map(|sample| sample["labels"]["queue"].as_str())
             .collect();
         queues.sort_unstable();

@@ -6,7 +6,7 @@
 mod invoke;
 mod messages;
 
-use bulkhead_tests::server::binary;
+use bulkhead_tests::server;
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -30,11 +30,8 @@ fn folder() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let made = FOLDER.get_or_init(|| {
         let made = tempfile::tempdir().expect("a folder");
-        let exported = Command::new(binary())
-            .args(["component", "export"])
-            .arg(made.path())
-            .output()
-            .expect("the binary starts");
+        let path = made.path().to_str().expect("a path of text");
+        let exported = server::run(&["component", "export", path], &[]);
         assert!(exported.status.success(), "{exported:?}");
         for name in SHIPPED {
             let [wasm, cwasm] =

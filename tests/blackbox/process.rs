@@ -2,7 +2,7 @@
 
 use bulkhead_tests::fixtures;
 use bulkhead_tests::http::{connect, head, read};
-use bulkhead_tests::server::Server;
+use bulkhead_tests::server::{Server, run};
 use bulkhead_tests::until;
 use serde_json::json;
 use std::io::Write as _;
@@ -64,10 +64,7 @@ fn a_second_signal_cuts() {
 #[test]
 fn a_port_in_use_is_told_with_the_flag() {
     let other = Server::shared();
-    let output = std::process::Command::new(bulkhead_tests::server::binary())
-        .args(["--listen", &other.address.to_string()])
-        .output()
-        .expect("the binary runs");
+    let output = run(&["--listen", &other.address.to_string()], &[]);
     assert!(!output.status.success());
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(log.contains("--listen"), "{log}");
@@ -84,11 +81,7 @@ fn settings_that_contradict_each_other_are_refused_at_the_start() {
         ),
         (&["--components-pin", "pins"], "--components-dir"),
     ] {
-        let output = std::process::Command::new(bulkhead_tests::server::binary())
-            .args(["--listen", "127.0.0.1:0"])
-            .args(set)
-            .output()
-            .expect("the binary runs");
+        let output = run(&[&["--listen", "127.0.0.1:0"], set].concat(), &[]);
         assert!(!output.status.success(), "{set:?}");
         let log = String::from_utf8_lossy(&output.stderr);
         assert!(log.contains(set[0]) && log.contains(other), "{log}");
@@ -140,11 +133,7 @@ fn command_lines_that_cannot_be_meant() {
             "BULKHEAD_LOG",
         ),
     ] {
-        let output = std::process::Command::new(bulkhead_tests::server::binary())
-            .args(arguments)
-            .envs(variables.iter().copied())
-            .output()
-            .expect("the binary runs");
+        let output = run(arguments, variables);
         assert!(!output.status.success(), "{arguments:?}");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(error.contains(expected), "{arguments:?}: {error}");
@@ -200,12 +189,7 @@ fn health_names_what_is_there() {
 
 #[test]
 fn a_health_check_without_curl() {
-    let check = |address: &str| {
-        std::process::Command::new(bulkhead_tests::server::binary())
-            .args(["healthcheck", "--listen", address])
-            .output()
-            .expect("the binary runs")
-    };
+    let check = |address: &str| run(&["healthcheck", "--listen", address], &[]);
     let server = Server::start(&["--drain-delay", "60s"]);
     let address = server.address.to_string();
     assert!(check(&address).status.success());
@@ -220,12 +204,7 @@ fn a_health_check_without_curl() {
 
 /// What `check-config` prints, and whether it was content.
 fn check_config(arguments: &[&str], variables: &[(&str, &str)]) -> (String, bool) {
-    let output = std::process::Command::new(bulkhead_tests::server::binary())
-        .arg("check-config")
-        .args(arguments)
-        .envs(variables.iter().copied())
-        .output()
-        .expect("the binary runs");
+    let output = run(&[&["check-config"], arguments].concat(), variables);
     let text = String::from_utf8(output.stdout).expect("text");
     (text, output.status.success())
 }
@@ -354,10 +333,8 @@ fn health_check_of(answers: &'static [&'static str]) -> std::process::Output {
             std::thread::sleep(Duration::from_millis(100));
         }
     });
-    let output = std::process::Command::new(bulkhead_tests::server::binary())
-        .args(["healthcheck", "--timeout", "300ms", "--listen", &address])
-        .output()
-        .expect("the binary runs");
+    let arguments = ["healthcheck", "--timeout", "300ms", "--listen", &address];
+    let output = run(&arguments, &[]);
     fake.join().expect("no panic");
     output
 }

@@ -13,9 +13,8 @@ use bulkhead_tests::postgres::Schema;
 use bulkhead_tests::server::Server;
 use bulkhead_tests::until;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-
 use std::time::{Duration, Instant};
 
 const KEY: &str = "a-key-for-the-mock-upstream";
@@ -143,6 +142,14 @@ impl Relay {
         self.variables.insert(name.into(), value.into());
     }
 
+    /// What the server is configured with.
+    pub(crate) fn variables(&self) -> Vec<(&str, &str)> {
+        let variables = self.variables.iter();
+        variables
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
+    }
+
     /// Starts the server, or another one in its place.
     pub(crate) fn run(&mut self) {
         self.run_with(&[]);
@@ -150,11 +157,7 @@ impl Relay {
 
     pub(crate) fn run_with(&mut self, more: &[(&str, &str)]) {
         self.server = None;
-        let variables = self.variables.iter();
-        let mut variables: Vec<_> = variables
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        variables.extend(more);
+        let variables = [&self.variables(), more].concat();
         self.server = Some(Server::start_with(&[], &variables));
     }
 
@@ -208,6 +211,12 @@ impl Relay {
     pub(crate) fn wait_until_signed(&self, id: &str) -> Value {
         until("it is signed", || self.request(id)["status"] == "signed");
         self.request(id)
+    }
+
+    /// The requests that the receiver was told of.
+    pub(crate) fn told(&self) -> BTreeSet<String> {
+        let deliveries = self.receiver.deliveries().into_iter();
+        deliveries.filter_map(|delivery| delivery.id).collect()
     }
 
     /// What the upstream itself counted.

@@ -1,7 +1,7 @@
 //! `POST /token` and `POST /token/verify`.
 
 use bulkhead_tests::http::{Response, request};
-use bulkhead_tests::server::{Server, binary};
+use bulkhead_tests::server::{Server, run};
 use bulkhead_tests::until;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -104,11 +104,7 @@ fn secrets_that_cannot_be_meant_end_the_start() {
         &[("SECRET_FILE", "/nonexistent")],
         &[("SECRET", "x"), ("SECRET_FILE", path)],
     ] {
-        let output = Command::new(binary())
-            .args(["--listen", "127.0.0.1:0"])
-            .envs(variables.iter().copied())
-            .output()
-            .expect("the binary runs");
+        let output = run(&["--listen", "127.0.0.1:0"], variables);
         assert!(!output.status.success(), "{variables:?}");
         let log = String::from_utf8_lossy(&output.stderr);
         assert!(log.contains("SECRET"), "{log}");

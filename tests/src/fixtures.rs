@@ -4,8 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The sample of the contract: passphrase `topsecret`, plaintext `Nice work!` and LF.
+/// The sample of the README: passphrase `topsecret`, plaintext `Nice work!` and LF.
 pub const SAMPLE: &str = include_str!("../../guest/decrypt/src/sample.asc");
 
 /// One message made by someone else.
@@ -34,6 +35,31 @@ pub fn read(file: &str) -> Vec<Fixture> {
 pub fn text(file: &str) -> String {
     let path = directory().join("messages").join(file);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Checks so many at a time: what is found wrong, with the fixture's name in front.
+pub fn each(
+    fixtures: &[Fixture],
+    at_a_time: usize,
+    check: impl Fn(&Fixture) -> Option<String> + Sync,
+) -> Vec<String> {
+    let next = AtomicUsize::new(0);
+    let checks = || {
+        let mut failures = Vec::new();
+        while let Some(fixture) = fixtures.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Some(what) = check(fixture) {
+                failures.push(format!("{}: {what}", fixture.name));
+            }
+        }
+        failures
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..at_a_time).map(|_| scope.spawn(checks)).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("no panic"))
+            .collect()
+    })
 }
 
 /// Where fixtures are: named by `BULKHEAD_FIXTURES`, or in the source tree.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -40,10 +40,7 @@ impl Server {
 
     /// The same by a command that becomes the server.
     pub fn start_command(command: &mut Command, variables: &[(&str, &str)]) -> Self {
-        let ours = |name: &str| name.starts_with("BULKHEAD_") || name.starts_with("SECRET");
-        for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
-            command.env_remove(name);
-        }
+        remove_our_variables(command);
         let mut log_file = canaries::log_file();
         if log_file.is_some() {
             command.env("BULKHEAD_LOG", "trace");
@@ -131,6 +128,33 @@ impl Server {
         http::request(self.address, method, target, &[], b"")
     }
 
+    /// The samples of that name in `GET /metrics` that carry these labels, each with `labels` and
+    /// `value`. Some are there only once something was counted.
+    pub fn samples(&self, name: &str, labels: &[(&str, &str)]) -> Vec<Value> {
+        let document = self.get("GET", "/metrics").json();
+        let metrics = document["metrics"].as_array().expect("a list");
+        let samples = metrics
+            .iter()
+            .filter_map(|metric| metric["samples"].as_array())
+            .flatten()
+            .filter(|sample| sample["name"] == name);
+        let carries = |sample: &&Value| {
+            let mut labels = labels.iter();
+            labels.all(|(label, value)| sample["labels"][label] == *value)
+        };
+        samples.filter(carries).cloned().collect()
+    }
+
+    /// The sum of their values, which are whole numbers. Panics where there are none: a name that
+    /// nothing has would pass for zero.
+    #[track_caller]
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        let samples = self.samples(name, labels);
+        assert!(!samples.is_empty(), "no sample {name} with {labels:?}");
+        let values = samples.iter().map(|sample| sample["value"].as_u64());
+        values.map(|value| value.expect("a whole number")).sum()
+    }
+
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
         // The shell's own: a small image has no other.
@@ -212,6 +236,25 @@ impl Drop for Server {
         // Already ended, perhaps; either way it is gone then.
         drop(self.process.kill());
         drop(self.process.wait());
+    }
+}
+
+/// Runs the binary to its end, without any variable of this environment that it reads.
+pub fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(binary());
+    remove_our_variables(&mut command);
+    command
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .output()
+        .expect("the binary starts")
+}
+
+/// What is set in a developer's shell must not change what a test shows.
+fn remove_our_variables(command: &mut Command) {
+    let ours = |name: &str| name.starts_with("BULKHEAD_") || name.starts_with("SECRET");
+    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
     }
 }
 

@@ -1,8 +1,8 @@
 //! What follows from an answer of the upstream: pure.
 
 use crate::world::Heard;
-use bulkhead_sandbox::{Checking, Signing, Wait};
-use bulkhead_store::{Outcome, SlotEnd};
+use bulkhead_sandbox::{Checking, Delivering, Signing, Wait};
+use bulkhead_store::{NotificationOutcome, Outcome, SlotEnd};
 
 /// What the upstream does to us, whatever the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,22 +29,43 @@ pub(crate) struct Conclusion<T> {
 /// The longest that a component may have anything wait: whatever it says may be a mistake of its own.
 const WAIT_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 
+/// The same for webhooks, which our own component sends daily in the end, give or take a tenth.
+const WEBHOOK_WAIT_MAX_MS: u64 = 2 * WAIT_MAX_MS;
+
 /// What is shown of why, and in one line.
 const WHY_CHARACTERS_MAX: usize = 300;
 
 fn bounded(mut wait: Wait) -> Wait {
     wait.after_ms = wait.after_ms.min(WAIT_MAX_MS);
-    let line = wait.why.chars().take(WHY_CHARACTERS_MAX);
-    wait.why = line
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect();
+    wait.why = shown(&wait.why);
     wait
+}
+
+fn shown(why: &str) -> String {
+    let blank = |character: char| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
+    };
+    why.chars().take(WHY_CHARACTERS_MAX).map(blank).collect()
+}
+
+/// A try of a notification.
+pub(crate) fn of_delivering(
+    delivering: Delivering,
+    known_better: Option<String>,
+) -> NotificationOutcome {
+    let because = |why: &str| known_better.unwrap_or_else(|| shown(why));
+    match delivering {
+        Delivering::Delivered => NotificationOutcome::Delivered,
+        Delivering::Again(wait) => NotificationOutcome::Again {
+            after_ms: wait.after_ms.min(WEBHOOK_WAIT_MAX_MS),
+            why: because(&wait.why),
+        },
+        Delivering::Parked(why) => NotificationOutcome::Parked { why: because(&why) },
+    }
 }
 
 /// A try of a message.
@@ -57,7 +78,7 @@ pub(crate) fn of_signing(signing: Signing, known_better: Option<String>) -> Conc
             mood: Mood::Fine,
         },
         Signing::Refused(error) => Conclusion {
-            outcome: Outcome::Failed(error),
+            outcome: Outcome::Failed(shown(&error)),
             hold_ms: None,
             mood: Mood::Fine,
         },
@@ -151,6 +172,13 @@ mod tests {
                 "{why}"
             );
         }
+        let NotificationOutcome::Again { after_ms, why } =
+            of_delivering(Delivering::Again(wait()), None)
+        else {
+            panic!("again");
+        };
+        assert_eq!(after_ms, WEBHOOK_WAIT_MAX_MS);
+        assert!(why.len() == WHY_CHARACTERS_MAX && !why.contains('\n'));
         let held = of_checking(Checking::Paused(wait()), None).hold_ms;
         assert_eq!(held, Some(WAIT_MAX_MS));
     }

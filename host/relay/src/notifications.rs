@@ -1,9 +1,10 @@
 //! Notifications: claim, send, store what came of it.
 
 use crate::calls::{STORE_PAUSE_MS, said};
+use crate::conclusion::of_delivering;
 use crate::relay::Relay;
 use crate::world::{Heard, Point, World};
-use bulkhead_sandbox::{Delivering, Event, Judge, Wait};
+use bulkhead_sandbox::{Event, Judge};
 use bulkhead_store::{Begun, BootMillis, Notification, NotificationOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -155,16 +156,7 @@ fn outcome<W: World>(
     let (reply, known_better) = heard.into_reply();
     let situation = relay.situation(notification.number, notification.first_try_at);
     let delivering = judge.read_webhook(&reply, situation)?;
-    Ok(match delivering {
-        Delivering::Delivered => NotificationOutcome::Delivered,
-        Delivering::Again(Wait { after_ms, why }) => NotificationOutcome::Again {
-            after_ms,
-            why: known_better.unwrap_or(why),
-        },
-        Delivering::Parked(why) => NotificationOutcome::Parked {
-            why: known_better.unwrap_or(why),
-        },
-    })
+    Ok(of_delivering(delivering, known_better))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use bulkhead_store::Quota;
 use std::fmt;
+use zeroize::Zeroizing;
 
 /// Limits and keys.
 #[derive(Debug, Clone)]
@@ -35,9 +36,9 @@ impl Settings {
     }
 }
 
-/// Octets that are never shown.
+/// Octets that are never shown, and wiped when they are dropped.
 #[derive(Clone)]
-pub struct WebhookSecret(pub Vec<u8>);
+pub struct WebhookSecret(pub Zeroizing<Vec<u8>>);
 
 impl fmt::Debug for WebhookSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -72,7 +72,7 @@ pub(crate) fn compile_apart(
 fn ended(status: ExitStatus, limits: &CompileLimits) -> Refusal {
     let signal = status.signal().and_then(Signal::from_named_raw);
     let reason = match signal {
-        Some(Signal::XCPU | Signal::KILL) => format!(
+        Some(Signal::XCPU) => format!(
             "to compile it takes more than {} s of a processor; --component-compile-time \
              (BULKHEAD_COMPONENT_COMPILE_TIME) allows more",
             limits.time.as_secs()
@@ -82,6 +82,12 @@ fn ended(status: ExitStatus, limits: &CompileLimits) -> Refusal {
              --component-compile-memory (BULKHEAD_COMPONENT_COMPILE_MEMORY) allows more memory",
             limits.memory_octets
         ),
+        Some(Signal::KILL) => {
+            "the compiler was killed, most likely since the machine or container has too \
+             little memory: give it more, or lower --component-compile-memory \
+             (BULKHEAD_COMPONENT_COMPILE_MEMORY)"
+                .to_owned()
+        }
         _ => {
             let reason = format!("the compiler does not survive it ({status})");
             return Refusal::new(RefusalKind::Invalid, reason);
@@ -104,7 +110,7 @@ fn answer(limits: CompileLimits) -> std::io::Result<()> {
     let seconds = limits.time.as_secs();
     for (resource, soft, hard) in [
         (Resource::As, limits.memory_octets, limits.memory_octets),
-        // The first is a signal with a name, the second the end.
+        // The first ends it by a signal with a name; the second only where that is ignored.
         (Resource::Cpu, seconds, seconds.saturating_add(1)),
         (Resource::Core, 0, 0),
     ] {

@@ -122,13 +122,13 @@ pub(crate) struct ExportSettings {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckSettings {
-    /// The component.
+    /// The component to look at (.wasm).
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Which one it is to replace: decrypt, token or signing [default: what its name or its exports say].
     #[arg(long = "as", value_name = "NAME", value_parser = ["decrypt", "token", "signing"])]
     pub(crate) name: Option<String>,
-    /// For programs.
+    /// Print JSON, for programs.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -137,7 +137,7 @@ pub(crate) struct CheckSettings {
 pub(crate) struct InForceSettings {
     #[command(flatten)]
     pub(crate) server: HealthcheckSettings,
-    /// For programs.
+    /// Print JSON, for programs.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -155,10 +155,10 @@ pub(crate) enum RequestsCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListSettings {
-    /// Which of them.
+    /// Which requests.
     #[arg(value_enum, default_value = "all")]
     pub(crate) which: Which,
-    /// Lines at most.
+    /// Requests to list at most.
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub(crate) most: u32,
     #[command(flatten)]
@@ -253,7 +253,7 @@ pub(crate) struct Settings {
         env = "BULKHEAD_ACCESS_LOG",
         value_enum,
         default_value = "off",
-        value_name = "WHEN"
+        value_name = "SWITCH"
     )]
     pub(crate) access_log: Switch,
     #[command(flatten)]
@@ -364,7 +364,7 @@ pub(crate) struct DecryptSettings {
     /// Memory of one sandbox.
     #[arg(long = "guest-memory-max", env = "BULKHEAD_GUEST_MEMORY_MAX", default_value = "256MiB", value_parser = octets_within(4 * MIB, 4 * GIB), value_name = "SIZE")]
     pub(crate) guest_memory_octets: usize,
-    /// Octets of plaintext.
+    /// Octets of plaintext; over it, and over all limits on a message below, the answer is 422.
     #[arg(long = "plaintext-max", env = "BULKHEAD_PLAINTEXT_MAX", default_value = "32MiB", value_parser = octets_within(1, GIB), value_name = "SIZE")]
     pub(crate) plaintext_octets: usize,
     /// Layers of compression.
@@ -372,7 +372,8 @@ pub(crate) struct DecryptSettings {
         long,
         env = "BULKHEAD_COMPRESSION_LAYERS_MAX",
         default_value_t = 4,
-        value_name = "N"
+        value_name = "N",
+        value_parser = number_within(0, 1024_u32)
     )]
     pub(crate) compression_layers_max: u32,
     /// Plaintext octets for each encrypted octet, where the plaintext is past 1 MiB.
@@ -380,7 +381,8 @@ pub(crate) struct DecryptSettings {
         long,
         env = "BULKHEAD_COMPRESSION_RATIO_MAX",
         default_value_t = 4096,
-        value_name = "N"
+        value_name = "N",
+        value_parser = number_within(1, 1_000_000_u32)
     )]
     pub(crate) compression_ratio_max: u32,
     /// Session-key packets (passphrases and public keys) of one message.
@@ -388,7 +390,8 @@ pub(crate) struct DecryptSettings {
         long,
         env = "BULKHEAD_SESSION_KEYS_MAX",
         default_value_t = 16,
-        value_name = "N"
+        value_name = "N",
+        value_parser = number_within(1, 1024_u32)
     )]
     pub(crate) session_keys_max: u32,
     /// Octets of armor headers before the data.
@@ -406,7 +409,8 @@ pub(crate) struct DecryptSettings {
         long,
         env = "BULKHEAD_ARGON2_PASSES_MAX",
         default_value_t = 10,
-        value_name = "N"
+        value_name = "N",
+        value_parser = number_within(1, 255_u8)
     )]
     pub(crate) argon2_passes_max: u8,
 }

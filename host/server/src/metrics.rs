@@ -55,7 +55,7 @@ pub(crate) struct HttpMetrics {
 }
 
 /// Every status that is answered with; a label of a metric must not be for a client to make up.
-const STATUSES: [(u16, &str); 21] = [
+const STATUSES: [(u16, &str); 19] = [
     (200, "200"),
     (202, "202"),
     (204, "204"),
@@ -72,12 +72,11 @@ const STATUSES: [(u16, &str); 21] = [
     (431, "431"),
     (500, "500"),
     (501, "501"),
-    (502, "502"),
     (503, "503"),
-    (504, "504"),
-    (0, "other"),
+    (OTHER, "other"),
     (HUNG_UP, "hung_up"),
 ];
+const OTHER: u16 = 0;
 const HUNG_UP: u16 = 1;
 
 impl Metrics {
@@ -230,8 +229,8 @@ impl HttpMetrics {
             Outcome::Answered(status) => status.as_u16(),
             Outcome::HungUp => HUNG_UP,
         };
-        let known = STATUSES.iter().position(|(known, _)| *known == status);
-        let at = known.unwrap_or(STATUSES.len() - 2);
+        let place = |status| STATUSES.iter().position(|(known, _)| *known == status);
+        let at = place(status).or_else(|| place(OTHER)).unwrap_or_default();
         let labels = [("route", route.name()), ("status", STATUSES[at].1)];
         let (duration, counters) = &self.found[route as usize];
         duration.observe(time.as_secs_f64());

@@ -96,7 +96,7 @@ impl Problem {
             StatusCode::BAD_REQUEST,
             "malformed_request",
             "Malformed request",
-            "A request of HTTP/1.1 has one Host header.",
+            "Send exactly one Host header: HTTP/1.1 requires it.",
         )
     }
 
@@ -137,7 +137,7 @@ impl Problem {
             StatusCode::NOT_ACCEPTABLE,
             "not_acceptable",
             "Not acceptable",
-            format!("This resource answers with one of: {offered}."),
+            format!("Ask for one of these in Accept, or leave it out: {offered}."),
         )
         .with_header(ACCEPT, HeaderValue::from_static(offered))
     }
@@ -161,7 +161,8 @@ impl Problem {
             StatusCode::BAD_REQUEST,
             "body_incomplete",
             "Body broken off",
-            "The request body ended early or is not framed as its headers say.",
+            "The request body ended early or is not framed as its headers say. Send it whole, with the right \
+             Content-Length or as complete chunks.",
         )
     }
 

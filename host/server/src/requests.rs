@@ -116,5 +116,8 @@ fn id(settings: &OneSettings) -> Result<RequestId, String> {
 }
 
 fn none(settings: &OneSettings) -> String {
-    format!("there is no request {}", settings.id)
+    format!(
+        "there is no request {}: `bulkhead requests list` shows them",
+        settings.id
+    )
 }

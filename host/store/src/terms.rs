@@ -67,7 +67,7 @@ pub struct NewRequest {
 pub struct Callback {
     /// The whole URL.
     pub url: String,
-    /// Its host, and port if it is not the usual one: tries at one host do not hold up others.
+    /// Its host without the port: a slow machine is slow at all of them: tries at one host do not hold up others.
     pub host: String,
 }
 

@@ -3,6 +3,7 @@
 //! Ignored by default: `BULKHEAD_TEST_NODE` names a folder in which `tests/node.sh` has built the examples.
 
 use super::Place;
+use crate::messages::MAKERS;
 use bulkhead_tests::fixtures;
 use bulkhead_tests::http::request;
 use bulkhead_tests::until_within;
@@ -70,17 +71,7 @@ fn expected(fixture: &fixtures::Fixture) -> Value {
 fn node_opens_and_refuses_what_our_host_does() {
     let mut requests = String::new();
     let mut answers = Vec::new();
-    for file in [
-        "gnupg-2.2.jsonl",
-        "gnupg-2.4.jsonl",
-        "gosop.jsonl",
-        "openpgpjs.jsonl",
-        "refused.jsonl",
-        "rfc9580.jsonl",
-        "rnp.jsonl",
-        "sequoia.jsonl",
-        "sqop.jsonl",
-    ] {
+    for file in MAKERS.iter().chain(&["refused.jsonl", "rfc9580.jsonl"]) {
         for fixture in fixtures::read(file) {
             let any = ["any".to_owned()];
             let passphrases = match fixture.passphrases.as_slice() {

@@ -248,8 +248,11 @@ fn exchange(place: &Place, count: u64) {
                 });
             }
         }
-        if number == WARM {
-            before = (place.server.resident_octets(), place.server.code_mappings());
+        if number <= WARM {
+            // The most that there were: a thread has the code once it had a request, and the one before
+            // for as long as that runs.
+            let mappings = place.server.code_mappings().max(before.1);
+            before = (place.server.resident_octets(), mappings);
         }
     }
     // The last request on an old one ends some time.

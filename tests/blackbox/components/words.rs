@@ -2,25 +2,15 @@
 
 use super::{Place, edition};
 use bulkhead_artifacts::{Artifact, DECRYPT, SIGNING, TOKEN, TRIAL, TRIAL_REACHING};
-use bulkhead_tests::server::binary;
+use bulkhead_tests::server::run;
 use serde_json::Value;
-use std::process::{Command, Output};
-
-fn bulkhead(arguments: &[&str]) -> Output {
-    let mut command = Command::new(binary());
-    let ours = |name: &str| name.starts_with("BULKHEAD_") || name.starts_with("SECRET");
-    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
-        command.env_remove(name);
-    }
-    command.args(arguments).output().expect("the binary starts")
-}
 
 fn check(name: &str, octets: &[u8], arguments: &[&str]) -> (bool, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(name);
     std::fs::write(&path, octets).expect("written");
     let path = path.to_str().expect("a path of text");
-    let output = bulkhead(&[&["component", "check", path], arguments].concat());
+    let output = run(&[&["component", "check", path], arguments].concat(), &[]);
     let text = String::from_utf8(output.stdout).expect("text");
     (output.status.success(), text)
 }
@@ -86,18 +76,18 @@ fn what_is_in_force_is_listed() {
         std::fs::write(folder.join("decrypt.wasm"), b"not wasm").expect("written");
     });
     let address = place.server.address.to_string();
-    let output = bulkhead(&["component", "list", "--listen", &address]);
+    let output = run(&["component", "list", "--listen", &address], &[]);
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{text}");
     assert!(text.contains(&trial::version(3)), "{text}");
     assert!(text.contains("it is not WebAssembly"), "{text}");
     assert!(text.starts_with("name  implementation  version"), "{text}");
     assert!(text.contains("token  trial  "), "{text}");
-    let output = bulkhead(&["component", "list", "--listen", &address, "--json"]);
+    let output = run(&["component", "list", "--listen", &address, "--json"], &[]);
     let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(all.as_array().map(Vec::len), Some(2));
     drop(place);
-    let output = bulkhead(&["component", "list", "--listen", &address]);
+    let output = run(&["component", "list", "--listen", &address], &[]);
     let said = String::from_utf8(output.stderr).expect("text");
     assert!(
         !output.status.success() && said.contains("Is a server running"),

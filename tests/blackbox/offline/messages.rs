@@ -1,13 +1,13 @@
 //! `decrypt-offline.wasm` as a command: the same answers as the server's.
 
 use super::{compiled, run, shipped};
+use crate::messages::MAKERS;
 use bulkhead_tests::fixtures::{self, Fixture, SAMPLE};
 use bulkhead_tests::server::Server;
 use bulkhead_tests::soak;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Output;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Commands at the same time.
 const PROCESSES: usize = 2;
@@ -61,15 +61,7 @@ fn octets_differ(
 fn wasmtime_opens_and_refuses_what_the_server_does() {
     let some = if soak() { 1 } else { 8 };
     let mut fixtures: Vec<Fixture> = Vec::new();
-    for file in [
-        "gnupg-2.2.jsonl",
-        "gnupg-2.4.jsonl",
-        "sequoia.jsonl",
-        "sqop.jsonl",
-        "gosop.jsonl",
-        "rnp.jsonl",
-        "openpgpjs.jsonl",
-    ] {
+    for file in MAKERS {
         fixtures.extend(fixtures::read(file).into_iter().step_by(some));
     }
     fixtures.extend(fixtures::read("rfc9580.jsonl"));
@@ -77,26 +69,9 @@ fn wasmtime_opens_and_refuses_what_the_server_does() {
     assert!(fixtures.len() > if soak() { 2700 } else { 400 });
 
     let (server, compiled) = (Server::shared(), compiled("decrypt-offline"));
-    let next = AtomicUsize::new(0);
-    let failures: Vec<String> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..PROCESSES)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut failures = Vec::new();
-                    while let Some(fixture) = fixtures.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let passphrase = fixture.passphrases.first();
-                        let passphrase = passphrase.map_or("any", String::as_str);
-                        let different = differs(server, &compiled, passphrase, &fixture.message);
-                        failures.extend(different.map(|what| format!("{}: {what}", fixture.name)));
-                    }
-                    failures
-                })
-            })
-            .collect();
-        clients
-            .into_iter()
-            .flat_map(|client| client.join().expect("no panic"))
-            .collect()
+    let failures = fixtures::each(&fixtures, PROCESSES, |fixture| {
+        let passphrase = fixture.passphrases.first().map_or("any", String::as_str);
+        differs(server, &compiled, passphrase, &fixture.message)
     });
     let count = failures.len();
     assert!(failures.is_empty(), "{count}:\n{}", failures.join("\n"));

@@ -76,14 +76,14 @@ fn nothing_accepted_is_lost_whenever_the_process_is_killed(kind: Kind) {
         })
     });
     relay.check_quota();
-    // A duplicate needs a kill between the receiver's answer and the commit: no more than kills.
+    // A kill between the receiver's answer and the commit tells again what was under way: four at one
+    // host (`--webhooks-per-host-max`).
     let deliveries = relay.receiver.deliveries();
     let mut count: BTreeMap<_, usize> = BTreeMap::new();
     for delivery in &deliveries {
         *count.entry(delivery.id.clone()).or_default() += 1;
     }
     let twice = deliveries.len() - count.len();
-    // At one host, as the settings have it.
     let under_way = 4;
     assert!(twice <= kills * under_way, "{twice} told again");
     eprintln!(

@@ -1,7 +1,7 @@
 //! Stores that fail: nobody is promised what is not stored.
 
 use super::{ANSWER_TIME, Kind, Relay, SMOOTH};
-use bulkhead_tests::server::{Server, binary};
+use bulkhead_tests::server::{Server, binary, run};
 use bulkhead_tests::until;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -16,11 +16,7 @@ fn a_full_disk_is_told_and_what_was_promised_is_there() {
     let limited = format!("ulimit -f 2000; trap '' XFSZ; exec {}", binary().display());
     relay.server = Some(Server::start_command(
         Command::new("bash").args(["-c", &(limited + " --listen 127.0.0.1:0")]),
-        &relay
-            .variables
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect::<Vec<_>>(),
+        &relay.variables(),
     ));
     let mut promised = BTreeSet::new();
     let mut refused = 0;
@@ -73,12 +69,7 @@ fn a_full_disk_is_told_and_what_was_promised_is_there() {
 fn two_servers_do_not_share_a_file() {
     let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
     relay.run();
-    let output = Command::new(binary())
-        .args(["--listen", "127.0.0.1:0"])
-        .env_clear()
-        .envs(&relay.variables)
-        .output()
-        .expect("the binary starts");
+    let output = run(&["--listen", "127.0.0.1:0"], &relay.variables());
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(
         !output.status.success() && log.contains("relay.db"),

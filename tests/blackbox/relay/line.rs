@@ -1,20 +1,15 @@
 //! The store from the command line, beside a running server.
 
 use super::{Kind, Pace, Relay, SMOOTH, on_both_stores};
-use bulkhead_tests::server::binary;
+use bulkhead_tests::server::run;
 use bulkhead_tests::until;
 use serde_json::{Value, json};
-use std::process::{Command, Output};
+use std::process::Output;
 
 on_both_stores!(requests_are_listed_shown_and_redelivered);
 
 fn bulkhead(relay: &Relay, arguments: &[&str]) -> Output {
-    Command::new(binary())
-        .args(arguments)
-        .env_clear()
-        .envs(&relay.variables)
-        .output()
-        .expect("the binary starts")
+    run(arguments, &relay.variables())
 }
 
 fn said(output: &Output) -> String {

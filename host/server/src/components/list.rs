@@ -55,6 +55,13 @@ pub(super) fn list(settings: &InForceSettings) -> Result<String, String> {
 
 fn health(settings: &InForceSettings) -> Result<Value, String> {
     let reply = inquiry::get(&settings.server, "/health", ANSWER_OCTETS_MAX, |_| false)?;
+    if !reply.is_ok() {
+        return Err(format!(
+            "{} answers /health with {:?}: it is shutting down, or is not Bulkhead. Try again, or name \
+             another address with --listen (BULKHEAD_LISTEN)",
+            settings.server.listen, reply.status
+        ));
+    }
     serde_json::from_slice(&reply.body).map_err(|_| {
         let (address, status) = (settings.server.listen, reply.status);
         format!("{address} does not answer /health as Bulkhead does: {status:?}")

@@ -29,7 +29,7 @@ pub(crate) struct ComponentSettings {
     /// Memory for compiling one, which is done in a process of its own.
     #[arg(long = "component-compile-memory", env = "BULKHEAD_COMPONENT_COMPILE_MEMORY", default_value = "2GiB", value_parser = octets_within(256 * MIB, TIB), value_name = "SIZE")]
     pub(crate) compile_memory_octets: usize,
-    /// Time of a processor for compiling one.
+    /// Processor (CPU) time for compiling one.
     #[arg(long = "component-compile-time", env = "BULKHEAD_COMPONENT_COMPILE_TIME", default_value = "2m", value_parser = duration_within(Duration::from_secs(1), Duration::from_hours(1)), value_name = "TIME")]
     pub(crate) compile_time: Duration,
     /// The header `Bulkhead-Component` in answers: which component made them, with version and sha256.
@@ -38,7 +38,7 @@ pub(crate) struct ComponentSettings {
         env = "BULKHEAD_COMPONENT_HEADER",
         value_enum,
         default_value = "off",
-        value_name = "WHEN"
+        value_name = "SWITCH"
     )]
     pub(crate) component_header: Switch,
 }

@@ -29,7 +29,7 @@ pub(crate) struct KdfSettings {
         env = "BULKHEAD_KDF_PATH",
         value_enum,
         default_value = "auto",
-        value_name = "PATH"
+        value_name = "METHOD"
     )]
     pub(crate) path: KdfPath,
 }

@@ -12,6 +12,9 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
 
+/// Below the lease of a notification in the store (60 s), with time to write down what came of it.
+const WEBHOOK_TIMEOUT_MOST: Duration = Duration::from_secs(50);
+
 /// A target has 65,534 octets at most, three for each of the message, and the rest of it beside.
 const MESSAGE_OCTETS_MOST: usize = 21 * KIB;
 
@@ -43,7 +46,7 @@ pub(crate) struct SigningSettings {
     /// Calls that the API allows in any window, whatever they ask.
     #[arg(long, env = "BULKHEAD_UPSTREAM_CALLS", default_value_t = 10, value_name = "N", value_parser = number_within(1, 10_000_u32))]
     pub(crate) upstream_calls: u32,
-    /// That window.
+    /// Length of that window: --upstream-calls in any such time.
     #[arg(long, env = "BULKHEAD_UPSTREAM_WINDOW", default_value = "60s", value_parser = duration_within(SECOND, DAY), value_name = "TIME")]
     pub(crate) upstream_window: Duration,
     /// Added to the window, for what the network delays.
@@ -74,13 +77,13 @@ pub(crate) struct SigningSettings {
     /// variable `BULKHEAD_WEBHOOK_SECRET`. Without either they are not signed.
     #[arg(long, env = "BULKHEAD_WEBHOOK_SECRET_FILE", value_name = "FILE")]
     pub(crate) webhook_secret_file: Option<PathBuf>,
-    /// Time for one try of a webhook.
-    #[arg(long, env = "BULKHEAD_WEBHOOK_TIMEOUT", default_value = "15s", value_parser = duration_within(Duration::from_millis(100), Duration::from_secs(50)), value_name = "TIME")]
+    /// Time for one try of a webhook; at most 50s.
+    #[arg(long, env = "BULKHEAD_WEBHOOK_TIMEOUT", default_value = "15s", value_parser = duration_within(Duration::from_millis(100), WEBHOOK_TIMEOUT_MOST), value_name = "TIME")]
     pub(crate) webhook_timeout: Duration,
     /// Webhooks under way at the same time.
     #[arg(long, env = "BULKHEAD_WEBHOOKS_MAX", default_value_t = 256, value_name = "N", value_parser = number_within(1, 10_000_u32))]
     pub(crate) webhooks_max: u32,
-    /// The same, at one host: a slow one holds up no other.
+    /// Webhooks under way at one host at the same time: a slow one holds up no other.
     #[arg(long, env = "BULKHEAD_WEBHOOKS_PER_HOST_MAX", default_value_t = 4, value_name = "N", value_parser = number_within(1, 10_000_u32))]
     pub(crate) webhooks_per_host_max: u32,
     /// Hosts and networks that callbacks may go to although their addresses are not public, with
@@ -223,8 +226,8 @@ impl SigningSettings {
         }
         std::fs::read_to_string(setting).map(Some).map_err(|error| {
             format!(
-                "BULKHEAD_UPSTREAM_PUBLIC_KEY is neither a key in PEM nor a file that can be read, \
-                 {setting}: {error}"
+                "--upstream-public-key (BULKHEAD_UPSTREAM_PUBLIC_KEY) is neither a key in PEM nor a file that \
+                 can be read, {setting}: {error}"
             )
         })
     }

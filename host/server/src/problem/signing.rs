@@ -1,6 +1,7 @@
 //! What can be wrong with a request to the signing relay.
 
 use super::{Problem, unprocessable};
+use bulkhead_outbound::Refusal;
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 
@@ -68,14 +69,18 @@ impl Problem {
         )
     }
 
-    pub(crate) fn callback_refused(why: &impl std::fmt::Display) -> Self {
+    pub(crate) fn callback_refused(why: &Refusal) -> Self {
+        let advice = match why {
+            Refusal::Localhost | Refusal::Address { .. } => {
+                "Send one that is public; operators allow others with --callback-allow \
+                 (BULKHEAD_CALLBACK_ALLOW)."
+            }
+            _ => "Send an absolute one, like https://receiver.example/path.",
+        };
         unprocessable(
             "callback_refused",
             "Callback refused",
-            format!(
-                "The callback URL cannot be used: {why}. Send one that is public; operators allow \
-                 others with --callback-allow (BULKHEAD_CALLBACK_ALLOW)."
-            ),
+            format!("The callback URL cannot be used: {why}. {advice}"),
         )
     }
 
@@ -96,7 +101,8 @@ impl Problem {
             StatusCode::NOT_FOUND,
             "not_found",
             "No such request",
-            "There is no request with this id. It may be so old that it was removed.",
+            "There is no request with this id. It may be so old that it was removed. Check the id; the same \
+             message can be sent again.",
         )
     }
 

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 const API_KEY: &str = "BULKHEAD_UPSTREAM_API_KEY";
 const WEBHOOK_SECRET: &str = "BULKHEAD_WEBHOOK_SECRET";
@@ -48,13 +49,17 @@ impl Parts {
     /// None where no upstream is configured; else what is there, or everything that is wrong.
     fn of(settings: &SigningSettings) -> Option<Result<Self, Vec<String>>> {
         let url = settings.upstream_url.as_ref()?;
-        let address = Target::upstream(url)
-            .map_err(|refusal| format!("BULKHEAD_UPSTREAM_URL cannot be used: {refusal}"));
+        let address = Target::upstream(url).map_err(|refusal| {
+            format!(
+                "--upstream-url (BULKHEAD_UPSTREAM_URL) cannot be used: {refusal}. Give one like \
+                     https://api.example"
+            )
+        });
         let setup = Setup {
             ca_file: settings.store.ca_file.clone(),
             callback_allow: settings.callback_allow.clone(),
         };
-        let outbound = Outbound::new(&setup).map_err(|error| error.to_string());
+        let outbound = Outbound::new(&setup).map_err(|error| store::cannot_set_up(&error));
         let api_key = api_key(settings.upstream_api_key_file.as_deref());
         let webhook_secret = webhook_secret(settings.webhook_secret_file.as_deref());
         let public_key = settings.public_key();
@@ -216,8 +221,11 @@ fn check_key(judge: &Judge, key: &str) -> Result<(), String> {
         message: "is this a key?".into(),
         signature: String::new(),
     };
-    let of_no_use =
-        |why: String| format!("BULKHEAD_UPSTREAM_PUBLIC_KEY is not a public key of RSA: {why}");
+    let of_no_use = |why: String| {
+        format!(
+            "--upstream-public-key (BULKHEAD_UPSTREAM_PUBLIC_KEY) is not a public key of RSA: {why}"
+        )
+    };
     let verified = judge.verify(&claim, key);
     let _no = verified
         .map_err(|fault| of_no_use(fault.to_string()))?
@@ -246,7 +254,7 @@ fn webhook_secret(file: Option<&Path>) -> Result<Option<WebhookSecret>, String> 
     };
     let text = std::str::from_utf8(secret.expose()).map_err(|_| wrong())?;
     let text = text.strip_prefix(SECRET_PREFIX).unwrap_or(text);
-    let octets = STANDARD.decode(text).map_err(|_| wrong())?;
+    let octets = Zeroizing::new(STANDARD.decode(text).map_err(|_| wrong())?);
     if octets.len() < SECRET_OCTETS_MIN {
         tracing::warn!(
             name = WEBHOOK_SECRET,

@@ -2,7 +2,7 @@
 
 use super::world::{boot_clock, boot_id, now};
 use crate::config::signing::{StoreSetting, StoreSettings};
-use bulkhead_outbound::{Outbound, Setup};
+use bulkhead_outbound::{Outbound, Setup, SetupError};
 use bulkhead_store::{Postgres, PostgresSetup, Quota, Sqlite, Store};
 use std::sync::Arc;
 
@@ -80,7 +80,17 @@ fn outbound(settings: &StoreSettings) -> Result<Outbound, String> {
         ca_file: settings.ca_file.clone(),
         callback_allow: Vec::new(),
     };
-    Outbound::new(&setup).map_err(|error| error.to_string())
+    Outbound::new(&setup).map_err(|error| cannot_set_up(&error))
+}
+
+/// Of what goes into it only the certificates can be wrong where nobody looked yet.
+pub(super) fn cannot_set_up(error: &SetupError) -> String {
+    match error {
+        SetupError::CaFile { .. } => {
+            format!("--ca-file (BULKHEAD_CA_FILE) cannot be used: {error}")
+        }
+        other => other.to_string(),
+    }
 }
 
 fn postgres(

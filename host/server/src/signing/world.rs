@@ -48,9 +48,7 @@ impl Outside {
             outbound,
             upstream,
             tasks,
-            crash: std::env::var(CRASH_AT)
-                .ok()
-                .and_then(|text| Crash::of(&text)),
+            crash: Crash::asked_for(),
         }
     }
 }
@@ -111,7 +109,7 @@ impl World for Outside {
 
     fn sleep_until(&self, at: BootMillis) -> Going<'static, ()> {
         let at = instant(at);
-        // A whole millisecond more than asked for is better than to wake up too early.
+        // `boot_clock` rounds down: this wakes up to a millisecond late, and never early.
         Box::pin(tokio::time::sleep_until(at))
     }
 
@@ -202,6 +200,19 @@ fn heard(result: Result<bulkhead_outbound::Answer, bulkhead_outbound::Failure>) 
 }
 
 impl Crash {
+    fn asked_for() -> Option<Self> {
+        let text = std::env::var(CRASH_AT).ok()?;
+        let crash = Self::of(&text);
+        if crash.is_some() {
+            tracing::warn!(
+                "{CRASH_AT} is set, for tests only: this process will kill itself there"
+            );
+        } else {
+            tracing::warn!("{CRASH_AT} names no point, and is ignored");
+        }
+        crash
+    }
+
     fn of(text: &str) -> Option<Self> {
         let (name, pass) = text.split_once(':').unwrap_or((text, "0"));
         let (point, _) = Point::ALL.into_iter().find(|(_, known)| *known == name)?;

@@ -122,13 +122,16 @@ impl Replica {
             .prepare_cached(
                 "UPDATE bulkhead_meta
                  SET shift_ms = shift_ms - $1, epoch = epoch + 1,
-                     held_until = greatest(held_until, $2)
+                     held_until = greatest(held_until, $2, $4 + window_ms + margin_ms)
                  WHERE epoch = $3",
             )
             .await?;
-        let held_until = (look.now - by_ms).saturating_add(self.quota.taken_ms());
+        let now = look.now - by_ms;
+        let held_until = now.saturating_add(self.quota.taken_ms());
+        // Who corrects it may know a shorter window than others, or none: the command line.
+        let call_over = now.saturating_add(i64::from(self.quota.call_ms));
         client
-            .execute(&statement, &[&by_ms, &held_until, &look.epoch])
+            .execute(&statement, &[&by_ms, &held_until, &look.epoch, &call_over])
             .await?;
         Ok(())
     }

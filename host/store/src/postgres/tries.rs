@@ -205,7 +205,7 @@ async fn take(
     begun().map(Some).map_err(Taking::Failed)
 }
 
-/// The row stays locked, so that no request for this message can come now: see `requests::join`. The
+/// The row stays locked, so that no request for this message can come now: see `JOIN` in `requests`. The
 /// statement after this one sees all that came before.
 async fn finish(
     client: &impl GenericClient,
