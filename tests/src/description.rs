@@ -173,11 +173,8 @@ fn content(pointer: &str, response: &Response) -> Result<(), String> {
     } else {
         json!(text()?.trim_end())
     };
-    if response
-        .body
-        .windows(TRIAL.len())
-        .any(|octets| octets == TRIAL)
-    {
+    let mut parts = response.body.windows(TRIAL.len());
+    if pointer.starts_with("/paths/~1token/") && parts.any(|octets| octets == TRIAL) {
         return Ok(());
     }
     hold(&format!("{media_type}/schema"), &value)?;
