@@ -33,6 +33,23 @@ fn good_components_are_told_from_others_without_a_server() {
     }
 }
 
+/// Settings that are wrong say nothing about the file.
+#[test]
+fn wrong_settings_are_not_blamed_on_the_component() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("signing.wasm");
+    std::fs::write(&path, SIGNING.wasm).expect("written");
+    let path = path.to_str().expect("a path of text");
+    let wrong = [("BULKHEAD_UPSTREAM_PUBLIC_KEY", "/nonexistent")];
+    let output = run(&["component", "check", path], &wrong);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(!output.status.success());
+    assert!(
+        text.contains("misconfigured") && text.contains("BULKHEAD_UPSTREAM_PUBLIC_KEY"),
+        "{text}"
+    );
+}
+
 #[test]
 fn refusals_are_those_of_a_server() {
     let trap = trial::with_manner(TRIAL.wasm, "trap");

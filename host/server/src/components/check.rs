@@ -84,6 +84,14 @@ fn judge(settings: &CheckSettings, server: &Settings) -> Verdict {
         name: None,
         outcome: Err(("unreadable", String::new())),
     };
+    // With such settings no server starts, whatever the file is.
+    let public_key = match server.signing.public_key() {
+        Ok(key) => key,
+        Err(why) => {
+            verdict.outcome = Err(("misconfigured", why));
+            return verdict;
+        }
+    };
     let octets_max = server.components.component_octets as u64;
     let octets = match folder::component(&settings.file, octets_max) {
         Ok(octets) => octets,
@@ -101,7 +109,8 @@ fn judge(settings: &CheckSettings, server: &Settings) -> Verdict {
         return verdict;
     }
     let named = settings.name.as_deref().and_then(World::named);
-    let tried = try_out(&octets, named.or_else(|| by_name(&settings.file)), server);
+    let named = named.or_else(|| by_name(&settings.file));
+    let tried = try_out(&octets, named, server, public_key);
     let (world, outcome) = match tried {
         Ok((world, outcome)) => (Some(world), outcome),
         Err(refusal) => (None, Err(refusal)),
@@ -119,7 +128,12 @@ fn by_name(file: &Path) -> Option<World> {
 
 type Tried = (World, Result<Description, Refusal>);
 
-fn try_out(octets: &[u8], world: Option<World>, server: &Settings) -> Result<Tried, Refusal> {
+fn try_out(
+    octets: &[u8],
+    world: Option<World>,
+    server: &Settings,
+    public_key: Option<String>,
+) -> Result<Tried, Refusal> {
     let here = |why| Refusal::new(RefusalKind::TooDemanding, why);
     let compiled = Compiled::apart(octets, &COMPILE, &server.components.compile_limits())?;
     let sandbox = Sandbox::new(&server.sandbox()).map_err(here)?;
@@ -139,8 +153,7 @@ fn try_out(octets: &[u8], world: Option<World>, server: &Settings) -> Result<Tri
         }
         _ => {
             let sandbox = signing::sandbox(&sandbox, &server.signing).map_err(here)?;
-            let key = server.signing.public_key().map_err(here)?;
-            signing::maker(sandbox, &server.signing, key, metrics)(code).map(described)
+            signing::maker(sandbox, &server.signing, public_key, metrics)(code).map(described)
         }
     };
     Ok((world, outcome))
