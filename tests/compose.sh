@@ -6,6 +6,7 @@
 # Needs Docker with compose, curl, jq and openssl. Uses free ports, and a project name of its own.
 set -eu
 cd "$(dirname "$0")/.."
+. tests/steps.sh
 export BULKHEAD_PORT='' MOCK_UPSTREAM_PORT='' MOCK_RECEIVER_PORT=''
 for tool in docker curl jq openssl; do
   command -v "$tool" >/dev/null || { echo "tests/compose.sh: $tool is missing" >&2; exit 2; }
@@ -30,22 +31,6 @@ end() {
 }
 trap end EXIT
 trap 'exit 130' INT TERM
-
-step() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
-fail() { echo "FAILED: $*" >&2; exit 1; }
-
-# within SECONDS WHAT COMMAND…: tries the command until it succeeds.
-within() {
-  local deadline=$((SECONDS + $1)) what=$2
-  shift 2
-  until "$@"; do
-    ((SECONDS < deadline)) || fail "in time: $what"
-    sleep 0.3
-  done
-}
-
-# is WHAT EXPECTED FOUND
-is() { [ "$2" = "$3" ] || fail "$1: expected $2, found $3"; }
 
 up() {
   file=$1

@@ -5,6 +5,7 @@
 # Needs Docker, curl, jq, openssl and GNU tar and grep. Begins by showing that it finds secrets that are there.
 set -eu
 cd "$(dirname "$0")/.."
+. tests/steps.sh
 image=${1:-bulkhead}
 server=${2:-bulkhead:server}
 SERVER_OCTETS_MAX=80000000
@@ -31,17 +32,6 @@ end() {
 trap end EXIT
 trap 'exit 130' INT TERM
 
-step() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
-fail() { echo "FAILED: $*" >&2; exit 1; }
-is() { [ "$2" = "$3" ] || fail "$1: expected $2, found $3"; }
-within() {
-  local deadline=$((SECONDS + $1)) what=$2
-  shift 2
-  until "$@"; do
-    ((SECONDS < deadline)) || fail "in time: $what"
-    sleep 0.3
-  done
-}
 inspect() { docker image inspect --format "$2" "$1"; }
 
 # Each layer for itself, so that a file shows which a later layer deletes.

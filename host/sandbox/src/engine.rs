@@ -16,7 +16,9 @@ const KEEP_RESIDENT_OCTETS: usize = 1 << 20;
 /// Core modules in one component: the guest itself, and the shims a component linker adds.
 const CORE_INSTANCES_A_COMPONENT: u32 = 8;
 const TABLES_A_COMPONENT: u32 = 8;
-const TABLE_ELEMENTS: usize = 20_000;
+
+/// Elements of one table, however it grows.
+pub(crate) const TABLE_ELEMENTS: usize = 20_000;
 
 /// How the engine is set up; fixed for the life of the process.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! One instance: its state, its limits, and what became of it.
 
-use crate::engine::Sandbox;
+use crate::engine::{Sandbox, TABLE_ELEMENTS};
 use crate::metrics::ComponentMetrics;
 use crate::pool::Turn;
 use bulkhead_crypto::KdfLimits;
@@ -17,9 +17,6 @@ use zeroize::Zeroize as _;
 
 /// Handles (streams, pollables) one instance may hold. A guest that panics needs a few.
 const HANDLES: usize = 64;
-
-/// Tables one instance may grow, and elements each.
-const TABLE_ELEMENTS: usize = 20_000;
 
 /// Octets that one call may copy from guest to host, beyond which the call traps. The largest
 /// honest ones are a whole message's.

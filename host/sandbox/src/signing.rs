@@ -27,9 +27,6 @@ pub use bindings::exports::bulkhead::signing::exchange::{Answer, Failure, Reply,
 pub use bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
 pub use bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Event};
 
-/// Octets of an instance's answer beside what it was given: it repeats a message at most.
-const ANSWER_OCTETS_SPARE: usize = 64 << 10;
-
 /// The signing component, linked and ready to be instantiated. Each call runs in a fresh instance,
 /// and blocks until it is over.
 pub struct Judge {
@@ -148,8 +145,7 @@ impl Judge {
         call: impl FnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
         let budget = Budget::of(self.linked.limits());
-        self.linked
-            .call(budget, answer_octets + ANSWER_OCTETS_SPARE, call)
+        self.linked.call(budget, answer_octets, call)
     }
 }
 
