@@ -219,14 +219,14 @@ fn check_config_shows_what_is_in_force_and_no_secret() {
     let (text, content) = check_config(&["--listen", "127.0.0.1:2"], &variables);
     assert!(content, "{text}");
     let processors = std::thread::available_parallelism().expect("some").get();
-    let default = |flag: &str, number: usize| format!("{flag} {number}  # default");
+    let default = |flag: &str, number: String| format!("{flag} {number}  # default");
     for line in [
         "--listen 127.0.0.1:2  # flag",
         "--body-max 1MiB  # BULKHEAD_BODY_MAX",
         "--drain-delay 0s  # default",
-        &default("--decrypt-workers", processors),
-        &default("--kdf-threads", processors),
-        &default("--kdf-queue-max", processors * (4 << 30)),
+        &default("--decrypt-workers", processors.to_string()),
+        &default("--kdf-threads", processors.to_string()),
+        &default("--kdf-queue-max", format!("{}B", processors * (4 << 30))),
         "SECRET (set)",
         "SECRET_PREVIOUS (not set)",
         "no problems",
@@ -234,6 +234,26 @@ fn check_config_shows_what_is_in_force_and_no_secret() {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }
     assert!(!text.contains("0123456789abcdef"));
+}
+
+#[test]
+fn check_config_shows_that_the_store_has_a_password_and_not_which() {
+    let variables = |store| {
+        [
+            ("BULKHEAD_UPSTREAM_URL", "http://upstream.example"),
+            ("BULKHEAD_STORE_PASSWORD", "confidential"),
+            ("BULKHEAD_STORE", store),
+        ]
+    };
+    for (store, content, line) in [
+        ("postgres://u@h/d", true, "BULKHEAD_STORE_PASSWORD (set)"),
+        ("sqlite:x.db", false, "problem: BULKHEAD_STORE_PASSWORD"),
+    ] {
+        let (text, was_content) = check_config(&[], &variables(store));
+        assert_eq!(was_content, content, "{text}");
+        assert!(text.lines().any(|found| found.starts_with(line)), "{text}");
+        assert!(!text.contains("confidential"), "{text}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod crashes;
 mod faults;
 mod line;
 mod outage;
+mod traces;
 
 use bulkhead_tests::http::{self, Response};
 use bulkhead_tests::mock::{MockReceiver, MockUpstream, max_in_window};

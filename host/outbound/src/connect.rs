@@ -94,7 +94,7 @@ async fn dial(
     if !target.is_https() {
         return Ok(Stream::Plain(stream));
     }
-    let name = match target.parsed_host() {
+    let name = match target.host() {
         Host::Domain(name) => ServerName::try_from(name.clone())
             .map_err(|_| "TLS: no certificate can have such a name")?,
         Host::Ipv4(address) => ServerName::IpAddress(IpAddr::from(*address).into()),
@@ -105,7 +105,7 @@ async fn dial(
         .await
         .map_err(|error| {
             // More than whoever named the host may see, for whoever looks after this server.
-            tracing::debug!(host = target.host(), %error, "no TLS");
+            tracing::debug!(host = target.authority(), %error, "no TLS");
             crate::tls::reason(&error)
         })?;
     Ok(Stream::Tls(Box::new(stream)))

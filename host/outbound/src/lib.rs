@@ -188,7 +188,7 @@ impl Shared {
         if let Peer::Stranger = peer {
             self.permit_name(target).map_err(Failure::Refused)?;
         }
-        let name = match target.parsed_host() {
+        let name = match target.host() {
             Host::Ipv4(address) => return Ok(vec![(*address).into()]),
             Host::Ipv6(address) => return Ok(vec![(*address).into()]),
             Host::Domain(name) => name,
@@ -212,7 +212,7 @@ impl Shared {
     /// What can be said of a host without resolving it.
     fn permit_name(&self, target: &Target) -> Result<(), Refusal> {
         let port = target.port();
-        match target.parsed_host() {
+        match target.host() {
             Host::Ipv4(address) => self.permit_address((*address).into(), port, true),
             Host::Ipv6(address) => self.permit_address((*address).into(), port, true),
             Host::Domain(name) if target::is_localhost(name) && !self.allows_name(name, port) => {

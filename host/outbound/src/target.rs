@@ -111,7 +111,7 @@ impl Target {
     }
 
     /// Host, and port if it is not the scheme's usual one, in canonical form.
-    pub fn host(&self) -> &str {
+    pub fn authority(&self) -> &str {
         &self.authority
     }
 
@@ -124,7 +124,8 @@ impl Target {
         self.https
     }
 
-    pub(crate) fn parsed_host(&self) -> &Host<String> {
+    /// The name or address alone.
+    pub fn host(&self) -> &Host<String> {
         &self.host
     }
 

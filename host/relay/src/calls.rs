@@ -5,7 +5,7 @@ use crate::relay::Relay;
 use crate::waiters::Found;
 use crate::world::{Heard, Point, World};
 use bulkhead_sandbox::{Fault, Judge, Question, Signing, Situation, Wait};
-use bulkhead_store::{Begun, BootMillis, Outcome, Slot, StoreError, Try};
+use bulkhead_store::{Begun, BootMillis, Outcome, Slot, StoreError, TraceParent, Try};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 pub(crate) const STORE_PAUSE_MS: u64 = 500;
 
 /// Wait where the component did not come to a decision.
-const FAULT_WAIT_MS: u64 = 60_000;
+pub(crate) const FAULT_WAIT_MS: u64 = 60_000;
 
 /// Messages that are being tried here.
 type UnderWay = Arc<Mutex<BTreeSet<String>>>;
@@ -79,7 +79,7 @@ async fn make_one<W: World>(relay: &Relay<W>, begun: Try) {
     relay.world.reached(Point::Claimed);
     let question = Question::Sign(begun.message.clone());
     let judge = relay.judges.current();
-    let heard = ask(relay, &judge, &question, &begun.slot).await;
+    let heard = ask(relay, &judge, &question, begun.trace.clone(), &begun.slot).await;
     relay.world.reached(Point::Heard);
     let end = slot_end(&heard);
     if matches!(&heard, Heard::Answer(answer) if [401, 403].contains(&answer.status)) {
@@ -119,11 +119,12 @@ pub(crate) async fn ask<W: World>(
     relay: &Relay<W>,
     judge: &Judge,
     question: &Question,
+    trace: Option<TraceParent>,
     slot: &Slot,
 ) -> Heard {
     let start = relay.world.now();
     let heard = match judge.target(question) {
-        Ok(target) => relay.world.ask(target, slot.send_before).await,
+        Ok(target) => relay.world.ask(target, trace, slot.send_before).await,
         Err(fault) => Heard::Unsent(said(&fault)),
     };
     let took_ms = relay.world.now().boot.0 - start.boot.0;

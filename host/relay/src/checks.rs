@@ -6,7 +6,7 @@ use crate::condition::KeyCheck;
 use crate::relay::{Relay, Unable, unable};
 use crate::world::World;
 use bulkhead_sandbox::{Checking, Claim, Judge, Question, Wait};
-use bulkhead_store::{Begun, BootMillis, Slot};
+use bulkhead_store::{Begun, BootMillis, Slot, TraceParent};
 use std::sync::Arc;
 use tokio::sync::{Mutex, oneshot};
 
@@ -24,17 +24,26 @@ pub(crate) struct Checks {
 
 impl<W: World> Relay<W> {
     /// Whether a signature belongs to a message: without a call where that is known here.
-    pub async fn verify(self: &Arc<Self>, claim: Claim, until: BootMillis) -> Result<bool, Unable> {
+    pub async fn verify(
+        self: &Arc<Self>,
+        claim: Claim,
+        trace: Option<TraceParent>,
+        until: BootMillis,
+    ) -> Result<bool, Unable> {
         let known = self.store.signature(claim.message.clone());
         let known = self.within(until, known).await.map_err(unable)?;
         if known.is_some_and(|signature| signature == claim.signature) {
             return Ok(true);
         }
-        self.check(Question::Verify(claim), until).await
+        self.check(Question::Verify(claim), trace, until).await
     }
 
     /// Whether the upstream takes our key.
-    pub async fn test_key(self: &Arc<Self>, until: BootMillis) -> Result<KeyCheck, Unable> {
+    pub async fn test_key(
+        self: &Arc<Self>,
+        trace: Option<TraceParent>,
+        until: BootMillis,
+    ) -> Result<KeyCheck, Unable> {
         let again = Unable::Upstream {
             after_ms: ASK_AGAIN_MS,
         };
@@ -46,7 +55,7 @@ impl<W: World> Relay<W> {
         if let Some(known) = self.conditions.key_within(KEY_MS, self.world.now()) {
             return Ok(known);
         }
-        self.check(Question::CheckKey, until).await?;
+        self.check(Question::CheckKey, trace, until).await?;
         self.conditions
             .key_within(KEY_MS, self.world.now())
             .ok_or(again)
@@ -57,6 +66,7 @@ impl<W: World> Relay<W> {
     async fn check(
         self: &Arc<Self>,
         question: Question,
+        trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Result<bool, Unable> {
         let begun = self
@@ -73,7 +83,7 @@ impl<W: World> Relay<W> {
         let (sender, receiver) = oneshot::channel();
         let (relay, task) = (Arc::clone(self), self.tasks.begin());
         self.world.spawn(Box::pin(async move {
-            let _gone = sender.send(relay.make_check(&question, slot).await);
+            let _gone = sender.send(relay.make_check(&question, trace, slot).await);
             drop(task);
         }));
         tokio::select! {
@@ -86,9 +96,14 @@ impl<W: World> Relay<W> {
         })
     }
 
-    async fn make_check(&self, question: &Question, slot: Slot) -> Option<bool> {
+    async fn make_check(
+        &self,
+        question: &Question,
+        trace: Option<TraceParent>,
+        slot: Slot,
+    ) -> Option<bool> {
         let judge = self.judges.current();
-        let heard = ask(self, &judge, question, &slot).await;
+        let heard = ask(self, &judge, question, trace, &slot).await;
         let end = slot_end(&heard);
         let mut conclusion = self.read_check(&judge, question, heard);
         self.hold(conclusion.hold_ms).await;

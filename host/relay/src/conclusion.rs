@@ -138,7 +138,7 @@ pub(crate) fn of_checking(
 /// answer may still sit in a buffer.
 pub(crate) fn slot_end(heard: &Heard) -> SlotEnd {
     match heard {
-        Heard::Answer(_) | Heard::Unsent(_) => SlotEnd::Answered,
+        Heard::Answer(_) | Heard::Unsent(_) => SlotEnd::Settled,
         Heard::Lost(_) => SlotEnd::Unknown,
     }
 }

@@ -1,6 +1,6 @@
 //! Notifications: claim, send, store what came of it.
 
-use crate::calls::{STORE_PAUSE_MS, said};
+use crate::calls::{FAULT_WAIT_MS, STORE_PAUSE_MS, said};
 use crate::conclusion::of_delivering;
 use crate::relay::Relay;
 use crate::world::{Heard, Point, World};
@@ -8,9 +8,6 @@ use bulkhead_sandbox::{Event, Judge};
 use bulkhead_store::{Begun, BootMillis, Notification, NotificationOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Wait where the component did not come to a decision.
-const FAULT_WAIT_MS: u64 = 60_000;
 
 /// Notifications under way here, by host.
 #[derive(Clone, Default)]
@@ -141,7 +138,12 @@ async fn tell<W: World>(relay: &Relay<W>, notification: &Notification) -> Notifi
     let until = BootMillis(now.boot.0 + i64::from(relay.settings.webhook_ms));
     let heard = relay
         .world
-        .tell(notification.callback.clone(), delivery, until)
+        .tell(
+            notification.callback.clone(),
+            delivery,
+            notification.trace.clone(),
+            until,
+        )
         .await;
     relay.metrics.told(&heard);
     outcome(relay, &judge, notification, heard).unwrap_or_else(fault)

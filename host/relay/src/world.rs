@@ -1,7 +1,7 @@
 //! What the relay reaches beside its store: clocks, randomness, tasks, the upstream, receivers.
 
 use bulkhead_sandbox::{Answer, Delivery, Failure, Reply};
-use bulkhead_store::{BootMillis, Callback, Now};
+use bulkhead_store::{BootMillis, Callback, Now, TraceParent};
 use std::pin::Pin;
 
 /// Something that goes on for a while.
@@ -22,15 +22,21 @@ pub trait World: Send + Sync + 'static {
     /// Runs a task to its end, whoever waits for it.
     fn spawn(&self, task: Going<'static, ()>);
 
-    /// Asks the upstream: `target` is a path and query. No octet is sent, and nothing waited for,
-    /// from `until` on.
-    fn ask(&self, target: String, until: BootMillis) -> Going<'static, Heard>;
+    /// Asks the upstream: `target` is a path and query, and `trace` what the call belongs to. No octet
+    /// is sent, and nothing waited for, from `until` on.
+    fn ask(
+        &self,
+        target: String,
+        trace: Option<TraceParent>,
+        until: BootMillis,
+    ) -> Going<'static, Heard>;
 
     /// Sends a delivery to a receiver. Nothing is waited for from `until` on.
     fn tell(
         &self,
         callback: Callback,
         delivery: Delivery,
+        trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Going<'static, Heard>;
 

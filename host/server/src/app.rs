@@ -14,6 +14,7 @@ use crate::room::{RequestBody, Room};
 use crate::routes::{REQUESTS, Route};
 use crate::signing::{Asked, Signing};
 use crate::token::{Question, Token};
+use bulkhead_store::TraceParent;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
@@ -87,6 +88,7 @@ impl Drop for Counted<'_> {
 impl App {
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
         let request_id = http::request_id(request.headers());
+        let trace = http::trace_parent(request.headers());
         let mut counted = Counted {
             metrics: &self.metrics,
             route: Route::of(request.uri().path()),
@@ -104,6 +106,7 @@ impl App {
         if self.settings.access_log.is_on() {
             tracing::info!(
                 request.id = request_id,
+                trace.id = trace.as_ref().map(TraceParent::trace_id),
                 request.route = counted.route.name(),
                 response.status = answer.status().as_u16(),
                 duration_us =
@@ -269,6 +272,7 @@ impl App {
         head: &hyper::http::request::Parts,
         body: Incoming,
     ) -> Result<Answer, Problem> {
+        let trace = http::trace_parent(&head.headers);
         let signing = self.signing.as_ref();
         let admitted = signing.ok_or_else(Problem::signing_not_configured);
         if route == Route::CryptoSign && head.method == Method::POST {
@@ -282,7 +286,7 @@ impl App {
             let (signing, body) = self.admit(&head.headers, body, admitted).await?;
             // What the client took to send it is not counted.
             let until = signing.deadline();
-            return signing.sign(Asked::Json(&body), until).await;
+            return signing.sign(Asked::Json(&body), trace, until).await;
         }
         discard_unless_expected(&head.headers, body);
         let signing = admitted?;
@@ -291,11 +295,11 @@ impl App {
         let rest = head.uri.path().strip_prefix(REQUESTS).unwrap_or_default();
         let id = rest.split('/').next().unwrap_or_default();
         match route {
-            Route::CryptoVerify => signing.verify(query, until).await,
-            Route::CryptoTestApiKey => signing.test_key(until).await,
+            Route::CryptoVerify => signing.verify(query, trace, until).await,
+            Route::CryptoTestApiKey => signing.test_key(trace, until).await,
             Route::CryptoRequest => signing.request(id).await,
             Route::CryptoRedeliver => signing.redeliver(id).await,
-            _ => signing.sign(Asked::Query(query), until).await,
+            _ => signing.sign(Asked::Query(query), trace, until).await,
         }
     }
 

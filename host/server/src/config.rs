@@ -490,6 +490,7 @@ impl Settings {
         found.extend(self.kdf.contradiction());
         found.extend(self.components.contradiction());
         found.extend(self.signing.store.place.problem().map(str::to_owned));
+        found.extend(self.signing.store.password().err());
         found
     }
 
@@ -500,7 +501,7 @@ impl Settings {
             ("decrypt-instances", self.decrypt.instances().to_string()),
             ("decrypt-workers", self.decrypt.workers().to_string()),
             ("kdf-threads", keys.threads.to_string()),
-            ("kdf-queue-max", keys.octets_max.to_string()),
+            ("kdf-queue-max", format!("{}B", keys.octets_max)),
         ]
     }
 

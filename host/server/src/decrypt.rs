@@ -124,7 +124,7 @@ impl Decrypt {
         let opened = receiver
             .await
             .unwrap_or_else(|_| Err(Problem::internal("the job for the message panicked")));
-        opened.map(|answer| in_force.signed(answer))
+        opened.map(|answer| in_force.attributed(answer))
     }
 
     /// Seconds until what waits has probably been worked off.

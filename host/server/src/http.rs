@@ -3,10 +3,13 @@
 use crate::config::HttpSettings;
 use crate::problem::Problem;
 use crate::room::{RequestBody, Room};
+use bulkhead_store::TraceParent;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Frame, Incoming};
-use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue,
+};
 use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 use std::time::Duration;
@@ -16,6 +19,9 @@ pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// The header that carries a request's id.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
+
+/// The header that carries whose trace a request belongs to (W3C Trace Context).
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Longest id taken over from a caller.
 const REQUEST_ID_OCTETS_MAX: usize = 128;
@@ -59,6 +65,14 @@ pub(crate) fn request_id(headers: &HeaderMap) -> String {
         .and_then(|id| id.to_str().ok())
         .filter(sane)
         .map_or_else(new_request_id, str::to_owned)
+}
+
+/// Whose trace a request belongs to. What is malformed, or there twice, is nobody's.
+pub(crate) fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let (value, other) = (values.next()?, values.next());
+    let value = value.to_str().ok().filter(|_| other.is_none())?;
+    TraceParent::parse(value)
 }
 
 pub(crate) fn new_request_id() -> String {

@@ -15,7 +15,7 @@ use bulkhead_relay::{Condition, Mood, Relay, Signed, Unable};
 use bulkhead_sandbox::{Claim, Fault, Judge, Pool};
 use bulkhead_store::{
     BootMillis, Callback, MessageState, NewRequest, NotificationState, Redelivery, RequestId,
-    RequestView, UnixMillis,
+    RequestView, TraceParent, UnixMillis,
 };
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
@@ -72,6 +72,7 @@ impl Signing {
     pub(crate) async fn sign(
         &self,
         asked: Asked<'_>,
+        trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Result<Answer, Problem> {
         let sign = match asked {
@@ -87,6 +88,7 @@ impl Signing {
             id: RequestId::new(world::now().wall, world::random()),
             message: message.clone(),
             callback,
+            trace,
         };
         match self.relay.sign(new, until).await.map_err(problem)? {
             Signed::Now { id, signature } => Ok(json_answer(
@@ -103,28 +105,29 @@ impl Signing {
             .outbound
             .callback_target(url)
             .map_err(|refusal| Problem::callback_refused(&refusal))?;
-        // Without the port: a slow machine is slow at all of them.
-        let host = target.host();
-        let name = host
-            .rsplit_once(':')
-            .filter(|(_, port)| !port.contains(']'));
         Ok(Callback {
             url: target.as_str().to_owned(),
-            host: name.map_or(host, |(name, _)| name).to_owned(),
+            // Without the port: a slow machine is slow at all of them.
+            host: target.host().to_string(),
         })
     }
 
-    pub(crate) async fn verify(&self, query: &str, until: BootMillis) -> Result<Answer, Problem> {
+    pub(crate) async fn verify(
+        &self,
+        query: &str,
+        trace: Option<TraceParent>,
+        until: BootMillis,
+    ) -> Result<Answer, Problem> {
         let claim = parameters::claim(query)?;
         let answer = |valid| json_answer(StatusCode::OK, &json!({"valid": valid}));
         let Some(key) = &self.public_key else {
-            let valid = self.relay.verify(claim, until).await;
+            let valid = self.relay.verify(claim, trace, until).await;
             return valid.map(answer).map_err(problem);
         };
         let in_force = self.slot.current();
         let judge = Arc::clone(&in_force.component);
         let valid = self.verify_here(judge, claim, Arc::clone(key)).await?;
-        Ok(in_force.signed(answer(valid)))
+        Ok(in_force.attributed(answer(valid)))
     }
 
     async fn verify_here(
@@ -153,8 +156,12 @@ impl Signing {
         verified.map_err(|why| Problem::internal(format!("the public key is of no use: {why}")))
     }
 
-    pub(crate) async fn test_key(&self, until: BootMillis) -> Result<Answer, Problem> {
-        let check = self.relay.test_key(until).await.map_err(problem)?;
+    pub(crate) async fn test_key(
+        &self,
+        trace: Option<TraceParent>,
+        until: BootMillis,
+    ) -> Result<Answer, Problem> {
+        let check = self.relay.test_key(trace, until).await.map_err(problem)?;
         Ok(json_answer(
             StatusCode::OK,
             &json!({"valid": check.valid, "checked_at": rfc3339(check.at)}),

@@ -170,7 +170,7 @@ impl Token {
                 // A machine that stood still for that long: a worker has more time.
                 if !matches!(answered, Err(Fault::Deadline)) {
                     return answered
-                        .map(|answer| in_force.signed(answer))
+                        .map(|answer| in_force.attributed(answer))
                         .map_err(|fault| problem(&fault));
                 }
             }
@@ -194,7 +194,7 @@ impl Token {
             .await
             .map_err(|_| Problem::internal("the job for the token panicked"))?;
         answered
-            .map(|answer| in_force.signed(answer))
+            .map(|answer| in_force.attributed(answer))
             .map_err(|fault| problem(&fault))
     }
 }

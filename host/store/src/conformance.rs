@@ -13,14 +13,14 @@ mod walk;
 use crate::{
     Accepted, Begun, Callback, Doing, NewRequest, Notification, NotificationOutcome,
     NotificationState, Now, Outcome, Quota, RequestId, RequestView, Result, Slot, SlotEnd,
-    Standing, Store, Try, UnixMillis,
+    Standing, Store, TraceParent, Try, UnixMillis,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 use tokio::runtime::Runtime;
 
 /// What a bench's store is opened with at first.
-pub const QUOTA: Quota = Quota {
+pub(crate) const QUOTA: Quota = Quota {
     calls: 3,
     window_ms: 60_000,
     call_ms: 10_000,
@@ -28,7 +28,7 @@ pub const QUOTA: Quota = Quota {
 };
 
 /// A store, and the time and the faults that a case lets it have.
-pub trait Bench {
+pub(crate) trait Bench {
     /// The store, as the process has it open that is alive now.
     fn store(&self) -> &dyn Store;
 
@@ -51,7 +51,7 @@ pub trait Bench {
 
 /// What becomes of the machine when a process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Machine {
+pub(crate) enum Machine {
     /// Nothing.
     RunsOn,
     /// Its clock begins anew.
@@ -59,13 +59,13 @@ pub enum Machine {
 }
 
 /// One thing that every store does.
-pub type Check = fn(&mut dyn Bench);
+pub(crate) type Check = fn(&mut dyn Bench);
 
 /// Pairs each function with its name.
 macro_rules! cases {
     ($($module:ident: $($name:ident),+;)+) => {
         /// All that is asked of a store, by name. Each is given a bench with a new store.
-        pub const CASES: &[(&str, Check)] =
+        pub(crate) const CASES: &[(&str, Check)] =
             &[$($((stringify!($name), $module::$name as Check)),+),+];
     };
 }
@@ -117,7 +117,7 @@ cases! {
 }
 
 /// Runs all cases, each with what `make` makes of [`QUOTA`], and prints their names.
-pub fn run(mut make: impl FnMut() -> Box<dyn Bench>) {
+pub(crate) fn run(mut make: impl FnMut() -> Box<dyn Bench>) {
     let mut failed = Vec::new();
     for (name, check) in CASES {
         let passed = catch_unwind(AssertUnwindSafe(|| check(&mut *make()))).is_ok();
@@ -185,8 +185,10 @@ impl<'b> Case<'b> {
 
     fn new_request(&mut self, message: &str, callback: Option<&str>) -> NewRequest {
         self.ids += 1;
+        let id = RequestId::new(UnixMillis(0), self.ids);
         NewRequest {
-            id: RequestId::new(UnixMillis(0), self.ids),
+            trace: Some(trace_of(&id)),
+            id,
             message: message.into(),
             callback: callback.map(|host| Callback {
                 url: format!("http://{host}/"),
@@ -231,17 +233,17 @@ impl<'b> Case<'b> {
 
     fn sign(&self, begun: &Try) {
         let signed = Outcome::Signed(format!("sig of {}", begun.message));
-        self.finish(begun, SlotEnd::Answered, signed)
+        self.finish(begun, SlotEnd::Settled, signed)
             .expect("finished");
     }
 
     fn refuse(&self, begun: &Try) {
-        self.finish(begun, SlotEnd::Answered, Outcome::Failed("no".into()))
+        self.finish(begun, SlotEnd::Settled, Outcome::Failed("no".into()))
             .expect("finished");
     }
 
     fn again(&self, begun: &Try, after_ms: u64) {
-        self.finish(begun, SlotEnd::Answered, Outcome::Again { after_ms })
+        self.finish(begun, SlotEnd::Settled, Outcome::Again { after_ms })
             .expect("finished");
     }
 
@@ -304,6 +306,13 @@ impl<'b> Case<'b> {
     fn standing(&self) -> Standing {
         wait(self.bench.store().standing(self.bench.now())).expect("asked")
     }
+}
+
+/// Each request belongs to a trace of its own.
+pub(crate) fn trace_of(id: &RequestId) -> TraceParent {
+    let random = &id.as_str()[12..];
+    let trace = format!("00-{random}-{}-01", &random[16..]);
+    TraceParent::parse(&trace).expect("well-formed")
 }
 
 fn begun<T>(begun: Begun<T>) -> Option<T> {

@@ -9,13 +9,15 @@
 //! - A *lease* is the right to finish a try. It has a token, so that whoever comes late with one that
 //!   was taken over since changes nothing.
 
-pub mod conformance;
+#[cfg(test)]
+mod conformance;
 mod guard;
 pub mod model;
 mod postgres;
 mod rules;
 mod sqlite;
 mod terms;
+mod trace;
 
 pub use model::{Model, Replica};
 pub use postgres::{Postgres, PostgresSetup};
@@ -25,6 +27,7 @@ pub use terms::{
     Notification, NotificationLease, NotificationOutcome, NotificationState, NotificationView, Now,
     Outcome, Quota, Redelivery, RequestId, RequestView, Slot, SlotEnd, Standing, Try, UnixMillis,
 };
+pub use trace::TraceParent;
 
 use std::fmt;
 use std::pin::Pin;
@@ -121,7 +124,8 @@ pub enum StoreError {
     Busy,
     /// The lease was taken over, or its message is finished. Nothing was changed.
     LeaseLost,
-    /// The file is of a newer version of this program, or of another one.
+    /// It is not one that this program can use: of a newer version, of another program, or at an address
+    /// that makes no sense. It stays so until somebody changes that.
     Schema(String),
 }
 

@@ -126,6 +126,7 @@ struct Request {
     id: RequestId,
     message: i64,
     callback: Option<crate::Callback>,
+    trace: Option<crate::TraceParent>,
     created_at: UnixMillis,
     done_at: Option<UnixMillis>,
     shared: bool,

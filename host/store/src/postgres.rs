@@ -43,6 +43,8 @@ use tokio::runtime::Runtime;
 pub struct PostgresSetup {
     /// For `sslmode=prefer` and `require`; certificates are always verified. Without it there is no TLS.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// The password, where the URL has none.
+    pub password: Option<Vec<u8>>,
     /// Connections at most; at least two are used, one of them for the work behind the answers.
     pub connections_max: usize,
     /// Names the current start of the machine.

@@ -54,6 +54,24 @@ pub(crate) fn turn(
     Some((next, at))
 }
 
+/// What a slot is claimed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Try,
+    /// A call that is no try.
+    Check,
+}
+
+impl Purpose {
+    /// As it is stored.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Try => "try",
+            Self::Check => "check",
+        }
+    }
+}
+
 /// A slot as it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotRow {

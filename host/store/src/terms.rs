@@ -1,5 +1,7 @@
 //! What is stored, in types that cannot be mistaken for each other.
 
+use crate::TraceParent;
+
 /// Milliseconds since 1970 by a wall clock, which may step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixMillis(pub i64);
@@ -60,6 +62,8 @@ pub struct NewRequest {
     pub message: String,
     /// Whom to tell.
     pub callback: Option<Callback>,
+    /// What the calls that are made for it belong to.
+    pub trace: Option<TraceParent>,
 }
 
 /// Whom to tell when a message is finished.
@@ -164,6 +168,8 @@ pub struct Notification {
     pub number: u32,
     /// When the first was made; now for the first.
     pub first_try_at: UnixMillis,
+    /// What its caller's request belonged to.
+    pub trace: Option<TraceParent>,
 }
 
 /// The right to finish a try of a notification, until it is taken over.
@@ -243,9 +249,9 @@ pub struct Slot {
 /// How the call of a slot ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotEnd {
-    /// With a whole answer: the upstream has counted it by now.
-    Answered,
-    /// Otherwise. It may still sit in a buffer and arrive later, so that the slot stays taken.
+    /// The upstream has counted it by now, or never will: it answered, or nothing was sent.
+    Settled,
+    /// It may still sit in a buffer and arrive later, so that the slot stays taken.
     Unknown,
 }
 
@@ -269,6 +275,8 @@ pub struct Try {
     pub number: u32,
     /// When the message was accepted.
     pub created_at: UnixMillis,
+    /// What the first request for it belonged to.
+    pub trace: Option<TraceParent>,
 }
 
 /// What a try came to.

@@ -406,6 +406,8 @@ fn settings_that_cannot_work_end_the_start_with_a_reason() {
             "BULKHEAD_UPSTREAM_PUBLIC_KEY",
         ),
         ("BULKHEAD_CA_FILE", "/nonexistent", "/nonexistent"),
+        // The store is a file.
+        ("BULKHEAD_STORE_PASSWORD", "x", "BULKHEAD_STORE_PASSWORD"),
         (
             "BULKHEAD_STORE",
             "sqlite:/nonexistent/x.db",

@@ -122,6 +122,7 @@ impl Service for Receiver {
             id: text(HEADER_WEBHOOK_ID),
             timestamp: text(HEADER_WEBHOOK_TIMESTAMP),
             signature: text(HEADER_WEBHOOK_SIGNATURE),
+            traceparent: text("traceparent"),
             body: serde_json::from_slice(&body)
                 .unwrap_or_else(|_| String::from_utf8_lossy(&body).into()),
             status: if act.breaks() {

@@ -20,6 +20,8 @@ pub struct Arrival {
     pub kind: Kind,
     /// The message to sign or to verify.
     pub message: Option<String>,
+    /// The header `traceparent`.
+    pub traceparent: Option<String>,
     /// What was answered, if anything was.
     pub status: Outcome,
     /// How it misbehaved, if it did.
@@ -91,6 +93,8 @@ pub struct Delivery {
     pub timestamp: Option<String>,
     /// The header `webhook-signature`.
     pub signature: Option<String>,
+    /// The header `traceparent`.
+    pub traceparent: Option<String>,
     /// The body; a string where it is not JSON.
     pub body: Value,
     /// What was answered, if anything was.

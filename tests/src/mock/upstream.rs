@@ -223,6 +223,7 @@ impl Upstream {
             at,
             kind: question.kind(),
             message: question.message().cloned(),
+            traceparent: head.header("traceparent").map(str::to_owned),
             status,
             mode: (act != Act::Normal).then_some(act),
             over_quota: over.is_some(),

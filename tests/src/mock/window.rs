@@ -79,6 +79,7 @@ mod tests {
                 at: *at,
                 kind: Kind::Sign,
                 message: None,
+                traceparent: None,
                 status: Outcome::Answered(200),
                 mode: None,
                 over_quota: false,

@@ -19,7 +19,7 @@ fn hosts_are_canonical_and_without_the_usual_port() {
         ("http://0x7f.1/", "127.0.0.1", 80),
     ] {
         let target = parsed(url);
-        assert_eq!((target.host(), target.port()), (host, port), "{url}");
+        assert_eq!((target.authority(), target.port()), (host, port), "{url}");
         // What is stored is read again at each try.
         assert_eq!(parsed(target.as_str()), target, "{url}");
     }
@@ -123,7 +123,7 @@ fn odd_spellings_of_an_address_are_that_address() {
         "http:////127.0.0.1/",
         "http://@127.0.0.1/",
     ] {
-        assert_eq!(parsed(url).parsed_host(), &loopback, "{url}");
+        assert_eq!(parsed(url).host(), &loopback, "{url}");
     }
 }
 
@@ -142,7 +142,10 @@ fn the_base_of_the_upstream_may_have_a_path() {
         let joined = Target::upstream(base).unwrap().join(path).unwrap();
         assert_eq!(joined.as_str(), whole);
         assert!(whole.ends_with(joined.path().as_str()));
-        assert_eq!(joined.host(), Target::upstream(base).unwrap().host());
+        assert_eq!(
+            joined.authority(),
+            Target::upstream(base).unwrap().authority()
+        );
     }
     assert_eq!(
         Target::upstream("http://a/?key=secret"),
@@ -166,7 +169,7 @@ fn joined_is_only_what_http_can_carry() {
         assert_eq!(base.join(path), Err(Refusal::Path), "{path:?}");
     }
     // Two slashes are a path here, and not a host.
-    assert_eq!(base.join("//b/c").unwrap().host(), "a");
+    assert_eq!(base.join("//b/c").unwrap().authority(), "a");
     let most = format!("/{}", "a".repeat(PATH_OCTETS_MAX - 1));
     assert!(base.join(&most).is_ok());
     assert_eq!(

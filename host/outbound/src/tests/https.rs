@@ -127,7 +127,7 @@ async fn a_good_certificate_is_for_the_name_and_not_for_the_address() {
     assert_eq!(name.as_deref(), Some("receiver.example"));
     let host = format!(
         "\r\nhost: {}\r\n",
-        target("receiver.example", &server).host()
+        target("receiver.example", &server).authority()
     );
     assert!(request.contains(&host), "{request}");
 

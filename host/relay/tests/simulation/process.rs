@@ -5,7 +5,7 @@ use crate::receivers::{Delivery, Manner, Receivers};
 use crate::upstream::{Reaction, Upstream};
 use bulkhead_relay::{Going, Heard, Point, World};
 use bulkhead_sandbox::{Answer, Delivery as Content, Failure};
-use bulkhead_store::{BootMillis, Callback, Now, UnixMillis};
+use bulkhead_store::{BootMillis, Callback, Now, TraceParent, UnixMillis};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -181,7 +181,12 @@ impl World for Surroundings {
         self.0.shared.clockwork.spawn(self.0.owner(), task);
     }
 
-    fn ask(&self, target: String, until: BootMillis) -> Going<'static, Heard> {
+    fn ask(
+        &self,
+        target: String,
+        _trace: Option<TraceParent>,
+        until: BootMillis,
+    ) -> Going<'static, Heard> {
         let (process, until_ms) = (Arc::clone(&self.0), self.0.virtual_ms(until));
         Box::pin(async move {
             process.alive().await;
@@ -213,6 +218,7 @@ impl World for Surroundings {
         &self,
         callback: Callback,
         delivery: Content,
+        _trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Going<'static, Heard> {
         let (process, until_ms) = (Arc::clone(&self.0), self.0.virtual_ms(until));

@@ -226,6 +226,7 @@ impl Run {
             id: RequestId::new(wall, self.chance.r#gen()),
             message: message.clone(),
             callback: callback.clone(),
+            trace: None,
         };
         let (relay, process) = (Arc::clone(&replica.relay), Arc::clone(&replica.process));
         let (promises, shared) = (Arc::clone(&self.promises), Arc::clone(&self.shared));

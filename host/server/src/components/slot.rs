@@ -23,7 +23,7 @@ pub(crate) struct InForce<T> {
 
 impl<T> InForce<T> {
     /// An answer that says who made it, where the operator wants that.
-    pub(crate) fn signed(&self, mut answer: Answer) -> Answer {
+    pub(crate) fn attributed(&self, mut answer: Answer) -> Answer {
         if let Some(header) = &self.identity.header {
             let header = header.clone();
             answer.headers_mut().insert(HEADER, header);

@@ -2,6 +2,7 @@
 
 use super::units::{duration_within, number_within, octets_within};
 use super::{GIB, KIB, LEAVING_PLACES, MIB, TRIAL_PLACES};
+use crate::secrets::{self, Secret};
 use bulkhead_outbound::Allowed;
 use bulkhead_sandbox::Setup;
 use bulkhead_store::Quota;
@@ -109,8 +110,8 @@ pub(crate) struct SigningSettings {
 /// The store, and how it is reached.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StoreSettings {
-    /// Where requests are kept: `sqlite:PATH` for one server, `postgres://USER:PASSWORD@HOST/DATABASE`
-    /// for any number of them.
+    /// Where requests are kept: `sqlite:PATH` for one server, `postgres://USER@HOST/DATABASE` for any
+    /// number of them.
     #[arg(
         long = "store",
         env = "BULKHEAD_STORE",
@@ -119,6 +120,14 @@ pub(crate) struct StoreSettings {
         hide_env_values = true
     )]
     pub(crate) place: StoreSetting,
+    /// File with PostgreSQL's password, instead of the variable `BULKHEAD_STORE_PASSWORD` or a place in
+    /// the address (`USER:PASSWORD@`).
+    #[arg(
+        long = "store-password-file",
+        env = "BULKHEAD_STORE_PASSWORD_FILE",
+        value_name = "FILE"
+    )]
+    pub(crate) password_file: Option<PathBuf>,
     /// Time for the store to answer; over it the answer is 503.
     #[arg(long = "store-timeout", env = "BULKHEAD_STORE_TIMEOUT", default_value = "1500ms", value_parser = duration_within(Duration::from_millis(10), Duration::from_mins(1)), value_name = "TIME")]
     pub(crate) store_timeout: Duration,
@@ -132,6 +141,23 @@ pub(crate) struct StoreSettings {
     /// signing API's, callbacks' and PostgreSQL's.
     #[arg(long, env = "BULKHEAD_CA_FILE", value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// PostgreSQL's password; it may have a file in its place, and may be a part of the address.
+pub(crate) const STORE_PASSWORD: &str = "BULKHEAD_STORE_PASSWORD";
+
+impl StoreSettings {
+    /// PostgreSQL's password, where it is not in the address.
+    pub(crate) fn password(&self) -> Result<Option<Secret>, String> {
+        let password = secrets::named(STORE_PASSWORD, self.password_file.as_deref())?;
+        if password.is_some() && matches!(self.place, StoreSetting::Sqlite(_)) {
+            return Err(format!(
+                "{STORE_PASSWORD} (or {STORE_PASSWORD}_FILE) is set, and --store (BULKHEAD_STORE) is a \
+                 file, which has none. Set one of them only"
+            ));
+        }
+        Ok(password)
+    }
 }
 
 /// Where requests are kept.
@@ -176,8 +202,7 @@ impl StoreSetting {
     /// What is wrong with it.
     pub(crate) fn problem(&self) -> Option<&'static str> {
         (*self == Self::Unknown).then_some(
-            "--store (BULKHEAD_STORE) is neither sqlite:PATH nor \
-             postgres://USER:PASSWORD@HOST/DATABASE",
+            "--store (BULKHEAD_STORE) is neither sqlite:PATH nor postgres://USER@HOST/DATABASE",
         )
     }
 }

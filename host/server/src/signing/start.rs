@@ -4,7 +4,7 @@ use super::Signing;
 use super::store;
 use super::world::{Outside, Upstream};
 use crate::components::{Code, Places, Slot};
-use crate::config::signing::{SigningSettings, millis};
+use crate::config::signing::{STORE_PASSWORD, SigningSettings, millis};
 use crate::secrets;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -101,7 +101,13 @@ pub(crate) fn check(settings: &SigningSettings) -> (String, Vec<String>) {
         Some(Err(problems)) => (false, false, problems),
     };
     let mut lines = String::new();
-    for (name, set) in [(API_KEY, api_key), (WEBHOOK_SECRET, webhook_secret)] {
+    // What is wrong with it is told with the store.
+    let password = matches!(settings.store.password(), Ok(Some(_)));
+    for (name, set) in [
+        (API_KEY, api_key),
+        (WEBHOOK_SECRET, webhook_secret),
+        (STORE_PASSWORD, password),
+    ] {
         let set = if set { "(set)" } else { "(not set)" };
         lines += &[name, " ", set, "\n"].concat();
     }

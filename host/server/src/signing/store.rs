@@ -99,7 +99,9 @@ fn postgres(
     quota: Quota,
     outbound: &Outbound,
 ) -> Result<Postgres, String> {
+    let password = settings.password()?;
     let setup = PostgresSetup {
+        password: password.map(|password| password.expose().to_vec()),
         tls: Some(outbound.tls()),
         connections_max: settings.store_connections_max.into(),
         boot_id: boot_id(),

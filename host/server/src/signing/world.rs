@@ -1,9 +1,10 @@
 //! The real world, for the relay.
 
+use crate::http::TRACEPARENT;
 use bulkhead_outbound::{Limits, Outbound, Request, Target};
 use bulkhead_relay::{Going, Heard, Point, World};
 use bulkhead_sandbox::{Answer, Delivery, Failure};
-use bulkhead_store::{BootMillis, Callback, Now, UnixMillis};
+use bulkhead_store::{BootMillis, Callback, Now, TraceParent, UnixMillis};
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use rustix::rand::GetRandomFlags;
@@ -117,7 +118,12 @@ impl World for Outside {
         self.tasks.spawn(task);
     }
 
-    fn ask(&self, target: String, until: BootMillis) -> Going<'static, Heard> {
+    fn ask(
+        &self,
+        target: String,
+        trace: Option<TraceParent>,
+        until: BootMillis,
+    ) -> Going<'static, Heard> {
         let outbound = Arc::clone(&self.outbound);
         let target = self.upstream.address.join(&target);
         let mut headers = Vec::new();
@@ -127,6 +133,7 @@ impl World for Outside {
                 .clone()
                 .map(|key| (AUTHORIZATION, key)),
         );
+        headers.extend(passed_on(trace));
         let limits = Limits {
             send_before: instant(until),
             deadline: instant(until),
@@ -150,6 +157,7 @@ impl World for Outside {
         &self,
         callback: Callback,
         delivery: Delivery,
+        trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Going<'static, Heard> {
         let outbound = Arc::clone(&self.outbound);
@@ -165,11 +173,12 @@ impl World for Outside {
             };
             let headers = delivery.headers.iter().filter_map(|(name, value)| {
                 let name = HeaderName::try_from(name).ok()?;
-                Some((name, HeaderValue::try_from(value).ok()?))
+                let value = HeaderValue::try_from(value).ok()?;
+                (name != TRACEPARENT).then_some((name, value))
             });
             let request = Request {
                 method: Method::POST,
-                headers: headers.collect(),
+                headers: headers.chain(passed_on(trace)).collect(),
                 body: delivery.body.into(),
             };
             heard(outbound.callback(&target, request, limits).await)
@@ -181,6 +190,12 @@ impl World for Outside {
             crash.reached(point);
         }
     }
+}
+
+/// The caller's `traceparent`. This host's own: a component neither sees nor sets it.
+fn passed_on(trace: Option<TraceParent>) -> Option<(HeaderName, HeaderValue)> {
+    let value = HeaderValue::try_from(trace?.as_str()).ok()?;
+    Some((TRACEPARENT, value))
 }
 
 fn heard(result: Result<bulkhead_outbound::Answer, bulkhead_outbound::Failure>) -> Heard {

@@ -31,7 +31,7 @@ pub(super) fn slots_come_back_a_window_after_their_call(bench: &mut dyn Bench) {
     assert_eq!(calls.len(), 3);
     assert_eq!(calls[0].send_before, BootMillis(opened + 10_000));
     case.pass(2000);
-    case.end(&calls[0], SlotEnd::Answered);
+    case.end(&calls[0], SlotEnd::Settled);
     case.end(&calls[1], SlotEnd::Unknown);
     case.pass(60_999);
     assert_eq!(case.check(), None);
@@ -52,7 +52,7 @@ pub(super) fn the_end_of_a_claim_before_ends_nothing(bench: &mut dyn Bench) {
     let later_calls: Vec<_> = std::iter::from_fn(|| case.check()).collect();
     assert_eq!(later_calls.len(), 3);
     for call in &calls {
-        case.end(call, SlotEnd::Answered);
+        case.end(call, SlotEnd::Settled);
     }
     case.pass(QUOTA.taken_ms() - 1);
     assert_eq!(case.check(), None);
@@ -85,7 +85,7 @@ pub(super) fn checks_leave_slots_to_messages_that_wait(bench: &mut dyn Bench) {
     let check = begun(case.ask_check(1)).expect("a slot");
     assert_eq!(case.ask_check(1), later(71_000), "as many as may be");
     case.pass(1000);
-    case.end(&check, SlotEnd::Answered);
+    case.end(&check, SlotEnd::Settled);
     assert_eq!(case.ask_check(1), later(61_000), "its slot is still taken");
     assert_eq!(
         case.ask_check(0),
@@ -191,7 +191,7 @@ pub(super) fn a_longer_window_holds_for_calls_before_it(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     case.pending("m", None);
     let call = case.check().expect("a slot");
-    case.end(&call, SlotEnd::Answered);
+    case.end(&call, SlotEnd::Settled);
     // It is free again: with a window of a minute, that call is forgotten.
     case.pass(QUOTA.spared_ms());
     let longer = Quota {

@@ -31,13 +31,13 @@ pub(super) fn whoever_comes_late_changes_nothing(bench: &mut dyn Bench) {
     let after = case.begin().expect("another try");
     let signed = |text: &str| Outcome::Signed(text.into());
     for outcome in [signed("late"), Outcome::Again { after_ms: 0 }] {
-        let late = case.finish(&before, SlotEnd::Answered, outcome);
+        let late = case.finish(&before, SlotEnd::Settled, outcome);
         assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
     }
     assert_eq!(case.view(&id).state, MessageState::Pending);
     assert_eq!(case.view(&id).tries, 0);
     case.sign(&after);
-    let twice = case.finish(&after, SlotEnd::Answered, signed("twice"));
+    let twice = case.finish(&after, SlotEnd::Settled, signed("twice"));
     assert!(matches!(twice, Err(StoreError::LeaseLost)), "{twice:?}");
     let view = case.view(&id);
     assert_eq!(view.state, MessageState::Signed("sig of m".into()));
@@ -47,7 +47,7 @@ pub(super) fn whoever_comes_late_changes_nothing(bench: &mut dyn Bench) {
     case.pending("n", None);
     let begun = case.begin().expect("a try");
     case.again(&begun, 0);
-    let twice = case.finish(&begun, SlotEnd::Answered, signed("twice"));
+    let twice = case.finish(&begun, SlotEnd::Settled, signed("twice"));
     assert!(matches!(twice, Err(StoreError::LeaseLost)), "{twice:?}");
 }
 

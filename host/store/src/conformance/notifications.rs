@@ -1,6 +1,6 @@
 //! Telling callers what became of their requests.
 
-use super::{Bench, Case, Machine, QUOTA, later, wait};
+use super::{Bench, Case, Machine, QUOTA, later, trace_of, wait};
 use crate::{
     Begun, Notification, NotificationOutcome, NotificationState, Outcome, Redelivery, RequestId,
     SlotEnd, StoreError, UnixMillis,
@@ -31,7 +31,7 @@ pub(super) fn a_request_that_two_callers_share_is_told_of(bench: &mut dyn Bench)
     let signed = Outcome::Signed("sig".into());
     let (store, now) = (case.bench.store(), case.bench.now());
     let answers = vec![shared.clone(), alone.clone()];
-    wait(store.finish_try(begun, SlotEnd::Answered, signed, answers, now)).expect("finished");
+    wait(store.finish_try(begun, SlotEnd::Settled, signed, answers, now)).expect("finished");
     assert_eq!(case.told(&shared), Some((NotificationState::Pending, 0)));
     assert_eq!(case.told(&alone), None);
 }
@@ -48,7 +48,7 @@ pub(super) fn everybody_who_waits_is_told_but_who_was_answered(bench: &mut dyn B
     let signed = Outcome::Signed("sig".into());
     let (store, now) = (case.bench.store(), case.bench.now());
     let answers = vec![answered.clone()];
-    wait(store.finish_try(begun, SlotEnd::Answered, signed, answers, now)).expect("finished");
+    wait(store.finish_try(begun, SlotEnd::Settled, signed, answers, now)).expect("finished");
     assert_eq!((case.told(&silent), case.told(&answered)), (None, None));
 
     case.pass(10);
@@ -62,6 +62,7 @@ pub(super) fn everybody_who_waits_is_told_but_who_was_answered(bench: &mut dyn B
         assert_eq!(told.callback.url, format!("http://{}/", told.callback.host));
         assert_eq!((told.number, told.finished_at), (1, finished_at));
         assert_eq!(told.first_try_at, case.wall(0));
+        assert_eq!(told.trace, Some(trace_of(&told.lease.request)));
     }
     assert_eq!(case.due(9, &[]), [], "under way");
     for told in &tries {

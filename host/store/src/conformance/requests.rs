@@ -1,6 +1,6 @@
 //! Requests and their messages.
 
-use super::{Bench, Case, Machine, QUOTA, wait};
+use super::{Bench, Case, Machine, QUOTA, trace_of, wait};
 use crate::{Accepted, MessageState, NewRequest, RequestId, UnixMillis};
 use std::thread::ScopedJoinHandle;
 
@@ -20,6 +20,7 @@ pub(super) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
     let begun = case.begin().expect("a try");
     assert_eq!((begun.message.as_str(), begun.number), ("m", 1));
     assert_eq!(begun.created_at, accepted_at);
+    assert_eq!(begun.trace, Some(trace_of(&first)), "of who came first");
     assert_eq!(case.begin(), None);
     case.sign(&begun);
     assert_eq!(case.standing().backlog, 0);

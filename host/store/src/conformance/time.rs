@@ -20,7 +20,7 @@ pub(super) fn steps_of_the_wall_clock_change_no_plan(bench: &mut dyn Bench) {
         case.again(&begun, 5000);
         let checks: Vec<_> = std::iter::from_fn(|| case.check()).collect();
         assert!(!checks.is_empty());
-        case.end(&checks[0], SlotEnd::Answered);
+        case.end(&checks[0], SlotEnd::Settled);
         let before = case.standing();
 
         case.bench.step_wall(step_ms);

@@ -161,11 +161,11 @@ impl Walk<'_> {
         let granted = self.open.swap_remove(chosen);
         let end = match self.dice.roll(4) {
             0 => SlotEnd::Unknown,
-            _ => SlotEnd::Answered,
+            _ => SlotEnd::Settled,
         };
         let until_ms = match end {
             SlotEnd::Unknown => i64::MAX,
-            SlotEnd::Answered => self.case.elapsed_ms,
+            SlotEnd::Settled => self.case.elapsed_ms,
         };
         self.arrived(&granted, until_ms);
         match &granted.what {

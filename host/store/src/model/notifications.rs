@@ -79,6 +79,7 @@ impl Shared {
             finished_at: message.finished_at.expect("it is finished"),
             number: told.tries + 1,
             first_try_at: *told.first_try_at.get_or_insert(wall),
+            trace: request.trace.clone(),
         }
     }
 

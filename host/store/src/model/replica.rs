@@ -113,6 +113,8 @@ impl Store for Replica {
                 token: Some(token),
                 until: Some(at + rules::try_lease_ms(quota)),
             };
+            let of_it = |request: &&Request| request.message == next.message;
+            let first = shared.requests.values().find(of_it);
             Ok(Begun::Now(Try {
                 lease: Lease {
                     message: MessageId(next.message),
@@ -122,6 +124,7 @@ impl Store for Replica {
                 message: message.text.clone(),
                 number: message.tries + 1,
                 created_at: message.created_at,
+                trace: first.and_then(|request| request.trace.clone()),
             }))
         })
     }
@@ -318,6 +321,7 @@ impl Shared {
                 id: new.id.clone(),
                 message,
                 callback,
+                trace: new.trace,
                 created_at: wall,
                 done_at: finished_at,
                 shared: false,
@@ -374,7 +378,7 @@ impl Shared {
     fn end_claim(&mut self, ended: &Slot, end: SlotEnd, quota: Quota, look: Look) {
         let slot = self.slots.get_mut(&ended.number);
         if let Some(slot) = slot.filter(|slot| slot.claim == ended.claim)
-            && end == SlotEnd::Answered
+            && end == SlotEnd::Settled
             && look.is_certain
         {
             slot.free_at = slot.free_at.min(look.now + quota.spared_ms());

@@ -155,10 +155,17 @@ fn config(url: &str, setup: &PostgresSetup) -> Result<Config> {
     };
     let mut config: Config = asked.parse().map_err(|_| {
         StoreError::Schema(
-            "its URL is not postgres://USER:PASSWORD@HOST:PORT/DATABASE with options that are known"
-                .into(),
+            "its URL is not postgres://USER@HOST:PORT/DATABASE with options that are known".into(),
         )
     })?;
+    if let Some(password) = &setup.password {
+        if config.get_password().is_some() {
+            return Err(StoreError::Schema(
+                "its URL has a password, and there is another beside it. Keep one of them".into(),
+            ));
+        }
+        config.password(password);
+    }
     if setup.tls.is_none() {
         if config.get_ssl_mode() == SslMode::Require {
             return Err(StoreError::Schema(

@@ -2,7 +2,7 @@
 
 use super::Replica;
 use super::errors::is_raced;
-use super::requests::{message, request_id, state, text};
+use super::requests::{message, request_id, state, text, trace};
 use super::slots::RACES_MAX;
 use super::upkeep::{Counted, count};
 use crate::rules;
@@ -52,7 +52,7 @@ const TAKE: &str = "UPDATE bulkhead_notifications n
     JOIN bulkhead_requests r ON r.number = taken.request
     JOIN bulkhead_messages m ON m.id = r.message
   WHERE n.request = taken.request
-  RETURNING n.due_at, n.lease, n.host, n.tries, n.first_try_at, r.id, r.callback,
+  RETURNING n.due_at, n.lease, n.host, n.tries, n.first_try_at, r.id, r.callback, r.traceparent,
     m.text, m.state, m.signature, m.error, m.finished_at";
 
 impl Replica {
@@ -273,5 +273,6 @@ fn notification(row: &Row) -> Result<Notification> {
         finished_at: UnixMillis(row.try_get("finished_at")?),
         number: tries.unsigned_abs().saturating_add(1),
         first_try_at: UnixMillis(row.try_get("first_try_at")?),
+        trace: trace(row)?,
     })
 }

@@ -3,7 +3,7 @@
 use super::Replica;
 use super::errors::is_raced;
 use super::upkeep::{Counted, count};
-use crate::{Accepted, MessageState, NewRequest, RequestId, Result, StoreError};
+use crate::{Accepted, MessageState, NewRequest, RequestId, Result, StoreError, TraceParent};
 use deadpool_postgres::Client;
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::Row;
@@ -36,8 +36,9 @@ const PLACE: &str = "WITH
     ON CONFLICT (digest) DO NOTHING
     RETURNING id),
   requested AS (
-    INSERT INTO bulkhead_requests (id, message, callback, callback_digest, host, created_at, state)
-    SELECT $4, placed.id, $5, $6, $7, clock.wall, 'pending' FROM placed, clock
+    INSERT INTO bulkhead_requests
+      (id, message, callback, callback_digest, host, traceparent, created_at, state)
+    SELECT $4, placed.id, $5, $6, $7, $8, clock.wall, 'pending' FROM placed, clock
     RETURNING message),
   counted AS (
     UPDATE bulkhead_counts SET messages_pending = messages_pending + 1
@@ -54,8 +55,8 @@ const SHARE: &str =
 /// Joins a message that waits. The lock on it keeps the try of it from finishing until this request is
 /// there to be told; if it has finished, nothing is placed.
 const JOIN: &str = "INSERT INTO bulkhead_requests
-    (id, message, callback, callback_digest, host, created_at, state)
-  SELECT $2, id, $3, $4, $5, bulkhead_clock_ms(), 'pending' FROM
+    (id, message, callback, callback_digest, host, traceparent, created_at, state)
+  SELECT $2, id, $3, $4, $5, $6, bulkhead_clock_ms(), 'pending' FROM
     (SELECT id FROM bulkhead_messages WHERE id = $1 AND state = 'pending' FOR SHARE) AS waiting
   ON CONFLICT DO NOTHING";
 
@@ -76,6 +77,7 @@ pub(super) async fn accept(
     let url = callback.map(|callback| callback.url.as_str());
     let host = callback.map(|callback| callback.host.as_str());
     let url_digest = url.map(self::digest);
+    let trace = new.trace.as_ref().map(TraceParent::as_str);
     let backlog_max = i64::try_from(backlog_max).unwrap_or(i64::MAX);
     let id = new.id.as_str();
     let place = client.prepare_cached(PLACE).await?;
@@ -84,7 +86,16 @@ pub(super) async fn accept(
         let placed = client
             .query_one(
                 &place,
-                &[&digest, &text, &backlog_max, &id, &url, &url_digest, &host],
+                &[
+                    &digest,
+                    &text,
+                    &backlog_max,
+                    &id,
+                    &url,
+                    &url_digest,
+                    &host,
+                    &trace,
+                ],
             )
             .await;
         let row = match placed {
@@ -115,7 +126,7 @@ pub(super) async fn accept(
             (None, MessageState::Pending) => {
                 let join = client.prepare_cached(JOIN).await?;
                 client
-                    .execute(&join, &[&message, &id, &url, &url_digest, &host])
+                    .execute(&join, &[&message, &id, &url, &url_digest, &host, &trace])
                     .await
             }
             (None, _) => {
@@ -241,6 +252,12 @@ pub(super) fn state(row: &Row) -> Result<MessageState> {
         "failed" => MessageState::Failed(row.try_get("error")?),
         _ => MessageState::Pending,
     })
+}
+
+/// What a request belongs to, as it was stored.
+pub(super) fn trace(row: &Row) -> Result<Option<TraceParent>> {
+    let stored: Option<&str> = row.try_get("traceparent")?;
+    Ok(stored.and_then(TraceParent::parse))
 }
 
 pub(super) fn request_id(row: &Row, column: &str) -> Result<Option<RequestId>> {

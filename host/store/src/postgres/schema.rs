@@ -6,7 +6,7 @@ use deadpool_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 /// What makes version n of version n - 1.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("version-1.sql"), include_str!("version-2.sql")];
 
 /// Whoever changes the tables holds the advisory lock of this number and their schema ("bulk").
 const LOCK: i32 = 0x6275_6c6b;
@@ -60,10 +60,16 @@ async fn migrate(client: &mut Client, replica: &Replica) -> Result<()> {
     let asked = transaction.transaction().await?;
     let there = version(&asked).await?;
     drop(asked);
+    let version = i32::try_from(MIGRATIONS.len()).expect("they are few");
+    if there > 0 {
+        // First, since all who lock it do that first: replicas of an older version may be at work.
+        transaction
+            .execute("UPDATE bulkhead_meta SET version = $1", &[&version])
+            .await?;
+    }
     for step in MIGRATIONS.iter().skip(there) {
         transaction.batch_execute(step).await?;
     }
-    let version = i32::try_from(MIGRATIONS.len()).expect("they are few");
     if there == 0 {
         // It may stand in for one that was lost: calls that it does not know of may be under way.
         transaction
@@ -77,10 +83,6 @@ async fn migrate(client: &mut Client, replica: &Replica) -> Result<()> {
                     &i64::from(quota.margin_ms),
                 ],
             )
-            .await?;
-    } else {
-        transaction
-            .execute("UPDATE bulkhead_meta SET version = $1", &[&version])
             .await?;
     }
     transaction.commit().await?;

@@ -2,16 +2,9 @@
 
 use super::Replica;
 use super::clock::Look;
-use crate::rules::{self, SlotRow};
+use crate::rules::{self, Purpose, SlotRow};
 use crate::{Begun, BootMillis, Now, Result, Slot, SlotEnd};
 use deadpool_postgres::{Client, GenericClient};
-
-/// What a slot is claimed for.
-#[derive(Clone, Copy)]
-pub(super) enum Purpose {
-    Try,
-    Check,
-}
 
 /// A slot that is taken until further ahead than any claim reaches was taken by a clock that was
 /// wrong then, while no replica was there to see it.
@@ -134,10 +127,6 @@ impl Replica {
         let Some(slot) = rules::freest(&slots).filter(|slot| slot.free_at <= look.now) else {
             return Ok(None);
         };
-        let purpose = match purpose {
-            Purpose::Try => "try",
-            Purpose::Check => "check",
-        };
         // The window and the margin are the longest of all replicas.
         let statement = client
             .prepare_cached(
@@ -152,7 +141,12 @@ impl Replica {
         let claimed = client
             .query_opt(
                 &statement,
-                &[&i64::from(slot.number), &call_over, &purpose, &look.now],
+                &[
+                    &i64::from(slot.number),
+                    &call_over,
+                    &purpose.name(),
+                    &look.now,
+                ],
             )
             .await?;
         let Some(row) = claimed else {
@@ -175,7 +169,7 @@ impl Replica {
         look: &Look,
     ) -> Result<()> {
         match end {
-            SlotEnd::Answered if look.may_free() => {
+            SlotEnd::Settled if look.may_free() => {
                 let statement = client
                     .prepare_cached(
                         "UPDATE bulkhead_slots AS s
@@ -192,7 +186,7 @@ impl Replica {
                     .await?;
                 Ok(())
             }
-            SlotEnd::Answered | SlotEnd::Unknown => Ok(()),
+            SlotEnd::Settled | SlotEnd::Unknown => Ok(()),
         }
     }
 }

@@ -11,7 +11,8 @@ mod walk;
 use super::{Postgres, PostgresSetup};
 use crate::conformance::{self, Machine};
 use crate::{
-    Accepted, Begun, BootMillis, NewRequest, Now, Quota, RequestId, Result, Store, Try, UnixMillis,
+    Accepted, Begun, BootMillis, NewRequest, Now, Outcome, Quota, RequestId, Result, SlotEnd,
+    Store, Try, UnixMillis,
 };
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -82,6 +83,11 @@ impl Database {
         self.run(&format!("UPDATE clock SET ms = ms + {ms}"));
     }
 
+    fn texts(&self, query: &str) -> Vec<String> {
+        let rows = wait(self.client.query(query, &[])).expect("asked");
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     fn number(&self, query: &str) -> i64 {
         let row = wait(self.client.query_one(query, &[])).expect("asked");
         row.get(0)
@@ -118,6 +124,7 @@ fn open(
     timeout: Duration,
 ) -> Postgres {
     let setup = PostgresSetup {
+        password: None,
         tls: None,
         connections_max: 4,
         boot_id: boot_id.into(),
@@ -199,6 +206,7 @@ fn new(number: u128, message: &str) -> NewRequest {
         id: RequestId::new(UnixMillis(0), number),
         message: message.into(),
         callback: None,
+        trace: None,
     }
 }
 

@@ -4,9 +4,9 @@ use super::Replica;
 use super::clock::Look;
 use super::errors::is_raced;
 use super::requests::{self, text};
-use super::slots::{Purpose, RACES_MAX, lock};
+use super::slots::{RACES_MAX, lock};
 use super::upkeep::{Counted, count};
-use crate::rules::{self, Waiting};
+use crate::rules::{self, Purpose, Waiting};
 use crate::{
     Begun, Lease, MessageId, Now, Outcome, RequestId, Result, Slot, SlotEnd, StoreError, Try,
     UnixMillis,
@@ -178,7 +178,9 @@ async fn take(
         .prepare_cached(
             "UPDATE bulkhead_messages SET session = $2, leased_at = $3, lease = lease + 1
              WHERE id = $1 AND state = 'pending' AND session IS NULL
-             RETURNING lease, text, tries, created_at",
+             RETURNING lease, text, tries, created_at,
+               (SELECT traceparent FROM bulkhead_requests
+                WHERE message = $1 ORDER BY number LIMIT 1)",
         )
         .await
         .map_err(failed)?;
@@ -200,6 +202,7 @@ async fn take(
             message: requests::message(&row)?,
             number: tries.unsigned_abs().saturating_add(1),
             created_at: UnixMillis(row.try_get("created_at")?),
+            trace: requests::trace(&row)?,
         })
     };
     begun().map(Some).map_err(Taking::Failed)

@@ -13,7 +13,7 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x6275_6c6b;
 
 /// Each makes the next version of the schema from the one before.
-const MIGRATIONS: &[&str] = &[include_str!("version-1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("version-1.sql"), include_str!("version-2.sql")];
 
 /// Somebody else may use the file, to back it up or to look at it. Longer waits for them are told.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! Telling callers what became of their requests.
 
 use super::database::{Database, lease_token};
-use super::requests::{request_id, state};
+use super::requests::{request_id, state, trace};
 use crate::rules::{self, NOTIFICATION_LEASE_MS};
 use crate::{
     Begun, Callback, MessageId, MessageState, Notification, NotificationLease, NotificationOutcome,
@@ -263,7 +263,7 @@ fn take(transaction: &Connection, request: i64, now: Now) -> Result<Notification
     statement.execute(params![request, token, leased_until, now.wall.0])?;
     let mut statement = transaction.prepare_cached(
         "SELECT r.id, m.text, m.state, m.signature, m.error, m.finished_at, r.callback, n.host,
-           n.tries, n.first_try_at
+           r.traceparent, n.tries, n.first_try_at
          FROM notifications n JOIN requests r ON r.number = n.request
            JOIN messages m ON m.id = r.message
          WHERE n.request = ?1",
@@ -288,6 +288,7 @@ fn take(transaction: &Connection, request: i64, now: Now) -> Result<Notification
             finished_at: UnixMillis(row.get("finished_at")?),
             number: row.get::<_, u32>("tries")?.saturating_add(1),
             first_try_at: UnixMillis(row.get("first_try_at")?),
+            trace: trace(row.get("traceparent")?),
         })
     });
     Ok(found?)

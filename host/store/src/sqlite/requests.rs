@@ -1,7 +1,9 @@
 //! Requests and their messages.
 
 use super::database::Database;
-use crate::{Accepted, Callback, MessageId, MessageState, NewRequest, Now, RequestId, Result};
+use crate::{
+    Accepted, Callback, MessageId, MessageState, NewRequest, Now, RequestId, Result, TraceParent,
+};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 
@@ -164,12 +166,13 @@ fn insert(
     now: Now,
 ) -> Result<()> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO requests (id, message, callback, host, created_at, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, 'pending')",
+        "INSERT INTO requests (id, message, callback, host, traceparent, created_at, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'pending')",
     )?;
     let (id, url) = (new.id.as_str(), callback.map(|callback| &callback.url));
     let host = callback.map(|callback| &callback.host);
-    statement.insert(params![id, message.0, url, host, now.wall.0])?;
+    let trace = new.trace.as_ref().map(TraceParent::as_str);
+    statement.insert(params![id, message.0, url, host, trace, now.wall.0])?;
     Ok(())
 }
 
@@ -235,6 +238,11 @@ fn remove(transaction: &Connection, request: i64, message: i64) -> Result<()> {
     )?;
     statement.execute([message])?;
     Ok(())
+}
+
+/// What a request belongs to, as it was stored.
+pub(super) fn trace(stored: Option<String>) -> Option<TraceParent> {
+    TraceParent::parse(&stored?)
 }
 
 pub(super) fn request_id(row: &Row<'_>) -> rusqlite::Result<RequestId> {

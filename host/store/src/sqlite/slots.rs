@@ -2,16 +2,9 @@
 
 use super::database::Database;
 use super::requests::backlog;
-use crate::rules::{self, SlotRow};
+use crate::rules::{self, Purpose, SlotRow};
 use crate::{Begun, BootMillis, Now, Quota, Result, Slot, SlotEnd};
 use rusqlite::{Connection, params};
-
-/// What a slot is claimed for.
-#[derive(Clone, Copy)]
-pub(super) enum Purpose {
-    Try,
-    Check,
-}
 
 impl Database {
     /// See [`crate::Store::begin_check`].
@@ -79,18 +72,15 @@ pub(super) fn claim(
     if at > now.boot.0 {
         return Ok(None);
     }
-    let purpose = match purpose {
-        Purpose::Try => "try",
-        Purpose::Check => "check",
-    };
     let mut statement = transaction.prepare_cached(
         "UPDATE slots SET free_at = ?2, purpose = ?3, claim = claim + 1
          WHERE number = ?1 AND free_at <= ?4 RETURNING claim",
     )?;
     let free_at = now.boot.0 + quota.taken_ms();
-    let claim = statement.query_row(params![slot.number, free_at, purpose, now.boot.0], |row| {
-        row.get(0)
-    })?;
+    let claim = statement.query_row(
+        params![slot.number, free_at, purpose.name(), now.boot.0],
+        |row| row.get(0),
+    )?;
     Ok(Some(Slot {
         number: slot.number,
         claim,
@@ -108,7 +98,7 @@ pub(super) fn end_claim(
 ) -> Result<()> {
     match end {
         SlotEnd::Unknown => Ok(()),
-        SlotEnd::Answered => {
+        SlotEnd::Settled => {
             let mut statement = transaction.prepare_cached(
                 "UPDATE slots SET free_at = min(free_at, ?3) WHERE number = ?1 AND claim = ?2",
             )?;

@@ -4,7 +4,7 @@ mod clock;
 mod cost;
 
 use super::*;
-use crate::conformance::{self, Machine, QUOTA};
+use crate::conformance::{self, Machine, QUOTA, trace_of};
 use crate::{BootMillis, Callback, StoreError, UnixMillis};
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -195,14 +195,44 @@ fn files_of_others_are_left_alone() {
 
     assert!(open("ours").is_ok() && open("ours").is_ok());
     let ours = Connection::open(folder.path().join("ours")).expect("a file");
-    ours.pragma_update(None, "user_version", 2).expect("set");
+    ours.pragma_update(None, "user_version", 3).expect("set");
     let newer = open("ours").expect_err("newer");
-    assert!(newer.to_string().contains("version 2"), "{newer}");
+    assert!(newer.to_string().contains("version 3"), "{newer}");
 
     assert!(matches!(
         open("no/such/folder"),
         Err(StoreError::Unavailable(_))
     ));
+}
+
+#[test]
+fn an_older_file_is_brought_up_to_date_and_loses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db");
+    let open = || Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("a store");
+    let accept = |store: &Sqlite, number| {
+        let mut new = new_request(number, &number.to_string(), Some("a"));
+        new.trace = Some(trace_of(&new.id));
+        wait(store.accept(new, u64::MAX, at(0, 0))).expect("stored");
+    };
+    accept(&open(), 1);
+    let file = Connection::open(&path).expect("a file");
+    file.execute_batch(
+        "ALTER TABLE requests DROP COLUMN traceparent;
+         PRAGMA user_version = 1",
+    )
+    .expect("as version 1 was");
+    drop(file);
+    let store = open();
+    accept(&store, 2);
+    let later = at(QUOTA.taken_ms(), 0);
+    let traces = ["1", "2"].map(|message| {
+        let begun = begun(wait(store.begin_try(later)).expect("asked"));
+        assert_eq!(begun.message, message);
+        begun.trace
+    });
+    let second = RequestId::new(UnixMillis(0), 2);
+    assert_eq!(traces, [None, Some(trace_of(&second))]);
 }
 
 #[test]
@@ -236,6 +266,7 @@ fn new_request(number: u128, message: &str, host: Option<&str>) -> NewRequest {
             url: format!("http://{host}/"),
             host: host.into(),
         }),
+        trace: None,
     }
 }
 
@@ -253,7 +284,7 @@ fn one_parked(store: &dyn Store, now: Now) -> RequestId {
     wait(store.accept(new, 9, now)).expect("stored");
     let tried = begun(wait(store.begin_try(now)).expect("asked"));
     let signed = Outcome::Signed("sig".into());
-    wait(store.finish_try(tried, SlotEnd::Answered, signed, Vec::new(), now)).expect("finished");
+    wait(store.finish_try(tried, SlotEnd::Settled, signed, Vec::new(), now)).expect("finished");
     let told = begun(wait(store.begin_notifications(1, Vec::new(), now)).expect("asked"));
     let why = "gone".into();
     let parked = NotificationOutcome::Parked { why };
@@ -301,7 +332,7 @@ fn a_look_from_outside_takes_nothing_over() {
     let told = begun(wait(served.begin_notifications(9, Vec::new(), later)).expect("asked"));
     assert_eq!(told[0].number, 1);
     let again = Outcome::Again { after_ms: 0 };
-    wait(served.finish_try(tried, SlotEnd::Answered, again, Vec::new(), later))
+    wait(served.finish_try(tried, SlotEnd::Settled, again, Vec::new(), later))
         .expect("its lease is still its own");
     let again = NotificationOutcome::Again {
         after_ms: 50_000,
@@ -338,7 +369,7 @@ fn a_restart_of_the_machine_makes_everything_due_and_holds_calls() {
     let hour = Outcome::Again {
         after_ms: 3_600_000,
     };
-    wait(store.finish_try(tried, SlotEnd::Answered, hour, Vec::new(), now)).expect("finished");
+    wait(store.finish_try(tried, SlotEnd::Settled, hour, Vec::new(), now)).expect("finished");
     drop(store);
 
     let store = open("another start", at(5, 100_000)).expect("a store");

@@ -2,8 +2,9 @@
 
 use super::database::{Database, lease_token};
 use super::notifications;
-use super::slots::{Purpose, claim, end_claim, held_until, slots};
-use crate::rules::{self, Waiting};
+use super::requests::trace;
+use super::slots::{claim, end_claim, held_until, slots};
+use crate::rules::{self, Purpose, Waiting};
 use crate::{
     Begun, Lease, MessageId, Now, Outcome, RequestId, Result, SlotEnd, StoreError, Try, UnixMillis,
 };
@@ -35,7 +36,8 @@ impl Database {
             let leased_until = now.boot.0 + rules::try_lease_ms(quota);
             let mut statement = transaction.prepare_cached(
                 "UPDATE messages SET lease = ?2, leased_until = ?3 WHERE id = ?1
-                 RETURNING text, tries, created_at",
+                 RETURNING text, tries, created_at,
+                   (SELECT traceparent FROM requests WHERE message = ?1 ORDER BY number LIMIT 1)",
             )?;
             let begun = statement.query_row(params![message.0, token, leased_until], |row| {
                 Ok(Try {
@@ -44,6 +46,7 @@ impl Database {
                     message: row.get(0)?,
                     number: row.get::<_, u32>(1)?.saturating_add(1),
                     created_at: UnixMillis(row.get(2)?),
+                    trace: trace(row.get(3)?),
                 })
             })?;
             Ok(Begun::Now(begun))

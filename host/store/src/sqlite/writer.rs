@@ -144,6 +144,7 @@ mod tests {
                 id: RequestId::new(UnixMillis(0), number),
                 message: format!("message {number}"),
                 callback: None,
+                trace: None,
             };
             database.accept(&new, Fingerprint::of(&new.message), u64::MAX, at(0, 0))
         }
@@ -201,6 +202,7 @@ mod tests {
                 id: RequestId::new(UnixMillis(0), 1),
                 message: "another".into(),
                 callback: None,
+                trace: None,
             };
             database.accept(&new, Fingerprint::of(&new.message), u64::MAX, at(0, 0))
         }));

@@ -121,6 +121,7 @@ impl Run {
                 url: "http://receiver/".into(),
                 host: "receiver".into(),
             }),
+            trace: None,
         };
         let (relay, process) = (Arc::clone(&replica.relay), Arc::clone(&replica.process));
         let clockwork = self.shared.clockwork.clone();

@@ -2,7 +2,7 @@
 
 use super::super::{Model, Replica};
 use super::known;
-use crate::conformance::QUOTA;
+use crate::conformance::{QUOTA, trace_of};
 use crate::{
     Begun, BootMillis, Callback, Doing, Listed, NewRequest, Notification, NotificationOutcome, Now,
     Outcome, Quota, RequestId, SlotEnd, Sqlite, Store, Try, UnixMillis,
@@ -98,8 +98,10 @@ impl Pair {
     fn accept(&mut self) {
         let now = self.now;
         let host = self.host();
+        let id = RequestId::new(UnixMillis(0), self.dice.r#gen());
         let new = NewRequest {
-            id: RequestId::new(UnixMillis(0), self.dice.r#gen()),
+            trace: self.dice.gen_bool(0.5).then(|| trace_of(&id)),
+            id,
             message: self.dice.gen_range(0..30).to_string(),
             callback: self.dice.gen_bool(0.7).then(|| Callback {
                 url: format!("http://{host}/"),
@@ -138,7 +140,7 @@ impl Pair {
             self.tries.remove(at);
         }
         let end = if self.dice.gen_bool(0.8) {
-            SlotEnd::Answered
+            SlotEnd::Settled
         } else {
             SlotEnd::Unknown
         };
@@ -198,8 +200,8 @@ impl Pair {
         match self.both(|store| wait(store.begin_check(checks_max, now))) {
             (Begun::Now(file), Begun::Now(model)) => {
                 assert_eq!(file.number, model.number);
-                wait(self.file.end_check(file, SlotEnd::Answered, now)).expect("ended");
-                wait(self.model.end_check(model, SlotEnd::Answered, now)).expect("ended");
+                wait(self.file.end_check(file, SlotEnd::Settled, now)).expect("ended");
+                wait(self.model.end_check(model, SlotEnd::Settled, now)).expect("ended");
             }
             (file, model) => assert_eq!(file, model),
         }

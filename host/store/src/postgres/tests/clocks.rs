@@ -37,7 +37,7 @@ fn a_machine_that_nobody_knows_waits_and_the_others_go_on() {
     let first = begun(known.begin());
     wait(known.store.finish_try(
         first,
-        SlotEnd::Answered,
+        SlotEnd::Settled,
         Outcome::Again { after_ms: 0 },
         Vec::new(),
         known.now(),
@@ -96,7 +96,7 @@ fn a_call_that_ends_after_a_jump_frees_nothing_early() {
     database.step(-HOUR_MS);
     wait(replica.store.finish_try(
         tried,
-        SlotEnd::Answered,
+        SlotEnd::Settled,
         Outcome::Again { after_ms: 0 },
         Vec::new(),
         replica.now(),
@@ -119,7 +119,7 @@ fn who_does_not_know_the_clock_frees_no_slot() {
     let unknown = Replica::new(&database, "b", 77_000_000);
     wait(unknown.store.finish_try(
         tried,
-        SlotEnd::Answered,
+        SlotEnd::Settled,
         Outcome::Again { after_ms: 0 },
         Vec::new(),
         unknown.now(),

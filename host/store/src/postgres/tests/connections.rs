@@ -2,6 +2,7 @@
 
 use super::super::connections::Lane;
 use super::*;
+use crate::conformance::trace_of;
 use crate::{MessageState, StoreError};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Mutex;
@@ -32,7 +33,7 @@ fn replicas_that_start_at_once_make_the_tables_once() {
     assert_eq!(database.number(&tables), 8);
     assert_eq!(
         database.number("SELECT version::bigint FROM bulkhead_meta"),
-        1
+        2
     );
 }
 
@@ -41,15 +42,45 @@ fn replicas_that_start_at_once_make_the_tables_once() {
 fn newer_tables_are_refused_and_left_alone() {
     let database = Database::new();
     wait(database.open("a", &Arc::default(), QUOTA).migrate()).expect("made");
-    database.run("UPDATE bulkhead_meta SET version = 2");
+    database.run("UPDATE bulkhead_meta SET version = 3");
     let store = database.open("a", &Arc::default(), QUOTA);
     for refused in [wait(store.migrate()), accept(&store, 1, "m").map(drop)] {
         let Err(StoreError::Schema(why)) = refused else {
             panic!("{refused:?}");
         };
-        assert!(why.contains("version 2") && why.contains("newer"), "{why}");
+        assert!(why.contains("version 3") && why.contains("newer"), "{why}");
     }
     assert_eq!(database.number("SELECT count(*) FROM bulkhead_messages"), 0);
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+fn older_tables_are_brought_up_to_date_and_lose_nothing() {
+    let database = Database::with_clock(QUOTA, 0);
+    let boot_ms = Arc::<AtomicI64>::default();
+    let traced = |store: &Postgres, number: u128| {
+        let mut new = new(number, &number.to_string());
+        new.trace = Some(trace_of(&new.id));
+        let now = Now {
+            wall: UnixMillis(0),
+            boot: BootMillis(0),
+        };
+        wait(store.accept(new, u64::MAX, now)).expect("stored");
+    };
+    traced(&database.open("a", &boot_ms, QUOTA), 1);
+    database.run(
+        "DROP INDEX bulkhead_requests_message;
+         ALTER TABLE bulkhead_requests DROP COLUMN traceparent;
+         UPDATE bulkhead_meta SET version = 1",
+    );
+    let store = database.open("a", &boot_ms, QUOTA);
+    traced(&store, 2);
+    let kept = database.texts(
+        "SELECT concat_ws(' ', convert_from(m.text, 'UTF8'), r.traceparent)
+         FROM bulkhead_requests r JOIN bulkhead_messages m ON m.id = r.message ORDER BY r.number",
+    );
+    let second = trace_of(&RequestId::new(UnixMillis(0), 2));
+    assert_eq!(kept, ["1".to_owned(), format!("2 {}", second.as_str())]);
 }
 
 /// The schema repeats the state machine.
@@ -167,6 +198,7 @@ fn a_url_that_is_none_is_told_without_being_quoted() {
         "postgres://user:confidential@host/database?sslmode=odd",
     ] {
         let setup = PostgresSetup {
+            password: None,
             tls: None,
             connections_max: 2,
             boot_id: String::new(),
@@ -180,6 +212,27 @@ fn a_url_that_is_none_is_told_without_being_quoted() {
             Ok(_) => panic!("{url} was taken"),
         }
     }
+}
+
+#[test]
+fn a_password_is_in_the_url_or_beside_it() {
+    let connect = |url: &str| {
+        let setup = PostgresSetup {
+            password: Some(b"confidential".to_vec()),
+            tls: None,
+            connections_max: 2,
+            boot_id: String::new(),
+            boot_clock: Arc::new(|| BootMillis(0)),
+            quota: QUOTA,
+            timeout: TIMEOUT,
+        };
+        Postgres::connect(url, setup).map(drop)
+    };
+    assert!(connect("postgres://user@host/database").is_ok());
+    let Err(StoreError::Schema(why)) = connect("postgres://user:confidential@host/database") else {
+        panic!("both were taken");
+    };
+    assert!(why.contains("Keep one") && !why.contains("confidential"));
 }
 
 /// All connections hang: who has one is told so, and who waits for one in vain as well.

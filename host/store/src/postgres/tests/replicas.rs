@@ -9,7 +9,7 @@ fn signed(replica: &Replica, begun: Try) -> Result<()> {
     wait(
         replica
             .store
-            .finish_try(begun, SlotEnd::Answered, outcome, Vec::new(), now),
+            .finish_try(begun, SlotEnd::Settled, outcome, Vec::new(), now),
     )
 }
 
@@ -182,7 +182,7 @@ fn whoever_joins_a_message_that_is_being_finished_is_not_forgotten() {
                 })
                 .collect();
             let outcome = Outcome::Signed("sig".into());
-            let end = SlotEnd::Answered;
+            let end = SlotEnd::Settled;
             let finish = a.store.finish_try(begun, end, outcome, Vec::new(), a.now());
             Started::start(finish).finish().await.expect("finished");
             let mut waiting = 0;

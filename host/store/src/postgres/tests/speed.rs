@@ -27,6 +27,7 @@ fn accepts(store: &Postgres, callers: u32, round: u128) -> f64 {
 fn accepts_do_not_wait_for_each_other() {
     let database = Database::new();
     let setup = PostgresSetup {
+        password: None,
         tls: None,
         connections_max: 32,
         boot_id: "a".into(),
@@ -42,7 +43,7 @@ fn accepts_do_not_wait_for_each_other() {
     assert!(together > alone, "{together:.0} against {alone:.0}");
 }
 
-/// What callers and tries cost does not grow with what waits.
+/// What callers, tries and sweeps cost does not grow with what waits, nor with what is kept.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
 fn many_that_wait_cost_nothing() {
@@ -57,6 +58,13 @@ fn many_that_wait_cost_nothing() {
          INSERT INTO bulkhead_requests (id, message, created_at, state)
          SELECT repeat('0', 12) || md5(id::text), id, 0, 'pending' FROM bulkhead_messages;
          UPDATE bulkhead_counts SET messages_pending = messages_pending + {WAITING} WHERE shard = 0;
+         INSERT INTO bulkhead_messages
+           (digest, text, state, signature, created_at, waits_since, due_at, finished_at, ended_at)
+         SELECT sha256(t), t, 'signed', 's', 0, 0, 0, 0, 0
+         FROM (SELECT ('d' || n)::bytea AS t FROM generate_series(1, {WAITING}) AS n) AS all_of;
+         INSERT INTO bulkhead_requests (id, message, created_at, state, done_at)
+         SELECT repeat('1', 12) || md5(id::text), id, 0, 'signed', 0 FROM bulkhead_messages
+         WHERE state = 'signed';
          ANALYZE"
     ));
     let time = |what: &str, mut call: Box<dyn FnMut() + '_>| {
@@ -75,15 +83,37 @@ fn many_that_wait_cost_nothing() {
             accept(&replica.store, number, &number.to_string()).expect("stored");
         }),
     );
+    let mut tries = Vec::new();
     time(
         "begin_try",
-        Box::new(|| assert!(matches!(replica.begin(), Begun::Now(_)))),
+        Box::new(|| match replica.begin() {
+            Begun::Now(begun) => tries.push(begun),
+            later @ Begun::Later { .. } => panic!("{later:?}"),
+        }),
+    );
+    time(
+        "finish_try",
+        Box::new(|| {
+            let (begun, failed) = (tries.pop().expect("two"), Outcome::Failed("no".into()));
+            let (end, now) = (SlotEnd::Settled, replica.now());
+            let finished = replica
+                .store
+                .finish_try(begun, end, failed, Vec::new(), now);
+            wait(finished).expect("finished");
+        }),
+    );
+    time(
+        "sweep",
+        Box::new(|| {
+            let swept = wait(replica.store.sweep(1000, 100, replica.now()));
+            assert_eq!(swept.expect("swept"), 100);
+        }),
     );
     time(
         "standing",
         Box::new(|| {
             let standing = wait(replica.store.standing(replica.now())).expect("asked");
-            assert!(standing.backlog > WAITING.unsigned_abs());
+            assert_eq!(standing.backlog, WAITING.unsigned_abs());
         }),
     );
     time("beat", Box::new(|| replica.beat()));

@@ -112,6 +112,7 @@ impl Server {
             .with_root_certificates(roots.roots.clone())
             .with_no_client_auth();
         let setup = PostgresSetup {
+            password: None,
             tls: Some(Arc::new(tls)),
             connections_max: 2,
             boot_id: "a".into(),

@@ -160,7 +160,7 @@ impl Walk {
             (SlotEnd::Unknown, call_ms)
         } else {
             (
-                SlotEnd::Answered,
+                SlotEnd::Settled,
                 (self.elapsed_ms - granted.at_ms).min(call_ms),
             )
         };

@@ -42,7 +42,7 @@ impl Machines {
     }
 
     fn end(&self, tried: Try, outcome: Outcome, now: Now) {
-        let end = SlotEnd::Answered;
+        let end = SlotEnd::Settled;
         wait(
             self.store()
                 .finish_try(tried, end, outcome, Vec::new(), now),

@@ -1,0 +1,114 @@
+//! Whose trace a call belongs to: `traceparent` of W3C Trace Context.
+
+use super::{Kind, Relay, SMOOTH, on_both_stores};
+use bulkhead_tests::http;
+use bulkhead_tests::mock::Outcome;
+use bulkhead_tests::until;
+use serde_json::json;
+
+on_both_stores!(a_trace_is_passed_on_to_the_upstream_and_to_each_receiver);
+
+fn trace(number: u8) -> String {
+    format!("00-0af7651916cd43dd8448eb211c8031{number:02x}-b7ad6b7169203331-01")
+}
+
+fn a_trace_is_passed_on_to_the_upstream_and_to_each_receiver(kind: Kind) {
+    let mut relay = Relay::start(kind, &SMOOTH);
+    let get = |relay: &Relay, target: &str, headers: &[(&str, &str)]| {
+        http::request(relay.server().address, "GET", target, headers, b"")
+    };
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
+    let (sign, first, second) = (
+        |path: &str| {
+            let url = relay.callback(path);
+            format!("/crypto/sign?message=a+traced+message&callback_url={url}")
+        },
+        trace(1),
+        trace(2),
+    );
+    let (a, b, c) = (sign("a"), sign("b"), sign("c"));
+    std::thread::scope(|scope| {
+        let relay = &relay;
+        let caller = scope.spawn(|| get(relay, &a, &[("TraceParent", &first)]));
+        // Who comes first makes the call.
+        until("the call is made", || {
+            relay.upstream.summary().arrivals == 1
+        });
+        let joined = [
+            (&b, vec![("traceparent", second.as_str())]),
+            // Two of them are as good as none.
+            (&c, vec![("traceparent", &first), ("traceparent", &second)]),
+        ];
+        let joined =
+            joined.map(|(target, headers)| scope.spawn(move || get(relay, target, &headers)));
+        assert_eq!(caller.join().expect("no panic").status, 202);
+        for caller in joined {
+            assert!(caller.join().expect("no panic").status < 300);
+        }
+    });
+    until("the first is told", || {
+        !relay.receiver.deliveries().is_empty()
+    });
+    for told in relay.receiver.deliveries() {
+        let expected = match told.path.as_str() {
+            "/a" => Some(first.clone()),
+            "/b" => Some(second.clone()),
+            _ => None,
+        };
+        assert_eq!(told.traceparent, expected, "{}", told.path);
+    }
+    // The store keeps it for the process after this one.
+    relay
+        .receiver
+        .control(&json!({"mode": "503", "path": "/kept", "next": 1}));
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
+    let url = relay.callback("kept");
+    let third = trace(3);
+    let target = format!("/crypto/sign?message=kept&callback_url={url}");
+    let waits = get(&relay, &target, &[("traceparent", &third)]);
+    assert_eq!(waits.status, 202, "{waits:?}");
+    let kept = |relay: &Relay| {
+        let told = relay.receiver.deliveries().into_iter();
+        told.filter(|told| told.path == "/kept").collect::<Vec<_>>()
+    };
+    let id = waits.json()["id"].as_str().expect("an id").to_owned();
+    until("the try is written down", || {
+        relay.request(&id)["notification"]["attempts"] == 1
+    });
+    relay.server = None;
+    relay.run();
+    until("it is delivered", || {
+        kept(&relay)
+            .iter()
+            .any(|told| told.status == Outcome::Answered(204))
+    });
+    for told in kept(&relay) {
+        assert_eq!(told.traceparent.as_deref(), Some(third.as_str()));
+    }
+
+    // Checks are calls too, and so is what has nothing to tell.
+    let fourth = trace(4);
+    let verify = "/crypto/verify?message=never+signed&signature=AAAA";
+    get(&relay, verify, &[("traceparent", &fourth)]);
+    get(
+        &relay,
+        "/crypto/sign?message=untraced",
+        &[("traceparent", "00-1-2-3")],
+    );
+    until("both calls are made", || {
+        relay.upstream.arrivals().len() >= 4
+    });
+    for call in relay.upstream.arrivals() {
+        let expected = match call.message.as_deref() {
+            Some("a traced message") => Some(first.as_str()),
+            Some("kept") => Some(third.as_str()),
+            Some("never signed") => Some(fourth.as_str()),
+            _ => None,
+        };
+        assert_eq!(call.traceparent.as_deref(), expected, "{call:?}");
+    }
+}
