@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A client of Bulkhead in bash and curl (7.76 or later), with awk, sed and base64.
+# A client of Bulkhead in bash and curl (7.55 or later), with awk, sed and base64.
 #   bulkhead.sh decrypt FILE              opens a message; the passphrase comes on standard input
 #   bulkhead.sh token FILE                makes a token of a file
 #   bulkhead.sh verify FILE               checks a token that comes on standard input
@@ -16,30 +16,45 @@ head=$(mktemp)
 trap 'rm -f "$head"' EXIT
 
 # Sends a request with $1 on curl's standard input: command lines can be read by everybody on the machine.
+# What is confidential goes to this server alone: no redirect is followed, no proxy asked.
 # The answer is kept in base64: it may be any octets, and a plaintext does not belong in a file.
-ask() {
+send() {
   local input=$1
   shift
-  until
+  : >"$head"
+  if answer=$(printf %s "$input" | curl --disable --silent --show-error --noproxy '*' --max-time 60 \
+    --dump-header "$head" "$@" | base64); then
+    status=$(awk '/^HTTP\// { status = $2 } END { print status }' "$head")
+  else
     : >"$head"
-    answer=$(printf %s "$input" | curl --silent --show-error --fail-with-body --max-time 60 \
-      --dump-header "$head" "$@" | base64)
-  do
-    if ! grep -q '^HTTP/[0-9.]* 503' "$head" || ! pause; then
-      body >&2
-      exit 1
-    fi
+    status=broken
+  fi
+}
+
+# The same until the answer has a status that $1 matches. A server without room is asked again when it says.
+ask() {
+  local expected=$1
+  shift
+  send "$@"
+  until [[ $status =~ ^($expected)$ ]]; do
+    [ "$status" = 503 ] && pause "$(retry_after)" || refuse
+    send "$@"
   done
 }
 
 body() { printf %s "$answer" | base64 -d; }
 
-# Waits as long as the server says; fails where it does not, or where that is too long.
-pause() {
-  local after
-  after=$(sed -n 's/^[Rr]etry-[Aa]fter: *\([0-9][0-9]*\).*/\1/p' "$head")
-  [ -n "$after" ] && [ $((SECONDS + after)) -le "$end" ] && sleep "$after"
+# Only an error is shown: anything else may be confidential.
+refuse() {
+  echo "the answer: $status" >&2
+  case $status in [45]??) body >&2 ;; esac
+  exit 1
 }
+
+retry_after() { sed -n 's/^[Rr]etry-[Aa]fter: *0*\([1-9][0-9]*\).*/\1/p' "$head"; }
+
+# Waits so many seconds; fails where that is not said, or too long.
+pause() { [ -n "$1" ] && [ $((SECONDS + $1)) -le "$end" ] && sleep "$1"; }
 
 # What comes on standard input as a JSON string; a line end at its end does not count.
 quoted() {
@@ -60,14 +75,14 @@ field() { body | sed -n 's/.*"'"$1"'": *"\([^"\\]*\)".*/\1/p'; }
 decrypt() {
   local passphrase
   passphrase=$(quoted)
-  ask "{\"passphrase\": $passphrase, \"message\": $(quoted <"$1")}" \
+  ask 200 "{\"passphrase\": $passphrase, \"message\": $(quoted <"$1")}" \
     --header 'Content-Type: application/json' --header 'Accept: application/octet-stream' \
     --data-binary @- "$url/decryptMessage"
   body
 }
 
 token() {
-  ask '' --header 'Accept: text/plain' --data-binary "@$1" "$url/token"
+  ask 200 '' --header 'Accept: text/plain' --data-binary "@$1" "$url/token"
   body
   echo
 }
@@ -78,7 +93,7 @@ verify() {
   case $token in
     '' | *[!0-9A-Fa-f]*) echo 'not valid'; exit 1 ;;
   esac
-  ask "Bulkhead-Token: $token" --header @- --data-binary "@$1" "$url/token/verify"
+  ask 200 "Bulkhead-Token: $token" --header @- --data-binary "@$1" "$url/token/verify"
   case $(body) in
     '{"valid":true}') echo valid ;;
     *) echo 'not valid'; exit 1 ;;
@@ -86,16 +101,24 @@ verify() {
 }
 
 sign() {
-  ask '' --get --data-urlencode "message@$1" --data-urlencode "callback_url=${2-}" "$url/crypto/sign"
-  local status_url
-  status_url=$(field status_url)
-  until field signature | grep .; do
-    case $(body) in
-      *'"error":'*) body >&2; exit 1 ;;
+  ask '200|202' '' --get --data-urlencode "message@$1" --data-urlencode "callback_url=${2-}" "$url/crypto/sign"
+  if [ "$status" = 202 ]; then await "$url$(field status_url)"; fi
+  field signature | grep . || { body >&2; exit 1; }
+}
+
+# Asks until an accepted request is done. It is stored: a server that is away for a while is waited for.
+await() {
+  local seconds
+  while seconds=$(retry_after); pause "${seconds:-1}"; do
+    send '' "$1"
+    case $status:$(body) in
+      200:*'"signature":'* | 200:*'"error":'*) return ;;
+      200:* | broken:* | 502:* | 503:* | 504:*) ;;
+      *) refuse ;;
     esac
-    pause || { echo "not signed yet: $url$status_url" >&2; exit 75; }
-    ask '' "$url$status_url"
   done
+  echo "not signed yet: $1" >&2
+  exit 75
 }
 
 case ${1-}:$# in

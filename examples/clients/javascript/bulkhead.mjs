@@ -18,6 +18,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const REQUEST_MS = 60_000;
+const AWAY = [502, 503, 504];
 
 /** What the server refuses (RFC 9457). `code` is for programs, `detail` says what to do. */
 export class Problem extends Error {
@@ -77,55 +78,67 @@ export class Client {
    *  there at once. */
   async sign(message, callbackUrl) {
     const end = Date.now() + this.waitMs;
-    let answer = await this.#ask('/crypto/sign', json({ message, callback_url: callbackUrl }));
-    const { status_url: statusUrl } = answer.json();
-    while (answer.json().status === 'pending') {
-      if (!(await answer.pause(end))) {
-        throw new Pending(`not signed yet: ${new URL(statusUrl, this.url)}`);
-      }
-      answer = await this.#ask(statusUrl);
-    }
+    const request = json({ message, callback_url: callbackUrl });
+    let answer = await this.#ask('/crypto/sign', request, [200, 202]);
+    if (answer.status === 202) answer = await this.#await(answer, end);
     const { signature, error } = answer.json();
     if (signature === undefined) throw new Failed(`not signed: ${error}`);
     return signature;
   }
 
-  /** One answer; a server that has no room is asked again when it says. */
-  async #ask(path, request = {}) {
+  /** Asks until an accepted request is done. It is stored: a server that is away for a while is
+   *  waited for. */
+  async #await(accepted, end) {
+    const statusUrl = new URL(accepted.json().status_url, this.url);
+    let seconds = accepted.retryAfter;
+    while (await pause(seconds || 1, end)) {
+      const answer = await this.#send(statusUrl).catch(() => undefined);
+      seconds = answer?.retryAfter;
+      if (!answer || AWAY.includes(answer.status)) continue;
+      if (answer.status !== 200) throw new Problem(answer.status, answer.body);
+      if (answer.json().status !== 'pending') return answer;
+    }
+    throw new Pending(`not signed yet: ${statusUrl}`);
+  }
+
+  /** An answer with such a status. A server without room is asked again when it says. */
+  async #ask(path, request, expected = [200]) {
     const end = Date.now() + this.waitMs;
     for (;;) {
-      // What is confidential goes to this server, and to no other that it may name.
-      const response = await fetch(new URL(path, this.url), {
-        ...request,
-        redirect: 'error',
-        signal: AbortSignal.timeout(REQUEST_MS),
-      });
-      const answer = new Answer(response, Buffer.from(await response.arrayBuffer()));
-      if (response.ok) return answer;
-      if (response.status !== 503 || !(await answer.pause(end))) {
-        throw new Problem(response.status, answer.body);
+      const answer = await this.#send(new URL(path, this.url), request);
+      if (expected.includes(answer.status)) return answer;
+      if (answer.status !== 503 || !(await pause(answer.retryAfter, end))) {
+        throw new Problem(answer.status, answer.body);
       }
     }
+  }
+
+  /** What is confidential goes to this server alone: no redirect is followed, no proxy asked. */
+  async #send(url, request = {}) {
+    const signal = AbortSignal.timeout(REQUEST_MS);
+    const response = await fetch(url, { ...request, redirect: 'manual', signal });
+    return new Answer(response, Buffer.from(await response.arrayBuffer()));
   }
 }
 
 class Answer {
   constructor(response, body) {
-    this.retryAfter = response.headers.get('retry-after') ?? '';
+    const retryAfter = response.headers.get('retry-after') ?? '';
+    this.status = response.status;
+    this.retryAfter = /^\d+$/.test(retryAfter) ? Number(retryAfter) : undefined;
     this.body = body;
   }
 
   json() {
     return JSON.parse(this.body);
   }
+}
 
-  /** Waits as long as the server says. False where it does not, or where that is too long. */
-  async pause(end) {
-    const waitMs = Number(this.retryAfter) * 1000;
-    if (!/^\d+$/.test(this.retryAfter) || Date.now() + waitMs > end) return false;
-    await sleep(waitMs);
-    return true;
-  }
+/** Waits so long. False where that is not said, or too long. */
+async function pause(seconds, end) {
+  if (!seconds || Date.now() + seconds * 1000 > end) return false;
+  await sleep(seconds * 1000);
+  return true;
 }
 
 function json(fields, headers = {}) {

@@ -19,14 +19,29 @@ import os
 import string
 import sys
 import time
-import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urljoin
 
 REQUEST_SECONDS = 60
 JSON = {"Content-Type": "application/json"}
 OCTETS = {"Content-Type": "application/octet-stream"}
+AWAY = (502, 503, 504)
+BROKEN = (OSError, HTTPException)
+
+
+class AsItIs(urllib.request.HTTPErrorProcessor):
+    """Takes every answer, whatever its status; that of a redirect, too."""
+
+    def http_response(self, request, response):
+        return response
+
+    https_response = http_response
+
+
+# What is confidential goes to this server alone: no redirect is followed, no proxy asked.
+OPENER = urllib.request.build_opener(AsItIs, urllib.request.ProxyHandler({}))
 
 
 class Problem(Exception):
@@ -83,30 +98,48 @@ class Client:
         is there at once."""
         end = self._end()
         fields = {"message": message, "callback_url": callback_url}
-        answer = self._ask("/crypto/sign", to_json(fields), JSON)
-        status_url = answer.json().get("status_url")
-        while answer.json().get("status") == "pending":
-            if not answer.pause(end):
-                raise Pending(f"not signed yet: {urljoin(self.url, status_url)}")
-            answer = self._ask(status_url)
+        answer = self._ask("/crypto/sign", to_json(fields), JSON, expected=(200, 202))
+        if answer.status == 202:
+            answer = self._await(answer, end)
         request = answer.json()
         if "signature" not in request:
             raise Failed(f"not signed: {request.get('error')}")
         return request["signature"]
 
-    def _ask(self, path, body=None, headers=OCTETS):
-        """One answer; a server that has no room is asked again when it says."""
-        end = self._end()
-        request = urllib.request.Request(urljoin(self.url, path), body, headers)
-        while True:
+    def _await(self, accepted, end):
+        """Asks until an accepted request is done. It is stored: a server that is away for a while
+        is waited for."""
+        status_url = urljoin(self.url, accepted.json()["status_url"])
+        seconds = accepted.retry_after
+        while pause(seconds or 1, end):
             try:
-                with urllib.request.urlopen(request, timeout=REQUEST_SECONDS) as response:
-                    return Answer(response)
-            except urllib.error.HTTPError as error:
-                with error:
-                    answer = Answer(error)
-                if answer.status != 503 or not answer.pause(end):
-                    raise Problem(answer.status, answer.body) from None
+                answer = self._send(status_url)
+            except BROKEN:
+                seconds = None
+                continue
+            seconds = answer.retry_after
+            if answer.status in AWAY:
+                continue
+            if answer.status != 200:
+                raise Problem(answer.status, answer.body)
+            if answer.json()["status"] != "pending":
+                return answer
+        raise Pending(f"not signed yet: {status_url}")
+
+    def _ask(self, path, body, headers=OCTETS, expected=(200,)):
+        """An answer with such a status. A server without room is asked again when it says."""
+        end = self._end()
+        while True:
+            answer = self._send(urljoin(self.url, path), body, headers)
+            if answer.status in expected:
+                return answer
+            if answer.status != 503 or not pause(answer.retry_after, end):
+                raise Problem(answer.status, answer.body)
+
+    def _send(self, url, body=None, headers=OCTETS):
+        request = urllib.request.Request(url, body, headers)
+        with OPENER.open(request, timeout=REQUEST_SECONDS) as response:
+            return Answer(response)
 
     def _end(self):
         return time.monotonic() + self.wait_seconds
@@ -115,18 +148,20 @@ class Client:
 class Answer:
     def __init__(self, response):
         self.status = response.status
-        self.retry_after = response.headers.get("retry-after", "")
+        retry_after = response.headers.get("retry-after", "")
+        self.retry_after = int(retry_after) if retry_after.isdecimal() else None
         self.body = response.read()
 
     def json(self):
         return json.loads(self.body)
 
-    def pause(self, end):
-        """Waits as long as the server says. False where it does not, or where that is too long."""
-        if not self.retry_after.isdecimal() or time.monotonic() + int(self.retry_after) > end:
-            return False
-        time.sleep(int(self.retry_after))
-        return True
+
+def pause(seconds, end):
+    """Waits so long. False where that is not said, or too long."""
+    if not seconds or time.monotonic() + seconds > end:
+        return False
+    time.sleep(seconds)
+    return True
 
 
 def to_json(fields):
@@ -188,7 +223,7 @@ def main():
         # Its own text would show what was sent.
         print("what is sent as JSON has to be UTF-8", file=sys.stderr)
         return 1
-    except (Problem, Failed, OSError) as error:
+    except (Problem, Failed, *BROKEN) as error:
         print(error, file=sys.stderr)
         return 1
     sys.stdout.buffer.write(output if isinstance(output, bytes) else output.encode())

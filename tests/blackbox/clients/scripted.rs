@@ -1,0 +1,339 @@
+//! Answers as a test wants them: those that the server seldom gives, and those that only something
+//! between it and its clients does.
+
+use super::{Client, Ended, Place, ended, with_all_clients};
+use bulkhead_tests::fixtures::SAMPLE;
+use bulkhead_tests::until;
+use serde_json::{Value, json};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+with_all_clients!(
+    a_passphrase_is_on_no_command_line_and_a_busy_server_asked_again,
+    answers_that_are_not_expected_are_errors_and_redirects_not_followed,
+    what_a_broken_answer_began_with_is_not_shown,
+    a_signature_is_waited_for_while_the_server_is_away,
+    a_signature_that_does_not_come_in_time_is_told_with_its_status_url,
+    waiting_ends_where_it_cannot_help,
+);
+
+/// A server whose answers are written in a test.
+struct Scripted(TcpListener);
+
+impl Scripted {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("set");
+        Self(listener)
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().expect("an address"))
+    }
+
+    fn asked(&self) -> Asked {
+        let mut accepted = None;
+        until("the client asks", || {
+            accepted = self.0.accept().ok();
+            accepted.is_some()
+        });
+        let (stream, _) = accepted.expect("just seen");
+        stream.set_nonblocking(false).expect("set");
+        Asked::read(stream)
+    }
+
+    /// Whether somebody has asked whom nobody answered.
+    #[track_caller]
+    fn nobody_asks(&self) {
+        let waiting = self.0.accept().map_err(|error| error.kind());
+        assert_eq!(waiting.err(), Some(ErrorKind::WouldBlock));
+    }
+}
+
+/// A request that waits for its answer.
+struct Asked {
+    stream: TcpStream,
+    /// In lower case.
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Asked {
+    fn read(mut stream: TcpStream) -> Self {
+        let mut octets = Vec::new();
+        loop {
+            let mut piece = [0; 4096];
+            let read = stream.read(&mut piece).expect("octets");
+            assert!(read > 0, "the client ended its request early");
+            octets.extend(&piece[..read]);
+            let Some(end) = octets.windows(4).position(|four| four == b"\r\n\r\n") else {
+                continue;
+            };
+            let head = String::from_utf8_lossy(&octets[..end]).to_ascii_lowercase();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.map_or(0, |length| length.parse().expect("a number"));
+            if let Some(body) = octets.get(end + 4..end + 4 + length) {
+                let body = body.to_vec();
+                return Self { stream, head, body };
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    /// The status may be followed by headers.
+    fn answer(self, status: &str, body: &str) {
+        self.begin(status, body, body.len());
+    }
+
+    /// A body of so many octets, of which these come before the connection breaks.
+    fn begin(mut self, status: &str, body: &str, octets: usize) {
+        let head =
+            format!("HTTP/1.1 {status}\r\nContent-Length: {octets}\r\nConnection: close\r\n\r\n");
+        let answer = [head.as_bytes(), body.as_bytes()].concat();
+        self.stream.write_all(&answer).expect("taken");
+    }
+}
+
+fn a_passphrase_is_on_no_command_line_and_a_busy_server_asked_again(client: Client) {
+    const AWKWARD: &str = "unmistakable \"word\" \\ \\n 100%\twith \u{1}, üñí, $(id) & 'quotes'  ";
+    // However the rest is written, in JSON or for a shell.
+    const PART: &str = "unmistakable";
+    let server = Scripted::start();
+    let place = Place::new(client, &server.url());
+    let text = format!("> \"quoted\" \\ text\r\n{SAMPLE}");
+    let file = place.file("message.asc", &text);
+    let child = place.start(&["decrypt", &file], &format!("{AWKWARD}\n"));
+
+    let first = server.asked();
+    let request = first.json();
+    assert_eq!(request["passphrase"], AWKWARD);
+    assert_eq!(
+        request["message"].as_str().expect("text").trim_end(),
+        text.trim_end()
+    );
+    // While it waits for its answer, everybody may look.
+    let lines = command_lines();
+    let seen = match client {
+        Client::Curl => format!("{}/decryptMessage", server.url()),
+        Client::Python | Client::Node => file.clone(),
+    };
+    assert!(lines.iter().any(|line| line.contains(&seen)), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains(PART)));
+
+    let problem = json!({"status": 503, "code": "overloaded", "detail": "Try again."}).to_string();
+    first.answer("503 Service Unavailable\r\nRetry-After: 1", &problem);
+    let second = server.asked();
+    assert_eq!(second.json(), request);
+    if second.head.contains("application/octet-stream") {
+        second.answer("200 OK", "plain");
+    } else {
+        second.answer("200 OK", r#"{"DecryptedMessage": "plain"}"#);
+    }
+    assert_eq!(ended(child).well(), "plain");
+
+    // Without the header, past the time there is, or where asking again cannot help, it is told.
+    for status in [
+        "503 Service Unavailable",
+        "503 Service Unavailable\r\nRetry-After: 3600",
+        "422 Unprocessable Content\r\nRetry-After: 1",
+    ] {
+        let child = place.start(&["decrypt", &file], AWKWARD);
+        server.asked().answer(status, &problem);
+        let refused = ended(child);
+        assert_eq!(refused.status, Some(1), "{refused:?}");
+        assert!(refused.errors.contains("overloaded") && !refused.errors.contains(PART));
+    }
+}
+
+/// What `ps` shows to everybody.
+fn command_lines() -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+    processes
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .collect()
+}
+
+/// What every client would take for success, whatever it asked for.
+const BELIEVED: &str =
+    r#"{"valid":true,"token":"no","DecryptedMessage":"no","status":"signed","signature":"no"}"#;
+
+/// What there is to ask for: the verb, and standard input.
+const VERBS: [(&str, &str); 4] = [
+    ("decrypt", "a-passphrase-of-scripts\n"),
+    ("token", ""),
+    ("verify", "abcdef\n"),
+    ("sign", ""),
+];
+
+fn answers_that_are_not_expected_are_errors_and_redirects_not_followed(client: Client) {
+    let server = Scripted::start();
+    let elsewhere = Scripted::start();
+    let location = format!("Location: {}/", elsewhere.url());
+    let place = Place::new(client, &server.url());
+    let file = place.file("document", SAMPLE);
+    for (verb, input) in VERBS {
+        for (status, body) in [
+            ("301 Moved Permanently", BELIEVED),
+            ("302 Found", BELIEVED),
+            ("303 See Other", BELIEVED),
+            ("307 Temporary Redirect", BELIEVED),
+            ("308 Permanent Redirect", BELIEVED),
+            ("201 Created", BELIEVED),
+            ("202 Accepted", BELIEVED),
+            ("204 No Content", ""),
+            ("206 Partial Content", BELIEVED),
+        ] {
+            if (verb, status) == ("sign", "202 Accepted") {
+                continue;
+            }
+            let child = place.start(&[verb, &file], input);
+            let asked = server.asked();
+            asked.answer(&format!("{status}\r\n{location}"), body);
+            let refused = ended(child);
+            assert_eq!(
+                (refused.status, refused.text()),
+                (Some(1), ""),
+                "{verb} {status}: {refused:?}"
+            );
+            // Told with the status alone: nobody knows what else it is.
+            assert!(refused.errors.contains(&status[..3]), "{refused:?}");
+            assert!(!refused.errors.contains("valid"), "{refused:?}");
+            server.nobody_asks();
+            elsewhere.nobody_asks();
+        }
+    }
+}
+
+fn what_a_broken_answer_began_with_is_not_shown(client: Client) {
+    let server = Scripted::start();
+    let place = Place::new(client, &server.url());
+    let file = place.file("message.asc", SAMPLE);
+    let child = place.start(&["decrypt", &file], "a-passphrase-of-scripts");
+    server.asked().begin("200 OK", "the beginning", 100);
+    let broken = ended(child);
+    assert_eq!((broken.status, broken.text()), (Some(1), ""), "{broken:?}");
+    assert!(!broken.errors.is_empty() && !broken.errors.contains("beginning"));
+    assert!(!broken.errors.contains("Traceback"), "{broken:?}");
+}
+
+const STATUS_URL: &str = "/crypto/requests/1";
+const ACCEPTED: &str = r#"{"id":"1","status":"pending","status_url":"/crypto/requests/1"}"#;
+const PENDING: &str = r#"{"id":"1","notification":{"status":"none"},"status":"pending"}"#;
+const SIGNED: &str =
+    r#"{"id":"1","notification":{"status":"none"},"signature":"Sig=","status":"signed"}"#;
+
+/// A client whose request to sign has been accepted.
+struct Waiting {
+    server: Scripted,
+    place: Place,
+    child: std::process::Child,
+}
+
+impl Waiting {
+    fn start(client: Client, wait_seconds: u32) -> Self {
+        let server = Scripted::start();
+        let mut place = Place::new(client, &server.url());
+        place.wait_seconds = wait_seconds;
+        let child = place.start(&["sign", &place.file("text", "a text of scripts")], "");
+        server
+            .asked()
+            .answer("202 Accepted\r\nRetry-After: 1", ACCEPTED);
+        Self {
+            server,
+            place,
+            child,
+        }
+    }
+
+    /// It asks for its signature.
+    fn asked(&self) -> Asked {
+        let asked = self.server.asked();
+        let expected = format!("get {STATUS_URL} http/1.1\r\n");
+        assert!(asked.head.starts_with(&expected), "{}", asked.head);
+        asked
+    }
+
+    /// How it ends, now that nobody listens any more.
+    fn ended(self) -> Ended {
+        drop(self.server);
+        ended(self.child)
+    }
+
+    #[track_caller]
+    fn not_in_time(self) {
+        let status_url = format!("{}{STATUS_URL}\n", self.place.url);
+        let pending = self.ended();
+        assert_eq!(
+            (pending.status, pending.text()),
+            (Some(75), ""),
+            "{pending:?}"
+        );
+        assert!(pending.errors.ends_with(&status_url), "{pending:?}");
+        assert!(!pending.errors.contains("Traceback"), "{pending:?}");
+    }
+}
+
+fn a_signature_is_waited_for_while_the_server_is_away(client: Client) {
+    let waiting = Waiting::start(client, 60);
+    // Without an answer, and with half of one.
+    drop(waiting.asked());
+    waiting.asked().begin("200 OK", &SIGNED[..20], SIGNED.len());
+    let problem = json!({"code": "store_unavailable", "detail": "Try again."}).to_string();
+    for (status, body) in [
+        ("502 Bad Gateway", "<html>"),
+        ("503 Service Unavailable", problem.as_str()),
+        ("503 Service Unavailable\r\nRetry-After: 1", &problem),
+        ("504 Gateway Timeout", ""),
+        ("200 OK", PENDING),
+        ("200 OK", SIGNED),
+    ] {
+        waiting.asked().answer(status, body);
+    }
+    assert_eq!(waiting.ended().well(), "Sig=\n");
+}
+
+fn a_signature_that_does_not_come_in_time_is_told_with_its_status_url(client: Client) {
+    const WAIT_SECONDS: u32 = 3;
+    let start = Instant::now();
+    Waiting::start(client, WAIT_SECONDS).not_in_time();
+    // The last second is for the pause for which there is no time.
+    let waited = start.elapsed();
+    assert!(
+        waited >= Duration::from_secs(u64::from(WAIT_SECONDS) - 1),
+        "{waited:?}"
+    );
+
+    // The server may say that it takes longer than there is time.
+    let waiting = Waiting::start(client, 60);
+    let asked = waiting.asked();
+    asked.answer("503 Service Unavailable\r\nRetry-After: 3600", "");
+    waiting.not_in_time();
+}
+
+fn waiting_ends_where_it_cannot_help(client: Client) {
+    let problem = json!({"code": "not_found", "detail": "No such request."}).to_string();
+    for (status, body) in [
+        ("404 Not Found\r\nRetry-After: 1", problem.as_str()),
+        ("500 Internal Server Error", ""),
+        ("202 Accepted\r\nRetry-After: 1", SIGNED),
+        ("302 Found\r\nLocation: /", SIGNED),
+    ] {
+        let waiting = Waiting::start(client, 60);
+        waiting.asked().answer(status, body);
+        let ended = waiting.ended();
+        assert_eq!((ended.status, ended.text()), (Some(1), ""), "{ended:?}");
+        assert!(ended.errors.contains(&status[..3]), "{ended:?}");
+        assert_eq!(
+            ended.errors.contains("not_found"),
+            body == problem,
+            "{ended:?}"
+        );
+    }
+}
