@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings up compose.yaml and compose.scale.yaml, drives them as a client would, and takes them down again.
 # In the scaled one each replica is killed once while requests are under way, and nothing that was accepted
-# may be lost.
+# may be lost; then one is stopped, which cuts nothing, and one is frozen, which holds nobody up for long.
 #   tests/compose.sh [demo] [scale]      both by default; with the image `bulkhead`, or BULKHEAD_IMAGE
 # Needs Docker with compose, curl, jq and openssl. Uses free ports, and a project name of its own.
 set -eu
@@ -113,13 +113,27 @@ within_quota() {
     "$work/summary") in any window"
 }
 
+token_of_hello() { printf hello | openssl dgst -sha256 -hmac "$(cat docker/demo-secrets/token)" | sed 's/.* //'; }
+
+# slow N SECONDS: asks for that token, with a body that takes so long.
+slow() {
+  { printf hel; sleep "$2"; printf lo; } | curl --silent --verbose --max-time 60 --request POST --upload-file - \
+    --header 'Accept: text/plain' --header 'Expect: 100-continue' "$base/token" >"$work/slow$1" 2>"$work/log$1"
+}
+# The server has it, and wants the body.
+under_way() { grep -qs '^< HTTP/1.1 100' "$work/log$1"; }
+
+# stopped CONTAINER: how its server ended, which may not be that Docker killed it.
+stopped() { is "exit status of the server that was stopped" 0 "$(docker inspect --format '{{.State.ExitCode}}' "$1")"; }
+
 demo() {
+  local container client
   up compose.yaml bulkhead 80
   hardened
 
   is "decryption" '{"DecryptedMessage":"Nice work!\n"}' "$(get "$base/decryptMessage" \
     --header 'Content-Type: application/json' --data @examples/sample.json)"
-  is "token" "$(printf hello | openssl dgst -sha256 -hmac "$(cat docker/demo-secrets/token)" | sed 's/.* //')" \
+  is "token" "$(token_of_hello)" \
     "$(get "$base/token" --header 'Accept: text/plain' --data-binary hello)"
   step "decryption and token: right"
 
@@ -137,6 +151,17 @@ demo() {
     "$(jq -r .signature "$work/answeragain")"
   step "200: the same signature"
   within_quota
+
+  container=$(compose ps --quiet bulkhead)
+  # Longer than Docker waits of itself (10 s).
+  slow 0 12 &
+  client=$!
+  within 10 "a slow request under way" under_way 0
+  compose stop bulkhead >/dev/null 2>&1
+  wait "$client" || fail "the slow request was cut when the server was stopped"
+  is "the slow answer" "$(token_of_hello)" "$(cat "$work/slow0")"
+  stopped "$container"
+  step "stopped: what ran was answered"
   down
 }
 
@@ -163,6 +188,44 @@ accepted_at_least() { [ "$(accepted)" -ge "$1" ]; }
 signed_at_least() { [ "$(signed)" -ge "$1" ]; }
 reachable() { get --output /dev/null "$base/readyz" 2>/dev/null; }
 
+# One request at each of the replicas, of which one is stopped: all are answered.
+stop_one() {
+  local clients=() n
+  for n in 0 1 2; do
+    slow "$n" 8 &
+    clients+=($!)
+  done
+  for n in 0 1 2; do within 10 "slow request $n under way" under_way "$n"; done
+  docker stop "$1" >/dev/null
+  stopped "$1"
+  for n in 0 1 2; do
+    wait "${clients[n]}" || fail "slow request $n was cut when a replica was stopped"
+    is "slow answer $n" "$(token_of_hello)" "$(cat "$work/slow$n")"
+  done
+  docker start "$1" >/dev/null
+  within 60 "the replica that was started again" healthy "$1"
+  step "stopped $(docker inspect --format '{{.Name}}' "$1"): what ran was answered"
+}
+
+# A replica that is frozen takes connections and says nothing. Nobody waits for it longer than docker/haproxy.cfg
+# says, and soon nobody is sent there.
+freeze_one() {
+  local n status clients=()
+  docker pause "$1" >/dev/null
+  for n in 0 1 2 3 4 5; do
+    curl --silent --max-time 15 --output /dev/null --write-out '%{http_code}' --data-binary hello "$base/token" \
+      >"$work/frozen$n" &
+    clients+=($!)
+  done
+  for n in 0 1 2 3 4 5; do
+    wait "${clients[n]}" || fail "request $n hangs at the frozen replica"
+  done
+  status=$(cat "$work"/frozen?)
+  [[ $status =~ ^(200|504){6}$ && $status == *504* ]] || fail "answers while a replica was frozen: $status"
+  for n in 0 1 2 3 4 5; do get --output /dev/null --data-binary hello "$base/token"; done
+  docker unpause "$1" >/dev/null
+  step "froze $(docker inspect --format '{{.Name}}' "$1"): everybody had an answer"
+}
 scale() {
   local count=36 n id before replica replicas unfinished
   up compose.scale.yaml proxy 8080
@@ -209,6 +272,8 @@ scale() {
   is "webhooks that do not verify" 0 "$unfinished"
   step "all $count signed and delivered, with $(get "$receiver/control/deliveries" | wc -l) webhooks"
   within_quota
+  stop_one "${replicas[0]}"
+  freeze_one "${replicas[1]}"
   down
 }
 
