@@ -171,7 +171,6 @@ fn build(root: &Path, out: &Path, guest: &Guest) -> PathBuf {
     // What was meant for the native build (flags for its processor, clippy as the compiler,
     // instrumentation) does not fit the guests.
     for variable in [
-        "CARGO_ENCODED_RUSTFLAGS",
         "RUSTFLAGS",
         "RUSTC_WRAPPER",
         "RUSTC_WORKSPACE_WRAPPER",
@@ -179,11 +178,23 @@ fn build(root: &Path, out: &Path, guest: &Guest) -> PathBuf {
     ] {
         cargo.env_remove(variable);
     }
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", without_places(root, out));
     run(&mut cargo, &format!("building {package} for {TARGET}"));
     let built = target_dir.join(TARGET).join("guest").join(file);
     let wasm = out.join(guest.constant).with_extension("wasm");
     write(&wasm, read(&built.with_extension("wasm")));
     wasm
+}
+
+/// Panics name the file that they are in. Where that was on the machine that built is nobody's business,
+/// and the same source is to give the same octets everywhere.
+fn without_places(root: &Path, out: &Path) -> String {
+    let cargo = std::env::var_os("CARGO_HOME")
+        .map_or_else(|| PathBuf::from(var("HOME")).join(".cargo"), PathBuf::from);
+    // The last that fits counts.
+    let places = [(root, "/bulkhead"), (&cargo, "/cargo"), (out, "/out")];
+    let flags = places.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    flags.join("\x1f")
 }
 
 /// What one guest is built with beside its profile.
