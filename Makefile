@@ -57,7 +57,7 @@ bundle-check: bundle ## builds the image of the server from the bundle alone
 	docker build $(LABELS) --tag $(IMAGE):bundle --target server target/bundle
 	rm -r target/bundle
 
-dependencies: ## looks up known holes, licences and sources of all dependencies (needs the network)
+dependencies: ## looks up known holes, licences and sources of all dependencies (asks GitHub for advisories)
 	test -x $(TOOLS)/bin/cargo-deny || cargo install --quiet --locked --root $(TOOLS) cargo-deny@0.20.2
 	PATH="$(abspath $(TOOLS))/bin:$$PATH" cargo deny check
 

@@ -2,10 +2,14 @@
 
 use bulkhead_tests::fixtures;
 use bulkhead_tests::http::{connect, head, read};
+use bulkhead_tests::mock::upstream::PUBLIC_KEY;
 use bulkhead_tests::server::{Server, run};
 use bulkhead_tests::until;
 use serde_json::json;
 use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -253,6 +257,159 @@ fn check_config_shows_that_the_store_has_a_password_and_not_which() {
         assert_eq!(was_content, content, "{text}");
         assert!(text.lines().any(|found| found.starts_with(line)), "{text}");
         assert!(!text.contains("confidential"), "{text}");
+    }
+}
+
+/// With it the rest of the relay's settings count. Nobody listens there.
+const UPSTREAM: (&str, &str) = ("BULKHEAD_UPSTREAM_URL", "http://127.0.0.1:1");
+
+/// What a server says that is to end at the start.
+fn refused(variables: &[(&str, &str)]) -> String {
+    let output = run(&["--listen", "127.0.0.1:0"], variables);
+    assert!(!output.status.success(), "{variables:?}");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+/// Both `check-config` and a server end, and name the variable.
+fn is_told_and_ends_the_start(variable: &str, variables: &[(&str, &str)]) {
+    let (text, content) = check_config(&[], variables);
+    let told = |line: &str| line.starts_with("problem: ") && line.contains(variable);
+    assert!(!content && text.lines().any(told), "{variables:?}: {text}");
+    let log = refused(variables);
+    assert!(log.contains(variable), "{variables:?}: {log}");
+}
+
+#[test]
+fn check_config_finds_what_ends_the_start() {
+    /// RFC 8410 section 10.1.
+    const ED25519: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("written");
+        path.display().to_string()
+    };
+    let place = |path: &str| format!("sqlite:{path}");
+    let text = place(&file("text.db", "no database"));
+    let private = PUBLIC_KEY.replace("PUBLIC", "RSA PRIVATE");
+    let (half, _) = PUBLIC_KEY.split_at(PUBLIC_KEY.len() / 2);
+    for (variable, value) in [
+        ("BULKHEAD_STORE", "postgres://u:p@h:99999/x"),
+        ("BULKHEAD_STORE", "postgres://u@h/x?sslmode=bogus"),
+        ("BULKHEAD_STORE", "postgres://u@h/x?foo=x"),
+        ("BULKHEAD_STORE", "postgres://u:pw"),
+        ("BULKHEAD_STORE", "postgres:///x"),
+        ("BULKHEAD_STORE", "sqlite:/nonexistent/x.db"),
+        (
+            "BULKHEAD_STORE",
+            &place(&folder.path().display().to_string()),
+        ),
+        ("BULKHEAD_STORE", &text),
+        ("BULKHEAD_UPSTREAM_PUBLIC_KEY", ED25519),
+        ("BULKHEAD_UPSTREAM_PUBLIC_KEY", &private),
+        ("BULKHEAD_UPSTREAM_PUBLIC_KEY", half),
+        ("BULKHEAD_UPSTREAM_PUBLIC_KEY", &file("empty", "")),
+        // What `whsec_$UNSET` becomes.
+        ("BULKHEAD_WEBHOOK_SECRET", "whsec_"),
+    ] {
+        is_told_and_ends_the_start(variable, &[UPSTREAM, (variable, value)]);
+        let (text, content) = check_config(&[], &[(variable, value)]);
+        assert!(content, "without an upstream: {text}");
+    }
+    let key = file("key.pem", PUBLIC_KEY);
+    let bare = tempfile::tempdir().expect("a folder");
+    let fresh = place(&bare.path().join("fresh.db").display().to_string());
+    for (variable, value) in [
+        ("BULKHEAD_UPSTREAM_PUBLIC_KEY", PUBLIC_KEY),
+        ("BULKHEAD_UPSTREAM_PUBLIC_KEY", &key),
+        (
+            "BULKHEAD_STORE",
+            "postgres://u:pw@h:1/x?sslmode=verify-full",
+        ),
+        ("BULKHEAD_STORE", &fresh),
+    ] {
+        let (text, content) = check_config(&[], &[UPSTREAM, (variable, value)]);
+        assert!(content, "{text}");
+    }
+    let made = std::fs::read_dir(bare.path()).expect("a folder");
+    assert_eq!(made.count(), 0);
+}
+
+#[test]
+fn check_config_tells_a_weak_webhook_secret() {
+    let weak = "# BULKHEAD_WEBHOOK_SECRET has less than 24 octets, which is weak";
+    for (secret, is_weak) in [
+        ("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM=", true),
+        ("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0", false),
+    ] {
+        let (text, content) = check_config(&[], &[UPSTREAM, ("BULKHEAD_WEBHOOK_SECRET", secret)]);
+        assert!(content && !text.contains(secret), "{text}");
+        assert_eq!(text.lines().any(|line| line == weak), is_weak, "{text}");
+    }
+}
+
+/// Neither check-config nor the log of a start that fails.
+#[test]
+fn no_secret_is_shown_where_an_address_or_a_key_is_mistaken() {
+    for (variable, value) in [
+        ("BULKHEAD_UPSTREAM_URL", "https:/user:secretpw@host"),
+        ("BULKHEAD_UPSTREAM_URL", "user:secretpw@host"),
+        ("BULKHEAD_UPSTREAM_URL", "https:user:secretpw@host/x"),
+        ("BULKHEAD_UPSTREAM_URL", r"https:\\user:secretpw@host"),
+        ("BULKHEAD_UPSTREAM_URL", "user:secretpw@h://x"),
+        ("BULKHEAD_STORE", "postgres://u:secretpw"),
+        ("BULKHEAD_STORE", "postgres://u:se?secretpw"),
+        (
+            "BULKHEAD_UPSTREAM_PUBLIC_KEY",
+            "-----BEGIN RSA PRIVATE KEY-----secretpw-----END RSA PRIVATE KEY-----",
+        ),
+        (
+            "BULKHEAD_UPSTREAM_PUBLIC_KEY",
+            "https://user:secretpw@host/key",
+        ),
+    ] {
+        // The later one counts.
+        let variables = [UPSTREAM, (variable, value)];
+        let (text, _) = check_config(&[], &variables);
+        let log = refused(&variables);
+        assert!(!(text + &log).contains("secretpw"), "{value}");
+    }
+}
+
+/// Makes a pipe that nobody writes to: to read it takes for ever.
+pub(crate) fn make_pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status();
+    assert!(made.expect("mkfifo runs").success());
+}
+
+#[test]
+fn a_file_that_may_never_end_is_refused_by_its_setting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe");
+    make_pipe(&pipe);
+    let pipe = pipe.display().to_string();
+    for variable in [
+        "SECRET_FILE",
+        "SECRET_PREVIOUS_FILE",
+        "BULKHEAD_UPSTREAM_API_KEY_FILE",
+        "BULKHEAD_WEBHOOK_SECRET_FILE",
+        "BULKHEAD_STORE_PASSWORD_FILE",
+        "BULKHEAD_CA_FILE",
+        "BULKHEAD_UPSTREAM_PUBLIC_KEY",
+    ] {
+        for file in [pipe.clone(), "/dev/zero".to_owned()] {
+            let (sender, ended) = mpsc::channel();
+            std::thread::spawn(move || {
+                let variables = [UPSTREAM, (variable, &file)];
+                is_told_and_ends_the_start(variable, &variables);
+                let log = refused(&variables);
+                assert!(log.contains("is not a regular file"), "{log}");
+                sender.send(()).expect("somebody waits");
+            });
+            let ended = ended.recv_timeout(PATIENCE);
+            assert!(ended.is_ok(), "{variable}: hangs, or see the panic above");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Whom https and PostgreSQL are to trust.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +11,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use crate::SetupError;
+
+/// All public roots together have about a fifth of this.
+const FILE_OCTETS_MAX: u64 = 1 << 20;
 
 /// Settings that trust the public roots in the program, or only those of a file.
 pub(crate) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError> {
@@ -38,7 +43,7 @@ pub(crate) fn for_http(config: &ClientConfig) -> ClientConfig {
 }
 
 fn read_roots(file: &Path) -> Result<RootCertStore, String> {
-    let text = std::fs::read(file).map_err(|error| error.to_string())?;
+    let text = read(file)?;
     let mut roots = RootCertStore::empty();
     for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(&text)) {
         let certificate =
@@ -51,6 +56,25 @@ fn read_roots(file: &Path) -> Result<RootCertStore, String> {
         return Err("there is no certificate in PEM in it".to_owned());
     }
     Ok(roots)
+}
+
+/// What is in a regular file: what comes out of a pipe or a device may never end.
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error: std::io::Error| error.to_string();
+    // Before it is opened, which would wait for somebody who writes to a pipe.
+    if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
+        return Err("it is not a regular file. Name one".to_owned());
+    }
+    let mut octets = Vec::new();
+    File::open(file)
+        .and_then(|file| file.take(FILE_OCTETS_MAX + 1).read_to_end(&mut octets))
+        .map_err(unreadable)?;
+    if octets.len() as u64 > FILE_OCTETS_MAX {
+        return Err(format!(
+            "it has more than {FILE_OCTETS_MAX} octets: is it the right file?"
+        ));
+    }
+    Ok(octets)
 }
 
 /// Why a handshake failed, in words that quote nothing of the certificate: they may be shown to
@@ -141,6 +165,22 @@ mod tests {
             refusal(Some(not_x509.as_bytes())),
             "certificate 2 is not an X.509 certificate"
         );
+    }
+
+    #[test]
+    fn what_may_never_end_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in [Path::new("/dev/null"), folder.path()] {
+            let error = config(Some(file)).unwrap_err().to_string();
+            assert!(error.contains("is not a regular file"), "{error}");
+        }
+        let mut bundle = certificate().into_bytes();
+        bundle.resize(1 << 20, b'\n');
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, &bundle).unwrap();
+        assert!(config(Some(&file)).is_ok());
+        bundle.push(b'\n');
+        assert!(refusal(Some(&bundle)).starts_with("it has more than 1048576 octets"));
     }
 
     #[test]

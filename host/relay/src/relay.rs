@@ -80,6 +80,11 @@ pub enum Unable {
         /// Milliseconds until there may be room.
         after_ms: u64,
     },
+    /// Too many requests wait for this message. Nothing was stored.
+    CallersFull {
+        /// Milliseconds until the message may be signed.
+        after_ms: u64,
+    },
     /// It did not do it, or not in time. It may be stored all the same; to ask again does no harm.
     Store,
     /// No call can be made for this now, or it came to nothing.
@@ -139,6 +144,9 @@ impl<W: World> Relay<W> {
             other => {
                 return match (place.leave(), other) {
                     (Some(Word::Found { found, .. }), _) => Ok(answer(own, found)),
+                    (_, Ok(Accepted::CallersFull)) => Err(Unable::CallersFull {
+                        after_ms: self.expected_ms(),
+                    }),
                     (_, Ok(_)) => Err(Unable::BacklogFull {
                         after_ms: self.settings.pace_ms(),
                     }),

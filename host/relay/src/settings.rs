@@ -1,6 +1,6 @@
 //! What an operator sets.
 
-use bulkhead_store::Quota;
+use bulkhead_store::{BacklogMax, Quota};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -11,8 +11,8 @@ pub struct Settings {
     pub quota: Quota,
     /// Slots that verifications and checks of the key may have while messages wait.
     pub checks_max: u32,
-    /// Messages that may wait.
-    pub backlog_max: u64,
+    /// What may wait.
+    pub backlog_max: BacklogMax,
     /// The upstream's public key, in PEM.
     pub public_key: Option<String>,
     /// What webhooks are signed with.

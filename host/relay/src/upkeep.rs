@@ -2,6 +2,7 @@
 
 use crate::relay::Relay;
 use crate::world::World;
+use bulkhead_store::Now;
 use std::sync::Arc;
 
 /// Requests removed in one step, so that nobody waits for long behind it.
@@ -12,7 +13,8 @@ const SWEEP_EVERY_MS: i64 = 60_000;
 
 /// Proves to be alive, takes over from the dead, looks at the whole, removes what is old.
 pub(crate) async fn run<W: World>(relay: Arc<Relay<W>>) {
-    let mut sweep_at = relay.world.now().boot.0;
+    let start = relay.world.now();
+    let mut sweep_at = start.boot.0;
     let mut looked = false;
     loop {
         let beat = relay.store.beat(relay.world.now()).await;
@@ -38,7 +40,8 @@ pub(crate) async fn run<W: World>(relay: Arc<Relay<W>>) {
         }
         let now = relay.world.now();
         if now.boot.0 >= sweep_at {
-            let retention_ms = relay.settings.retention_ms;
+            let kept_ms = relay.settings.retention_ms;
+            let retention_ms = kept_ms.saturating_add(gained_ms(start, now));
             let swept = relay.store.sweep(retention_ms, SWEEP_STEP, now).await;
             let swept = relay.conditions.store(swept, relay.world.now());
             // A full step means that there is more.
@@ -47,5 +50,31 @@ pub(crate) async fn run<W: World>(relay: Arc<Relay<W>>) {
             }
         }
         relay.sleep_ms(relay.settings.look_again_ms).await;
+    }
+}
+
+/// What the wall clock has gained on the one that does not step. Nothing is older because a clock was
+/// set: a jump of months would remove all that is kept. One that was set right keeps things for longer
+/// than need be, until the process starts anew.
+fn gained_ms(start: Now, now: Now) -> u64 {
+    let (by_wall, by_boot) = (now.wall.0 - start.wall.0, now.boot.0 - start.boot.0);
+    u64::try_from(by_wall - by_boot).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulkhead_store::{BootMillis, UnixMillis};
+
+    #[test]
+    fn a_jump_ahead_makes_nothing_older() {
+        let at = |wall, boot| Now {
+            wall: UnixMillis(wall),
+            boot: BootMillis(boot),
+        };
+        let start = at(1_000_000, 500);
+        for (wall, gained) in [(1_000_100, 0), (1_000_350, 250), (0, 0)] {
+            assert_eq!(gained_ms(start, at(wall, 600)), gained, "{wall}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use units::{duration, number_within, octets_within};
 
 const LOG_HELP: &str = "Units: sizes take B, KiB, MiB or GiB, times ms, s, m, h or d.\n\
     Secrets are variables, never flags: SECRET, SECRET_PREVIOUS, BULKHEAD_UPSTREAM_API_KEY,\n\
-    BULKHEAD_WEBHOOK_SECRET (or the files above).\n\
+    BULKHEAD_WEBHOOK_SECRET, BULKHEAD_STORE_PASSWORD (or the files above).\n\
     BULKHEAD_LOG sets what is logged: off, error, warn, info (the default), debug, trace, or such \
     levels by target, as in bulkhead=debug,wasmtime=warn.";
 
@@ -247,7 +247,7 @@ pub(crate) struct Settings {
         value_parser = address
     )]
     pub(crate) listen: SocketAddr,
-    /// A line in the log for each request: id, route, status, duration.
+    /// A line in the log for each request: id, trace, route, status, duration.
     #[arg(
         long,
         env = "BULKHEAD_ACCESS_LOG",

@@ -120,17 +120,7 @@ fn run(settings: Settings) -> Result<End, String> {
             decrypt.workers = app.settings.decrypt.workers(),
             "serving"
         );
-        let (serving, time) = (Arc::clone(&app), app.settings.http.drain_timeout);
-        let mut cut = stop.clone();
-        let end = server::serve(serving, threads, listener, stop).await;
-        let Some(signing) = app.signing.as_ref().filter(|_| end == End::Drained) else {
-            return Ok::<_, String>(end);
-        };
-        // Else a call or a webhook would be cut whose outcome nobody knows.
-        Ok(tokio::select! {
-            ended = signing.end(time) => if ended { End::Drained } else { End::Cut },
-            _ = cut.wait_for(|&signals| signals >= 2) => End::Cut,
-        })
+        Ok::<_, String>(server::serve(app, threads, listener, stop).await)
     })?;
     // What still runs after the drain has had its time.
     runtime.shutdown_background();
@@ -197,7 +187,7 @@ fn reload_on_hang_up(mut hang_up: Signal, token: Arc<Token>) {
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
             let token = Arc::clone(&token);
-            // A file can be a pipe that nobody writes to, or on a disk that is gone.
+            // A file can be on a disk that is gone.
             let read = tokio::task::spawn_blocking(move || token.load_secrets()).await;
             match read.unwrap_or_else(|error| Err(error.to_string())) {
                 Ok(()) => tracing::info!("secret files, if any, read again"),

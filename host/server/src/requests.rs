@@ -95,7 +95,27 @@ async fn show(settings: &OneSettings) -> Result<String, String> {
         .await
         .map_err(|error| error.to_string())?;
     let request = request.ok_or_else(|| none(settings))?;
-    Ok(format!("{:#}\n", document(&request)))
+    Ok(for_terminals(&format!("{:#}\n", document(&request))))
+}
+
+/// JSON as JSON, with what a terminal may obey in a stranger's message escaped: JSON asks that of C0
+/// alone. The others are C1 and what turns the direction of writing around.
+fn for_terminals(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for letter in json.chars() {
+        match letter {
+            '\u{7f}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {
+                let _infallible = write!(shown, "\\u{:04x}", u32::from(letter));
+            }
+            _ => shown.push(letter),
+        }
+    }
+    shown
 }
 
 async fn redeliver(settings: &OneSettings) -> Result<String, String> {
@@ -106,7 +126,16 @@ async fn redeliver(settings: &OneSettings) -> Result<String, String> {
         .map_err(|error| error.to_string())?
     {
         Redelivery::Due => Ok("due: a running server sends it within seconds\n".to_owned()),
-        Redelivery::None => Err(none(settings) + ", or it has no notification"),
+        Redelivery::None => {
+            let there = store.request(id(settings)?, now()).await;
+            Err(match there.map_err(|error| error.to_string())? {
+                Some(_) => {
+                    "the request has no notification (yet), so that there is none to send again"
+                        .into()
+                }
+                None => none(settings),
+            })
+        }
     }
 }
 
@@ -120,4 +149,20 @@ fn none(settings: &OneSettings) -> String {
         "there is no request {}: `bulkhead requests list` shows them",
         settings.id
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn what_is_shown_is_obeyed_by_no_terminal_and_still_the_same() {
+        let message = "üñí \u{9b}31m \u{7f} \u{202e}txt.exe \u{1b}[0m";
+        let shown = for_terminals(&format!("{:#}\n", json!({"message": message})));
+        let printable = |letter: char| letter == '\n' || !letter.is_control();
+        assert!(shown.chars().all(printable) && !shown.contains('\u{202e}'));
+        let parsed: Value = serde_json::from_str(&shown).expect("JSON");
+        assert_eq!(parsed["message"], message);
+    }
 }

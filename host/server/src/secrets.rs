@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -88,15 +89,8 @@ fn secret(
         }
         (Some(variable), None) => Zeroizing::new(variable.into_vec()),
         (None, Some(file)) => {
-            let mut octets = read(file).map_err(|error| {
-                format!("{name}_FILE cannot be read, {}: {error}", file.display())
-            })?;
-            if octets.len() > FILE_OCTETS_MAX {
-                return Err(format!(
-                    "{name}_FILE has more than {FILE_OCTETS_MAX} octets: is {} the right file?",
-                    file.display()
-                ));
-            }
+            let mut octets = read(file, FILE_OCTETS_MAX)
+                .map_err(|why| format!("{name}_FILE, {}, {why}", file.display()))?;
             // Editors and `echo` end a file with a line end that nobody means.
             for end in [b'\n', b'\r'] {
                 if octets.last() == Some(&end) {
@@ -126,12 +120,32 @@ fn is_gone_or_empty(file: &Path) -> bool {
     }
 }
 
-/// A file's octets, and one more than may be where there are.
-fn read(file: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+/// The octets of a file of at most so many that a setting names. What might never end is not waited
+/// for. The error continues a sentence that began with the file.
+pub(crate) fn read(file: &Path, octets_max: usize) -> Result<Zeroizing<Vec<u8>>, String> {
+    let unreadable = |error| format!("cannot be read: {error}");
+    let opened = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(file)
+        .map_err(unreadable)?;
+    if !opened.metadata().map_err(unreadable)?.is_file() {
+        return Err(
+            "is not a regular file. Name one: what comes out of a pipe or a device may never end"
+                .into(),
+        );
+    }
     // Never grown, which would leave the old place as it is.
-    let mut octets = Zeroizing::new(Vec::with_capacity(FILE_OCTETS_MAX + 2));
-    let most = FILE_OCTETS_MAX as u64 + 1;
-    File::open(file)?.take(most).read_to_end(&mut octets)?;
+    let mut octets = Zeroizing::new(Vec::with_capacity(octets_max + 2));
+    opened
+        .take(octets_max as u64 + 1)
+        .read_to_end(&mut octets)
+        .map_err(unreadable)?;
+    if octets.len() > octets_max {
+        return Err(format!(
+            "has more than {octets_max} octets: is it the right file?"
+        ));
+    }
     Ok(octets)
 }
 
@@ -174,6 +188,24 @@ mod tests {
             assert!(error.contains("SECRET"), "{error}");
         }
         assert!(secret("SECRET", None, None).expect("fine").is_none());
+    }
+
+    #[test]
+    fn what_may_never_end_is_not_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).expect("a pipe");
+        for file in [&pipe, folder.path(), Path::new("/dev/zero")] {
+            let error = secret("SECRET", None, Some(file)).expect_err("refused");
+            assert!(
+                error.starts_with("SECRET_FILE, ") && error.contains("is not a regular file"),
+                "{error}"
+            );
+        }
+        // Kubernetes mounts files as links.
+        let (file, link) = (file(b"secret"), folder.path().join("link"));
+        std::os::unix::fs::symlink(file.path(), &link).expect("a link");
+        assert!(secret("SECRET", None, Some(&link)).is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioTimer;
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -62,20 +63,34 @@ pub(crate) async fn serve(
     let _nobody = close.send(true);
     let open = || app.metrics.connections.get();
     tracing::info!(connections = open(), "waiting for what runs");
-    let drained = async {
+    let answered = async {
         accepting.await;
-        connections.acquire_many(all).await
+        let _all = connections.acquire_many(all).await;
+    };
+    // Both at once, so that there is one time for all: whoever asks for a signature meanwhile is told to
+    // come back. A call or a webhook that was cut would have an outcome that nobody knows.
+    let relay_ended = Cell::new(false);
+    let ended = async {
+        if let Some(signing) = &app.signing {
+            signing.end().await;
+        }
+        relay_ended.set(true);
     };
     let why = tokio::select! {
         biased;
-        _ = drained => {
+        _ = async { tokio::join!(answered, ended) } => {
             tracing::info!("drained");
             return End::Drained;
         }
         () = tokio::time::sleep(drain_timeout) => "time-out (--drain-timeout)",
         () = signals(&mut stop, 2) => "second signal",
     };
-    tracing::warn!(connections = open(), why, "cutting what still runs");
+    tracing::warn!(
+        connections = open(),
+        relay.ended = relay_ended.get(),
+        why,
+        "cutting what still runs"
+    );
     End::Cut
 }
 

@@ -59,9 +59,9 @@ pub(crate) enum Asked<'a> {
 }
 
 impl Signing {
-    /// Lets what the relay has under way come to its end; whether it did.
-    pub(crate) async fn end(&self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.relay.end()).await.is_ok()
+    /// Lets what the relay has under way come to its end. It begins nothing new.
+    pub(crate) async fn end(&self) {
+        self.relay.end().await;
     }
 
     /// When a request that came now has to be answered.
@@ -268,6 +268,7 @@ fn accepted(id: &RequestId, status: &str, after_ms: u64) -> Answer {
 fn problem(unable: Unable) -> Problem {
     match unable {
         Unable::BacklogFull { after_ms } => Problem::backlog_full(after_ms),
+        Unable::CallersFull { after_ms } => Problem::callers_full(after_ms),
         Unable::Store => Problem::store_unavailable(),
         Unable::Upstream { after_ms } => Problem::upstream_unavailable(after_ms),
     }

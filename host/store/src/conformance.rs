@@ -11,7 +11,7 @@ mod time;
 mod walk;
 
 use crate::{
-    Accepted, Begun, Callback, Doing, NewRequest, Notification, NotificationOutcome,
+    Accepted, BacklogMax, Begun, Callback, Doing, NewRequest, Notification, NotificationOutcome,
     NotificationState, Now, Outcome, Quota, RequestId, RequestView, Result, Slot, SlotEnd,
     Standing, Store, TraceParent, Try, UnixMillis,
 };
@@ -25,6 +25,12 @@ pub(crate) const QUOTA: Quota = Quota {
     window_ms: 60_000,
     call_ms: 10_000,
     margin_ms: 1000,
+};
+
+/// Nothing is ever full.
+pub(crate) const UNBOUNDED: BacklogMax = BacklogMax {
+    messages: u64::MAX,
+    callers: u32::MAX,
 };
 
 /// A store, and the time and the faults that a case lets it have.
@@ -75,6 +81,7 @@ cases! {
         requests_for_one_message_share_it,
         later_callers_of_a_finished_message_share_one_request,
         a_full_backlog_takes_no_new_message_and_every_other_caller,
+        a_message_takes_so_many_callers_and_no_more,
         a_signature_is_found_by_its_message,
         callers_at_once_share_a_message_and_have_requests_of_their_own;
     calls:
@@ -197,14 +204,19 @@ impl<'b> Case<'b> {
         }
     }
 
-    fn accept_up_to(&mut self, most: u64, message: &str, callback: Option<&str>) -> Accepted {
+    fn accept_up_to(
+        &mut self,
+        most: BacklogMax,
+        message: &str,
+        callback: Option<&str>,
+    ) -> Accepted {
         let new = self.new_request(message, callback);
         let now = self.bench.now();
         wait(self.bench.store().accept(new, most, now)).expect("stored")
     }
 
     fn accept(&mut self, message: &str, callback: Option<&str>) -> Accepted {
-        self.accept_up_to(u64::MAX, message, callback)
+        self.accept_up_to(UNBOUNDED, message, callback)
     }
 
     fn pending(&mut self, message: &str, callback: Option<&str>) -> RequestId {

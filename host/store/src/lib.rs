@@ -23,9 +23,10 @@ pub use model::{Model, Replica};
 pub use postgres::{Postgres, PostgresSetup};
 pub use sqlite::Sqlite;
 pub use terms::{
-    Accepted, Begun, BootMillis, Callback, Lease, Listed, MessageId, MessageState, NewRequest,
-    Notification, NotificationLease, NotificationOutcome, NotificationState, NotificationView, Now,
-    Outcome, Quota, Redelivery, RequestId, RequestView, Slot, SlotEnd, Standing, Try, UnixMillis,
+    Accepted, BacklogMax, Begun, BootMillis, Callback, Lease, Listed, MessageId, MessageState,
+    NewRequest, Notification, NotificationLease, NotificationOutcome, NotificationState,
+    NotificationView, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Slot, SlotEnd,
+    Standing, Try, UnixMillis,
 };
 pub use trace::TraceParent;
 
@@ -41,10 +42,10 @@ pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 /// What changes something is durable when it returns. `now` must have been read before the call:
 /// what is granted counts from there.
 pub trait Store: Send + Sync {
-    /// Stores a request, unless its message is finished or `backlog_max` messages wait already. A
+    /// Stores a request, unless its message is finished or as much as `most` waits already. A
     /// second caller with the same message and callback gets the request that waits already, which is
     /// *shared* from then on.
-    fn accept(&self, new: NewRequest, backlog_max: u64, now: Now) -> Doing<'_, Accepted>;
+    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> Doing<'_, Accepted>;
 
     /// A request as its caller may see it.
     fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>>;

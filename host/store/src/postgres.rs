@@ -28,9 +28,9 @@ mod upkeep;
 
 use crate::guard::Guard;
 use crate::{
-    Accepted, Begun, BootMillis, Doing, Listed, NewRequest, Notification, NotificationLease,
-    NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot,
-    SlotEnd, Standing, Store, StoreError, Try,
+    Accepted, BacklogMax, Begun, BootMillis, Doing, Listed, NewRequest, Notification,
+    NotificationLease, NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId,
+    RequestView, Result, Slot, SlotEnd, Standing, Store, StoreError, Try,
 };
 use connections::{Connections, Lane};
 use deadpool_postgres::Client;
@@ -169,9 +169,9 @@ impl Replica {
 }
 
 impl Store for Postgres {
-    fn accept(&self, new: NewRequest, backlog_max: u64, _now: Now) -> Doing<'_, Accepted> {
+    fn accept(&self, new: NewRequest, most: BacklogMax, _now: Now) -> Doing<'_, Accepted> {
         self.call(Lane::Callers, move |_, connection| {
-            Box::pin(requests::accept(connection, new, backlog_max))
+            Box::pin(requests::accept(connection, new, most))
         })
     }
 

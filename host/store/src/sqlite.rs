@@ -12,7 +12,7 @@ mod tries;
 mod writer;
 
 use crate::{
-    Accepted, Begun, Doing, Listed, NewRequest, Notification, NotificationLease,
+    Accepted, BacklogMax, Begun, Doing, Listed, NewRequest, Notification, NotificationLease,
     NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot,
     SlotEnd, Standing, Store, Try,
 };
@@ -75,12 +75,12 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
-    fn accept(&self, new: NewRequest, backlog_max: u64, now: Now) -> Doing<'_, Accepted> {
+    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> Doing<'_, Accepted> {
         let fingerprint = Fingerprint::of(&new.message);
         let now = self.clock.now(now);
         Box::pin(
             self.writer
-                .call(move |database| database.accept(&new, fingerprint, backlog_max, now)),
+                .call(move |database| database.accept(&new, fingerprint, most, now)),
         )
     }
 

@@ -75,6 +75,15 @@ pub struct Callback {
     pub host: String,
 }
 
+/// How much may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BacklogMax {
+    /// Messages.
+    pub messages: u64,
+    /// Requests for each of them. A few more get in where several come at once.
+    pub callers: u32,
+}
+
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted {
@@ -97,6 +106,8 @@ pub enum Accepted {
     },
     /// So many messages wait that no more are taken. Nothing was stored.
     BacklogFull,
+    /// So many requests wait for this message that no more are taken. Nothing was stored.
+    CallersFull,
 }
 
 /// Where a message stands.

@@ -13,6 +13,7 @@ on_both_stores!(
     a_wrong_key_pauses_and_the_right_one_resumes,
     a_notification_is_sent_again_on_demand,
     a_drain_cuts_no_webhook,
+    a_drain_that_cuts_a_webhook_says_so,
     signatures_and_the_key_are_checked,
 );
 
@@ -229,6 +230,29 @@ fn a_drain_cuts_no_webhook(kind: Kind) {
     assert_eq!(relay.receiver.deliveries().len(), 1);
 }
 
+fn a_drain_that_cuts_a_webhook_says_so(kind: Kind) {
+    let mut relay = Relay::prepare(kind, &SMOOTH);
+    relay.set("BULKHEAD_DRAIN_TIMEOUT", "100ms");
+    relay.run();
+    relay.wait_for_calls();
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
+    relay.receiver.control(&json!({"mode": "hang"}));
+    let url = relay.callback("hangs");
+    relay.accepted("message-for-a-receiver-that-hangs", Some(&url));
+    until("the webhook is under way", || {
+        relay.receiver.deliveries().len() == 1
+    });
+    let server = relay.server.as_mut().expect("it runs");
+    server.signal("TERM");
+    let ended = server.wait(ANSWER_TIME * 5);
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    let log = server.log();
+    assert!(log.contains("cutting what still runs"), "{log}");
+    assert!(log.contains(r#""relay.ended":false"#), "{log}");
+}
+
 fn signatures_and_the_key_are_checked(kind: Kind) {
     let mut relay = Relay::start(kind, &SMOOTH);
     let verify = |relay: &Relay, message: &str, signature: &str| {
@@ -286,6 +310,7 @@ fn what_cannot_be_meant_is_refused() {
     relay.set("BULKHEAD_UPSTREAM_WINDOW", "1h");
     relay.set("BULKHEAD_MESSAGE_MAX", "100B");
     relay.set("BULKHEAD_BACKLOG_MAX", "2");
+    relay.set("BULKHEAD_CALLERS_MAX", "2");
     relay.run();
     let address = relay.server().address;
     let get = |target: &str| http::request(address, "GET", target, &[], b"");
@@ -361,6 +386,21 @@ fn what_cannot_be_meant_is_refused() {
         (503, "backlog_full")
     );
     assert!(full.header("retry-after").is_some());
+    // For one that waits already there is room for another caller, and then for none.
+    let join = |path: &str| {
+        let url = format!("https://receiver.example/{path}");
+        let body = json!({"message": "the first one", "callback_url": url}).to_string();
+        post(&body, &json_type)
+    };
+    assert_eq!(join("a").status, 202);
+    let full = join("b");
+    assert_eq!(
+        (full.status, full.problem().as_str()),
+        (503, "backlog_full")
+    );
+    let detail = full.json()["detail"].to_string();
+    assert!(detail.contains("--callers-max"), "{detail}");
+    assert_eq!(join("a").status, 202, "who waits already");
 }
 
 #[test]

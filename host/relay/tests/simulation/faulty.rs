@@ -2,7 +2,7 @@
 
 use crate::process::Process;
 use bulkhead_store::{
-    Accepted, Begun, Doing, Listed, NewRequest, Notification, NotificationLease,
+    Accepted, BacklogMax, Begun, Doing, Listed, NewRequest, Notification, NotificationLease,
     NotificationOutcome, Now, Outcome, Redelivery, RequestId, RequestView, Slot, SlotEnd, Standing,
     Store, StoreError, Try,
 };
@@ -40,8 +40,8 @@ impl Faulty {
 }
 
 impl Store for Faulty {
-    fn accept(&self, new: NewRequest, backlog_max: u64, now: Now) -> Doing<'_, Accepted> {
-        self.through(move || self.inner.accept(new, backlog_max, now))
+    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> Doing<'_, Accepted> {
+        self.through(move || self.inner.accept(new, most, now))
     }
 
     fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {

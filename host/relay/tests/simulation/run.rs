@@ -9,7 +9,7 @@ use crate::verdict::{self, Promise};
 use bulkhead_relay::{Point, Relay, RelayMetrics, Settings, Signed, World as _};
 use bulkhead_sandbox::Judge;
 use bulkhead_store::model::Model;
-use bulkhead_store::{BootMillis, Callback, NewRequest, Quota, RequestId};
+use bulkhead_store::{BacklogMax, BootMillis, Callback, NewRequest, Quota, RequestId};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -116,7 +116,10 @@ impl Run {
             settings: Settings {
                 quota: QUOTA,
                 checks_max: 2,
-                backlog_max: 10_000,
+                backlog_max: BacklogMax {
+                    messages: 10_000,
+                    callers: 100,
+                },
                 public_key: None,
                 webhook_secret: None,
                 webhook_ms: 15_000,

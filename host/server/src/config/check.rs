@@ -1,10 +1,12 @@
 //! `bulkhead check-config`: what would be in force, and every problem with it at once.
 
+use super::signing::{PEM, StoreSetting};
 use super::{Cli, Settings};
 use crate::components;
 use crate::log;
 use crate::secrets::Secrets;
 use crate::signing;
+use bulkhead_outbound::Target;
 use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches as _};
@@ -181,19 +183,22 @@ fn report(
     lines
 }
 
-/// Addresses may hold a password, and what is no address as well. A key in PEM has many lines.
+/// Addresses may hold a password, and so may what was meant to be one. A key in PEM may be the wrong
+/// one of its pair.
 fn shown(id: &str, value: &str) -> String {
-    let is_store = id == "place";
-    match value.trim().split_once("://") {
-        Some((scheme, rest)) => {
-            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-            let host = host.split('?').next().unwrap_or_default();
-            let hidden = if host.len() < rest.len() { "…@" } else { "" };
-            format!("{scheme}://{hidden}{host}")
+    let shown = match id {
+        "place" => StoreSetting::from(value).shown(),
+        _ if value.contains(PEM) => Some("(PEM)".to_owned()),
+        _ if id == "upstream_url" || value.contains("://") => {
+            Target::upstream(value).ok().map(|target| {
+                let host = target.to_string();
+                let is_all = target.as_str().trim_end_matches('/') == host;
+                host + if is_all { "" } else { "/…" }
+            })
         }
-        None if is_store && !value.trim().starts_with("sqlite:") => "…".to_owned(),
-        None => value.lines().next().unwrap_or_default().to_owned(),
-    }
+        _ => Some(value.lines().next().unwrap_or_default().to_owned()),
+    };
+    shown.unwrap_or_else(|| "…".to_owned())
 }
 
 /// The one setting without a flag.
@@ -225,6 +230,75 @@ fn secrets(settings: &Settings) -> (String, Option<String>) {
                 state += &["# ", name, " has less than 32 octets, which is weak\n"].concat();
             }
             (state, None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_if_it_is_one_and_then_without_what_may_be_secret() {
+        for (id, value, expected) in [
+            ("upstream_url", "https://api.example", "https://api.example"),
+            (
+                "upstream_url",
+                "https://api.example:8443/",
+                "https://api.example:8443",
+            ),
+            (
+                "upstream_url",
+                "http://[::1]:1/v1/secret",
+                "http://[::1]:1/…",
+            ),
+            ("upstream_url", "https://user:secret@host", "…"),
+            ("upstream_url", "https://host?key=secret", "…"),
+            ("upstream_url", "https:/user:secret@host", "…"),
+            ("upstream_url", "user:secret@host", "…"),
+            ("upstream_url", "https:user:secret@host/x", "…"),
+            ("upstream_url", r"https:\\user:secret@host", "…"),
+            ("upstream_url", "user:secret@h://x", "…"),
+            ("upstream_url", "secret", "…"),
+            ("place", "sqlite:/data/x.db", "sqlite:/data/x.db"),
+            ("place", "postgres://u:secret@h/d", "postgres://h:5432/…"),
+            (
+                "place",
+                "postgres://u:se/cret@h,[::1]:1/d?connect_timeout=3",
+                "postgres://h:5432,[::1]:1/…",
+            ),
+            (
+                "place",
+                "postgres://u@%2Frun%2Fpg/d",
+                "postgres:///run/pg:5432/…",
+            ),
+            (
+                "place",
+                "postgres:///d?host=h&user=secret",
+                "postgres://h/…",
+            ),
+            ("place", "postgres://u:a@secret@h/d", "…"),
+            ("place", "postgres://u:secret", "…"),
+            ("place", "postgres://u:se?secret", "…"),
+            ("place", "postgres://u:secret@/d", "…"),
+            ("place", "sqlite:postgres://u:secret@h/d", "…"),
+            ("place", "mysql://u:secret@h/d", "…"),
+            ("upstream_public_key", "/keys/api.pem", "/keys/api.pem"),
+            (
+                "upstream_public_key",
+                "-----BEGIN PRIVATE KEY-----secret",
+                "(PEM)",
+            ),
+            (
+                "upstream_public_key",
+                "'-----BEGIN PRIVATE KEY-----\\nsecret",
+                "(PEM)",
+            ),
+            ("upstream_public_key", "https://user:secret@host/key", "…"),
+            ("ca_file", "-----BEGIN CERTIFICATE-----", "(PEM)"),
+            ("listen", "127.0.0.1:1", "127.0.0.1:1"),
+        ] {
+            assert_eq!(shown(id, value), expected, "{value}");
         }
     }
 }

@@ -5,9 +5,11 @@ use super::{GIB, KIB, LEAVING_PLACES, MIB, TRIAL_PLACES};
 use crate::secrets::{self, Secret};
 use bulkhead_outbound::Allowed;
 use bulkhead_sandbox::Setup;
-use bulkhead_store::Quota;
+use bulkhead_store::{Postgres, Quota};
 use clap::Args;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -15,6 +17,9 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// Below the lease of a notification in the store (60 s), with time to write down what came of it.
 const WEBHOOK_TIMEOUT_MOST: Duration = Duration::from_secs(50);
+
+/// Every request for a signature is answered within two seconds; this leaves time for the answer.
+const SIGN_TIMEOUT_MOST: Duration = Duration::from_millis(1900);
 
 /// A target has 65,534 octets at most, three for each of the message, and the rest of it beside.
 const MESSAGE_OCTETS_MOST: usize = 21 * KIB;
@@ -64,12 +69,16 @@ pub(crate) struct SigningSettings {
     /// Messages that wait to be signed; over it the answer is 503.
     #[arg(long, env = "BULKHEAD_BACKLOG_MAX", default_value_t = 100_000, value_name = "N", value_parser = number_within(1, 100_000_000_u64))]
     pub(crate) backlog_max: u64,
+    /// Requests that wait for the same message, each with a callback of its own; over it the answer is
+    /// 503.
+    #[arg(long, env = "BULKHEAD_CALLERS_MAX", default_value_t = 100, value_name = "N", value_parser = number_within(1, 100_000_u32))]
+    pub(crate) callers_max: u32,
     /// Octets of a message to be signed; over it the answer is 413. The API gets it percent-encoded in
     /// the target of a request, which has room for so much.
     #[arg(long = "message-max", env = "BULKHEAD_MESSAGE_MAX", default_value = "16KiB", value_parser = octets_within(1, MESSAGE_OCTETS_MOST), value_name = "SIZE")]
     pub(crate) message_octets: usize,
-    /// Time in which every request for a signature is answered, with or without one.
-    #[arg(long, env = "BULKHEAD_SIGN_TIMEOUT", default_value = "1500ms", value_parser = duration_within(Duration::from_millis(10), SECOND * 2), value_name = "TIME")]
+    /// Time in which every request for a signature is answered, with or without one; at most 1900ms.
+    #[arg(long, env = "BULKHEAD_SIGN_TIMEOUT", default_value = "1500ms", value_parser = duration_within(Duration::from_millis(10), SIGN_TIMEOUT_MOST), value_name = "TIME")]
     pub(crate) sign_timeout: Duration,
     /// How long finished requests are kept; what is pending never expires.
     #[arg(long, env = "BULKHEAD_RETENTION", default_value = "90d", value_parser = duration_within(SECOND, DAY * 36_500), value_name = "TIME")]
@@ -143,6 +152,15 @@ pub(crate) struct StoreSettings {
     pub(crate) ca_file: Option<PathBuf>,
 }
 
+/// What a key in PEM begins with, and no path.
+pub(crate) const PEM: &str = "-----BEGIN";
+
+/// Larger files are taken for the wrong ones.
+const KEY_FILE_OCTETS_MAX: usize = MIB;
+
+/// What SQLite's files begin with (SQLite's "Database File Format", section 1.3).
+const SQLITE_HEADER: &[u8] = b"SQLite format 3\0";
+
 /// PostgreSQL's password; it may have a file in its place, and may be a part of the address.
 pub(crate) const STORE_PASSWORD: &str = "BULKHEAD_STORE_PASSWORD";
 
@@ -157,6 +175,53 @@ impl StoreSettings {
             ));
         }
         Ok(password)
+    }
+
+    /// For `check-config`: why the place cannot be used, as far as that shows without opening it.
+    pub(crate) fn unusable(&self) -> Option<String> {
+        let why = match &self.place {
+            StoreSetting::Sqlite(path) => no_database(path)?,
+            StoreSetting::Postgres(url) => {
+                // What is wrong with the password itself is told where it is read.
+                let password = self.password().ok().flatten();
+                let password = password.as_ref().map(Secret::expose);
+                Postgres::judge(url, password).err()?.to_string()
+            }
+            StoreSetting::Unknown => return None,
+        };
+        Some(format!(
+            "cannot use the store {:?}: {why}. Choose another with --store (BULKHEAD_STORE)",
+            self.place
+        ))
+    }
+}
+
+/// Why a path is none that SQLite could open or make. Neither makes nor locks a file.
+fn no_database(path: &Path) -> Option<String> {
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| *folder != Path::new(""));
+            let folder = folder.unwrap_or(Path::new("."));
+            let error = std::fs::metadata(folder).err()?;
+            return Some(format!("its folder, {}: {error}", folder.display()));
+        }
+        Err(error) => return Some(error.to_string()),
+    };
+    if metadata.is_dir() {
+        return Some("it is a folder".into());
+    }
+    if !metadata.is_file() {
+        return Some("it is not a regular file".into());
+    }
+    let mut begin = Vec::new();
+    let most = SQLITE_HEADER.len() as u64;
+    let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut begin));
+    match read {
+        Err(error) => Some(error.to_string()),
+        Ok(0) => None,
+        Ok(_) if begin == SQLITE_HEADER => None,
+        Ok(_) => Some("the file is not an SQLite database".into()),
     }
 }
 
@@ -196,6 +261,15 @@ impl StoreSetting {
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
             Self::Unknown => "unknown",
+        }
+    }
+
+    /// For `check-config`: without user, password and options.
+    pub(crate) fn shown(&self) -> Option<String> {
+        match self {
+            Self::Sqlite(path) => Some(format!("sqlite:{}", path.display())),
+            Self::Postgres(url) => Postgres::judge(url, None).ok()?,
+            Self::Unknown => None,
         }
     }
 
@@ -246,13 +320,16 @@ impl SigningSettings {
         let Some(setting) = &self.upstream_public_key else {
             return Ok(None);
         };
-        if setting.trim_start().starts_with("-----BEGIN") {
+        if setting.contains(PEM) {
             return Ok(Some(setting.clone()));
         }
-        std::fs::read_to_string(setting).map(Some).map_err(|error| {
+        let key = secrets::read(Path::new(setting), KEY_FILE_OCTETS_MAX).and_then(|octets| {
+            String::from_utf8(octets.to_vec()).map_err(|_| "is not text".to_owned())
+        });
+        key.map(Some).map_err(|why| {
             format!(
-                "--upstream-public-key (BULKHEAD_UPSTREAM_PUBLIC_KEY) is neither a key in PEM nor a file that \
-                 can be read, {setting}: {error}"
+                "--upstream-public-key (BULKHEAD_UPSTREAM_PUBLIC_KEY) is no key in PEM, and the file that it \
+                 names {why}"
             )
         })
     }
@@ -266,6 +343,37 @@ pub(crate) fn millis(time: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_judged_without_a_file_being_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let write = |name: &str, content: &[u8]| {
+            std::fs::write(path(name), content).expect("written");
+        };
+        write("empty.db", b"");
+        write("some.db", b"SQLite format 3\0\x10\0");
+        write("text.db", b"SQLite format 2");
+        for good in [
+            path("none.db"),
+            path("empty.db"),
+            path("some.db"),
+            "none.db".into(),
+        ] {
+            assert_eq!(no_database(&good), None, "{good:?}");
+        }
+        for (bad, why) in [
+            ("", "it is a folder"),
+            ("none/x.db", "its folder, "),
+            ("text.db/x.db", "Not a directory"),
+            ("text.db", "not an SQLite database"),
+        ] {
+            let told = no_database(&path(bad)).expect("refused");
+            assert!(told.contains(why), "{bad}: {told}");
+        }
+        let entries = std::fs::read_dir(folder.path()).expect("a folder");
+        assert_eq!(entries.count(), 3);
+    }
 
     #[test]
     fn stores_are_named_by_their_scheme_and_passwords_are_not_shown() {

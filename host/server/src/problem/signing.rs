@@ -50,6 +50,16 @@ impl Problem {
         )
     }
 
+    pub(crate) fn callers_full(after_ms: u64) -> Self {
+        Self::later(
+            "backlog_full",
+            "Backlog full",
+            "So many callers wait for this message that no more are taken. Try again after the time in \
+             Retry-After: it may be signed then. Operators raise --callers-max (BULKHEAD_CALLERS_MAX).",
+            after_ms,
+        )
+    }
+
     pub(crate) fn upstream_unavailable(after_ms: u64) -> Self {
         Self::later(
             "upstream_unavailable",

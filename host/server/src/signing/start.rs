@@ -13,7 +13,9 @@ use bulkhead_relay::{Judges, Relay, Settings, WebhookSecret};
 use bulkhead_sandbox::{
     ComponentMetrics, Description, InstanceLimits, Judge, Pool, Refusal, RefusalKind, Sandbox,
 };
+use bulkhead_store::BacklogMax;
 use hyper::header::HeaderValue;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +30,7 @@ const WEBHOOK_SECRET: &str = "BULKHEAD_WEBHOOK_SECRET";
 const SECRET_PREFIX: &str = "whsec_";
 
 /// The same wants at least so many octets.
-const SECRET_OCTETS_MIN: usize = 24;
+const WEBHOOK_SECRET_OCTETS_MIN: usize = 24;
 
 /// The store is looked into this often, for what other replicas and the command line put there.
 const LOOK_AGAIN_MS: u64 = 1000;
@@ -89,29 +91,51 @@ impl Parts {
 }
 
 /// For `check-config`: which secrets there are, a line each and never what they are, and everything
-/// that is wrong.
+/// that is wrong, as far as that shows without anything being made or anybody being asked.
 pub(crate) fn check(settings: &SigningSettings) -> (String, Vec<String>) {
-    let (api_key, webhook_secret, problems) = match Parts::of(settings) {
+    let (api_key, webhook_secret, mut problems) = match Parts::of(settings) {
         None => return (String::new(), Vec::new()),
-        Some(Ok(parts)) => (
-            parts.api_key.is_some(),
-            parts.webhook_secret.is_some(),
-            Vec::new(),
-        ),
-        Some(Err(problems)) => (false, false, problems),
+        Some(Ok(parts)) => (parts.api_key.is_some(), parts.webhook_secret, Vec::new()),
+        Some(Err(problems)) => (false, None, problems),
     };
+    problems.extend(settings.store.unusable());
+    if let Ok(Some(key)) = settings.public_key() {
+        problems.extend(no_key(settings, key));
+    }
     let mut lines = String::new();
     // What is wrong with it is told with the store.
     let password = matches!(settings.store.password(), Ok(Some(_)));
     for (name, set) in [
         (API_KEY, api_key),
-        (WEBHOOK_SECRET, webhook_secret),
+        (WEBHOOK_SECRET, webhook_secret.is_some()),
         (STORE_PASSWORD, password),
     ] {
         let set = if set { "(set)" } else { "(not set)" };
         lines += &[name, " ", set, "\n"].concat();
     }
+    if webhook_secret.as_ref().is_some_and(is_weak) {
+        let _infallible = writeln!(
+            lines,
+            "# {WEBHOOK_SECRET} has less than {WEBHOOK_SECRET_OCTETS_MIN} octets, which is weak"
+        );
+    }
     (lines, problems)
+}
+
+/// Why the component that every server starts with takes a public key for none.
+fn no_key(settings: &SigningSettings, key: String) -> Option<String> {
+    let sandbox = match Sandbox::new(&settings.sandbox(VERIFY_WORKERS)) {
+        Ok(sandbox) => sandbox,
+        Err(why) => return Some(why),
+    };
+    let make = maker(
+        sandbox,
+        settings,
+        Some(key),
+        ComponentMetrics::unregistered(),
+    );
+    let refusal = make(Code::BuiltIn(bulkhead_artifacts::SIGNING)).err()?;
+    Some(refusal.reason)
 }
 
 /// Loads the component, opens the store and starts the relay; none where no upstream is configured.
@@ -133,6 +157,12 @@ pub(crate) fn start(
     } = parts.map_err(|problems| problems.join("; "))?;
     if api_key.is_none() {
         tracing::warn!(name = API_KEY, "not set: calls are made without a key");
+    }
+    if webhook_secret.as_ref().is_some_and(is_weak) {
+        tracing::warn!(
+            name = WEBHOOK_SECRET,
+            "a secret of less than {WEBHOOK_SECRET_OCTETS_MIN} octets is weak"
+        );
     }
     let sandbox = self::sandbox(sandbox, settings)?;
     let counted = metrics.component("signing");
@@ -162,7 +192,10 @@ pub(crate) fn start(
         Settings {
             quota: settings.quota(),
             checks_max: settings.checks_max(),
-            backlog_max: settings.backlog_max,
+            backlog_max: BacklogMax {
+                messages: settings.backlog_max,
+                callers: settings.callers_max,
+            },
             public_key: public_key.clone(),
             webhook_secret,
             webhook_ms: millis(settings.webhook_timeout),
@@ -261,13 +294,18 @@ fn webhook_secret(file: Option<&Path>) -> Result<Option<WebhookSecret>, String> 
     let text = std::str::from_utf8(secret.expose()).map_err(|_| wrong())?;
     let text = text.strip_prefix(SECRET_PREFIX).unwrap_or(text);
     let octets = Zeroizing::new(STANDARD.decode(text).map_err(|_| wrong())?);
-    if octets.len() < SECRET_OCTETS_MIN {
-        tracing::warn!(
-            name = WEBHOOK_SECRET,
-            "a secret of less than {SECRET_OCTETS_MIN} octets is weak"
-        );
+    // What `whsec_$UNSET` becomes: anybody could sign with it.
+    if octets.is_empty() {
+        return Err(format!(
+            "{WEBHOOK_SECRET} has nothing behind {SECRET_PREFIX}, which makes an empty key. Set it, to \
+             {SECRET_PREFIX} and at least {WEBHOOK_SECRET_OCTETS_MIN} random octets in base64, or unset it"
+        ));
     }
     Ok(Some(WebhookSecret(octets)))
+}
+
+fn is_weak(secret: &WebhookSecret) -> bool {
+    secret.0.len() < WEBHOOK_SECRET_OCTETS_MIN
 }
 
 /// A thread with a scheduler of its own: what waits for the upstream and for receivers never stands

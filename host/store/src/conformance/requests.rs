@@ -1,7 +1,7 @@
 //! Requests and their messages.
 
-use super::{Bench, Case, Machine, QUOTA, trace_of, wait};
-use crate::{Accepted, MessageState, NewRequest, RequestId, UnixMillis};
+use super::{Bench, Case, Machine, QUOTA, UNBOUNDED, trace_of, wait};
+use crate::{Accepted, BacklogMax, MessageState, NewRequest, RequestId, UnixMillis};
 use std::thread::ScopedJoinHandle;
 
 pub(super) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
@@ -59,21 +59,52 @@ pub(super) fn later_callers_of_a_finished_message_share_one_request(bench: &mut 
     assert_eq!(view.notification, None);
 }
 
+/// Messages that wait.
+const TWO: BacklogMax = BacklogMax {
+    messages: 2,
+    ..UNBOUNDED
+};
+
 pub(super) fn a_full_backlog_takes_no_new_message_and_every_other_caller(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let stored = |accepted| matches!(accepted, Accepted::Pending(_));
-    assert!(stored(case.accept_up_to(2, "a", None)));
-    assert!(stored(case.accept_up_to(2, "b", None)));
-    assert_eq!(case.accept_up_to(2, "c", None), Accepted::BacklogFull);
-    assert!(stored(case.accept_up_to(2, "a", Some("a"))));
+    assert!(stored(case.accept_up_to(TWO, "a", None)));
+    assert!(stored(case.accept_up_to(TWO, "b", None)));
+    assert_eq!(case.accept_up_to(TWO, "c", None), Accepted::BacklogFull);
+    assert!(stored(case.accept_up_to(TWO, "a", Some("a"))));
     case.bench.crash(Machine::RunsOn, QUOTA);
-    assert_eq!(case.accept_up_to(2, "c", None), Accepted::BacklogFull);
+    assert_eq!(case.accept_up_to(TWO, "c", None), Accepted::BacklogFull);
     let begun = case.begin().expect("a try");
     case.again(&begun, 0);
-    assert_eq!(case.accept_up_to(2, "c", None), Accepted::BacklogFull);
+    assert_eq!(case.accept_up_to(TWO, "c", None), Accepted::BacklogFull);
     let begun = case.begin().expect("a try");
     case.sign(&begun);
-    assert!(stored(case.accept_up_to(2, "c", None)));
+    assert!(stored(case.accept_up_to(TWO, "c", None)));
+}
+
+pub(super) fn a_message_takes_so_many_callers_and_no_more(bench: &mut dyn Bench) {
+    const THREE: BacklogMax = BacklogMax {
+        callers: 3,
+        ..UNBOUNDED
+    };
+    let mut case = Case::new(bench);
+    let stored = |accepted| matches!(accepted, Accepted::Pending(_));
+    for callback in [None, Some("a"), Some("b")] {
+        assert!(stored(case.accept_up_to(THREE, "m", callback)));
+    }
+    assert_eq!(
+        case.accept_up_to(THREE, "m", Some("c")),
+        Accepted::CallersFull
+    );
+    let nobody = case.find(&RequestId::new(UnixMillis(0), case.ids));
+    assert_eq!(nobody, None, "nothing was stored");
+    // Who is there already, and other messages.
+    assert!(stored(case.accept_up_to(THREE, "m", Some("b"))));
+    assert!(stored(case.accept_up_to(THREE, "another", Some("c"))));
+    let begun = case.begin().expect("a try");
+    case.sign(&begun);
+    let signed = case.accept_up_to(THREE, "m", Some("c"));
+    assert!(matches!(signed, Accepted::Signed { .. }), "{signed:?}");
 }
 
 pub(super) fn a_signature_is_found_by_its_message(bench: &mut dyn Bench) {
@@ -108,7 +139,7 @@ pub(super) fn callers_at_once_share_a_message_and_have_requests_of_their_own(
     };
     let wishes: Vec<Vec<NewRequest>> = (0..CALLERS).map(&mut of_caller).collect();
     let (store, now) = (case.bench.store(), case.bench.now());
-    let accept = |new: &NewRequest| match wait(store.accept(new.clone(), u64::MAX, now)) {
+    let accept = |new: &NewRequest| match wait(store.accept(new.clone(), UNBOUNDED, now)) {
         Ok(Accepted::Pending(id)) => id,
         other => panic!("{other:?}"),
     };

@@ -4,10 +4,10 @@ use super::{Leased, Look, Message, Replica, Request, Shared};
 use crate::guard::{Reading, Verdict};
 use crate::rules;
 use crate::{
-    Accepted, Begun, BootMillis, Doing, Lease, Listed, MessageId, MessageState, NewRequest,
-    Notification, NotificationLease, NotificationOutcome, NotificationState, Now, Outcome, Quota,
-    Redelivery, RequestId, RequestView, Result, Slot, SlotEnd, Standing, Store, StoreError, Try,
-    UnixMillis,
+    Accepted, BacklogMax, Begun, BootMillis, Doing, Lease, Listed, MessageId, MessageState,
+    NewRequest, Notification, NotificationLease, NotificationOutcome, NotificationState, Now,
+    Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot, SlotEnd, Standing, Store,
+    StoreError, Try, UnixMillis,
 };
 use std::sync::PoisonError;
 
@@ -69,10 +69,10 @@ impl Replica {
 }
 
 impl Store for Replica {
-    fn accept(&self, new: NewRequest, backlog_max: u64, now: Now) -> Doing<'_, Accepted> {
+    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> Doing<'_, Accepted> {
         self.at_once(|shared, _, look| {
             let at = look.now;
-            Ok(shared.accept(new, backlog_max, now.wall, at))
+            Ok(shared.accept(new, most, now.wall, at))
         })
     }
 
@@ -290,7 +290,7 @@ impl Store for Replica {
 }
 
 impl Shared {
-    fn accept(&mut self, new: NewRequest, backlog_max: u64, wall: UnixMillis, at: i64) -> Accepted {
+    fn accept(&mut self, new: NewRequest, most: BacklogMax, wall: UnixMillis, at: i64) -> Accepted {
         let known = self
             .messages
             .iter()
@@ -298,7 +298,7 @@ impl Shared {
         let known = known.map(|(id, known)| (*id, known.state.clone(), known.finished_at));
         let (message, state, finished_at) = match known {
             Some(known) => known,
-            None if self.backlog() >= backlog_max => return Accepted::BacklogFull,
+            None if self.backlog() >= most.messages => return Accepted::BacklogFull,
             None => (
                 self.insert_message(new.message, wall, at),
                 MessageState::Pending,
@@ -315,6 +315,8 @@ impl Shared {
         let id = if let Some(same) = same {
             same.shared |= state == MessageState::Pending;
             same.id.clone()
+        } else if state == MessageState::Pending && self.callers(message) >= most.callers as usize {
+            return Accepted::CallersFull;
         } else {
             let number = self.count();
             let request = Request {
@@ -335,6 +337,13 @@ impl Shared {
             MessageState::Signed(signature) => Accepted::Signed { id, signature },
             MessageState::Failed(error) => Accepted::Failed { id, error },
         }
+    }
+
+    fn callers(&self, message: i64) -> usize {
+        let requests = self.requests.values();
+        requests
+            .filter(|request| request.message == message)
+            .count()
     }
 
     fn insert_message(&mut self, text: String, wall: UnixMillis, at: i64) -> i64 {

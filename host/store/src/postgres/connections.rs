@@ -6,7 +6,7 @@ use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolConfig, Recycl
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -144,8 +144,40 @@ impl Drop for Borrowed {
     }
 }
 
-fn config(url: &str, setup: &PostgresSetup) -> Result<Config> {
-    // Certificates and names are verified whenever there is TLS. Its errors may quote the URL.
+impl super::Postgres {
+    /// What [`Postgres::connect`](super::Postgres::connect) says to a URL and a password beside it: why it
+    /// cannot be used, or where it leads, without user, database and options. `None` where what it names
+    /// cannot be the name of a host, and may be a part of a password.
+    pub fn judge(url: &str, password: Option<&[u8]>) -> Result<Option<String>> {
+        let config = parse(url, password)?;
+        let is_name = |host: &str| {
+            host.bytes()
+                .all(|octet| octet.is_ascii_alphanumeric() || b"-_.:/".contains(&octet))
+        };
+        let mut places = Vec::new();
+        for (at, host) in config.get_hosts().iter().enumerate() {
+            let host = match host {
+                Host::Tcp(name) => name.into(),
+                Host::Unix(folder) => folder.to_string_lossy(),
+            };
+            if !is_name(&host) {
+                return Ok(None);
+            }
+            let ports = config.get_ports();
+            let port = ports.get(at).or_else(|| ports.first());
+            places.push(match port {
+                Some(port) if host.contains(':') => format!("[{host}]:{port}"),
+                Some(port) => format!("{host}:{port}"),
+                None => host.into_owned(),
+            });
+        }
+        Ok(Some(format!("postgres://{}/…", places.join(","))))
+    }
+}
+
+/// What a URL says. Its own errors may quote it.
+fn parse(url: &str, password: Option<&[u8]>) -> Result<Config> {
+    // Certificates and names are verified whenever there is TLS.
     let asked = match url.rsplit_once('?') {
         Some((head, options)) => {
             let options = options.replace("sslmode=verify-full", "sslmode=require");
@@ -158,7 +190,10 @@ fn config(url: &str, setup: &PostgresSetup) -> Result<Config> {
             "its URL is not postgres://USER@HOST:PORT/DATABASE with options that are known".into(),
         )
     })?;
-    if let Some(password) = &setup.password {
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(StoreError::Schema("its URL names no host".into()));
+    }
+    if let Some(password) = password {
         if config.get_password().is_some() {
             return Err(StoreError::Schema(
                 "its URL has a password, and there is another beside it. Keep one of them".into(),
@@ -166,6 +201,11 @@ fn config(url: &str, setup: &PostgresSetup) -> Result<Config> {
         }
         config.password(password);
     }
+    Ok(config)
+}
+
+fn config(url: &str, setup: &PostgresSetup) -> Result<Config> {
+    let mut config = parse(url, setup.password.as_deref())?;
     if setup.tls.is_none() {
         if config.get_ssl_mode() == SslMode::Require {
             return Err(StoreError::Schema(

@@ -3,7 +3,9 @@
 use super::Replica;
 use super::errors::is_raced;
 use super::upkeep::{Counted, count};
-use crate::{Accepted, MessageState, NewRequest, RequestId, Result, StoreError, TraceParent};
+use crate::{
+    Accepted, BacklogMax, MessageState, NewRequest, RequestId, Result, StoreError, TraceParent,
+};
 use deadpool_postgres::Client;
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::Row;
@@ -25,7 +27,9 @@ const PLACE: &str = "WITH
       (SELECT r.shared FROM bulkhead_requests r
        WHERE r.message = m.id AND m.state = 'pending' AND r.callback_digest = $6) AS shared,
       (SELECT r.id FROM bulkhead_requests r
-       WHERE r.message = m.id AND r.callback_digest IS NULL) AS silent
+       WHERE r.message = m.id AND r.callback_digest IS NULL) AS silent,
+      (SELECT count(*) FROM
+        (SELECT FROM bulkhead_requests r WHERE r.message = m.id LIMIT $9) AS counted) AS callers
     FROM bulkhead_messages m WHERE m.digest = $1),
   room AS MATERIALIZED (
     SELECT sum(messages_pending) < $3::bigint AS there FROM bulkhead_counts),
@@ -44,7 +48,8 @@ const PLACE: &str = "WITH
     UPDATE bulkhead_counts SET messages_pending = messages_pending + 1
     WHERE shard = pg_backend_pid() % 64 AND EXISTS (SELECT FROM requested))
   SELECT (SELECT there FROM room) AS room, EXISTS (SELECT FROM requested) AS placed,
-    known.id, known.state, known.signature, known.error, known.same, known.shared, known.silent
+    known.id, known.state, known.signature, known.error, known.same, known.shared, known.silent,
+    known.callers
   FROM (SELECT) AS one LEFT JOIN known ON true";
 
 /// Two callers get the same request, while it waits: whoever finishes it meanwhile is waited for, and
@@ -70,7 +75,7 @@ const SILENT: &str = "INSERT INTO bulkhead_requests (id, message, created_at, st
 pub(super) async fn accept(
     client: &mut Client,
     new: NewRequest,
-    backlog_max: u64,
+    most: BacklogMax,
 ) -> Result<Accepted> {
     let digest = digest(&new.message);
     let callback = new.callback.as_ref();
@@ -78,7 +83,8 @@ pub(super) async fn accept(
     let host = callback.map(|callback| callback.host.as_str());
     let url_digest = url.map(self::digest);
     let trace = new.trace.as_ref().map(TraceParent::as_str);
-    let backlog_max = i64::try_from(backlog_max).unwrap_or(i64::MAX);
+    let messages_max = i64::try_from(most.messages).unwrap_or(i64::MAX);
+    let callers_max = i64::from(most.callers);
     let id = new.id.as_str();
     let place = client.prepare_cached(PLACE).await?;
     for _race in 0..RACES_MAX {
@@ -89,12 +95,13 @@ pub(super) async fn accept(
                 &[
                     &digest,
                     &text,
-                    &backlog_max,
+                    &messages_max,
                     &id,
                     &url,
                     &url_digest,
                     &host,
                     &trace,
+                    &callers_max,
                 ],
             )
             .await;
@@ -124,6 +131,9 @@ pub(super) async fn accept(
             // Who is told in any case, or nobody is to be told.
             (Some(_), _) => Ok(1),
             (None, MessageState::Pending) => {
+                if row.try_get::<_, i64>("callers")? >= callers_max {
+                    return Ok(Accepted::CallersFull);
+                }
                 let join = client.prepare_cached(JOIN).await?;
                 client
                     .execute(&join, &[&message, &id, &url, &url_digest, &host, &trace])

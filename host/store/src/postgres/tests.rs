@@ -9,7 +9,7 @@ mod tls;
 mod walk;
 
 use super::{Postgres, PostgresSetup};
-use crate::conformance::{self, Machine};
+use crate::conformance::{self, Machine, UNBOUNDED};
 use crate::{
     Accepted, Begun, BootMillis, NewRequest, Now, Outcome, Quota, RequestId, Result, SlotEnd,
     Store, Try, UnixMillis,
@@ -215,7 +215,7 @@ fn accept(store: &dyn Store, number: u128, message: &str) -> Result<Accepted> {
         wall: UnixMillis(0),
         boot: BootMillis(0),
     };
-    wait(store.accept(new(number, message), u64::MAX, now))
+    wait(store.accept(new(number, message), UNBOUNDED, now))
 }
 
 /// For the suite that all stores pass.

@@ -174,6 +174,10 @@ fn private() -> std::fs::OpenOptions {
 /// transactions, and a lock of ours on it would get in their way.
 fn lock(path: &Path) -> Result<std::fs::File> {
     let unusable = |error: std::io::Error| StoreError::Unavailable(error.to_string());
+    // To open a pipe would wait for whoever reads it.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(StoreError::Schema("it is not a regular file".into()));
+    }
     // Made here, so that it has a name to be locked by, and so that nobody else may read it.
     let file = private().open(path).map_err(unusable)?;
     if file.metadata().map_err(unusable)?.nlink() > 1 {

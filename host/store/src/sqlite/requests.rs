@@ -2,7 +2,8 @@
 
 use super::database::Database;
 use crate::{
-    Accepted, Callback, MessageId, MessageState, NewRequest, Now, RequestId, Result, TraceParent,
+    Accepted, BacklogMax, Callback, MessageId, MessageState, NewRequest, Now, RequestId, Result,
+    TraceParent,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
@@ -32,13 +33,13 @@ impl Database {
         &mut self,
         new: &NewRequest,
         fingerprint: Fingerprint,
-        backlog_max: u64,
+        most: BacklogMax,
         now: Now,
     ) -> Result<Accepted> {
         let waits_since = self.clock.waits_at(now);
         self.transaction(|transaction| {
             let Some(known) = known(transaction, fingerprint, &new.message)? else {
-                if backlog(transaction)? >= backlog_max {
+                if backlog(transaction)? >= most.messages {
                     return Ok(Accepted::BacklogFull);
                 }
                 let message =
@@ -52,6 +53,9 @@ impl Database {
                     if let Some(id) = same_request(transaction, known.message, callback)? {
                         share(transaction, &id)?;
                         return Ok(Accepted::Pending(id));
+                    }
+                    if callers(transaction, known.message, most.callers)? >= most.callers {
+                        return Ok(Accepted::CallersFull);
                     }
                     insert(transaction, new, callback, known.message, now)?;
                     Ok(Accepted::Pending(new.id.clone()))
@@ -132,6 +136,14 @@ pub(super) fn backlog(connection: &Connection) -> Result<u64> {
     let mut statement = connection.prepare_cached("SELECT backlog FROM meta")?;
     let count: i64 = statement.query_row((), |row| row.get(0))?;
     Ok(count.unsigned_abs())
+}
+
+/// Requests for a message; no more than `most` are counted.
+fn callers(transaction: &Connection, message: MessageId, most: u32) -> Result<u32> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT count(*) FROM (SELECT 1 FROM requests WHERE message = ?1 LIMIT ?2)",
+    )?;
+    Ok(statement.query_row(params![message.0, most], |row| row.get(0))?)
 }
 
 fn insert_message(

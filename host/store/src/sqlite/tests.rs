@@ -4,7 +4,7 @@ mod clock;
 mod cost;
 
 use super::*;
-use crate::conformance::{self, Machine, QUOTA, trace_of};
+use crate::conformance::{self, Machine, QUOTA, UNBOUNDED, trace_of};
 use crate::{BootMillis, Callback, StoreError, UnixMillis};
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -203,6 +203,16 @@ fn files_of_others_are_left_alone() {
         open("no/such/folder"),
         Err(StoreError::Unavailable(_))
     ));
+    let made = std::process::Command::new("mkfifo")
+        .arg(folder.path().join("pipe"))
+        .status();
+    assert!(made.expect("mkfifo runs").success());
+    for no_file in ["pipe", "."] {
+        assert!(
+            matches!(open(no_file), Err(StoreError::Schema(_))),
+            "{no_file}"
+        );
+    }
 }
 
 #[test]
@@ -213,7 +223,7 @@ fn an_older_file_is_brought_up_to_date_and_loses_nothing() {
     let accept = |store: &Sqlite, number| {
         let mut new = new_request(number, &number.to_string(), Some("a"));
         new.trace = Some(trace_of(&new.id));
-        wait(store.accept(new, u64::MAX, at(0, 0))).expect("stored");
+        wait(store.accept(new, UNBOUNDED, at(0, 0))).expect("stored");
     };
     accept(&open(), 1);
     let file = Connection::open(&path).expect("a file");
@@ -281,7 +291,7 @@ fn begun<T: std::fmt::Debug>(begun: Begun<T>) -> T {
 fn one_parked(store: &dyn Store, now: Now) -> RequestId {
     let new = new_request(1, "m", Some("a"));
     let id = new.id.clone();
-    wait(store.accept(new, 9, now)).expect("stored");
+    wait(store.accept(new, UNBOUNDED, now)).expect("stored");
     let tried = begun(wait(store.begin_try(now)).expect("asked"));
     let signed = Outcome::Signed("sig".into());
     wait(store.finish_try(tried, SlotEnd::Settled, signed, Vec::new(), now)).expect("finished");
@@ -311,7 +321,7 @@ fn a_look_from_outside_takes_nothing_over() {
     let served = Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("a store");
     let now = at(61_000, 1_061_000);
     let id = one_parked(&served, now);
-    wait(served.accept(new_request(2, "n", None), 9, now)).expect("stored");
+    wait(served.accept(new_request(2, "n", None), UNBOUNDED, now)).expect("stored");
     let tried = begun(wait(served.begin_try(now)).expect("asked"));
 
     // Its clock is a little ahead, and a moment later its message is due.
@@ -364,7 +374,7 @@ fn a_restart_of_the_machine_makes_everything_due_and_holds_calls() {
         why: "not there".into(),
     };
     wait(store.finish_notification(told[0].lease.clone(), hour, now)).expect("finished");
-    wait(store.accept(new_request(2, "n", None), 9, now)).expect("stored");
+    wait(store.accept(new_request(2, "n", None), UNBOUNDED, now)).expect("stored");
     let tried = begun(wait(store.begin_try(now)).expect("asked"));
     let hour = Outcome::Again {
         after_ms: 3_600_000,
@@ -390,7 +400,7 @@ fn who_reads_does_not_wait_for_what_is_being_written() {
     let path = folder.path().join("db");
     let store = Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("a store");
     let now = at(0, 0);
-    wait(store.accept(new_request(1, "m", None), 9, now)).expect("stored");
+    wait(store.accept(new_request(1, "m", None), UNBOUNDED, now)).expect("stored");
     let (release, released) = std::sync::mpsc::channel();
     let (held, is_held) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
@@ -400,7 +410,7 @@ fn who_reads_does_not_wait_for_what_is_being_written() {
                 database.accept(
                     &new_request(2, "n", None),
                     Fingerprint::of("n"),
-                    9,
+                    UNBOUNDED,
                     at(0, 0),
                 )?;
                 held.send(()).expect("listened to");
@@ -429,7 +439,7 @@ fn messages_of_one_fingerprint_are_two() {
     let shared = Fingerprint::of("any");
     for (number, text) in [(1, "m"), (2, "n"), (3, "m")] {
         let new = new_request(number, text, None);
-        let accepted = database.accept(&new, shared, 9, at(0, 0));
+        let accepted = database.accept(&new, shared, UNBOUNDED, at(0, 0));
         let first = if text == "m" { 1 } else { number };
         let id = RequestId::new(UnixMillis(0), first);
         assert_eq!(accepted.expect("stored"), Accepted::Pending(id), "{text}");
@@ -453,7 +463,7 @@ fn messages_of_one_fingerprint_are_two() {
 fn the_schema_refuses_states_that_cannot_be() {
     let (_folder, mut database) = database();
     let new = new_request(1, "m", None);
-    let accepted = database.accept(&new, Fingerprint::of("m"), 9, at(0, 0));
+    let accepted = database.accept(&new, Fingerprint::of("m"), UNBOUNDED, at(0, 0));
     accepted.expect("stored");
     for wrong in [
         "UPDATE messages SET state = 'signed'",

@@ -118,6 +118,7 @@ mod tests {
     use super::super::requests::Fingerprint;
     use super::super::tests::{at, database};
     use super::*;
+    use crate::conformance::UNBOUNDED;
     use crate::{Accepted, NewRequest, RequestId, UnixMillis};
     use std::sync::mpsc::channel;
     use std::task::{Context, Poll, Waker};
@@ -146,7 +147,7 @@ mod tests {
                 callback: None,
                 trace: None,
             };
-            database.accept(&new, Fingerprint::of(&new.message), u64::MAX, at(0, 0))
+            database.accept(&new, Fingerprint::of(&new.message), UNBOUNDED, at(0, 0))
         }
     }
 
@@ -204,7 +205,7 @@ mod tests {
                 callback: None,
                 trace: None,
             };
-            database.accept(&new, Fingerprint::of(&new.message), u64::MAX, at(0, 0))
+            database.accept(&new, Fingerprint::of(&new.message), UNBOUNDED, at(0, 0))
         }));
         assert!(poll(&mut good).is_pending() && poll(&mut bad).is_pending());
         release.send(()).expect("listened to");

@@ -4,8 +4,8 @@ use super::super::{Model, Replica};
 use super::known;
 use crate::conformance::{QUOTA, trace_of};
 use crate::{
-    Begun, BootMillis, Callback, Doing, Listed, NewRequest, Notification, NotificationOutcome, Now,
-    Outcome, Quota, RequestId, SlotEnd, Sqlite, Store, Try, UnixMillis,
+    BacklogMax, Begun, BootMillis, Callback, Doing, Listed, NewRequest, Notification,
+    NotificationOutcome, Now, Outcome, Quota, RequestId, SlotEnd, Sqlite, Store, Try, UnixMillis,
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -109,7 +109,11 @@ impl Pair {
             }),
         };
         self.ids.push(new.id.clone());
-        self.alike(|store| wait(store.accept(new.clone(), 8, now)));
+        let most = BacklogMax {
+            messages: 8,
+            callers: 3,
+        };
+        self.alike(|store| wait(store.accept(new.clone(), most, now)));
     }
 
     fn begin_try(&mut self) {

@@ -65,7 +65,7 @@ fn older_tables_are_brought_up_to_date_and_lose_nothing() {
             wall: UnixMillis(0),
             boot: BootMillis(0),
         };
-        wait(store.accept(new, u64::MAX, now)).expect("stored");
+        wait(store.accept(new, UNBOUNDED, now)).expect("stored");
     };
     traced(&database.open("a", &boot_ms, QUOTA), 1);
     database.run(
@@ -160,7 +160,7 @@ fn any_text_is_kept_as_it_is() {
         host: "h".into(),
     });
     for _ in 0..2 {
-        let accepted = wait(store.accept(long.clone(), 9, now)).expect("stored");
+        let accepted = wait(store.accept(long.clone(), UNBOUNDED, now)).expect("stored");
         assert_eq!(
             accepted,
             Accepted::Pending(RequestId::new(UnixMillis(0), 99))

@@ -99,7 +99,7 @@ fn the_same_message_at_once_is_one_message() {
                     host: (number % 5).to_string(),
                 });
                 let store = if number % 2 == 0 { &a.store } else { &b.store };
-                store.accept(new, u64::MAX, a.now())
+                store.accept(new, UNBOUNDED, a.now())
             })
             .collect();
         let mut accepted = Vec::new();
@@ -178,7 +178,7 @@ fn whoever_joins_a_message_that_is_being_finished_is_not_forgotten() {
                         url: format!("http://{number}/"),
                         host: number.to_string(),
                     });
-                    Started::start(b.store.accept(new, u64::MAX, b.now()))
+                    Started::start(b.store.accept(new, UNBOUNDED, b.now()))
                 })
                 .collect();
             let outcome = Outcome::Signed("sig".into());
@@ -232,7 +232,7 @@ fn sweeps_and_callers_do_not_hurt_each_other() {
             })
             .collect();
         let accepts: Vec<_> = (0..200)
-            .map(|n| Started::start(b.store.accept(new(n, &format!("m{n}")), u64::MAX, b.now())))
+            .map(|n| Started::start(b.store.accept(new(n, &format!("m{n}")), UNBOUNDED, b.now())))
             .collect();
         for sweep in sweeps {
             sweep.finish().await.expect("swept");

@@ -34,7 +34,7 @@ impl Machines {
 
     fn accept(&self, number: u128, now: Now) {
         let new = new_request(number, &number.to_string(), None);
-        wait(self.store().accept(new, 9, now)).expect("stored");
+        wait(self.store().accept(new, UNBOUNDED, now)).expect("stored");
     }
 
     fn begin(&self, now: Now) -> Begun<Try> {

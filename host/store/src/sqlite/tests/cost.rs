@@ -84,7 +84,7 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
     });
     taken("a request", &mut |database| {
         let new = new_request(1, "m", Some("a"));
-        let accepted = database.accept(&new, Fingerprint::of("m"), u64::MAX, NOW);
+        let accepted = database.accept(&new, Fingerprint::of("m"), UNBOUNDED, NOW);
         assert!(matches!(accepted, Ok(Accepted::Pending(_))));
     });
     taken("the beat", &mut |database| {
