@@ -153,13 +153,16 @@ impl Relay {
 
     /// Starts the server, or another one in its place.
     pub(crate) fn run(&mut self) {
-        self.run_with(&[]);
+        self.server = None;
+        self.server = Some(Server::start_with(&[], &self.variables()));
     }
 
-    pub(crate) fn run_with(&mut self, more: &[(&str, &str)]) {
+    /// Another one, that will kill itself. Whether that was not before it listened.
+    pub(crate) fn run_to_crash(&mut self, at: &[(&str, &str)]) -> bool {
         self.server = None;
-        let variables = [&self.variables(), more].concat();
-        self.server = Some(Server::start_with(&[], &variables));
+        let variables = [&self.variables(), at].concat();
+        self.server = Server::start_to_crash(&variables);
+        self.server.is_some()
     }
 
     pub(crate) fn server(&self) -> &Server {

@@ -40,6 +40,18 @@ impl Server {
 
     /// The same by a command that becomes the server.
     pub fn start_command(command: &mut Command, variables: &[(&str, &str)]) -> Self {
+        Self::spawn(command, variables)
+            .unwrap_or_else(|log| panic!("the server ended before it listened:\n{log}"))
+    }
+
+    /// One that may kill itself at any time. None where it has before it listened.
+    pub fn start_to_crash(variables: &[(&str, &str)]) -> Option<Self> {
+        let mut command = Command::new(binary());
+        Self::spawn(command.args(["--listen", "127.0.0.1:0"]), variables).ok()
+    }
+
+    /// Its log where it ended before it listened.
+    fn spawn(command: &mut Command, variables: &[(&str, &str)]) -> Result<Self, String> {
         remove_our_variables(command);
         let mut log_file = canaries::log_file();
         if log_file.is_some() {
@@ -63,6 +75,10 @@ impl Server {
         if let Some(file) = &mut log_file {
             file.write_all(start.as_bytes()).expect("written");
         }
+        let Some(address) = address else {
+            process.wait().expect("it ended");
+            return Err(start);
+        };
         let log = Arc::new(Mutex::new(start));
         let kept = Arc::clone(&log);
         // Reads on so that the pipe never fills up.
@@ -74,11 +90,11 @@ impl Server {
                 *kept.lock().expect("no panic") += &(line + "\n");
             }
         });
-        Self {
+        Ok(Self {
             address,
             process,
             log,
-        }
+        })
     }
 
     /// What it has logged so far.
@@ -270,16 +286,19 @@ fn guard(process: &Child) -> Child {
         .expect("sh runs")
 }
 
-/// Waits for the log line that names the address; returns it and the log up to there.
-fn listening(log: &mut BufReader<ChildStderr>) -> (SocketAddr, String) {
+/// Waits for the log line that names the address; returns it and the log up to there, or all of the log
+/// where there is none.
+fn listening(log: &mut BufReader<ChildStderr>) -> (Option<SocketAddr>, String) {
     let mut seen = String::new();
     loop {
         let start = seen.len();
         let octets = log.read_line(&mut seen).expect("a log");
-        assert!(octets > 0, "the server ended before it listened:\n{seen}");
+        if octets == 0 {
+            return (None, seen);
+        }
         let entry: Value = serde_json::from_str(&seen[start..]).unwrap_or_default();
         if let Some(address) = entry["fields"]["address"].as_str() {
-            return (address.parse().expect("an address"), seen);
+            return (Some(address.parse().expect("an address")), seen);
         }
     }
 }
@@ -292,6 +311,7 @@ fn is_secret(variable: &str) -> bool {
         "SECRET_PREVIOUS",
         "BULKHEAD_UPSTREAM_API_KEY",
         "BULKHEAD_WEBHOOK_SECRET",
+        "BULKHEAD_STORE_PASSWORD",
     ]
     .contains(&variable)
 }

@@ -53,7 +53,8 @@ fn selectors(expression: &str) -> Vec<Selector<'_>> {
 /// The samples that a server exposes: by name, the values of each label.
 fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
-    relay.run_with(&[("SECRET", "0123456789abcdef0123456789abcdef")]);
+    relay.set("SECRET", "0123456789abcdef0123456789abcdef");
+    relay.run();
     relay.wait_for_calls();
     let url = relay.callback("alerts");
     relay.upstream.control(&serde_json::json!({"mode": "hang"}));
