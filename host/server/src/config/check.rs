@@ -286,12 +286,12 @@ mod tests {
             ("upstream_public_key", "/keys/api.pem", "/keys/api.pem"),
             (
                 "upstream_public_key",
-                "-----BEGIN PRIVATE KEY-----secret",
+                "-----BEGIN SOME KEY-----secret",
                 "(PEM)",
             ),
             (
                 "upstream_public_key",
-                "'-----BEGIN PRIVATE KEY-----\\nsecret",
+                "'-----BEGIN SOME KEY-----\\nsecret",
                 "(PEM)",
             ),
             ("upstream_public_key", "https://user:secret@host/key", "…"),
