@@ -88,7 +88,8 @@ impl Drop for Counted<'_> {
 impl App {
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
         let request_id = http::request_id(request.headers());
-        let trace = http::trace_parent(request.headers());
+        let is_logged = self.settings.access_log.is_on();
+        let trace = is_logged.then(|| http::trace_parent(request.headers()));
         let mut counted = Counted {
             metrics: &self.metrics,
             route: Route::of(request.uri().path()),
@@ -103,10 +104,10 @@ impl App {
             }
         };
         counted.outcome = Outcome::Answered(answer.status());
-        if self.settings.access_log.is_on() {
+        if is_logged {
             tracing::info!(
                 request.id = request_id,
-                trace.id = trace.as_ref().map(TraceParent::trace_id),
+                trace.id = trace.flatten().as_ref().map(TraceParent::trace_id),
                 request.route = counted.route.name(),
                 response.status = answer.status().as_u16(),
                 duration_us =
