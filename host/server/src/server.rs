@@ -70,15 +70,21 @@ pub(crate) async fn serve(
     // Both at once, so that there is one time for all: whoever asks for a signature meanwhile is told to
     // come back. A call or a webhook that was cut would have an outcome that nobody knows.
     let relay_ended = Cell::new(false);
-    let ended = async {
+    let end_relay = async || {
+        relay_ended.set(false);
         if let Some(signing) = &app.signing {
             signing.end().await;
         }
         relay_ended.set(true);
     };
+    let drained = async {
+        tokio::join!(answered, end_relay());
+        // Who was answered last may have asked for a check, which is a call that outlasts its answer.
+        end_relay().await;
+    };
     let why = tokio::select! {
         biased;
-        _ = async { tokio::join!(answered, ended) } => {
+        () = drained => {
             tracing::info!("drained");
             return End::Drained;
         }

@@ -13,10 +13,10 @@ fn trace(number: u8) -> String {
 }
 
 fn a_trace_is_passed_on_to_the_upstream_and_to_each_receiver(kind: Kind) {
-    let mut relay = Relay::start(kind, &SMOOTH);
-    let get = |relay: &Relay, target: &str, headers: &[(&str, &str)]| {
-        http::request(relay.server().address, "GET", target, headers, b"")
-    };
+    let mut relay = Relay::prepare(kind, &SMOOTH);
+    relay.set("BULKHEAD_ACCESS_LOG", "on");
+    relay.run();
+    relay.wait_for_calls();
     relay
         .upstream
         .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
@@ -59,36 +59,8 @@ fn a_trace_is_passed_on_to_the_upstream_and_to_each_receiver(kind: Kind) {
         };
         assert_eq!(told.traceparent, expected, "{}", told.path);
     }
-    // The store keeps it for the process after this one.
-    relay
-        .receiver
-        .control(&json!({"mode": "503", "path": "/kept", "next": 1}));
-    relay
-        .upstream
-        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
-    let url = relay.callback("kept");
     let third = trace(3);
-    let target = format!("/crypto/sign?message=kept&callback_url={url}");
-    let waits = get(&relay, &target, &[("traceparent", &third)]);
-    assert_eq!(waits.status, 202, "{waits:?}");
-    let kept = |relay: &Relay| {
-        let told = relay.receiver.deliveries().into_iter();
-        told.filter(|told| told.path == "/kept").collect::<Vec<_>>()
-    };
-    let id = waits.json()["id"].as_str().expect("an id").to_owned();
-    until("the try is written down", || {
-        relay.request(&id)["notification"]["attempts"] == 1
-    });
-    relay.server = None;
-    relay.run();
-    until("it is delivered", || {
-        kept(&relay)
-            .iter()
-            .any(|told| told.status == Outcome::Answered(204))
-    });
-    for told in kept(&relay) {
-        assert_eq!(told.traceparent.as_deref(), Some(third.as_str()));
-    }
+    outlives_the_process(&mut relay, &third);
 
     // Checks are calls too, and so is what has nothing to tell.
     let fourth = trace(4);
@@ -102,6 +74,13 @@ fn a_trace_is_passed_on_to_the_upstream_and_to_each_receiver(kind: Kind) {
     until("both calls are made", || {
         relay.upstream.arrivals().len() >= 4
     });
+    let id = &fourth[3..35];
+    until("the log has it", || {
+        relay
+            .server()
+            .log()
+            .contains(&format!(r#""trace.id":"{id}""#))
+    });
     for call in relay.upstream.arrivals() {
         let expected = match call.message.as_deref() {
             Some("a traced message") => Some(first.as_str()),
@@ -110,5 +89,41 @@ fn a_trace_is_passed_on_to_the_upstream_and_to_each_receiver(kind: Kind) {
             _ => None,
         };
         assert_eq!(call.traceparent.as_deref(), expected, "{call:?}");
+    }
+}
+
+fn get(relay: &Relay, target: &str, headers: &[(&str, &str)]) -> http::Response {
+    http::request(relay.server().address, "GET", target, headers, b"")
+}
+
+/// The store keeps it for the process after this one.
+fn outlives_the_process(relay: &mut Relay, trace: &str) {
+    relay
+        .receiver
+        .control(&json!({"mode": "503", "path": "/kept", "next": 1}));
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
+    let url = relay.callback("kept");
+    let target = format!("/crypto/sign?message=kept&callback_url={url}");
+    let waits = get(relay, &target, &[("traceparent", trace)]);
+    assert_eq!(waits.status, 202, "{waits:?}");
+    let kept = |relay: &Relay| {
+        let told = relay.receiver.deliveries().into_iter();
+        told.filter(|told| told.path == "/kept").collect::<Vec<_>>()
+    };
+    let id = waits.json()["id"].as_str().expect("an id").to_owned();
+    until("the try is written down", || {
+        relay.request(&id)["notification"]["attempts"] == 1
+    });
+    relay.server = None;
+    relay.run();
+    until("it is delivered", || {
+        kept(relay)
+            .iter()
+            .any(|told| told.status == Outcome::Answered(204))
+    });
+    for told in kept(relay) {
+        assert_eq!(told.traceparent.as_deref(), Some(trace));
     }
 }

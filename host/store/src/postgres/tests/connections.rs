@@ -189,6 +189,20 @@ fn errors_quote_nothing_that_is_stored() {
     assert!(accept(&store, 2, "n").is_ok());
 }
 
+/// Of a URL, and a password beside it.
+fn connect_beside(url: &str, password: Option<Vec<u8>>) -> crate::Result<Postgres> {
+    let setup = PostgresSetup {
+        password,
+        tls: None,
+        connections_max: 2,
+        boot_id: String::new(),
+        boot_clock: Arc::new(|| BootMillis(0)),
+        quota: QUOTA,
+        timeout: TIMEOUT,
+    };
+    Postgres::connect(url, setup)
+}
+
 #[test]
 fn a_url_that_is_none_is_told_without_being_quoted() {
     for url in [
@@ -197,16 +211,7 @@ fn a_url_that_is_none_is_told_without_being_quoted() {
         "postgres://user:confidential@host/database?sslmode=require",
         "postgres://user:confidential@host/database?sslmode=odd",
     ] {
-        let setup = PostgresSetup {
-            password: None,
-            tls: None,
-            connections_max: 2,
-            boot_id: String::new(),
-            boot_clock: Arc::new(|| BootMillis(0)),
-            quota: QUOTA,
-            timeout: TIMEOUT,
-        };
-        match Postgres::connect(url, setup) {
+        match connect_beside(url, None) {
             Err(StoreError::Schema(why)) => assert!(!why.contains("confidential"), "{why}"),
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("{url} was taken"),
@@ -216,18 +221,7 @@ fn a_url_that_is_none_is_told_without_being_quoted() {
 
 #[test]
 fn a_password_is_in_the_url_or_beside_it() {
-    let connect = |url: &str| {
-        let setup = PostgresSetup {
-            password: Some(b"confidential".to_vec()),
-            tls: None,
-            connections_max: 2,
-            boot_id: String::new(),
-            boot_clock: Arc::new(|| BootMillis(0)),
-            quota: QUOTA,
-            timeout: TIMEOUT,
-        };
-        Postgres::connect(url, setup).map(drop)
-    };
+    let connect = |url: &str| connect_beside(url, Some(b"confidential".to_vec())).map(drop);
     assert!(connect("postgres://user@host/database").is_ok());
     let Err(StoreError::Schema(why)) = connect("postgres://user:confidential@host/database") else {
         panic!("both were taken");
