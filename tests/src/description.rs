@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-    serde_saphyr::from_str(include_str!("../../openapi.yaml")).expect("openapi.yaml is YAML")
+    serde_json::from_str(include_str!("../../openapi.json")).expect("openapi.json should be JSON")
 });
 
 static OFF: AtomicBool = AtomicBool::new(false);
@@ -349,6 +349,24 @@ mod tests {
         refused("GET", "/nowhere", &answer(200, &json!({}), &[]));
         let token = json!({"token": "00", "algorithm": "HMAC-SHA256"});
         refused("POST", "/token", &answer(200, &token, &[]));
+    }
+
+    /// `openapi.yaml` is written by hand and `openapi.json` is generated from it, here and not in the build, so
+    /// that no build needs a YAML parser.
+    #[test]
+    fn json_description_equals_the_yaml_one() {
+        let yaml: Value = serde_saphyr::from_str(include_str!("../../openapi.yaml"))
+            .expect("openapi.yaml should be YAML that JSON can hold");
+        let json = serde_json::to_string_pretty(&yaml).expect("a Value is JSON") + "\n";
+        if std::env::var_os("BULKHEAD_TEST_WRITE").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi.json");
+            std::fs::write(path, &json).expect("the source tree should be writable");
+        } else {
+            assert!(
+                json == include_str!("../../openapi.json"),
+                "openapi.json is out of date: BULKHEAD_TEST_WRITE=1 cargo test --release -p bulkhead-tests json_description"
+            );
+        }
     }
 
     #[test]
