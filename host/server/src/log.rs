@@ -2,8 +2,7 @@
 
 use std::io::IsTerminal as _;
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -55,7 +54,7 @@ pub(crate) fn check(directives: &str) -> Result<(), String> {
 
 /// `info`, and what `directives` say. A level that is misspelt would be taken for the name of a
 /// target, and silence everything.
-fn filter(directives: &str) -> Result<EnvFilter, String> {
+fn filter(directives: &str) -> Result<Targets, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let told = "BULKHEAD_LOG takes off, error, warn, info, debug, trace, or such levels by target, \
                 as in bulkhead=debug,wasmtime=warn";
@@ -63,8 +62,8 @@ fn filter(directives: &str) -> Result<EnvFilter, String> {
     if !known.all(|one| one.contains('=') || LEVELS.contains(&one)) {
         return Err(told.into());
     }
-    EnvFilter::builder()
-        .parse(format!("info,{directives}"))
+    format!("info,{directives}")
+        .parse()
         .map_err(|_| told.into())
 }
 
