@@ -2,10 +2,11 @@
 //! what the others notice while it is compiled.
 
 use crate::compare::{milliseconds, percentile, verdict};
-use bulkhead_artifacts::{DECRYPT, TRIAL};
+use bulkhead_test_components::TRIAL;
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::request;
 use bulkhead_tests::server::Server;
+use bulkhead_wasm::DECRYPT;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -111,7 +112,7 @@ pub(crate) fn measure(time: Duration) -> bool {
 fn latencies(server: &Server, folder: &Path) -> Vec<Duration> {
     (1..=20)
         .map(|number| {
-            let start = put(folder, "token.wasm", &trial::edition(TRIAL.wasm, number));
+            let start = put(folder, "token.wasm", &trial::edition(TRIAL, number));
             let version = trial::version(number);
             loop {
                 let answer = request(server.address, "POST", "/token", &[], trial::WHICH);
@@ -136,7 +137,7 @@ fn put(folder: &Path, name: &str, octets: &[u8]) -> Instant {
 /// The decrypt component with a section of its own behind it that means nothing: another file to whoever
 /// compares sums.
 fn decrypt_edition(number: u64) -> Vec<u8> {
-    let mut wasm = DECRYPT.wasm.to_vec();
+    let mut wasm = DECRYPT.to_vec();
     let name = b"edition";
     // Custom section: id 0, length, length of its name, name, content.
     wasm.extend([0, 1 + 7 + 8, 7]);

@@ -6,7 +6,7 @@ mod exchanges;
 mod refusals;
 mod words;
 
-use bulkhead_artifacts::TRIAL;
+use bulkhead_test_components::TRIAL;
 use bulkhead_tests::http::{Response, request};
 use bulkhead_tests::server::Server;
 use bulkhead_tests::until;
@@ -104,5 +104,5 @@ impl Place {
 }
 
 pub(crate) fn edition(number: u64) -> Vec<u8> {
-    trial::edition(TRIAL.wasm, number)
+    trial::edition(TRIAL, number)
 }

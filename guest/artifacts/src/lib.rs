@@ -1,4 +1,6 @@
-//! The guests as bytes: built, and compiled to machine code, by this crate's build script.
+//! The components that ship inside the binary, with the machine code that this crate's build script made of them.
+
+pub use bulkhead_wasm::CRYPTO_SOFT;
 
 /// A component that ships inside the binary.
 #[derive(Debug, Clone, Copy)]

@@ -1,11 +1,12 @@
 //! Files that are taken.
 
 use super::{Place, edition};
-use bulkhead_artifacts::{Artifact, DECRYPT, SIGNING, TOKEN, TRIAL, TRIAL_MINOR};
+use bulkhead_test_components::{TRIAL, TRIAL_MINOR};
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::request;
 use bulkhead_tests::mock::MockUpstream;
 use bulkhead_tests::{soak, until};
+use bulkhead_wasm::{DECRYPT, SIGNING, TOKEN};
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -48,8 +49,8 @@ fn a_file_takes_over_and_its_removal_gives_back() {
 #[test]
 fn what_lies_there_at_the_start_is_in_force_at_once() {
     let place = Place::with(&[], |folder| {
-        std::fs::write(folder.join("token.wasm"), TRIAL_MINOR.wasm).expect("written");
-        std::fs::write(folder.join("decrypt.wasm"), DECRYPT.wasm).expect("written");
+        std::fs::write(folder.join("token.wasm"), TRIAL_MINOR).expect("written");
+        std::fs::write(folder.join("decrypt.wasm"), DECRYPT).expect("written");
     });
     assert_eq!(place.who(), trial::version(1));
     assert_eq!(place.state("decrypt")["source"], "file");
@@ -63,7 +64,7 @@ fn what_lies_there_at_the_start_is_in_force_at_once() {
 #[test]
 fn our_own_component_can_be_a_file() {
     let place = Place::new();
-    place.put("token.wasm", TOKEN.wasm);
+    place.put("token.wasm", TOKEN);
     until("it is a file", || place.state("token")["source"] == "file");
     place.wait_for_built_in();
     place.remove("token.wasm");
@@ -112,7 +113,7 @@ fn what_the_kernel_does_not_tell_is_found_all_the_same() {
 fn a_slow_component_is_not_called_on_threads_that_others_need() {
     let place = Place::new();
     let ours = place.ask(b"a small body").json();
-    let slow = trial::with_manner(TRIAL.wasm, "slow");
+    let slow = trial::with_manner(TRIAL, "slow");
     place.put("token.wasm", &slow);
     until("it is taken", || place.state("token")["source"] == "file");
     assert_eq!(place.ask(b"a small body").json(), ours);
@@ -123,7 +124,7 @@ fn a_slow_component_is_not_called_on_threads_that_others_need() {
 /// message of a panic.
 #[test]
 fn a_component_that_prints_reads_and_panics_disturbs_nobody() {
-    let loud = trial::with_manner(TRIAL.wasm, "loud");
+    let loud = trial::with_manner(TRIAL, "loud");
     let place = Place::with(&[], |folder| {
         std::fs::write(folder.join("token.wasm"), &loud).expect("written");
     });
@@ -225,7 +226,7 @@ fn exchanges_under_traffic_lose_nothing_mix_nothing_and_leave_nothing() {
 fn exchange(place: &Place, count: u64) {
     const WARM: u64 = 10;
     const GROWTH_OCTETS: u64 = 48 << 20;
-    const OTHERS: [Artifact; 2] = [DECRYPT, SIGNING];
+    const OTHERS: [(&str, &[u8]); 2] = [("decrypt", DECRYPT), ("signing", SIGNING)];
     let mut before = (0, 0);
     for number in 1..=count + WARM {
         place.put("token.wasm", &edition(number));
@@ -233,18 +234,18 @@ fn exchange(place: &Place, count: u64) {
         // The others take turns between a file and what ships with the binary, less often: they are larger.
         if number % 10 == 0 {
             let is_file = number % 20 == 0;
-            for artifact in OTHERS {
-                let name = format!("{}.wasm", artifact.name);
+            for (name, wasm) in OTHERS {
+                let file = format!("{name}.wasm");
                 if is_file {
-                    place.put(&name, artifact.wasm);
+                    place.put(&file, wasm);
                 } else if number > 10 {
-                    place.remove(&name);
+                    place.remove(&file);
                 }
             }
             let source = if is_file { "file" } else { "built-in" };
-            for artifact in OTHERS {
+            for (name, _) in OTHERS {
                 until("the others follow", || {
-                    place.state(artifact.name)["source"] == source
+                    place.state(name)["source"] == source
                 });
             }
         }

@@ -1,8 +1,9 @@
 //! Files that are not taken: what is in force stays, and everybody is told why.
 
 use super::{Place, edition};
-use bulkhead_artifacts::{DECRYPT, SIGNING, TRIAL, TRIAL_MAJOR, TRIAL_REACHING};
+use bulkhead_test_components::{TRIAL, TRIAL_MAJOR, TRIAL_REACHING};
 use bulkhead_tests::until;
+use bulkhead_wasm::{DECRYPT, SIGNING};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -11,22 +12,14 @@ fn what_is_refused_leaves_the_last_good_one_in_force_and_says_why() {
     let place = Place::new();
     place.put("token.wasm", &edition(1));
     place.wait_for(1);
-    let manner = |manner| trial::with_manner(TRIAL.wasm, manner);
+    let manner = |manner| trial::with_manner(TRIAL, manner);
     for (wasm, code, said) in [
         (b"not wasm".to_vec(), "not_a_component", "not WebAssembly"),
-        (TRIAL.wasm[..40_000].to_vec(), "invalid", "does not compile"),
-        (
-            SIGNING.wasm.to_vec(),
-            "world",
-            "looks like a signing component",
-        ),
-        (DECRYPT.wasm.to_vec(), "import", "bulkhead:crypto/"),
-        (TRIAL_MAJOR.wasm.to_vec(), "version", "authenticator@2.0.0"),
-        (
-            TRIAL_REACHING.wasm.to_vec(),
-            "import",
-            "wasi:filesystem/types",
-        ),
+        (TRIAL[..40_000].to_vec(), "invalid", "does not compile"),
+        (SIGNING.to_vec(), "world", "looks like a signing component"),
+        (DECRYPT.to_vec(), "import", "bulkhead:crypto/"),
+        (TRIAL_MAJOR.to_vec(), "version", "authenticator@2.0.0"),
+        (TRIAL_REACHING.to_vec(), "import", "wasi:filesystem/types"),
         (manner("trap"), "self_test", "unreachable"),
         (manner("loop"), "self_test", "the time was over"),
         (manner("grow"), "self_test", "the memory limit was reached"),

@@ -1,8 +1,9 @@
 //! `bulkhead component …`.
 
 use super::{Place, edition};
-use bulkhead_artifacts::{Artifact, DECRYPT, SIGNING, TOKEN, TRIAL, TRIAL_REACHING};
+use bulkhead_test_components::{TRIAL, TRIAL_REACHING};
 use bulkhead_tests::server::run;
+use bulkhead_wasm::{DECRYPT, SIGNING, TOKEN};
 use serde_json::Value;
 
 fn check(name: &str, octets: &[u8], arguments: &[&str]) -> (bool, String) {
@@ -17,7 +18,7 @@ fn check(name: &str, octets: &[u8], arguments: &[&str]) -> (bool, String) {
 
 #[test]
 fn good_components_are_told_from_others_without_a_server() {
-    for Artifact { name, wasm, .. } in [DECRYPT, TOKEN, SIGNING] {
+    for (name, wasm) in [("decrypt", DECRYPT), ("token", TOKEN), ("signing", SIGNING)] {
         let (good, text) = check("any.wasm", wasm, &[]);
         assert!(good, "{text}");
         assert!(
@@ -38,7 +39,7 @@ fn good_components_are_told_from_others_without_a_server() {
 fn wrong_settings_are_not_blamed_on_the_component() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("signing.wasm");
-    std::fs::write(&path, SIGNING.wasm).expect("written");
+    std::fs::write(&path, SIGNING).expect("written");
     let path = path.to_str().expect("a path of text");
     let wrong = [("BULKHEAD_UPSTREAM_PUBLIC_KEY", "/nonexistent")];
     let output = run(&["component", "check", path], &wrong);
@@ -52,12 +53,12 @@ fn wrong_settings_are_not_blamed_on_the_component() {
 
 #[test]
 fn refusals_are_those_of_a_server() {
-    let trap = trial::with_manner(TRIAL.wasm, "trap");
+    let trap = trial::with_manner(TRIAL, "trap");
     let place = Place::new();
     for (wasm, code) in [
         (&b"not wasm"[..], "not_a_component"),
-        (TRIAL_REACHING.wasm, "import"),
-        (SIGNING.wasm, "world"),
+        (TRIAL_REACHING, "import"),
+        (SIGNING, "world"),
         (&trap, "self_test"),
     ] {
         place.put("token.wasm", wasm);

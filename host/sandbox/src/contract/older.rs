@@ -6,7 +6,7 @@ use crate::instance::{Budget, InstanceLimits};
 use crate::linked::Linked;
 use crate::load::Compiled;
 use crate::metrics::ComponentMetrics;
-use bulkhead_artifacts::{TRIAL, TRIAL_MAJOR, TRIAL_MINOR};
+use bulkhead_test_components::{TRIAL, TRIAL_MAJOR, TRIAL_MINOR};
 use std::time::Duration;
 
 mod bindings {
@@ -55,8 +55,8 @@ fn a_component_of_an_older_minor_version_runs() {
         Linked::new(&NEXT, &sandbox, &loaded, limits, metrics, |_| Ok(()))
     };
     // Built against 1.0, and against the very 1.1.
-    for artifact in [TRIAL, TRIAL_MINOR] {
-        let linked = link(artifact.wasm).expect("it is let in");
+    for wasm in [TRIAL, TRIAL_MINOR] {
+        let linked = link(wasm).expect("it is let in");
         let tokens = linked.find(GuestIndices::new).expect("it is found");
         let made = linked.call(Budget::of(limits), 0, |store, instance| {
             let tokens = tokens.load(&mut *store, instance)?;
@@ -64,6 +64,6 @@ fn a_component_of_an_older_minor_version_runs() {
         });
         assert_eq!(made, Ok(trial::version(1)));
     }
-    let refusal = link(TRIAL_MAJOR.wasm).err().expect("2.0 is something else");
+    let refusal = link(TRIAL_MAJOR).err().expect("2.0 is something else");
     assert_eq!(refusal.kind, RefusalKind::Version);
 }

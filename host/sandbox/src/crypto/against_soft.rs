@@ -45,9 +45,8 @@ static SOFT: LazyLock<Soft> = LazyLock::new(|| {
         pagemap_scan: None,
     };
     let sandbox = Sandbox::new(&setup).expect("the kernel gives address space");
-    let artifact = bulkhead_artifacts::CRYPTO_SOFT;
     let loaded = sandbox
-        .load(artifact.wasm, None)
+        .load(bulkhead_artifacts::CRYPTO_SOFT, None)
         .expect("our own component");
     let mut linker = Linker::new(&sandbox.engine);
     wasi::add_inert(&mut linker).expect("links");

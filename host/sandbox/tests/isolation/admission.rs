@@ -1,13 +1,12 @@
 //! What a component has to be to be let in: others that were built apart from ours, in editions.
 
 use super::{TIME, sandbox, within};
-use bulkhead_artifacts::{
-    Artifact, DECRYPT, HOSTILE, SIGNING, TOKEN, TRIAL, TRIAL_MAJOR, TRIAL_MINOR, TRIAL_REACHING,
-};
+use bulkhead_artifacts::{Artifact, DECRYPT, SIGNING, TOKEN};
 use bulkhead_sandbox::{
     Algorithm, Authenticator, Compiled, ComponentMetrics, Decryptor, Description, InstanceLimits,
     Judge, Ready as _, Refusal, RefusalKind, Sandbox, World,
 };
+use bulkhead_test_components::{HOSTILE, TRIAL, TRIAL_MAJOR, TRIAL_MINOR, TRIAL_REACHING};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -55,8 +54,8 @@ fn ours_are_let_in() {
 
 #[test]
 fn components_of_others_are_let_in_and_asked() {
-    for artifact in [TRIAL, TRIAL_MINOR] {
-        let (authenticator, description) = token(artifact.wasm, within(TIME)).expect("let in");
+    for wasm in [TRIAL, TRIAL_MINOR] {
+        let (authenticator, description) = token(wasm, within(TIME)).expect("let in");
         assert_eq!(description.name, "trial");
         let made = authenticator.make(Algorithm::Sha256, b"Jefe", trial::WHICH);
         assert_eq!(made, Ok(description.version));
@@ -77,12 +76,12 @@ fn what_is_no_component_is_refused() {
         (b"\0asm\x0e\0\x01\0", RefusalKind::NotAComponent, "version"),
         (b"\0asm", RefusalKind::Invalid, "does not compile"),
         (
-            &TRIAL.wasm[..TRIAL.wasm.len() / 2],
+            &TRIAL[..TRIAL.len() / 2],
             RefusalKind::Invalid,
             "does not compile",
         ),
         (
-            &TRIAL.wasm[..TRIAL.wasm.len() - 1],
+            &TRIAL[..TRIAL.len() - 1],
             RefusalKind::Invalid,
             "does not compile",
         ),
@@ -95,10 +94,14 @@ fn what_is_no_component_is_refused() {
 
 #[test]
 fn wrong_worlds_versions_and_imports_are_refused_by_name() {
-    for (artifact, kind, said) in [
-        (DECRYPT, RefusalKind::Import, "it imports bulkhead:crypto/"),
+    for (wasm, kind, said) in [
         (
-            SIGNING,
+            DECRYPT.wasm,
+            RefusalKind::Import,
+            "it imports bulkhead:crypto/",
+        ),
+        (
+            SIGNING.wasm,
             RefusalKind::World,
             "it looks like a signing component",
         ),
@@ -119,7 +122,7 @@ fn wrong_worlds_versions_and_imports_are_refused_by_name() {
             "wasi:clocks/monotonic-clock@0.2",
         ),
     ] {
-        let refusal = refused(artifact.wasm, within(TIME));
+        let refusal = refused(wasm, within(TIME));
         assert_eq!(refusal.kind, kind, "{refusal}");
         assert!(refusal.reason.contains(said), "{refusal}");
     }
@@ -139,12 +142,12 @@ fn what_misbehaves_is_refused_and_quoted_in_one_line() {
         ("liar", RefusalKind::KnownAnswers, "HMAC-SHA-1 is another"),
         ("vain", RefusalKind::Description, "control characters"),
     ] {
-        let refusal = refused(&trial::with_manner(TRIAL.wasm, manner), SHORT);
+        let refusal = refused(&trial::with_manner(TRIAL, manner), SHORT);
         assert_eq!(refusal.kind, kind, "{manner}: {refusal}");
         assert!(refusal.reason.contains(said), "{manner}: {refusal}");
         assert!(!refusal.reason.contains('\n'), "{manner}: {refusal}");
     }
-    let loaded = SANDBOX.load_compiled(&Compiled::new(HOSTILE.wasm).expect("compiles"));
+    let loaded = SANDBOX.load_compiled(&Compiled::new(HOSTILE).expect("compiles"));
     let metrics = ComponentMetrics::unregistered();
     let hostile = Decryptor::new(&SANDBOX, &loaded.expect("fits"), within(TIME), metrics);
     let refusal = hostile.expect("links").prove().expect_err("refused");

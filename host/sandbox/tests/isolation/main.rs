@@ -3,11 +3,13 @@
 mod admission;
 mod signing;
 
-use bulkhead_artifacts::{Artifact, DECRYPT, HOSTILE};
+use bulkhead_artifacts::{Artifact, DECRYPT};
 use bulkhead_sandbox::{
-    ComponentMetrics, DecryptLimits, Decryptor, Fault, InstanceLimits, Interrupt, KdfLimits,
-    OpenError, Ready as _, Sandbox, Setup, Source,
+    Compiled, ComponentMetrics, DecryptLimits, Decryptor, Fault, InstanceLimits, Interrupt,
+    KdfLimits, Loaded, OpenError, Ready as _, Sandbox, Setup, Source,
 };
+use bulkhead_test_components::HOSTILE;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -52,13 +54,20 @@ const fn within(time: Duration) -> InstanceLimits {
 }
 
 fn load(sandbox: &Sandbox, artifact: Artifact, time: Duration) -> Decryptor {
-    sandbox
-        .load(artifact.wasm, Some(artifact.precompiled))
-        .and_then(|loaded| {
-            let metrics = ComponentMetrics::unregistered();
-            Decryptor::new(sandbox, &loaded, within(time), metrics).map_err(|no| no.reason)
-        })
-        .expect("our own component loads")
+    let loaded = sandbox.load(artifact.wasm, Some(artifact.precompiled));
+    link(sandbox, &loaded.expect("our own component loads"), time)
+}
+
+fn load_hostile(sandbox: &Sandbox, time: Duration) -> Decryptor {
+    static COMPILED: LazyLock<Compiled> =
+        LazyLock::new(|| Compiled::new(HOSTILE).expect("it compiles"));
+    let loaded = sandbox.load_compiled(&COMPILED);
+    link(sandbox, &loaded.expect("it fits"), time)
+}
+
+fn link(sandbox: &Sandbox, loaded: &Loaded, time: Duration) -> Decryptor {
+    let metrics = ComponentMetrics::unregistered();
+    Decryptor::new(sandbox, loaded, within(time), metrics).expect("it links")
 }
 
 fn open(decryptor: &Decryptor, message: &str, interrupt: Interrupt) -> Result<String, OpenError> {
@@ -86,7 +95,7 @@ fn trap(decryptor: &Decryptor, message: &str) -> String {
 
 #[test]
 fn time_is_over_for_an_endless_loop() {
-    let hostile = load(&sandbox(), HOSTILE, SHORT);
+    let hostile = load_hostile(&sandbox(), SHORT);
     assert_eq!(
         ask(&hostile, "loop"),
         Err(OpenError::Fault(Fault::Deadline))
@@ -95,13 +104,13 @@ fn time_is_over_for_an_endless_loop() {
 
 #[test]
 fn memory_is_limited() {
-    let hostile = load(&sandbox(), HOSTILE, TIME);
+    let hostile = load_hostile(&sandbox(), TIME);
     assert_eq!(ask(&hostile, "grow"), Err(OpenError::Fault(Fault::Memory)));
 }
 
 #[test]
 fn traps_are_faults_that_quote_nothing() {
-    let hostile = load(&sandbox(), HOSTILE, TIME);
+    let hostile = load_hostile(&sandbox(), TIME);
     for (message, expected) in [
         ("recurse", "call stack"),
         ("frames", "out of bounds"),
@@ -119,14 +128,14 @@ fn traps_are_faults_that_quote_nothing() {
 
 #[test]
 fn nothing_is_behind_standard_streams_arguments_and_variables() {
-    let hostile = load(&sandbox(), HOSTILE, TIME);
+    let hostile = load_hostile(&sandbox(), TIME);
     assert_eq!(ask(&hostile, "print").as_deref(), Ok("printed"));
     assert_eq!(ask(&hostile, "environment").as_deref(), Ok("0 0"));
 }
 
 #[test]
 fn key_derivation_is_counted_over_all_calls() {
-    let hostile = load(&sandbox(), HOSTILE, TIME);
+    let hostile = load_hostile(&sandbox(), TIME);
     // 64 calls of 1 MiB fit; the 65th is refused, and says what the sum would have been.
     let asked = format!("64 {}", 65 << 20);
     assert_eq!(ask(&hostile, "derive"), Ok(asked));
@@ -134,7 +143,7 @@ fn key_derivation_is_counted_over_all_calls() {
 
 #[test]
 fn an_interrupt_ends_an_instance_long_before_its_time() {
-    let hostile = load(&sandbox(), HOSTILE, TIME);
+    let hostile = load_hostile(&sandbox(), TIME);
     let interrupt = Interrupt::default();
     let start = Instant::now();
     let ended = std::thread::scope(|scope| {
@@ -148,7 +157,7 @@ fn an_interrupt_ends_an_instance_long_before_its_time() {
 
 #[test]
 fn no_state_outlives_a_call() {
-    let hostile = load(&sandbox(), HOSTILE, TIME);
+    let hostile = load_hostile(&sandbox(), TIME);
     for _ in 0..20 {
         assert_eq!(ask(&hostile, "count").as_deref(), Ok("1"));
     }
@@ -164,7 +173,7 @@ fn no_memory_outlives_a_call_however_it_is_reset() {
             Err(_) if pagemap_scan == Some(true) => continue,
             Err(error) => panic!("{error}"),
         };
-        let hostile = load(&sandbox, HOSTILE, TIME);
+        let hostile = load_hostile(&sandbox, TIME);
         // What it finds are its own copies of what it searches for.
         let own = ask(&hostile, "search");
         assert!(own.is_ok(), "{own:?}");
@@ -186,10 +195,7 @@ fn no_memory_outlives_a_call_however_it_is_reset() {
 #[test]
 fn hostile_instances_do_not_touch_healthy_ones() {
     let sandbox = sandbox();
-    let (hostile, healthy) = (
-        load(&sandbox, HOSTILE, SHORT),
-        load(&sandbox, DECRYPT, TIME),
-    );
+    let (hostile, healthy) = (load_hostile(&sandbox, SHORT), load(&sandbox, DECRYPT, TIME));
     let quick = "trap panic exit handles recurse count derive environment".split(' ');
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -326,6 +332,6 @@ fn components_describe_and_test_themselves() {
     let decrypt = load(&sandbox, DECRYPT, TIME);
     assert_eq!(decrypt.describe().expect("it answers").name, "decrypt");
     assert_eq!(decrypt.self_test(), Ok(Ok(())));
-    let hostile = load(&sandbox, HOSTILE, TIME);
+    let hostile = load_hostile(&sandbox, TIME);
     assert_eq!(hostile.self_test(), Ok(Err("it is hostile".into())));
 }

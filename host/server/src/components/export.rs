@@ -11,7 +11,7 @@ const FILES: [(&str, &[u8]); 5] = [
     ("decrypt.wasm", DECRYPT.wasm),
     ("token.wasm", TOKEN.wasm),
     ("signing.wasm", SIGNING.wasm),
-    ("crypto-soft.wasm", CRYPTO_SOFT.wasm),
+    ("crypto-soft.wasm", CRYPTO_SOFT),
     ("decrypt-offline.wasm", DECRYPT_OFFLINE),
 ];
 

@@ -1,0 +1,3 @@
+//! Components that only tests use, as WebAssembly, built by this crate's build script.
+
+include!(concat!(env!("OUT_DIR"), "/guests.rs"));
