@@ -4,15 +4,29 @@
 #   docker run --rm bulkhead run_tests.sh       runs the tests
 #   docker build -t bulkhead:server --target server .     the server alone: no tests, no shell
 
-FROM rust:1.95-slim-bookworm AS build
+FROM rust:1.95-slim-bookworm AS toolchain
 WORKDIR /src
-# Before the sources, so that a change to those does not fetch it again. cargo-auditable writes the list of
-# crates into what it builds; `make sbom` and scanners read it from there.
-RUN rustup target add wasm32-wasip2 && cargo install --locked cargo-auditable@0.7.7
+# cargo-auditable writes the list of crates into what it builds; `make sbom` and scanners read it from there. Its own
+# speed does not matter.
+RUN rustup target add wasm32-wasip2 \
+ && CARGO_PROFILE_RELEASE_OPT_LEVEL=0 cargo install --locked cargo-auditable@0.7.7
+
+# Dependencies are built from manifests alone. Their layer is built again when a manifest changes, and not when a
+# source file does. Mounted caches would do the same, but the classic builder does not have them.
+FROM toolchain AS skeleton
 COPY . .
-RUN cargo auditable build --release --workspace --all-targets --locked \
- && docker/collect_server.sh /server \
- && docker/collect_tests.sh /tests /mocks
+RUN docker/skeleton.sh /skeleton
+
+FROM toolchain AS dependencies
+COPY --from=skeleton /skeleton .
+RUN cargo auditable build --release --locked -p bulkhead
+
+FROM dependencies AS build
+COPY . .
+# Cargo compares times, and the sources may be older than the stand-ins that were built.
+RUN find . -path ./target -prune -o -type f -exec touch {} + \
+ && cargo auditable build --release --locked -p bulkhead \
+ && docker/collect_server.sh /server
 
 # What both images say of themselves is in both, since neither can be made from the other: one has a root
 # that is empty but for the server, the other one of Debian. tests/image.sh holds them against each other.
@@ -36,12 +50,20 @@ LABEL org.opencontainers.image.title="Bulkhead" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 
+FROM dependencies AS test-dependencies
+RUN cargo auditable test --release --locked --no-run
+
+FROM test-dependencies AS test-build
+COPY . .
+RUN find . -path ./target -prune -o -type f -exec touch {} + \
+ && docker/collect_tests.sh /tests /mocks
+
 FROM debian:bookworm-slim AS tests
 # For the store of the relay; owned by the user that the server runs as.
 RUN mkdir -m 0700 /data && chown 65532:65532 /data
 COPY --from=build /server/usr/local/bin/bulkhead /usr/local/bin/bulkhead
-COPY --from=build /tests /opt/bulkhead/tests
-COPY --from=build /mocks /opt/bulkhead/mocks
+COPY --from=test-build /tests /opt/bulkhead/tests
+COPY --from=test-build /mocks /opt/bulkhead/mocks
 COPY tests/fixtures/messages /opt/bulkhead/fixtures/messages
 COPY wit /opt/bulkhead/wit
 COPY docker/entrypoint.sh /opt/bulkhead/entrypoint.sh

@@ -1,17 +1,18 @@
 #!/bin/sh
-# Copies the test executables of the workspace to a folder, one file a suite, and the mocks that they
-# and compose.yaml start to another, for the image.
+# Builds the tests. Copies their executables to a folder, one file a suite, and the mocks that they and compose.yaml
+# start to another, for the image.
 #   docker/collect_tests.sh FOLDER FOLDER_OF_MOCKS
 set -eu
 to=$1
 mocks=$2
 mkdir -p "$to" "$mocks"
+cargo auditable build --release --locked -p bulkhead-tests
 for mock in mock-upstream mock-receiver; do
   strip -o "$mocks/$mock" "target/release/$mock"
 done
 cp tests/src/mock/upstream/public-key.pem "$mocks/"
 # cargo names each executable it would run: "Executable unittests src/lib.rs (target/…/decrypt-0f3a)".
-cargo auditable test --release --workspace --locked --no-run 2>&1 | tee /dev/stderr |
+cargo auditable test --release --locked --no-run 2>&1 | tee /dev/stderr |
   sed -n 's/^ *Executable .*(\(.*\))$/\1/p' |
   while read -r executable; do
     name=$(basename "$executable")
