@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Runs the tests.
-#   ./run_tests.sh fast   formatting, lints, unit tests
-#   ./run_tests.sh        these, documentation, sandbox, simulation, PostgreSQL and black-box tests (what
-#                         the pipeline runs)
-#   ./run_tests.sh soak   these with more messages, seeds and kills
+#   ./run_tests.sh fast   formatting, lints, unit tests: after every edit
+#   ./run_tests.sh        also documentation, sandbox, simulation, stores and black-box tests: before every commit,
+#                         and in the pipeline
+#   ./run_tests.sh soak   also the plain wasmtime command, the sanitizer and the fuzzer, with larger counts everywhere
 # Everything is built in one profile (release), so that what is tested is what is served.
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")"
 tier=${1:-default}
 case $tier in
@@ -22,95 +22,116 @@ for tool in rustfmt clippy; do
   case $tool in rustfmt) probe="cargo fmt --version" ;; clippy) probe="cargo clippy --version" ;; esac
   $probe >/dev/null 2>&1 || rustup component add "$tool"
 done
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+mkdir -p "$target"
 
-step() { printf '\n== %s\n' "$*"; }
+step() { printf '\n== %4d s  %s\n' "$SECONDS" "$*"; }
+
+# skip TEXT REASON: leaves out every test with that text in its name.
+skips=()
+skip() {
+  skips+=("$1")
+  echo "SKIPPED: tests with \"$1\" in their name: $2"
+}
+
+# run_tests OPTIONS…: runs the tests of the targets that these options of `cargo test` select, and lists the slowest.
+# Ignored tests, which need other programs, run unless the tier is fast.
+run_tests() {
+  local filter='all()' ignored=() text
+  if cargo nextest --version >/dev/null 2>&1; then
+    [ "$tier" = fast ] || ignored=(--run-ignored all)
+    for text in "${skips[@]}"; do filter="$filter and not test($text)"; done
+    cargo nextest run --release --locked "$@" "${ignored[@]}" -E "$filter"
+    sed -n 's/.*<testcase name="\([^"]*\)" classname="\([^"]*\)".* time="\([0-9.]*\)".*/\3 s  \2 \1/p' \
+      "$target/nextest/default/junit.xml" >"$target/test-times"
+  else
+    [ "$tier" = fast ] || ignored=(--include-ignored)
+    # Cargo starts the tests by this command. The variable lets them report times, which stable compilers hide.
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env RUSTC_BOOTSTRAP=1" \
+      CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="env RUSTC_BOOTSTRAP=1" \
+      cargo test --release --locked "$@" -- --test-threads 6 -Zunstable-options --report-time \
+      "${ignored[@]}" "${skips[@]/#/--skip=}" | tee "$target/test-output"
+    sed -n 's/^test \(.*\) \.\.\. ok <\([0-9.]*\)s>$/\2 s  \1/p' "$target/test-output" >"$target/test-times"
+  fi
+  echo "the ten slowest tests:"
+  sort -rn "$target/test-times" | sed -n '1,10s/^/  /p'
+}
+
+# python_packages FOLDER MODULES REQUIREMENTS…: installs packages of PyPI there, unless the modules can be imported.
+python_packages() {
+  local folder=$1 modules=$2
+  shift 2
+  PYTHONPATH=$folder python3 -c "import $modules" 2>/dev/null ||
+    python3 -m pip install --quiet --upgrade --target "$folder" "$@" 2>/dev/null
+}
 
 step "formatting"
 cargo fmt --all --check
 
-step "build (the first one takes minutes)"
-cargo build --release --workspace --all-targets --locked
-
-step "lints"
-cargo clippy --release --workspace --all-targets --locked -- -D warnings
-
-step "unit tests"
-cargo test --release --workspace --lib --bins --locked
-
 if [ "$tier" = fast ]; then
-  echo "fast tier passed; sandbox, simulation, PostgreSQL and black-box tests were not run"
+  step "lints (the first build takes minutes)"
+  cargo clippy --release --all-targets --locked -- -D warnings
+  step "unit tests"
+  run_tests --lib --bins
+  step "fast tier passed; sandbox, simulation, store and black-box tests were not run"
   exit 0
 fi
 
-step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --document-private-items --locked
+# Packages of PyPI arrive while cargo builds. One version of schemathesis, because each new one looks for more.
+export PYTHONPATH=$target/python BULKHEAD_TEST_SCHEMATHESIS=$target/schemathesis
+python_packages "$PYTHONPATH" prometheus_client,standardwebhooks \
+  prometheus_client==0.26.0 standardwebhooks==1.1.0 &
+python=$!
+python_packages "$BULKHEAD_TEST_SCHEMATHESIS" schemathesis schemathesis==4.32.5 &
+schemathesis=$!
 
-step "sandbox, simulation and black-box tests"
+step "build (the first one takes minutes)"
+cargo build --release --all-targets --locked
+
+step "lints"
+cargo clippy --release --all-targets --locked -- -D warnings
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --document-private-items --locked
+
+step "what the tests need"
+command -v openssl >/dev/null || skip openssl "openssl is missing"
+command -v curl >/dev/null || skip clients::curl "curl is missing"
+command -v sqlite3 >/dev/null || skip sqlite3 "sqlite3 is missing"
+command -v promtool >/dev/null || skip promtool "promtool is missing"
+wait "$python" || skip python "pip cannot install prometheus_client and standardwebhooks"
+wait "$schemathesis" || skip schemathesis "pip cannot install schemathesis"
+if BULKHEAD_TEST_NODE=$(command -v npm >/dev/null &&
+  tests/node.sh "$target/node" "$target/release/bulkhead" 2>"$target/node.log"); then
+  export BULKHEAD_TEST_NODE
+else
+  skip node "npm is missing or cannot install what the examples need ($target/node.log)"
+fi
+# Compiling the wasmtime command takes minutes.
+install=""
 if [ "$tier" = soak ]; then
   export BULKHEAD_TEST_SOAK=1
+  install=--install
 fi
-# Some tests compare with other programs. They are ignored by default; here all are run whose
-# program is there or can be had.
-with=(--include-ignored)
-if ! command -v openssl >/dev/null; then
-  with+=(--skip openssl)
-  echo "openssl is missing: what is compared with it is skipped"
+if BULKHEAD_TEST_WASMTIME=$(tests/wasmtime.sh "$target/wasmtime" $install); then
+  export BULKHEAD_TEST_WASMTIME
+else
+  skip offline:: "the wasmtime command is missing; ./run_tests.sh soak installs it"
 fi
-if ! command -v curl >/dev/null; then
-  with+=(--skip clients::curl)
-  echo "curl is missing: the client that needs it is skipped"
-fi
-if ! command -v sqlite3 >/dev/null; then
-  with+=(--skip sqlite3)
-  echo "sqlite3 is missing: a backup with it is not tried"
-fi
-if ! command -v promtool >/dev/null; then
-  with+=(--skip promtool)
-  echo "promtool is missing: alerts are not tried with it"
-fi
-target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-python=$target/python
-if ! PYTHONPATH=$python python3 -c 'import prometheus_client, standardwebhooks' 2>/dev/null; then
-  python3 -m pip install --quiet --upgrade --target "$python" prometheus_client==0.26.0 standardwebhooks==1.1.0 2>/dev/null || {
-    with+=(--skip python)
-    echo "python3 with prometheus_client and standardwebhooks is missing: what takes them is skipped"
-  }
-fi
-export PYTHONPATH=$python
-# One version, since each new one looks for more.
-export BULKHEAD_TEST_SCHEMATHESIS=$target/schemathesis
-if ! PYTHONPATH=$BULKHEAD_TEST_SCHEMATHESIS python3 -c 'import schemathesis' 2>/dev/null; then
-  python3 -m pip install --quiet --target "$BULKHEAD_TEST_SCHEMATHESIS" schemathesis==4.32.5 2>/dev/null || {
-    with+=(--skip schemathesis)
-    echo "schemathesis is missing: it is not run against the server"
-  }
-fi
-if ! BULKHEAD_TEST_NODE=$(command -v npm >/dev/null &&
-  tests/node.sh "$target/node" "$target/release/bulkhead" 2>"$target/node.log"); then
-  with+=(--skip node)
-  echo "Node.js is missing, or npm cannot install what the examples need (target/node.log): they are skipped"
-fi
-export BULKHEAD_TEST_NODE
-BULKHEAD_TEST_WASMTIME=$(tests/wasmtime.sh "$target/wasmtime")
-export BULKHEAD_TEST_WASMTIME
-# A server of our own. Without the wait for the disk: what survives a loss of power is not tried here.
+# A server of our own. It does not wait for the disk: a loss of power is not part of these tests.
 postgres=$target/test-postgres
 FSYNC=off tests/postgres.sh start "$postgres" >/dev/null
 trap 'tests/postgres.sh stop "$postgres"' EXIT
 BULKHEAD_TEST_POSTGRES=$(cat "$postgres/url")
 export BULKHEAD_TEST_POSTGRES
-# Every server logs all it can, and the harness takes down every secret it sends or gets.
+# Every server logs all it can, and the harness takes down every secret that it sends or receives.
 logs=$target/test-logs
 rm -rf "$logs"
 mkdir -p "$logs"
 export BULKHEAD_TEST_LOGS=$logs
-cargo test --release --workspace --test isolation --test simulation --test blackbox --locked -- \
-  "${with[@]}" --skip relay::
-# These wait more than they work.
-cargo test --release --workspace --test blackbox --locked -- --include-ignored --test-threads 8 relay::
 
-step "the store in PostgreSQL"
-cargo test --release --workspace --lib --locked -- --ignored postgres
+step "tests"
+run_tests --lib --bins --tests
 
 if [ "$tier" = soak ]; then
   step "unsafe code under instruments"
@@ -124,6 +145,6 @@ step "licences and sources of dependencies"
 if command -v cargo-deny >/dev/null; then
   cargo deny check licenses bans sources
 else
-  echo "not checked: cargo-deny is not installed (cargo install cargo-deny)"
+  echo "SKIPPED: cargo-deny is not installed (cargo install cargo-deny)"
 fi
-printf '\n%s tier passed\n' "$tier"
+step "$tier tier passed"

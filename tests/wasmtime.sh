@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Prints the path of a plain wasmtime command of the version that the server is built on.
-#   tests/wasmtime.sh FOLDER   installs it there with cargo, unless it is there or on the PATH
+# Prints the path of a plain wasmtime command of the version that the server is built on, from FOLDER or the PATH.
+#   tests/wasmtime.sh FOLDER             fails if it is in neither
+#   tests/wasmtime.sh FOLDER --install   installs it in FOLDER with cargo then
 # Its own optimisation is low: that makes it slower at compiling components, and its build takes a
 # fraction of the time. What it compiles runs as fast.
 set -eu
@@ -13,6 +14,7 @@ for candidate in "$(command -v wasmtime || true)" "$folder/bin/wasmtime"; do
     exit
   fi
 done
+[ "${2-}" = --install ] || exit 1
 echo "installing the wasmtime command $version (a few minutes, once)" >&2
 CARGO_TARGET_DIR=$folder/target CARGO_PROFILE_RELEASE_OPT_LEVEL=0 \
   cargo install wasmtime-cli --quiet --version "=$version" --locked --root "$folder" \
