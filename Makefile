@@ -10,7 +10,7 @@ LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build
 TOOLS = $(or $(CARGO_TARGET_DIR),target)/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test soak bench image image-check compose-check sbom dependencies \
+.PHONY: help run check test soak bench image image-check compose-check briefs sbom dependencies \
   bundle bundle-check app.tar.gz lint version clean
 
 help: ## lists what there is
@@ -19,10 +19,10 @@ help: ## lists what there is
 run: ## serves on 127.0.0.1:8080
 	cargo run --release --locked
 
-check: ## formatting, lints, unit tests: for every edit
+check: ## formatting, lints, unit tests: after every edit
 	./run_tests.sh fast
 
-test: ## all tests but the long ones: before every commit
+test: ## all tests except the long ones: before every commit
 	./run_tests.sh
 
 soak: ## the tests with more messages, seeds and kills
@@ -40,6 +40,9 @@ image-check: ## checks those: labels, secrets, size, hardened runs, the tests in
 
 compose-check: ## drives compose.yaml and compose.scale.yaml with that image
 	BULKHEAD_IMAGE=$(IMAGE) tests/compose.sh
+
+briefs: ## everything that the briefs ask for, from the committed source: bundle, image, tests inside, relay
+	tests/briefs.sh $(IMAGE):briefs
 
 sbom: ## lists what is in the image, as CycloneDX: target/sbom.cdx.json
 	@mkdir -p target

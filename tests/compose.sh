@@ -150,9 +150,19 @@ demo() {
   is "signature of the request when repeated" "$(jq -r .signature "$work/state$id")" \
     "$(jq -r .signature "$work/answeragain")"
   step "200: the same signature"
-  within_quota
 
   container=$(compose ps --quiet bulkhead)
+  is "status of a request before a restart" 202 "$(sign "before a restart" restart)"
+  id=$(jq -r .id "$work/answerrestart")
+  compose restart bulkhead >/dev/null 2>&1
+  # The port is another one when the container starts again.
+  base=http://$(compose port bulkhead 80)
+  within 60 "health after a restart" healthy "$container"
+  within 90 "a signature and a webhook after a restart" finished "$id"
+  notified "$id" || fail "the receiver's record of the webhook: $(get "$receiver/control/deliveries")"
+  step "restarted while a request was pending: signed, delivered"
+  within_quota
+
   # Longer than Docker waits of itself (10 s).
   slow 0 12 &
   client=$!
