@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
-cargo build --release --workspace --all-targets --locked
+cargo build --release --locked -p bulkhead -p bulkhead-tests -p bulkhead-bench
 # The peer in the sandbox. Only the benchmark needs it, so that the ordinary build does without.
 cargo rustc --lib --profile guest --target wasm32-wasip2 --package bulkhead-bench-rpgp \
   --crate-type cdylib --target-dir "$target/bench" --locked

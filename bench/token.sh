@@ -10,7 +10,7 @@ for program in wrk go; do
   command -v "$program" >/dev/null || { echo "$program is missing" >&2; exit 1; }
 done
 target=${CARGO_TARGET_DIR:-target}
-cargo build --release --workspace --all-targets --locked
+cargo build --release --locked -p bulkhead -p bulkhead-tests -p bulkhead-bench
 scratch=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$scratch"' EXIT
 GO111MODULE=off GOCACHE=$scratch/cache go build -o "$scratch/go" bench/go/main.go

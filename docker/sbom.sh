@@ -20,7 +20,7 @@ trap 'docker rm --volumes "$container" >/dev/null; rm -rf "$work"' EXIT
 docker cp --quiet "$container:/usr/local/bin/bulkhead" "$work/bulkhead"
 "$tools/bin/auditable2cdx" "$work/bulkhead" >"$work/server.json"
 
-# As guest/artifacts/build/build.rs builds them: each for itself, so that features are its own.
+# As guest/wasm/build.rs builds them: each for itself, so that features are its own.
 for guest in decrypt crypto-soft token signing offline; do
   cargo tree --quiet --locked --manifest-path "guest/$guest/Cargo.toml" --target wasm32-wasip2 \
     --edges normal,no-proc-macro --prefix none --no-dedupe --format '{p}|{l}' |
