@@ -68,9 +68,15 @@ python_packages() {
 step "formatting"
 cargo fmt --all --check
 
+# Dependencies are compiled once, for the lints and for what runs. Results of this build are not for use.
+lints() {
+  RUSTC_WORKSPACE_WRAPPER=$PWD/tests/lint.sh CARGO_BUILD_BUILD_DIR=$target CARGO_TARGET_DIR=$target/lint \
+    cargo build --release --all-targets --locked
+}
+
 if [ "$tier" = fast ]; then
-  step "lints (the first build takes minutes)"
-  cargo clippy --release --all-targets --locked -- -D warnings
+  step "lints and documentation (the first build takes minutes)"
+  lints
   step "unit tests"
   run_tests --lib --bins
   step "fast tier passed; sandbox, simulation, store and black-box tests were not run"
@@ -88,11 +94,8 @@ schemathesis=$!
 step "build (the first one takes minutes)"
 cargo build --release --all-targets --locked
 
-step "lints"
-cargo clippy --release --all-targets --locked -- -D warnings
-
-step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --document-private-items --locked
+step "lints and documentation"
+lints
 
 step "what the tests need"
 command -v openssl >/dev/null || skip openssl "openssl is missing"

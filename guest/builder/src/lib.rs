@@ -3,6 +3,11 @@
 //! A build script calls [`build`] and writes what it returns to the folder that cargo names. Nothing here
 //! depends on wasmtime, so that guests compile while wasmtime does.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "build scripts speak to cargo on standard output"
+)]
+
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -57,7 +62,14 @@ pub fn build(guests: &[Guest]) {
         .join("../..")
         .canonicalize()
         .expect("the crate is in the source tree");
-    for input in ["Cargo.toml", "Cargo.lock", "crypto", "envelope", "wit"] {
+    for input in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "crypto",
+        "envelope",
+        "guest/features",
+        "wit",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
     require_target();
@@ -127,6 +139,7 @@ fn build_one(root: &Path, folder: &Path, target: &Path, guest: &Guest) -> PathBu
         "RUSTC_WRAPPER",
         "RUSTC_WORKSPACE_WRAPPER",
         "CARGO_BUILD_TARGET",
+        "CARGO_BUILD_BUILD_DIR",
     ] {
         cargo.env_remove(variable);
     }
