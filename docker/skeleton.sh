@@ -6,7 +6,7 @@
 set -eu
 to=$1
 mkdir -p "$to"
-cp Cargo.toml Cargo.lock rust-toolchain.toml "$to/"
+cp -r .cargo Cargo.toml Cargo.lock rust-toolchain.toml "$to/"
 
 # stand_in CRATE FILE CONTENT: if the crate has that file.
 stand_in() {

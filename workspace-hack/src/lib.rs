@@ -3,5 +3,6 @@
 //!
 //! Cargo gives a dependency the features that the *selected* packages ask for. Without this crate, building one
 //! package and building all of them differ in small features of small crates, and wasmtime, which depends on those, is
-//! compiled again. `host/sandbox` depends on this crate, so that every selection with wasmtime in it has the same
-//! features. The pattern and the name are those of `cargo-hakari`.
+//! compiled again. `host/sandbox` names this crate as a build dependency and has no build script: cargo takes the
+//! features into account in every selection with wasmtime in it, and never builds this crate for them. The pattern and
+//! the name are those of `cargo-hakari`.
