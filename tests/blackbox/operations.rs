@@ -1,4 +1,4 @@
-//! What `docs/operations.md` has operators do, done: backups under load that are put back, and alerts
+//! What `docs/operate` has operators do, done: backups under load that are put back, and alerts
 //! about what there is. And what this and the other documents point to is there.
 
 mod alerts;
