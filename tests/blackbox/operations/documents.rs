@@ -114,7 +114,8 @@ fn flags_and_variables_that_the_documentation_names_are_there() {
         for span in spans(text) {
             let word = span.split([' ', '=']).next().unwrap_or_default();
             let is_flag = word.starts_with("--") && is_made_of(word, "-");
-            let is_variable = word.starts_with("BULKHEAD_") && !word.starts_with("BULKHEAD_TEST_");
+            let is_variable = word.starts_with("BULKHEAD_") && is_made_of(word, "_");
+            let is_variable = is_variable && !word.starts_with("BULKHEAD_TEST_");
             if (is_flag || is_variable) && word == span {
                 found += 1;
                 // Secrets are variables only, and named in the help by their files.
