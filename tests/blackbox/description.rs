@@ -31,10 +31,10 @@ fn its_example_opens() {
     assert_eq!(response.json(), answer);
 }
 
-/// Statuses and codes, as the table of the README lists them and as the responses do.
+/// Statuses and codes, as `docs/reference/problems.md` lists them and as the responses do.
 #[test]
 fn it_has_the_codes_of_the_readme_and_no_other() {
-    let readme: BTreeSet<(u16, String)> = include_str!("../../README.md")
+    let documented: BTreeSet<(u16, String)> = include_str!("../../docs/reference/problems.md")
         .lines()
         .filter_map(|line| {
             let mut cells = line.strip_prefix("| ")?.split(" | ");
@@ -66,7 +66,7 @@ fn it_has_the_codes_of_the_readme_and_no_other() {
             }
         }
     }
-    assert_eq!(described, readme);
+    assert_eq!(described, documented);
 }
 
 fn operations() -> impl Iterator<Item = &'static Value> {

@@ -72,7 +72,7 @@ fn help_is_as_it_was() {
 /// Every flag with its variable, and every limit with its default.
 #[test]
 fn every_setting_is_in_the_documentation() {
-    const SETTINGS: &str = include_str!("../../docs/settings.md");
+    const SETTINGS: &str = include_str!("../../docs/reference/settings.md");
     const HELP: &str = include_str!("help/bulkhead-serve.txt");
     let flags: Vec<_> = HELP
         .lines()
@@ -84,7 +84,7 @@ fn every_setting_is_in_the_documentation() {
         let row = SETTINGS
             .lines()
             .find(|line| line.starts_with(&format!("| `--{flag}` |")));
-        let row = row.unwrap_or_else(|| panic!("--{flag} is not in docs/settings.md"));
+        let row = row.unwrap_or_else(|| panic!("--{flag} is not in docs/reference/settings.md"));
         let variable = flag.to_uppercase().replace('-', "_");
         assert!(row.contains(&variable), "{row}");
         let entry = HELP

@@ -1,5 +1,5 @@
-//! What `docs/operations.md` has operators do, done: backups under load that are put back, and alerts
-//! about what there is. And what this and the other documents point to is there.
+//! The commands in `docs/operate` work: backups are made under load and restored. Alerts are about existing
+//! metrics, and documents name existing files and tests.
 
 mod alerts;
 mod documents;

@@ -1,12 +1,12 @@
-//! `docs/alerts.yaml` is about metrics that there are, with labels and values that they have.
+//! `docs/operate/alerts.yaml` is about metrics that there are, with labels and values that they have.
 
 use crate::relay::{Kind, Relay, SMOOTH};
 use bulkhead_tests::http::request;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-const ALERTS: &str = include_str!("../../../docs/alerts.yaml");
-const METRICS: &str = include_str!("../../../docs/metrics.md");
+const ALERTS: &str = include_str!("../../../docs/operate/alerts.yaml");
+const METRICS: &str = include_str!("../../../docs/reference/metrics.md");
 const ROUTES: &str = include_str!("../../../openapi.yaml");
 
 fn rules() -> Vec<Value> {
@@ -110,7 +110,7 @@ fn alerts_are_about_metrics_that_there_are() {
             let row = METRICS
                 .lines()
                 .find(|line| line.starts_with("| `bulkhead_") && line.contains(&row));
-            let row = row.unwrap_or_else(|| panic!("{name} is not in docs/metrics.md"));
+            let row = row.unwrap_or_else(|| panic!("{name} is not in docs/reference/metrics.md"));
             for (label, values) in selector.labels {
                 let seen = labels.get(label);
                 let seen = seen.unwrap_or_else(|| panic!("{name} has no {label}: {expression}"));
@@ -148,7 +148,7 @@ fn every_alert_says_how_urgent_it_is_and_what_to_do() {
 fn promtool_takes_the_rules_and_sees_them_fire() {
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     for (verb, file) in [
-        ("check", here.join("../docs/alerts.yaml")),
+        ("check", here.join("../docs/operate/alerts.yaml")),
         ("test", here.join("blackbox/operations/alerts-test.yaml")),
     ] {
         super::run(

@@ -23,7 +23,7 @@ pub(crate) struct KdfSettings {
     pub(crate) queue_octets: Option<usize>,
     /// How keys are derived. auto takes what is fastest for the messages at hand: mostly the
     /// processor's SHA instructions for a few, vectors for many. The others are for comparisons, and
-    /// for those whom docs/security.md gives a reason.
+    /// for those whom docs/security/threat-model.md gives a reason.
     #[arg(
         long = "kdf-path",
         env = "BULKHEAD_KDF_PATH",

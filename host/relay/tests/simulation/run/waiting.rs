@@ -1,5 +1,5 @@
 //! How long a signature is waited for, by how many messages want one: the tables and the plot of
-//! `docs/scaling.md`. With `BULKHEAD_TEST_WRITE=1` they are written there, else compared.
+//! `docs/operate/scaling.md`. With `BULKHEAD_TEST_WRITE=1` they are written there, else compared.
 
 use super::{MINUTE_MS, PATIENCE_MS, Run};
 use crate::process::{Faults, Surroundings, lock};
@@ -239,8 +239,8 @@ fn between<'a>(document: &'a str, name: &str) -> &'a str {
 
 #[test]
 fn waiting_times_are_those_in_the_documentation() {
-    const DOCUMENT: &str = include_str!("../../../../../docs/scaling.md");
-    const PLOT: &str = include_str!("../../../../../docs/waiting-times.svg");
+    const DOCUMENT: &str = include_str!("../../../../../docs/operate/scaling.md");
+    const PLOT: &str = include_str!("../../../../../docs/operate/waiting-times.svg");
     let judge = crate::judge();
     let bursts = BURSTS.map(|(size, tries)| {
         let at_once = |_: &mut ChaCha8Rng| vec![0; size as usize];
@@ -269,7 +269,7 @@ fn waiting_times_are_those_in_the_documentation() {
         for (name, table) in &tables {
             document = document.replacen(between(DOCUMENT, name), table, 1);
         }
-        let docs = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"));
+        let docs = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operate"));
         std::fs::write(docs.join("scaling.md"), document).expect("written");
         std::fs::write(docs.join("waiting-times.svg"), plot).expect("written");
         return;
