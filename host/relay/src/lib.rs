@@ -12,12 +12,12 @@ mod calls;
 mod checks;
 mod conclusion;
 mod condition;
+mod maintenance;
 mod metrics;
 mod notifications;
 mod relay;
 mod settings;
 mod tasks;
-mod upkeep;
 mod waiters;
 mod world;
 

@@ -7,7 +7,7 @@ use crate::settings::Settings;
 use crate::tasks::Tasks;
 use crate::waiters::{Found, Waiters, Word};
 use crate::world::{Point, World};
-use crate::{calls, notifications, upkeep};
+use crate::{calls, maintenance, notifications};
 use bulkhead_sandbox::Judge;
 use bulkhead_store::{
     Accepted, BootMillis, Doing, NewRequest, Redelivery, RequestId, RequestView, Store, StoreError,
@@ -119,7 +119,7 @@ impl<W: World> Relay<W> {
         let tasks: [crate::Going<'static, ()>; 3] = [
             Box::pin(calls::make(Arc::clone(&relay))),
             Box::pin(notifications::make(Arc::clone(&relay))),
-            Box::pin(upkeep::run(Arc::clone(&relay))),
+            Box::pin(maintenance::run(Arc::clone(&relay))),
         ];
         for task in tasks {
             relay.world.spawn(task);

@@ -4,11 +4,11 @@
 
 mod calls;
 mod leases;
-mod looks;
 mod notifications;
+mod queries;
+mod random_walk;
 mod requests;
 mod time;
-mod walk;
 
 use crate::{
     Accepted, BacklogMax, Begun, Callback, Doing, NewRequest, Notification, NotificationOutcome,
@@ -110,7 +110,7 @@ cases! {
         the_oldest_notifications_come_first,
         a_crash_tells_again_and_whoever_is_late_changes_nothing,
         a_notification_that_nobody_finishes_is_made_again;
-    looks:
+    queries:
         lists_are_of_the_youngest_first,
         the_standing_counts_what_there_is,
         a_sweep_removes_what_is_done_and_old,
@@ -119,7 +119,7 @@ cases! {
     time:
         steps_of_the_wall_clock_change_no_plan,
         after_a_restart_of_the_machine_all_is_done_in_the_end;
-    walk:
+    random_walk:
         no_window_ever_sees_more_calls_than_allowed;
 }
 

@@ -9,26 +9,26 @@
 //! - A *lease* is the right to finish a try. It has a token, so that whoever comes late with one that
 //!   was taken over since changes nothing.
 
+mod clock_monitor;
 #[cfg(test)]
 mod conformance;
-mod guard;
 pub mod model;
 mod postgres;
 mod rules;
 mod sqlite;
-mod terms;
 mod trace;
+mod types;
 
 pub use model::{Model, Replica};
 pub use postgres::{Postgres, PostgresSetup};
 pub use sqlite::Sqlite;
-pub use terms::{
+pub use trace::TraceParent;
+pub use types::{
     Accepted, BacklogMax, Begun, BootMillis, Callback, Lease, Listed, MessageId, MessageState,
     NewRequest, Notification, NotificationLease, NotificationOutcome, NotificationState,
     NotificationView, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Slot, SlotEnd,
     Standing, Try, UnixMillis,
 };
-pub use trace::TraceParent;
 
 use std::fmt;
 use std::pin::Pin;

@@ -4,8 +4,8 @@
 //! time. Three things hold them together:
 //!
 //! - **The store's time** is the database's clock with its jumps taken out. No replica trusts it: see
-//!   [`crate::guard`] and `clock`.
-//! - **Sessions** hold leases. One that does not beat is dead, whatever the time is: see `upkeep`.
+//!   [`crate::clock_monitor`] and `clock`.
+//! - **Sessions** hold leases. One that does not beat is dead, whatever the time is: see `sessions`.
 //! - **Row locks** in one order: `bulkhead_meta`, slots, messages, requests, notifications, and the
 //!   counts last. Whoever holds a later one waits for no earlier one. The lock on `bulkhead_meta` puts
 //!   all claims of slots in a row, so that each sees what the one before did.
@@ -18,15 +18,15 @@
 mod clock;
 mod connections;
 mod errors;
-mod looks;
 mod notifications;
+mod queries;
 mod requests;
 mod schema;
+mod sessions;
 mod slots;
 mod tries;
-mod upkeep;
 
-use crate::guard::Guard;
+use crate::clock_monitor::ClockMonitor;
 use crate::{
     Accepted, BacklogMax, Begun, BootMillis, Doing, Listed, NewRequest, Notification,
     NotificationLease, NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId,
@@ -79,11 +79,11 @@ struct Replica {
 
 /// What a replica knows by itself.
 struct State {
-    guard: Guard,
+    clock_monitor: ClockMonitor,
     /// When the machine's row was last written.
     machine_at: Option<BootMillis>,
     session: Option<i64>,
-    others: upkeep::Others,
+    others: sessions::Others,
 }
 
 /// What a call does with a connection.
@@ -94,7 +94,7 @@ impl Postgres {
     /// brought up to date then. Fails where the URL is none, or asks for TLS that was not set up.
     pub fn connect(url: &str, setup: PostgresSetup) -> Result<Self> {
         let connections = Connections::new(url, &setup)?;
-        let guard = Guard::new(setup.quota);
+        let clock_monitor = ClockMonitor::new(setup.quota);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("store")
@@ -110,10 +110,10 @@ impl Postgres {
                 boot_clock: setup.boot_clock,
                 quota: setup.quota,
                 state: Mutex::new(State {
-                    guard,
+                    clock_monitor,
                     machine_at: None,
                     session: None,
-                    others: upkeep::Others::default(),
+                    others: sessions::Others::default(),
                 }),
             }),
             runtime: Some(runtime),
@@ -177,7 +177,7 @@ impl Store for Postgres {
 
     fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {
         self.call(Lane::Callers, move |_, connection| {
-            Box::pin(looks::request(connection, id, now))
+            Box::pin(queries::request(connection, id, now))
         })
     }
 
@@ -254,7 +254,7 @@ impl Store for Postgres {
 
     fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>> {
         self.call(Lane::Callers, move |_, connection| {
-            Box::pin(looks::list(connection, which, most, now))
+            Box::pin(queries::list(connection, which, most, now))
         })
     }
 

@@ -2,12 +2,12 @@
 
 mod clock;
 mod database;
-mod looks;
 mod notifications;
+mod queries;
 mod reader;
+mod recovery;
 mod requests;
 mod slots;
-mod take_over;
 mod tries;
 mod writer;
 

@@ -1,7 +1,7 @@
 //! One process that uses the database.
 
 use super::{Leased, Look, Message, Replica, Request, Shared};
-use crate::guard::{Reading, Verdict};
+use crate::clock_monitor::{Reading, Verdict};
 use crate::rules;
 use crate::{
     Accepted, BacklogMax, Begun, BootMillis, Doing, Lease, Listed, MessageId, MessageState,
@@ -16,11 +16,14 @@ impl Replica {
     /// the real ones do it.
     fn look(&self) -> Look {
         let shared = &mut self.lock();
-        let guard = &mut self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        if guard.is_new()
+        let clock_monitor = &mut self
+            .clock_monitor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if clock_monitor.is_new()
             && let Some(known) = shared.machines.get(&self.boot_id)
         {
-            guard.recall(*known);
+            clock_monitor.recall(*known);
         }
         let boot = (self.boot_clock)();
         loop {
@@ -31,7 +34,7 @@ impl Replica {
                 after: boot,
                 epoch: shared.epoch,
             };
-            let verdict = guard.judge(reading);
+            let verdict = clock_monitor.compare(reading);
             if let Verdict::Jumped { by_ms } = verdict {
                 shared.shift_ms -= by_ms;
                 shared.epoch += 1;
@@ -39,8 +42,8 @@ impl Replica {
                 shared.held_until = shared.held_until.max(until);
                 continue;
             }
-            let wait_ms = guard.wait_ms(boot);
-            if let Some(known) = guard.to_recall(boot) {
+            let wait_ms = clock_monitor.wait_ms(boot);
+            if let Some(known) = clock_monitor.to_recall(boot) {
                 shared.machines.insert(self.boot_id.clone(), known);
             }
             return Look {

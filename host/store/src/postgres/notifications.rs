@@ -3,8 +3,8 @@
 use super::Replica;
 use super::errors::is_raced;
 use super::requests::{message, request_id, state, text, trace};
+use super::sessions::{Counted, count};
 use super::slots::RACES_MAX;
-use super::upkeep::{Counted, count};
 use crate::rules;
 use crate::{
     Begun, Callback, MessageState, Notification, NotificationLease, NotificationOutcome, Now,

@@ -2,7 +2,7 @@
 
 use super::Replica;
 use super::errors::is_raced;
-use super::upkeep::{Counted, count};
+use super::sessions::{Counted, count};
 use crate::{
     Accepted, BacklogMax, MessageState, NewRequest, RequestId, Result, StoreError, TraceParent,
 };

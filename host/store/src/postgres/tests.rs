@@ -3,10 +3,10 @@
 
 mod clocks;
 mod connections;
+mod random_walk;
 mod replicas;
 mod speed;
 mod tls;
-mod walk;
 
 use super::{Postgres, PostgresSetup};
 use crate::conformance::{self, Machine, UNBOUNDED};

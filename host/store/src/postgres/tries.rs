@@ -4,8 +4,8 @@ use super::Replica;
 use super::clock::Look;
 use super::errors::is_raced;
 use super::requests::{self, text};
+use super::sessions::{Counted, count};
 use super::slots::{RACES_MAX, lock};
-use super::upkeep::{Counted, count};
 use crate::rules::{self, Purpose, Waiting};
 use crate::{
     Begun, Lease, MessageId, Now, Outcome, RequestId, Result, Slot, SlotEnd, StoreError, Try,

@@ -1,7 +1,7 @@
 //! The file, opened: what a thread of its own works on.
 
 use super::clock::Clock;
-use super::take_over::take_over;
+use super::recovery::recover;
 use crate::{Now, Quota, Result, StoreError};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use std::fs::TryLockError;
@@ -40,7 +40,7 @@ impl Database {
         let (connection, lock) = Self::migrated(path)?;
         let mut database = Self::new(connection, quota, Some(lock))?;
         database.clock =
-            database.transaction(|transaction| take_over(transaction, boot_id, quota, now))?;
+            database.transaction(|transaction| recover(transaction, boot_id, quota, now))?;
         Ok(database)
     }
 

@@ -1,6 +1,6 @@
 //! What is asked every second, or by every caller, does not cost more the more there is.
 
-use super::super::take_over::take_over;
+use super::super::recovery::recover;
 use super::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,7 +113,7 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
         ("a start of the machine", "another start"),
     ] {
         taken(what, &mut |database| {
-            let taken_over = database.transaction(|it| take_over(it, boot_id, QUOTA, at(5, 0)));
+            let taken_over = database.transaction(|it| recover(it, boot_id, QUOTA, at(5, 0)));
             database.clock = taken_over.expect("taken over");
         });
     }

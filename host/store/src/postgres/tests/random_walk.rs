@@ -32,7 +32,7 @@ struct Granted {
     what: What,
 }
 
-struct Walk {
+struct RandomWalk {
     database: Database,
     replicas: Vec<Replica>,
     dice: Dice,
@@ -53,7 +53,7 @@ fn no_window_sees_too_many_calls_whatever_the_clocks_do() {
             Replica::new(&database, "a", 1000),
             Replica::new(&database, "b", 77_000_000),
         ];
-        let mut walk = Walk {
+        let mut walk = RandomWalk {
             database,
             replicas,
             dice: Dice(seed),
@@ -70,7 +70,7 @@ fn no_window_sees_too_many_calls_whatever_the_clocks_do() {
     }
 }
 
-impl Walk {
+impl RandomWalk {
     fn step(&mut self) {
         let which = usize::try_from(self.dice.roll(2)).expect("small");
         match self.dice.roll(200) {

@@ -50,7 +50,7 @@ enum What {
     Check(Slot),
 }
 
-struct Walk<'b> {
+struct RandomWalk<'b> {
     case: Case<'b>,
     dice: Dice,
     quota: Quota,
@@ -62,7 +62,7 @@ struct Walk<'b> {
 pub(super) fn no_window_ever_sees_more_calls_than_allowed(bench: &mut dyn Bench) {
     let mut case = Some(Case::new(bench));
     for seed in 1..=SEEDS {
-        let mut walk = Walk {
+        let mut walk = RandomWalk {
             case: case.take().expect("given back"),
             dice: Dice(seed),
             quota: QUOTA,
@@ -79,7 +79,7 @@ pub(super) fn no_window_ever_sees_more_calls_than_allowed(bench: &mut dyn Bench)
     }
 }
 
-impl Walk<'_> {
+impl RandomWalk<'_> {
     fn step(&mut self) {
         match self.dice.roll(80) {
             0..8 => {
