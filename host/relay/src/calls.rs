@@ -5,7 +5,7 @@ use crate::relay::Relay;
 use crate::waiters::Found;
 use crate::world::{Heard, Point, World};
 use bulkhead_sandbox::{Fault, Judge, Question, Signing, Situation, Wait};
-use bulkhead_store::{Begun, BootMillis, Outcome, Slot, StoreError, TraceParent, Try};
+use bulkhead_store::{Attempt, BootMillis, Claim, Outcome, Slot, StoreError, TraceParent};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -25,20 +25,20 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
     loop {
         let task = relay.tasks.begin();
         let wait_ms = match begin(&relay, &under_way).await {
-            Begun::Now(begun) => {
-                all(&under_way).insert(begun.message.clone());
+            Claim::Acquired(claimed) => {
+                all(&under_way).insert(claimed.message.clone());
                 let (relay, under_way) = (Arc::clone(&relay), Arc::clone(&under_way));
                 let world = Arc::clone(&relay.world);
                 world.spawn(Box::pin(async move {
-                    let message = begun.message.clone();
-                    make_one(&relay, begun).await;
+                    let message = claimed.message.clone();
+                    make_one(&relay, claimed).await;
                     drop(task);
                     all(&under_way).remove(&message);
                     relay.call.notify_one();
                 }));
                 continue;
             }
-            Begun::Later { after_ms } => relay.pause_ms(after_ms),
+            Claim::RetryAfter { after_ms } => relay.pause_ms(after_ms),
         };
         drop(task);
         tokio::select! {
@@ -53,39 +53,46 @@ fn all(under_way: &UnderWay) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
     under_way.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Begun<Try> {
+async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Attempt> {
     // One that was refused for what we are asks again with one call at a time.
     let refused = relay.conditions.is_refused() && !all(under_way).is_empty();
     if refused || relay.tasks.are_ending() {
-        return Begun::Later { after_ms: None };
+        return Claim::RetryAfter { after_ms: None };
     }
     let waiting = relay.waiters.next();
     let now = relay.world.now();
-    let begun = relay.store.begin_try(now).await;
-    let begun = relay.conditions.store(begun, relay.world.now());
-    let begun = begun.unwrap_or(Begun::Later {
+    let claimed = relay.store.claim_attempt(now).await;
+    let claimed = relay.conditions.store(claimed, relay.world.now());
+    let claimed = claimed.unwrap_or(Claim::RetryAfter {
         after_ms: Some(STORE_PAUSE_MS),
     });
-    if let Begun::Later { after_ms } = begun {
+    if let Claim::RetryAfter { after_ms } = claimed {
         let at = after_ms.map(|ms| BootMillis(now.boot.0.saturating_add_unsigned(ms)));
         relay
             .waiters
             .pass_over(waiting, at, |message| all(under_way).contains(message));
     }
-    begun
+    claimed
 }
 
-async fn make_one<W: World>(relay: &Relay<W>, begun: Try) {
+async fn make_one<W: World>(relay: &Relay<W>, claimed: Attempt) {
     relay.world.reached(Point::Claimed);
-    let question = Question::Sign(begun.message.clone());
+    let question = Question::Sign(claimed.message.clone());
     let judge = relay.judges.current();
-    let heard = ask(relay, &judge, &question, begun.trace.clone(), &begun.slot).await;
+    let heard = ask(
+        relay,
+        &judge,
+        &question,
+        claimed.trace.clone(),
+        &claimed.slot,
+    )
+    .await;
     relay.world.reached(Point::Heard);
     let end = slot_end(&heard);
     if matches!(&heard, Heard::Answer(answer) if [401, 403].contains(&answer.status)) {
         relay.conditions.key(false, relay.world.now());
     }
-    let conclusion = conclude(relay, &judge, &begun, heard);
+    let conclusion = conclude(relay, &judge, &claimed, heard);
     relay.hold(conclusion.hold_ms).await;
     relay.note(
         &conclusion.mood,
@@ -97,14 +104,14 @@ async fn make_one<W: World>(relay: &Relay<W>, begun: Try) {
         Outcome::Again { .. } => None,
     };
     let (stored, when_stored) = watch::channel(());
-    let answered = found.map(|found| relay.waiters.found(&begun.message, &found, &when_stored));
+    let answered = found.map(|found| relay.waiters.found(&claimed.message, &found, &when_stored));
     let answered = answered.unwrap_or_default();
     relay
         .persist(|now| {
-            let (begun, outcome) = (begun.clone(), conclusion.outcome.clone());
+            let (claimed, outcome) = (claimed.clone(), conclusion.outcome.clone());
             relay
                 .store
-                .finish_try(begun, end, outcome, answered.clone(), now)
+                .finish_attempt(claimed, end, outcome, answered.clone(), now)
         })
         .await;
     relay.world.reached(Point::Finished);
@@ -141,14 +148,14 @@ pub(crate) fn said(fault: &Fault) -> String {
 fn conclude<W: World>(
     relay: &Relay<W>,
     judge: &Judge,
-    begun: &Try,
+    claimed: &Attempt,
     heard: Heard,
 ) -> Conclusion<Outcome> {
     let (reply, known_better) = heard.into_reply();
-    let situation = relay.situation(begun.number, begun.created_at);
+    let situation = relay.situation(claimed.number, claimed.created_at);
     let signing = judge.read_signature(
         &reply,
-        &begun.message,
+        &claimed.message,
         relay.settings.public_key.as_deref(),
         situation,
         relay.settings.pace_ms(),
@@ -204,10 +211,10 @@ impl<W: World> Relay<W> {
     /// Does not give up to have something stored that nobody else knows; a lost lease ends it too.
     pub(crate) async fn persist<'a>(
         &'a self,
-        mut doing: impl FnMut(bulkhead_store::Now) -> bulkhead_store::Doing<'a, ()>,
+        mut operation: impl FnMut(bulkhead_store::Now) -> bulkhead_store::StoreFuture<'a, ()>,
     ) {
         loop {
-            let done = doing(self.world.now()).await;
+            let done = operation(self.world.now()).await;
             match self.conditions.store(done, self.world.now()) {
                 Ok(()) => return self.conditions.store_wrote(),
                 Err(StoreError::LeaseLost) => return,

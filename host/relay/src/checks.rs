@@ -5,8 +5,8 @@ use crate::conclusion::{Conclusion, Mood, of_checking, slot_end};
 use crate::condition::KeyCheck;
 use crate::relay::{Relay, Unable, unable};
 use crate::world::World;
-use bulkhead_sandbox::{Checking, Claim, Judge, Question, Wait};
-use bulkhead_store::{Begun, BootMillis, Slot, TraceParent};
+use bulkhead_sandbox::{Checking, Judge, Question, Wait};
+use bulkhead_store::{BootMillis, Claim, Slot, TraceParent};
 use std::sync::Arc;
 use tokio::sync::{Mutex, oneshot};
 
@@ -26,7 +26,7 @@ impl<W: World> Relay<W> {
     /// Whether a signature belongs to a message: without a call where that is known here.
     pub async fn verify(
         self: &Arc<Self>,
-        claim: Claim,
+        claim: bulkhead_sandbox::Claim,
         trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Result<bool, Unable> {
@@ -69,12 +69,12 @@ impl<W: World> Relay<W> {
         trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Result<bool, Unable> {
-        let begun = self
+        let claimed = self
             .store
-            .begin_check(self.settings.checks_max, self.world.now());
-        let slot = match self.within(until, begun).await.map_err(unable)? {
-            Begun::Now(slot) => slot,
-            Begun::Later { after_ms } => {
+            .claim_check(self.settings.checks_max, self.world.now());
+        let slot = match self.within(until, claimed).await.map_err(unable)? {
+            Claim::Acquired(slot) => slot,
+            Claim::RetryAfter { after_ms } => {
                 return Err(Unable::Upstream {
                     after_ms: after_ms.unwrap_or(ASK_AGAIN_MS),
                 });

@@ -1,7 +1,7 @@
 //! How the upstream and the store are, as far as the relay has seen.
 
 use crate::conclusion::Mood;
-use bulkhead_store::{BootMillis, Now, Standing, StoreError, UnixMillis};
+use bulkhead_store::{BootMillis, Now, StoreError, StoreStats, UnixMillis};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How often an error of the store is logged, at most.
@@ -17,7 +17,7 @@ pub struct Condition {
     /// What is wrong with the store, if anything.
     pub store: Option<String>,
     /// What is in the store, as of a second ago; none before the first look.
-    pub standing: Option<Standing>,
+    pub stats: Option<StoreStats>,
 }
 
 /// Whether the key is good, as far as is known.
@@ -45,7 +45,7 @@ impl Conditions {
                 upstream: None,
                 upstream_since: None,
                 store: None,
-                standing: None,
+                stats: None,
             },
             key: None,
             store_logged: None,
@@ -118,8 +118,8 @@ impl Conditions {
         result
     }
 
-    pub(crate) fn standing(&self, standing: Standing) {
-        self.inner().condition.standing = Some(standing);
+    pub(crate) fn stats(&self, stats: StoreStats) {
+        self.inner().condition.stats = Some(stats);
     }
 
     pub(crate) fn key(&self, valid: bool, now: Now) {

@@ -19,17 +19,17 @@ pub(crate) async fn run<W: World>(relay: Arc<Relay<W>>) {
     loop {
         let beat = relay.store.beat(relay.world.now()).await;
         let _logged = relay.conditions.store(beat, relay.world.now());
-        let standing = relay.store.standing(relay.world.now()).await;
-        if let Ok(standing) = relay.conditions.store(standing, relay.world.now()) {
-            if !looked && standing.held_ms > 0 {
+        let stats = relay.store.stats(relay.world.now()).await;
+        if let Ok(stats) = relay.conditions.store(stats, relay.world.now()) {
+            if !looked && stats.held_ms > 0 {
                 tracing::info!(
-                    held_ms = standing.held_ms,
+                    held_ms = stats.held_ms,
                     "no call for so long: what was called before is not known, and may count"
                 );
             }
             looked = true;
-            relay.conditions.standing(standing);
-            relay.metrics.stands(&standing);
+            relay.conditions.stats(stats);
+            relay.metrics.stands(&stats);
         }
         if relay.conditions.get().store.is_some() {
             // Something that is written and changes nothing shows whether it works again.

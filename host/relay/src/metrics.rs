@@ -2,7 +2,7 @@
 
 use crate::world::Heard;
 use bulkhead_sandbox::{Failure, Question};
-use bulkhead_store::Standing;
+use bulkhead_store::StoreStats;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -99,21 +99,21 @@ impl RelayMetrics {
             .inc();
     }
 
-    pub(crate) fn stands(&self, standing: &Standing) {
+    pub(crate) fn stands(&self, stats: &StoreStats) {
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        self.backlog.set(number(standing.backlog));
+        self.backlog.set(number(stats.backlog));
         self.oldest_age
-            .set(number(standing.oldest_age_ms.unwrap_or(0) / 1000));
+            .set(number(stats.oldest_age_ms.unwrap_or(0) / 1000));
         // While calls are held, no slot is of use.
-        let slots_free = if standing.held_ms == 0 {
-            standing.slots_free
+        let slots_free = if stats.held_ms == 0 {
+            stats.slots_free
         } else {
             0
         };
         self.slots_free.set(slots_free.into());
         for (state, count) in [
-            ("pending", standing.notifications_pending),
-            ("parked", standing.notifications_parked),
+            ("pending", stats.notifications_pending),
+            ("parked", stats.notifications_parked),
         ] {
             let gauge = self.notifications.get_or_create_owned(&[("state", state)]);
             gauge.set(number(count));

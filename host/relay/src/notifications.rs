@@ -5,7 +5,7 @@ use crate::conclusion::of_delivering;
 use crate::relay::Relay;
 use crate::world::{Heard, Point, World};
 use bulkhead_sandbox::{Event, Judge};
-use bulkhead_store::{Begun, BootMillis, Notification, NotificationOutcome};
+use bulkhead_store::{BootMillis, Claim, Notification, NotificationOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -58,8 +58,8 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
     loop {
         let looking = relay.tasks.begin();
         let wait_ms = match begin(&relay, &under_way).await {
-            Begun::Now(begun) => {
-                for notification in begun {
+            Claim::Acquired(claimed) => {
+                for notification in claimed {
                     let host = notification.callback.host.clone();
                     under_way.begin(&host);
                     let (relay, under_way) = (Arc::clone(&relay), under_way.clone());
@@ -73,7 +73,7 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
                 }
                 continue;
             }
-            Begun::Later { after_ms } => relay.pause_ms(after_ms),
+            Claim::RetryAfter { after_ms } => relay.pause_ms(after_ms),
         };
         drop(looking);
         tokio::select! {
@@ -84,18 +84,18 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
     }
 }
 
-async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Begun<Vec<Notification>> {
+async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Vec<Notification>> {
     let settings = &relay.settings;
     let room = under_way.room(settings.webhooks_max, settings.webhooks_per_host_max);
     if room.most == 0 || relay.tasks.are_ending() {
-        return Begun::Later { after_ms: None };
+        return Claim::RetryAfter { after_ms: None };
     }
-    let begun = relay
+    let claimed = relay
         .store
-        .begin_notifications(room.most, room.busy, relay.world.now())
+        .claim_notifications(room.most, room.busy, relay.world.now())
         .await;
-    let begun = relay.conditions.store(begun, relay.world.now());
-    begun.unwrap_or(Begun::Later {
+    let claimed = relay.conditions.store(claimed, relay.world.now());
+    claimed.unwrap_or(Claim::RetryAfter {
         after_ms: Some(STORE_PAUSE_MS),
     })
 }

@@ -10,7 +10,8 @@ use crate::world::{Point, World};
 use crate::{calls, maintenance, notifications};
 use bulkhead_sandbox::Judge;
 use bulkhead_store::{
-    Accepted, BootMillis, Doing, NewRequest, Redelivery, RequestId, RequestView, Store, StoreError,
+    Accepted, BootMillis, NewRequest, Redelivery, RequestId, RequestView, Store, StoreError,
+    StoreFuture,
 };
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -214,11 +215,11 @@ impl<W: World> Relay<W> {
     pub(crate) async fn within<T>(
         &self,
         until: BootMillis,
-        doing: Doing<'_, T>,
+        operation: StoreFuture<'_, T>,
     ) -> Result<T, StoreError> {
         let result = tokio::select! {
             biased;
-            result = doing => result,
+            result = operation => result,
             () = self.world.sleep_until(until) => {
                 Err(StoreError::Unavailable("it did not answer in time".into()))
             }
@@ -228,12 +229,9 @@ impl<W: World> Relay<W> {
 
     /// What a message that is accepted now has to expect: all those before it have their turn first.
     fn expected_ms(&self) -> u64 {
-        let standing = self.conditions.get().standing.unwrap_or_default();
-        let turns = standing
-            .backlog
-            .max(1)
-            .saturating_mul(self.settings.pace_ms());
-        turns.saturating_add(standing.held_ms)
+        let stats = self.conditions.get().stats.unwrap_or_default();
+        let turns = stats.backlog.max(1).saturating_mul(self.settings.pace_ms());
+        turns.saturating_add(stats.held_ms)
     }
 }
 

@@ -212,16 +212,16 @@ impl Signing {
             upstream,
             upstream_since,
             store,
-            standing,
+            stats,
         } = self.relay.condition();
         let store = json!({
             "status": if store.is_some() { "failing" } else { "ok" },
             "why": store,
             "kind": self.store,
-            "backlog": standing.map(|standing| standing.backlog),
-            "oldest_age_seconds": standing.and_then(|standing| standing.oldest_age_ms).map(seconds),
-            "notifications_pending": standing.map(|standing| standing.notifications_pending),
-            "notifications_parked": standing.map(|standing| standing.notifications_parked),
+            "backlog": stats.map(|stats| stats.backlog),
+            "oldest_age_seconds": stats.and_then(|stats| stats.oldest_age_ms).map(seconds),
+            "notifications_pending": stats.map(|stats| stats.notifications_pending),
+            "notifications_parked": stats.map(|stats| stats.notifications_parked),
         });
         let (status, why) = match upstream {
             None => ("unknown", None),
@@ -235,11 +235,11 @@ impl Signing {
             "why": why,
             "since": upstream_since.map(rfc3339),
             // While calls are held, no slot is of use.
-            "calls_free": standing.map(|standing| match standing.held_ms {
-                0 => standing.slots_free,
+            "calls_free": stats.map(|stats| match stats.held_ms {
+                0 => stats.slots_free,
                 _ => 0,
             }),
-            "held_seconds": standing.map(|standing| seconds(standing.held_ms)),
+            "held_seconds": stats.map(|stats| seconds(stats.held_ms)),
         });
         (store, upstream)
     }

@@ -11,9 +11,9 @@ mod requests;
 mod time;
 
 use crate::{
-    Accepted, BacklogMax, Begun, Callback, Doing, NewRequest, Notification, NotificationOutcome,
-    NotificationState, Now, Outcome, Quota, RequestId, RequestView, Result, Slot, SlotEnd,
-    Standing, Store, TraceParent, Try, UnixMillis,
+    Accepted, Attempt, BacklogMax, Callback, Claim, NewRequest, Notification, NotificationOutcome,
+    NotificationState, Now, Outcome, Quota, RequestId, RequestView, Result, Slot, SlotEnd, Store,
+    StoreFuture, StoreStats, TraceParent, UnixMillis,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -144,8 +144,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 /// Waits for a store.
-fn wait<T>(doing: Doing<'_, T>) -> Result<T> {
-    RUNTIME.block_on(doing)
+fn wait<T>(operation: StoreFuture<'_, T>) -> Result<T> {
+    RUNTIME.block_on(operation)
 }
 
 /// A case at work.
@@ -226,54 +226,54 @@ impl<'b> Case<'b> {
         }
     }
 
-    fn ask(&self) -> Begun<Try> {
-        wait(self.bench.store().begin_try(self.bench.now())).expect("asked")
+    fn ask(&self) -> Claim<Attempt> {
+        wait(self.bench.store().claim_attempt(self.bench.now())).expect("asked")
     }
 
-    fn begin(&self) -> Option<Try> {
-        begun(self.ask())
+    fn begin(&self) -> Option<Attempt> {
+        acquired(self.ask())
     }
 
-    fn begin_all(&self) -> Vec<Try> {
+    fn begin_all(&self) -> Vec<Attempt> {
         std::iter::from_fn(|| self.begin()).collect()
     }
 
-    fn finish(&self, begun: &Try, end: SlotEnd, outcome: Outcome) -> Result<()> {
+    fn finish(&self, claimed: &Attempt, end: SlotEnd, outcome: Outcome) -> Result<()> {
         let (store, now) = (self.bench.store(), self.bench.now());
-        wait(store.finish_try(begun.clone(), end, outcome, Vec::new(), now))
+        wait(store.finish_attempt(claimed.clone(), end, outcome, Vec::new(), now))
     }
 
-    fn sign(&self, begun: &Try) {
-        let signed = Outcome::Signed(format!("sig of {}", begun.message));
-        self.finish(begun, SlotEnd::Settled, signed)
+    fn sign(&self, claimed: &Attempt) {
+        let signed = Outcome::Signed(format!("sig of {}", claimed.message));
+        self.finish(claimed, SlotEnd::Settled, signed)
             .expect("finished");
     }
 
-    fn refuse(&self, begun: &Try) {
-        self.finish(begun, SlotEnd::Settled, Outcome::Failed("no".into()))
+    fn refuse(&self, claimed: &Attempt) {
+        self.finish(claimed, SlotEnd::Settled, Outcome::Failed("no".into()))
             .expect("finished");
     }
 
-    fn again(&self, begun: &Try, after_ms: u64) {
-        self.finish(begun, SlotEnd::Settled, Outcome::Again { after_ms })
+    fn again(&self, claimed: &Attempt, after_ms: u64) {
+        self.finish(claimed, SlotEnd::Settled, Outcome::Again { after_ms })
             .expect("finished");
     }
 
     /// A message with this callback that is signed.
     fn signed(&mut self, message: &str, callback: Option<&str>) -> RequestId {
         let id = self.pending(message, callback);
-        let begun = self.begin().expect("a try");
-        assert_eq!(begun.message, message);
-        self.sign(&begun);
+        let claimed = self.begin().expect("a try");
+        assert_eq!(claimed.message, message);
+        self.sign(&claimed);
         id
     }
 
-    fn ask_check(&self, checks_max: u32) -> Begun<Slot> {
-        wait(self.bench.store().begin_check(checks_max, self.bench.now())).expect("asked")
+    fn ask_check(&self, checks_max: u32) -> Claim<Slot> {
+        wait(self.bench.store().claim_check(checks_max, self.bench.now())).expect("asked")
     }
 
     fn check(&self) -> Option<Slot> {
-        begun(self.ask_check(u32::MAX))
+        acquired(self.ask_check(u32::MAX))
     }
 
     fn end(&self, slot: &Slot, end: SlotEnd) {
@@ -281,14 +281,14 @@ impl<'b> Case<'b> {
         wait(self.bench.store().end_check(slot.clone(), end, now)).expect("ended");
     }
 
-    fn ask_due(&self, most: u32, busy: &[&str]) -> Begun<Vec<Notification>> {
+    fn ask_due(&self, most: u32, busy: &[&str]) -> Claim<Vec<Notification>> {
         let busy = busy.iter().map(|host| (*host).into()).collect();
         let (store, now) = (self.bench.store(), self.bench.now());
-        wait(store.begin_notifications(most, busy, now)).expect("asked")
+        wait(store.claim_notifications(most, busy, now)).expect("asked")
     }
 
     fn due(&self, most: u32, busy: &[&str]) -> Vec<Notification> {
-        begun(self.ask_due(most, busy)).unwrap_or_default()
+        acquired(self.ask_due(most, busy)).unwrap_or_default()
     }
 
     fn tell(&self, told: &Notification, outcome: NotificationOutcome) -> Result<()> {
@@ -315,8 +315,8 @@ impl<'b> Case<'b> {
         notification.map(|told| (told.state, told.tries))
     }
 
-    fn standing(&self) -> Standing {
-        wait(self.bench.store().standing(self.bench.now())).expect("asked")
+    fn stats(&self) -> StoreStats {
+        wait(self.bench.store().stats(self.bench.now())).expect("asked")
     }
 }
 
@@ -327,15 +327,15 @@ pub(crate) fn trace_of(id: &RequestId) -> TraceParent {
     TraceParent::parse(&trace).expect("well-formed")
 }
 
-fn begun<T>(begun: Begun<T>) -> Option<T> {
-    match begun {
-        Begun::Now(begun) => Some(begun),
-        Begun::Later { .. } => None,
+fn acquired<T>(claimed: Claim<T>) -> Option<T> {
+    match claimed {
+        Claim::Acquired(claimed) => Some(claimed),
+        Claim::RetryAfter { .. } => None,
     }
 }
 
-fn later<T>(after_ms: u64) -> Begun<T> {
-    Begun::Later {
+fn later<T>(after_ms: u64) -> Claim<T> {
+    Claim::RetryAfter {
         after_ms: Some(after_ms),
     }
 }

@@ -24,10 +24,10 @@ pub use postgres::{Postgres, PostgresSetup};
 pub use sqlite::Sqlite;
 pub use trace::TraceParent;
 pub use types::{
-    Accepted, BacklogMax, Begun, BootMillis, Callback, Lease, Listed, MessageId, MessageState,
-    NewRequest, Notification, NotificationLease, NotificationOutcome, NotificationState,
-    NotificationView, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Slot, SlotEnd,
-    Standing, Try, UnixMillis,
+    Accepted, Attempt, BacklogMax, BootMillis, Callback, Claim, Lease, Listed, MessageId,
+    MessageState, NewRequest, Notification, NotificationLease, NotificationOutcome,
+    NotificationState, NotificationView, Now, Outcome, Quota, Redelivery, RequestId, RequestView,
+    Slot, SlotEnd, StoreStats, UnixMillis,
 };
 
 use std::fmt;
@@ -35,7 +35,7 @@ use std::pin::Pin;
 
 /// What a store is doing; boxed, so that which store it is can be a setting. To drop it does not
 /// undo it: it may be done or not.
-pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// The store, whichever it is. All of them are held to `conformance`.
 ///
@@ -45,48 +45,48 @@ pub trait Store: Send + Sync {
     /// Stores a request, unless its message is finished or as much as `most` waits already. A
     /// second caller with the same message and callback gets the request that waits already, which is
     /// *shared* from then on.
-    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> Doing<'_, Accepted>;
+    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> StoreFuture<'_, Accepted>;
 
     /// A request as its caller may see it.
-    fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>>;
+    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>>;
 
     /// The signature of a message, if there is one.
-    fn signature(&self, message: String) -> Doing<'_, Option<String>>;
+    fn signature(&self, message: String) -> StoreFuture<'_, Option<String>>;
 
     /// Claims a slot and a message for it, if there is one of each: first what has been due for
     /// minutes, then what was never tried, then what is due again.
-    fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>>;
+    fn claim_attempt(&self, now: Now) -> StoreFuture<'_, Claim<Attempt>>;
 
     /// Writes down what a try came to, how its call ended and whom to tell, in one step. Requests in
     /// `answered` get the result as their answer: nobody has to be told later, unless they are shared,
     /// since the other caller was promised to be told.
-    fn finish_try(
+    fn finish_attempt(
         &self,
-        begun: Try,
+        claimed: Attempt,
         end: SlotEnd,
         outcome: Outcome,
         answered: Vec<RequestId>,
         now: Now,
-    ) -> Doing<'_, ()>;
+    ) -> StoreFuture<'_, ()>;
 
     /// Claims a slot for a call that is no try: a verification, a check of the key. While messages
     /// wait, such calls have at most `checks_max` slots.
-    fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>>;
+    fn claim_check(&self, checks_max: u32, now: Now) -> StoreFuture<'_, Claim<Slot>>;
 
     /// Writes down how such a call ended.
-    fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> Doing<'_, ()>;
+    fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> StoreFuture<'_, ()>;
 
     /// No call for so long from now, whatever slots are free. A hold is never shortened.
-    fn hold_calls(&self, for_ms: u64, now: Now) -> Doing<'_, ()>;
+    fn hold_calls(&self, for_ms: u64, now: Now) -> StoreFuture<'_, ()>;
 
     /// Takes up to `most` notifications that are due, the oldest first, but none for a host in
     /// `busy`: tries there are under way already, as many as may be.
-    fn begin_notifications(
+    fn claim_notifications(
         &self,
         most: u32,
         busy: Vec<String>,
         now: Now,
-    ) -> Doing<'_, Begun<Vec<Notification>>>;
+    ) -> StoreFuture<'_, Claim<Vec<Notification>>>;
 
     /// Writes down what a try of a notification came to.
     fn finish_notification(
@@ -94,25 +94,25 @@ pub trait Store: Send + Sync {
         lease: NotificationLease,
         outcome: NotificationOutcome,
         now: Now,
-    ) -> Doing<'_, ()>;
+    ) -> StoreFuture<'_, ()>;
 
     /// Makes a notification due, whatever became of it, with all tries before it. A try that is
     /// under way ends for itself.
-    fn redeliver(&self, request: RequestId, now: Now) -> Doing<'_, Redelivery>;
+    fn redeliver(&self, request: RequestId, now: Now) -> StoreFuture<'_, Redelivery>;
 
     /// Requests, the youngest first, up to `most`.
-    fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>>;
+    fn list(&self, which: Listed, most: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>>;
 
     /// Removes up to `most` requests whose message was finished more than `retention_ms` ago and
     /// that nobody is still to be told of, and messages without requests; says how many it removed.
-    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> Doing<'_, u64>;
+    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> StoreFuture<'_, u64>;
 
     /// A look at the whole.
-    fn standing(&self, now: Now) -> Doing<'_, Standing>;
+    fn stats(&self, now: Now) -> StoreFuture<'_, StoreStats>;
 
     /// To be called about once a second: proves that this replica is alive, and takes over what dead
     /// ones left behind.
-    fn beat(&self, now: Now) -> Doing<'_, ()>;
+    fn beat(&self, now: Now) -> StoreFuture<'_, ()>;
 }
 
 /// Why a store did not do what it was asked.

@@ -15,6 +15,7 @@
 //! hands them out for single transactions (`PgBouncer` in its mode `transaction`): settings of the session
 //! are part of the promise.
 
+mod attempts;
 mod clock;
 mod connections;
 mod errors;
@@ -24,15 +25,14 @@ mod requests;
 mod schema;
 mod sessions;
 mod slots;
-mod tries;
 
 use crate::clock_monitor::ClockMonitor;
 use crate::{
-    Accepted, BacklogMax, Begun, BootMillis, Doing, Listed, NewRequest, Notification,
+    Accepted, Attempt, BacklogMax, BootMillis, Claim, Listed, NewRequest, Notification,
     NotificationLease, NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId,
-    RequestView, Result, Slot, SlotEnd, Standing, Store, StoreError, Try,
+    RequestView, Result, Slot, SlotEnd, Store, StoreError, StoreFuture, StoreStats,
 };
-use connections::{Connections, Lane};
+use connections::{Connections, PoolClass};
 use deadpool_postgres::Client;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -121,20 +121,20 @@ impl Postgres {
     }
 
     /// Makes the tables or brings them up to date. Otherwise the first call does.
-    pub fn migrate(&self) -> Doing<'_, ()> {
-        self.call(Lane::Work, |_, _| Box::pin(std::future::ready(Ok(()))))
+    pub fn migrate(&self) -> StoreFuture<'_, ()> {
+        self.call(PoolClass::Work, |_, _| Box::pin(std::future::ready(Ok(()))))
     }
 
     fn call<T: Send + 'static>(
         &self,
-        lane: Lane,
+        class: PoolClass,
         work: impl for<'c> FnOnce(&'c Replica, &'c mut Client) -> Work<'c, T> + Send + 'static,
-    ) -> Doing<'_, T> {
+    ) -> StoreFuture<'_, T> {
         let replica = Arc::clone(&self.replica);
         Box::pin(async move {
             let runtime = self.runtime.as_ref().ok_or_else(stopped)?;
             let done =
-                runtime.spawn(async move { replica.connections.with(lane, &replica, work).await });
+                runtime.spawn(async move { replica.connections.with(class, &replica, work).await });
             match done.await {
                 Ok(done) => done,
                 Err(error) if error.is_panic() => {
@@ -169,69 +169,69 @@ impl Replica {
 }
 
 impl Store for Postgres {
-    fn accept(&self, new: NewRequest, most: BacklogMax, _now: Now) -> Doing<'_, Accepted> {
-        self.call(Lane::Callers, move |_, connection| {
+    fn accept(&self, new: NewRequest, most: BacklogMax, _now: Now) -> StoreFuture<'_, Accepted> {
+        self.call(PoolClass::Callers, move |_, connection| {
             Box::pin(requests::accept(connection, new, most))
         })
     }
 
-    fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {
-        self.call(Lane::Callers, move |_, connection| {
+    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
+        self.call(PoolClass::Callers, move |_, connection| {
             Box::pin(queries::request(connection, id, now))
         })
     }
 
-    fn signature(&self, message: String) -> Doing<'_, Option<String>> {
-        self.call(Lane::Callers, move |_, connection| {
+    fn signature(&self, message: String) -> StoreFuture<'_, Option<String>> {
+        self.call(PoolClass::Callers, move |_, connection| {
             Box::pin(requests::signature(connection, message))
         })
     }
 
-    fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>> {
-        self.call(Lane::Work, move |replica, connection| {
-            Box::pin(replica.begin_try(connection, now))
+    fn claim_attempt(&self, now: Now) -> StoreFuture<'_, Claim<Attempt>> {
+        self.call(PoolClass::Work, move |replica, connection| {
+            Box::pin(replica.claim_attempt(connection, now))
         })
     }
 
-    fn finish_try(
+    fn finish_attempt(
         &self,
-        begun: Try,
+        claimed: Attempt,
         end: SlotEnd,
         outcome: Outcome,
         answered: Vec<RequestId>,
         _now: Now,
-    ) -> Doing<'_, ()> {
-        self.call(Lane::Work, move |replica, connection| {
-            Box::pin(replica.finish_try(connection, begun, end, outcome, answered))
+    ) -> StoreFuture<'_, ()> {
+        self.call(PoolClass::Work, move |replica, connection| {
+            Box::pin(replica.finish_attempt(connection, claimed, end, outcome, answered))
         })
     }
 
-    fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>> {
-        self.call(Lane::Work, move |replica, connection| {
-            Box::pin(replica.begin_check(connection, checks_max, now))
+    fn claim_check(&self, checks_max: u32, now: Now) -> StoreFuture<'_, Claim<Slot>> {
+        self.call(PoolClass::Work, move |replica, connection| {
+            Box::pin(replica.claim_check(connection, checks_max, now))
         })
     }
 
-    fn end_check(&self, slot: Slot, end: SlotEnd, _now: Now) -> Doing<'_, ()> {
-        self.call(Lane::Work, move |replica, connection| {
+    fn end_check(&self, slot: Slot, end: SlotEnd, _now: Now) -> StoreFuture<'_, ()> {
+        self.call(PoolClass::Work, move |replica, connection| {
             Box::pin(replica.end_check(connection, slot, end))
         })
     }
 
-    fn hold_calls(&self, for_ms: u64, _now: Now) -> Doing<'_, ()> {
-        self.call(Lane::Work, move |replica, connection| {
+    fn hold_calls(&self, for_ms: u64, _now: Now) -> StoreFuture<'_, ()> {
+        self.call(PoolClass::Work, move |replica, connection| {
             Box::pin(replica.hold_calls(connection, for_ms))
         })
     }
 
-    fn begin_notifications(
+    fn claim_notifications(
         &self,
         most: u32,
         busy: Vec<String>,
         now: Now,
-    ) -> Doing<'_, Begun<Vec<Notification>>> {
-        self.call(Lane::Work, move |replica, connection| {
-            Box::pin(replica.begin_notifications(connection, most, busy, now))
+    ) -> StoreFuture<'_, Claim<Vec<Notification>>> {
+        self.call(PoolClass::Work, move |replica, connection| {
+            Box::pin(replica.claim_notifications(connection, most, busy, now))
         })
     }
 
@@ -240,38 +240,38 @@ impl Store for Postgres {
         lease: NotificationLease,
         outcome: NotificationOutcome,
         _now: Now,
-    ) -> Doing<'_, ()> {
-        self.call(Lane::Work, move |replica, connection| {
+    ) -> StoreFuture<'_, ()> {
+        self.call(PoolClass::Work, move |replica, connection| {
             Box::pin(replica.finish_notification(connection, lease, outcome))
         })
     }
 
-    fn redeliver(&self, request: RequestId, _now: Now) -> Doing<'_, Redelivery> {
-        self.call(Lane::Callers, move |replica, connection| {
+    fn redeliver(&self, request: RequestId, _now: Now) -> StoreFuture<'_, Redelivery> {
+        self.call(PoolClass::Callers, move |replica, connection| {
             Box::pin(replica.redeliver(connection, request))
         })
     }
 
-    fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>> {
-        self.call(Lane::Callers, move |_, connection| {
+    fn list(&self, which: Listed, most: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+        self.call(PoolClass::Callers, move |_, connection| {
             Box::pin(queries::list(connection, which, most, now))
         })
     }
 
-    fn sweep(&self, retention_ms: u64, most: u32, _now: Now) -> Doing<'_, u64> {
-        self.call(Lane::Work, move |replica, connection| {
+    fn sweep(&self, retention_ms: u64, most: u32, _now: Now) -> StoreFuture<'_, u64> {
+        self.call(PoolClass::Work, move |replica, connection| {
             Box::pin(replica.sweep(connection, retention_ms, most))
         })
     }
 
-    fn standing(&self, _now: Now) -> Doing<'_, Standing> {
-        self.call(Lane::Callers, move |replica, connection| {
-            Box::pin(replica.standing(connection))
+    fn stats(&self, _now: Now) -> StoreFuture<'_, StoreStats> {
+        self.call(PoolClass::Callers, move |replica, connection| {
+            Box::pin(replica.stats(connection))
         })
     }
 
-    fn beat(&self, now: Now) -> Doing<'_, ()> {
-        self.call(Lane::Work, move |replica, connection| {
+    fn beat(&self, now: Now) -> StoreFuture<'_, ()> {
+        self.call(PoolClass::Work, move |replica, connection| {
             Box::pin(replica.beat(connection, now))
         })
     }

@@ -1,5 +1,6 @@
 //! The store in one file, for one process.
 
+mod attempts;
 mod clock;
 mod database;
 mod notifications;
@@ -8,13 +9,12 @@ mod reader;
 mod recovery;
 mod requests;
 mod slots;
-mod tries;
 mod writer;
 
 use crate::{
-    Accepted, BacklogMax, Begun, Doing, Listed, NewRequest, Notification, NotificationLease,
+    Accepted, Attempt, BacklogMax, Claim, Listed, NewRequest, Notification, NotificationLease,
     NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot,
-    SlotEnd, Standing, Store, Try,
+    SlotEnd, Store, StoreFuture, StoreStats,
 };
 use clock::Clock;
 use database::Database;
@@ -75,7 +75,7 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
-    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> Doing<'_, Accepted> {
+    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> StoreFuture<'_, Accepted> {
         let fingerprint = Fingerprint::of(&new.message);
         let now = self.clock.now(now);
         Box::pin(
@@ -84,12 +84,12 @@ impl Store for Sqlite {
         )
     }
 
-    fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {
+    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
         let now = self.clock.now(now);
         Box::pin(self.reader.look(move |database| database.request(&id, now)))
     }
 
-    fn signature(&self, message: String) -> Doing<'_, Option<String>> {
+    fn signature(&self, message: String) -> StoreFuture<'_, Option<String>> {
         let fingerprint = Fingerprint::of(&message);
         Box::pin(
             self.reader
@@ -97,44 +97,45 @@ impl Store for Sqlite {
         )
     }
 
-    fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>> {
+    fn claim_attempt(&self, now: Now) -> StoreFuture<'_, Claim<Attempt>> {
         let (clock, now) = (self.clock, self.clock.now(now));
         Box::pin(self.writer.call(move |database| {
-            let mut begun = database.begin_try(now)?;
-            if let Begun::Now(Try { slot, .. }) = &mut begun {
+            let mut claimed = database.claim_attempt(now)?;
+            if let Claim::Acquired(Attempt { slot, .. }) = &mut claimed {
                 slot.send_before = clock.of_the_machine(slot.send_before);
             }
-            Ok(begun)
+            Ok(claimed)
         }))
     }
 
-    fn finish_try(
+    fn finish_attempt(
         &self,
-        begun: Try,
+        claimed: Attempt,
         end: SlotEnd,
         outcome: Outcome,
         answered: Vec<RequestId>,
         now: Now,
-    ) -> Doing<'_, ()> {
+    ) -> StoreFuture<'_, ()> {
         let now = self.clock.now(now);
         Box::pin(
-            self.writer
-                .call(move |database| database.finish_try(&begun, end, &outcome, &answered, now)),
+            self.writer.call(move |database| {
+                database.finish_attempt(&claimed, end, &outcome, &answered, now)
+            }),
         )
     }
 
-    fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>> {
+    fn claim_check(&self, checks_max: u32, now: Now) -> StoreFuture<'_, Claim<Slot>> {
         let (clock, now) = (self.clock, self.clock.now(now));
         Box::pin(self.writer.call(move |database| {
-            let mut begun = database.begin_check(checks_max, now)?;
-            if let Begun::Now(slot) = &mut begun {
+            let mut claimed = database.claim_check(checks_max, now)?;
+            if let Claim::Acquired(slot) = &mut claimed {
                 slot.send_before = clock.of_the_machine(slot.send_before);
             }
-            Ok(begun)
+            Ok(claimed)
         }))
     }
 
-    fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> Doing<'_, ()> {
+    fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> StoreFuture<'_, ()> {
         let now = self.clock.now(now);
         Box::pin(
             self.writer
@@ -142,7 +143,7 @@ impl Store for Sqlite {
         )
     }
 
-    fn hold_calls(&self, for_ms: u64, now: Now) -> Doing<'_, ()> {
+    fn hold_calls(&self, for_ms: u64, now: Now) -> StoreFuture<'_, ()> {
         let now = self.clock.now(now);
         Box::pin(
             self.writer
@@ -150,16 +151,16 @@ impl Store for Sqlite {
         )
     }
 
-    fn begin_notifications(
+    fn claim_notifications(
         &self,
         most: u32,
         busy: Vec<String>,
         now: Now,
-    ) -> Doing<'_, Begun<Vec<Notification>>> {
+    ) -> StoreFuture<'_, Claim<Vec<Notification>>> {
         let now = self.clock.now(now);
         Box::pin(
             self.writer
-                .call(move |database| database.begin_notifications(most, &busy, now)),
+                .call(move |database| database.claim_notifications(most, &busy, now)),
         )
     }
 
@@ -168,7 +169,7 @@ impl Store for Sqlite {
         lease: NotificationLease,
         outcome: NotificationOutcome,
         now: Now,
-    ) -> Doing<'_, ()> {
+    ) -> StoreFuture<'_, ()> {
         let now = self.clock.now(now);
         Box::pin(
             self.writer
@@ -176,7 +177,7 @@ impl Store for Sqlite {
         )
     }
 
-    fn redeliver(&self, request: RequestId, now: Now) -> Doing<'_, Redelivery> {
+    fn redeliver(&self, request: RequestId, now: Now) -> StoreFuture<'_, Redelivery> {
         let now = self.clock.now(now);
         Box::pin(
             self.writer
@@ -184,7 +185,7 @@ impl Store for Sqlite {
         )
     }
 
-    fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>> {
+    fn list(&self, which: Listed, most: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
         let now = self.clock.now(now);
         Box::pin(
             self.reader
@@ -192,7 +193,7 @@ impl Store for Sqlite {
         )
     }
 
-    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> Doing<'_, u64> {
+    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> StoreFuture<'_, u64> {
         let now = self.clock.now(now);
         Box::pin(
             self.writer
@@ -200,12 +201,12 @@ impl Store for Sqlite {
         )
     }
 
-    fn standing(&self, now: Now) -> Doing<'_, Standing> {
+    fn stats(&self, now: Now) -> StoreFuture<'_, StoreStats> {
         let now = self.clock.now(now);
-        Box::pin(self.reader.look(move |database| database.standing(now)))
+        Box::pin(self.reader.look(move |database| database.stats(now)))
     }
 
-    fn beat(&self, now: Now) -> Doing<'_, ()> {
+    fn beat(&self, now: Now) -> StoreFuture<'_, ()> {
         let now = self.clock.now(now);
         Box::pin(self.writer.call(move |database| database.beat(now)))
     }

@@ -1,7 +1,7 @@
 //! The quota, judged as the upstream judges it, over whatever happens.
 
-use super::{Bench, Case, Machine, QUOTA, begun, wait};
-use crate::{Outcome, Quota, Slot, SlotEnd, Try};
+use super::{Bench, Case, Machine, QUOTA, acquired, wait};
+use crate::{Attempt, Outcome, Quota, Slot, SlotEnd};
 
 const SEEDS: u64 = 8;
 const STEPS: u32 = 1000;
@@ -46,7 +46,7 @@ struct Granted {
 }
 
 enum What {
-    Try(Try),
+    Attempt(Attempt),
     Check(Slot),
 }
 
@@ -89,11 +89,11 @@ impl RandomWalk<'_> {
             }
             8..28 => {
                 let tried = self.case.begin();
-                self.granted(tried.map(What::Try));
+                self.granted(tried.map(What::Attempt));
             }
             28..36 => {
                 let checks_max = u32::try_from(self.dice.roll(3)).expect("small");
-                let check = begun(self.case.ask_check(checks_max));
+                let check = acquired(self.case.ask_check(checks_max));
                 self.granted(check.map(What::Check));
             }
             36..56 => self.end_one(),
@@ -170,7 +170,7 @@ impl RandomWalk<'_> {
         self.arrived(&granted, until_ms);
         match &granted.what {
             What::Check(slot) => self.case.end(slot, end),
-            What::Try(tried) => {
+            What::Attempt(tried) => {
                 let outcome = match self.dice.roll(4) {
                     0 => Outcome::Signed("sig".into()),
                     1 => Outcome::Failed("no".into()),

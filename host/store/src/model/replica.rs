@@ -4,10 +4,10 @@ use super::{Leased, Look, Message, Replica, Request, Shared};
 use crate::clock_monitor::{Reading, Verdict};
 use crate::rules;
 use crate::{
-    Accepted, BacklogMax, Begun, BootMillis, Doing, Lease, Listed, MessageId, MessageState,
+    Accepted, Attempt, BacklogMax, BootMillis, Claim, Lease, Listed, MessageId, MessageState,
     NewRequest, Notification, NotificationLease, NotificationOutcome, NotificationState, Now,
-    Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot, SlotEnd, Standing, Store,
-    StoreError, Try, UnixMillis,
+    Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot, SlotEnd, Store, StoreError,
+    StoreFuture, StoreStats, UnixMillis,
 };
 use std::sync::PoisonError;
 
@@ -64,7 +64,7 @@ impl Replica {
     fn at_once<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Shared, Quota, Look) -> Result<T>,
-    ) -> Doing<'static, T> {
+    ) -> StoreFuture<'static, T> {
         let look = self.look();
         let done = act(&mut self.lock(), self.quota, look);
         Box::pin(std::future::ready(done))
@@ -72,14 +72,14 @@ impl Replica {
 }
 
 impl Store for Replica {
-    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> Doing<'_, Accepted> {
+    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> StoreFuture<'_, Accepted> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             Ok(shared.accept(new, most, now.wall, at))
         })
     }
 
-    fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {
+    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             let request = shared.requests.values().find(|request| request.id == id);
@@ -87,7 +87,7 @@ impl Store for Replica {
         })
     }
 
-    fn signature(&self, message: String) -> Doing<'_, Option<String>> {
+    fn signature(&self, message: String) -> StoreFuture<'_, Option<String>> {
         let shared = self.lock();
         let known = shared.messages.values().find(|known| known.text == message);
         let signature = match known.map(|known| &known.state) {
@@ -97,7 +97,7 @@ impl Store for Replica {
         Box::pin(std::future::ready(Ok(signature)))
     }
 
-    fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>> {
+    fn claim_attempt(&self, now: Now) -> StoreFuture<'_, Claim<Attempt>> {
         self.at_once(|shared, quota, look| {
             let at = look.now;
             let next = rules::turn(shared.first(false), shared.first(true), at);
@@ -114,11 +114,11 @@ impl Store for Replica {
             let message = message.expect("it was just found");
             message.lease = Leased {
                 token: Some(token),
-                until: Some(at + rules::try_lease_ms(quota)),
+                until: Some(at + rules::attempt_lease_ms(quota)),
             };
             let of_it = |request: &&Request| request.message == next.message;
             let first = shared.requests.values().find(of_it);
-            Ok(Begun::Now(Try {
+            Ok(Claim::Acquired(Attempt {
                 lease: Lease {
                     message: MessageId(next.message),
                     token,
@@ -132,20 +132,20 @@ impl Store for Replica {
         })
     }
 
-    fn finish_try(
+    fn finish_attempt(
         &self,
-        begun: Try,
+        claimed: Attempt,
         end: SlotEnd,
         outcome: Outcome,
         answered: Vec<RequestId>,
         now: Now,
-    ) -> Doing<'_, ()> {
+    ) -> StoreFuture<'_, ()> {
         self.at_once(|shared, quota, look| {
             let at = look.now;
-            let id = begun.lease.message.0;
+            let id = claimed.lease.message.0;
             let message = shared.messages.get_mut(&id);
             let message = message
-                .filter(|message| message.lease.token == Some(begun.lease.token))
+                .filter(|message| message.lease.token == Some(claimed.lease.token))
                 .ok_or(StoreError::LeaseLost)?;
             message.lease = Leased::default();
             message.tries += 1;
@@ -158,32 +158,32 @@ impl Store for Replica {
                 message.finished_at = Some(now.wall);
                 shared.tell(id, &answered, now.wall, at);
             }
-            shared.end_claim(&begun.slot, end, quota, look);
+            shared.end_claim(&claimed.slot, end, quota, look);
             Ok(())
         })
     }
 
-    fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>> {
+    fn claim_check(&self, checks_max: u32, now: Now) -> StoreFuture<'_, Claim<Slot>> {
         self.at_once(|shared, quota, look| {
             let at = look.now;
             let checks_max = (shared.backlog() > 0).then_some(checks_max);
             let slots = shared.slots();
             let call_at = rules::check_at(&slots, quota.calls, look.held_until, checks_max);
             Ok(match shared.claim(call_at, true, quota, now, at) {
-                Some(slot) => Begun::Now(slot),
+                Some(slot) => Claim::Acquired(slot),
                 None => rules::later(call_at, at),
             })
         })
     }
 
-    fn end_check(&self, slot: Slot, end: SlotEnd, _now: Now) -> Doing<'_, ()> {
+    fn end_check(&self, slot: Slot, end: SlotEnd, _now: Now) -> StoreFuture<'_, ()> {
         self.at_once(|shared, quota, look| {
             shared.end_claim(&slot, end, quota, look);
             Ok(())
         })
     }
 
-    fn hold_calls(&self, for_ms: u64, _now: Now) -> Doing<'_, ()> {
+    fn hold_calls(&self, for_ms: u64, _now: Now) -> StoreFuture<'_, ()> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             shared.held_until = shared.held_until.max(rules::after(at, for_ms));
@@ -191,15 +191,15 @@ impl Store for Replica {
         })
     }
 
-    fn begin_notifications(
+    fn claim_notifications(
         &self,
         most: u32,
         busy: Vec<String>,
         now: Now,
-    ) -> Doing<'_, Begun<Vec<Notification>>> {
+    ) -> StoreFuture<'_, Claim<Vec<Notification>>> {
         self.at_once(|shared, _, look| {
             let at = look.now;
-            Ok(shared.begin_notifications(most, &busy, now.wall, at))
+            Ok(shared.claim_notifications(most, &busy, now.wall, at))
         })
     }
 
@@ -208,18 +208,18 @@ impl Store for Replica {
         lease: NotificationLease,
         outcome: NotificationOutcome,
         now: Now,
-    ) -> Doing<'_, ()> {
+    ) -> StoreFuture<'_, ()> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             shared.finish_notification(&lease, outcome, now.wall, at)
         })
     }
 
-    fn redeliver(&self, request: RequestId, _now: Now) -> Doing<'_, Redelivery> {
+    fn redeliver(&self, request: RequestId, _now: Now) -> StoreFuture<'_, Redelivery> {
         self.at_once(|shared, _, look| Ok(shared.redeliver(&request, look.now)))
     }
 
-    fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>> {
+    fn list(&self, which: Listed, most: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             let young = shared.requests.values().rev();
@@ -238,7 +238,7 @@ impl Store for Replica {
         })
     }
 
-    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> Doing<'_, u64> {
+    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> StoreFuture<'_, u64> {
         self.at_once(|shared, _, _| {
             let before = UnixMillis(now.wall.0.saturating_sub_unsigned(retention_ms));
             let done = shared.requests.iter();
@@ -257,13 +257,13 @@ impl Store for Replica {
         })
     }
 
-    fn standing(&self, _now: Now) -> Doing<'_, Standing> {
+    fn stats(&self, _now: Now) -> StoreFuture<'_, StoreStats> {
         self.at_once(|shared, quota, look| {
             let at = look.now;
             let taken = shared.slots.values().filter(|slot| slot.free_at > at);
             let taken = u32::try_from(taken.count()).unwrap_or(u32::MAX);
             let since = shared.pending().map(|(_, message)| message.waits_since);
-            Ok(Standing {
+            Ok(StoreStats {
                 backlog: shared.backlog(),
                 oldest_age_ms: since
                     .min()
@@ -276,7 +276,7 @@ impl Store for Replica {
         })
     }
 
-    fn beat(&self, _now: Now) -> Doing<'_, ()> {
+    fn beat(&self, _now: Now) -> StoreFuture<'_, ()> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             for message in shared.messages.values_mut() {

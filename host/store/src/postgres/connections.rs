@@ -13,7 +13,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// Who waits for a connection. Callers that come in thousands must not keep those from their work
 /// that get rid of them, nor a session from its beat.
 #[derive(Clone, Copy)]
-pub(super) enum Lane {
+pub(super) enum PoolClass {
     Callers,
     Work,
 }
@@ -56,17 +56,17 @@ impl Connections {
     /// right one.
     pub(super) async fn with<T>(
         &self,
-        lane: Lane,
+        class: PoolClass,
         replica: &Replica,
         work: impl for<'c> FnOnce(&'c Replica, &'c mut Client) -> Work<'c, T>,
     ) -> Result<T> {
         let deadline = Instant::now() + self.timeout;
-        let lane = match lane {
-            Lane::Callers => &self.callers,
-            Lane::Work => &self.work,
+        let class = match class {
+            PoolClass::Callers => &self.callers,
+            PoolClass::Work => &self.work,
         };
         // Whoever gets one late could do nothing with it.
-        let Ok(Ok(_permit)) = timeout_at(deadline - self.timeout / 4, lane.acquire()).await else {
+        let Ok(Ok(_permit)) = timeout_at(deadline - self.timeout / 4, class.acquire()).await else {
             return Err(StoreError::Busy);
         };
         let work = async {

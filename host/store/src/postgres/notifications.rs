@@ -7,7 +7,7 @@ use super::sessions::{Counted, count};
 use super::slots::RACES_MAX;
 use crate::rules;
 use crate::{
-    Begun, Callback, MessageState, Notification, NotificationLease, NotificationOutcome, Now,
+    Callback, Claim, MessageState, Notification, NotificationLease, NotificationOutcome, Now,
     Redelivery, RequestId, Result, StoreError, UnixMillis,
 };
 use deadpool_postgres::Client;
@@ -56,13 +56,13 @@ const TAKE: &str = "UPDATE bulkhead_notifications n
     m.text, m.state, m.signature, m.error, m.finished_at";
 
 impl Replica {
-    pub(super) async fn begin_notifications(
+    pub(super) async fn claim_notifications(
         &self,
         client: &mut Client,
         most: u32,
         busy: Vec<String>,
         now: Now,
-    ) -> Result<Begun<Vec<Notification>>> {
+    ) -> Result<Claim<Vec<Notification>>> {
         for _race in 0..RACES_MAX {
             let session = self.session(client).await?;
             let look = self.look(client).await?;
@@ -90,14 +90,14 @@ impl Replica {
                 .await;
             match taken {
                 Ok(rows) if rows.is_empty() => {}
-                Ok(rows) => return begun(&rows).map(Begun::Now),
+                Ok(rows) => return notifications(&rows).map(Claim::Acquired),
                 // This session was taken for dead.
                 Err(error) if is_raced(&error) => self.forget_session(session),
                 Err(error) => return Err(error.into()),
             }
         }
         // Others are at it.
-        Ok(Begun::Later { after_ms: Some(0) })
+        Ok(Claim::RetryAfter { after_ms: Some(0) })
     }
 
     /// The request is locked before its notification, by all who lock both.
@@ -143,7 +143,7 @@ impl Replica {
                 &[&number, &lease.token, &state, &due_at, &last_error],
             )
             .await?;
-        super::tries::one(changed)?;
+        super::attempts::one(changed)?;
         let done = match outcome {
             NotificationOutcome::Again { .. } => None,
             NotificationOutcome::Delivered => {
@@ -241,14 +241,14 @@ async fn set_done(
     Ok(())
 }
 
-fn begun(rows: &[Row]) -> Result<Vec<Notification>> {
-    let mut begun = Vec::with_capacity(rows.len());
+fn notifications(rows: &[Row]) -> Result<Vec<Notification>> {
+    let mut claimed = Vec::with_capacity(rows.len());
     for row in rows {
         let order: (i64, String) = (row.try_get("due_at")?, row.try_get("host")?);
-        begun.push((order, notification(row)?));
+        claimed.push((order, notification(row)?));
     }
-    begun.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(begun.into_iter().map(|(_, begun)| begun).collect())
+    claimed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(claimed.into_iter().map(|(_, claimed)| claimed).collect())
 }
 
 fn notification(row: &Row) -> Result<Notification> {

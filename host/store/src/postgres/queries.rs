@@ -3,8 +3,8 @@
 use super::Replica;
 use super::requests::{message, request_id, state};
 use crate::{
-    Listed, NotificationState, NotificationView, Now, RequestId, RequestView, Result, Standing,
-    StoreError, UnixMillis,
+    Listed, NotificationState, NotificationView, Now, RequestId, RequestView, Result, StoreError,
+    StoreStats, UnixMillis,
 };
 use deadpool_postgres::Client;
 use tokio_postgres::Row;
@@ -76,7 +76,7 @@ pub(super) async fn list(
 
 impl Replica {
     /// Its counts are exact, and cost the same however many there are.
-    pub(super) async fn standing(&self, client: &mut Client) -> Result<Standing> {
+    pub(super) async fn stats(&self, client: &mut Client) -> Result<StoreStats> {
         let look = self.look(client).await?;
         let statement = client
             .prepare_cached(
@@ -93,7 +93,7 @@ impl Replica {
         let slots = self.slots(client, &look).await?;
         let taken = slots.iter().filter(|slot| slot.free_at > look.now).count();
         let oldest: Option<i64> = row.try_get("oldest")?;
-        Ok(Standing {
+        Ok(StoreStats {
             backlog: number("backlog")?,
             oldest_age_ms: oldest.map(|at| u64::try_from(look.now - at).unwrap_or(0)),
             notifications_pending: number("pending")?,

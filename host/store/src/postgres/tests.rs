@@ -11,8 +11,8 @@ mod tls;
 use super::{Postgres, PostgresSetup};
 use crate::conformance::{self, Machine, UNBOUNDED};
 use crate::{
-    Accepted, Begun, BootMillis, NewRequest, Now, Outcome, Quota, RequestId, Result, SlotEnd,
-    Store, Try, UnixMillis,
+    Accepted, Attempt, BootMillis, Claim, NewRequest, Now, Outcome, Quota, RequestId, Result,
+    SlotEnd, Store, UnixMillis,
 };
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -29,8 +29,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     runtime.expect("a thread can be started")
 });
 
-fn wait<T>(doing: impl Future<Output = T>) -> T {
-    RUNTIME.block_on(doing)
+fn wait<T>(operation: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(operation)
 }
 
 /// A schema that goes when this does.
@@ -168,15 +168,13 @@ impl Replica {
         wait(self.store.beat(self.now())).expect("beaten");
     }
 
-    fn begin(&self) -> Begun<Try> {
-        wait(self.store.begin_try(self.now())).expect("asked")
+    fn begin(&self) -> Claim<Attempt> {
+        wait(self.store.claim_attempt(self.now())).expect("asked")
     }
 
     /// How long no call is made.
     fn held_ms(&self) -> u64 {
-        wait(self.store.standing(self.now()))
-            .expect("asked")
-            .held_ms
+        wait(self.store.stats(self.now())).expect("asked").held_ms
     }
 
     fn restart(&mut self, database: &Database) {

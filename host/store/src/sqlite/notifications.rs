@@ -4,7 +4,7 @@ use super::database::{Database, lease_token};
 use super::requests::{request_id, state, trace};
 use crate::rules::{self, NOTIFICATION_LEASE_MS};
 use crate::{
-    Begun, Callback, MessageId, MessageState, Notification, NotificationLease, NotificationOutcome,
+    Callback, Claim, MessageId, MessageState, Notification, NotificationLease, NotificationOutcome,
     Now, Redelivery, RequestId, Result, StoreError, UnixMillis,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -14,23 +14,23 @@ use std::collections::BTreeSet;
 type DueHosts = BTreeSet<(i64, String)>;
 
 impl Database {
-    /// See [`crate::Store::begin_notifications`].
-    pub(super) fn begin_notifications(
+    /// See [`crate::Store::claim_notifications`].
+    pub(super) fn claim_notifications(
         &mut self,
         most: u32,
         busy: &[String],
         now: Now,
-    ) -> Result<Begun<Vec<Notification>>> {
+    ) -> Result<Claim<Vec<Notification>>> {
         self.transaction(|transaction| {
             let (mut due, next_at) = due_hosts(transaction, most, busy, now)?;
-            let mut begun = Vec::new();
+            let mut claimed = Vec::new();
             let mut hosts = BTreeSet::new();
-            while begun.len() < most as usize
+            while claimed.len() < most as usize
                 && let Some((_, host)) = due.pop_first()
             {
                 // What is taken here is no longer waiting when the next is looked for.
                 if let Some((request, _)) = next_of(transaction, &host)? {
-                    begun.push(take(transaction, request, now)?);
+                    claimed.push(take(transaction, request, now)?);
                 }
                 if let Some((_, due_at)) = next_of(transaction, &host)?
                     && due_at <= now.boot.0
@@ -42,10 +42,10 @@ impl Database {
             for host in &hosts {
                 plan_host(transaction, host)?;
             }
-            Ok(if begun.is_empty() {
+            Ok(if claimed.is_empty() {
                 rules::later(next_at, now.boot.0)
             } else {
-                Begun::Now(begun)
+                Claim::Acquired(claimed)
             })
         })
     }

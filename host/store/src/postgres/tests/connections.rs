@@ -1,6 +1,6 @@
 //! Tables, connections, and what is said when there are none.
 
-use super::super::connections::Lane;
+use super::super::connections::PoolClass;
 use super::*;
 use crate::conformance::trace_of;
 use crate::{MessageState, StoreError};
@@ -130,7 +130,7 @@ fn commits_wait_for_the_disk_whatever_the_default() {
     ] {
         let url = format!("{}%20-csynchronous_commit%3D{default}", database.url);
         let store = open(&url, "a", || BootMillis(0), QUOTA, TIMEOUT);
-        let set = store.call(Lane::Work, |_, client| {
+        let set = store.call(PoolClass::Work, |_, client| {
             Box::pin(async move {
                 let row = client.query_one("SHOW synchronous_commit", &[]).await?;
                 Ok(row.try_get::<_, String>(0)?)
@@ -180,7 +180,7 @@ fn errors_quote_nothing_that_is_stored() {
         "INSERT INTO bulkhead_requests (id, message, callback, callback_digest, host, created_at, state)
            SELECT id, message, 'confidential', '', '', 0, state FROM bulkhead_requests",
     ] {
-        let refused = store.call(Lane::Work, move |_, client| {
+        let refused = store.call(PoolClass::Work, move |_, client| {
             Box::pin(async move { Ok(client.batch_execute(wrong).await?) })
         });
         let refused = wait(refused).expect_err("refused").to_string();

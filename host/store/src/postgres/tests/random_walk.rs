@@ -22,7 +22,7 @@ impl Dice {
 }
 
 enum What {
-    Try(Try),
+    Attempt(Attempt),
     Check(Slot),
 }
 
@@ -81,14 +81,14 @@ impl RandomWalk {
                 accept(store, self.messages, &message).expect("stored");
             }
             12..76 => {
-                if let Begun::Now(begun) = self.replicas[which].begin() {
-                    self.granted(What::Try(begun));
+                if let Claim::Acquired(claimed) = self.replicas[which].begin() {
+                    self.granted(What::Attempt(claimed));
                 }
             }
             76..88 => {
                 let replica = &self.replicas[which];
-                let asked = replica.store.begin_check(2, replica.now());
-                if let Begun::Now(slot) = wait(asked).expect("asked") {
+                let asked = replica.store.claim_check(2, replica.now());
+                if let Claim::Acquired(slot) = wait(asked).expect("asked") {
                     self.granted(What::Check(slot));
                 }
             }
@@ -169,14 +169,14 @@ impl RandomWalk {
         let (replica, after_ms) = (&self.replicas[which], self.dice.roll(30_000).unsigned_abs());
         let now = replica.now();
         match granted.what {
-            What::Try(begun) => {
+            What::Attempt(claimed) => {
                 let outcome = match self.dice.roll(5) {
                     0 => Outcome::Signed("sig".into()),
                     _ => Outcome::Again { after_ms },
                 };
                 let finished = replica
                     .store
-                    .finish_try(begun, end, outcome, Vec::new(), now);
+                    .finish_attempt(claimed, end, outcome, Vec::new(), now);
                 match wait(finished) {
                     Ok(()) | Err(crate::StoreError::LeaseLost) => {}
                     Err(error) => panic!("{error}"),
