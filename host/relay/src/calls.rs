@@ -1,9 +1,9 @@
 //! Tries of messages: claim a slot, call, store what came of it.
 
-use crate::conclusion::{Conclusion, Mood, of_signing, slot_end};
+use crate::decision::{Decision, UpstreamHealth, of_signing, slot_end};
+use crate::environment::{CallResult, Environment, Point};
 use crate::relay::Relay;
-use crate::waiters::Found;
-use crate::world::{Heard, Point, World};
+use crate::waiters::SigningResult;
 use bulkhead_sandbox::{Fault, Judge, Question, Signing, Situation, Wait};
 use bulkhead_store::{Attempt, BootMillis, Claim, Outcome, Slot, StoreError, TraceParent};
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ pub(crate) const FAULT_WAIT_MS: u64 = 60_000;
 type UnderWay = Arc<Mutex<BTreeSet<String>>>;
 
 /// Makes calls for as long as there are messages and slots.
-pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
+pub(crate) async fn make<W: Environment>(relay: Arc<Relay<W>>) {
     let under_way = UnderWay::default();
     loop {
         let task = relay.tasks.begin();
@@ -28,8 +28,8 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
             Claim::Acquired(claimed) => {
                 all(&under_way).insert(claimed.message.clone());
                 let (relay, under_way) = (Arc::clone(&relay), Arc::clone(&under_way));
-                let world = Arc::clone(&relay.world);
-                world.spawn(Box::pin(async move {
+                let environment = Arc::clone(&relay.environment);
+                environment.spawn(Box::pin(async move {
                     let message = claimed.message.clone();
                     make_one(&relay, claimed).await;
                     drop(task);
@@ -53,16 +53,16 @@ fn all(under_way: &UnderWay) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
     under_way.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Attempt> {
+async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Attempt> {
     // One that was refused for what we are asks again with one call at a time.
-    let refused = relay.conditions.is_refused() && !all(under_way).is_empty();
+    let refused = relay.health.is_refused() && !all(under_way).is_empty();
     if refused || relay.tasks.are_ending() {
         return Claim::RetryAfter { after_ms: None };
     }
     let waiting = relay.waiters.next();
-    let now = relay.world.now();
+    let now = relay.environment.now();
     let claimed = relay.store.claim_attempt(now).await;
-    let claimed = relay.conditions.store(claimed, relay.world.now());
+    let claimed = relay.health.store(claimed, relay.environment.now());
     let claimed = claimed.unwrap_or(Claim::RetryAfter {
         after_ms: Some(STORE_PAUSE_MS),
     });
@@ -70,16 +70,16 @@ async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Attemp
         let at = after_ms.map(|ms| BootMillis(now.boot.0.saturating_add_unsigned(ms)));
         relay
             .waiters
-            .pass_over(waiting, at, |message| all(under_way).contains(message));
+            .release_expired(waiting, at, |message| all(under_way).contains(message));
     }
     claimed
 }
 
-async fn make_one<W: World>(relay: &Relay<W>, claimed: Attempt) {
-    relay.world.reached(Point::Claimed);
+async fn make_one<W: Environment>(relay: &Relay<W>, claimed: Attempt) {
+    relay.environment.reached(Point::Claimed);
     let question = Question::Sign(claimed.message.clone());
     let judge = relay.judges.current();
-    let heard = ask(
+    let result = ask(
         relay,
         &judge,
         &question,
@@ -87,56 +87,60 @@ async fn make_one<W: World>(relay: &Relay<W>, claimed: Attempt) {
         &claimed.slot,
     )
     .await;
-    relay.world.reached(Point::Heard);
-    let end = slot_end(&heard);
-    if matches!(&heard, Heard::Answer(answer) if [401, 403].contains(&answer.status)) {
-        relay.conditions.key(false, relay.world.now());
+    relay.environment.reached(Point::Heard);
+    let end = slot_end(&result);
+    if matches!(&result, CallResult::Answer(answer) if [401, 403].contains(&answer.status)) {
+        relay.health.key(false, relay.environment.now());
     }
-    let conclusion = conclude(relay, &judge, &claimed, heard);
-    relay.hold(conclusion.hold_ms).await;
+    let decision = decide(relay, &judge, &claimed, result);
+    relay.hold(decision.hold_ms).await;
     relay.note(
-        &conclusion.mood,
-        matches!(conclusion.outcome, Outcome::Signed(_)),
+        &decision.upstream,
+        matches!(decision.outcome, Outcome::Signed(_)),
     );
-    let found: Option<Found> = match &conclusion.outcome {
+    let finished: Option<SigningResult> = match &decision.outcome {
         Outcome::Signed(signature) => Some(Ok(signature.clone())),
         Outcome::Failed(error) => Some(Err(error.clone())),
         Outcome::Again { .. } => None,
     };
     let (stored, when_stored) = watch::channel(());
-    let answered = found.map(|found| relay.waiters.found(&claimed.message, &found, &when_stored));
+    let answered = finished.map(|result| {
+        relay
+            .waiters
+            .resolve(&claimed.message, &result, &when_stored)
+    });
     let answered = answered.unwrap_or_default();
     relay
         .persist(|now| {
-            let (claimed, outcome) = (claimed.clone(), conclusion.outcome.clone());
+            let (claimed, outcome) = (claimed.clone(), decision.outcome.clone());
             relay
                 .store
                 .finish_attempt(claimed, end, outcome, answered.clone(), now)
         })
         .await;
-    relay.world.reached(Point::Finished);
+    relay.environment.reached(Point::Finished);
     drop(stored);
-    if !matches!(conclusion.outcome, Outcome::Again { .. }) {
+    if !matches!(decision.outcome, Outcome::Again { .. }) {
         relay.notify.notify_one();
     }
 }
 
 /// Asks the upstream within a slot.
-pub(crate) async fn ask<W: World>(
+pub(crate) async fn ask<W: Environment>(
     relay: &Relay<W>,
     judge: &Judge,
     question: &Question,
     trace: Option<TraceParent>,
     slot: &Slot,
-) -> Heard {
-    let start = relay.world.now();
-    let heard = match judge.target(question) {
-        Ok(target) => relay.world.ask(target, trace, slot.send_before).await,
-        Err(fault) => Heard::Unsent(said(&fault)),
+) -> CallResult {
+    let start = relay.environment.now();
+    let result = match judge.target(question) {
+        Ok(target) => relay.environment.ask(target, trace, slot.send_before).await,
+        Err(fault) => CallResult::Unsent(said(&fault)),
     };
-    let took_ms = relay.world.now().boot.0 - start.boot.0;
-    relay.metrics.called(question, &heard, took_ms);
-    heard
+    let took_ms = relay.environment.now().boot.0 - start.boot.0;
+    relay.metrics.called(question, &result, took_ms);
+    result
 }
 
 /// Logs a fault of the component; for the operator it is why something goes no further.
@@ -145,13 +149,13 @@ pub(crate) fn said(fault: &Fault) -> String {
     "the signing component ended early".to_owned()
 }
 
-fn conclude<W: World>(
+fn decide<W: Environment>(
     relay: &Relay<W>,
     judge: &Judge,
     claimed: &Attempt,
-    heard: Heard,
-) -> Conclusion<Outcome> {
-    let (reply, known_better) = heard.into_reply();
+    result: CallResult,
+) -> Decision<Outcome> {
+    let (reply, known_better) = result.into_reply();
     let situation = relay.situation(claimed.number, claimed.created_at);
     let signing = judge.read_signature(
         &reply,
@@ -169,21 +173,21 @@ fn conclude<W: World>(
     of_signing(signing, known_better)
 }
 
-impl<W: World> Relay<W> {
+impl<W: Environment> Relay<W> {
     /// How long there is nothing to do; never no time at all, or a loop could spin.
     pub(crate) fn pause_ms(&self, after_ms: Option<u64>) -> u64 {
         let most = self.settings.look_again_ms;
         after_ms.unwrap_or(most).min(most).max(1)
     }
 
-    pub(crate) fn sleep_ms(&self, ms: u64) -> crate::Going<'static, ()> {
-        let at = self.world.now().boot.0.saturating_add_unsigned(ms);
-        self.world.sleep_until(BootMillis(at))
+    pub(crate) fn sleep_ms(&self, ms: u64) -> crate::BoxFuture<'static, ()> {
+        let at = self.environment.now().boot.0.saturating_add_unsigned(ms);
+        self.environment.sleep_until(BootMillis(at))
     }
 
     pub(crate) fn situation(&self, tries: u32, since: bulkhead_store::UnixMillis) -> Situation {
-        let now = self.world.now().wall.0;
-        let random = self.world.random();
+        let now = self.environment.now().wall.0;
+        let random = self.environment.random();
         Situation {
             tries,
             age_ms: u64::try_from(now - since.0).unwrap_or(0),
@@ -200,12 +204,12 @@ impl<W: World> Relay<W> {
     }
 
     /// Takes a call's meaning for the upstream and our key down.
-    pub(crate) fn note(&self, mood: &Mood, key_is_good: bool) {
-        let now = self.world.now();
+    pub(crate) fn note(&self, upstream: &UpstreamHealth, key_is_good: bool) {
+        let now = self.environment.now();
         if key_is_good {
-            self.conditions.key(true, now);
+            self.health.key(true, now);
         }
-        self.conditions.upstream(mood.clone(), now);
+        self.health.upstream(upstream.clone(), now);
     }
 
     /// Does not give up to have something stored that nobody else knows; a lost lease ends it too.
@@ -214,9 +218,9 @@ impl<W: World> Relay<W> {
         mut operation: impl FnMut(bulkhead_store::Now) -> bulkhead_store::StoreFuture<'a, ()>,
     ) {
         loop {
-            let done = operation(self.world.now()).await;
-            match self.conditions.store(done, self.world.now()) {
-                Ok(()) => return self.conditions.store_wrote(),
+            let done = operation(self.environment.now()).await;
+            match self.health.store(done, self.environment.now()) {
+                Ok(()) => return self.health.store_wrote(),
                 Err(StoreError::LeaseLost) => return,
                 Err(_) => self.sleep_ms(STORE_PAUSE_MS).await,
             }

@@ -1,10 +1,10 @@
 //! Calls that are no tries: whether a signature belongs to a message, whether our key is good.
 
 use crate::calls::{ask, said};
-use crate::conclusion::{Conclusion, Mood, of_checking, slot_end};
-use crate::condition::KeyCheck;
-use crate::relay::{Relay, Unable, unable};
-use crate::world::World;
+use crate::decision::{Decision, UpstreamHealth, of_checking, slot_end};
+use crate::environment::Environment;
+use crate::health::KeyCheck;
+use crate::relay::{Relay, RelayError, unable};
 use bulkhead_sandbox::{Checking, Judge, Question, Wait};
 use bulkhead_store::{BootMillis, Claim, Slot, TraceParent};
 use std::sync::Arc;
@@ -22,14 +22,14 @@ pub(crate) struct Checks {
     key: Mutex<()>,
 }
 
-impl<W: World> Relay<W> {
+impl<W: Environment> Relay<W> {
     /// Whether a signature belongs to a message: without a call where that is known here.
     pub async fn verify(
         self: &Arc<Self>,
         claim: bulkhead_sandbox::Claim,
         trace: Option<TraceParent>,
         until: BootMillis,
-    ) -> Result<bool, Unable> {
+    ) -> Result<bool, RelayError> {
         let known = self.store.signature(claim.message.clone());
         let known = self.within(until, known).await.map_err(unable)?;
         if known.is_some_and(|signature| signature == claim.signature) {
@@ -43,21 +43,21 @@ impl<W: World> Relay<W> {
         self: &Arc<Self>,
         trace: Option<TraceParent>,
         until: BootMillis,
-    ) -> Result<KeyCheck, Unable> {
-        let again = Unable::Upstream {
+    ) -> Result<KeyCheck, RelayError> {
+        let again = RelayError::Upstream {
             after_ms: ASK_AGAIN_MS,
         };
         let _turn = tokio::select! {
             biased;
             turn = self.checks.key.lock() => turn,
-            () = self.world.sleep_until(until) => return Err(again),
+            () = self.environment.sleep_until(until) => return Err(again),
         };
-        if let Some(known) = self.conditions.key_within(KEY_MS, self.world.now()) {
+        if let Some(known) = self.health.key_within(KEY_MS, self.environment.now()) {
             return Ok(known);
         }
         self.check(Question::CheckKey, trace, until).await?;
-        self.conditions
-            .key_within(KEY_MS, self.world.now())
+        self.health
+            .key_within(KEY_MS, self.environment.now())
             .ok_or(again)
     }
 
@@ -68,30 +68,30 @@ impl<W: World> Relay<W> {
         question: Question,
         trace: Option<TraceParent>,
         until: BootMillis,
-    ) -> Result<bool, Unable> {
+    ) -> Result<bool, RelayError> {
         let claimed = self
             .store
-            .claim_check(self.settings.checks_max, self.world.now());
+            .claim_check(self.settings.checks_max, self.environment.now());
         let slot = match self.within(until, claimed).await.map_err(unable)? {
             Claim::Acquired(slot) => slot,
             Claim::RetryAfter { after_ms } => {
-                return Err(Unable::Upstream {
+                return Err(RelayError::Upstream {
                     after_ms: after_ms.unwrap_or(ASK_AGAIN_MS),
                 });
             }
         };
         let (sender, receiver) = oneshot::channel();
         let (relay, task) = (Arc::clone(self), self.tasks.begin());
-        self.world.spawn(Box::pin(async move {
+        self.environment.spawn(Box::pin(async move {
             let _gone = sender.send(relay.make_check(&question, trace, slot).await);
             drop(task);
         }));
         tokio::select! {
             biased;
             answer = receiver => answer.ok().flatten(),
-            () = self.world.sleep_until(until) => None,
+            () = self.environment.sleep_until(until) => None,
         }
-        .ok_or(Unable::Upstream {
+        .ok_or(RelayError::Upstream {
             after_ms: ASK_AGAIN_MS,
         })
     }
@@ -103,31 +103,31 @@ impl<W: World> Relay<W> {
         slot: Slot,
     ) -> Option<bool> {
         let judge = self.judges.current();
-        let heard = ask(self, &judge, question, trace, &slot).await;
-        let end = slot_end(&heard);
-        let mut conclusion = self.read_check(&judge, question, heard);
-        self.hold(conclusion.hold_ms).await;
+        let result = ask(self, &judge, question, trace, &slot).await;
+        let end = slot_end(&result);
+        let mut decision = self.read_check(&judge, question, result);
+        self.hold(decision.hold_ms).await;
         let is_key = matches!(question, Question::CheckKey);
-        if is_key && conclusion.outcome == Some(false) {
-            conclusion.mood = Mood::Refusing("the upstream refuses our key".into());
+        if is_key && decision.outcome == Some(false) {
+            decision.upstream = UpstreamHealth::Refusing("the upstream refuses our key".into());
         }
-        self.note(&conclusion.mood, !is_key && conclusion.outcome.is_some());
-        if let (true, Some(valid)) = (is_key, conclusion.outcome) {
-            self.conditions.key(valid, self.world.now());
+        self.note(&decision.upstream, !is_key && decision.outcome.is_some());
+        if let (true, Some(valid)) = (is_key, decision.outcome) {
+            self.health.key(valid, self.environment.now());
         }
         self.persist(|now| self.store.end_check(slot.clone(), end, now))
             .await;
-        conclusion.outcome
+        decision.outcome
     }
 
     fn read_check(
         &self,
         judge: &Judge,
         question: &Question,
-        heard: crate::world::Heard,
-    ) -> Conclusion<Option<bool>> {
-        let (reply, known_better) = heard.into_reply();
-        let situation = self.situation(1, self.world.now().wall);
+        result: crate::environment::CallResult,
+    ) -> Decision<Option<bool>> {
+        let (reply, known_better) = result.into_reply();
+        let situation = self.situation(1, self.environment.now().wall);
         let read = match question {
             Question::CheckKey => judge.read_key_check(&reply, situation),
             Question::Verify(_) | Question::Sign(_) => judge.read_verification(&reply, situation),

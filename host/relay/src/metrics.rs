@@ -1,6 +1,6 @@
 //! What the relay does, counted.
 
-use crate::world::Heard;
+use crate::environment::CallResult;
 use bulkhead_sandbox::{Failure, Question};
 use bulkhead_store::StoreStats;
 use prometheus_client::metrics::counter::Counter;
@@ -81,21 +81,21 @@ impl RelayMetrics {
         Self::register(&mut Registry::default())
     }
 
-    pub(crate) fn called(&self, question: &Question, heard: &Heard, took_ms: i64) {
+    pub(crate) fn called(&self, question: &Question, result: &CallResult, took_ms: i64) {
         let kind = match question {
             Question::Sign(_) => "sign",
             Question::Verify(_) => "verify",
             Question::CheckKey => "key",
         };
-        let labels = [("kind", kind), ("end", end(heard))];
+        let labels = [("kind", kind), ("end", end(result))];
         self.calls.get_or_create_owned(&labels).inc();
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of seconds")]
         self.call_time.observe(took_ms as f64 / 1000.0);
     }
 
-    pub(crate) fn told(&self, heard: &Heard) {
+    pub(crate) fn told(&self, result: &CallResult) {
         self.webhooks
-            .get_or_create_owned(&[("end", end(heard))])
+            .get_or_create_owned(&[("end", end(result))])
             .inc();
     }
 
@@ -122,9 +122,9 @@ impl RelayMetrics {
 }
 
 /// A label from a fixed set.
-fn end(heard: &Heard) -> &'static str {
-    match heard {
-        Heard::Answer(answer) => match answer.status {
+fn end(result: &CallResult) -> &'static str {
+    match result {
+        CallResult::Answer(answer) => match answer.status {
             200..=299 => "2xx",
             300..=399 => "3xx",
             429 => "429",
@@ -132,10 +132,10 @@ fn end(heard: &Heard) -> &'static str {
             500..=599 => "5xx",
             _ => "other",
         },
-        Heard::Unsent(_) | Heard::Lost(Failure::NotConnected) => "not_sent",
-        Heard::Lost(Failure::TimedOut) => "timed_out",
-        Heard::Lost(Failure::CutOff) => "cut_off",
-        Heard::Lost(Failure::TooLong) => "too_long",
-        Heard::Lost(Failure::Malformed) => "malformed",
+        CallResult::Unsent(_) | CallResult::Lost(Failure::NotConnected) => "not_sent",
+        CallResult::Lost(Failure::TimedOut) => "timed_out",
+        CallResult::Lost(Failure::CutOff) => "cut_off",
+        CallResult::Lost(Failure::TooLong) => "too_long",
+        CallResult::Lost(Failure::Malformed) => "malformed",
     }
 }

@@ -1,9 +1,9 @@
 //! Notifications: claim, send, store what came of it.
 
 use crate::calls::{FAULT_WAIT_MS, STORE_PAUSE_MS, said};
-use crate::conclusion::of_delivering;
+use crate::decision::of_delivering;
+use crate::environment::{CallResult, Environment, Point};
 use crate::relay::Relay;
-use crate::world::{Heard, Point, World};
 use bulkhead_sandbox::{Event, Judge};
 use bulkhead_store::{BootMillis, Claim, Notification, NotificationOutcome};
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ impl UnderWay {
 }
 
 /// Makes notifications for as long as there are any.
-pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
+pub(crate) async fn make<W: Environment>(relay: Arc<Relay<W>>) {
     let under_way = UnderWay::default();
     loop {
         let looking = relay.tasks.begin();
@@ -63,8 +63,8 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
                     let host = notification.callback.host.clone();
                     under_way.begin(&host);
                     let (relay, under_way) = (Arc::clone(&relay), under_way.clone());
-                    let (world, task) = (Arc::clone(&relay.world), relay.tasks.begin());
-                    world.spawn(Box::pin(async move {
+                    let (environment, task) = (Arc::clone(&relay.environment), relay.tasks.begin());
+                    environment.spawn(Box::pin(async move {
                         make_one(&relay, notification).await;
                         drop(task);
                         under_way.end(&host);
@@ -84,7 +84,7 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
     }
 }
 
-async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Vec<Notification>> {
+async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Vec<Notification>> {
     let settings = &relay.settings;
     let room = under_way.room(settings.webhooks_max, settings.webhooks_per_host_max);
     if room.most == 0 || relay.tasks.are_ending() {
@@ -92,33 +92,36 @@ async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Vec<No
     }
     let claimed = relay
         .store
-        .claim_notifications(room.most, room.busy, relay.world.now())
+        .claim_notifications(room.most, room.busy, relay.environment.now())
         .await;
-    let claimed = relay.conditions.store(claimed, relay.world.now());
+    let claimed = relay.health.store(claimed, relay.environment.now());
     claimed.unwrap_or(Claim::RetryAfter {
         after_ms: Some(STORE_PAUSE_MS),
     })
 }
 
-async fn make_one<W: World>(relay: &Relay<W>, notification: Notification) {
-    relay.world.reached(Point::NotificationClaimed);
+async fn make_one<W: Environment>(relay: &Relay<W>, notification: Notification) {
+    relay.environment.reached(Point::NotificationClaimed);
     let outcome = tell(relay, &notification).await;
-    relay.world.reached(Point::Told);
+    relay.environment.reached(Point::Told);
     relay
         .persist(|now| {
             let lease = notification.lease.clone();
             relay.store.finish_notification(lease, outcome.clone(), now)
         })
         .await;
-    relay.world.reached(Point::NotificationFinished);
+    relay.environment.reached(Point::NotificationFinished);
 }
 
-async fn tell<W: World>(relay: &Relay<W>, notification: &Notification) -> NotificationOutcome {
+async fn tell<W: Environment>(
+    relay: &Relay<W>,
+    notification: &Notification,
+) -> NotificationOutcome {
     let fault = |fault| NotificationOutcome::Again {
         after_ms: FAULT_WAIT_MS,
         why: said(&fault),
     };
-    let now = relay.world.now();
+    let now = relay.environment.now();
     let request = notification.lease.request.as_str();
     let event = Event {
         request: request.to_owned(),
@@ -136,8 +139,8 @@ async fn tell<W: World>(relay: &Relay<W>, notification: &Notification) -> Notifi
         Err(ended) => return fault(ended),
     };
     let until = BootMillis(now.boot.0 + i64::from(relay.settings.webhook_ms));
-    let heard = relay
-        .world
+    let result = relay
+        .environment
         .tell(
             notification.callback.clone(),
             delivery,
@@ -145,17 +148,17 @@ async fn tell<W: World>(relay: &Relay<W>, notification: &Notification) -> Notifi
             until,
         )
         .await;
-    relay.metrics.told(&heard);
-    outcome(relay, &judge, notification, heard).unwrap_or_else(fault)
+    relay.metrics.told(&result);
+    outcome(relay, &judge, notification, result).unwrap_or_else(fault)
 }
 
-fn outcome<W: World>(
+fn outcome<W: Environment>(
     relay: &Relay<W>,
     judge: &Judge,
     notification: &Notification,
-    heard: Heard,
+    result: CallResult,
 ) -> Result<NotificationOutcome, bulkhead_sandbox::Fault> {
-    let (reply, known_better) = heard.into_reply();
+    let (reply, known_better) = result.into_reply();
     let situation = relay.situation(notification.number, notification.first_try_at);
     let delivering = judge.read_webhook(&reply, situation)?;
     Ok(of_delivering(delivering, known_better))

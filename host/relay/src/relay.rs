@@ -1,12 +1,12 @@
 //! What callers ask of the relay.
 
 use crate::checks::Checks;
-use crate::condition::{Condition, Conditions};
+use crate::environment::{Environment, Point};
+use crate::health::{HealthState, RelayHealth};
 use crate::metrics::RelayMetrics;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
-use crate::waiters::{Found, Waiters, Word};
-use crate::world::{Point, World};
+use crate::waiters::{SigningResult, WaitResult, Waiters};
 use crate::{calls, maintenance, notifications};
 use bulkhead_sandbox::Judge;
 use bulkhead_store::{
@@ -18,12 +18,12 @@ use tokio::sync::Notify;
 
 /// The relay. What it does by itself are tasks of its world, which end with that.
 pub struct Relay<W> {
-    pub(crate) world: Arc<W>,
+    pub(crate) environment: Arc<W>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) judges: Box<dyn Judges>,
     pub(crate) settings: Settings,
     pub(crate) waiters: Waiters,
-    pub(crate) conditions: Conditions,
+    pub(crate) health: HealthState,
     pub(crate) checks: Checks,
     pub(crate) tasks: Tasks,
     pub(crate) metrics: RelayMetrics,
@@ -49,23 +49,23 @@ impl Judges for Arc<Judge> {
 
 /// What a caller gets for a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Signed {
+pub enum SignOutcome {
     /// The signature.
-    Now {
+    Signed {
         /// Of the request.
         id: RequestId,
         /// As the upstream wrote it.
         signature: String,
     },
     /// It is stored, and will be signed.
-    Later {
+    Pending {
         /// Of the request.
         id: RequestId,
         /// Milliseconds until it is worth to ask.
         after_ms: u64,
     },
     /// There will be no signature.
-    Never {
+    Rejected {
         /// Of the request.
         id: RequestId,
         /// Why.
@@ -75,7 +75,7 @@ pub enum Signed {
 
 /// Why a caller gets nothing of what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unable {
+pub enum RelayError {
     /// Too many messages wait. Nothing was stored.
     BacklogFull {
         /// Milliseconds until there may be room.
@@ -95,86 +95,95 @@ pub enum Unable {
     },
 }
 
-impl<W: World> Relay<W> {
+impl<W: Environment> Relay<W> {
     /// Makes a relay and starts what it does by itself.
     pub fn start(
-        world: Arc<W>,
+        environment: Arc<W>,
         store: Arc<dyn Store>,
         judges: impl Judges,
         settings: Settings,
         metrics: RelayMetrics,
     ) -> Arc<Self> {
         let relay = Arc::new(Self {
-            world,
+            environment,
             store,
             judges: Box::new(judges),
             settings,
             waiters: Waiters::default(),
-            conditions: Conditions::new(),
+            health: HealthState::new(),
             checks: Checks::default(),
             tasks: Tasks::new(),
             metrics,
             call: Notify::new(),
             notify: Notify::new(),
         });
-        let tasks: [crate::Going<'static, ()>; 3] = [
+        let tasks: [crate::BoxFuture<'static, ()>; 3] = [
             Box::pin(calls::make(Arc::clone(&relay))),
             Box::pin(notifications::make(Arc::clone(&relay))),
             Box::pin(maintenance::run(Arc::clone(&relay))),
         ];
         for task in tasks {
-            relay.world.spawn(task);
+            relay.environment.spawn(task);
         }
         relay
     }
 
     /// Has a message signed: at once if that is possible before `until`, else later. What is answered
-    /// with [`Signed::Later`] is durable.
-    pub async fn sign(&self, new: NewRequest, until: BootMillis) -> Result<Signed, Unable> {
+    /// with [`SignOutcome::Pending`] is durable.
+    pub async fn sign(
+        &self,
+        new: NewRequest,
+        until: BootMillis,
+    ) -> Result<SignOutcome, RelayError> {
         // Before it is stored, or a result could come in between.
-        let mut place = self.waiters.wait(&new.message, &new.id, until);
+        let mut handle = self.waiters.wait(&new.message, &new.id, until);
         let (own, backlog_max) = (new.id.clone(), self.settings.backlog_max);
         let accepted = self
-            .within(until, self.store.accept(new, backlog_max, self.world.now()))
+            .within(
+                until,
+                self.store.accept(new, backlog_max, self.environment.now()),
+            )
             .await;
         let id = match accepted {
-            Ok(Accepted::Signed { id, signature }) => return Ok(Signed::Now { id, signature }),
-            Ok(Accepted::Failed { id, error }) => return Ok(Signed::Never { id, error }),
+            Ok(Accepted::Signed { id, signature }) => {
+                return Ok(SignOutcome::Signed { id, signature });
+            }
+            Ok(Accepted::Failed { id, error }) => return Ok(SignOutcome::Rejected { id, error }),
             Ok(Accepted::Pending(id)) => id,
             // Who shares its message may have got it signed meanwhile.
             other => {
-                return match (place.leave(), other) {
-                    (Some(Word::Found { found, .. }), _) => Ok(answer(own, found)),
-                    (_, Ok(Accepted::CallersFull)) => Err(Unable::CallersFull {
+                return match (handle.leave(), other) {
+                    (Some(WaitResult::Finished { result, .. }), _) => Ok(answer(own, result)),
+                    (_, Ok(Accepted::CallersFull)) => Err(RelayError::CallersFull {
                         after_ms: self.expected_ms(),
                     }),
-                    (_, Ok(_)) => Err(Unable::BacklogFull {
+                    (_, Ok(_)) => Err(RelayError::BacklogFull {
                         after_ms: self.settings.pace_ms(),
                     }),
-                    (_, Err(_)) => Err(Unable::Store),
+                    (_, Err(_)) => Err(RelayError::Store),
                 };
             }
         };
-        self.world.reached(Point::Accepted);
-        self.conditions.store_wrote();
+        self.environment.reached(Point::Accepted);
+        self.health.store_wrote();
         self.call.notify_one();
-        let word = tokio::select! {
+        let wait_result = tokio::select! {
             biased;
-            word = &mut place.word => word.ok(),
-            () = self.world.sleep_until(until) => place.leave(),
+            result = &mut handle.result => result.ok(),
+            () = self.environment.sleep_until(until) => handle.leave(),
         };
-        match word {
-            Some(Word::Found { found, mut stored }) => {
+        match wait_result {
+            Some(WaitResult::Finished { result, mut stored }) => {
                 // It is true whether it is stored or not, but who asks for the request right after
                 // the answer should find it signed.
                 tokio::select! {
                     biased;
                     _closed = stored.changed() => {}
-                    () = self.world.sleep_until(until) => {}
+                    () = self.environment.sleep_until(until) => {}
                 }
-                Ok(answer(id, found))
+                Ok(answer(id, result))
             }
-            Some(Word::NotNow) | None => Ok(Signed::Later {
+            Some(WaitResult::Released) | None => Ok(SignOutcome::Pending {
                 id,
                 after_ms: self.expected_ms(),
             }),
@@ -186,14 +195,18 @@ impl<W: World> Relay<W> {
         &self,
         id: RequestId,
         until: BootMillis,
-    ) -> Result<Option<RequestView>, Unable> {
-        let request = self.store.request(id, self.world.now());
+    ) -> Result<Option<RequestView>, RelayError> {
+        let request = self.store.request(id, self.environment.now());
         self.within(until, request).await.map_err(unable)
     }
 
     /// Makes a notification due, whatever became of it.
-    pub async fn redeliver(&self, id: RequestId, until: BootMillis) -> Result<Redelivery, Unable> {
-        let redelivery = self.store.redeliver(id, self.world.now());
+    pub async fn redeliver(
+        &self,
+        id: RequestId,
+        until: BootMillis,
+    ) -> Result<Redelivery, RelayError> {
+        let redelivery = self.store.redeliver(id, self.environment.now());
         let redelivery = self.within(until, redelivery).await.map_err(unable)?;
         self.notify.notify_one();
         Ok(redelivery)
@@ -207,8 +220,8 @@ impl<W: World> Relay<W> {
     }
 
     /// How the upstream and the store are.
-    pub fn condition(&self) -> Condition {
-        self.conditions.get()
+    pub fn health(&self) -> RelayHealth {
+        self.health.get()
     }
 
     /// What the store does, for as long as somebody waits for it.
@@ -220,28 +233,28 @@ impl<W: World> Relay<W> {
         let result = tokio::select! {
             biased;
             result = operation => result,
-            () = self.world.sleep_until(until) => {
+            () = self.environment.sleep_until(until) => {
                 Err(StoreError::Unavailable("it did not answer in time".into()))
             }
         };
-        self.conditions.store(result, self.world.now())
+        self.health.store(result, self.environment.now())
     }
 
     /// What a message that is accepted now has to expect: all those before it have their turn first.
     fn expected_ms(&self) -> u64 {
-        let stats = self.conditions.get().stats.unwrap_or_default();
+        let stats = self.health.get().stats.unwrap_or_default();
         let turns = stats.backlog.max(1).saturating_mul(self.settings.pace_ms());
         turns.saturating_add(stats.held_ms)
     }
 }
 
-fn answer(id: RequestId, found: Found) -> Signed {
-    match found {
-        Ok(signature) => Signed::Now { id, signature },
-        Err(error) => Signed::Never { id, error },
+fn answer(id: RequestId, result: SigningResult) -> SignOutcome {
+    match result {
+        Ok(signature) => SignOutcome::Signed { id, signature },
+        Err(error) => SignOutcome::Rejected { id, error },
     }
 }
 
-pub(crate) fn unable(_logged: StoreError) -> Unable {
-    Unable::Store
+pub(crate) fn unable(_logged: StoreError) -> RelayError {
+    RelayError::Store
 }

@@ -6,7 +6,7 @@ use crate::process::{Faults, Process, START_WALL_MS, Shared, Surroundings, lock}
 use crate::receivers::{Manner, Receivers};
 use crate::upstream::{Upstream, Weather, most_in_window};
 use crate::verdict::{self, Promise};
-use bulkhead_relay::{Point, Relay, RelayMetrics, Settings, Signed, World as _};
+use bulkhead_relay::{Environment as _, Point, Relay, RelayMetrics, Settings, SignOutcome};
 use bulkhead_sandbox::Judge;
 use bulkhead_store::model::Model;
 use bulkhead_store::{BacklogMax, BootMillis, Callback, NewRequest, Quota, RequestId};
@@ -244,16 +244,16 @@ impl Run {
                 now_ms - start_ms
             );
             match answer {
-                Ok(Signed::Later { id, .. }) => lock(&promises).push(Promise {
+                Ok(SignOutcome::Pending { id, .. }) => lock(&promises).push(Promise {
                     at_ms: now_ms,
                     id,
                     message,
                     callback: callback.map(|callback| callback.url),
                 }),
-                Ok(Signed::Now { signature, .. }) => {
+                Ok(SignOutcome::Signed { signature, .. }) => {
                     assert_eq!(signature, crate::upstream::signature(&message), "{message}");
                 }
-                Ok(Signed::Never { .. }) => assert!(message.starts_with("refused")),
+                Ok(SignOutcome::Rejected { .. }) => assert!(message.starts_with("refused")),
                 Err(_) => {}
             }
         };
