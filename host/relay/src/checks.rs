@@ -1,14 +1,14 @@
 //! Calls that are no tries: whether a signature belongs to a message, whether our key is good.
 
-use crate::calls::{ask, said};
+use crate::core::{Relay, report_fault};
 use crate::decision::{Decision, UpstreamHealth, of_checking, slot_end};
-use crate::environment::Environment;
+use crate::environment::{CallResult, Environment};
+use crate::error::RelayError;
 use crate::health::KeyCheck;
-use crate::relay::{Relay, RelayError, unable};
 use bulkhead_sandbox::{Checking, Judge, Question, Wait};
 use bulkhead_store::{BootMillis, Claim, Slot, TraceParent};
 use std::sync::Arc;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
 
 /// What is known of the key is good for so long.
 const KEY_MS: i64 = 60_000;
@@ -16,14 +16,16 @@ const KEY_MS: i64 = 60_000;
 /// Where nothing better is known.
 const ASK_AGAIN_MS: u64 = 1000;
 
-/// One check of the key at a time: whoever comes meanwhile gets what it finds.
-#[derive(Default)]
-pub(crate) struct Checks {
-    key: Mutex<()>,
-}
+const ASK_AGAIN: RelayError = RelayError::Upstream {
+    after_ms: ASK_AGAIN_MS,
+};
 
 impl<W: Environment> Relay<W> {
     /// Whether a signature belongs to a message: without a call where that is known here.
+    ///
+    /// # Errors
+    /// [`RelayError::Store`] where the store fails, and [`RelayError::Upstream`] where no call can be made
+    /// now or the call has no result before `until`.
     pub async fn verify(
         self: &Arc<Self>,
         claim: bulkhead_sandbox::Claim,
@@ -31,26 +33,27 @@ impl<W: Environment> Relay<W> {
         until: BootMillis,
     ) -> Result<bool, RelayError> {
         let known = self.store.signature(claim.message.clone());
-        let known = self.within(until, known).await.map_err(unable)?;
+        let known = self.within(until, known).await?;
         if known.is_some_and(|signature| signature == claim.signature) {
             return Ok(true);
         }
         self.check(Question::Verify(claim), trace, until).await
     }
 
-    /// Whether the upstream takes our key.
+    /// Whether the upstream takes our key, as far as calls of the last minute show; otherwise a call is made.
+    ///
+    /// # Errors
+    /// [`RelayError::Store`] where the store fails, and [`RelayError::Upstream`] where no call can be made
+    /// now or the call has no result before `until`.
     pub async fn test_key(
         self: &Arc<Self>,
         trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Result<KeyCheck, RelayError> {
-        let again = RelayError::Upstream {
-            after_ms: ASK_AGAIN_MS,
-        };
         let _turn = tokio::select! {
             biased;
-            turn = self.checks.key.lock() => turn,
-            () = self.environment.sleep_until(until) => return Err(again),
+            turn = self.key_check.lock() => turn,
+            () = self.environment.sleep_until(until) => return Err(ASK_AGAIN),
         };
         if let Some(known) = self.health.key_within(KEY_MS, self.environment.now()) {
             return Ok(known);
@@ -58,7 +61,7 @@ impl<W: Environment> Relay<W> {
         self.check(Question::CheckKey, trace, until).await?;
         self.health
             .key_within(KEY_MS, self.environment.now())
-            .ok_or(again)
+            .ok_or(ASK_AGAIN)
     }
 
     /// Makes a call for a question, if there is a slot for it. It goes to its end, also where nobody
@@ -72,7 +75,7 @@ impl<W: Environment> Relay<W> {
         let claimed = self
             .store
             .claim_check(self.settings.checks_max, self.environment.now());
-        let slot = match self.within(until, claimed).await.map_err(unable)? {
+        let slot = match self.within(until, claimed).await? {
             Claim::Acquired(slot) => slot,
             Claim::RetryAfter { after_ms } => {
                 return Err(RelayError::Upstream {
@@ -91,9 +94,7 @@ impl<W: Environment> Relay<W> {
             answer = receiver => answer.ok().flatten(),
             () = self.environment.sleep_until(until) => None,
         }
-        .ok_or(RelayError::Upstream {
-            after_ms: ASK_AGAIN_MS,
-        })
+        .ok_or(ASK_AGAIN)
     }
 
     async fn make_check(
@@ -103,7 +104,7 @@ impl<W: Environment> Relay<W> {
         slot: Slot,
     ) -> Option<bool> {
         let judge = self.judges.current();
-        let result = ask(self, &judge, question, trace, &slot).await;
+        let result = self.call_upstream(&judge, question, trace, &slot).await;
         let end = slot_end(&result);
         let mut decision = self.read_check(&judge, question, result);
         self.hold(decision.hold_ms).await;
@@ -124,7 +125,7 @@ impl<W: Environment> Relay<W> {
         &self,
         judge: &Judge,
         question: &Question,
-        result: crate::environment::CallResult,
+        result: CallResult,
     ) -> Decision<Option<bool>> {
         let (reply, known_better) = result.into_reply();
         let situation = self.situation(1, self.environment.now().wall);
@@ -135,7 +136,7 @@ impl<W: Environment> Relay<W> {
         let checking = read.unwrap_or_else(|fault| {
             Checking::Unknown(Wait {
                 after_ms: ASK_AGAIN_MS,
-                why: said(&fault),
+                why: report_fault(&fault),
             })
         });
         of_checking(checking, known_better)

@@ -68,44 +68,32 @@ pub(crate) fn of_delivering(
     }
 }
 
-/// A try of a message.
+/// An attempt to have a message signed.
 pub(crate) fn of_signing(signing: Signing, known_better: Option<String>) -> Decision<Outcome> {
     let because = |why: String| known_better.unwrap_or(why);
-    match signing {
-        Signing::Signed(signature) => Decision {
-            outcome: Outcome::Signed(signature),
-            hold_ms: None,
-            upstream: UpstreamHealth::Fine,
-        },
-        Signing::Refused(error) => Decision {
-            outcome: Outcome::Failed(shown(&error)),
-            hold_ms: None,
-            upstream: UpstreamHealth::Fine,
-        },
+    let (outcome, hold_ms, upstream) = match signing {
+        Signing::Signed(signature) => (Outcome::Signed(signature), None, UpstreamHealth::Fine),
+        Signing::Refused(error) => (Outcome::Failed(shown(&error)), None, UpstreamHealth::Fine),
         Signing::Again(wait) => {
             let Wait { after_ms, why } = bounded(wait);
-            Decision {
-                outcome: Outcome::Again { after_ms },
-                hold_ms: None,
-                upstream: UpstreamHealth::Failing(because(why)),
-            }
+            let upstream = UpstreamHealth::Failing(because(why));
+            (Outcome::Again { after_ms }, None, upstream)
         }
         Signing::Paused(wait) => {
             let Wait { after_ms, why } = bounded(wait);
-            Decision {
-                outcome: Outcome::Again { after_ms },
-                hold_ms: Some(after_ms),
-                upstream: UpstreamHealth::Refusing(why),
-            }
+            let upstream = UpstreamHealth::Refusing(why);
+            (Outcome::Again { after_ms }, Some(after_ms), upstream)
         }
         Signing::Slowed(wait) => {
             let Wait { after_ms, why } = bounded(wait);
-            Decision {
-                outcome: Outcome::Again { after_ms },
-                hold_ms: Some(after_ms),
-                upstream: UpstreamHealth::Slowing(why),
-            }
+            let upstream = UpstreamHealth::Slowing(why);
+            (Outcome::Again { after_ms }, Some(after_ms), upstream)
         }
+    };
+    Decision {
+        outcome,
+        hold_ms,
+        upstream,
     }
 }
 

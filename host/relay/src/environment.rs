@@ -4,11 +4,11 @@ use bulkhead_sandbox::{Answer, Delivery, Failure, Reply};
 use bulkhead_store::{BootMillis, Callback, Now, TraceParent};
 use std::pin::Pin;
 
-/// Something that goes on for a while.
+/// A future whose type does not matter.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The world, as the relay knows it: the real one, or that of a simulation. The relay itself has
-/// neither clock nor randomness nor sockets.
+/// All that the relay reaches: the real system, or a simulation. The relay itself has neither clock nor
+/// randomness nor sockets.
 pub trait Environment: Send + Sync + 'static {
     /// The time.
     fn now(&self) -> Now;
@@ -22,9 +22,9 @@ pub trait Environment: Send + Sync + 'static {
     /// Runs a task to its end, whoever waits for it.
     fn spawn(&self, task: BoxFuture<'static, ()>);
 
-    /// Asks the upstream: `target` is a path and query, and `trace` what the call belongs to. No octet
+    /// Calls the upstream: `target` is a path and query, and `trace` what the call belongs to. No octet
     /// is sent, and nothing waited for, from `until` on.
-    fn ask(
+    fn call_upstream(
         &self,
         target: String,
         trace: Option<TraceParent>,
@@ -32,7 +32,7 @@ pub trait Environment: Send + Sync + 'static {
     ) -> BoxFuture<'static, CallResult>;
 
     /// Sends a delivery to a receiver. Nothing is waited for from `until` on.
-    fn tell(
+    fn deliver(
         &self,
         callback: Callback,
         delivery: Delivery,
@@ -44,7 +44,7 @@ pub trait Environment: Send + Sync + 'static {
     fn reached(&self, _point: Point) {}
 }
 
-/// What came of an exchange.
+/// The result of an outbound call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallResult {
     /// An answer that came whole.

@@ -10,8 +10,10 @@
 
 mod calls;
 mod checks;
+mod core;
 mod decision;
 mod environment;
+mod error;
 mod health;
 mod maintenance;
 mod metrics;
@@ -21,9 +23,11 @@ mod settings;
 mod tasks;
 mod waiters;
 
+pub use self::core::{Judges, Relay};
 pub use decision::UpstreamHealth;
 pub use environment::{BoxFuture, CallResult, Environment, Point};
+pub use error::RelayError;
 pub use health::{KeyCheck, RelayHealth};
 pub use metrics::RelayMetrics;
-pub use relay::{Judges, Relay, RelayError, SignOutcome};
+pub use relay::SignOutcome;
 pub use settings::{Settings, WebhookSecret};

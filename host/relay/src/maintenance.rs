@@ -1,7 +1,7 @@
 //! What has to be done now and then.
 
+use crate::core::Relay;
 use crate::environment::Environment;
-use crate::relay::Relay;
 use bulkhead_store::Now;
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
     let mut looked = false;
     loop {
         let beat = relay.store.beat(relay.environment.now()).await;
-        let _logged = relay.health.store(beat, relay.environment.now());
+        let _logged = relay.noted(beat);
         let stats = relay.store.stats(relay.environment.now()).await;
-        if let Ok(stats) = relay.health.store(stats, relay.environment.now()) {
+        if let Ok(stats) = relay.noted(stats) {
             if !looked && stats.held_ms > 0 {
                 tracing::info!(
                     held_ms = stats.held_ms,
@@ -34,7 +34,7 @@ pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
         if relay.health.get().store.is_some() {
             // Something that is written and changes nothing shows whether it works again.
             let held = relay.store.hold_calls(0, relay.environment.now()).await;
-            if relay.health.store(held, relay.environment.now()).is_ok() {
+            if relay.noted(held).is_ok() {
                 relay.health.store_wrote();
             }
         }
@@ -43,7 +43,7 @@ pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
             let kept_ms = relay.settings.retention_ms;
             let retention_ms = kept_ms.saturating_add(gained_ms(start, now));
             let swept = relay.store.sweep(retention_ms, SWEEP_STEP, now).await;
-            let swept = relay.health.store(swept, relay.environment.now());
+            let swept = relay.noted(swept);
             // A full step means that there is more.
             if !swept.is_ok_and(|removed| removed >= u64::from(SWEEP_STEP)) {
                 sweep_at = now.boot.0 + SWEEP_EVERY_MS;

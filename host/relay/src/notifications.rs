@@ -1,9 +1,8 @@
 //! Notifications: claim, send, store what came of it.
 
-use crate::calls::{FAULT_WAIT_MS, STORE_PAUSE_MS, said};
+use crate::core::{FAULT_WAIT_MS, Relay, STORE_PAUSE_MS, report_fault};
 use crate::decision::of_delivering;
 use crate::environment::{CallResult, Environment, Point};
-use crate::relay::Relay;
 use bulkhead_sandbox::{Event, Judge};
 use bulkhead_store::{BootMillis, Claim, Notification, NotificationOutcome};
 use std::collections::BTreeMap;
@@ -94,8 +93,7 @@ async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<
         .store
         .claim_notifications(room.most, room.busy, relay.environment.now())
         .await;
-    let claimed = relay.health.store(claimed, relay.environment.now());
-    claimed.unwrap_or(Claim::RetryAfter {
+    relay.noted(claimed).unwrap_or(Claim::RetryAfter {
         after_ms: Some(STORE_PAUSE_MS),
     })
 }
@@ -119,7 +117,7 @@ async fn tell<W: Environment>(
 ) -> NotificationOutcome {
     let fault = |fault| NotificationOutcome::Again {
         after_ms: FAULT_WAIT_MS,
-        why: said(&fault),
+        why: report_fault(&fault),
     };
     let now = relay.environment.now();
     let request = notification.lease.request.as_str();
@@ -141,7 +139,7 @@ async fn tell<W: Environment>(
     let until = BootMillis(now.boot.0 + i64::from(relay.settings.webhook_ms));
     let result = relay
         .environment
-        .tell(
+        .deliver(
             notification.callback.clone(),
             delivery,
             notification.trace.clone(),

@@ -1,51 +1,17 @@
 //! What callers ask of the relay.
 
-use crate::checks::Checks;
-use crate::environment::{Environment, Point};
+use crate::core::{Judges, Relay};
+use crate::environment::{BoxFuture, Environment, Point};
+use crate::error::RelayError;
 use crate::health::{HealthState, RelayHealth};
 use crate::metrics::RelayMetrics;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
-use crate::waiters::{SigningResult, WaitResult, Waiters};
+use crate::waiters::{SigningResult, WaitResult, WaiterHandle, Waiters};
 use crate::{calls, maintenance, notifications};
-use bulkhead_sandbox::Judge;
-use bulkhead_store::{
-    Accepted, BootMillis, NewRequest, Redelivery, RequestId, RequestView, Store, StoreError,
-    StoreFuture,
-};
+use bulkhead_store::{Accepted, BootMillis, NewRequest, Redelivery, RequestId, RequestView, Store};
 use std::sync::Arc;
-use tokio::sync::Notify;
-
-/// The relay. What it does by itself are tasks of its world, which end with that.
-pub struct Relay<W> {
-    pub(crate) environment: Arc<W>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) judges: Box<dyn Judges>,
-    pub(crate) settings: Settings,
-    pub(crate) waiters: Waiters,
-    pub(crate) health: HealthState,
-    pub(crate) checks: Checks,
-    pub(crate) tasks: Tasks,
-    pub(crate) metrics: RelayMetrics,
-    /// There may be something to call for.
-    pub(crate) call: Notify,
-    /// There may be somebody to notify.
-    pub(crate) notify: Notify,
-}
-
-/// Knows who judges: the component can be exchanged while the relay runs. What belongs together, a
-/// question and its answer, goes to the same one.
-pub trait Judges: Send + Sync + 'static {
-    /// The one to begin with now.
-    fn current(&self) -> Arc<Judge>;
-}
-
-/// Always this one.
-impl Judges for Arc<Judge> {
-    fn current(&self) -> Self {
-        Self::clone(self)
-    }
-}
+use tokio::sync::{Mutex, Notify};
 
 /// What a caller gets for a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,28 +39,6 @@ pub enum SignOutcome {
     },
 }
 
-/// Why a caller gets nothing of what was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RelayError {
-    /// Too many messages wait. Nothing was stored.
-    BacklogFull {
-        /// Milliseconds until there may be room.
-        after_ms: u64,
-    },
-    /// Too many requests wait for this message. Nothing was stored.
-    CallersFull {
-        /// Milliseconds until the message may be signed.
-        after_ms: u64,
-    },
-    /// It did not do it, or not in time. It may be stored all the same; to ask again does no harm.
-    Store,
-    /// No call can be made for this now, or it came to nothing.
-    Upstream {
-        /// Milliseconds until it is worth to ask.
-        after_ms: u64,
-    },
-}
-
 impl<W: Environment> Relay<W> {
     /// Makes a relay and starts what it does by itself.
     pub fn start(
@@ -111,13 +55,13 @@ impl<W: Environment> Relay<W> {
             settings,
             waiters: Waiters::default(),
             health: HealthState::new(),
-            checks: Checks::default(),
+            key_check: Mutex::default(),
             tasks: Tasks::new(),
             metrics,
             call: Notify::new(),
             notify: Notify::new(),
         });
-        let tasks: [crate::BoxFuture<'static, ()>; 3] = [
+        let tasks: [BoxFuture<'static, ()>; 3] = [
             Box::pin(calls::make(Arc::clone(&relay))),
             Box::pin(notifications::make(Arc::clone(&relay))),
             Box::pin(maintenance::run(Arc::clone(&relay))),
@@ -129,7 +73,12 @@ impl<W: Environment> Relay<W> {
     }
 
     /// Has a message signed: at once if that is possible before `until`, else later. What is answered
-    /// with [`SignOutcome::Pending`] is durable.
+    /// with [`SignOutcome::Pending`] is durable. A caller that stops to wait undoes nothing, and a repetition
+    /// shares the request.
+    ///
+    /// # Errors
+    /// [`RelayError::BacklogFull`] and [`RelayError::CallersFull`] where nothing was stored, and
+    /// [`RelayError::Store`] where that is not known.
     pub async fn sign(
         &self,
         new: NewRequest,
@@ -138,31 +87,28 @@ impl<W: Environment> Relay<W> {
         // Before it is stored, or a result could come in between.
         let mut handle = self.waiters.wait(&new.message, &new.id, until);
         let (own, backlog_max) = (new.id.clone(), self.settings.backlog_max);
-        let accepted = self
-            .within(
-                until,
-                self.store.accept(new, backlog_max, self.environment.now()),
-            )
-            .await;
+        let accept = self.store.accept(new, backlog_max, self.environment.now());
+        let accepted = self.within(until, accept).await;
+        // Another caller of the same message may have had it signed meanwhile.
+        let signed_or = |handle: WaiterHandle, error| match handle.leave() {
+            Some(WaitResult::Finished { result, .. }) => Ok(answer(own, result)),
+            Some(WaitResult::Released) | None => Err(error),
+        };
         let id = match accepted {
             Ok(Accepted::Signed { id, signature }) => {
                 return Ok(SignOutcome::Signed { id, signature });
             }
             Ok(Accepted::Failed { id, error }) => return Ok(SignOutcome::Rejected { id, error }),
             Ok(Accepted::Pending(id)) => id,
-            // Who shares its message may have got it signed meanwhile.
-            other => {
-                return match (handle.leave(), other) {
-                    (Some(WaitResult::Finished { result, .. }), _) => Ok(answer(own, result)),
-                    (_, Ok(Accepted::CallersFull)) => Err(RelayError::CallersFull {
-                        after_ms: self.expected_ms(),
-                    }),
-                    (_, Ok(_)) => Err(RelayError::BacklogFull {
-                        after_ms: self.settings.pace_ms(),
-                    }),
-                    (_, Err(_)) => Err(RelayError::Store),
-                };
+            Ok(Accepted::BacklogFull) => {
+                let after_ms = self.settings.pace_ms();
+                return signed_or(handle, RelayError::BacklogFull { after_ms });
             }
+            Ok(Accepted::CallersFull) => {
+                let after_ms = self.expected_ms();
+                return signed_or(handle, RelayError::CallersFull { after_ms });
+            }
+            Err(error) => return signed_or(handle, error),
         };
         self.environment.reached(Point::Accepted);
         self.health.store_wrote();
@@ -190,24 +136,31 @@ impl<W: Environment> Relay<W> {
         }
     }
 
-    /// A request as its caller may see it.
+    /// A request as its caller may see it, or `None` where there is none with this id.
+    ///
+    /// # Errors
+    /// [`RelayError::Store`] where the store fails, or does not answer before `until`.
     pub async fn request(
         &self,
         id: RequestId,
         until: BootMillis,
     ) -> Result<Option<RequestView>, RelayError> {
         let request = self.store.request(id, self.environment.now());
-        self.within(until, request).await.map_err(unable)
+        self.within(until, request).await
     }
 
     /// Makes a notification due, whatever became of it.
+    ///
+    /// # Errors
+    /// [`RelayError::Store`] where the store fails, or does not answer before `until`. The notification may
+    /// be due all the same.
     pub async fn redeliver(
         &self,
         id: RequestId,
         until: BootMillis,
     ) -> Result<Redelivery, RelayError> {
         let redelivery = self.store.redeliver(id, self.environment.now());
-        let redelivery = self.within(until, redelivery).await.map_err(unable)?;
+        let redelivery = self.within(until, redelivery).await?;
         self.notify.notify_one();
         Ok(redelivery)
     }
@@ -224,22 +177,6 @@ impl<W: Environment> Relay<W> {
         self.health.get()
     }
 
-    /// What the store does, for as long as somebody waits for it.
-    pub(crate) async fn within<T>(
-        &self,
-        until: BootMillis,
-        operation: StoreFuture<'_, T>,
-    ) -> Result<T, StoreError> {
-        let result = tokio::select! {
-            biased;
-            result = operation => result,
-            () = self.environment.sleep_until(until) => {
-                Err(StoreError::Unavailable("it did not answer in time".into()))
-            }
-        };
-        self.health.store(result, self.environment.now())
-    }
-
     /// What a message that is accepted now has to expect: all those before it have their turn first.
     fn expected_ms(&self) -> u64 {
         let stats = self.health.get().stats.unwrap_or_default();
@@ -253,8 +190,4 @@ fn answer(id: RequestId, result: SigningResult) -> SignOutcome {
         Ok(signature) => SignOutcome::Signed { id, signature },
         Err(error) => SignOutcome::Rejected { id, error },
     }
-}
-
-pub(crate) fn unable(_logged: StoreError) -> RelayError {
-    RelayError::Store
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{oneshot, watch};
 
-/// A signature, or why there will be none.
+/// The signature of a message, or the reason why there will be none.
 pub(crate) type SigningResult = Result<String, String>;
 
-/// What a caller that waits is told.
+/// The end of a wait.
 #[derive(Debug)]
 pub(crate) enum WaitResult {
     /// The result, which is stored when `stored` closes.
@@ -16,11 +16,11 @@ pub(crate) enum WaitResult {
         result: SigningResult,
         stored: watch::Receiver<()>,
     },
-    /// Nothing will come in the time that is left.
+    /// No result comes in the time that is left.
     Released,
 }
 
-/// All of them, by message.
+/// All callers that wait, by message.
 #[derive(Clone, Default)]
 pub(crate) struct Waiters(Arc<Mutex<Inner>>);
 
@@ -37,7 +37,7 @@ struct Waiter {
     result: oneshot::Sender<WaitResult>,
 }
 
-/// A place among those that wait; given up when dropped.
+/// One caller that waits. To drop the handle ends the wait.
 pub(crate) struct WaiterHandle {
     waiters: Waiters,
     message: String,
@@ -77,8 +77,8 @@ impl Waiters {
         self.inner().next
     }
 
-    /// Tells everybody who waits for a message what was found. They are answered with it: the ids
-    /// are those of requests that need no notification.
+    /// Sends a result to all callers that wait for a message. Their requests, whose ids this returns, are
+    /// answered with it and need no notification.
     pub(crate) fn resolve(
         &self,
         message: &str,
@@ -91,14 +91,14 @@ impl Waiters {
                 result: result.clone(),
                 stored: stored.clone(),
             };
-            // One that is gone is not answered.
+            // A caller that is gone is not answered.
             waiter.result.send(wait_result).ok().map(|()| waiter.id)
         });
         told.collect()
     }
 
-    /// Tells those below `number` that have to go before `at` that nothing comes until then, but
-    /// not who waits for a message in `under_way`.
+    /// Ends the waits with a number below `number` that are over before `at`, because no result comes until
+    /// then. Waits for a message that is `under_way` go on.
     pub(crate) fn release_expired(
         &self,
         number: u64,
@@ -122,7 +122,7 @@ impl Waiters {
 }
 
 impl WaiterHandle {
-    /// Stops to wait. A word that came before is still there: whoever gave it counts on it.
+    /// Stops to wait. A result that was sent before is returned: its sender counts on it.
     pub(crate) fn leave(mut self) -> Option<WaitResult> {
         self.take_out();
         self.result.try_recv().ok()

@@ -271,7 +271,7 @@ fn problem(error: RelayError) -> Problem {
     match error {
         RelayError::BacklogFull { after_ms } => Problem::backlog_full(after_ms),
         RelayError::CallersFull { after_ms } => Problem::callers_full(after_ms),
-        RelayError::Store => Problem::store_unavailable(),
+        RelayError::Store(_) => Problem::store_unavailable(),
         RelayError::Upstream { after_ms } => Problem::upstream_unavailable(after_ms),
     }
 }

@@ -12,6 +12,8 @@
 mod clock_monitor;
 #[cfg(test)]
 mod conformance;
+mod error;
+#[cfg(any(test, feature = "model"))]
 pub mod model;
 mod postgres;
 mod rules;
@@ -19,6 +21,8 @@ mod sqlite;
 mod trace;
 mod types;
 
+pub use error::{Result, StoreError, Unavailable, Unusable};
+#[cfg(any(test, feature = "model"))]
 pub use model::{Model, Replica};
 pub use postgres::{Postgres, PostgresSetup};
 pub use sqlite::Sqlite;
@@ -30,7 +34,6 @@ pub use types::{
     Slot, SlotEnd, StoreStats, UnixMillis,
 };
 
-use std::fmt;
 use std::pin::Pin;
 
 /// What a store is doing; boxed, so that which store it is can be a setting. To drop it does not
@@ -114,34 +117,3 @@ pub trait Store: Send + Sync {
     /// ones left behind.
     fn beat(&self, now: Now) -> StoreFuture<'_, ()>;
 }
-
-/// Why a store did not do what it was asked.
-#[derive(Debug)]
-pub enum StoreError {
-    /// It cannot now; it may later: disk full, I/O error, locked, away. Nothing was changed, or, where
-    /// the connection broke before a commit was answered, all of it was.
-    Unavailable(String),
-    /// So much waits to be written that no more is taken. Nothing was changed.
-    Busy,
-    /// The lease was taken over, or its message is finished. Nothing was changed.
-    LeaseLost,
-    /// It is not one that this program can use: of a newer version, of another program, or at an address
-    /// that makes no sense. It stays so until somebody changes that.
-    Schema(String),
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable(why) => write!(f, "the store is not available: {why}"),
-            Self::Busy => f.write_str("the store is busy: too much waits for it"),
-            Self::LeaseLost => f.write_str("the lease was lost"),
-            Self::Schema(why) => write!(f, "the store cannot be used: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
-
-/// The result of all functions here.
-pub type Result<T> = std::result::Result<T, StoreError>;

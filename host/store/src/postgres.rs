@@ -30,7 +30,7 @@ use crate::clock_monitor::ClockMonitor;
 use crate::{
     Accepted, Attempt, BacklogMax, BootMillis, Claim, Listed, NewRequest, Notification,
     NotificationLease, NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId,
-    RequestView, Result, Slot, SlotEnd, Store, StoreError, StoreFuture, StoreStats,
+    RequestView, Result, Slot, SlotEnd, Store, StoreFuture, StoreStats, Unavailable,
 };
 use connections::{Connections, PoolClass};
 use deadpool_postgres::Client;
@@ -91,7 +91,11 @@ type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
 
 impl Postgres {
     /// Connects when it is first called, so that the database may be away now. The tables are made or
-    /// brought up to date then. Fails where the URL is none, or asks for TLS that was not set up.
+    /// brought up to date then.
+    ///
+    /// # Errors
+    /// [`Unusable`](crate::Unusable) where the URL cannot be used, or asks for TLS that was not set up, and
+    /// [`Unavailable::Thread`] where the thread for its connections does not start.
     pub fn connect(url: &str, setup: PostgresSetup) -> Result<Self> {
         let connections = Connections::new(url, &setup)?;
         let clock_monitor = ClockMonitor::new(setup.quota);
@@ -100,9 +104,7 @@ impl Postgres {
             .thread_name("store")
             .enable_all()
             .build()
-            .map_err(|error| {
-                StoreError::Unavailable(format!("its thread does not start: {error}"))
-            })?;
+            .map_err(|error| Unavailable::Thread(error.into()))?;
         Ok(Self {
             replica: Arc::new(Replica {
                 connections,
@@ -132,7 +134,7 @@ impl Postgres {
     ) -> StoreFuture<'_, T> {
         let replica = Arc::clone(&self.replica);
         Box::pin(async move {
-            let runtime = self.runtime.as_ref().ok_or_else(stopped)?;
+            let runtime = self.runtime.as_ref().ok_or(Unavailable::Closing)?;
             let done =
                 runtime.spawn(async move { replica.connections.with(class, &replica, work).await });
             match done.await {
@@ -140,16 +142,12 @@ impl Postgres {
                 Err(error) if error.is_panic() => {
                     // A bug of ours, but it must not take the store out of service.
                     tracing::error!("a call of the store panicked");
-                    Err(StoreError::Unavailable("the call panicked".into()))
+                    Err(Unavailable::Panicked.into())
                 }
-                Err(_) => Err(stopped()),
+                Err(_) => Err(Unavailable::Closing.into()),
             }
         })
     }
-}
-
-fn stopped() -> StoreError {
-    StoreError::Unavailable("it is being closed".into())
 }
 
 impl Drop for Postgres {

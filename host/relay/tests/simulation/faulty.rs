@@ -4,7 +4,7 @@ use crate::process::Process;
 use bulkhead_store::{
     Accepted, Attempt, BacklogMax, Claim, Listed, NewRequest, Notification, NotificationLease,
     NotificationOutcome, Now, Outcome, Redelivery, RequestId, RequestView, Slot, SlotEnd, Store,
-    StoreError, StoreFuture, StoreStats,
+    StoreError, StoreFuture, StoreStats, Unavailable,
 };
 use std::sync::Arc;
 
@@ -24,15 +24,15 @@ impl Faulty {
             let fate = process.store_fate();
             process.sleep_ms(fate.before_ms).await;
             process.alive().await;
-            let lost = |what: &str| Err(StoreError::Unavailable(what.to_owned()));
+            let lost = || Err(StoreError::from(Unavailable::NoConnection));
             if fate.question_lost {
-                return lost("the question was lost");
+                return lost();
             }
             let result = what().await;
             process.sleep_ms(fate.after_ms).await;
             process.alive().await;
             if fate.answer_lost {
-                return lost("the answer was lost");
+                return lost();
             }
             result
         })

@@ -181,7 +181,7 @@ impl Environment for Surroundings {
         self.0.shared.clockwork.spawn(self.0.owner(), task);
     }
 
-    fn ask(
+    fn call_upstream(
         &self,
         target: String,
         _trace: Option<TraceParent>,
@@ -214,7 +214,7 @@ impl Environment for Surroundings {
         })
     }
 
-    fn tell(
+    fn deliver(
         &self,
         callback: Callback,
         delivery: Content,

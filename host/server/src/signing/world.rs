@@ -118,7 +118,7 @@ impl Environment for Outside {
         self.tasks.spawn(task);
     }
 
-    fn ask(
+    fn call_upstream(
         &self,
         target: String,
         trace: Option<TraceParent>,
@@ -153,7 +153,7 @@ impl Environment for Outside {
         })
     }
 
-    fn tell(
+    fn deliver(
         &self,
         callback: Callback,
         delivery: Delivery,
@@ -208,11 +208,13 @@ fn call_result(
             retry_after: answer.retry_after,
             body: answer.body.into(),
         }),
-        Err(failed) if !failed.sent() => CallResult::Unsent(failed.to_string()),
+        Err(failed @ (Failed::NotConnected(_) | Failed::Refused(_) | Failed::Late)) => {
+            CallResult::Unsent(failed.to_string())
+        }
         Err(Failed::CutOff) => CallResult::Lost(Failure::CutOff),
         Err(Failed::TooLong) => CallResult::Lost(Failure::TooLong),
         Err(Failed::Malformed) => CallResult::Lost(Failure::Malformed),
-        Err(_) => CallResult::Lost(Failure::TimedOut),
+        Err(Failed::TimedOut) => CallResult::Lost(Failure::TimedOut),
     }
 }
 

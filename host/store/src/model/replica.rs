@@ -90,10 +90,10 @@ impl Store for Replica {
     fn signature(&self, message: String) -> StoreFuture<'_, Option<String>> {
         let shared = self.lock();
         let known = shared.messages.values().find(|known| known.text == message);
-        let signature = match known.map(|known| &known.state) {
-            Some(MessageState::Signed(signature)) => Some(signature.clone()),
-            _ => None,
-        };
+        let signature = known.and_then(|known| match &known.state {
+            MessageState::Signed(signature) => Some(signature.clone()),
+            MessageState::Pending | MessageState::Failed(_) => None,
+        });
         Box::pin(std::future::ready(Ok(signature)))
     }
 

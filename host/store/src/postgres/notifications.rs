@@ -8,7 +8,7 @@ use super::slots::RACES_MAX;
 use crate::rules;
 use crate::{
     Callback, Claim, MessageState, Notification, NotificationLease, NotificationOutcome, Now,
-    Redelivery, RequestId, Result, StoreError, UnixMillis,
+    Redelivery, RequestId, Result, StoreError, Unavailable, UnixMillis,
 };
 use deadpool_postgres::Client;
 use tokio_postgres::Row;
@@ -252,7 +252,7 @@ fn notifications(rows: &[Row]) -> Result<Vec<Notification>> {
 }
 
 fn notification(row: &Row) -> Result<Notification> {
-    let odd = || StoreError::Unavailable("a notification has no finished message".into());
+    let odd = || Unavailable::Corrupt("a notification has no finished message");
     let tries: i32 = row.try_get("tries")?;
     Ok(Notification {
         lease: NotificationLease {
@@ -268,7 +268,7 @@ fn notification(row: &Row) -> Result<Notification> {
             MessageState::Signed(signature) => Ok(signature),
             MessageState::Failed(error) => Err(error),
             // A notification is made when its message is finished.
-            MessageState::Pending => return Err(odd()),
+            MessageState::Pending => return Err(odd().into()),
         },
         finished_at: UnixMillis(row.try_get("finished_at")?),
         number: tries.unsigned_abs().saturating_add(1),

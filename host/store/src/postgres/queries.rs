@@ -3,8 +3,8 @@
 use super::Replica;
 use super::requests::{message, request_id, state};
 use crate::{
-    Listed, NotificationState, NotificationView, Now, RequestId, RequestView, Result, StoreError,
-    StoreStats, UnixMillis,
+    Listed, NotificationState, NotificationView, Now, RequestId, RequestView, Result, StoreStats,
+    Unavailable, UnixMillis,
 };
 use deadpool_postgres::Client;
 use tokio_postgres::Row;
@@ -109,8 +109,7 @@ impl Replica {
 
 fn view(row: &Row, now: Now) -> Result<RequestView> {
     Ok(RequestView {
-        id: request_id(row, "id")?
-            .ok_or_else(|| StoreError::Unavailable("a request has no id".into()))?,
+        id: request_id(row, "id")?.ok_or(Unavailable::Corrupt("a request has no id"))?,
         state: state(row)?,
         message: message(row)?,
         tries: row.try_get::<_, i32>("tries")?.unsigned_abs(),

@@ -4,7 +4,7 @@ use super::Replica;
 use super::errors::is_raced;
 use super::sessions::{Counted, count};
 use crate::{
-    Accepted, BacklogMax, MessageState, NewRequest, RequestId, Result, StoreError, TraceParent,
+    Accepted, BacklogMax, MessageState, NewRequest, RequestId, Result, TraceParent, Unavailable,
 };
 use deadpool_postgres::Client;
 use sha2::{Digest as _, Sha256};
@@ -159,9 +159,7 @@ pub(super) async fn accept(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(StoreError::Unavailable(
-        "others were faster with the same message each time".into(),
-    ))
+    Err(Unavailable::Raced.into())
 }
 
 pub(super) async fn signature(client: &mut Client, message: String) -> Result<Option<String>> {
@@ -252,7 +250,7 @@ pub(super) fn text(of_others: &str) -> String {
 
 pub(super) fn message(row: &Row) -> Result<String> {
     let octets: Vec<u8> = row.try_get("text")?;
-    String::from_utf8(octets).map_err(|_| StoreError::Unavailable("a message is not UTF-8".into()))
+    String::from_utf8(octets).map_err(|_| Unavailable::Corrupt("a message is not UTF-8").into())
 }
 
 pub(super) fn state(row: &Row) -> Result<MessageState> {
@@ -274,7 +272,6 @@ pub(super) fn request_id(row: &Row, column: &str) -> Result<Option<RequestId>> {
     let Some(id) = row.try_get::<_, Option<&str>>(column)? else {
         return Ok(None);
     };
-    let id = RequestId::parse(id)
-        .ok_or_else(|| StoreError::Unavailable("a request has an odd id".into()))?;
+    let id = RequestId::parse(id).ok_or(Unavailable::Corrupt("a request has an odd id"))?;
     Ok(Some(id))
 }

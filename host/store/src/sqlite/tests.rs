@@ -187,11 +187,11 @@ fn files_of_others_are_left_alone() {
         Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).map(drop)
     };
     std::fs::write(folder.path().join("text"), "x".repeat(5000)).expect("written");
-    assert!(matches!(open("text"), Err(StoreError::Schema(_))));
+    assert!(matches!(open("text"), Err(StoreError::Unusable(_))));
 
     let other = Connection::open(folder.path().join("other")).expect("a file");
     other.execute_batch("CREATE TABLE t (a)").expect("made");
-    assert!(matches!(open("other"), Err(StoreError::Schema(_))));
+    assert!(matches!(open("other"), Err(StoreError::Unusable(_))));
 
     assert!(open("ours").is_ok() && open("ours").is_ok());
     let ours = Connection::open(folder.path().join("ours")).expect("a file");
@@ -209,7 +209,7 @@ fn files_of_others_are_left_alone() {
     assert!(made.expect("mkfifo runs").success());
     for no_file in ["pipe", "."] {
         assert!(
-            matches!(open(no_file), Err(StoreError::Schema(_))),
+            matches!(open(no_file), Err(StoreError::Unusable(_))),
             "{no_file}"
         );
     }
@@ -312,7 +312,7 @@ fn a_look_from_outside_takes_nothing_over() {
     std::fs::write(&path, "").expect("written");
     assert!(matches!(
         inspect(BOOT, at(0, 0)),
-        Err(StoreError::Schema(_))
+        Err(StoreError::Unusable(_))
     ));
 
     let served = Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("a store");
