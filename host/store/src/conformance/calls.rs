@@ -3,7 +3,7 @@
 use super::{Bench, Case, Machine, QUOTA, acquired, later, wait};
 use crate::{BootMillis, Claim, Quota, SlotEnd};
 
-pub(super) fn fresh_messages_come_before_failed_ones_until_those_are_aged(bench: &mut dyn Bench) {
+pub(crate) fn fresh_messages_come_before_failed_ones_until_those_are_aged(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     case.pending("failed", None);
     let claimed = case.begin().expect("a try");
@@ -24,7 +24,7 @@ pub(super) fn fresh_messages_come_before_failed_ones_until_those_are_aged(bench:
     assert_eq!(order, ["fresh", "failed", "young"]);
 }
 
-pub(super) fn slots_come_back_a_window_after_their_call(bench: &mut dyn Bench) {
+pub(crate) fn slots_come_back_a_window_after_their_call(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let opened = case.bench.now().boot.0;
     let calls: Vec<_> = std::iter::from_fn(|| case.check()).collect();
@@ -45,7 +45,7 @@ pub(super) fn slots_come_back_a_window_after_their_call(bench: &mut dyn Bench) {
     assert_eq!(case.check(), None);
 }
 
-pub(super) fn the_end_of_a_claim_before_ends_nothing(bench: &mut dyn Bench) {
+pub(crate) fn the_end_of_a_claim_before_ends_nothing(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let calls: Vec<_> = std::iter::from_fn(|| case.check()).collect();
     case.pass(QUOTA.taken_ms());
@@ -60,7 +60,7 @@ pub(super) fn the_end_of_a_claim_before_ends_nothing(bench: &mut dyn Bench) {
     assert!(case.check().is_some());
 }
 
-pub(super) fn a_hold_outlasts_calls_that_end_and_crashes(bench: &mut dyn Bench) {
+pub(crate) fn a_hold_outlasts_calls_that_end_and_crashes(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     case.pending("m", None);
     let claimed = case.begin().expect("a try");
@@ -79,7 +79,7 @@ pub(super) fn a_hold_outlasts_calls_that_end_and_crashes(bench: &mut dyn Bench) 
     assert!(case.begin().is_some());
 }
 
-pub(super) fn checks_leave_slots_to_messages_that_wait(bench: &mut dyn Bench) {
+pub(crate) fn checks_leave_slots_to_messages_that_wait(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     case.pending("m", None);
     let check = acquired(case.ask_check(1)).expect("a slot");
@@ -104,7 +104,7 @@ pub(super) fn checks_leave_slots_to_messages_that_wait(bench: &mut dyn Bench) {
     assert_eq!(checks, 3, "nobody waits for them");
 }
 
-pub(super) fn who_is_told_later_is_told_exactly_when(bench: &mut dyn Bench) {
+pub(crate) fn who_is_told_later_is_told_exactly_when(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let never = Claim::RetryAfter { after_ms: None };
     assert_eq!(case.ask(), never, "nothing waits");
@@ -147,7 +147,7 @@ pub(super) fn who_is_told_later_is_told_exactly_when(bench: &mut dyn Bench) {
     assert_eq!(case.ask(), never);
 }
 
-pub(super) fn a_new_store_waits_for_what_a_lost_one_may_have_called(bench: &mut dyn Bench) {
+pub(crate) fn a_new_store_waits_for_what_a_lost_one_may_have_called(bench: &mut dyn Bench) {
     let mut case = Case {
         bench,
         ids: 0,
@@ -161,7 +161,7 @@ pub(super) fn a_new_store_waits_for_what_a_lost_one_may_have_called(bench: &mut 
     assert!(case.begin().is_some());
 }
 
-pub(super) fn fewer_calls_and_more_again_forget_none(bench: &mut dyn Bench) {
+pub(crate) fn fewer_calls_and_more_again_forget_none(bench: &mut dyn Bench) {
     let quota = |calls| Quota { calls, ..QUOTA };
     let mut case = Case::new(bench);
     for message in 0..9 {
@@ -187,7 +187,7 @@ pub(super) fn fewer_calls_and_more_again_forget_none(bench: &mut dyn Bench) {
     assert_eq!(case.begin_all().len(), 2);
 }
 
-pub(super) fn a_longer_window_holds_for_calls_before_it(bench: &mut dyn Bench) {
+pub(crate) fn a_longer_window_holds_for_calls_before_it(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     case.pending("m", None);
     let call = case.check().expect("a slot");
@@ -206,7 +206,7 @@ pub(super) fn a_longer_window_holds_for_calls_before_it(bench: &mut dyn Bench) {
     assert!(case.begin().is_some());
 }
 
-pub(super) fn a_longer_window_counts_calls_that_are_under_way(bench: &mut dyn Bench) {
+pub(crate) fn a_longer_window_counts_calls_that_are_under_way(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     for message in ["a", "b", "c"] {
         case.pending(message, None);

@@ -6,7 +6,7 @@ use crate::{MessageState, Outcome, SlotEnd, StoreError};
 /// From when on a try that nobody finishes is made again: when its call is over, and ten seconds.
 const LEASE_MS: i64 = 21_000;
 
-pub(super) fn a_crash_forgets_no_call_and_no_message(bench: &mut dyn Bench) {
+pub(crate) fn a_crash_forgets_no_call_and_no_message(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     for message in ["a", "b", "c", "d"] {
         case.pending(message, None);
@@ -22,7 +22,7 @@ pub(super) fn a_crash_forgets_no_call_and_no_message(bench: &mut dyn Bench) {
     assert_eq!((again[0].message.as_str(), again[0].number), ("a", 1));
 }
 
-pub(super) fn whoever_comes_late_changes_nothing(bench: &mut dyn Bench) {
+pub(crate) fn whoever_comes_late_changes_nothing(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.pending("m", None);
     let before = case.begin().expect("a try");
@@ -51,7 +51,7 @@ pub(super) fn whoever_comes_late_changes_nothing(bench: &mut dyn Bench) {
     assert!(matches!(twice, Err(StoreError::LeaseLost)), "{twice:?}");
 }
 
-pub(super) fn a_try_that_nobody_finishes_is_made_again(bench: &mut dyn Bench) {
+pub(crate) fn a_try_that_nobody_finishes_is_made_again(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     case.pending("m", None);
     let before = case.begin().expect("a try");
@@ -64,7 +64,7 @@ pub(super) fn a_try_that_nobody_finishes_is_made_again(bench: &mut dyn Bench) {
     case.sign(&after);
 }
 
-pub(super) fn an_expired_lease_counts_until_another_is_given(bench: &mut dyn Bench) {
+pub(crate) fn an_expired_lease_counts_until_another_is_given(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.pending("m", None);
     let claimed = case.begin().expect("a try");
@@ -75,7 +75,7 @@ pub(super) fn an_expired_lease_counts_until_another_is_given(bench: &mut dyn Ben
     assert_eq!(case.begin(), None);
 }
 
-pub(super) fn replicas_share_slots_and_messages(bench: &mut dyn Bench) {
+pub(crate) fn replicas_share_slots_and_messages(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let Some(other) = case.bench.replica() else {
         return;

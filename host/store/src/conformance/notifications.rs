@@ -23,7 +23,7 @@ fn not_there(after_ms: u64) -> NotificationOutcome {
     }
 }
 
-pub(super) fn a_request_that_two_callers_share_is_told_of(bench: &mut dyn Bench) {
+pub(crate) fn a_request_that_two_callers_share_is_told_of(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let [shared, alone] = ["a", "b"].map(|host| case.pending("m", Some(host)));
     assert_eq!(case.pending("m", Some("a")), shared);
@@ -36,7 +36,7 @@ pub(super) fn a_request_that_two_callers_share_is_told_of(bench: &mut dyn Bench)
     assert_eq!(case.told(&alone), None);
 }
 
-pub(super) fn everybody_who_waits_is_told_but_who_was_answered(bench: &mut dyn Bench) {
+pub(crate) fn everybody_who_waits_is_told_but_who_was_answered(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let silent = case.pending("m", None);
     let [a, b, answered] = ["a", "b", "c"].map(|host| case.pending("m", Some(host)));
@@ -73,7 +73,7 @@ pub(super) fn everybody_who_waits_is_told_but_who_was_answered(bench: &mut dyn B
     assert_eq!(case.ask_due(9, &[]), Claim::RetryAfter { after_ms: None });
 }
 
-pub(super) fn a_notification_is_tried_until_it_is_delivered_or_parked(bench: &mut dyn Bench) {
+pub(crate) fn a_notification_is_tried_until_it_is_delivered_or_parked(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.pending("m", Some("a"));
     let claimed = case.begin().expect("a try");
@@ -105,7 +105,7 @@ pub(super) fn a_notification_is_tried_until_it_is_delivered_or_parked(bench: &mu
     assert_eq!(case.ask_due(9, &[]), Claim::RetryAfter { after_ms: None });
 }
 
-pub(super) fn a_redelivery_begins_anew_at_any_time(bench: &mut dyn Bench) {
+pub(crate) fn a_redelivery_begins_anew_at_any_time(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     assert_eq!(
         redeliver(&case, &RequestId::new(UnixMillis(0), 77)),
@@ -149,7 +149,7 @@ pub(super) fn a_redelivery_begins_anew_at_any_time(bench: &mut dyn Bench) {
     assert_eq!(counted, (0, 0));
 }
 
-pub(super) fn a_busy_host_holds_up_no_other(bench: &mut dyn Bench) {
+pub(crate) fn a_busy_host_holds_up_no_other(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     for (message, host) in [("1", "a"), ("2", "a"), ("3", "b"), ("4", "c")] {
         case.signed(message, Some(host));
@@ -173,7 +173,7 @@ pub(super) fn a_busy_host_holds_up_no_other(bench: &mut dyn Bench) {
     );
 }
 
-pub(super) fn the_oldest_notifications_come_first(bench: &mut dyn Bench) {
+pub(crate) fn the_oldest_notifications_come_first(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     // Of a, b, a, c, b, a, in this order.
     let order = ["a", "b", "a", "c", "b", "a"];
@@ -187,7 +187,7 @@ pub(super) fn the_oldest_notifications_come_first(bench: &mut dyn Bench) {
     assert_eq!(last.message, "5");
 }
 
-pub(super) fn a_crash_tells_again_and_whoever_is_late_changes_nothing(bench: &mut dyn Bench) {
+pub(crate) fn a_crash_tells_again_and_whoever_is_late_changes_nothing(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.signed("m", Some("a"));
     let before = case.due(9, &[]).pop().expect("due");
@@ -203,7 +203,7 @@ pub(super) fn a_crash_tells_again_and_whoever_is_late_changes_nothing(bench: &mu
     assert_eq!(case.told(&id), Some((NotificationState::Delivered, 1)));
 }
 
-pub(super) fn a_notification_that_nobody_finishes_is_made_again(bench: &mut dyn Bench) {
+pub(crate) fn a_notification_that_nobody_finishes_is_made_again(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.signed("m", Some("a"));
     assert_eq!(case.due(9, &[]).len(), 1);

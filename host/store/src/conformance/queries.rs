@@ -18,7 +18,7 @@ fn sweep(case: &Case<'_>, most: u32) -> u64 {
     wait(store.sweep(RETENTION_MS.unsigned_abs(), most, now)).expect("swept")
 }
 
-pub(super) fn lists_are_of_the_youngest_first(bench: &mut dyn Bench) {
+pub(crate) fn lists_are_of_the_youngest_first(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let signed = case.signed("signed", Some("a"));
     let parked = case.due(9, &[]).pop().expect("due");
@@ -42,7 +42,7 @@ pub(super) fn lists_are_of_the_youngest_first(bench: &mut dyn Bench) {
     assert_eq!(list(&case, Listed::All, 0), []);
 }
 
-pub(super) fn the_standing_counts_what_there_is(bench: &mut dyn Bench) {
+pub(crate) fn the_standing_counts_what_there_is(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let empty = StoreStats {
         slots_free: 3,
@@ -86,7 +86,7 @@ pub(super) fn the_standing_counts_what_there_is(bench: &mut dyn Bench) {
     assert_eq!(case.stats(), parked);
 }
 
-pub(super) fn a_sweep_removes_what_is_done_and_old(bench: &mut dyn Bench) {
+pub(crate) fn a_sweep_removes_what_is_done_and_old(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let silent = case.signed("m", None);
     let told = case.signed("n", Some("a"));
@@ -111,7 +111,7 @@ pub(super) fn a_sweep_removes_what_is_done_and_old(bench: &mut dyn Bench) {
     assert_eq!(case.view(&again).tries, 1);
 }
 
-pub(super) fn a_sweep_leaves_what_somebody_waits_for(bench: &mut dyn Bench) {
+pub(crate) fn a_sweep_leaves_what_somebody_waits_for(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let parked = case.signed("parked", Some("a"));
     let notification = case.due(9, &[]).pop().expect("due");
@@ -160,7 +160,7 @@ pub(super) fn a_sweep_leaves_what_somebody_waits_for(bench: &mut dyn Bench) {
     assert_eq!(case.begin().expect("a try").message, "waiting");
 }
 
-pub(super) fn a_sweep_takes_small_steps(bench: &mut dyn Bench) {
+pub(crate) fn a_sweep_takes_small_steps(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let ids: Vec<_> = (0..5)
         .map(|n| {

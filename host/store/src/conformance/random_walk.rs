@@ -7,10 +7,10 @@ const SEEDS: u64 = 8;
 const STEPS: u32 = 1000;
 
 /// Small and repeatable; nothing depends on it being good.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,7 +18,7 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % below
     }
 
-    fn ms(&mut self, below: i64) -> i64 {
+    pub(crate) fn ms(&mut self, below: i64) -> i64 {
         i64::try_from(self.roll(below.unsigned_abs())).expect("it was one")
     }
 
@@ -26,7 +26,7 @@ impl Dice {
         all[self.index(all.len())]
     }
 
-    fn index(&mut self, below: usize) -> usize {
+    pub(crate) fn index(&mut self, below: usize) -> usize {
         usize::try_from(self.roll(below as u64)).expect("it was one")
     }
 }
@@ -59,7 +59,7 @@ struct RandomWalk<'b> {
     messages: u32,
 }
 
-pub(super) fn no_window_ever_sees_more_calls_than_allowed(bench: &mut dyn Bench) {
+pub(crate) fn no_window_ever_sees_more_calls_than_allowed(bench: &mut dyn Bench) {
     let mut case = Some(Case::new(bench));
     for seed in 1..=SEEDS {
         let mut walk = RandomWalk {

@@ -4,7 +4,7 @@ use super::{Bench, Case, Machine, QUOTA, UNBOUNDED, trace_of, wait};
 use crate::{Accepted, BacklogMax, MessageState, NewRequest, RequestId, UnixMillis};
 use std::thread::ScopedJoinHandle;
 
-pub(super) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
+pub(crate) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let first = case.pending("m", None);
     assert_eq!(case.pending("m", None), first);
@@ -39,7 +39,7 @@ pub(super) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
     assert_eq!(case.find(&RequestId::new(UnixMillis(0), 99)), None);
 }
 
-pub(super) fn later_callers_of_a_finished_message_share_one_request(bench: &mut dyn Bench) {
+pub(crate) fn later_callers_of_a_finished_message_share_one_request(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let first = case.pending("m", Some("a"));
     let claimed = case.begin().expect("a try");
@@ -65,7 +65,7 @@ const TWO: BacklogMax = BacklogMax {
     ..UNBOUNDED
 };
 
-pub(super) fn a_full_backlog_takes_no_new_message_and_every_other_caller(bench: &mut dyn Bench) {
+pub(crate) fn a_full_backlog_takes_no_new_message_and_every_other_caller(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let stored = |accepted| matches!(accepted, Accepted::Pending(_));
     assert!(stored(case.accept_up_to(TWO, "a", None)));
@@ -82,7 +82,7 @@ pub(super) fn a_full_backlog_takes_no_new_message_and_every_other_caller(bench: 
     assert!(stored(case.accept_up_to(TWO, "c", None)));
 }
 
-pub(super) fn a_message_takes_so_many_callers_and_no_more(bench: &mut dyn Bench) {
+pub(crate) fn a_message_takes_so_many_callers_and_no_more(bench: &mut dyn Bench) {
     const THREE: BacklogMax = BacklogMax {
         callers: 3,
         ..UNBOUNDED
@@ -107,7 +107,7 @@ pub(super) fn a_message_takes_so_many_callers_and_no_more(bench: &mut dyn Bench)
     assert!(matches!(signed, Accepted::Signed { .. }), "{signed:?}");
 }
 
-pub(super) fn a_signature_is_found_by_its_message(bench: &mut dyn Bench) {
+pub(crate) fn a_signature_is_found_by_its_message(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let signature = |case: &Case<'_>, message: &str| {
         wait(case.bench.store().signature(message.into())).expect("asked")
@@ -124,7 +124,7 @@ pub(super) fn a_signature_is_found_by_its_message(bench: &mut dyn Bench) {
     assert_eq!(signature(&case, "M"), None);
 }
 
-pub(super) fn callers_at_once_share_a_message_and_have_requests_of_their_own(
+pub(crate) fn callers_at_once_share_a_message_and_have_requests_of_their_own(
     bench: &mut dyn Bench,
 ) {
     const CALLERS: usize = 6;

@@ -3,7 +3,7 @@
 use super::{Bench, Case, Machine, QUOTA, later};
 use crate::{Claim, NotificationOutcome, SlotEnd};
 
-pub(super) fn steps_of_the_wall_clock_change_no_plan(bench: &mut dyn Bench) {
+pub(crate) fn steps_of_the_wall_clock_change_no_plan(bench: &mut dyn Bench) {
     const HOUR_MS: i64 = 60 * 60_000;
     let mut case = Case::with_many_calls(bench);
     for step_ms in [HOUR_MS, -HOUR_MS, -2 * HOUR_MS, 2 * HOUR_MS] {
@@ -52,7 +52,7 @@ pub(super) fn steps_of_the_wall_clock_change_no_plan(bench: &mut dyn Bench) {
 }
 
 /// How long it waits before it makes calls again is its own: it may know more or less of them.
-pub(super) fn after_a_restart_of_the_machine_all_is_done_in_the_end(bench: &mut dyn Bench) {
+pub(crate) fn after_a_restart_of_the_machine_all_is_done_in_the_end(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let told = case.signed("told", Some("a"));
     let notification = case.due(9, &[]).pop().expect("due");

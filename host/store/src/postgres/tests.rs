@@ -9,7 +9,7 @@ mod speed;
 mod tls;
 
 use super::{Postgres, PostgresSetup};
-use crate::conformance::{self, Machine, UNBOUNDED};
+use crate::conformance::{Bench, Machine, QUOTA, UNBOUNDED};
 use crate::{
     Accepted, Attempt, BootMillis, Claim, NewRequest, Now, Outcome, Quota, RequestId, Result,
     SlotEnd, Store, UnixMillis,
@@ -20,7 +20,6 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
-const QUOTA: Quota = conformance::QUOTA;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -217,14 +216,14 @@ fn accept(store: &dyn Store, number: u128, message: &str) -> Result<Accepted> {
 }
 
 /// For the suite that all stores pass.
-struct Bench {
+struct PostgresBench {
     replica: Replica,
     wall_ms: i64,
     starts: u32,
     database: Database,
 }
 
-impl Bench {
+impl PostgresBench {
     fn new(quota: Quota) -> Self {
         const WALL_MS: i64 = 1_700_000_000_000;
         let database = Database::with_clock(quota, WALL_MS);
@@ -236,12 +235,12 @@ impl Bench {
             database,
         };
         // Other replicas may be there, and calls under way that a database which was lost knew of.
-        conformance::Bench::pass(&mut bench, i64::from(quota.call_ms));
+        bench.pass(i64::from(quota.call_ms));
         bench
     }
 }
 
-impl conformance::Bench for Bench {
+impl Bench for PostgresBench {
     fn store(&self) -> &dyn Store {
         &self.replica.store
     }
@@ -292,8 +291,11 @@ impl conformance::Bench for Bench {
     }
 }
 
-#[test]
-#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn postgres_does_what_every_store_does() {
-    conformance::run(|| Box::new(Bench::new(QUOTA)));
+mod conformance {
+    use super::{PostgresBench, QUOTA};
+
+    crate::conformance::conformance_tests! {
+        PostgresBench::new(QUOTA),
+        #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+    }
 }

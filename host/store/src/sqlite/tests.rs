@@ -4,7 +4,7 @@ mod clock;
 mod cost;
 
 use super::*;
-use crate::conformance::{self, Machine, QUOTA, UNBOUNDED, trace_of};
+use crate::conformance::{Bench, Machine, QUOTA, UNBOUNDED, trace_of};
 use crate::{BootMillis, Callback, StoreError, UnixMillis};
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -76,7 +76,7 @@ impl FileBench {
     }
 }
 
-impl conformance::Bench for FileBench {
+impl Bench for FileBench {
     fn store(&self) -> &dyn Store {
         self.store.as_ref().expect("open")
     }
@@ -174,9 +174,8 @@ fn assert_sound(path: &Path) {
     }
 }
 
-#[test]
-fn sqlite_does_what_every_store_does() {
-    conformance::run(|| Box::new(FileBench::new()));
+mod conformance {
+    crate::conformance::conformance_tests!(super::FileBench::new());
 }
 
 #[test]
