@@ -57,8 +57,8 @@ impl Judges for Arc<Judge> {
 impl<W: Environment> Relay<W> {
     /// How long there is nothing to do; never no time at all, or a loop could spin.
     pub(crate) fn pause_ms(&self, after_ms: Option<u64>) -> u64 {
-        let most = self.settings.look_again_ms;
-        after_ms.unwrap_or(most).min(most).max(1)
+        let max = self.settings.look_again_ms;
+        after_ms.unwrap_or(max).min(max).max(1)
     }
 
     pub(crate) fn sleep_ms(&self, ms: u64) -> BoxFuture<'static, ()> {

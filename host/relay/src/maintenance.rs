@@ -17,8 +17,8 @@ pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
     let mut sweep_at = start.boot.0;
     let mut looked = false;
     loop {
-        let beat = relay.store.beat(relay.environment.now()).await;
-        let _logged = relay.noted(beat);
+        let heartbeat = relay.store.heartbeat(relay.environment.now()).await;
+        let _logged = relay.noted(heartbeat);
         let stats = relay.store.stats(relay.environment.now()).await;
         if let Ok(stats) = relay.noted(stats) {
             if !looked && stats.held_ms > 0 {

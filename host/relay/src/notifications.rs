@@ -14,7 +14,7 @@ struct UnderWay(Arc<Mutex<BTreeMap<String, u32>>>);
 
 /// What may be begun now.
 struct Room {
-    most: u32,
+    max: u32,
     busy: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ impl UnderWay {
             hosts.iter().partition(|(_, count)| **count >= host_max);
         let fullest = others.iter().map(|(_, count)| **count).max().unwrap_or(0);
         Room {
-            most: free.min(host_max - fullest),
+            max: free.min(host_max - fullest),
             busy: busy.into_iter().map(|(host, _)| host.clone()).collect(),
         }
     }
@@ -86,12 +86,12 @@ pub(crate) async fn make<W: Environment>(relay: Arc<Relay<W>>) {
 async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Vec<Notification>> {
     let settings = &relay.settings;
     let room = under_way.room(settings.webhooks_max, settings.webhooks_per_host_max);
-    if room.most == 0 || relay.tasks.are_ending() {
+    if room.max == 0 || relay.tasks.are_ending() {
         return Claim::RetryAfter { after_ms: None };
     }
     let claimed = relay
         .store
-        .claim_notifications(room.most, room.busy, relay.environment.now())
+        .claim_notifications(room.max, room.busy, relay.environment.now())
         .await;
     relay.noted(claimed).unwrap_or(Claim::RetryAfter {
         after_ms: Some(STORE_PAUSE_MS),
@@ -169,19 +169,19 @@ mod tests {
     #[test]
     fn a_host_gets_no_more_than_it_may_and_holds_up_no_other() {
         let under_way = UnderWay::default();
-        assert_eq!(under_way.room(10, 4).most, 4);
+        assert_eq!(under_way.room(10, 4).max, 4);
         for _ in 0..3 {
             under_way.begin("a");
         }
-        assert_eq!(under_way.room(10, 4).most, 1);
+        assert_eq!(under_way.room(10, 4).max, 1);
         under_way.begin("a");
         let room = under_way.room(10, 4);
-        assert_eq!((room.most, room.busy), (4, vec!["a".to_owned()]));
-        assert_eq!(under_way.room(5, 4).most, 1);
-        assert_eq!(under_way.room(4, 4).most, 0);
+        assert_eq!((room.max, room.busy), (4, vec!["a".to_owned()]));
+        assert_eq!(under_way.room(5, 4).max, 1);
+        assert_eq!(under_way.room(4, 4).max, 0);
         under_way.end("a");
         under_way.end("a");
         let room = under_way.room(10, 4);
-        assert_eq!((room.most, room.busy), (2, Vec::new()));
+        assert_eq!((room.max, room.busy), (2, Vec::new()));
     }
 }

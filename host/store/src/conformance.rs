@@ -178,7 +178,7 @@ impl<'b> Case<'b> {
         self.bench.pass(ms);
         self.elapsed_ms += ms;
         let now = self.bench.now();
-        wait(self.bench.store().beat(now)).expect("beaten");
+        wait(self.bench.store().heartbeat(now)).expect("beaten");
     }
 
     fn wall(&self, after_ms: i64) -> UnixMillis {
@@ -199,15 +199,10 @@ impl<'b> Case<'b> {
         }
     }
 
-    fn accept_up_to(
-        &mut self,
-        most: BacklogMax,
-        message: &str,
-        callback: Option<&str>,
-    ) -> Accepted {
+    fn accept_up_to(&mut self, max: BacklogMax, message: &str, callback: Option<&str>) -> Accepted {
         let new = self.new_request(message, callback);
         let now = self.bench.now();
-        wait(self.bench.store().accept(new, most, now)).expect("stored")
+        wait(self.bench.store().accept(new, max, now)).expect("stored")
     }
 
     fn accept(&mut self, message: &str, callback: Option<&str>) -> Accepted {
@@ -276,14 +271,14 @@ impl<'b> Case<'b> {
         wait(self.bench.store().end_check(slot.clone(), end, now)).expect("ended");
     }
 
-    fn ask_due(&self, most: u32, busy: &[&str]) -> Claim<Vec<Notification>> {
+    fn ask_due(&self, max: u32, busy: &[&str]) -> Claim<Vec<Notification>> {
         let busy = busy.iter().map(|host| (*host).into()).collect();
         let (store, now) = (self.bench.store(), self.bench.now());
-        wait(store.claim_notifications(most, busy, now)).expect("asked")
+        wait(store.claim_notifications(max, busy, now)).expect("asked")
     }
 
-    fn due(&self, most: u32, busy: &[&str]) -> Vec<Notification> {
-        acquired(self.ask_due(most, busy)).unwrap_or_default()
+    fn due(&self, max: u32, busy: &[&str]) -> Vec<Notification> {
+        acquired(self.ask_due(max, busy)).unwrap_or_default()
     }
 
     fn tell(&self, told: &Notification, outcome: NotificationOutcome) -> Result<()> {

@@ -45,10 +45,10 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a
 /// What changes something is durable when it returns. `now` must have been read before the call:
 /// what is granted counts from there.
 pub trait Store: Send + Sync {
-    /// Stores a request, unless its message is finished or as much as `most` waits already. A
+    /// Stores a request, unless its message is finished or as much as `max` waits already. A
     /// second caller with the same message and callback gets the request that waits already, which is
     /// *shared* from then on.
-    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> StoreFuture<'_, Accepted>;
+    fn accept(&self, new: NewRequest, max: BacklogMax, now: Now) -> StoreFuture<'_, Accepted>;
 
     /// A request as its caller may see it.
     fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>>;
@@ -82,11 +82,11 @@ pub trait Store: Send + Sync {
     /// No call for so long from now, whatever slots are free. A hold is never shortened.
     fn hold_calls(&self, for_ms: u64, now: Now) -> StoreFuture<'_, ()>;
 
-    /// Takes up to `most` notifications that are due, the oldest first, but none for a host in
+    /// Takes up to `max` notifications that are due, the oldest first, but none for a host in
     /// `busy`: tries there are under way already, as many as may be.
     fn claim_notifications(
         &self,
-        most: u32,
+        max: u32,
         busy: Vec<String>,
         now: Now,
     ) -> StoreFuture<'_, Claim<Vec<Notification>>>;
@@ -103,17 +103,17 @@ pub trait Store: Send + Sync {
     /// under way ends for itself.
     fn redeliver(&self, request: RequestId, now: Now) -> StoreFuture<'_, Redelivery>;
 
-    /// Requests, the youngest first, up to `most`.
-    fn list(&self, which: Listed, most: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>>;
+    /// Requests, the youngest first, up to `max`.
+    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>>;
 
-    /// Removes up to `most` requests whose message was finished more than `retention_ms` ago and
+    /// Removes up to `max` requests whose message was finished more than `retention_ms` ago and
     /// that nobody is still to be told of, and messages without requests; says how many it removed.
-    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> StoreFuture<'_, u64>;
+    fn sweep(&self, retention_ms: u64, max: u32, now: Now) -> StoreFuture<'_, u64>;
 
     /// A look at the whole.
     fn stats(&self, now: Now) -> StoreFuture<'_, StoreStats>;
 
     /// To be called about once a second: proves that this replica is alive, and takes over what dead
     /// ones left behind.
-    fn beat(&self, now: Now) -> StoreFuture<'_, ()>;
+    fn heartbeat(&self, now: Now) -> StoreFuture<'_, ()>;
 }

@@ -167,9 +167,9 @@ impl Replica {
 }
 
 impl Store for Postgres {
-    fn accept(&self, new: NewRequest, most: BacklogMax, _now: Now) -> StoreFuture<'_, Accepted> {
+    fn accept(&self, new: NewRequest, max: BacklogMax, _now: Now) -> StoreFuture<'_, Accepted> {
         self.call(PoolClass::Callers, move |_, connection| {
-            Box::pin(requests::accept(connection, new, most))
+            Box::pin(requests::accept(connection, new, max))
         })
     }
 
@@ -224,12 +224,12 @@ impl Store for Postgres {
 
     fn claim_notifications(
         &self,
-        most: u32,
+        max: u32,
         busy: Vec<String>,
         now: Now,
     ) -> StoreFuture<'_, Claim<Vec<Notification>>> {
         self.call(PoolClass::Work, move |replica, connection| {
-            Box::pin(replica.claim_notifications(connection, most, busy, now))
+            Box::pin(replica.claim_notifications(connection, max, busy, now))
         })
     }
 
@@ -250,15 +250,15 @@ impl Store for Postgres {
         })
     }
 
-    fn list(&self, which: Listed, most: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
         self.call(PoolClass::Callers, move |_, connection| {
-            Box::pin(queries::list(connection, which, most, now))
+            Box::pin(queries::list(connection, which, max, now))
         })
     }
 
-    fn sweep(&self, retention_ms: u64, most: u32, _now: Now) -> StoreFuture<'_, u64> {
+    fn sweep(&self, retention_ms: u64, max: u32, _now: Now) -> StoreFuture<'_, u64> {
         self.call(PoolClass::Work, move |replica, connection| {
-            Box::pin(replica.sweep(connection, retention_ms, most))
+            Box::pin(replica.sweep(connection, retention_ms, max))
         })
     }
 
@@ -268,9 +268,9 @@ impl Store for Postgres {
         })
     }
 
-    fn beat(&self, now: Now) -> StoreFuture<'_, ()> {
+    fn heartbeat(&self, now: Now) -> StoreFuture<'_, ()> {
         self.call(PoolClass::Work, move |replica, connection| {
-            Box::pin(replica.beat(connection, now))
+            Box::pin(replica.heartbeat(connection, now))
         })
     }
 }

@@ -109,10 +109,10 @@ pub(crate) fn freest(slots: &[SlotRow]) -> Option<SlotRow> {
     slots.iter().min_by_key(order).copied()
 }
 
-/// From when on fewer than `most` of them are taken.
-fn fewer_taken_at<'a>(slots: impl Iterator<Item = &'a SlotRow>, most: u32) -> Option<i64> {
+/// From when on fewer than `max` of them are taken.
+fn fewer_taken_at<'a>(slots: impl Iterator<Item = &'a SlotRow>, max: u32) -> Option<i64> {
     let mut all: Vec<i64> = slots.map(|slot| slot.free_at).collect();
     all.sort_unstable_by(|a, b| b.cmp(a));
-    let last = usize::try_from(most.checked_sub(1)?).ok()?;
+    let last = usize::try_from(max.checked_sub(1)?).ok()?;
     Some(all.get(last).copied().unwrap_or(i64::MIN))
 }

@@ -109,9 +109,9 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
-    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> StoreFuture<'_, Accepted> {
+    fn accept(&self, new: NewRequest, max: BacklogMax, now: Now) -> StoreFuture<'_, Accepted> {
         let fingerprint = Fingerprint::of(&new.message);
-        self.write(now, move |it, now| it.accept(&new, fingerprint, most, now))
+        self.write(now, move |it, now| it.accept(&new, fingerprint, max, now))
     }
 
     fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
@@ -169,11 +169,11 @@ impl Store for Sqlite {
 
     fn claim_notifications(
         &self,
-        most: u32,
+        max: u32,
         busy: Vec<String>,
         now: Now,
     ) -> StoreFuture<'_, Claim<Vec<Notification>>> {
-        self.write(now, move |it, now| it.claim_notifications(most, &busy, now))
+        self.write(now, move |it, now| it.claim_notifications(max, &busy, now))
     }
 
     fn finish_notification(
@@ -191,20 +191,20 @@ impl Store for Sqlite {
         self.write(now, move |it, now| it.redeliver(&request, now))
     }
 
-    fn list(&self, which: Listed, most: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
-        self.read(now, move |it, now| it.list(which, most, now))
+    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+        self.read(now, move |it, now| it.list(which, max, now))
     }
 
-    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> StoreFuture<'_, u64> {
-        self.write(now, move |it, now| it.sweep(retention_ms, most, now))
+    fn sweep(&self, retention_ms: u64, max: u32, now: Now) -> StoreFuture<'_, u64> {
+        self.write(now, move |it, now| it.sweep(retention_ms, max, now))
     }
 
     fn stats(&self, now: Now) -> StoreFuture<'_, StoreStats> {
         self.read(now, Database::stats)
     }
 
-    fn beat(&self, now: Now) -> StoreFuture<'_, ()> {
-        self.write(now, Database::beat)
+    fn heartbeat(&self, now: Now) -> StoreFuture<'_, ()> {
+        self.write(now, Database::heartbeat)
     }
 }
 

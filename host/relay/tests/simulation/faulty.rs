@@ -40,8 +40,8 @@ impl Faulty {
 }
 
 impl Store for Faulty {
-    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> StoreFuture<'_, Accepted> {
-        self.through(move || self.inner.accept(new, most, now))
+    fn accept(&self, new: NewRequest, max: BacklogMax, now: Now) -> StoreFuture<'_, Accepted> {
+        self.through(move || self.inner.accept(new, max, now))
     }
 
     fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
@@ -84,11 +84,11 @@ impl Store for Faulty {
 
     fn claim_notifications(
         &self,
-        most: u32,
+        max: u32,
         busy: Vec<String>,
         now: Now,
     ) -> StoreFuture<'_, Claim<Vec<Notification>>> {
-        self.through(move || self.inner.claim_notifications(most, busy, now))
+        self.through(move || self.inner.claim_notifications(max, busy, now))
     }
 
     fn finish_notification(
@@ -104,19 +104,19 @@ impl Store for Faulty {
         self.through(move || self.inner.redeliver(request, now))
     }
 
-    fn list(&self, which: Listed, most: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
-        self.through(move || self.inner.list(which, most, now))
+    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+        self.through(move || self.inner.list(which, max, now))
     }
 
-    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> StoreFuture<'_, u64> {
-        self.through(move || self.inner.sweep(retention_ms, most, now))
+    fn sweep(&self, retention_ms: u64, max: u32, now: Now) -> StoreFuture<'_, u64> {
+        self.through(move || self.inner.sweep(retention_ms, max, now))
     }
 
     fn stats(&self, now: Now) -> StoreFuture<'_, StoreStats> {
         self.through(move || self.inner.stats(now))
     }
 
-    fn beat(&self, now: Now) -> StoreFuture<'_, ()> {
-        self.through(move || self.inner.beat(now))
+    fn heartbeat(&self, now: Now) -> StoreFuture<'_, ()> {
+        self.through(move || self.inner.heartbeat(now))
     }
 }

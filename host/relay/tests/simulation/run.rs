@@ -272,16 +272,16 @@ impl Run {
 
     fn check_quota(&self) {
         let upstream = lock(&self.shared.upstream);
-        let most = most_in_window(&upstream.arrivals, QUOTA.window_ms.into());
-        assert!(most <= QUOTA.calls as usize, "{most} arrivals in a window");
+        let max = most_in_window(&upstream.arrivals, QUOTA.window_ms.into());
+        assert!(max <= QUOTA.calls as usize, "{max} arrivals in a window");
     }
 }
 
 /// Faults of all kinds, and promises that have to be kept all the same.
 pub(crate) fn stormy(seed: u64, judge: &Arc<Judge>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
-    let mut how_often = |most: f64| {
-        let often = chance.gen_range(0.0..most);
+    let mut how_often = |max: f64| {
+        let often = chance.gen_range(0.0..max);
         if chance.gen_bool(0.5) { often } else { 0.0 }
     };
     let faults = Faults {
@@ -349,8 +349,8 @@ fn plan(chance: &mut ChaCha8Rng, storm_ms: i64) -> Vec<(i64, Event)> {
             },
         ));
     }
-    let mut some = |most: u32, chance: &mut ChaCha8Rng, make: &dyn Fn(&mut ChaCha8Rng) -> Event| {
-        for _ in 0..chance.gen_range(0..=most) {
+    let mut some = |max: u32, chance: &mut ChaCha8Rng, make: &dyn Fn(&mut ChaCha8Rng) -> Event| {
+        for _ in 0..chance.gen_range(0..=max) {
             let at_ms = chance.gen_range(0..storm_ms);
             let event = make(chance);
             events.push((at_ms, event));

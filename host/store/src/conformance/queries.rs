@@ -5,17 +5,17 @@ use crate::{Listed, NotificationOutcome, Redelivery, RequestId, StoreStats};
 
 const RETENTION_MS: i64 = 90 * 24 * 60 * 60_000;
 
-fn list(case: &Case<'_>, which: Listed, most: u32) -> Vec<RequestId> {
-    let views = wait(case.bench.store().list(which, most, case.bench.now())).expect("asked");
+fn list(case: &Case<'_>, which: Listed, max: u32) -> Vec<RequestId> {
+    let views = wait(case.bench.store().list(which, max, case.bench.now())).expect("asked");
     for view in &views {
         assert_eq!(*view, case.view(&view.id), "as its caller sees it");
     }
     views.into_iter().map(|view| view.id).collect()
 }
 
-fn sweep(case: &Case<'_>, most: u32) -> u64 {
+fn sweep(case: &Case<'_>, max: u32) -> u64 {
     let (store, now) = (case.bench.store(), case.bench.now());
-    wait(store.sweep(RETENTION_MS.unsigned_abs(), most, now)).expect("swept")
+    wait(store.sweep(RETENTION_MS.unsigned_abs(), max, now)).expect("swept")
 }
 
 pub(crate) fn lists_are_of_the_youngest_first(bench: &mut dyn Bench) {

@@ -30,7 +30,7 @@ impl Shared {
 
     pub(super) fn claim_notifications(
         &mut self,
-        most: u32,
+        max: u32,
         busy: &[String],
         wall: UnixMillis,
         at: i64,
@@ -45,7 +45,7 @@ impl Shared {
         waiting.sort_unstable();
         let next_at = waiting.first().map(|(due_at, ..)| *due_at);
         waiting.retain(|(due_at, ..)| *due_at <= at);
-        waiting.truncate(most as usize);
+        waiting.truncate(max as usize);
         if waiting.is_empty() {
             return rules::later(next_at, at);
         }

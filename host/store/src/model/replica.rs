@@ -72,10 +72,10 @@ impl Replica {
 }
 
 impl Store for Replica {
-    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> StoreFuture<'_, Accepted> {
+    fn accept(&self, new: NewRequest, max: BacklogMax, now: Now) -> StoreFuture<'_, Accepted> {
         self.at_once(|shared, _, look| {
             let at = look.now;
-            Ok(shared.accept(new, most, now.wall, at))
+            Ok(shared.accept(new, max, now.wall, at))
         })
     }
 
@@ -193,13 +193,13 @@ impl Store for Replica {
 
     fn claim_notifications(
         &self,
-        most: u32,
+        max: u32,
         busy: Vec<String>,
         now: Now,
     ) -> StoreFuture<'_, Claim<Vec<Notification>>> {
         self.at_once(|shared, _, look| {
             let at = look.now;
-            Ok(shared.claim_notifications(most, &busy, now.wall, at))
+            Ok(shared.claim_notifications(max, &busy, now.wall, at))
         })
     }
 
@@ -219,7 +219,7 @@ impl Store for Replica {
         self.at_once(|shared, _, look| Ok(shared.redeliver(&request, look.now)))
     }
 
-    fn list(&self, which: Listed, most: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             let young = shared.requests.values().rev();
@@ -234,18 +234,18 @@ impl Store for Replica {
                 Listed::Failed => matches!(view.state, MessageState::Failed(_)),
                 Listed::Parked => parked(view),
             });
-            Ok(listed.take(most as usize).collect())
+            Ok(listed.take(max as usize).collect())
         })
     }
 
-    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> StoreFuture<'_, u64> {
+    fn sweep(&self, retention_ms: u64, max: u32, now: Now) -> StoreFuture<'_, u64> {
         self.at_once(|shared, _, _| {
             let before = UnixMillis(now.wall.0.saturating_sub_unsigned(retention_ms));
             let done = shared.requests.iter();
             let done = done.filter_map(|(number, request)| Some((request.done_at?, *number)));
             let mut old: Vec<_> = done.filter(|(done_at, _)| *done_at < before).collect();
             old.sort_unstable();
-            old.truncate(most as usize);
+            old.truncate(max as usize);
             for (_, number) in &old {
                 shared.requests.remove(number);
             }
@@ -276,7 +276,7 @@ impl Store for Replica {
         })
     }
 
-    fn beat(&self, _now: Now) -> StoreFuture<'_, ()> {
+    fn heartbeat(&self, _now: Now) -> StoreFuture<'_, ()> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             for message in shared.messages.values_mut() {
@@ -293,7 +293,7 @@ impl Store for Replica {
 }
 
 impl Shared {
-    fn accept(&mut self, new: NewRequest, most: BacklogMax, wall: UnixMillis, at: i64) -> Accepted {
+    fn accept(&mut self, new: NewRequest, max: BacklogMax, wall: UnixMillis, at: i64) -> Accepted {
         let known = self
             .messages
             .iter()
@@ -301,7 +301,7 @@ impl Shared {
         let known = known.map(|(id, known)| (*id, known.state.clone(), known.finished_at));
         let (message, state, finished_at) = match known {
             Some(known) => known,
-            None if self.backlog() >= most.messages => return Accepted::BacklogFull,
+            None if self.backlog() >= max.messages => return Accepted::BacklogFull,
             None => (
                 self.insert_message(new.message, wall, at),
                 MessageState::Pending,
@@ -318,7 +318,7 @@ impl Shared {
         let id = if let Some(same) = same {
             same.shared |= state == MessageState::Pending;
             same.id.clone()
-        } else if state == MessageState::Pending && self.callers(message) >= most.callers as usize {
+        } else if state == MessageState::Pending && self.callers(message) >= max.callers as usize {
             return Accepted::CallersFull;
         } else {
             let number = self.count();

@@ -59,7 +59,7 @@ impl Replica {
     pub(super) async fn claim_notifications(
         &self,
         client: &mut Client,
-        most: u32,
+        max: u32,
         busy: Vec<String>,
         now: Now,
     ) -> Result<Claim<Vec<Notification>>> {
@@ -67,7 +67,7 @@ impl Replica {
             let session = self.session(client).await?;
             let look = self.look(client).await?;
             // Some more than wanted: another replica may be taking the first of them.
-            let wanted = i64::from(most).saturating_mul(2);
+            let wanted = i64::from(max).saturating_mul(2);
             let next = next(client, &busy, look.now, wanted).await?;
             if next.is_empty() {
                 let soonest = self::next(client, &busy, i64::MAX, 1).await?;
@@ -79,13 +79,7 @@ impl Replica {
             let taken = client
                 .query(
                     &statement,
-                    &[
-                        &requests,
-                        &session,
-                        &now.boot.0,
-                        &look.now,
-                        &i64::from(most),
-                    ],
+                    &[&requests, &session, &now.boot.0, &look.now, &i64::from(max)],
                 )
                 .await;
             match taken {
@@ -214,14 +208,14 @@ impl Replica {
     }
 }
 
-async fn next(client: &Client, busy: &[String], until: i64, most: i64) -> Result<Vec<(i64, i64)>> {
+async fn next(client: &Client, busy: &[String], until: i64, max: i64) -> Result<Vec<(i64, i64)>> {
     let statement = client.prepare_cached(NEXT).await?;
     let mut rows = client
-        .query(&statement, &[&busy, &until, &most, &OLDEST])
+        .query(&statement, &[&busy, &until, &max, &OLDEST])
         .await?;
-    if i64::try_from(rows.len()).is_ok_and(|found| found < most.min(OLDEST)) && !busy.is_empty() {
+    if i64::try_from(rows.len()).is_ok_and(|found| found < max.min(OLDEST)) && !busy.is_empty() {
         let statement = client.prepare_cached(NEXT_BY_HOST).await?;
-        rows = client.query(&statement, &[&busy, &until, &most]).await?;
+        rows = client.query(&statement, &[&busy, &until, &max]).await?;
     }
     let rows = rows
         .iter()

@@ -60,7 +60,7 @@ pub(super) async fn request(
 pub(super) async fn list(
     client: &mut Client,
     which: Listed,
-    most: u32,
+    max: u32,
     now: Now,
 ) -> Result<Vec<RequestView>> {
     let statement = match which {
@@ -70,7 +70,7 @@ pub(super) async fn list(
         Listed::Parked => PARKED,
     };
     let statement = client.prepare_cached(statement).await?;
-    let rows = client.query(&statement, &[&i64::from(most)]).await?;
+    let rows = client.query(&statement, &[&i64::from(max)]).await?;
     rows.iter().map(|row| view(row, now)).collect()
 }
 

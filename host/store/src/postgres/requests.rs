@@ -75,7 +75,7 @@ const SILENT: &str = "INSERT INTO bulkhead_requests (id, message, created_at, st
 pub(super) async fn accept(
     client: &mut Client,
     new: NewRequest,
-    most: BacklogMax,
+    max: BacklogMax,
 ) -> Result<Accepted> {
     let digest = digest(&new.message);
     let callback = new.callback.as_ref();
@@ -83,8 +83,8 @@ pub(super) async fn accept(
     let host = callback.map(|callback| callback.host.as_str());
     let url_digest = url.map(self::digest);
     let trace = new.trace.as_ref().map(TraceParent::as_str);
-    let messages_max = i64::try_from(most.messages).unwrap_or(i64::MAX);
-    let callers_max = i64::from(most.callers);
+    let messages_max = i64::try_from(max.messages).unwrap_or(i64::MAX);
+    let callers_max = i64::from(max.callers);
     let id = new.id.as_str();
     let place = client.prepare_cached(PLACE).await?;
     for _race in 0..RACES_MAX {
@@ -177,7 +177,7 @@ impl Replica {
         &self,
         client: &mut Client,
         retention_ms: u64,
-        most: u32,
+        max: u32,
     ) -> Result<u64> {
         let look = self.look(client).await?;
         let before = look.now.saturating_sub_unsigned(retention_ms);
@@ -189,7 +189,7 @@ impl Replica {
             )
             .await?;
         let rows = transaction
-            .query(&statement, &[&before, &i64::from(most)])
+            .query(&statement, &[&before, &i64::from(max)])
             .await?;
         let column = |name| rows.iter().map(|row| row.try_get(name)).collect();
         let requests: std::result::Result<Vec<i64>, _> = column("number");

@@ -72,7 +72,7 @@ impl Replica {
         state.session = state.session.filter(|current| *current != session);
     }
 
-    pub(super) async fn beat(&self, client: &mut Client, now: Now) -> Result<()> {
+    pub(super) async fn heartbeat(&self, client: &mut Client, now: Now) -> Result<()> {
         let session = self.session(client).await?;
         let statement = client
             .prepare_cached("UPDATE bulkhead_sessions SET beat = beat + 1 WHERE id = $1")

@@ -152,7 +152,7 @@ impl Replica {
             boot_ms,
             quota: QUOTA,
         };
-        replica.beat();
+        replica.heartbeat();
         replica
     }
 
@@ -163,8 +163,8 @@ impl Replica {
         }
     }
 
-    fn beat(&self) {
-        wait(self.store.beat(self.now())).expect("beaten");
+    fn heartbeat(&self) {
+        wait(self.store.heartbeat(self.now())).expect("beaten");
     }
 
     fn begin(&self) -> Claim<Attempt> {
@@ -178,7 +178,7 @@ impl Replica {
 
     fn restart(&mut self, database: &Database) {
         self.store = database.open(&self.boot_id, &self.boot_ms, self.quota);
-        self.beat();
+        self.heartbeat();
     }
 }
 
@@ -192,7 +192,7 @@ fn pass(database: &Database, replicas: &[&Replica], ms: i64) {
             replica.boot_ms.fetch_add(step, Ordering::SeqCst);
         }
         for replica in replicas {
-            replica.beat();
+            replica.heartbeat();
         }
         left -= step;
     }
@@ -286,7 +286,7 @@ impl Bench for PostgresBench {
             boot_ms: Arc::clone(&self.replica.boot_ms),
             quota: QUOTA,
         };
-        other.beat();
+        other.heartbeat();
         Some(Box::new(other.store))
     }
 }

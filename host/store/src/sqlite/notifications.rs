@@ -17,15 +17,15 @@ impl Database {
     /// See [`crate::Store::claim_notifications`].
     pub(super) fn claim_notifications(
         &mut self,
-        most: u32,
+        max: u32,
         busy: &[String],
         now: Now,
     ) -> Result<Claim<Vec<Notification>>> {
         self.transaction(|transaction| {
-            let (mut due, next_at) = due_hosts(transaction, most, busy, now)?;
+            let (mut due, next_at) = due_hosts(transaction, max, busy, now)?;
             let mut claimed = Vec::new();
             let mut hosts = BTreeSet::new();
-            while claimed.len() < most as usize
+            while claimed.len() < max as usize
                 && let Some((_, host)) = due.pop_first()
             {
                 // What is taken here is no longer waiting when the next is looked for.
@@ -133,9 +133,9 @@ impl Database {
         })
     }
 
-    /// See [`crate::Store::beat`]: takes back the leases whose holder does not come any more. They
+    /// See [`crate::Store::heartbeat`]: takes back the leases whose holder does not come any more. They
     /// may still be finished with, as long as nobody else has begun.
-    pub(super) fn beat(&mut self, now: Now) -> Result<()> {
+    pub(super) fn heartbeat(&mut self, now: Now) -> Result<()> {
         self.transaction(|transaction| take_back(transaction, now.boot.0))
     }
 }
@@ -201,10 +201,10 @@ fn count(transaction: &Connection, pending: i64, parked: i64) -> Result<()> {
 }
 
 /// The hosts that have something due now and are not busy, with when it is, and when the first of all
-/// is due that are not busy. The oldest `most` notifications are of the first `most` hosts.
+/// is due that are not busy. The oldest `max` notifications are of the first `max` hosts.
 fn due_hosts(
     transaction: &Connection,
-    most: u32,
+    max: u32,
     busy: &[String],
     now: Now,
 ) -> Result<(DueHosts, Option<i64>)> {
@@ -218,7 +218,7 @@ fn due_hosts(
             continue;
         }
         next_at.get_or_insert(due_at);
-        if due_at > now.boot.0 || due.len() >= most as usize {
+        if due_at > now.boot.0 || due.len() >= max as usize {
             break;
         }
         due.insert((due_at, host));

@@ -55,14 +55,14 @@ impl Database {
     }
 
     /// See [`crate::Store::list`].
-    pub(super) fn list(&self, which: Listed, most: u32, now: Now) -> Result<Vec<RequestView>> {
+    pub(super) fn list(&self, which: Listed, max: u32, now: Now) -> Result<Vec<RequestView>> {
         let mut statement = self.connection.prepare_cached(match which {
             Listed::All => ALL,
             Listed::Pending => PENDING,
             Listed::Failed => FAILED,
             Listed::Parked => PARKED,
         })?;
-        let views = statement.query_map(params![most], |row| self.view(row, now))?;
+        let views = statement.query_map(params![max], |row| self.view(row, now))?;
         Ok(views.collect::<rusqlite::Result<_>>()?)
     }
 

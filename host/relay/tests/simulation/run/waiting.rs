@@ -166,9 +166,9 @@ fn table(head: &str, rows: &[(String, [Waits; FAILS.len()])]) -> String {
     let rule = "---|".repeat(1 + 4 * FAILS.len());
     let rows = rows.iter().map(|(name, waits)| {
         let cells = waits.each_ref().map(|waits| {
-            let [half, most, last] = [50, 95, 100].map(|share| said(waits.at_most_ms(share)));
+            let [half, max, last] = [50, 95, 100].map(|share| said(waits.at_most_ms(share)));
             let calls = waits.calls_a_message();
-            format!(" {calls:.2} | {half} | {most} | {last} |")
+            format!(" {calls:.2} | {half} | {max} | {last} |")
         });
         format!("\n| {name} |{}", cells.concat())
     });

@@ -65,10 +65,10 @@ impl Pair {
             }
             73..76 => {
                 let retention_ms = self.dice.gen_range(0..500_000);
-                let most = self.dice.gen_range(0..4);
-                self.alike(|store| wait(store.sweep(retention_ms, most, now)));
+                let max = self.dice.gen_range(0..4);
+                self.alike(|store| wait(store.sweep(retention_ms, max, now)));
             }
-            76..80 => self.alike(|store| wait(store.beat(now))),
+            76..80 => self.alike(|store| wait(store.heartbeat(now))),
             80 => self.now.wall.0 += self.dice.gen_range(-3_600_000..3_600_000),
             81..84 => self.check(),
             _ => {
@@ -110,11 +110,11 @@ impl Pair {
             }),
         };
         self.ids.push(new.id.clone());
-        let most = BacklogMax {
+        let max = BacklogMax {
             messages: 8,
             callers: 3,
         };
-        self.alike(|store| wait(store.accept(new.clone(), most, now)));
+        self.alike(|store| wait(store.accept(new.clone(), max, now)));
     }
 
     fn claim_attempt(&mut self) {
@@ -164,9 +164,9 @@ impl Pair {
 
     fn claim_notifications(&mut self) {
         let now = self.now;
-        let most = self.dice.gen_range(0..4);
+        let max = self.dice.gen_range(0..4);
         let busy = vec![self.host()];
-        match self.both(|store| wait(store.claim_notifications(most, busy.clone(), now))) {
+        match self.both(|store| wait(store.claim_notifications(max, busy.clone(), now))) {
             (Claim::Acquired(file), Claim::Acquired(model)) => {
                 assert_eq!(file.len(), model.len());
                 for (file, model) in file.into_iter().zip(model) {

@@ -125,7 +125,7 @@ fn who_does_not_know_the_clock_frees_no_slot() {
         unknown.now(),
     ))
     .expect("finished");
-    known.beat();
+    known.heartbeat();
     let now = database.number("SELECT ms + shift_ms FROM clock, bulkhead_meta");
     let free_at = database.number("SELECT max(free_at) FROM bulkhead_slots");
     assert!(free_at - now >= 61_000, "{}", free_at - now);
@@ -142,8 +142,8 @@ fn machines_that_differ_come_to_agree() {
     // Twenty seconds pass for all but b.
     database.step(20_000);
     a.boot_ms.fetch_add(20_000, Ordering::SeqCst);
-    b.beat();
-    a.beat();
+    b.heartbeat();
+    a.heartbeat();
     assert_eq!(database.number("SELECT epoch FROM bulkhead_meta"), 1);
     assert!(a.held_ms() > 70_000 && b.held_ms() > 70_000);
     pass(&database, &[&a, &b], TAKEN_MS);

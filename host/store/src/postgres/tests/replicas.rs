@@ -13,9 +13,9 @@ fn signed(replica: &Replica, claimed: Attempt) -> Result<()> {
     )
 }
 
-fn due(replica: &Replica, most: u32, busy: &[&str]) -> Claim<Vec<Notification>> {
+fn due(replica: &Replica, max: u32, busy: &[&str]) -> Claim<Vec<Notification>> {
     let busy = busy.iter().map(|host| (*host).into()).collect();
-    wait(replica.store.claim_notifications(most, busy, replica.now())).expect("asked")
+    wait(replica.store.claim_notifications(max, busy, replica.now())).expect("asked")
 }
 
 fn pair() -> (Database, Replica, Replica) {
@@ -46,7 +46,7 @@ fn a_dead_replica_leaves_its_tries_to_the_others_after_thirty_seconds() {
     assert_eq!((claimed.message.as_str(), claimed.number), ("m", 1));
     // It was not dead, only silent. It takes a new session, and its old try is void.
     a.boot_ms.fetch_add(35_000, Ordering::SeqCst);
-    a.beat();
+    a.heartbeat();
     assert!(matches!(signed(&a, lost), Err(StoreError::LeaseLost)));
     accept(&a.store, 2, "n").expect("stored");
     assert!(matches!(a.begin(), Claim::Acquired(_)));
@@ -66,7 +66,7 @@ fn nobody_dies_of_a_database_that_was_away() {
     for replica in [&a, &b] {
         replica.boot_ms.fetch_add(60_000, Ordering::SeqCst);
     }
-    b.beat();
+    b.heartbeat();
     let sessions = database.number("SELECT count(*) FROM bulkhead_sessions");
     assert_eq!(sessions, 2);
     signed(&a, claimed).expect("finished");

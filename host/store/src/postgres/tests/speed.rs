@@ -116,7 +116,7 @@ fn many_that_wait_cost_nothing() {
             assert_eq!(stats.backlog, WAITING.unsigned_abs());
         }),
     );
-    time("beat", Box::new(|| replica.beat()));
+    time("beat", Box::new(|| replica.heartbeat()));
     time(
         "list",
         Box::new(|| {

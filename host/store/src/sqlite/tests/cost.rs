@@ -91,7 +91,7 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
         assert!(matches!(accepted, Ok(Accepted::Pending(_))));
     });
     taken("the beat", &mut |database| {
-        database.beat(NOW).expect("beaten");
+        database.heartbeat(NOW).expect("beaten");
     });
     taken("the stats", &mut |database| {
         let stats = database.stats(NOW).expect("asked");
