@@ -1,6 +1,5 @@
 //! What callbacks may reach although its address is not public.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -55,38 +54,27 @@ impl Allowed {
 }
 
 /// Why a text allows nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllowedError {
     /// It is empty.
+    #[error("is empty")]
     Empty,
     /// A slash, but not a network.
+    #[error("is not a network: write it like 10.0.0.0/8 or fd00::/8")]
     Network,
     /// The address has bits outside the mask; this network may be meant.
+    #[error("has bits outside its mask: did you mean {0}?")]
     Bits(IpNet),
     /// A port that is not a number from 1 to 65535.
+    #[error("has a port that is not a number from 1 to 65535")]
     Port,
     /// Neither an address nor a name.
+    #[error(
+        "is no host: write an address (127.0.0.1, ::1), a network (10.0.0.0/8), a name (receiver) or \
+         the end of names (*.internal.example)"
+    )]
     Host,
 }
-
-impl fmt::Display for AllowedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("is empty"),
-            Self::Network => f.write_str("is not a network: write it like 10.0.0.0/8 or fd00::/8"),
-            Self::Bits(network) => {
-                write!(f, "has bits outside its mask: did you mean {network}?")
-            }
-            Self::Port => f.write_str("has a port that is not a number from 1 to 65535"),
-            Self::Host => f.write_str(
-                "is no host: write an address (127.0.0.1, ::1), a network (10.0.0.0/8), \
-                 a name (receiver) or the end of names (*.internal.example)",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for AllowedError {}
 
 impl FromStr for Allowed {
     type Err = AllowedError;

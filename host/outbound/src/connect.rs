@@ -12,12 +12,11 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 
+use crate::reason::{NOT_IN_TIME, io_reason, tls_reason};
 use crate::target::Target;
 
 /// How many addresses of one name are tried.
 const ADDRESSES_TRIED_MAX: usize = 8;
-
-pub(crate) const NOT_IN_TIME: &str = "there was no connection in time";
 
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -106,24 +105,9 @@ async fn dial(
         .map_err(|error| {
             // More than whoever named the host may see, for whoever looks after this server.
             tracing::debug!(host = target.authority(), %error, "no TLS");
-            crate::tls::reason(&error)
+            tls_reason(&error)
         })?;
     Ok(Stream::Tls(Box::new(stream)))
-}
-
-/// What went wrong below HTTP and TLS, in words without addresses.
-pub(crate) fn io_reason(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "the connection was refused",
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe => "the connection was reset",
-        io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::AddrNotAvailable => "there is no way to the host",
-        io::ErrorKind::TimedOut => NOT_IN_TIME,
-        _ => "the connection failed",
-    }
 }
 
 #[cfg(test)]

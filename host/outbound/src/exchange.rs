@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 
 use crate::connect::Stream;
+use crate::reason::NOT_IN_TIME;
 use crate::target::{Refusal, Target};
 use crate::wire::Wire;
 
@@ -80,21 +81,28 @@ impl fmt::Debug for Answer {
 }
 
 /// Why there is no answer. The texts quote neither the request nor the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// No connection, for this reason. Nothing was sent.
+    #[error("{0}")]
     NotConnected(&'static str),
     /// The host of a callback must not be called. Nothing was sent.
-    Refused(Refusal),
+    #[error("{0}")]
+    Refused(#[source] Refusal),
     /// There was a connection, or no time for one, when `send_before` had passed. Nothing was sent.
+    #[error("the connection came too late to be used")]
     Late,
     /// No whole answer before the deadline.
+    #[error("there was no whole answer in time")]
     TimedOut,
     /// The connection ended before the answer did.
+    #[error("the answer was cut off")]
     CutOff,
     /// The answer's head or body is longer than is read.
+    #[error("the answer is too long")]
     TooLong,
     /// The answer is not HTTP/1.
+    #[error("the answer is not HTTP")]
     Malformed,
 }
 
@@ -107,22 +115,6 @@ impl Failure {
         }
     }
 }
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotConnected(reason) => f.write_str(reason),
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::Late => f.write_str("the connection came too late to be used"),
-            Self::TimedOut => f.write_str("there was no whole answer in time"),
-            Self::CutOff => f.write_str("the answer was cut off"),
-            Self::TooLong => f.write_str("the answer is too long"),
-            Self::Malformed => f.write_str("the answer is not HTTP"),
-        }
-    }
-}
-
-impl std::error::Error for Failure {}
 
 /// How much of an answer is needed.
 #[derive(Debug, Clone, Copy)]
@@ -179,7 +171,7 @@ pub(crate) async fn exchange(
         }
         _ if wire.late => Err(Failure::Late),
         Ok(Err(_)) if !wire.sent => Err(Failure::NotConnected("the connection was reset")),
-        Err(_) if !wire.sent => Err(Failure::NotConnected(crate::connect::NOT_IN_TIME)),
+        Err(_) if !wire.sent => Err(Failure::NotConnected(NOT_IN_TIME)),
         _ if wire.too_long => Err(Failure::TooLong),
         Ok(Err(Stop::Answer(failure))) => Err(failure),
         Ok(Err(Stop::Hyper(error))) => Err(judge(&error)),

@@ -12,13 +12,13 @@
 mod allow;
 mod connect;
 mod exchange;
+mod reason;
 mod resolve;
 mod special_purpose;
 mod target;
 mod tls;
 mod wire;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,8 +30,10 @@ pub use allow::{Allowed, AllowedError};
 pub use exchange::{Answer, Failure, HEAD_OCTETS_MAX, Limits, Request};
 pub use special_purpose::Special;
 pub use target::{CALLBACK_URL_OCTETS_MAX, PATH_OCTETS_MAX, Refusal, Target};
+pub use tls::CaFileError;
 
 use exchange::Needed;
+use hickory_resolver::net::NetError;
 use resolve::{Resolver, Sources};
 
 /// What the operator sets.
@@ -45,32 +47,24 @@ pub struct Setup {
 }
 
 /// Why there are no connections at all.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The file with certificates has none that could be trusted.
+    #[error("{}: {why}", file.display())]
     CaFile {
         /// Its path.
         file: PathBuf,
         /// What is wrong with it.
-        why: String,
+        #[source]
+        why: CaFileError,
     },
     /// TLS cannot be set up.
-    Tls(rustls::Error),
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[source] rustls::Error),
     /// Names cannot be resolved.
-    Dns(String),
+    #[error("names cannot be resolved: {0}")]
+    Dns(#[source] NetError),
 }
-
-impl fmt::Display for SetupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CaFile { file, why } => write!(f, "{}: {why}", file.display()),
-            Self::Tls(error) => write!(f, "TLS cannot be set up: {error}"),
-            Self::Dns(error) => write!(f, "names cannot be resolved: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for SetupError {}
 
 /// Opens connections. A clone is the same one.
 #[derive(Debug, Clone)]
@@ -88,14 +82,16 @@ struct Shared {
 
 impl Outbound {
     /// Reads the file with certificates, and what the system says about names.
+    ///
+    /// # Errors
+    /// [`SetupError`] where the certificates cannot be used, or TLS or DNS cannot be set up.
     pub fn new(setup: &Setup) -> Result<Self, SetupError> {
         Self::with_sources(setup, Sources::default())
     }
 
     fn with_sources(setup: &Setup, sources: Sources) -> Result<Self, SetupError> {
         let tls = tls::config(setup.ca_file.as_deref())?;
-        let resolver =
-            Resolver::new(sources).map_err(|error| SetupError::Dns(error.to_string()))?;
+        let resolver = Resolver::new(sources).map_err(SetupError::Dns)?;
         let shared = Shared {
             resolver,
             https: Arc::new(tls::for_http(&tls)),
@@ -113,6 +109,9 @@ impl Outbound {
     }
 
     /// Looks at a URL for callbacks, without asking where its name leads: [`Self::callback`] does.
+    ///
+    /// # Errors
+    /// [`Refusal`] where the URL cannot be called, or its host must not be.
     pub fn callback_target(&self, url: &str) -> Result<Target, Refusal> {
         let too_long = Refusal::TooLong {
             octets_max: CALLBACK_URL_OCTETS_MAX,
@@ -129,7 +128,11 @@ impl Outbound {
         Ok(target)
     }
 
-    /// Asks the upstream.
+    /// Calls the upstream. A call that is dropped closes its connection with a reset.
+    ///
+    /// # Errors
+    /// [`Failure`] where there is no whole answer; [`Failure::sent`] says whether the upstream may have got
+    /// the request.
     pub async fn upstream(
         &self,
         target: &Target,
@@ -142,6 +145,9 @@ impl Outbound {
 
     /// Calls a stranger back. The answer is there when its head came, and has no body: whatever a
     /// receiver says beyond its status is nobody's business.
+    ///
+    /// # Errors
+    /// [`Failure`] where the URL must not be called or its answer has no whole head.
     pub async fn callback(
         &self,
         target: &Target,
@@ -171,7 +177,7 @@ impl Outbound {
         };
         timeout_at(until, connected)
             .await
-            .unwrap_or(Err(Failure::NotConnected(connect::NOT_IN_TIME)))
+            .unwrap_or(Err(Failure::NotConnected(reason::NOT_IN_TIME)))
     }
 }
 

@@ -34,6 +34,9 @@ pub struct Target {
 
 impl Target {
     /// The operator's base address of the upstream: it may have a path, and no query.
+    ///
+    /// # Errors
+    /// [`Refusal`] where it is not such a URL.
     pub fn upstream(url: &str) -> Result<Self, Refusal> {
         let target = Self::parse(url)?;
         if target.path.query().is_some() {
@@ -43,6 +46,9 @@ impl Target {
     }
 
     /// A resource below this one. `path_and_query` begins with a slash and is taken as it is.
+    ///
+    /// # Errors
+    /// [`Refusal::Path`] where HTTP cannot carry it.
     pub fn join(&self, path_and_query: &str) -> Result<Self, Refusal> {
         // A parser would cut off what it takes for a fragment.
         if !path_and_query.starts_with('/') || path_and_query.contains('#') {
@@ -176,34 +182,51 @@ pub(crate) fn is_localhost(name: &str) -> bool {
 }
 
 /// Why a URL is not called. Each text is for whoever gave the URL, and quotes nothing of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No absolute URL, or one with blanks in it.
+    #[error("not an absolute URL")]
     NotUrl,
     /// More octets than these.
+    #[error("the URL is over {octets_max} octets long")]
     TooLong {
         /// The limit.
         octets_max: usize,
     },
     /// Neither http nor https.
+    #[error("the scheme is neither http nor https")]
     Scheme,
     /// A user name or password.
+    #[error("the URL holds a user name or password")]
     Credentials,
     /// No host.
+    #[error("the URL has no host")]
     NoHost,
     /// A host that is neither an address nor a name of DNS.
+    #[error("the host is neither an address nor a name")]
     HostName,
     /// A dot at the end of the host.
+    #[error("the host ends with a dot")]
     FinalDot,
     /// No number from 1 to 65535.
+    #[error("the port is not a number from 1 to 65535")]
     Port,
     /// A path or query that HTTP cannot carry.
+    #[error("the path or query holds what HTTP cannot carry")]
     Path,
     /// A query where only a path may be.
+    #[error("the URL has a query, where only a path may be")]
     Query,
     /// `localhost`, or a name below it.
+    #[error("the host is this machine (localhost)")]
     Localhost,
     /// The address of the URL, or one that its name leads to.
+    #[error(
+        "{} is {} ({})",
+        if *.literal { "the address" } else { "an address of the host" },
+        .special.purpose,
+        .special.range
+    )]
     Address {
         /// What such addresses are for.
         special: Special,
@@ -217,34 +240,6 @@ impl Refusal {
         crate::special_purpose::special(address).map(|special| Self::Address { special, literal })
     }
 }
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotUrl => f.write_str("not an absolute URL"),
-            Self::TooLong { octets_max } => write!(f, "the URL is over {octets_max} octets long"),
-            Self::Scheme => f.write_str("the scheme is neither http nor https"),
-            Self::Credentials => f.write_str("the URL holds a user name or password"),
-            Self::NoHost => f.write_str("the URL has no host"),
-            Self::HostName => f.write_str("the host is neither an address nor a name"),
-            Self::FinalDot => f.write_str("the host ends with a dot"),
-            Self::Port => f.write_str("the port is not a number from 1 to 65535"),
-            Self::Path => f.write_str("the path or query holds what HTTP cannot carry"),
-            Self::Query => f.write_str("the URL has a query, where only a path may be"),
-            Self::Localhost => f.write_str("the host is this machine (localhost)"),
-            Self::Address { special, literal } => {
-                let Special { purpose, range } = special;
-                if *literal {
-                    write!(f, "the address is {purpose} ({range})")
-                } else {
-                    write!(f, "an address of the host is {purpose} ({range})")
-                }
-            }
-        }
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 #[cfg(test)]
 mod tests;

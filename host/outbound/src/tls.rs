@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::SetupError;
 
@@ -42,75 +42,56 @@ pub(crate) fn for_http(config: &ClientConfig) -> ClientConfig {
     config
 }
 
-fn read_roots(file: &Path) -> Result<RootCertStore, String> {
+/// The reason why nothing could be trusted by a file of certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum CaFileError {
+    /// It cannot be read.
+    #[error("{0}")]
+    Read(#[from] std::io::Error),
+    /// A folder, a pipe or a device.
+    #[error("it is not a regular file. Name one")]
+    NotAFile,
+    /// Far longer than all public roots together.
+    #[error("it has more than {} octets: is it the right file?", FILE_OCTETS_MAX)]
+    TooLong,
+    /// The certificate with this number, from 1, is cut off or garbled.
+    #[error("certificate {0} is not whole PEM")]
+    Pem(usize),
+    /// The certificate with this number, from 1, is something else.
+    #[error("certificate {0} is not an X.509 certificate")]
+    X509(usize),
+    /// It holds no certificate.
+    #[error("there is no certificate in PEM in it")]
+    Empty,
+}
+
+fn read_roots(file: &Path) -> Result<RootCertStore, CaFileError> {
     let text = read(file)?;
     let mut roots = RootCertStore::empty();
     for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(&text)) {
-        let certificate =
-            certificate.map_err(|_| format!("certificate {number} is not whole PEM"))?;
-        roots
-            .add(certificate)
-            .map_err(|_| format!("certificate {number} is not an X.509 certificate"))?;
+        let certificate = certificate.map_err(|_| CaFileError::Pem(number))?;
+        let added = roots.add(certificate);
+        added.map_err(|_| CaFileError::X509(number))?;
     }
     if roots.is_empty() {
-        return Err("there is no certificate in PEM in it".to_owned());
+        return Err(CaFileError::Empty);
     }
     Ok(roots)
 }
 
 /// What is in a regular file: what comes out of a pipe or a device may never end.
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error: std::io::Error| error.to_string();
+fn read(file: &Path) -> Result<Vec<u8>, CaFileError> {
     // Before it is opened, which would wait for somebody who writes to a pipe.
-    if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
-        return Err("it is not a regular file. Name one".to_owned());
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(CaFileError::NotAFile);
     }
     let mut octets = Vec::new();
-    File::open(file)
-        .and_then(|file| file.take(FILE_OCTETS_MAX + 1).read_to_end(&mut octets))
-        .map_err(unreadable)?;
+    let mut file = File::open(file)?.take(FILE_OCTETS_MAX + 1);
+    file.read_to_end(&mut octets)?;
     if octets.len() as u64 > FILE_OCTETS_MAX {
-        return Err(format!(
-            "it has more than {FILE_OCTETS_MAX} octets: is it the right file?"
-        ));
+        return Err(CaFileError::TooLong);
     }
     Ok(octets)
-}
-
-/// Why a handshake failed, in words that quote nothing of the certificate: they may be shown to
-/// whoever named the host.
-pub(crate) fn reason(error: &std::io::Error) -> &'static str {
-    let inner = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let Some(error) = inner else {
-        return match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => "TLS: the connection was closed",
-            _ => crate::connect::io_reason(error),
-        };
-    };
-    match error {
-        rustls::Error::InvalidCertificate(error) => match error {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "TLS: the certificate has expired"
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "TLS: the certificate is not valid yet"
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "TLS: the certificate is for another name"
-            }
-            // Of two authorities with one name, the wrong one has signed it.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                "TLS: the certificate is from an authority that is not trusted"
-            }
-            _ => "TLS: the certificate is not acceptable",
-        },
-        rustls::Error::InvalidMessage(_) => "TLS: the answer is not TLS",
-        rustls::Error::AlertReceived(_) => "TLS: the server refused the handshake",
-        rustls::Error::PeerIncompatible(_) => "TLS: no common version or cipher suite",
-        _ => "TLS: the handshake failed",
-    }
 }
 
 #[cfg(test)]

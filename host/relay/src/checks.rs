@@ -1,14 +1,14 @@
 //! Calls that are no tries: whether a signature belongs to a message, whether our key is good.
 
-use crate::calls::{ask, said};
-use crate::conclusion::{Conclusion, Mood, of_checking, slot_end};
-use crate::condition::KeyCheck;
-use crate::relay::{Relay, Unable, unable};
-use crate::world::World;
-use bulkhead_sandbox::{Checking, Claim, Judge, Question, Wait};
-use bulkhead_store::{Begun, BootMillis, Slot, TraceParent};
+use crate::core::{Relay, report_fault};
+use crate::decision::{Decision, UpstreamHealth, of_checking, slot_end};
+use crate::environment::{CallResult, Environment};
+use crate::error::RelayError;
+use crate::health::KeyCheck;
+use bulkhead_sandbox::{Checking, Judge, Question, Wait};
+use bulkhead_store::{BootMillis, Claim, Slot, TraceParent};
 use std::sync::Arc;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
 
 /// What is known of the key is good for so long.
 const KEY_MS: i64 = 60_000;
@@ -16,49 +16,52 @@ const KEY_MS: i64 = 60_000;
 /// Where nothing better is known.
 const ASK_AGAIN_MS: u64 = 1000;
 
-/// One check of the key at a time: whoever comes meanwhile gets what it finds.
-#[derive(Default)]
-pub(crate) struct Checks {
-    key: Mutex<()>,
-}
+const ASK_AGAIN: RelayError = RelayError::Upstream {
+    after_ms: ASK_AGAIN_MS,
+};
 
-impl<W: World> Relay<W> {
+impl<W: Environment> Relay<W> {
     /// Whether a signature belongs to a message: without a call where that is known here.
+    ///
+    /// # Errors
+    /// [`RelayError::Store`] where the store fails, and [`RelayError::Upstream`] where no call can be made
+    /// now or the call has no result before `until`.
     pub async fn verify(
         self: &Arc<Self>,
-        claim: Claim,
+        claim: bulkhead_sandbox::Claim,
         trace: Option<TraceParent>,
         until: BootMillis,
-    ) -> Result<bool, Unable> {
+    ) -> Result<bool, RelayError> {
         let known = self.store.signature(claim.message.clone());
-        let known = self.within(until, known).await.map_err(unable)?;
+        let known = self.within(until, known).await?;
         if known.is_some_and(|signature| signature == claim.signature) {
             return Ok(true);
         }
         self.check(Question::Verify(claim), trace, until).await
     }
 
-    /// Whether the upstream takes our key.
+    /// Whether the upstream takes our key, as far as calls of the last minute show; otherwise a call is made.
+    ///
+    /// # Errors
+    /// [`RelayError::Store`] where the store fails, and [`RelayError::Upstream`] where no call can be made
+    /// now or the call has no result before `until`.
     pub async fn test_key(
         self: &Arc<Self>,
         trace: Option<TraceParent>,
         until: BootMillis,
-    ) -> Result<KeyCheck, Unable> {
-        let again = Unable::Upstream {
-            after_ms: ASK_AGAIN_MS,
-        };
+    ) -> Result<KeyCheck, RelayError> {
         let _turn = tokio::select! {
             biased;
-            turn = self.checks.key.lock() => turn,
-            () = self.world.sleep_until(until) => return Err(again),
+            turn = self.key_check.lock() => turn,
+            () = self.environment.sleep_until(until) => return Err(ASK_AGAIN),
         };
-        if let Some(known) = self.conditions.key_within(KEY_MS, self.world.now()) {
+        if let Some(known) = self.health.key_within(KEY_MS, self.environment.now()) {
             return Ok(known);
         }
         self.check(Question::CheckKey, trace, until).await?;
-        self.conditions
-            .key_within(KEY_MS, self.world.now())
-            .ok_or(again)
+        self.health
+            .key_within(KEY_MS, self.environment.now())
+            .ok_or(ASK_AGAIN)
     }
 
     /// Makes a call for a question, if there is a slot for it. It goes to its end, also where nobody
@@ -68,32 +71,30 @@ impl<W: World> Relay<W> {
         question: Question,
         trace: Option<TraceParent>,
         until: BootMillis,
-    ) -> Result<bool, Unable> {
-        let begun = self
+    ) -> Result<bool, RelayError> {
+        let claimed = self
             .store
-            .begin_check(self.settings.checks_max, self.world.now());
-        let slot = match self.within(until, begun).await.map_err(unable)? {
-            Begun::Now(slot) => slot,
-            Begun::Later { after_ms } => {
-                return Err(Unable::Upstream {
+            .claim_check(self.settings.checks_max, self.environment.now());
+        let slot = match self.within(until, claimed).await? {
+            Claim::Acquired(slot) => slot,
+            Claim::RetryAfter { after_ms } => {
+                return Err(RelayError::Upstream {
                     after_ms: after_ms.unwrap_or(ASK_AGAIN_MS),
                 });
             }
         };
         let (sender, receiver) = oneshot::channel();
         let (relay, task) = (Arc::clone(self), self.tasks.begin());
-        self.world.spawn(Box::pin(async move {
+        self.environment.spawn(Box::pin(async move {
             let _gone = sender.send(relay.make_check(&question, trace, slot).await);
             drop(task);
         }));
         tokio::select! {
             biased;
             answer = receiver => answer.ok().flatten(),
-            () = self.world.sleep_until(until) => None,
+            () = self.environment.sleep_until(until) => None,
         }
-        .ok_or(Unable::Upstream {
-            after_ms: ASK_AGAIN_MS,
-        })
+        .ok_or(ASK_AGAIN)
     }
 
     async fn make_check(
@@ -103,31 +104,31 @@ impl<W: World> Relay<W> {
         slot: Slot,
     ) -> Option<bool> {
         let judge = self.judges.current();
-        let heard = ask(self, &judge, question, trace, &slot).await;
-        let end = slot_end(&heard);
-        let mut conclusion = self.read_check(&judge, question, heard);
-        self.hold(conclusion.hold_ms).await;
+        let result = self.call_upstream(&judge, question, trace, &slot).await;
+        let end = slot_end(&result);
+        let mut decision = self.read_check(&judge, question, result);
+        self.hold(decision.hold_ms).await;
         let is_key = matches!(question, Question::CheckKey);
-        if is_key && conclusion.outcome == Some(false) {
-            conclusion.mood = Mood::Refusing("the upstream refuses our key".into());
+        if is_key && decision.outcome == Some(false) {
+            decision.upstream = UpstreamHealth::Refusing("the upstream refuses our key".into());
         }
-        self.note(&conclusion.mood, !is_key && conclusion.outcome.is_some());
-        if let (true, Some(valid)) = (is_key, conclusion.outcome) {
-            self.conditions.key(valid, self.world.now());
+        self.note(&decision.upstream, !is_key && decision.outcome.is_some());
+        if let (true, Some(valid)) = (is_key, decision.outcome) {
+            self.health.key(valid, self.environment.now());
         }
         self.persist(|now| self.store.end_check(slot.clone(), end, now))
             .await;
-        conclusion.outcome
+        decision.outcome
     }
 
     fn read_check(
         &self,
         judge: &Judge,
         question: &Question,
-        heard: crate::world::Heard,
-    ) -> Conclusion<Option<bool>> {
-        let (reply, known_better) = heard.into_reply();
-        let situation = self.situation(1, self.world.now().wall);
+        result: CallResult,
+    ) -> Decision<Option<bool>> {
+        let (reply, known_better) = result.into_reply();
+        let situation = self.situation(1, self.environment.now().wall);
         let read = match question {
             Question::CheckKey => judge.read_key_check(&reply, situation),
             Question::Verify(_) | Question::Sign(_) => judge.read_verification(&reply, situation),
@@ -135,7 +136,7 @@ impl<W: World> Relay<W> {
         let checking = read.unwrap_or_else(|fault| {
             Checking::Unknown(Wait {
                 after_ms: ASK_AGAIN_MS,
-                why: said(&fault),
+                why: report_fault(&fault),
             })
         });
         of_checking(checking, known_better)

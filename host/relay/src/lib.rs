@@ -6,24 +6,28 @@
 //! ([`bulkhead_sandbox::Judge`]), what is due and who may do it for the store
 //! ([`bulkhead_store::Store`]): here are the loops that perform it.
 //!
-//! Nothing here reads a clock, makes a random number or opens a socket: a [`World`] does.
+//! Nothing here reads a clock, makes a random number or opens a socket: an [`Environment`] does.
 
 mod calls;
 mod checks;
-mod conclusion;
-mod condition;
+mod core;
+mod decision;
+mod environment;
+mod error;
+mod health;
+mod maintenance;
 mod metrics;
 mod notifications;
 mod relay;
 mod settings;
 mod tasks;
-mod upkeep;
 mod waiters;
-mod world;
 
-pub use conclusion::Mood;
-pub use condition::{Condition, KeyCheck};
+pub use self::core::{Judges, Relay};
+pub use decision::UpstreamHealth;
+pub use environment::{BoxFuture, CallResult, Environment, Point};
+pub use error::RelayError;
+pub use health::{KeyCheck, RelayHealth};
 pub use metrics::RelayMetrics;
-pub use relay::{Judges, Relay, Signed, Unable};
+pub use relay::SignOutcome;
 pub use settings::{Settings, WebhookSecret};
-pub use world::{Going, Heard, Point, World};

@@ -1,8 +1,8 @@
 //! What the relay does, counted.
 
-use crate::world::Heard;
+use crate::environment::CallResult;
 use bulkhead_sandbox::{Failure, Question};
-use bulkhead_store::Standing;
+use bulkhead_store::StoreStats;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -81,39 +81,39 @@ impl RelayMetrics {
         Self::register(&mut Registry::default())
     }
 
-    pub(crate) fn called(&self, question: &Question, heard: &Heard, took_ms: i64) {
+    pub(crate) fn called(&self, question: &Question, result: &CallResult, took_ms: i64) {
         let kind = match question {
             Question::Sign(_) => "sign",
             Question::Verify(_) => "verify",
             Question::CheckKey => "key",
         };
-        let labels = [("kind", kind), ("end", end(heard))];
+        let labels = [("kind", kind), ("end", end(result))];
         self.calls.get_or_create_owned(&labels).inc();
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of seconds")]
         self.call_time.observe(took_ms as f64 / 1000.0);
     }
 
-    pub(crate) fn told(&self, heard: &Heard) {
+    pub(crate) fn told(&self, result: &CallResult) {
         self.webhooks
-            .get_or_create_owned(&[("end", end(heard))])
+            .get_or_create_owned(&[("end", end(result))])
             .inc();
     }
 
-    pub(crate) fn stands(&self, standing: &Standing) {
+    pub(crate) fn stands(&self, stats: &StoreStats) {
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        self.backlog.set(number(standing.backlog));
+        self.backlog.set(number(stats.backlog));
         self.oldest_age
-            .set(number(standing.oldest_age_ms.unwrap_or(0) / 1000));
+            .set(number(stats.oldest_age_ms.unwrap_or(0) / 1000));
         // While calls are held, no slot is of use.
-        let slots_free = if standing.held_ms == 0 {
-            standing.slots_free
+        let slots_free = if stats.held_ms == 0 {
+            stats.slots_free
         } else {
             0
         };
         self.slots_free.set(slots_free.into());
         for (state, count) in [
-            ("pending", standing.notifications_pending),
-            ("parked", standing.notifications_parked),
+            ("pending", stats.notifications_pending),
+            ("parked", stats.notifications_parked),
         ] {
             let gauge = self.notifications.get_or_create_owned(&[("state", state)]);
             gauge.set(number(count));
@@ -122,9 +122,9 @@ impl RelayMetrics {
 }
 
 /// A label from a fixed set.
-fn end(heard: &Heard) -> &'static str {
-    match heard {
-        Heard::Answer(answer) => match answer.status {
+fn end(result: &CallResult) -> &'static str {
+    match result {
+        CallResult::Answer(answer) => match answer.status {
             200..=299 => "2xx",
             300..=399 => "3xx",
             429 => "429",
@@ -132,10 +132,10 @@ fn end(heard: &Heard) -> &'static str {
             500..=599 => "5xx",
             _ => "other",
         },
-        Heard::Unsent(_) | Heard::Lost(Failure::NotConnected) => "not_sent",
-        Heard::Lost(Failure::TimedOut) => "timed_out",
-        Heard::Lost(Failure::CutOff) => "cut_off",
-        Heard::Lost(Failure::TooLong) => "too_long",
-        Heard::Lost(Failure::Malformed) => "malformed",
+        CallResult::Unsent(_) | CallResult::Lost(Failure::NotConnected) => "not_sent",
+        CallResult::Lost(Failure::TimedOut) => "timed_out",
+        CallResult::Lost(Failure::CutOff) => "cut_off",
+        CallResult::Lost(Failure::TooLong) => "too_long",
+        CallResult::Lost(Failure::Malformed) => "malformed",
     }
 }

@@ -1,11 +1,10 @@
 //! Notifications: claim, send, store what came of it.
 
-use crate::calls::{FAULT_WAIT_MS, STORE_PAUSE_MS, said};
-use crate::conclusion::of_delivering;
-use crate::relay::Relay;
-use crate::world::{Heard, Point, World};
+use crate::core::{FAULT_WAIT_MS, Relay, STORE_PAUSE_MS, report_fault};
+use crate::decision::of_delivering;
+use crate::environment::{CallResult, Environment, Point};
 use bulkhead_sandbox::{Event, Judge};
-use bulkhead_store::{Begun, BootMillis, Notification, NotificationOutcome};
+use bulkhead_store::{BootMillis, Claim, Notification, NotificationOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +14,7 @@ struct UnderWay(Arc<Mutex<BTreeMap<String, u32>>>);
 
 /// What may be begun now.
 struct Room {
-    most: u32,
+    max: u32,
     busy: Vec<String>,
 }
 
@@ -46,25 +45,25 @@ impl UnderWay {
             hosts.iter().partition(|(_, count)| **count >= host_max);
         let fullest = others.iter().map(|(_, count)| **count).max().unwrap_or(0);
         Room {
-            most: free.min(host_max - fullest),
+            max: free.min(host_max - fullest),
             busy: busy.into_iter().map(|(host, _)| host.clone()).collect(),
         }
     }
 }
 
 /// Makes notifications for as long as there are any.
-pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
+pub(crate) async fn make<W: Environment>(relay: Arc<Relay<W>>) {
     let under_way = UnderWay::default();
     loop {
         let looking = relay.tasks.begin();
         let wait_ms = match begin(&relay, &under_way).await {
-            Begun::Now(begun) => {
-                for notification in begun {
+            Claim::Acquired(claimed) => {
+                for notification in claimed {
                     let host = notification.callback.host.clone();
                     under_way.begin(&host);
                     let (relay, under_way) = (Arc::clone(&relay), under_way.clone());
-                    let (world, task) = (Arc::clone(&relay.world), relay.tasks.begin());
-                    world.spawn(Box::pin(async move {
+                    let (environment, task) = (Arc::clone(&relay.environment), relay.tasks.begin());
+                    environment.spawn(Box::pin(async move {
                         make_one(&relay, notification).await;
                         drop(task);
                         under_way.end(&host);
@@ -73,7 +72,7 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
                 }
                 continue;
             }
-            Begun::Later { after_ms } => relay.pause_ms(after_ms),
+            Claim::RetryAfter { after_ms } => relay.pause_ms(after_ms),
         };
         drop(looking);
         tokio::select! {
@@ -84,41 +83,43 @@ pub(crate) async fn make<W: World>(relay: Arc<Relay<W>>) {
     }
 }
 
-async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Begun<Vec<Notification>> {
+async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Vec<Notification>> {
     let settings = &relay.settings;
     let room = under_way.room(settings.webhooks_max, settings.webhooks_per_host_max);
-    if room.most == 0 || relay.tasks.are_ending() {
-        return Begun::Later { after_ms: None };
+    if room.max == 0 || relay.tasks.are_ending() {
+        return Claim::RetryAfter { after_ms: None };
     }
-    let begun = relay
+    let claimed = relay
         .store
-        .begin_notifications(room.most, room.busy, relay.world.now())
+        .claim_notifications(room.max, room.busy, relay.environment.now())
         .await;
-    let begun = relay.conditions.store(begun, relay.world.now());
-    begun.unwrap_or(Begun::Later {
+    relay.noted(claimed).unwrap_or(Claim::RetryAfter {
         after_ms: Some(STORE_PAUSE_MS),
     })
 }
 
-async fn make_one<W: World>(relay: &Relay<W>, notification: Notification) {
-    relay.world.reached(Point::NotificationClaimed);
+async fn make_one<W: Environment>(relay: &Relay<W>, notification: Notification) {
+    relay.environment.reached(Point::NotificationClaimed);
     let outcome = tell(relay, &notification).await;
-    relay.world.reached(Point::Told);
+    relay.environment.reached(Point::Told);
     relay
         .persist(|now| {
             let lease = notification.lease.clone();
             relay.store.finish_notification(lease, outcome.clone(), now)
         })
         .await;
-    relay.world.reached(Point::NotificationFinished);
+    relay.environment.reached(Point::NotificationFinished);
 }
 
-async fn tell<W: World>(relay: &Relay<W>, notification: &Notification) -> NotificationOutcome {
+async fn tell<W: Environment>(
+    relay: &Relay<W>,
+    notification: &Notification,
+) -> NotificationOutcome {
     let fault = |fault| NotificationOutcome::Again {
         after_ms: FAULT_WAIT_MS,
-        why: said(&fault),
+        why: report_fault(&fault),
     };
-    let now = relay.world.now();
+    let now = relay.environment.now();
     let request = notification.lease.request.as_str();
     let event = Event {
         request: request.to_owned(),
@@ -136,26 +137,26 @@ async fn tell<W: World>(relay: &Relay<W>, notification: &Notification) -> Notifi
         Err(ended) => return fault(ended),
     };
     let until = BootMillis(now.boot.0 + i64::from(relay.settings.webhook_ms));
-    let heard = relay
-        .world
-        .tell(
+    let result = relay
+        .environment
+        .deliver(
             notification.callback.clone(),
             delivery,
             notification.trace.clone(),
             until,
         )
         .await;
-    relay.metrics.told(&heard);
-    outcome(relay, &judge, notification, heard).unwrap_or_else(fault)
+    relay.metrics.told(&result);
+    outcome(relay, &judge, notification, result).unwrap_or_else(fault)
 }
 
-fn outcome<W: World>(
+fn outcome<W: Environment>(
     relay: &Relay<W>,
     judge: &Judge,
     notification: &Notification,
-    heard: Heard,
+    result: CallResult,
 ) -> Result<NotificationOutcome, bulkhead_sandbox::Fault> {
-    let (reply, known_better) = heard.into_reply();
+    let (reply, known_better) = result.into_reply();
     let situation = relay.situation(notification.number, notification.first_try_at);
     let delivering = judge.read_webhook(&reply, situation)?;
     Ok(of_delivering(delivering, known_better))
@@ -168,19 +169,19 @@ mod tests {
     #[test]
     fn a_host_gets_no_more_than_it_may_and_holds_up_no_other() {
         let under_way = UnderWay::default();
-        assert_eq!(under_way.room(10, 4).most, 4);
+        assert_eq!(under_way.room(10, 4).max, 4);
         for _ in 0..3 {
             under_way.begin("a");
         }
-        assert_eq!(under_way.room(10, 4).most, 1);
+        assert_eq!(under_way.room(10, 4).max, 1);
         under_way.begin("a");
         let room = under_way.room(10, 4);
-        assert_eq!((room.most, room.busy), (4, vec!["a".to_owned()]));
-        assert_eq!(under_way.room(5, 4).most, 1);
-        assert_eq!(under_way.room(4, 4).most, 0);
+        assert_eq!((room.max, room.busy), (4, vec!["a".to_owned()]));
+        assert_eq!(under_way.room(5, 4).max, 1);
+        assert_eq!(under_way.room(4, 4).max, 0);
         under_way.end("a");
         under_way.end("a");
         let room = under_way.room(10, 4);
-        assert_eq!((room.most, room.busy), (2, Vec::new()));
+        assert_eq!((room.max, room.busy), (2, Vec::new()));
     }
 }

@@ -1,70 +1,37 @@
 //! What callers ask of the relay.
 
-use crate::checks::Checks;
-use crate::condition::{Condition, Conditions};
+use crate::core::{Judges, Relay};
+use crate::environment::{BoxFuture, Environment, Point};
+use crate::error::RelayError;
+use crate::health::{HealthState, RelayHealth};
 use crate::metrics::RelayMetrics;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
-use crate::waiters::{Found, Waiters, Word};
-use crate::world::{Point, World};
-use crate::{calls, notifications, upkeep};
-use bulkhead_sandbox::Judge;
-use bulkhead_store::{
-    Accepted, BootMillis, Doing, NewRequest, Redelivery, RequestId, RequestView, Store, StoreError,
-};
+use crate::waiters::{SigningResult, WaitResult, WaiterHandle, Waiters};
+use crate::{calls, maintenance, notifications};
+use bulkhead_store::{Accepted, BootMillis, NewRequest, Redelivery, RequestId, RequestView, Store};
 use std::sync::Arc;
-use tokio::sync::Notify;
-
-/// The relay. What it does by itself are tasks of its world, which end with that.
-pub struct Relay<W> {
-    pub(crate) world: Arc<W>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) judges: Box<dyn Judges>,
-    pub(crate) settings: Settings,
-    pub(crate) waiters: Waiters,
-    pub(crate) conditions: Conditions,
-    pub(crate) checks: Checks,
-    pub(crate) tasks: Tasks,
-    pub(crate) metrics: RelayMetrics,
-    /// There may be something to call for.
-    pub(crate) call: Notify,
-    /// There may be somebody to notify.
-    pub(crate) notify: Notify,
-}
-
-/// Knows who judges: the component can be exchanged while the relay runs. What belongs together, a
-/// question and its answer, goes to the same one.
-pub trait Judges: Send + Sync + 'static {
-    /// The one to begin with now.
-    fn current(&self) -> Arc<Judge>;
-}
-
-/// Always this one.
-impl Judges for Arc<Judge> {
-    fn current(&self) -> Self {
-        Self::clone(self)
-    }
-}
+use tokio::sync::{Mutex, Notify};
 
 /// What a caller gets for a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Signed {
+pub enum SignOutcome {
     /// The signature.
-    Now {
+    Signed {
         /// Of the request.
         id: RequestId,
         /// As the upstream wrote it.
         signature: String,
     },
     /// It is stored, and will be signed.
-    Later {
+    Pending {
         /// Of the request.
         id: RequestId,
         /// Milliseconds until it is worth to ask.
         after_ms: u64,
     },
     /// There will be no signature.
-    Never {
+    Rejected {
         /// Of the request.
         id: RequestId,
         /// Why.
@@ -72,128 +39,128 @@ pub enum Signed {
     },
 }
 
-/// Why a caller gets nothing of what was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unable {
-    /// Too many messages wait. Nothing was stored.
-    BacklogFull {
-        /// Milliseconds until there may be room.
-        after_ms: u64,
-    },
-    /// Too many requests wait for this message. Nothing was stored.
-    CallersFull {
-        /// Milliseconds until the message may be signed.
-        after_ms: u64,
-    },
-    /// It did not do it, or not in time. It may be stored all the same; to ask again does no harm.
-    Store,
-    /// No call can be made for this now, or it came to nothing.
-    Upstream {
-        /// Milliseconds until it is worth to ask.
-        after_ms: u64,
-    },
-}
-
-impl<W: World> Relay<W> {
+impl<W: Environment> Relay<W> {
     /// Makes a relay and starts what it does by itself.
     pub fn start(
-        world: Arc<W>,
+        environment: Arc<W>,
         store: Arc<dyn Store>,
         judges: impl Judges,
         settings: Settings,
         metrics: RelayMetrics,
     ) -> Arc<Self> {
         let relay = Arc::new(Self {
-            world,
+            environment,
             store,
             judges: Box::new(judges),
             settings,
             waiters: Waiters::default(),
-            conditions: Conditions::new(),
-            checks: Checks::default(),
+            health: HealthState::new(),
+            key_check: Mutex::default(),
             tasks: Tasks::new(),
             metrics,
             call: Notify::new(),
             notify: Notify::new(),
         });
-        let tasks: [crate::Going<'static, ()>; 3] = [
+        let tasks: [BoxFuture<'static, ()>; 3] = [
             Box::pin(calls::make(Arc::clone(&relay))),
             Box::pin(notifications::make(Arc::clone(&relay))),
-            Box::pin(upkeep::run(Arc::clone(&relay))),
+            Box::pin(maintenance::run(Arc::clone(&relay))),
         ];
         for task in tasks {
-            relay.world.spawn(task);
+            relay.environment.spawn(task);
         }
         relay
     }
 
     /// Has a message signed: at once if that is possible before `until`, else later. What is answered
-    /// with [`Signed::Later`] is durable.
-    pub async fn sign(&self, new: NewRequest, until: BootMillis) -> Result<Signed, Unable> {
+    /// with [`SignOutcome::Pending`] is durable. A caller that stops to wait undoes nothing, and a repetition
+    /// shares the request.
+    ///
+    /// # Errors
+    /// [`RelayError::BacklogFull`] and [`RelayError::CallersFull`] where nothing was stored, and
+    /// [`RelayError::Store`] where that is not known.
+    pub async fn sign(
+        &self,
+        new: NewRequest,
+        until: BootMillis,
+    ) -> Result<SignOutcome, RelayError> {
         // Before it is stored, or a result could come in between.
-        let mut place = self.waiters.wait(&new.message, &new.id, until);
+        let mut handle = self.waiters.wait(&new.message, &new.id, until);
         let (own, backlog_max) = (new.id.clone(), self.settings.backlog_max);
-        let accepted = self
-            .within(until, self.store.accept(new, backlog_max, self.world.now()))
-            .await;
+        let accept = self.store.accept(new, backlog_max, self.environment.now());
+        let accepted = self.within(until, accept).await;
+        // Another caller of the same message may have had it signed meanwhile.
+        let signed_or = |handle: WaiterHandle, error| match handle.leave() {
+            Some(WaitResult::Finished { result, .. }) => Ok(answer(own, result)),
+            Some(WaitResult::Released) | None => Err(error),
+        };
         let id = match accepted {
-            Ok(Accepted::Signed { id, signature }) => return Ok(Signed::Now { id, signature }),
-            Ok(Accepted::Failed { id, error }) => return Ok(Signed::Never { id, error }),
-            Ok(Accepted::Pending(id)) => id,
-            // Who shares its message may have got it signed meanwhile.
-            other => {
-                return match (place.leave(), other) {
-                    (Some(Word::Found { found, .. }), _) => Ok(answer(own, found)),
-                    (_, Ok(Accepted::CallersFull)) => Err(Unable::CallersFull {
-                        after_ms: self.expected_ms(),
-                    }),
-                    (_, Ok(_)) => Err(Unable::BacklogFull {
-                        after_ms: self.settings.pace_ms(),
-                    }),
-                    (_, Err(_)) => Err(Unable::Store),
-                };
+            Ok(Accepted::Signed { id, signature }) => {
+                return Ok(SignOutcome::Signed { id, signature });
             }
+            Ok(Accepted::Failed { id, error }) => return Ok(SignOutcome::Rejected { id, error }),
+            Ok(Accepted::Pending(id)) => id,
+            Ok(Accepted::BacklogFull) => {
+                let after_ms = self.settings.pace_ms();
+                return signed_or(handle, RelayError::BacklogFull { after_ms });
+            }
+            Ok(Accepted::CallersFull) => {
+                let after_ms = self.expected_ms();
+                return signed_or(handle, RelayError::CallersFull { after_ms });
+            }
+            Err(error) => return signed_or(handle, error),
         };
-        self.world.reached(Point::Accepted);
-        self.conditions.store_wrote();
+        self.environment.reached(Point::Accepted);
+        self.health.store_wrote();
         self.call.notify_one();
-        let word = tokio::select! {
+        let wait_result = tokio::select! {
             biased;
-            word = &mut place.word => word.ok(),
-            () = self.world.sleep_until(until) => place.leave(),
+            result = &mut handle.result => result.ok(),
+            () = self.environment.sleep_until(until) => handle.leave(),
         };
-        match word {
-            Some(Word::Found { found, mut stored }) => {
+        match wait_result {
+            Some(WaitResult::Finished { result, mut stored }) => {
                 // It is true whether it is stored or not, but who asks for the request right after
                 // the answer should find it signed.
                 tokio::select! {
                     biased;
                     _closed = stored.changed() => {}
-                    () = self.world.sleep_until(until) => {}
+                    () = self.environment.sleep_until(until) => {}
                 }
-                Ok(answer(id, found))
+                Ok(answer(id, result))
             }
-            Some(Word::NotNow) | None => Ok(Signed::Later {
+            Some(WaitResult::Released) | None => Ok(SignOutcome::Pending {
                 id,
                 after_ms: self.expected_ms(),
             }),
         }
     }
 
-    /// A request as its caller may see it.
+    /// A request as its caller may see it, or `None` where there is none with this id.
+    ///
+    /// # Errors
+    /// [`RelayError::Store`] where the store fails, or does not answer before `until`.
     pub async fn request(
         &self,
         id: RequestId,
         until: BootMillis,
-    ) -> Result<Option<RequestView>, Unable> {
-        let request = self.store.request(id, self.world.now());
-        self.within(until, request).await.map_err(unable)
+    ) -> Result<Option<RequestView>, RelayError> {
+        let request = self.store.request(id, self.environment.now());
+        self.within(until, request).await
     }
 
     /// Makes a notification due, whatever became of it.
-    pub async fn redeliver(&self, id: RequestId, until: BootMillis) -> Result<Redelivery, Unable> {
-        let redelivery = self.store.redeliver(id, self.world.now());
-        let redelivery = self.within(until, redelivery).await.map_err(unable)?;
+    ///
+    /// # Errors
+    /// [`RelayError::Store`] where the store fails, or does not answer before `until`. The notification may
+    /// be due all the same.
+    pub async fn redeliver(
+        &self,
+        id: RequestId,
+        until: BootMillis,
+    ) -> Result<Redelivery, RelayError> {
+        let redelivery = self.store.redeliver(id, self.environment.now());
+        let redelivery = self.within(until, redelivery).await?;
         self.notify.notify_one();
         Ok(redelivery)
     }
@@ -206,44 +173,21 @@ impl<W: World> Relay<W> {
     }
 
     /// How the upstream and the store are.
-    pub fn condition(&self) -> Condition {
-        self.conditions.get()
-    }
-
-    /// What the store does, for as long as somebody waits for it.
-    pub(crate) async fn within<T>(
-        &self,
-        until: BootMillis,
-        doing: Doing<'_, T>,
-    ) -> Result<T, StoreError> {
-        let result = tokio::select! {
-            biased;
-            result = doing => result,
-            () = self.world.sleep_until(until) => {
-                Err(StoreError::Unavailable("it did not answer in time".into()))
-            }
-        };
-        self.conditions.store(result, self.world.now())
+    pub fn health(&self) -> RelayHealth {
+        self.health.get()
     }
 
     /// What a message that is accepted now has to expect: all those before it have their turn first.
     fn expected_ms(&self) -> u64 {
-        let standing = self.conditions.get().standing.unwrap_or_default();
-        let turns = standing
-            .backlog
-            .max(1)
-            .saturating_mul(self.settings.pace_ms());
-        turns.saturating_add(standing.held_ms)
+        let stats = self.health.get().stats.unwrap_or_default();
+        let turns = stats.backlog.max(1).saturating_mul(self.settings.pace_ms());
+        turns.saturating_add(stats.held_ms)
     }
 }
 
-fn answer(id: RequestId, found: Found) -> Signed {
-    match found {
-        Ok(signature) => Signed::Now { id, signature },
-        Err(error) => Signed::Never { id, error },
+fn answer(id: RequestId, result: SigningResult) -> SignOutcome {
+    match result {
+        Ok(signature) => SignOutcome::Signed { id, signature },
+        Err(error) => SignOutcome::Rejected { id, error },
     }
-}
-
-pub(crate) fn unable(_logged: StoreError) -> Unable {
-    Unable::Store
 }

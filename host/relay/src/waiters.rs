@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{oneshot, watch};
 
-/// A signature, or why there will be none.
-pub(crate) type Found = Result<String, String>;
+/// The signature of a message, or the reason why there will be none.
+pub(crate) type SigningResult = Result<String, String>;
 
-/// What a caller that waits is told.
+/// The end of a wait.
 #[derive(Debug)]
-pub(crate) enum Word {
+pub(crate) enum WaitResult {
     /// The result, which is stored when `stored` closes.
-    Found {
-        found: Found,
+    Finished {
+        result: SigningResult,
         stored: watch::Receiver<()>,
     },
-    /// Nothing will come in the time that is left.
-    NotNow,
+    /// No result comes in the time that is left.
+    Released,
 }
 
-/// All of them, by message.
+/// All callers that wait, by message.
 #[derive(Clone, Default)]
 pub(crate) struct Waiters(Arc<Mutex<Inner>>);
 
@@ -34,15 +34,15 @@ struct Waiter {
     number: u64,
     id: RequestId,
     until: BootMillis,
-    word: oneshot::Sender<Word>,
+    result: oneshot::Sender<WaitResult>,
 }
 
-/// A place among those that wait; given up when dropped.
-pub(crate) struct Place {
+/// One caller that waits. To drop the handle ends the wait.
+pub(crate) struct WaiterHandle {
     waiters: Waiters,
     message: String,
     number: u64,
-    pub(crate) word: oneshot::Receiver<Word>,
+    pub(crate) result: oneshot::Receiver<WaitResult>,
 }
 
 impl Waiters {
@@ -51,7 +51,7 @@ impl Waiters {
     }
 
     /// Waits for a message, in the name of a request.
-    pub(crate) fn wait(&self, message: &str, id: &RequestId, until: BootMillis) -> Place {
+    pub(crate) fn wait(&self, message: &str, id: &RequestId, until: BootMillis) -> WaiterHandle {
         let (sender, receiver) = oneshot::channel();
         let mut inner = self.inner();
         let number = inner.next;
@@ -60,15 +60,15 @@ impl Waiters {
             number,
             id: id.clone(),
             until,
-            word: sender,
+            result: sender,
         };
         let same = inner.by_message.entry(message.to_owned()).or_default();
         same.push(waiter);
-        Place {
+        WaiterHandle {
             waiters: self.clone(),
             message: message.to_owned(),
             number,
-            word: receiver,
+            result: receiver,
         }
     }
 
@@ -77,29 +77,29 @@ impl Waiters {
         self.inner().next
     }
 
-    /// Tells everybody who waits for a message what was found. They are answered with it: the ids
-    /// are those of requests that need no notification.
-    pub(crate) fn found(
+    /// Sends a result to all callers that wait for a message. Their requests, whose ids this returns, are
+    /// answered with it and need no notification.
+    pub(crate) fn resolve(
         &self,
         message: &str,
-        found: &Found,
+        result: &SigningResult,
         stored: &watch::Receiver<()>,
     ) -> Vec<RequestId> {
         let waiting = self.inner().by_message.remove(message).unwrap_or_default();
         let told = waiting.into_iter().filter_map(|waiter| {
-            let word = Word::Found {
-                found: found.clone(),
+            let wait_result = WaitResult::Finished {
+                result: result.clone(),
                 stored: stored.clone(),
             };
-            // One that is gone is not answered.
-            waiter.word.send(word).ok().map(|()| waiter.id)
+            // A caller that is gone is not answered.
+            waiter.result.send(wait_result).ok().map(|()| waiter.id)
         });
         told.collect()
     }
 
-    /// Tells those below `number` that have to go before `at` that nothing comes until then, but
-    /// not who waits for a message in `under_way`.
-    pub(crate) fn pass_over(
+    /// Ends the waits with a number below `number` that are over before `at`, because no result comes until
+    /// then. Waits for a message that is `under_way` go on.
+    pub(crate) fn release_expired(
         &self,
         number: u64,
         at: Option<BootMillis>,
@@ -114,18 +114,18 @@ impl Waiters {
                 waiter.number < number && at.is_none_or(|at| waiter.until <= at)
             });
             for waiter in passed {
-                let _gone = waiter.word.send(Word::NotNow);
+                let _gone = waiter.result.send(WaitResult::Released);
             }
         }
         inner.by_message.retain(|_, waiting| !waiting.is_empty());
     }
 }
 
-impl Place {
-    /// Stops to wait. A word that came before is still there: whoever gave it counts on it.
-    pub(crate) fn leave(mut self) -> Option<Word> {
+impl WaiterHandle {
+    /// Stops to wait. A result that was sent before is returned: its sender counts on it.
+    pub(crate) fn leave(mut self) -> Option<WaitResult> {
         self.take_out();
-        self.word.try_recv().ok()
+        self.result.try_recv().ok()
     }
 
     fn take_out(&self) {
@@ -139,7 +139,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for WaiterHandle {
     fn drop(&mut self) {
         self.take_out();
     }
@@ -165,12 +165,12 @@ mod tests {
         let gone = waiters.wait("m", &id(2), BootMillis(10));
         let other = waiters.wait("n", &id(3), BootMillis(10));
         drop(gone);
-        let found = Ok("s".to_owned());
-        assert_eq!(waiters.found("m", &found, &stored()), [id(1)]);
-        assert_eq!(waiters.found("m", &found, &stored()), []);
+        let result = Ok("s".to_owned());
+        assert_eq!(waiters.resolve("m", &result, &stored()), [id(1)]);
+        assert_eq!(waiters.resolve("m", &result, &stored()), []);
         assert!(matches!(
-            a.word.try_recv(),
-            Ok(Word::Found { found: Ok(_), .. })
+            a.result.try_recv(),
+            Ok(WaitResult::Finished { result: Ok(_), .. })
         ));
         assert!(other.leave().is_none());
         assert!(waiters.inner().by_message.is_empty());
@@ -180,12 +180,12 @@ mod tests {
     #[test]
     fn a_word_that_was_given_is_not_lost() {
         let waiters = Waiters::default();
-        let place = waiters.wait("m", &id(1), BootMillis(10));
-        let found = Err("no".to_owned());
-        assert_eq!(waiters.found("m", &found, &stored()), [id(1)]);
+        let handle = waiters.wait("m", &id(1), BootMillis(10));
+        let result = Err("no".to_owned());
+        assert_eq!(waiters.resolve("m", &result, &stored()), [id(1)]);
         assert!(matches!(
-            place.leave(),
-            Some(Word::Found { found: Err(_), .. })
+            handle.leave(),
+            Some(WaitResult::Finished { result: Err(_), .. })
         ));
     }
 
@@ -197,13 +197,13 @@ mod tests {
         let mut long = waiters.wait("long", &id(3), BootMillis(30));
         let number = waiters.next();
         let mut later = waiters.wait("later", &id(4), BootMillis(10));
-        waiters.pass_over(number, Some(BootMillis(20)), |message| {
+        waiters.release_expired(number, Some(BootMillis(20)), |message| {
             message == "under way"
         });
-        assert!(matches!(short.word.try_recv(), Ok(Word::NotNow)));
-        assert!(under_way.word.try_recv().is_err() && long.word.try_recv().is_err());
-        waiters.pass_over(number, None, |_| false);
-        assert!(matches!(long.word.try_recv(), Ok(Word::NotNow)));
-        assert!(later.word.try_recv().is_err());
+        assert!(matches!(short.result.try_recv(), Ok(WaitResult::Released)));
+        assert!(under_way.result.try_recv().is_err() && long.result.try_recv().is_err());
+        waiters.release_expired(number, None, |_| false);
+        assert!(matches!(long.result.try_recv(), Ok(WaitResult::Released)));
+        assert!(later.result.try_recv().is_err());
     }
 }

@@ -11,7 +11,7 @@ use crate::http::{Answer, json_answer};
 use crate::problem::{Limited, Problem, retry_after};
 use crate::routes::REQUESTS;
 use bulkhead_outbound::Outbound;
-use bulkhead_relay::{Condition, Mood, Relay, Signed, Unable};
+use bulkhead_relay::{Relay, RelayError, RelayHealth, SignOutcome, UpstreamHealth};
 use bulkhead_sandbox::{Claim, Fault, Judge, Pool};
 use bulkhead_store::{
     BootMillis, Callback, MessageState, NewRequest, NotificationState, Redelivery, RequestId,
@@ -91,12 +91,12 @@ impl Signing {
             trace,
         };
         match self.relay.sign(new, until).await.map_err(problem)? {
-            Signed::Now { id, signature } => Ok(json_answer(
+            SignOutcome::Signed { id, signature } => Ok(json_answer(
                 StatusCode::OK,
                 &json!({"id": id.as_str(), "message": message, "signature": signature}),
             )),
-            Signed::Later { id, after_ms } => Ok(accepted(&id, "pending", after_ms)),
-            Signed::Never { error, .. } => Err(Problem::upstream_refused(&error)),
+            SignOutcome::Pending { id, after_ms } => Ok(accepted(&id, "pending", after_ms)),
+            SignOutcome::Rejected { error, .. } => Err(Problem::upstream_refused(&error)),
         }
     }
 
@@ -199,47 +199,49 @@ impl Signing {
     }
 
     pub(crate) fn capability(&self) -> Capability {
-        let condition = self.relay.condition();
-        match (condition.store, condition.upstream) {
-            (Some(why), _) | (None, Some(Mood::Refusing(why))) => Capability::Failing(why),
+        let health = self.relay.health();
+        match (health.store, health.upstream) {
+            (Some(why), _) | (None, Some(UpstreamHealth::Refusing(why))) => {
+                Capability::Failing(why)
+            }
             (None, _) => Capability::Ready,
         }
     }
 
     /// What `/health` says of the store and of the upstream.
     pub(crate) fn health(&self) -> (Value, Value) {
-        let Condition {
+        let RelayHealth {
             upstream,
             upstream_since,
             store,
-            standing,
-        } = self.relay.condition();
+            stats,
+        } = self.relay.health();
         let store = json!({
             "status": if store.is_some() { "failing" } else { "ok" },
             "why": store,
             "kind": self.store,
-            "backlog": standing.map(|standing| standing.backlog),
-            "oldest_age_seconds": standing.and_then(|standing| standing.oldest_age_ms).map(seconds),
-            "notifications_pending": standing.map(|standing| standing.notifications_pending),
-            "notifications_parked": standing.map(|standing| standing.notifications_parked),
+            "backlog": stats.map(|stats| stats.backlog),
+            "oldest_age_seconds": stats.and_then(|stats| stats.oldest_age_ms).map(seconds),
+            "notifications_pending": stats.map(|stats| stats.notifications_pending),
+            "notifications_parked": stats.map(|stats| stats.notifications_parked),
         });
         let (status, why) = match upstream {
             None => ("unknown", None),
-            Some(Mood::Fine) => ("ok", None),
-            Some(Mood::Failing(why)) => ("failing", Some(why)),
-            Some(Mood::Refusing(why)) => ("refusing", Some(why)),
-            Some(Mood::Slowing(why)) => ("slowing", Some(why)),
+            Some(UpstreamHealth::Fine) => ("ok", None),
+            Some(UpstreamHealth::Failing(why)) => ("failing", Some(why)),
+            Some(UpstreamHealth::Refusing(why)) => ("refusing", Some(why)),
+            Some(UpstreamHealth::Slowing(why)) => ("slowing", Some(why)),
         };
         let upstream = json!({
             "status": status,
             "why": why,
             "since": upstream_since.map(rfc3339),
             // While calls are held, no slot is of use.
-            "calls_free": standing.map(|standing| match standing.held_ms {
-                0 => standing.slots_free,
+            "calls_free": stats.map(|stats| match stats.held_ms {
+                0 => stats.slots_free,
                 _ => 0,
             }),
-            "held_seconds": standing.map(|standing| seconds(standing.held_ms)),
+            "held_seconds": stats.map(|stats| seconds(stats.held_ms)),
         });
         (store, upstream)
     }
@@ -265,12 +267,12 @@ fn accepted(id: &RequestId, status: &str, after_ms: u64) -> Answer {
     answer
 }
 
-fn problem(unable: Unable) -> Problem {
-    match unable {
-        Unable::BacklogFull { after_ms } => Problem::backlog_full(after_ms),
-        Unable::CallersFull { after_ms } => Problem::callers_full(after_ms),
-        Unable::Store => Problem::store_unavailable(),
-        Unable::Upstream { after_ms } => Problem::upstream_unavailable(after_ms),
+fn problem(error: RelayError) -> Problem {
+    match error {
+        RelayError::BacklogFull { after_ms } => Problem::backlog_full(after_ms),
+        RelayError::CallersFull { after_ms } => Problem::callers_full(after_ms),
+        RelayError::Store(_) => Problem::store_unavailable(),
+        RelayError::Upstream { after_ms } => Problem::upstream_unavailable(after_ms),
     }
 }
 

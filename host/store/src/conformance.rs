@@ -1,21 +1,20 @@
 //! What every store does: one suite for all of them.
 //!
-//! A store takes part with a [`Bench`] of its own, and [`run`] puts it through all [`CASES`].
+//! A store takes part with a [`Bench`] of its own, and [`conformance_tests`] makes a test of each case.
 
-mod calls;
-mod leases;
-mod looks;
-mod notifications;
-mod requests;
-mod time;
-mod walk;
+pub(crate) mod calls;
+pub(crate) mod leases;
+pub(crate) mod notifications;
+pub(crate) mod queries;
+pub(crate) mod random_walk;
+pub(crate) mod requests;
+pub(crate) mod time;
 
 use crate::{
-    Accepted, BacklogMax, Begun, Callback, Doing, NewRequest, Notification, NotificationOutcome,
-    NotificationState, Now, Outcome, Quota, RequestId, RequestView, Result, Slot, SlotEnd,
-    Standing, Store, TraceParent, Try, UnixMillis,
+    Accepted, Attempt, BacklogMax, Callback, Claim, NewRequest, Notification, NotificationOutcome,
+    NotificationState, Now, Outcome, Quota, RequestId, RequestView, Result, Slot, SlotEnd, Store,
+    StoreFuture, StoreStats, TraceParent, UnixMillis,
 };
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 use tokio::runtime::Runtime;
 
@@ -64,77 +63,73 @@ pub(crate) enum Machine {
     Restarts,
 }
 
-/// One thing that every store does.
-pub(crate) type Check = fn(&mut dyn Bench);
-
-/// Pairs each function with its name.
-macro_rules! cases {
-    ($($module:ident: $($name:ident),+;)+) => {
-        /// All that is asked of a store, by name. Each is given a bench with a new store.
-        pub(crate) const CASES: &[(&str, Check)] =
-            &[$($((stringify!($name), $module::$name as Check)),+),+];
+/// Makes a test of each thing that every store does. Each is given a new bench; attributes go to all tests.
+///
+/// A case is a function of a module below, and is in this list.
+macro_rules! conformance_tests {
+    (@all $attributes:tt $bench:tt $($module:ident: $($name:ident),+;)+) => {
+        $($($crate::conformance::conformance_tests! {
+            @one $attributes $bench $module $name
+        })+)+
+    };
+    (@one [$(#[$attribute:meta])*] [$bench:expr] $module:ident $name:ident) => {
+        #[test]
+        $(#[$attribute])*
+        fn $name() {
+            $crate::conformance::$module::$name(&mut $bench);
+        }
+    };
+    ($bench:expr $(, #[$attribute:meta])*) => {
+        $crate::conformance::conformance_tests! {
+            @all [$(#[$attribute])*] [$bench]
+            requests:
+                requests_for_one_message_share_it,
+                later_callers_of_a_finished_message_share_one_request,
+                a_full_backlog_takes_no_new_message_and_every_other_caller,
+                a_message_takes_so_many_callers_and_no_more,
+                a_signature_is_found_by_its_message,
+                callers_at_once_share_a_message_and_have_requests_of_their_own;
+            calls:
+                fresh_messages_come_before_failed_ones_until_those_are_aged,
+                slots_come_back_a_window_after_their_call,
+                the_end_of_a_claim_before_ends_nothing,
+                a_hold_outlasts_calls_that_end_and_crashes,
+                checks_leave_slots_to_messages_that_wait,
+                who_is_told_later_is_told_exactly_when,
+                a_new_store_waits_for_what_a_lost_one_may_have_called,
+                fewer_calls_and_more_again_forget_none,
+                a_longer_window_holds_for_calls_before_it,
+                a_longer_window_counts_calls_that_are_under_way;
+            leases:
+                a_crash_forgets_no_call_and_no_message,
+                whoever_comes_late_changes_nothing,
+                a_try_that_nobody_finishes_is_made_again,
+                an_expired_lease_counts_until_another_is_given,
+                replicas_share_slots_and_messages;
+            notifications:
+                everybody_who_waits_is_told_but_who_was_answered,
+                a_request_that_two_callers_share_is_told_of,
+                a_notification_is_tried_until_it_is_delivered_or_parked,
+                a_redelivery_begins_anew_at_any_time,
+                a_busy_host_holds_up_no_other,
+                the_oldest_notifications_come_first,
+                a_crash_tells_again_and_whoever_is_late_changes_nothing,
+                a_notification_that_nobody_finishes_is_made_again;
+            queries:
+                lists_are_of_the_youngest_first,
+                the_standing_counts_what_there_is,
+                a_sweep_removes_what_is_done_and_old,
+                a_sweep_leaves_what_somebody_waits_for,
+                a_sweep_takes_small_steps;
+            time:
+                steps_of_the_wall_clock_change_no_plan,
+                after_a_restart_of_the_machine_all_is_done_in_the_end;
+            random_walk:
+                no_window_ever_sees_more_calls_than_allowed;
+        }
     };
 }
-
-cases! {
-    requests:
-        requests_for_one_message_share_it,
-        later_callers_of_a_finished_message_share_one_request,
-        a_full_backlog_takes_no_new_message_and_every_other_caller,
-        a_message_takes_so_many_callers_and_no_more,
-        a_signature_is_found_by_its_message,
-        callers_at_once_share_a_message_and_have_requests_of_their_own;
-    calls:
-        fresh_messages_come_before_failed_ones_until_those_are_aged,
-        slots_come_back_a_window_after_their_call,
-        the_end_of_a_claim_before_ends_nothing,
-        a_hold_outlasts_calls_that_end_and_crashes,
-        checks_leave_slots_to_messages_that_wait,
-        who_is_told_later_is_told_exactly_when,
-        a_new_store_waits_for_what_a_lost_one_may_have_called,
-        fewer_calls_and_more_again_forget_none,
-        a_longer_window_holds_for_calls_before_it,
-        a_longer_window_counts_calls_that_are_under_way;
-    leases:
-        a_crash_forgets_no_call_and_no_message,
-        whoever_comes_late_changes_nothing,
-        a_try_that_nobody_finishes_is_made_again,
-        an_expired_lease_counts_until_another_is_given,
-        replicas_share_slots_and_messages;
-    notifications:
-        everybody_who_waits_is_told_but_who_was_answered,
-        a_request_that_two_callers_share_is_told_of,
-        a_notification_is_tried_until_it_is_delivered_or_parked,
-        a_redelivery_begins_anew_at_any_time,
-        a_busy_host_holds_up_no_other,
-        the_oldest_notifications_come_first,
-        a_crash_tells_again_and_whoever_is_late_changes_nothing,
-        a_notification_that_nobody_finishes_is_made_again;
-    looks:
-        lists_are_of_the_youngest_first,
-        the_standing_counts_what_there_is,
-        a_sweep_removes_what_is_done_and_old,
-        a_sweep_leaves_what_somebody_waits_for,
-        a_sweep_takes_small_steps;
-    time:
-        steps_of_the_wall_clock_change_no_plan,
-        after_a_restart_of_the_machine_all_is_done_in_the_end;
-    walk:
-        no_window_ever_sees_more_calls_than_allowed;
-}
-
-/// Runs all cases, each with what `make` makes of [`QUOTA`], and prints their names.
-pub(crate) fn run(mut make: impl FnMut() -> Box<dyn Bench>) {
-    let mut failed = Vec::new();
-    for (name, check) in CASES {
-        let passed = catch_unwind(AssertUnwindSafe(|| check(&mut *make()))).is_ok();
-        eprintln!("{name} ... {}", if passed { "ok" } else { "FAILED" });
-        if !passed {
-            failed.push(*name);
-        }
-    }
-    assert!(failed.is_empty(), "failed: {}", failed.join(", "));
-}
+pub(crate) use conformance_tests;
 
 /// For stores with connections that live on beside the calls: one for all cases and threads.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -144,8 +139,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 /// Waits for a store.
-fn wait<T>(doing: Doing<'_, T>) -> Result<T> {
-    RUNTIME.block_on(doing)
+fn wait<T>(operation: StoreFuture<'_, T>) -> Result<T> {
+    RUNTIME.block_on(operation)
 }
 
 /// A case at work.
@@ -183,7 +178,7 @@ impl<'b> Case<'b> {
         self.bench.pass(ms);
         self.elapsed_ms += ms;
         let now = self.bench.now();
-        wait(self.bench.store().beat(now)).expect("beaten");
+        wait(self.bench.store().heartbeat(now)).expect("beaten");
     }
 
     fn wall(&self, after_ms: i64) -> UnixMillis {
@@ -204,15 +199,10 @@ impl<'b> Case<'b> {
         }
     }
 
-    fn accept_up_to(
-        &mut self,
-        most: BacklogMax,
-        message: &str,
-        callback: Option<&str>,
-    ) -> Accepted {
+    fn accept_up_to(&mut self, max: BacklogMax, message: &str, callback: Option<&str>) -> Accepted {
         let new = self.new_request(message, callback);
         let now = self.bench.now();
-        wait(self.bench.store().accept(new, most, now)).expect("stored")
+        wait(self.bench.store().accept(new, max, now)).expect("stored")
     }
 
     fn accept(&mut self, message: &str, callback: Option<&str>) -> Accepted {
@@ -226,54 +216,54 @@ impl<'b> Case<'b> {
         }
     }
 
-    fn ask(&self) -> Begun<Try> {
-        wait(self.bench.store().begin_try(self.bench.now())).expect("asked")
+    fn ask(&self) -> Claim<Attempt> {
+        wait(self.bench.store().claim_attempt(self.bench.now())).expect("asked")
     }
 
-    fn begin(&self) -> Option<Try> {
-        begun(self.ask())
+    fn begin(&self) -> Option<Attempt> {
+        acquired(self.ask())
     }
 
-    fn begin_all(&self) -> Vec<Try> {
+    fn begin_all(&self) -> Vec<Attempt> {
         std::iter::from_fn(|| self.begin()).collect()
     }
 
-    fn finish(&self, begun: &Try, end: SlotEnd, outcome: Outcome) -> Result<()> {
+    fn finish(&self, claimed: &Attempt, end: SlotEnd, outcome: Outcome) -> Result<()> {
         let (store, now) = (self.bench.store(), self.bench.now());
-        wait(store.finish_try(begun.clone(), end, outcome, Vec::new(), now))
+        wait(store.finish_attempt(claimed.clone(), end, outcome, Vec::new(), now))
     }
 
-    fn sign(&self, begun: &Try) {
-        let signed = Outcome::Signed(format!("sig of {}", begun.message));
-        self.finish(begun, SlotEnd::Settled, signed)
+    fn sign(&self, claimed: &Attempt) {
+        let signed = Outcome::Signed(format!("sig of {}", claimed.message));
+        self.finish(claimed, SlotEnd::Settled, signed)
             .expect("finished");
     }
 
-    fn refuse(&self, begun: &Try) {
-        self.finish(begun, SlotEnd::Settled, Outcome::Failed("no".into()))
+    fn refuse(&self, claimed: &Attempt) {
+        self.finish(claimed, SlotEnd::Settled, Outcome::Failed("no".into()))
             .expect("finished");
     }
 
-    fn again(&self, begun: &Try, after_ms: u64) {
-        self.finish(begun, SlotEnd::Settled, Outcome::Again { after_ms })
+    fn again(&self, claimed: &Attempt, after_ms: u64) {
+        self.finish(claimed, SlotEnd::Settled, Outcome::Again { after_ms })
             .expect("finished");
     }
 
     /// A message with this callback that is signed.
     fn signed(&mut self, message: &str, callback: Option<&str>) -> RequestId {
         let id = self.pending(message, callback);
-        let begun = self.begin().expect("a try");
-        assert_eq!(begun.message, message);
-        self.sign(&begun);
+        let claimed = self.begin().expect("a try");
+        assert_eq!(claimed.message, message);
+        self.sign(&claimed);
         id
     }
 
-    fn ask_check(&self, checks_max: u32) -> Begun<Slot> {
-        wait(self.bench.store().begin_check(checks_max, self.bench.now())).expect("asked")
+    fn ask_check(&self, checks_max: u32) -> Claim<Slot> {
+        wait(self.bench.store().claim_check(checks_max, self.bench.now())).expect("asked")
     }
 
     fn check(&self) -> Option<Slot> {
-        begun(self.ask_check(u32::MAX))
+        acquired(self.ask_check(u32::MAX))
     }
 
     fn end(&self, slot: &Slot, end: SlotEnd) {
@@ -281,14 +271,14 @@ impl<'b> Case<'b> {
         wait(self.bench.store().end_check(slot.clone(), end, now)).expect("ended");
     }
 
-    fn ask_due(&self, most: u32, busy: &[&str]) -> Begun<Vec<Notification>> {
+    fn ask_due(&self, max: u32, busy: &[&str]) -> Claim<Vec<Notification>> {
         let busy = busy.iter().map(|host| (*host).into()).collect();
         let (store, now) = (self.bench.store(), self.bench.now());
-        wait(store.begin_notifications(most, busy, now)).expect("asked")
+        wait(store.claim_notifications(max, busy, now)).expect("asked")
     }
 
-    fn due(&self, most: u32, busy: &[&str]) -> Vec<Notification> {
-        begun(self.ask_due(most, busy)).unwrap_or_default()
+    fn due(&self, max: u32, busy: &[&str]) -> Vec<Notification> {
+        acquired(self.ask_due(max, busy)).unwrap_or_default()
     }
 
     fn tell(&self, told: &Notification, outcome: NotificationOutcome) -> Result<()> {
@@ -315,8 +305,8 @@ impl<'b> Case<'b> {
         notification.map(|told| (told.state, told.tries))
     }
 
-    fn standing(&self) -> Standing {
-        wait(self.bench.store().standing(self.bench.now())).expect("asked")
+    fn stats(&self) -> StoreStats {
+        wait(self.bench.store().stats(self.bench.now())).expect("asked")
     }
 }
 
@@ -327,15 +317,15 @@ pub(crate) fn trace_of(id: &RequestId) -> TraceParent {
     TraceParent::parse(&trace).expect("well-formed")
 }
 
-fn begun<T>(begun: Begun<T>) -> Option<T> {
-    match begun {
-        Begun::Now(begun) => Some(begun),
-        Begun::Later { .. } => None,
+fn acquired<T>(claimed: Claim<T>) -> Option<T> {
+    match claimed {
+        Claim::Acquired(claimed) => Some(claimed),
+        Claim::RetryAfter { .. } => None,
     }
 }
 
-fn later<T>(after_ms: u64) -> Begun<T> {
-    Begun::Later {
+fn later<T>(after_ms: u64) -> Claim<T> {
+    Claim::RetryAfter {
         after_ms: Some(after_ms),
     }
 }

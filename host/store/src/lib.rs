@@ -9,84 +9,87 @@
 //! - A *lease* is the right to finish a try. It has a token, so that whoever comes late with one that
 //!   was taken over since changes nothing.
 
+mod clock_monitor;
 #[cfg(test)]
 mod conformance;
-mod guard;
+mod error;
+#[cfg(any(test, feature = "model"))]
 pub mod model;
 mod postgres;
 mod rules;
 mod sqlite;
-mod terms;
 mod trace;
+mod types;
 
+pub use error::{Result, StoreError, Unavailable, Unusable};
+#[cfg(any(test, feature = "model"))]
 pub use model::{Model, Replica};
 pub use postgres::{Postgres, PostgresSetup};
 pub use sqlite::Sqlite;
-pub use terms::{
-    Accepted, BacklogMax, Begun, BootMillis, Callback, Lease, Listed, MessageId, MessageState,
-    NewRequest, Notification, NotificationLease, NotificationOutcome, NotificationState,
-    NotificationView, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Slot, SlotEnd,
-    Standing, Try, UnixMillis,
-};
 pub use trace::TraceParent;
+pub use types::{
+    Accepted, Attempt, BacklogMax, BootMillis, Callback, Claim, Lease, Listed, MessageId,
+    MessageState, NewRequest, Notification, NotificationLease, NotificationOutcome,
+    NotificationState, NotificationView, Now, Outcome, Quota, Redelivery, RequestId, RequestView,
+    Slot, SlotEnd, StoreStats, UnixMillis,
+};
 
-use std::fmt;
 use std::pin::Pin;
 
 /// What a store is doing; boxed, so that which store it is can be a setting. To drop it does not
 /// undo it: it may be done or not.
-pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// The store, whichever it is. All of them are held to `conformance`.
 ///
 /// What changes something is durable when it returns. `now` must have been read before the call:
 /// what is granted counts from there.
 pub trait Store: Send + Sync {
-    /// Stores a request, unless its message is finished or as much as `most` waits already. A
+    /// Stores a request, unless its message is finished or as much as `max` waits already. A
     /// second caller with the same message and callback gets the request that waits already, which is
     /// *shared* from then on.
-    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> Doing<'_, Accepted>;
+    fn accept(&self, new: NewRequest, max: BacklogMax, now: Now) -> StoreFuture<'_, Accepted>;
 
     /// A request as its caller may see it.
-    fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>>;
+    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>>;
 
     /// The signature of a message, if there is one.
-    fn signature(&self, message: String) -> Doing<'_, Option<String>>;
+    fn signature(&self, message: String) -> StoreFuture<'_, Option<String>>;
 
     /// Claims a slot and a message for it, if there is one of each: first what has been due for
     /// minutes, then what was never tried, then what is due again.
-    fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>>;
+    fn claim_attempt(&self, now: Now) -> StoreFuture<'_, Claim<Attempt>>;
 
     /// Writes down what a try came to, how its call ended and whom to tell, in one step. Requests in
     /// `answered` get the result as their answer: nobody has to be told later, unless they are shared,
     /// since the other caller was promised to be told.
-    fn finish_try(
+    fn finish_attempt(
         &self,
-        begun: Try,
+        claimed: Attempt,
         end: SlotEnd,
         outcome: Outcome,
         answered: Vec<RequestId>,
         now: Now,
-    ) -> Doing<'_, ()>;
+    ) -> StoreFuture<'_, ()>;
 
     /// Claims a slot for a call that is no try: a verification, a check of the key. While messages
     /// wait, such calls have at most `checks_max` slots.
-    fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>>;
+    fn claim_check(&self, checks_max: u32, now: Now) -> StoreFuture<'_, Claim<Slot>>;
 
     /// Writes down how such a call ended.
-    fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> Doing<'_, ()>;
+    fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> StoreFuture<'_, ()>;
 
     /// No call for so long from now, whatever slots are free. A hold is never shortened.
-    fn hold_calls(&self, for_ms: u64, now: Now) -> Doing<'_, ()>;
+    fn hold_calls(&self, for_ms: u64, now: Now) -> StoreFuture<'_, ()>;
 
-    /// Takes up to `most` notifications that are due, the oldest first, but none for a host in
+    /// Takes up to `max` notifications that are due, the oldest first, but none for a host in
     /// `busy`: tries there are under way already, as many as may be.
-    fn begin_notifications(
+    fn claim_notifications(
         &self,
-        most: u32,
+        max: u32,
         busy: Vec<String>,
         now: Now,
-    ) -> Doing<'_, Begun<Vec<Notification>>>;
+    ) -> StoreFuture<'_, Claim<Vec<Notification>>>;
 
     /// Writes down what a try of a notification came to.
     fn finish_notification(
@@ -94,54 +97,23 @@ pub trait Store: Send + Sync {
         lease: NotificationLease,
         outcome: NotificationOutcome,
         now: Now,
-    ) -> Doing<'_, ()>;
+    ) -> StoreFuture<'_, ()>;
 
     /// Makes a notification due, whatever became of it, with all tries before it. A try that is
     /// under way ends for itself.
-    fn redeliver(&self, request: RequestId, now: Now) -> Doing<'_, Redelivery>;
+    fn redeliver(&self, request: RequestId, now: Now) -> StoreFuture<'_, Redelivery>;
 
-    /// Requests, the youngest first, up to `most`.
-    fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>>;
+    /// Requests, the youngest first, up to `max`.
+    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>>;
 
-    /// Removes up to `most` requests whose message was finished more than `retention_ms` ago and
+    /// Removes up to `max` requests whose message was finished more than `retention_ms` ago and
     /// that nobody is still to be told of, and messages without requests; says how many it removed.
-    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> Doing<'_, u64>;
+    fn sweep(&self, retention_ms: u64, max: u32, now: Now) -> StoreFuture<'_, u64>;
 
     /// A look at the whole.
-    fn standing(&self, now: Now) -> Doing<'_, Standing>;
+    fn stats(&self, now: Now) -> StoreFuture<'_, StoreStats>;
 
     /// To be called about once a second: proves that this replica is alive, and takes over what dead
     /// ones left behind.
-    fn beat(&self, now: Now) -> Doing<'_, ()>;
+    fn heartbeat(&self, now: Now) -> StoreFuture<'_, ()>;
 }
-
-/// Why a store did not do what it was asked.
-#[derive(Debug)]
-pub enum StoreError {
-    /// It cannot now; it may later: disk full, I/O error, locked, away. Nothing was changed, or, where
-    /// the connection broke before a commit was answered, all of it was.
-    Unavailable(String),
-    /// So much waits to be written that no more is taken. Nothing was changed.
-    Busy,
-    /// The lease was taken over, or its message is finished. Nothing was changed.
-    LeaseLost,
-    /// It is not one that this program can use: of a newer version, of another program, or at an address
-    /// that makes no sense. It stays so until somebody changes that.
-    Schema(String),
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable(why) => write!(f, "the store is not available: {why}"),
-            Self::Busy => f.write_str("the store is busy: too much waits for it"),
-            Self::LeaseLost => f.write_str("the lease was lost"),
-            Self::Schema(why) => write!(f, "the store cannot be used: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}
-
-/// The result of all functions here.
-pub type Result<T> = std::result::Result<T, StoreError>;

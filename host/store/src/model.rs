@@ -6,7 +6,7 @@
 mod notifications;
 mod replica;
 
-use crate::guard::{Guard, Reference};
+use crate::clock_monitor::{ClockMonitor, Reference};
 use crate::rules::{self, SlotRow, Waiting};
 use crate::{BootMillis, MessageState, Quota, RequestId, UnixMillis};
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub struct Replica {
     clock: Clock,
     boot_id: String,
     boot_clock: BootClock,
-    guard: Mutex<Guard>,
+    clock_monitor: Mutex<ClockMonitor>,
 }
 
 type BootClock = Arc<dyn Fn() -> BootMillis + Send + Sync>;
@@ -78,7 +78,7 @@ impl Model {
             clock: Arc::clone(&self.clock),
             boot_id: boot_id.to_owned(),
             boot_clock: Arc::new(boot_clock),
-            guard: Mutex::new(Guard::new(self.quota)),
+            clock_monitor: Mutex::new(ClockMonitor::new(self.quota)),
         };
         replica.join();
         replica

@@ -4,8 +4,8 @@
 //! time. Three things hold them together:
 //!
 //! - **The store's time** is the database's clock with its jumps taken out. No replica trusts it: see
-//!   [`crate::guard`] and `clock`.
-//! - **Sessions** hold leases. One that does not beat is dead, whatever the time is: see `upkeep`.
+//!   [`crate::clock_monitor`] and `clock`.
+//! - **Sessions** hold leases. One that does not beat is dead, whatever the time is: see `sessions`.
 //! - **Row locks** in one order: `bulkhead_meta`, slots, messages, requests, notifications, and the
 //!   counts last. Whoever holds a later one waits for no earlier one. The lock on `bulkhead_meta` puts
 //!   all claims of slots in a row, so that each sees what the one before did.
@@ -15,24 +15,24 @@
 //! hands them out for single transactions (`PgBouncer` in its mode `transaction`): settings of the session
 //! are part of the promise.
 
+mod attempts;
 mod clock;
 mod connections;
 mod errors;
-mod looks;
 mod notifications;
+mod queries;
 mod requests;
 mod schema;
+mod sessions;
 mod slots;
-mod tries;
-mod upkeep;
 
-use crate::guard::Guard;
+use crate::clock_monitor::ClockMonitor;
 use crate::{
-    Accepted, BacklogMax, Begun, BootMillis, Doing, Listed, NewRequest, Notification,
+    Accepted, Attempt, BacklogMax, BootMillis, Claim, Listed, NewRequest, Notification,
     NotificationLease, NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId,
-    RequestView, Result, Slot, SlotEnd, Standing, Store, StoreError, Try,
+    RequestView, Result, Slot, SlotEnd, Store, StoreFuture, StoreStats, Unavailable,
 };
-use connections::{Connections, Lane};
+use connections::{Connections, PoolClass};
 use deadpool_postgres::Client;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -79,11 +79,11 @@ struct Replica {
 
 /// What a replica knows by itself.
 struct State {
-    guard: Guard,
+    clock_monitor: ClockMonitor,
     /// When the machine's row was last written.
     machine_at: Option<BootMillis>,
     session: Option<i64>,
-    others: upkeep::Others,
+    others: sessions::Others,
 }
 
 /// What a call does with a connection.
@@ -91,18 +91,20 @@ type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
 
 impl Postgres {
     /// Connects when it is first called, so that the database may be away now. The tables are made or
-    /// brought up to date then. Fails where the URL is none, or asks for TLS that was not set up.
+    /// brought up to date then.
+    ///
+    /// # Errors
+    /// [`Unusable`](crate::Unusable) where the URL cannot be used, or asks for TLS that was not set up, and
+    /// [`Unavailable::Thread`] where the thread for its connections does not start.
     pub fn connect(url: &str, setup: PostgresSetup) -> Result<Self> {
         let connections = Connections::new(url, &setup)?;
-        let guard = Guard::new(setup.quota);
+        let clock_monitor = ClockMonitor::new(setup.quota);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("store")
             .enable_all()
             .build()
-            .map_err(|error| {
-                StoreError::Unavailable(format!("its thread does not start: {error}"))
-            })?;
+            .map_err(|error| Unavailable::Thread(error.into()))?;
         Ok(Self {
             replica: Arc::new(Replica {
                 connections,
@@ -110,10 +112,10 @@ impl Postgres {
                 boot_clock: setup.boot_clock,
                 quota: setup.quota,
                 state: Mutex::new(State {
-                    guard,
+                    clock_monitor,
                     machine_at: None,
                     session: None,
-                    others: upkeep::Others::default(),
+                    others: sessions::Others::default(),
                 }),
             }),
             runtime: Some(runtime),
@@ -121,35 +123,31 @@ impl Postgres {
     }
 
     /// Makes the tables or brings them up to date. Otherwise the first call does.
-    pub fn migrate(&self) -> Doing<'_, ()> {
-        self.call(Lane::Work, |_, _| Box::pin(std::future::ready(Ok(()))))
+    pub fn migrate(&self) -> StoreFuture<'_, ()> {
+        self.call(PoolClass::Work, |_, _| Box::pin(std::future::ready(Ok(()))))
     }
 
     fn call<T: Send + 'static>(
         &self,
-        lane: Lane,
+        class: PoolClass,
         work: impl for<'c> FnOnce(&'c Replica, &'c mut Client) -> Work<'c, T> + Send + 'static,
-    ) -> Doing<'_, T> {
+    ) -> StoreFuture<'_, T> {
         let replica = Arc::clone(&self.replica);
         Box::pin(async move {
-            let runtime = self.runtime.as_ref().ok_or_else(stopped)?;
+            let runtime = self.runtime.as_ref().ok_or(Unavailable::Closing)?;
             let done =
-                runtime.spawn(async move { replica.connections.with(lane, &replica, work).await });
+                runtime.spawn(async move { replica.connections.with(class, &replica, work).await });
             match done.await {
                 Ok(done) => done,
                 Err(error) if error.is_panic() => {
                     // A bug of ours, but it must not take the store out of service.
                     tracing::error!("a call of the store panicked");
-                    Err(StoreError::Unavailable("the call panicked".into()))
+                    Err(Unavailable::Panicked.into())
                 }
-                Err(_) => Err(stopped()),
+                Err(_) => Err(Unavailable::Closing.into()),
             }
         })
     }
-}
-
-fn stopped() -> StoreError {
-    StoreError::Unavailable("it is being closed".into())
 }
 
 impl Drop for Postgres {
@@ -169,69 +167,69 @@ impl Replica {
 }
 
 impl Store for Postgres {
-    fn accept(&self, new: NewRequest, most: BacklogMax, _now: Now) -> Doing<'_, Accepted> {
-        self.call(Lane::Callers, move |_, connection| {
-            Box::pin(requests::accept(connection, new, most))
+    fn accept(&self, new: NewRequest, max: BacklogMax, _now: Now) -> StoreFuture<'_, Accepted> {
+        self.call(PoolClass::Callers, move |_, connection| {
+            Box::pin(requests::accept(connection, new, max))
         })
     }
 
-    fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {
-        self.call(Lane::Callers, move |_, connection| {
-            Box::pin(looks::request(connection, id, now))
+    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
+        self.call(PoolClass::Callers, move |_, connection| {
+            Box::pin(queries::request(connection, id, now))
         })
     }
 
-    fn signature(&self, message: String) -> Doing<'_, Option<String>> {
-        self.call(Lane::Callers, move |_, connection| {
+    fn signature(&self, message: String) -> StoreFuture<'_, Option<String>> {
+        self.call(PoolClass::Callers, move |_, connection| {
             Box::pin(requests::signature(connection, message))
         })
     }
 
-    fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>> {
-        self.call(Lane::Work, move |replica, connection| {
-            Box::pin(replica.begin_try(connection, now))
+    fn claim_attempt(&self, now: Now) -> StoreFuture<'_, Claim<Attempt>> {
+        self.call(PoolClass::Work, move |replica, connection| {
+            Box::pin(replica.claim_attempt(connection, now))
         })
     }
 
-    fn finish_try(
+    fn finish_attempt(
         &self,
-        begun: Try,
+        claimed: Attempt,
         end: SlotEnd,
         outcome: Outcome,
         answered: Vec<RequestId>,
         _now: Now,
-    ) -> Doing<'_, ()> {
-        self.call(Lane::Work, move |replica, connection| {
-            Box::pin(replica.finish_try(connection, begun, end, outcome, answered))
+    ) -> StoreFuture<'_, ()> {
+        self.call(PoolClass::Work, move |replica, connection| {
+            Box::pin(replica.finish_attempt(connection, claimed, end, outcome, answered))
         })
     }
 
-    fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>> {
-        self.call(Lane::Work, move |replica, connection| {
-            Box::pin(replica.begin_check(connection, checks_max, now))
+    fn claim_check(&self, checks_max: u32, now: Now) -> StoreFuture<'_, Claim<Slot>> {
+        self.call(PoolClass::Work, move |replica, connection| {
+            Box::pin(replica.claim_check(connection, checks_max, now))
         })
     }
 
-    fn end_check(&self, slot: Slot, end: SlotEnd, _now: Now) -> Doing<'_, ()> {
-        self.call(Lane::Work, move |replica, connection| {
+    fn end_check(&self, slot: Slot, end: SlotEnd, _now: Now) -> StoreFuture<'_, ()> {
+        self.call(PoolClass::Work, move |replica, connection| {
             Box::pin(replica.end_check(connection, slot, end))
         })
     }
 
-    fn hold_calls(&self, for_ms: u64, _now: Now) -> Doing<'_, ()> {
-        self.call(Lane::Work, move |replica, connection| {
+    fn hold_calls(&self, for_ms: u64, _now: Now) -> StoreFuture<'_, ()> {
+        self.call(PoolClass::Work, move |replica, connection| {
             Box::pin(replica.hold_calls(connection, for_ms))
         })
     }
 
-    fn begin_notifications(
+    fn claim_notifications(
         &self,
-        most: u32,
+        max: u32,
         busy: Vec<String>,
         now: Now,
-    ) -> Doing<'_, Begun<Vec<Notification>>> {
-        self.call(Lane::Work, move |replica, connection| {
-            Box::pin(replica.begin_notifications(connection, most, busy, now))
+    ) -> StoreFuture<'_, Claim<Vec<Notification>>> {
+        self.call(PoolClass::Work, move |replica, connection| {
+            Box::pin(replica.claim_notifications(connection, max, busy, now))
         })
     }
 
@@ -240,39 +238,39 @@ impl Store for Postgres {
         lease: NotificationLease,
         outcome: NotificationOutcome,
         _now: Now,
-    ) -> Doing<'_, ()> {
-        self.call(Lane::Work, move |replica, connection| {
+    ) -> StoreFuture<'_, ()> {
+        self.call(PoolClass::Work, move |replica, connection| {
             Box::pin(replica.finish_notification(connection, lease, outcome))
         })
     }
 
-    fn redeliver(&self, request: RequestId, _now: Now) -> Doing<'_, Redelivery> {
-        self.call(Lane::Callers, move |replica, connection| {
+    fn redeliver(&self, request: RequestId, _now: Now) -> StoreFuture<'_, Redelivery> {
+        self.call(PoolClass::Callers, move |replica, connection| {
             Box::pin(replica.redeliver(connection, request))
         })
     }
 
-    fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>> {
-        self.call(Lane::Callers, move |_, connection| {
-            Box::pin(looks::list(connection, which, most, now))
+    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+        self.call(PoolClass::Callers, move |_, connection| {
+            Box::pin(queries::list(connection, which, max, now))
         })
     }
 
-    fn sweep(&self, retention_ms: u64, most: u32, _now: Now) -> Doing<'_, u64> {
-        self.call(Lane::Work, move |replica, connection| {
-            Box::pin(replica.sweep(connection, retention_ms, most))
+    fn sweep(&self, retention_ms: u64, max: u32, _now: Now) -> StoreFuture<'_, u64> {
+        self.call(PoolClass::Work, move |replica, connection| {
+            Box::pin(replica.sweep(connection, retention_ms, max))
         })
     }
 
-    fn standing(&self, _now: Now) -> Doing<'_, Standing> {
-        self.call(Lane::Callers, move |replica, connection| {
-            Box::pin(replica.standing(connection))
+    fn stats(&self, _now: Now) -> StoreFuture<'_, StoreStats> {
+        self.call(PoolClass::Callers, move |replica, connection| {
+            Box::pin(replica.stats(connection))
         })
     }
 
-    fn beat(&self, now: Now) -> Doing<'_, ()> {
-        self.call(Lane::Work, move |replica, connection| {
-            Box::pin(replica.beat(connection, now))
+    fn heartbeat(&self, now: Now) -> StoreFuture<'_, ()> {
+        self.call(PoolClass::Work, move |replica, connection| {
+            Box::pin(replica.heartbeat(connection, now))
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What all stores decide alike, without their SQL.
 
-use crate::{Begun, Quota};
+use crate::{Claim, Quota};
 
 /// A message that has been due for so long is tried before fresh ones: nothing starves.
 pub(crate) const AGED_MS: i64 = 5 * 60 * 1000;
@@ -12,7 +12,7 @@ pub(crate) const NOTIFICATION_LEASE_MS: i64 = 60 * 1000;
 const FINISH_MS: i64 = 10 * 1000;
 
 /// How long a try is waited for before another may be made.
-pub(crate) fn try_lease_ms(quota: Quota) -> i64 {
+pub(crate) fn attempt_lease_ms(quota: Quota) -> i64 {
     i64::from(quota.call_ms) + i64::from(quota.margin_ms) + FINISH_MS
 }
 
@@ -25,9 +25,9 @@ pub(crate) fn after(now: i64, ms: u64) -> i64 {
 }
 
 /// How long it is from `now` until then.
-pub(crate) fn later<T>(at: Option<i64>, now: i64) -> Begun<T> {
+pub(crate) fn later<T>(at: Option<i64>, now: i64) -> Claim<T> {
     let after_ms = at.map(|at| u64::try_from(at.saturating_sub(now)).unwrap_or(0));
-    Begun::Later { after_ms }
+    Claim::RetryAfter { after_ms }
 }
 
 /// A message that nobody is trying.
@@ -57,7 +57,7 @@ pub(crate) fn turn(
 /// What a slot is claimed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    Try,
+    Attempt,
     /// A call that is no try.
     Check,
 }
@@ -66,7 +66,7 @@ impl Purpose {
     /// As it is stored.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Try => "try",
+            Self::Attempt => "try",
             Self::Check => "check",
         }
     }
@@ -109,10 +109,10 @@ pub(crate) fn freest(slots: &[SlotRow]) -> Option<SlotRow> {
     slots.iter().min_by_key(order).copied()
 }
 
-/// From when on fewer than `most` of them are taken.
-fn fewer_taken_at<'a>(slots: impl Iterator<Item = &'a SlotRow>, most: u32) -> Option<i64> {
+/// From when on fewer than `max` of them are taken.
+fn fewer_taken_at<'a>(slots: impl Iterator<Item = &'a SlotRow>, max: u32) -> Option<i64> {
     let mut all: Vec<i64> = slots.map(|slot| slot.free_at).collect();
     all.sort_unstable_by(|a, b| b.cmp(a));
-    let last = usize::try_from(most.checked_sub(1)?).ok()?;
+    let last = usize::try_from(max.checked_sub(1)?).ok()?;
     Some(all.get(last).copied().unwrap_or(i64::MIN))
 }

@@ -1,20 +1,21 @@
 //! The store in one file, for one process.
 
+mod attempts;
 mod clock;
 mod database;
-mod looks;
 mod notifications;
+mod open;
+mod queries;
 mod reader;
+mod recovery;
 mod requests;
 mod slots;
-mod take_over;
-mod tries;
 mod writer;
 
 use crate::{
-    Accepted, BacklogMax, Begun, Doing, Listed, NewRequest, Notification, NotificationLease,
+    Accepted, Attempt, BacklogMax, Claim, Listed, NewRequest, Notification, NotificationLease,
     NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot,
-    SlotEnd, Standing, Store, Try,
+    SlotEnd, Store, StoreFuture, StoreStats,
 };
 use clock::Clock;
 use database::Database;
@@ -40,6 +41,10 @@ impl Sqlite {
     /// behind; refuses it while another process has it open. `boot_id` names the current start of
     /// the machine, whose clock `now.boot` is. Up to `waiting_max` calls may wait to be written, and
     /// as many to be read.
+    ///
+    /// # Errors
+    /// [`Unusable`](crate::Unusable) where the file is something else or newer, and
+    /// [`Unavailable`](crate::Unavailable) where it cannot be opened now, or another process has it open.
     pub fn open(
         path: &Path,
         boot_id: &str,
@@ -53,6 +58,9 @@ impl Sqlite {
 
     /// Makes the file where there is none, or brings it up to date, and closes it; refuses it while
     /// another process has it open.
+    ///
+    /// # Errors
+    /// The same as of [`Sqlite::open`].
     pub fn migrate(path: &Path) -> Result<()> {
         Database::migrated(path).map(drop)
     }
@@ -60,6 +68,10 @@ impl Sqlite {
     /// Opens the file beside a server that may have it open, to look at it and to have notifications
     /// delivered again. Takes nothing over and makes no file. The server hears of nothing: it finds
     /// what is due when it next looks.
+    ///
+    /// # Errors
+    /// The same as of [`Sqlite::open`], except that another process may have the file open, and
+    /// [`Unusable::Older`](crate::Unusable::Older) where only a server can bring it up to date.
     pub fn inspect(path: &Path, boot_id: &str, quota: Quota, now: Now) -> Result<Self> {
         let database = Database::inspect(path, boot_id, quota, now)?;
         Self::start(path, database, INSPECT_WAITING_MAX)
@@ -74,93 +86,94 @@ impl Sqlite {
     }
 }
 
+impl Sqlite {
+    /// Runs `call` on the thread that writes, by the store's time.
+    fn write<R: Send + 'static>(
+        &self,
+        now: Now,
+        call: impl FnOnce(&mut Database, Now) -> Result<R> + Send + 'static,
+    ) -> StoreFuture<'_, R> {
+        let now = self.clock.now(now);
+        Box::pin(self.writer.call(move |database| call(database, now)))
+    }
+
+    /// Runs `look` on the thread that reads, by the store's time.
+    fn read<R: Send + 'static>(
+        &self,
+        now: Now,
+        look: impl FnOnce(&Database, Now) -> Result<R> + Send + 'static,
+    ) -> StoreFuture<'_, R> {
+        let now = self.clock.now(now);
+        Box::pin(self.reader.look(move |database| look(database, now)))
+    }
+}
+
 impl Store for Sqlite {
-    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> Doing<'_, Accepted> {
+    fn accept(&self, new: NewRequest, max: BacklogMax, now: Now) -> StoreFuture<'_, Accepted> {
         let fingerprint = Fingerprint::of(&new.message);
-        let now = self.clock.now(now);
-        Box::pin(
-            self.writer
-                .call(move |database| database.accept(&new, fingerprint, most, now)),
-        )
+        self.write(now, move |it, now| it.accept(&new, fingerprint, max, now))
     }
 
-    fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {
-        let now = self.clock.now(now);
-        Box::pin(self.reader.look(move |database| database.request(&id, now)))
+    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
+        self.read(now, move |it, now| it.request(&id, now))
     }
 
-    fn signature(&self, message: String) -> Doing<'_, Option<String>> {
+    fn signature(&self, message: String) -> StoreFuture<'_, Option<String>> {
         let fingerprint = Fingerprint::of(&message);
-        Box::pin(
-            self.reader
-                .look(move |database| database.signature(fingerprint, &message)),
-        )
+        let look = move |it: &Database| it.signature(fingerprint, &message);
+        Box::pin(self.reader.look(look))
     }
 
-    fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>> {
-        let (clock, now) = (self.clock, self.clock.now(now));
-        Box::pin(self.writer.call(move |database| {
-            let mut begun = database.begin_try(now)?;
-            if let Begun::Now(Try { slot, .. }) = &mut begun {
+    fn claim_attempt(&self, now: Now) -> StoreFuture<'_, Claim<Attempt>> {
+        let clock = self.clock;
+        self.write(now, move |it, now| {
+            let mut claim = it.claim_attempt(now)?;
+            if let Claim::Acquired(Attempt { slot, .. }) = &mut claim {
                 slot.send_before = clock.of_the_machine(slot.send_before);
             }
-            Ok(begun)
-        }))
+            Ok(claim)
+        })
     }
 
-    fn finish_try(
+    fn finish_attempt(
         &self,
-        begun: Try,
+        claimed: Attempt,
         end: SlotEnd,
         outcome: Outcome,
         answered: Vec<RequestId>,
         now: Now,
-    ) -> Doing<'_, ()> {
-        let now = self.clock.now(now);
-        Box::pin(
-            self.writer
-                .call(move |database| database.finish_try(&begun, end, &outcome, &answered, now)),
-        )
+    ) -> StoreFuture<'_, ()> {
+        self.write(now, move |it, now| {
+            it.finish_attempt(&claimed, end, &outcome, &answered, now)
+        })
     }
 
-    fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>> {
-        let (clock, now) = (self.clock, self.clock.now(now));
-        Box::pin(self.writer.call(move |database| {
-            let mut begun = database.begin_check(checks_max, now)?;
-            if let Begun::Now(slot) = &mut begun {
+    fn claim_check(&self, checks_max: u32, now: Now) -> StoreFuture<'_, Claim<Slot>> {
+        let clock = self.clock;
+        self.write(now, move |it, now| {
+            let mut claim = it.claim_check(checks_max, now)?;
+            if let Claim::Acquired(slot) = &mut claim {
                 slot.send_before = clock.of_the_machine(slot.send_before);
             }
-            Ok(begun)
-        }))
+            Ok(claim)
+        })
     }
 
-    fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> Doing<'_, ()> {
-        let now = self.clock.now(now);
-        Box::pin(
-            self.writer
-                .call(move |database| database.end_check(&slot, end, now)),
-        )
+    fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> StoreFuture<'_, ()> {
+        self.write(now, move |it, now| it.end_check(&slot, end, now))
     }
 
-    fn hold_calls(&self, for_ms: u64, now: Now) -> Doing<'_, ()> {
-        let now = self.clock.now(now);
-        Box::pin(
-            self.writer
-                .call(move |database| database.hold_calls(for_ms, now)),
-        )
+    fn hold_calls(&self, for_ms: u64, now: Now) -> StoreFuture<'_, ()> {
+        self.write(now, move |it, now| it.hold_calls(for_ms, now))
     }
 
-    fn begin_notifications(
+    fn claim_notifications(
         &self,
-        most: u32,
+        max: u32,
         busy: Vec<String>,
         now: Now,
-    ) -> Doing<'_, Begun<Vec<Notification>>> {
-        let now = self.clock.now(now);
-        Box::pin(
-            self.writer
-                .call(move |database| database.begin_notifications(most, &busy, now)),
-        )
+    ) -> StoreFuture<'_, Claim<Vec<Notification>>> {
+        self.write(now, move |it, now| it.claim_notifications(max, &busy, now))
     }
 
     fn finish_notification(
@@ -168,46 +181,30 @@ impl Store for Sqlite {
         lease: NotificationLease,
         outcome: NotificationOutcome,
         now: Now,
-    ) -> Doing<'_, ()> {
-        let now = self.clock.now(now);
-        Box::pin(
-            self.writer
-                .call(move |database| database.finish_notification(&lease, &outcome, now)),
-        )
+    ) -> StoreFuture<'_, ()> {
+        self.write(now, move |it, now| {
+            it.finish_notification(&lease, &outcome, now)
+        })
     }
 
-    fn redeliver(&self, request: RequestId, now: Now) -> Doing<'_, Redelivery> {
-        let now = self.clock.now(now);
-        Box::pin(
-            self.writer
-                .call(move |database| database.redeliver(&request, now)),
-        )
+    fn redeliver(&self, request: RequestId, now: Now) -> StoreFuture<'_, Redelivery> {
+        self.write(now, move |it, now| it.redeliver(&request, now))
     }
 
-    fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>> {
-        let now = self.clock.now(now);
-        Box::pin(
-            self.reader
-                .look(move |database| database.list(which, most, now)),
-        )
+    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+        self.read(now, move |it, now| it.list(which, max, now))
     }
 
-    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> Doing<'_, u64> {
-        let now = self.clock.now(now);
-        Box::pin(
-            self.writer
-                .call(move |database| database.sweep(retention_ms, most, now)),
-        )
+    fn sweep(&self, retention_ms: u64, max: u32, now: Now) -> StoreFuture<'_, u64> {
+        self.write(now, move |it, now| it.sweep(retention_ms, max, now))
     }
 
-    fn standing(&self, now: Now) -> Doing<'_, Standing> {
-        let now = self.clock.now(now);
-        Box::pin(self.reader.look(move |database| database.standing(now)))
+    fn stats(&self, now: Now) -> StoreFuture<'_, StoreStats> {
+        self.read(now, Database::stats)
     }
 
-    fn beat(&self, now: Now) -> Doing<'_, ()> {
-        let now = self.clock.now(now);
-        Box::pin(self.writer.call(move |database| database.beat(now)))
+    fn heartbeat(&self, now: Now) -> StoreFuture<'_, ()> {
+        self.write(now, Database::heartbeat)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Virtual time: tasks run one after the other, in an order by chance, and when all of them wait the
 //! clock goes to the next moment that one of them waits for.
 
-use bulkhead_relay::Going;
+use bulkhead_relay::BoxFuture;
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ struct Inner {
     now_ms: i64,
     timers: BTreeMap<(i64, u64), Waker>,
     next: u64,
-    spawned: Vec<(Owner, Going<'static, ()>)>,
+    spawned: Vec<(Owner, BoxFuture<'static, ()>)>,
     ready: BTreeSet<u64>,
 }
 
@@ -37,11 +37,11 @@ impl Clockwork {
         self.inner().now_ms
     }
 
-    pub(crate) fn spawn(&self, owner: Owner, task: Going<'static, ()>) {
+    pub(crate) fn spawn(&self, owner: Owner, task: BoxFuture<'static, ()>) {
         self.inner().spawned.push((owner, task));
     }
 
-    pub(crate) fn sleep_until(&self, at_ms: i64) -> Going<'static, ()> {
+    pub(crate) fn sleep_until(&self, at_ms: i64) -> BoxFuture<'static, ()> {
         let clockwork = self.clone();
         let mut key: Option<(i64, u64)> = None;
         Box::pin(std::future::poll_fn(move |context| {
@@ -60,7 +60,7 @@ impl Clockwork {
         }))
     }
 
-    pub(crate) fn sleep_ms(&self, ms: i64) -> Going<'static, ()> {
+    pub(crate) fn sleep_ms(&self, ms: i64) -> BoxFuture<'static, ()> {
         self.sleep_until(self.now_ms() + ms)
     }
 }
@@ -80,7 +80,7 @@ impl Wake for Awake {
 pub(crate) struct Executor {
     pub(crate) clockwork: Clockwork,
     chance: ChaCha8Rng,
-    tasks: BTreeMap<u64, (Owner, Going<'static, ()>)>,
+    tasks: BTreeMap<u64, (Owner, BoxFuture<'static, ()>)>,
     next: u64,
 }
 
@@ -96,7 +96,7 @@ impl Executor {
 
     /// Ends all tasks of one owner where they are.
     pub(crate) fn kill(&mut self, owner: Owner) {
-        let of_owner = |(of, _): &mut (Owner, Going<'static, ()>)| *of == owner;
+        let of_owner = |(of, _): &mut (Owner, BoxFuture<'static, ()>)| *of == owner;
         let young: Vec<_> = {
             let mut inner = self.clockwork.inner();
             inner.spawned.extract_if(.., of_owner).collect()

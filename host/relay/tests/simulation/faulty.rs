@@ -2,9 +2,9 @@
 
 use crate::process::Process;
 use bulkhead_store::{
-    Accepted, BacklogMax, Begun, Doing, Listed, NewRequest, Notification, NotificationLease,
-    NotificationOutcome, Now, Outcome, Redelivery, RequestId, RequestView, Slot, SlotEnd, Standing,
-    Store, StoreError, Try,
+    Accepted, Attempt, BacklogMax, Claim, Listed, NewRequest, Notification, NotificationLease,
+    NotificationOutcome, Now, Outcome, Redelivery, RequestId, RequestView, Slot, SlotEnd, Store,
+    StoreError, StoreFuture, StoreStats, Unavailable,
 };
 use std::sync::Arc;
 
@@ -17,22 +17,22 @@ pub(crate) struct Faulty {
 impl Faulty {
     fn through<'a, T: Send + 'a>(
         &'a self,
-        what: impl FnOnce() -> Doing<'a, T> + Send + 'a,
-    ) -> Doing<'a, T> {
+        what: impl FnOnce() -> StoreFuture<'a, T> + Send + 'a,
+    ) -> StoreFuture<'a, T> {
         Box::pin(async move {
             let process = &self.process;
             let fate = process.store_fate();
             process.sleep_ms(fate.before_ms).await;
             process.alive().await;
-            let lost = |what: &str| Err(StoreError::Unavailable(what.to_owned()));
+            let lost = || Err(StoreError::from(Unavailable::NoConnection));
             if fate.question_lost {
-                return lost("the question was lost");
+                return lost();
             }
             let result = what().await;
             process.sleep_ms(fate.after_ms).await;
             process.alive().await;
             if fate.answer_lost {
-                return lost("the answer was lost");
+                return lost();
             }
             result
         })
@@ -40,52 +40,55 @@ impl Faulty {
 }
 
 impl Store for Faulty {
-    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> Doing<'_, Accepted> {
-        self.through(move || self.inner.accept(new, most, now))
+    fn accept(&self, new: NewRequest, max: BacklogMax, now: Now) -> StoreFuture<'_, Accepted> {
+        self.through(move || self.inner.accept(new, max, now))
     }
 
-    fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {
+    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
         self.through(move || self.inner.request(id, now))
     }
 
-    fn signature(&self, message: String) -> Doing<'_, Option<String>> {
+    fn signature(&self, message: String) -> StoreFuture<'_, Option<String>> {
         self.through(move || self.inner.signature(message))
     }
 
-    fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>> {
-        self.through(move || self.inner.begin_try(now))
+    fn claim_attempt(&self, now: Now) -> StoreFuture<'_, Claim<Attempt>> {
+        self.through(move || self.inner.claim_attempt(now))
     }
 
-    fn finish_try(
+    fn finish_attempt(
         &self,
-        begun: Try,
+        claimed: Attempt,
         end: SlotEnd,
         outcome: Outcome,
         answered: Vec<RequestId>,
         now: Now,
-    ) -> Doing<'_, ()> {
-        self.through(move || self.inner.finish_try(begun, end, outcome, answered, now))
+    ) -> StoreFuture<'_, ()> {
+        self.through(move || {
+            self.inner
+                .finish_attempt(claimed, end, outcome, answered, now)
+        })
     }
 
-    fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>> {
-        self.through(move || self.inner.begin_check(checks_max, now))
+    fn claim_check(&self, checks_max: u32, now: Now) -> StoreFuture<'_, Claim<Slot>> {
+        self.through(move || self.inner.claim_check(checks_max, now))
     }
 
-    fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> Doing<'_, ()> {
+    fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> StoreFuture<'_, ()> {
         self.through(move || self.inner.end_check(slot, end, now))
     }
 
-    fn hold_calls(&self, for_ms: u64, now: Now) -> Doing<'_, ()> {
+    fn hold_calls(&self, for_ms: u64, now: Now) -> StoreFuture<'_, ()> {
         self.through(move || self.inner.hold_calls(for_ms, now))
     }
 
-    fn begin_notifications(
+    fn claim_notifications(
         &self,
-        most: u32,
+        max: u32,
         busy: Vec<String>,
         now: Now,
-    ) -> Doing<'_, Begun<Vec<Notification>>> {
-        self.through(move || self.inner.begin_notifications(most, busy, now))
+    ) -> StoreFuture<'_, Claim<Vec<Notification>>> {
+        self.through(move || self.inner.claim_notifications(max, busy, now))
     }
 
     fn finish_notification(
@@ -93,27 +96,27 @@ impl Store for Faulty {
         lease: NotificationLease,
         outcome: NotificationOutcome,
         now: Now,
-    ) -> Doing<'_, ()> {
+    ) -> StoreFuture<'_, ()> {
         self.through(move || self.inner.finish_notification(lease, outcome, now))
     }
 
-    fn redeliver(&self, request: RequestId, now: Now) -> Doing<'_, Redelivery> {
+    fn redeliver(&self, request: RequestId, now: Now) -> StoreFuture<'_, Redelivery> {
         self.through(move || self.inner.redeliver(request, now))
     }
 
-    fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>> {
-        self.through(move || self.inner.list(which, most, now))
+    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+        self.through(move || self.inner.list(which, max, now))
     }
 
-    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> Doing<'_, u64> {
-        self.through(move || self.inner.sweep(retention_ms, most, now))
+    fn sweep(&self, retention_ms: u64, max: u32, now: Now) -> StoreFuture<'_, u64> {
+        self.through(move || self.inner.sweep(retention_ms, max, now))
     }
 
-    fn standing(&self, now: Now) -> Doing<'_, Standing> {
-        self.through(move || self.inner.standing(now))
+    fn stats(&self, now: Now) -> StoreFuture<'_, StoreStats> {
+        self.through(move || self.inner.stats(now))
     }
 
-    fn beat(&self, now: Now) -> Doing<'_, ()> {
-        self.through(move || self.inner.beat(now))
+    fn heartbeat(&self, now: Now) -> StoreFuture<'_, ()> {
+        self.through(move || self.inner.heartbeat(now))
     }
 }

@@ -3,7 +3,7 @@
 use crate::clockwork::{Clockwork, NATURE, Owner};
 use crate::receivers::{Delivery, Manner, Receivers};
 use crate::upstream::{Reaction, Upstream};
-use bulkhead_relay::{Going, Heard, Point, World};
+use bulkhead_relay::{BoxFuture, CallResult, Environment, Point};
 use bulkhead_sandbox::{Answer, Delivery as Content, Failure};
 use bulkhead_store::{BootMillis, Callback, Now, TraceParent, UnixMillis};
 use rand::Rng as _;
@@ -158,7 +158,7 @@ impl Process {
 /// The world as a process has it.
 pub(crate) struct Surroundings(pub(crate) Arc<Process>);
 
-impl World for Surroundings {
+impl Environment for Surroundings {
     fn now(&self) -> Now {
         let process = &self.0;
         let now_ms = process.shared.clockwork.now_ms();
@@ -173,20 +173,20 @@ impl World for Surroundings {
         lock(&self.0.chance).r#gen()
     }
 
-    fn sleep_until(&self, at: BootMillis) -> Going<'static, ()> {
+    fn sleep_until(&self, at: BootMillis) -> BoxFuture<'static, ()> {
         self.0.shared.clockwork.sleep_until(self.0.virtual_ms(at))
     }
 
-    fn spawn(&self, task: Going<'static, ()>) {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
         self.0.shared.clockwork.spawn(self.0.owner(), task);
     }
 
-    fn ask(
+    fn call_upstream(
         &self,
         target: String,
         _trace: Option<TraceParent>,
         until: BootMillis,
-    ) -> Going<'static, Heard> {
+    ) -> BoxFuture<'static, CallResult> {
         let (process, until_ms) = (Arc::clone(&self.0), self.0.virtual_ms(until));
         Box::pin(async move {
             process.alive().await;
@@ -201,7 +201,7 @@ impl World for Surroundings {
             process.alive().await;
             let now_ms = shared.clockwork.now_ms();
             if now_ms >= until_ms {
-                return Heard::Unsent("too late".into());
+                return CallResult::Unsent("too late".into());
             }
             let (sender, receiver) = oneshot::channel();
             // From here on it is the network's, whatever becomes of the process.
@@ -214,13 +214,13 @@ impl World for Surroundings {
         })
     }
 
-    fn tell(
+    fn deliver(
         &self,
         callback: Callback,
         delivery: Content,
         _trace: Option<TraceParent>,
         until: BootMillis,
-    ) -> Going<'static, Heard> {
+    ) -> BoxFuture<'static, CallResult> {
         let (process, until_ms) = (Arc::clone(&self.0), self.0.virtual_ms(until));
         Box::pin(async move {
             process.alive().await;
@@ -251,10 +251,10 @@ impl World for Surroundings {
 }
 
 async fn answered(
-    receiver: oneshot::Receiver<Heard>,
+    receiver: oneshot::Receiver<CallResult>,
     clockwork: &Clockwork,
     until_ms: i64,
-) -> Heard {
+) -> CallResult {
     let heard = async {
         match receiver.await {
             Ok(heard) => heard,
@@ -265,12 +265,17 @@ async fn answered(
     tokio::select! {
         biased;
         heard = heard => heard,
-        () = clockwork.sleep_until(until_ms) => Heard::Lost(Failure::TimedOut),
+        () = clockwork.sleep_until(until_ms) => CallResult::Lost(Failure::TimedOut),
     }
 }
 
 /// A call on its way there and back.
-async fn call(process: &Process, target: String, until_ms: i64, sender: oneshot::Sender<Heard>) {
+async fn call(
+    process: &Process,
+    target: String,
+    until_ms: i64,
+    sender: oneshot::Sender<CallResult>,
+) {
     let shared = &process.shared;
     let faults = &shared.faults;
     if process.happens(faults.call_lost) {
@@ -289,7 +294,7 @@ async fn call(process: &Process, target: String, until_ms: i64, sender: oneshot:
     let mut sender = Some(sender);
     if late && process.happens(0.5) {
         // Somebody on the way hangs up on the caller, and passes the call on all the same.
-        let cut = Heard::Lost(Failure::CutOff);
+        let cut = CallResult::Lost(Failure::CutOff);
         let _gone = sender.take().map(|sender| sender.send(cut));
     }
     shared.clockwork.sleep_until(arrives.min(at_most)).await;
@@ -297,7 +302,7 @@ async fn call(process: &Process, target: String, until_ms: i64, sender: oneshot:
     let reaction = lock(&shared.upstream).arrive(now_ms, &target);
     let heard = match reaction {
         Reaction::Silence => return,
-        Reaction::Reset => Heard::Lost(Failure::CutOff),
+        Reaction::Reset => CallResult::Lost(Failure::CutOff),
         Reaction::Answer {
             status,
             retry_after,
@@ -305,7 +310,7 @@ async fn call(process: &Process, target: String, until_ms: i64, sender: oneshot:
             after_ms,
         } => {
             process.sleep_ms(after_ms).await;
-            Heard::Answer(Answer {
+            CallResult::Answer(Answer {
                 status,
                 retry_after,
                 body,
@@ -325,14 +330,14 @@ async fn deliver(
     callback: Callback,
     delivery: Content,
     until_ms: i64,
-    sender: oneshot::Sender<Heard>,
+    sender: oneshot::Sender<CallResult>,
 ) {
     let shared = &process.shared;
     process.sleep_ms(process.ms(1..100)).await;
     let manner = lock(&shared.receivers).manner(&callback.host);
     let (status, after_ms) = match manner {
         Manner::Down => {
-            let _gone = sender.send(Heard::Unsent("connection refused".into()));
+            let _gone = sender.send(CallResult::Unsent("connection refused".into()));
             return;
         }
         Manner::Takes => (204, process.ms(1..300)),
@@ -364,7 +369,7 @@ async fn deliver(
     }
     process.sleep_ms(process.ms(1..50)).await;
     let in_time = shared.clockwork.now_ms() < until_ms;
-    let answer = Heard::Answer(Answer {
+    let answer = CallResult::Answer(Answer {
         status,
         retry_after: None,
         body: Vec::new(),

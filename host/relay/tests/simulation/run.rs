@@ -6,7 +6,7 @@ use crate::process::{Faults, Process, START_WALL_MS, Shared, Surroundings, lock}
 use crate::receivers::{Manner, Receivers};
 use crate::upstream::{Upstream, Weather, most_in_window};
 use crate::verdict::{self, Promise};
-use bulkhead_relay::{Point, Relay, RelayMetrics, Settings, Signed, World as _};
+use bulkhead_relay::{Environment as _, Point, Relay, RelayMetrics, Settings, SignOutcome};
 use bulkhead_sandbox::Judge;
 use bulkhead_store::model::Model;
 use bulkhead_store::{BacklogMax, BootMillis, Callback, NewRequest, Quota, RequestId};
@@ -244,16 +244,16 @@ impl Run {
                 now_ms - start_ms
             );
             match answer {
-                Ok(Signed::Later { id, .. }) => lock(&promises).push(Promise {
+                Ok(SignOutcome::Pending { id, .. }) => lock(&promises).push(Promise {
                     at_ms: now_ms,
                     id,
                     message,
                     callback: callback.map(|callback| callback.url),
                 }),
-                Ok(Signed::Now { signature, .. }) => {
+                Ok(SignOutcome::Signed { signature, .. }) => {
                     assert_eq!(signature, crate::upstream::signature(&message), "{message}");
                 }
-                Ok(Signed::Never { .. }) => assert!(message.starts_with("refused")),
+                Ok(SignOutcome::Rejected { .. }) => assert!(message.starts_with("refused")),
                 Err(_) => {}
             }
         };
@@ -272,16 +272,16 @@ impl Run {
 
     fn check_quota(&self) {
         let upstream = lock(&self.shared.upstream);
-        let most = most_in_window(&upstream.arrivals, QUOTA.window_ms.into());
-        assert!(most <= QUOTA.calls as usize, "{most} arrivals in a window");
+        let max = most_in_window(&upstream.arrivals, QUOTA.window_ms.into());
+        assert!(max <= QUOTA.calls as usize, "{max} arrivals in a window");
     }
 }
 
 /// Faults of all kinds, and promises that have to be kept all the same.
 pub(crate) fn stormy(seed: u64, judge: &Arc<Judge>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
-    let mut how_often = |most: f64| {
-        let often = chance.gen_range(0.0..most);
+    let mut how_often = |max: f64| {
+        let often = chance.gen_range(0.0..max);
         if chance.gen_bool(0.5) { often } else { 0.0 }
     };
     let faults = Faults {
@@ -349,8 +349,8 @@ fn plan(chance: &mut ChaCha8Rng, storm_ms: i64) -> Vec<(i64, Event)> {
             },
         ));
     }
-    let mut some = |most: u32, chance: &mut ChaCha8Rng, make: &dyn Fn(&mut ChaCha8Rng) -> Event| {
-        for _ in 0..chance.gen_range(0..=most) {
+    let mut some = |max: u32, chance: &mut ChaCha8Rng, make: &dyn Fn(&mut ChaCha8Rng) -> Event| {
+        for _ in 0..chance.gen_range(0..=max) {
             let at_ms = chance.gen_range(0..storm_ms);
             let event = make(chance);
             events.push((at_ms, event));

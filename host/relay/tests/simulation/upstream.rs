@@ -111,14 +111,14 @@ pub(crate) fn most_in_window(arrivals: &[i64], window_ms: i64) -> usize {
     let mut sorted = arrivals.to_vec();
     sorted.sort_unstable();
     let mut first = 0;
-    let mut most = 0;
+    let mut max = 0;
     for (last, at) in sorted.iter().enumerate() {
         while sorted[first] <= at - window_ms {
             first += 1;
         }
-        most = most.max(last + 1 - first);
+        max = max.max(last + 1 - first);
     }
-    most
+    max
 }
 
 #[test]

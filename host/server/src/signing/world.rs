@@ -2,7 +2,7 @@
 
 use crate::http::TRACEPARENT;
 use bulkhead_outbound::{Limits, Outbound, Request, Target};
-use bulkhead_relay::{Going, Heard, Point, World};
+use bulkhead_relay::{BoxFuture, CallResult, Environment, Point};
 use bulkhead_sandbox::{Answer, Delivery, Failure};
 use bulkhead_store::{BootMillis, Callback, Now, TraceParent, UnixMillis};
 use hyper::Method;
@@ -99,7 +99,7 @@ fn instant(at: BootMillis) -> Instant {
     Instant::now() + Duration::from_millis(left)
 }
 
-impl World for Outside {
+impl Environment for Outside {
     fn now(&self) -> Now {
         now()
     }
@@ -108,22 +108,22 @@ impl World for Outside {
         random()
     }
 
-    fn sleep_until(&self, at: BootMillis) -> Going<'static, ()> {
+    fn sleep_until(&self, at: BootMillis) -> BoxFuture<'static, ()> {
         let at = instant(at);
         // `boot_clock` rounds down: this wakes up to a millisecond late, and never early.
         Box::pin(tokio::time::sleep_until(at))
     }
 
-    fn spawn(&self, task: Going<'static, ()>) {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
         self.tasks.spawn(task);
     }
 
-    fn ask(
+    fn call_upstream(
         &self,
         target: String,
         trace: Option<TraceParent>,
         until: BootMillis,
-    ) -> Going<'static, Heard> {
+    ) -> BoxFuture<'static, CallResult> {
         let outbound = Arc::clone(&self.outbound);
         let target = self.upstream.address.join(&target);
         let mut headers = Vec::new();
@@ -142,24 +142,24 @@ impl World for Outside {
         Box::pin(async move {
             let target = match target {
                 Ok(target) => target,
-                Err(refusal) => return Heard::Unsent(refusal.to_string()),
+                Err(refusal) => return CallResult::Unsent(refusal.to_string()),
             };
             let request = Request {
                 method: Method::GET,
                 headers,
                 body: bytes::Bytes::new(),
             };
-            heard(outbound.upstream(&target, request, limits).await)
+            call_result(outbound.upstream(&target, request, limits).await)
         })
     }
 
-    fn tell(
+    fn deliver(
         &self,
         callback: Callback,
         delivery: Delivery,
         trace: Option<TraceParent>,
         until: BootMillis,
-    ) -> Going<'static, Heard> {
+    ) -> BoxFuture<'static, CallResult> {
         let outbound = Arc::clone(&self.outbound);
         let limits = Limits {
             send_before: instant(until),
@@ -169,7 +169,7 @@ impl World for Outside {
         Box::pin(async move {
             let target = match outbound.callback_target(&callback.url) {
                 Ok(target) => target,
-                Err(refusal) => return Heard::Unsent(refusal.to_string()),
+                Err(refusal) => return CallResult::Unsent(refusal.to_string()),
             };
             let headers = delivery.headers.iter().filter_map(|(name, value)| {
                 let name = HeaderName::try_from(name).ok()?;
@@ -181,7 +181,7 @@ impl World for Outside {
                 headers: headers.chain(passed_on(trace)).collect(),
                 body: delivery.body.into(),
             };
-            heard(outbound.callback(&target, request, limits).await)
+            call_result(outbound.callback(&target, request, limits).await)
         })
     }
 
@@ -198,19 +198,23 @@ fn passed_on(trace: Option<TraceParent>) -> Option<(HeaderName, HeaderValue)> {
     Some((TRACEPARENT, value))
 }
 
-fn heard(result: Result<bulkhead_outbound::Answer, bulkhead_outbound::Failure>) -> Heard {
+fn call_result(
+    result: Result<bulkhead_outbound::Answer, bulkhead_outbound::Failure>,
+) -> CallResult {
     use bulkhead_outbound::Failure as Failed;
     match result {
-        Ok(answer) => Heard::Answer(Answer {
+        Ok(answer) => CallResult::Answer(Answer {
             status: answer.status,
             retry_after: answer.retry_after,
             body: answer.body.into(),
         }),
-        Err(failed) if !failed.sent() => Heard::Unsent(failed.to_string()),
-        Err(Failed::CutOff) => Heard::Lost(Failure::CutOff),
-        Err(Failed::TooLong) => Heard::Lost(Failure::TooLong),
-        Err(Failed::Malformed) => Heard::Lost(Failure::Malformed),
-        Err(_) => Heard::Lost(Failure::TimedOut),
+        Err(failed @ (Failed::NotConnected(_) | Failed::Refused(_) | Failed::Late)) => {
+            CallResult::Unsent(failed.to_string())
+        }
+        Err(Failed::CutOff) => CallResult::Lost(Failure::CutOff),
+        Err(Failed::TooLong) => CallResult::Lost(Failure::TooLong),
+        Err(Failed::Malformed) => CallResult::Lost(Failure::Malformed),
+        Err(Failed::TimedOut) => CallResult::Lost(Failure::TimedOut),
     }
 }
 

@@ -1,19 +1,19 @@
 //! Who may finish a try.
 
-use super::{Bench, Case, Machine, QUOTA, begun, wait};
+use super::{Bench, Case, Machine, QUOTA, acquired, wait};
 use crate::{MessageState, Outcome, SlotEnd, StoreError};
 
 /// From when on a try that nobody finishes is made again: when its call is over, and ten seconds.
 const LEASE_MS: i64 = 21_000;
 
-pub(super) fn a_crash_forgets_no_call_and_no_message(bench: &mut dyn Bench) {
+pub(crate) fn a_crash_forgets_no_call_and_no_message(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     for message in ["a", "b", "c", "d"] {
         case.pending(message, None);
     }
     assert_eq!(case.begin_all().len(), 3);
     case.bench.crash(Machine::RunsOn, QUOTA);
-    assert_eq!(case.standing().backlog, 4);
+    assert_eq!(case.stats().backlog, 4);
     case.pass(70_999);
     assert_eq!(case.begin(), None, "their calls may have been made");
     case.pass(1);
@@ -22,7 +22,7 @@ pub(super) fn a_crash_forgets_no_call_and_no_message(bench: &mut dyn Bench) {
     assert_eq!((again[0].message.as_str(), again[0].number), ("a", 1));
 }
 
-pub(super) fn whoever_comes_late_changes_nothing(bench: &mut dyn Bench) {
+pub(crate) fn whoever_comes_late_changes_nothing(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.pending("m", None);
     let before = case.begin().expect("a try");
@@ -45,13 +45,13 @@ pub(super) fn whoever_comes_late_changes_nothing(bench: &mut dyn Bench) {
 
     // A try that came to nothing is over as well.
     case.pending("n", None);
-    let begun = case.begin().expect("a try");
-    case.again(&begun, 0);
-    let twice = case.finish(&begun, SlotEnd::Settled, signed("twice"));
+    let claimed = case.begin().expect("a try");
+    case.again(&claimed, 0);
+    let twice = case.finish(&claimed, SlotEnd::Settled, signed("twice"));
     assert!(matches!(twice, Err(StoreError::LeaseLost)), "{twice:?}");
 }
 
-pub(super) fn a_try_that_nobody_finishes_is_made_again(bench: &mut dyn Bench) {
+pub(crate) fn a_try_that_nobody_finishes_is_made_again(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     case.pending("m", None);
     let before = case.begin().expect("a try");
@@ -64,18 +64,18 @@ pub(super) fn a_try_that_nobody_finishes_is_made_again(bench: &mut dyn Bench) {
     case.sign(&after);
 }
 
-pub(super) fn an_expired_lease_counts_until_another_is_given(bench: &mut dyn Bench) {
+pub(crate) fn an_expired_lease_counts_until_another_is_given(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.pending("m", None);
-    let begun = case.begin().expect("a try");
+    let claimed = case.begin().expect("a try");
     case.pass(2 * LEASE_MS);
-    case.sign(&begun);
+    case.sign(&claimed);
     let signed = MessageState::Signed("sig of m".into());
     assert_eq!(case.view(&id).state, signed);
     assert_eq!(case.begin(), None);
 }
 
-pub(super) fn replicas_share_slots_and_messages(bench: &mut dyn Bench) {
+pub(crate) fn replicas_share_slots_and_messages(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let Some(other) = case.bench.replica() else {
         return;
@@ -86,12 +86,18 @@ pub(super) fn replicas_share_slots_and_messages(bench: &mut dyn Bench) {
     let mut tries = vec![case.begin().expect("a try")];
     for _ in 0..2 {
         let now = case.bench.now();
-        tries.extend(begun(wait(other.begin_try(now)).expect("asked")));
+        tries.extend(acquired(wait(other.claim_attempt(now)).expect("asked")));
     }
-    let messages: Vec<_> = tries.iter().map(|begun| begun.message.as_str()).collect();
+    let messages: Vec<_> = tries
+        .iter()
+        .map(|claimed| claimed.message.as_str())
+        .collect();
     assert_eq!(messages, ["a", "b", "c"]);
     let now = case.bench.now();
-    assert_eq!(begun(wait(other.begin_try(now)).expect("asked")), None);
+    assert_eq!(
+        acquired(wait(other.claim_attempt(now)).expect("asked")),
+        None
+    );
     assert_eq!(case.begin(), None);
     // What one began the other may write down, and what one of them signed all of them know.
     case.sign(&tries[1]);

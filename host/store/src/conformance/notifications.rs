@@ -2,7 +2,7 @@
 
 use super::{Bench, Case, Machine, QUOTA, later, trace_of, wait};
 use crate::{
-    Begun, Notification, NotificationOutcome, NotificationState, Outcome, Redelivery, RequestId,
+    Claim, Notification, NotificationOutcome, NotificationState, Outcome, Redelivery, RequestId,
     SlotEnd, StoreError, UnixMillis,
 };
 
@@ -23,32 +23,32 @@ fn not_there(after_ms: u64) -> NotificationOutcome {
     }
 }
 
-pub(super) fn a_request_that_two_callers_share_is_told_of(bench: &mut dyn Bench) {
+pub(crate) fn a_request_that_two_callers_share_is_told_of(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let [shared, alone] = ["a", "b"].map(|host| case.pending("m", Some(host)));
     assert_eq!(case.pending("m", Some("a")), shared);
-    let begun = case.begin().expect("a try");
+    let claimed = case.begin().expect("a try");
     let signed = Outcome::Signed("sig".into());
     let (store, now) = (case.bench.store(), case.bench.now());
     let answers = vec![shared.clone(), alone.clone()];
-    wait(store.finish_try(begun, SlotEnd::Settled, signed, answers, now)).expect("finished");
+    wait(store.finish_attempt(claimed, SlotEnd::Settled, signed, answers, now)).expect("finished");
     assert_eq!(case.told(&shared), Some((NotificationState::Pending, 0)));
     assert_eq!(case.told(&alone), None);
 }
 
-pub(super) fn everybody_who_waits_is_told_but_who_was_answered(bench: &mut dyn Bench) {
+pub(crate) fn everybody_who_waits_is_told_but_who_was_answered(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let silent = case.pending("m", None);
     let [a, b, answered] = ["a", "b", "c"].map(|host| case.pending("m", Some(host)));
     assert_eq!(case.told(&a), Some((NotificationState::Pending, 0)));
-    assert_eq!(case.ask_due(9, &[]), Begun::Later { after_ms: None });
-    let begun = case.begin().expect("a try");
+    assert_eq!(case.ask_due(9, &[]), Claim::RetryAfter { after_ms: None });
+    let claimed = case.begin().expect("a try");
     case.pass(10);
     let finished_at = case.wall(0);
     let signed = Outcome::Signed("sig".into());
     let (store, now) = (case.bench.store(), case.bench.now());
     let answers = vec![answered.clone()];
-    wait(store.finish_try(begun, SlotEnd::Settled, signed, answers, now)).expect("finished");
+    wait(store.finish_attempt(claimed, SlotEnd::Settled, signed, answers, now)).expect("finished");
     assert_eq!((case.told(&silent), case.told(&answered)), (None, None));
 
     case.pass(10);
@@ -70,14 +70,14 @@ pub(super) fn everybody_who_waits_is_told_but_who_was_answered(bench: &mut dyn B
             .expect("finished");
     }
     assert_eq!(case.told(&a), Some((NotificationState::Delivered, 1)));
-    assert_eq!(case.ask_due(9, &[]), Begun::Later { after_ms: None });
+    assert_eq!(case.ask_due(9, &[]), Claim::RetryAfter { after_ms: None });
 }
 
-pub(super) fn a_notification_is_tried_until_it_is_delivered_or_parked(bench: &mut dyn Bench) {
+pub(crate) fn a_notification_is_tried_until_it_is_delivered_or_parked(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.pending("m", Some("a"));
-    let begun = case.begin().expect("a try");
-    case.refuse(&begun);
+    let claimed = case.begin().expect("a try");
+    case.refuse(&claimed);
     let first = case.due(9, &[]).pop().expect("due");
     assert_eq!((first.number, &first.outcome), (1, &Err("no".into())));
     case.tell(&first, not_there(1000)).expect("finished");
@@ -102,10 +102,10 @@ pub(super) fn a_notification_is_tried_until_it_is_delivered_or_parked(bench: &mu
     let late = case.tell(&second, NotificationOutcome::Delivered);
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
     case.pass(365 * 24 * 60 * 60_000);
-    assert_eq!(case.ask_due(9, &[]), Begun::Later { after_ms: None });
+    assert_eq!(case.ask_due(9, &[]), Claim::RetryAfter { after_ms: None });
 }
 
-pub(super) fn a_redelivery_begins_anew_at_any_time(bench: &mut dyn Bench) {
+pub(crate) fn a_redelivery_begins_anew_at_any_time(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     assert_eq!(
         redeliver(&case, &RequestId::new(UnixMillis(0), 77)),
@@ -114,8 +114,8 @@ pub(super) fn a_redelivery_begins_anew_at_any_time(bench: &mut dyn Bench) {
     let silent = case.pending("m", None);
     let id = case.pending("m", Some("a"));
     assert_eq!(redeliver(&case, &id), Redelivery::None, "nothing to tell");
-    let begun = case.begin().expect("a try");
-    case.sign(&begun);
+    let claimed = case.begin().expect("a try");
+    case.sign(&claimed);
     assert_eq!(redeliver(&case, &silent), Redelivery::None);
 
     // While it is parked.
@@ -144,15 +144,12 @@ pub(super) fn a_redelivery_begins_anew_at_any_time(bench: &mut dyn Bench) {
     case.tell(&told, NotificationOutcome::Delivered)
         .expect("finished");
     assert_eq!(case.told(&id), Some((NotificationState::Delivered, 1)));
-    let standing = case.standing();
-    let counted = (
-        standing.notifications_pending,
-        standing.notifications_parked,
-    );
+    let stats = case.stats();
+    let counted = (stats.notifications_pending, stats.notifications_parked);
     assert_eq!(counted, (0, 0));
 }
 
-pub(super) fn a_busy_host_holds_up_no_other(bench: &mut dyn Bench) {
+pub(crate) fn a_busy_host_holds_up_no_other(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     for (message, host) in [("1", "a"), ("2", "a"), ("3", "b"), ("4", "c")] {
         case.signed(message, Some(host));
@@ -163,17 +160,20 @@ pub(super) fn a_busy_host_holds_up_no_other(bench: &mut dyn Bench) {
     assert_eq!(hosts(case.due(9, &["a", "c"])), none);
     assert_eq!(
         case.ask_due(9, &["a", "c"]),
-        Begun::Later { after_ms: None }
+        Claim::RetryAfter { after_ms: None }
     );
     let told = case.due(9, &["a"]).pop().expect("of c");
     case.tell(&told, not_there(5000)).expect("finished");
     assert_eq!(case.ask_due(9, &["a"]), later(5000));
     assert_eq!(hosts(case.due(9, &[])), ["a", "a"]);
     assert_eq!(case.ask_due(9, &["b"]), later(5000), "others are under way");
-    assert_eq!(case.ask_due(9, &["c"]), Begun::Later { after_ms: None });
+    assert_eq!(
+        case.ask_due(9, &["c"]),
+        Claim::RetryAfter { after_ms: None }
+    );
 }
 
-pub(super) fn the_oldest_notifications_come_first(bench: &mut dyn Bench) {
+pub(crate) fn the_oldest_notifications_come_first(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     // Of a, b, a, c, b, a, in this order.
     let order = ["a", "b", "a", "c", "b", "a"];
@@ -187,7 +187,7 @@ pub(super) fn the_oldest_notifications_come_first(bench: &mut dyn Bench) {
     assert_eq!(last.message, "5");
 }
 
-pub(super) fn a_crash_tells_again_and_whoever_is_late_changes_nothing(bench: &mut dyn Bench) {
+pub(crate) fn a_crash_tells_again_and_whoever_is_late_changes_nothing(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.signed("m", Some("a"));
     let before = case.due(9, &[]).pop().expect("due");
@@ -203,7 +203,7 @@ pub(super) fn a_crash_tells_again_and_whoever_is_late_changes_nothing(bench: &mu
     assert_eq!(case.told(&id), Some((NotificationState::Delivered, 1)));
 }
 
-pub(super) fn a_notification_that_nobody_finishes_is_made_again(bench: &mut dyn Bench) {
+pub(crate) fn a_notification_that_nobody_finishes_is_made_again(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.signed("m", Some("a"));
     assert_eq!(case.due(9, &[]).len(), 1);

@@ -4,7 +4,7 @@ use super::{Bench, Case, Machine, QUOTA, UNBOUNDED, trace_of, wait};
 use crate::{Accepted, BacklogMax, MessageState, NewRequest, RequestId, UnixMillis};
 use std::thread::ScopedJoinHandle;
 
-pub(super) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
+pub(crate) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let first = case.pending("m", None);
     assert_eq!(case.pending("m", None), first);
@@ -12,18 +12,18 @@ pub(super) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
     assert_ne!(told, first);
     assert_eq!(case.pending("m", Some("a")), told);
     assert_ne!(case.pending("m", Some("b")), told);
-    assert_eq!(case.standing().backlog, 1);
+    assert_eq!(case.stats().backlog, 1);
     assert_eq!(case.view(&told).state, MessageState::Pending);
 
     let accepted_at = case.bench.now().wall;
     case.pass(1000);
-    let begun = case.begin().expect("a try");
-    assert_eq!((begun.message.as_str(), begun.number), ("m", 1));
-    assert_eq!(begun.created_at, accepted_at);
-    assert_eq!(begun.trace, Some(trace_of(&first)), "of who came first");
+    let claimed = case.begin().expect("a try");
+    assert_eq!((claimed.message.as_str(), claimed.number), ("m", 1));
+    assert_eq!(claimed.created_at, accepted_at);
+    assert_eq!(claimed.trace, Some(trace_of(&first)), "of who came first");
     assert_eq!(case.begin(), None);
-    case.sign(&begun);
-    assert_eq!(case.standing().backlog, 0);
+    case.sign(&claimed);
+    assert_eq!(case.stats().backlog, 0);
     for id in [&first, &told] {
         let view = case.view(id);
         assert_eq!(view.state, MessageState::Signed("sig of m".into()));
@@ -39,11 +39,11 @@ pub(super) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
     assert_eq!(case.find(&RequestId::new(UnixMillis(0), 99)), None);
 }
 
-pub(super) fn later_callers_of_a_finished_message_share_one_request(bench: &mut dyn Bench) {
+pub(crate) fn later_callers_of_a_finished_message_share_one_request(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let first = case.pending("m", Some("a"));
-    let begun = case.begin().expect("a try");
-    case.refuse(&begun);
+    let claimed = case.begin().expect("a try");
+    case.refuse(&claimed);
     let Accepted::Failed { id, error } = case.accept("m", Some("a")) else {
         panic!("not failed");
     };
@@ -65,7 +65,7 @@ const TWO: BacklogMax = BacklogMax {
     ..UNBOUNDED
 };
 
-pub(super) fn a_full_backlog_takes_no_new_message_and_every_other_caller(bench: &mut dyn Bench) {
+pub(crate) fn a_full_backlog_takes_no_new_message_and_every_other_caller(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let stored = |accepted| matches!(accepted, Accepted::Pending(_));
     assert!(stored(case.accept_up_to(TWO, "a", None)));
@@ -74,15 +74,15 @@ pub(super) fn a_full_backlog_takes_no_new_message_and_every_other_caller(bench: 
     assert!(stored(case.accept_up_to(TWO, "a", Some("a"))));
     case.bench.crash(Machine::RunsOn, QUOTA);
     assert_eq!(case.accept_up_to(TWO, "c", None), Accepted::BacklogFull);
-    let begun = case.begin().expect("a try");
-    case.again(&begun, 0);
+    let claimed = case.begin().expect("a try");
+    case.again(&claimed, 0);
     assert_eq!(case.accept_up_to(TWO, "c", None), Accepted::BacklogFull);
-    let begun = case.begin().expect("a try");
-    case.sign(&begun);
+    let claimed = case.begin().expect("a try");
+    case.sign(&claimed);
     assert!(stored(case.accept_up_to(TWO, "c", None)));
 }
 
-pub(super) fn a_message_takes_so_many_callers_and_no_more(bench: &mut dyn Bench) {
+pub(crate) fn a_message_takes_so_many_callers_and_no_more(bench: &mut dyn Bench) {
     const THREE: BacklogMax = BacklogMax {
         callers: 3,
         ..UNBOUNDED
@@ -101,30 +101,30 @@ pub(super) fn a_message_takes_so_many_callers_and_no_more(bench: &mut dyn Bench)
     // Who is there already, and other messages.
     assert!(stored(case.accept_up_to(THREE, "m", Some("b"))));
     assert!(stored(case.accept_up_to(THREE, "another", Some("c"))));
-    let begun = case.begin().expect("a try");
-    case.sign(&begun);
+    let claimed = case.begin().expect("a try");
+    case.sign(&claimed);
     let signed = case.accept_up_to(THREE, "m", Some("c"));
     assert!(matches!(signed, Accepted::Signed { .. }), "{signed:?}");
 }
 
-pub(super) fn a_signature_is_found_by_its_message(bench: &mut dyn Bench) {
+pub(crate) fn a_signature_is_found_by_its_message(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let signature = |case: &Case<'_>, message: &str| {
         wait(case.bench.store().signature(message.into())).expect("asked")
     };
     case.pending("m", None);
     assert_eq!(signature(&case, "m"), None);
-    let begun = case.begin().expect("a try");
-    case.sign(&begun);
+    let claimed = case.begin().expect("a try");
+    case.sign(&claimed);
     case.pending("refused", None);
-    let begun = case.begin().expect("a try");
-    case.refuse(&begun);
+    let claimed = case.begin().expect("a try");
+    case.refuse(&claimed);
     assert_eq!(signature(&case, "m"), Some("sig of m".into()));
     assert_eq!(signature(&case, "refused"), None);
     assert_eq!(signature(&case, "M"), None);
 }
 
-pub(super) fn callers_at_once_share_a_message_and_have_requests_of_their_own(
+pub(crate) fn callers_at_once_share_a_message_and_have_requests_of_their_own(
     bench: &mut dyn Bench,
 ) {
     const CALLERS: usize = 6;
@@ -152,7 +152,7 @@ pub(super) fn callers_at_once_share_a_message_and_have_requests_of_their_own(
         let ended = callers.into_iter().map(ScopedJoinHandle::join);
         ended.map(|ids| ids.expect("no panic")).collect()
     });
-    assert_eq!(case.standing().backlog, MESSAGES as u64);
+    assert_eq!(case.stats().backlog, MESSAGES as u64);
     for message in 0..MESSAGES {
         let (with, without) = (2 * message, 2 * message + 1);
         for (of_one, wishes) in ids.iter().zip(&wishes) {

@@ -1,9 +1,9 @@
 //! Clocks that step and machines that restart.
 
 use super::{Bench, Case, Machine, QUOTA, later};
-use crate::{Begun, NotificationOutcome, SlotEnd};
+use crate::{Claim, NotificationOutcome, SlotEnd};
 
-pub(super) fn steps_of_the_wall_clock_change_no_plan(bench: &mut dyn Bench) {
+pub(crate) fn steps_of_the_wall_clock_change_no_plan(bench: &mut dyn Bench) {
     const HOUR_MS: i64 = 60 * 60_000;
     let mut case = Case::with_many_calls(bench);
     for step_ms in [HOUR_MS, -HOUR_MS, -2 * HOUR_MS, 2 * HOUR_MS] {
@@ -16,16 +16,16 @@ pub(super) fn steps_of_the_wall_clock_change_no_plan(bench: &mut dyn Bench) {
         };
         case.tell(&told, again).expect("finished");
         case.pending(&message, None);
-        let begun = case.begin().expect("a try");
-        case.again(&begun, 5000);
+        let claimed = case.begin().expect("a try");
+        case.again(&claimed, 5000);
         let checks: Vec<_> = std::iter::from_fn(|| case.check()).collect();
         assert!(!checks.is_empty());
         case.end(&checks[0], SlotEnd::Settled);
-        let before = case.standing();
+        let before = case.stats();
 
         case.bench.step_wall(step_ms);
         assert_eq!(
-            case.standing(),
+            case.stats(),
             before,
             "ages and holds are of the other clock"
         );
@@ -43,16 +43,16 @@ pub(super) fn steps_of_the_wall_clock_change_no_plan(bench: &mut dyn Bench) {
         assert_eq!(case.check(), None);
         assert_eq!(case.ask(), later(1));
         case.pass(1);
-        let begun = case.begin().expect("due, and a slot");
-        assert_eq!(begun.message, message);
-        case.sign(&begun);
+        let claimed = case.begin().expect("due, and a slot");
+        assert_eq!(claimed.message, message);
+        case.sign(&claimed);
         // All slots again.
         case.pass(QUOTA.taken_ms());
     }
 }
 
 /// How long it waits before it makes calls again is its own: it may know more or less of them.
-pub(super) fn after_a_restart_of_the_machine_all_is_done_in_the_end(bench: &mut dyn Bench) {
+pub(crate) fn after_a_restart_of_the_machine_all_is_done_in_the_end(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let told = case.signed("told", Some("a"));
     let notification = case.due(9, &[]).pop().expect("due");
@@ -62,13 +62,13 @@ pub(super) fn after_a_restart_of_the_machine_all_is_done_in_the_end(bench: &mut 
     };
     case.tell(&notification, again).expect("finished");
     case.pending("again", None);
-    let begun = case.begin().expect("a try");
-    case.again(&begun, 10 * 60_000);
+    let claimed = case.begin().expect("a try");
+    case.again(&claimed, 10 * 60_000);
     case.pending("begun", None);
     case.begin().expect("a try");
     case.pending("fresh", None);
     case.bench.crash(Machine::Restarts, QUOTA);
-    assert_eq!(case.standing().backlog, 3);
+    assert_eq!(case.stats().backlog, 3);
     case.pass(10 * 60_000 + QUOTA.taken_ms());
     let mut order: Vec<_> = case.begin_all().into_iter().map(|b| b.message).collect();
     order.sort();
@@ -78,5 +78,5 @@ pub(super) fn after_a_restart_of_the_machine_all_is_done_in_the_end(bench: &mut 
         (notification.lease.request.clone(), notification.number),
         (told, 2)
     );
-    assert_eq!(case.ask(), Begun::Later { after_ms: None });
+    assert_eq!(case.ask(), Claim::RetryAfter { after_ms: None });
 }

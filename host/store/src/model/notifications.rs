@@ -3,7 +3,7 @@
 use super::{Leased, Notified, Request, Shared};
 use crate::rules::{self, NOTIFICATION_LEASE_MS};
 use crate::{
-    Begun, MessageState, Notification, NotificationLease, NotificationOutcome, NotificationState,
+    Claim, MessageState, Notification, NotificationLease, NotificationOutcome, NotificationState,
     NotificationView, Redelivery, RequestId, RequestView, Result, StoreError, UnixMillis,
 };
 
@@ -28,13 +28,13 @@ impl Shared {
         }
     }
 
-    pub(super) fn begin_notifications(
+    pub(super) fn claim_notifications(
         &mut self,
-        most: u32,
+        max: u32,
         busy: &[String],
         wall: UnixMillis,
         at: i64,
-    ) -> Begun<Vec<Notification>> {
+    ) -> Claim<Vec<Notification>> {
         let waiting = self.requests.iter().filter_map(|(number, request)| {
             let (told, callback) = (request.notification.as_ref()?, request.callback.as_ref()?);
             let free = told.state == NotificationState::Pending && told.lease.until.is_none();
@@ -45,14 +45,14 @@ impl Shared {
         waiting.sort_unstable();
         let next_at = waiting.first().map(|(due_at, ..)| *due_at);
         waiting.retain(|(due_at, ..)| *due_at <= at);
-        waiting.truncate(most as usize);
+        waiting.truncate(max as usize);
         if waiting.is_empty() {
             return rules::later(next_at, at);
         }
-        let begun = waiting
+        let claimed = waiting
             .iter()
             .map(|(.., number)| self.take(*number, wall, at));
-        Begun::Now(begun.collect())
+        Claim::Acquired(claimed.collect())
     }
 
     fn take(&mut self, number: i64, wall: UnixMillis, at: i64) -> Notification {

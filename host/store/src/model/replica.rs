@@ -1,13 +1,13 @@
 //! One process that uses the database.
 
 use super::{Leased, Look, Message, Replica, Request, Shared};
-use crate::guard::{Reading, Verdict};
+use crate::clock_monitor::{Reading, Verdict};
 use crate::rules;
 use crate::{
-    Accepted, BacklogMax, Begun, BootMillis, Doing, Lease, Listed, MessageId, MessageState,
+    Accepted, Attempt, BacklogMax, BootMillis, Claim, Lease, Listed, MessageId, MessageState,
     NewRequest, Notification, NotificationLease, NotificationOutcome, NotificationState, Now,
-    Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot, SlotEnd, Standing, Store,
-    StoreError, Try, UnixMillis,
+    Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot, SlotEnd, Store, StoreError,
+    StoreFuture, StoreStats, UnixMillis,
 };
 use std::sync::PoisonError;
 
@@ -16,11 +16,14 @@ impl Replica {
     /// the real ones do it.
     fn look(&self) -> Look {
         let shared = &mut self.lock();
-        let guard = &mut self.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        if guard.is_new()
+        let clock_monitor = &mut self
+            .clock_monitor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if clock_monitor.is_new()
             && let Some(known) = shared.machines.get(&self.boot_id)
         {
-            guard.recall(*known);
+            clock_monitor.recall(*known);
         }
         let boot = (self.boot_clock)();
         loop {
@@ -31,7 +34,7 @@ impl Replica {
                 after: boot,
                 epoch: shared.epoch,
             };
-            let verdict = guard.judge(reading);
+            let verdict = clock_monitor.compare(reading);
             if let Verdict::Jumped { by_ms } = verdict {
                 shared.shift_ms -= by_ms;
                 shared.epoch += 1;
@@ -39,8 +42,8 @@ impl Replica {
                 shared.held_until = shared.held_until.max(until);
                 continue;
             }
-            let wait_ms = guard.wait_ms(boot);
-            if let Some(known) = guard.to_recall(boot) {
+            let wait_ms = clock_monitor.wait_ms(boot);
+            if let Some(known) = clock_monitor.to_recall(boot) {
                 shared.machines.insert(self.boot_id.clone(), known);
             }
             return Look {
@@ -61,7 +64,7 @@ impl Replica {
     fn at_once<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Shared, Quota, Look) -> Result<T>,
-    ) -> Doing<'static, T> {
+    ) -> StoreFuture<'static, T> {
         let look = self.look();
         let done = act(&mut self.lock(), self.quota, look);
         Box::pin(std::future::ready(done))
@@ -69,14 +72,14 @@ impl Replica {
 }
 
 impl Store for Replica {
-    fn accept(&self, new: NewRequest, most: BacklogMax, now: Now) -> Doing<'_, Accepted> {
+    fn accept(&self, new: NewRequest, max: BacklogMax, now: Now) -> StoreFuture<'_, Accepted> {
         self.at_once(|shared, _, look| {
             let at = look.now;
-            Ok(shared.accept(new, most, now.wall, at))
+            Ok(shared.accept(new, max, now.wall, at))
         })
     }
 
-    fn request(&self, id: RequestId, now: Now) -> Doing<'_, Option<RequestView>> {
+    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             let request = shared.requests.values().find(|request| request.id == id);
@@ -84,17 +87,17 @@ impl Store for Replica {
         })
     }
 
-    fn signature(&self, message: String) -> Doing<'_, Option<String>> {
+    fn signature(&self, message: String) -> StoreFuture<'_, Option<String>> {
         let shared = self.lock();
         let known = shared.messages.values().find(|known| known.text == message);
-        let signature = match known.map(|known| &known.state) {
-            Some(MessageState::Signed(signature)) => Some(signature.clone()),
-            _ => None,
-        };
+        let signature = known.and_then(|known| match &known.state {
+            MessageState::Signed(signature) => Some(signature.clone()),
+            MessageState::Pending | MessageState::Failed(_) => None,
+        });
         Box::pin(std::future::ready(Ok(signature)))
     }
 
-    fn begin_try(&self, now: Now) -> Doing<'_, Begun<Try>> {
+    fn claim_attempt(&self, now: Now) -> StoreFuture<'_, Claim<Attempt>> {
         self.at_once(|shared, quota, look| {
             let at = look.now;
             let next = rules::turn(shared.first(false), shared.first(true), at);
@@ -111,11 +114,11 @@ impl Store for Replica {
             let message = message.expect("it was just found");
             message.lease = Leased {
                 token: Some(token),
-                until: Some(at + rules::try_lease_ms(quota)),
+                until: Some(at + rules::attempt_lease_ms(quota)),
             };
             let of_it = |request: &&Request| request.message == next.message;
             let first = shared.requests.values().find(of_it);
-            Ok(Begun::Now(Try {
+            Ok(Claim::Acquired(Attempt {
                 lease: Lease {
                     message: MessageId(next.message),
                     token,
@@ -129,20 +132,20 @@ impl Store for Replica {
         })
     }
 
-    fn finish_try(
+    fn finish_attempt(
         &self,
-        begun: Try,
+        claimed: Attempt,
         end: SlotEnd,
         outcome: Outcome,
         answered: Vec<RequestId>,
         now: Now,
-    ) -> Doing<'_, ()> {
+    ) -> StoreFuture<'_, ()> {
         self.at_once(|shared, quota, look| {
             let at = look.now;
-            let id = begun.lease.message.0;
+            let id = claimed.lease.message.0;
             let message = shared.messages.get_mut(&id);
             let message = message
-                .filter(|message| message.lease.token == Some(begun.lease.token))
+                .filter(|message| message.lease.token == Some(claimed.lease.token))
                 .ok_or(StoreError::LeaseLost)?;
             message.lease = Leased::default();
             message.tries += 1;
@@ -155,32 +158,32 @@ impl Store for Replica {
                 message.finished_at = Some(now.wall);
                 shared.tell(id, &answered, now.wall, at);
             }
-            shared.end_claim(&begun.slot, end, quota, look);
+            shared.end_claim(&claimed.slot, end, quota, look);
             Ok(())
         })
     }
 
-    fn begin_check(&self, checks_max: u32, now: Now) -> Doing<'_, Begun<Slot>> {
+    fn claim_check(&self, checks_max: u32, now: Now) -> StoreFuture<'_, Claim<Slot>> {
         self.at_once(|shared, quota, look| {
             let at = look.now;
             let checks_max = (shared.backlog() > 0).then_some(checks_max);
             let slots = shared.slots();
             let call_at = rules::check_at(&slots, quota.calls, look.held_until, checks_max);
             Ok(match shared.claim(call_at, true, quota, now, at) {
-                Some(slot) => Begun::Now(slot),
+                Some(slot) => Claim::Acquired(slot),
                 None => rules::later(call_at, at),
             })
         })
     }
 
-    fn end_check(&self, slot: Slot, end: SlotEnd, _now: Now) -> Doing<'_, ()> {
+    fn end_check(&self, slot: Slot, end: SlotEnd, _now: Now) -> StoreFuture<'_, ()> {
         self.at_once(|shared, quota, look| {
             shared.end_claim(&slot, end, quota, look);
             Ok(())
         })
     }
 
-    fn hold_calls(&self, for_ms: u64, _now: Now) -> Doing<'_, ()> {
+    fn hold_calls(&self, for_ms: u64, _now: Now) -> StoreFuture<'_, ()> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             shared.held_until = shared.held_until.max(rules::after(at, for_ms));
@@ -188,15 +191,15 @@ impl Store for Replica {
         })
     }
 
-    fn begin_notifications(
+    fn claim_notifications(
         &self,
-        most: u32,
+        max: u32,
         busy: Vec<String>,
         now: Now,
-    ) -> Doing<'_, Begun<Vec<Notification>>> {
+    ) -> StoreFuture<'_, Claim<Vec<Notification>>> {
         self.at_once(|shared, _, look| {
             let at = look.now;
-            Ok(shared.begin_notifications(most, &busy, now.wall, at))
+            Ok(shared.claim_notifications(max, &busy, now.wall, at))
         })
     }
 
@@ -205,18 +208,18 @@ impl Store for Replica {
         lease: NotificationLease,
         outcome: NotificationOutcome,
         now: Now,
-    ) -> Doing<'_, ()> {
+    ) -> StoreFuture<'_, ()> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             shared.finish_notification(&lease, outcome, now.wall, at)
         })
     }
 
-    fn redeliver(&self, request: RequestId, _now: Now) -> Doing<'_, Redelivery> {
+    fn redeliver(&self, request: RequestId, _now: Now) -> StoreFuture<'_, Redelivery> {
         self.at_once(|shared, _, look| Ok(shared.redeliver(&request, look.now)))
     }
 
-    fn list(&self, which: Listed, most: u32, now: Now) -> Doing<'_, Vec<RequestView>> {
+    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             let young = shared.requests.values().rev();
@@ -231,18 +234,18 @@ impl Store for Replica {
                 Listed::Failed => matches!(view.state, MessageState::Failed(_)),
                 Listed::Parked => parked(view),
             });
-            Ok(listed.take(most as usize).collect())
+            Ok(listed.take(max as usize).collect())
         })
     }
 
-    fn sweep(&self, retention_ms: u64, most: u32, now: Now) -> Doing<'_, u64> {
+    fn sweep(&self, retention_ms: u64, max: u32, now: Now) -> StoreFuture<'_, u64> {
         self.at_once(|shared, _, _| {
             let before = UnixMillis(now.wall.0.saturating_sub_unsigned(retention_ms));
             let done = shared.requests.iter();
             let done = done.filter_map(|(number, request)| Some((request.done_at?, *number)));
             let mut old: Vec<_> = done.filter(|(done_at, _)| *done_at < before).collect();
             old.sort_unstable();
-            old.truncate(most as usize);
+            old.truncate(max as usize);
             for (_, number) in &old {
                 shared.requests.remove(number);
             }
@@ -254,13 +257,13 @@ impl Store for Replica {
         })
     }
 
-    fn standing(&self, _now: Now) -> Doing<'_, Standing> {
+    fn stats(&self, _now: Now) -> StoreFuture<'_, StoreStats> {
         self.at_once(|shared, quota, look| {
             let at = look.now;
             let taken = shared.slots.values().filter(|slot| slot.free_at > at);
             let taken = u32::try_from(taken.count()).unwrap_or(u32::MAX);
             let since = shared.pending().map(|(_, message)| message.waits_since);
-            Ok(Standing {
+            Ok(StoreStats {
                 backlog: shared.backlog(),
                 oldest_age_ms: since
                     .min()
@@ -273,7 +276,7 @@ impl Store for Replica {
         })
     }
 
-    fn beat(&self, _now: Now) -> Doing<'_, ()> {
+    fn heartbeat(&self, _now: Now) -> StoreFuture<'_, ()> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             for message in shared.messages.values_mut() {
@@ -290,7 +293,7 @@ impl Store for Replica {
 }
 
 impl Shared {
-    fn accept(&mut self, new: NewRequest, most: BacklogMax, wall: UnixMillis, at: i64) -> Accepted {
+    fn accept(&mut self, new: NewRequest, max: BacklogMax, wall: UnixMillis, at: i64) -> Accepted {
         let known = self
             .messages
             .iter()
@@ -298,7 +301,7 @@ impl Shared {
         let known = known.map(|(id, known)| (*id, known.state.clone(), known.finished_at));
         let (message, state, finished_at) = match known {
             Some(known) => known,
-            None if self.backlog() >= most.messages => return Accepted::BacklogFull,
+            None if self.backlog() >= max.messages => return Accepted::BacklogFull,
             None => (
                 self.insert_message(new.message, wall, at),
                 MessageState::Pending,
@@ -315,7 +318,7 @@ impl Shared {
         let id = if let Some(same) = same {
             same.shared |= state == MessageState::Pending;
             same.id.clone()
-        } else if state == MessageState::Pending && self.callers(message) >= most.callers as usize {
+        } else if state == MessageState::Pending && self.callers(message) >= max.callers as usize {
             return Accepted::CallersFull;
         } else {
             let number = self.count();

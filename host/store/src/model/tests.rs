@@ -1,7 +1,7 @@
 mod alike;
 
 use super::*;
-use crate::conformance::{Bench, Machine, QUOTA, run};
+use crate::conformance::{Bench, Machine, QUOTA};
 use crate::{Listed, Now, Store};
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -87,7 +87,6 @@ impl Bench for ModelBench {
     }
 }
 
-#[test]
-fn the_model_does_what_every_store_does() {
-    run(|| Box::new(ModelBench::new()));
+mod conformance {
+    crate::conformance::conformance_tests!(super::ModelBench::new());
 }

@@ -1,7 +1,7 @@
 //! The store's time, and what may be done by it.
 
 use super::Replica;
-use crate::guard::{Offset, Reading, Reference, Verdict};
+use crate::clock_monitor::{Offset, Reading, Reference, Verdict};
 use crate::{BootMillis, Now, Result};
 use deadpool_postgres::{Client, GenericClient};
 
@@ -53,7 +53,7 @@ impl Replica {
 
     /// The same, of a replica that makes calls: the slots are settled for it.
     pub(super) async fn look_to_call(&self, client: &mut Client) -> Result<Look> {
-        // Its quota counts as long as it beats: see `upkeep`.
+        // Its quota counts as long as it beats: see `sessions`.
         self.session(client).await?;
         self.look_until(client, true).await
     }
@@ -77,7 +77,7 @@ impl Replica {
     }
 
     async fn look_once(&self, client: &mut Client) -> Result<(Look, Verdict)> {
-        if self.state().guard.is_new() {
+        if self.state().clock_monitor.is_new() {
             self.recall_machine(client).await?;
         }
         let statement = client.prepare_cached(LOOK).await?;
@@ -91,8 +91,8 @@ impl Replica {
             epoch: row.try_get("epoch")?,
         };
         let (verdict, wait_ms) = {
-            let guard = &mut self.state().guard;
-            (guard.judge(reading), guard.wait_ms(after))
+            let clock_monitor = &mut self.state().clock_monitor;
+            (clock_monitor.compare(reading), clock_monitor.wait_ms(after))
         };
         if let Verdict::Jumped { by_ms } = verdict {
             tracing::warn!(clock.jumped_ms = by_ms, "the database's clock has jumped");
@@ -218,7 +218,7 @@ impl Replica {
                 at: BootMillis(row.try_get("read_at")?),
                 epoch: row.try_get("epoch")?,
             };
-            self.state().guard.recall(reference);
+            self.state().clock_monitor.recall(reference);
         }
         Ok(())
     }
@@ -236,7 +236,7 @@ impl Replica {
             if !state.machine_at.is_none_or(is_old) {
                 return Ok(());
             }
-            state.guard.to_recall(now.boot)
+            state.clock_monitor.to_recall(now.boot)
         };
         let Some(reference) = reference.filter(|_| look.is_certain) else {
             return Ok(());

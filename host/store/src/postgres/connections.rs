@@ -1,7 +1,7 @@
 //! Connections, how many there are, and how long anything takes at most.
 
 use super::{PostgresSetup, Replica, Work, schema};
-use crate::{Result, StoreError};
+use crate::{Result, StoreError, Unavailable, Unusable};
 use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolConfig, RecyclingMethod};
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
@@ -13,7 +13,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// Who waits for a connection. Callers that come in thousands must not keep those from their work
 /// that get rid of them, nor a session from its beat.
 #[derive(Clone, Copy)]
-pub(super) enum Lane {
+pub(super) enum PoolClass {
     Callers,
     Work,
 }
@@ -41,7 +41,7 @@ impl Connections {
         let all = setup.connections_max.max(2);
         let work = (all / 4).max(1);
         let pool = Pool::builder(manager).config(PoolConfig::new(all)).build();
-        let pool = pool.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let pool = pool.map_err(|error| Unavailable::Postgres(error.to_string()))?;
         Ok(Self {
             pool,
             callers: Semaphore::new(all - work),
@@ -56,17 +56,17 @@ impl Connections {
     /// right one.
     pub(super) async fn with<T>(
         &self,
-        lane: Lane,
+        class: PoolClass,
         replica: &Replica,
         work: impl for<'c> FnOnce(&'c Replica, &'c mut Client) -> Work<'c, T>,
     ) -> Result<T> {
         let deadline = Instant::now() + self.timeout;
-        let lane = match lane {
-            Lane::Callers => &self.callers,
-            Lane::Work => &self.work,
+        let class = match class {
+            PoolClass::Callers => &self.callers,
+            PoolClass::Work => &self.work,
         };
         // Whoever gets one late could do nothing with it.
-        let Ok(Ok(_permit)) = timeout_at(deadline - self.timeout / 4, lane.acquire()).await else {
+        let Ok(Ok(_permit)) = timeout_at(deadline - self.timeout / 4, class.acquire()).await else {
             return Err(StoreError::Busy);
         };
         let work = async {
@@ -76,12 +76,9 @@ impl Connections {
                 matches!(done, Ok(_) | Err(StoreError::LeaseLost | StoreError::Busy));
             done
         };
-        timeout_at(deadline, work).await.unwrap_or_else(|_| {
-            Err(StoreError::Unavailable(format!(
-                "no answer within {} ms",
-                self.timeout.as_millis()
-            )))
-        })
+        timeout_at(deadline, work)
+            .await
+            .unwrap_or_else(|_| Err(Unavailable::TimedOut(self.timeout).into()))
     }
 
     async fn connection(&self, replica: &Replica) -> Result<Borrowed> {
@@ -148,6 +145,9 @@ impl super::Postgres {
     /// What [`Postgres::connect`](super::Postgres::connect) says to a URL and a password beside it: why it
     /// cannot be used, or where it leads, without user, database and options. `None` where what it names
     /// cannot be the name of a host, and may be a part of a password.
+    ///
+    /// # Errors
+    /// [`Unusable`] where the URL, or the URL together with the password, cannot be used.
     pub fn judge(url: &str, password: Option<&[u8]>) -> Result<Option<String>> {
         let config = parse(url, password)?;
         let is_name = |host: &str| {
@@ -185,19 +185,13 @@ fn parse(url: &str, password: Option<&[u8]>) -> Result<Config> {
         }
         None => url.to_owned(),
     };
-    let mut config: Config = asked.parse().map_err(|_| {
-        StoreError::Schema(
-            "its URL is not postgres://USER@HOST:PORT/DATABASE with options that are known".into(),
-        )
-    })?;
+    let mut config: Config = asked.parse().map_err(|_| Unusable::Url)?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(StoreError::Schema("its URL names no host".into()));
+        return Err(Unusable::NoHost.into());
     }
     if let Some(password) = password {
         if config.get_password().is_some() {
-            return Err(StoreError::Schema(
-                "its URL has a password, and there is another beside it. Keep one of them".into(),
-            ));
+            return Err(Unusable::TwoPasswords.into());
         }
         config.password(password);
     }
@@ -208,9 +202,7 @@ fn config(url: &str, setup: &PostgresSetup) -> Result<Config> {
     let mut config = parse(url, setup.password.as_deref())?;
     if setup.tls.is_none() {
         if config.get_ssl_mode() == SslMode::Require {
-            return Err(StoreError::Schema(
-                "its URL asks for TLS, and there are no roots to verify certificates with".into(),
-            ));
+            return Err(Unusable::NoRoots.into());
         }
         config.ssl_mode(SslMode::Disable);
     }

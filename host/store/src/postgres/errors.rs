@@ -1,15 +1,16 @@
 //! What went wrong, in words that may be logged.
 
-use crate::StoreError;
+use crate::{StoreError, Unavailable};
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::{DbError, SqlState};
 
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Unavailable(match error.as_db_error() {
+        let text = match error.as_db_error() {
             Some(refused) => told(refused),
             None => cause(&error),
-        })
+        };
+        Unavailable::Postgres(text).into()
     }
 }
 
@@ -17,9 +18,9 @@ impl From<PoolError> for StoreError {
     fn from(error: PoolError) -> Self {
         match error {
             PoolError::Backend(error) => error.into(),
-            PoolError::Closed => Self::Unavailable("it is being closed".into()),
+            PoolError::Closed => Unavailable::Closing.into(),
             // We never wait in the pool, and set up connections ourselves.
-            _ => Self::Unavailable("no connection".into()),
+            _ => Unavailable::NoConnection.into(),
         }
     }
 }

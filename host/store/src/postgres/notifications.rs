@@ -3,12 +3,12 @@
 use super::Replica;
 use super::errors::is_raced;
 use super::requests::{message, request_id, state, text, trace};
+use super::sessions::{Counted, count};
 use super::slots::RACES_MAX;
-use super::upkeep::{Counted, count};
 use crate::rules;
 use crate::{
-    Begun, Callback, MessageState, Notification, NotificationLease, NotificationOutcome, Now,
-    Redelivery, RequestId, Result, StoreError, UnixMillis,
+    Callback, Claim, MessageState, Notification, NotificationLease, NotificationOutcome, Now,
+    Redelivery, RequestId, Result, StoreError, Unavailable, UnixMillis,
 };
 use deadpool_postgres::Client;
 use tokio_postgres::Row;
@@ -56,18 +56,18 @@ const TAKE: &str = "UPDATE bulkhead_notifications n
     m.text, m.state, m.signature, m.error, m.finished_at";
 
 impl Replica {
-    pub(super) async fn begin_notifications(
+    pub(super) async fn claim_notifications(
         &self,
         client: &mut Client,
-        most: u32,
+        max: u32,
         busy: Vec<String>,
         now: Now,
-    ) -> Result<Begun<Vec<Notification>>> {
+    ) -> Result<Claim<Vec<Notification>>> {
         for _race in 0..RACES_MAX {
             let session = self.session(client).await?;
             let look = self.look(client).await?;
             // Some more than wanted: another replica may be taking the first of them.
-            let wanted = i64::from(most).saturating_mul(2);
+            let wanted = i64::from(max).saturating_mul(2);
             let next = next(client, &busy, look.now, wanted).await?;
             if next.is_empty() {
                 let soonest = self::next(client, &busy, i64::MAX, 1).await?;
@@ -79,25 +79,19 @@ impl Replica {
             let taken = client
                 .query(
                     &statement,
-                    &[
-                        &requests,
-                        &session,
-                        &now.boot.0,
-                        &look.now,
-                        &i64::from(most),
-                    ],
+                    &[&requests, &session, &now.boot.0, &look.now, &i64::from(max)],
                 )
                 .await;
             match taken {
                 Ok(rows) if rows.is_empty() => {}
-                Ok(rows) => return begun(&rows).map(Begun::Now),
+                Ok(rows) => return notifications(&rows).map(Claim::Acquired),
                 // This session was taken for dead.
                 Err(error) if is_raced(&error) => self.forget_session(session),
                 Err(error) => return Err(error.into()),
             }
         }
         // Others are at it.
-        Ok(Begun::Later { after_ms: Some(0) })
+        Ok(Claim::RetryAfter { after_ms: Some(0) })
     }
 
     /// The request is locked before its notification, by all who lock both.
@@ -143,7 +137,7 @@ impl Replica {
                 &[&number, &lease.token, &state, &due_at, &last_error],
             )
             .await?;
-        super::tries::one(changed)?;
+        super::attempts::one(changed)?;
         let done = match outcome {
             NotificationOutcome::Again { .. } => None,
             NotificationOutcome::Delivered => {
@@ -214,14 +208,14 @@ impl Replica {
     }
 }
 
-async fn next(client: &Client, busy: &[String], until: i64, most: i64) -> Result<Vec<(i64, i64)>> {
+async fn next(client: &Client, busy: &[String], until: i64, max: i64) -> Result<Vec<(i64, i64)>> {
     let statement = client.prepare_cached(NEXT).await?;
     let mut rows = client
-        .query(&statement, &[&busy, &until, &most, &OLDEST])
+        .query(&statement, &[&busy, &until, &max, &OLDEST])
         .await?;
-    if i64::try_from(rows.len()).is_ok_and(|found| found < most.min(OLDEST)) && !busy.is_empty() {
+    if i64::try_from(rows.len()).is_ok_and(|found| found < max.min(OLDEST)) && !busy.is_empty() {
         let statement = client.prepare_cached(NEXT_BY_HOST).await?;
-        rows = client.query(&statement, &[&busy, &until, &most]).await?;
+        rows = client.query(&statement, &[&busy, &until, &max]).await?;
     }
     let rows = rows
         .iter()
@@ -241,18 +235,18 @@ async fn set_done(
     Ok(())
 }
 
-fn begun(rows: &[Row]) -> Result<Vec<Notification>> {
-    let mut begun = Vec::with_capacity(rows.len());
+fn notifications(rows: &[Row]) -> Result<Vec<Notification>> {
+    let mut claimed = Vec::with_capacity(rows.len());
     for row in rows {
         let order: (i64, String) = (row.try_get("due_at")?, row.try_get("host")?);
-        begun.push((order, notification(row)?));
+        claimed.push((order, notification(row)?));
     }
-    begun.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(begun.into_iter().map(|(_, begun)| begun).collect())
+    claimed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(claimed.into_iter().map(|(_, claimed)| claimed).collect())
 }
 
 fn notification(row: &Row) -> Result<Notification> {
-    let odd = || StoreError::Unavailable("a notification has no finished message".into());
+    let odd = || Unavailable::Corrupt("a notification has no finished message");
     let tries: i32 = row.try_get("tries")?;
     Ok(Notification {
         lease: NotificationLease {
@@ -268,7 +262,7 @@ fn notification(row: &Row) -> Result<Notification> {
             MessageState::Signed(signature) => Ok(signature),
             MessageState::Failed(error) => Err(error),
             // A notification is made when its message is finished.
-            MessageState::Pending => return Err(odd()),
+            MessageState::Pending => return Err(odd().into()),
         },
         finished_at: UnixMillis(row.try_get("finished_at")?),
         number: tries.unsigned_abs().saturating_add(1),

@@ -2,9 +2,9 @@
 
 use super::Replica;
 use super::errors::is_raced;
-use super::upkeep::{Counted, count};
+use super::sessions::{Counted, count};
 use crate::{
-    Accepted, BacklogMax, MessageState, NewRequest, RequestId, Result, StoreError, TraceParent,
+    Accepted, BacklogMax, MessageState, NewRequest, RequestId, Result, TraceParent, Unavailable,
 };
 use deadpool_postgres::Client;
 use sha2::{Digest as _, Sha256};
@@ -75,7 +75,7 @@ const SILENT: &str = "INSERT INTO bulkhead_requests (id, message, created_at, st
 pub(super) async fn accept(
     client: &mut Client,
     new: NewRequest,
-    most: BacklogMax,
+    max: BacklogMax,
 ) -> Result<Accepted> {
     let digest = digest(&new.message);
     let callback = new.callback.as_ref();
@@ -83,8 +83,8 @@ pub(super) async fn accept(
     let host = callback.map(|callback| callback.host.as_str());
     let url_digest = url.map(self::digest);
     let trace = new.trace.as_ref().map(TraceParent::as_str);
-    let messages_max = i64::try_from(most.messages).unwrap_or(i64::MAX);
-    let callers_max = i64::from(most.callers);
+    let messages_max = i64::try_from(max.messages).unwrap_or(i64::MAX);
+    let callers_max = i64::from(max.callers);
     let id = new.id.as_str();
     let place = client.prepare_cached(PLACE).await?;
     for _race in 0..RACES_MAX {
@@ -159,9 +159,7 @@ pub(super) async fn accept(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(StoreError::Unavailable(
-        "others were faster with the same message each time".into(),
-    ))
+    Err(Unavailable::Raced.into())
 }
 
 pub(super) async fn signature(client: &mut Client, message: String) -> Result<Option<String>> {
@@ -179,7 +177,7 @@ impl Replica {
         &self,
         client: &mut Client,
         retention_ms: u64,
-        most: u32,
+        max: u32,
     ) -> Result<u64> {
         let look = self.look(client).await?;
         let before = look.now.saturating_sub_unsigned(retention_ms);
@@ -191,7 +189,7 @@ impl Replica {
             )
             .await?;
         let rows = transaction
-            .query(&statement, &[&before, &i64::from(most)])
+            .query(&statement, &[&before, &i64::from(max)])
             .await?;
         let column = |name| rows.iter().map(|row| row.try_get(name)).collect();
         let requests: std::result::Result<Vec<i64>, _> = column("number");
@@ -252,7 +250,7 @@ pub(super) fn text(of_others: &str) -> String {
 
 pub(super) fn message(row: &Row) -> Result<String> {
     let octets: Vec<u8> = row.try_get("text")?;
-    String::from_utf8(octets).map_err(|_| StoreError::Unavailable("a message is not UTF-8".into()))
+    String::from_utf8(octets).map_err(|_| Unavailable::Corrupt("a message is not UTF-8").into())
 }
 
 pub(super) fn state(row: &Row) -> Result<MessageState> {
@@ -274,7 +272,6 @@ pub(super) fn request_id(row: &Row, column: &str) -> Result<Option<RequestId>> {
     let Some(id) = row.try_get::<_, Option<&str>>(column)? else {
         return Ok(None);
     };
-    let id = RequestId::parse(id)
-        .ok_or_else(|| StoreError::Unavailable("a request has an odd id".into()))?;
+    let id = RequestId::parse(id).ok_or(Unavailable::Corrupt("a request has an odd id"))?;
     Ok(Some(id))
 }

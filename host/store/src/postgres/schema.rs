@@ -1,7 +1,7 @@
 //! The tables, and which version of them is there.
 
 use super::Replica;
-use crate::{Result, StoreError};
+use crate::{Result, Unusable};
 use deadpool_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -28,20 +28,16 @@ async fn version(client: &impl deadpool_postgres::GenericClient) -> Result<usize
     let version = match found {
         Ok(Some(row)) => row.try_get::<_, i32>(0)?,
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => 0,
-        Ok(None) => {
-            return Err(StoreError::Schema(
-                "its table bulkhead_meta is empty. Restore it from a backup".into(),
-            ));
-        }
+        Ok(None) => return Err(Unusable::Emptied.into()),
         Err(error) => return Err(error.into()),
     };
     match usize::try_from(version) {
         Ok(known) if known <= MIGRATIONS.len() => Ok(known),
-        _ => Err(StoreError::Schema(format!(
-            "its tables have version {version}, and this program knows {}. Use the program that \
-             made them, or a newer one",
-            MIGRATIONS.len()
-        ))),
+        _ => Err(Unusable::Newer {
+            found: version,
+            known: MIGRATIONS.len(),
+        }
+        .into()),
     }
 }
 

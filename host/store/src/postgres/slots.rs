@@ -3,7 +3,7 @@
 use super::Replica;
 use super::clock::Look;
 use crate::rules::{self, Purpose, SlotRow};
-use crate::{Begun, BootMillis, Now, Result, Slot, SlotEnd};
+use crate::{BootMillis, Claim, Now, Result, Slot, SlotEnd};
 use deadpool_postgres::{Client, GenericClient};
 
 /// A slot that is taken until further ahead than any claim reaches was taken by a clock that was
@@ -14,12 +14,12 @@ const WRONG_MS: i64 = 60 * 60 * 1000;
 pub(super) const RACES_MAX: u32 = 5;
 
 impl Replica {
-    pub(super) async fn begin_check(
+    pub(super) async fn claim_check(
         &self,
         client: &mut Client,
         checks_max: u32,
         now: Now,
-    ) -> Result<Begun<Slot>> {
+    ) -> Result<Claim<Slot>> {
         for _race in 0..RACES_MAX {
             let look = self.look_to_call(client).await?;
             let at = self.check_at(client, checks_max, &look).await?;
@@ -39,10 +39,10 @@ impl Replica {
             if let Some(slot) = slot {
                 self.remember_machine(&transaction, &look, now).await?;
                 transaction.commit().await?;
-                return Ok(Begun::Now(slot));
+                return Ok(Claim::Acquired(slot));
             }
         }
-        Ok(Begun::Later { after_ms: Some(0) })
+        Ok(Claim::RetryAfter { after_ms: Some(0) })
     }
 
     async fn check_at(

@@ -3,16 +3,16 @@
 
 mod clocks;
 mod connections;
+mod random_walk;
 mod replicas;
 mod speed;
 mod tls;
-mod walk;
 
 use super::{Postgres, PostgresSetup};
-use crate::conformance::{self, Machine, UNBOUNDED};
+use crate::conformance::{Bench, Machine, QUOTA, UNBOUNDED};
 use crate::{
-    Accepted, Begun, BootMillis, NewRequest, Now, Outcome, Quota, RequestId, Result, SlotEnd,
-    Store, Try, UnixMillis,
+    Accepted, Attempt, BootMillis, Claim, NewRequest, Now, Outcome, Quota, RequestId, Result,
+    SlotEnd, Store, UnixMillis,
 };
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -20,7 +20,6 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
-const QUOTA: Quota = conformance::QUOTA;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -29,8 +28,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     runtime.expect("a thread can be started")
 });
 
-fn wait<T>(doing: impl Future<Output = T>) -> T {
-    RUNTIME.block_on(doing)
+fn wait<T>(operation: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(operation)
 }
 
 /// A schema that goes when this does.
@@ -153,7 +152,7 @@ impl Replica {
             boot_ms,
             quota: QUOTA,
         };
-        replica.beat();
+        replica.heartbeat();
         replica
     }
 
@@ -164,24 +163,22 @@ impl Replica {
         }
     }
 
-    fn beat(&self) {
-        wait(self.store.beat(self.now())).expect("beaten");
+    fn heartbeat(&self) {
+        wait(self.store.heartbeat(self.now())).expect("beaten");
     }
 
-    fn begin(&self) -> Begun<Try> {
-        wait(self.store.begin_try(self.now())).expect("asked")
+    fn begin(&self) -> Claim<Attempt> {
+        wait(self.store.claim_attempt(self.now())).expect("asked")
     }
 
     /// How long no call is made.
     fn held_ms(&self) -> u64 {
-        wait(self.store.standing(self.now()))
-            .expect("asked")
-            .held_ms
+        wait(self.store.stats(self.now())).expect("asked").held_ms
     }
 
     fn restart(&mut self, database: &Database) {
         self.store = database.open(&self.boot_id, &self.boot_ms, self.quota);
-        self.beat();
+        self.heartbeat();
     }
 }
 
@@ -195,7 +192,7 @@ fn pass(database: &Database, replicas: &[&Replica], ms: i64) {
             replica.boot_ms.fetch_add(step, Ordering::SeqCst);
         }
         for replica in replicas {
-            replica.beat();
+            replica.heartbeat();
         }
         left -= step;
     }
@@ -219,14 +216,14 @@ fn accept(store: &dyn Store, number: u128, message: &str) -> Result<Accepted> {
 }
 
 /// For the suite that all stores pass.
-struct Bench {
+struct PostgresBench {
     replica: Replica,
     wall_ms: i64,
     starts: u32,
     database: Database,
 }
 
-impl Bench {
+impl PostgresBench {
     fn new(quota: Quota) -> Self {
         const WALL_MS: i64 = 1_700_000_000_000;
         let database = Database::with_clock(quota, WALL_MS);
@@ -238,12 +235,12 @@ impl Bench {
             database,
         };
         // Other replicas may be there, and calls under way that a database which was lost knew of.
-        conformance::Bench::pass(&mut bench, i64::from(quota.call_ms));
+        bench.pass(i64::from(quota.call_ms));
         bench
     }
 }
 
-impl conformance::Bench for Bench {
+impl Bench for PostgresBench {
     fn store(&self) -> &dyn Store {
         &self.replica.store
     }
@@ -289,13 +286,16 @@ impl conformance::Bench for Bench {
             boot_ms: Arc::clone(&self.replica.boot_ms),
             quota: QUOTA,
         };
-        other.beat();
+        other.heartbeat();
         Some(Box::new(other.store))
     }
 }
 
-#[test]
-#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn postgres_does_what_every_store_does() {
-    conformance::run(|| Box::new(Bench::new(QUOTA)));
+mod conformance {
+    use super::{PostgresBench, QUOTA};
+
+    crate::conformance::conformance_tests! {
+        PostgresBench::new(QUOTA),
+        #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
+    }
 }

@@ -4,7 +4,7 @@ use super::database::{Database, lease_token};
 use super::requests::{request_id, state, trace};
 use crate::rules::{self, NOTIFICATION_LEASE_MS};
 use crate::{
-    Begun, Callback, MessageId, MessageState, Notification, NotificationLease, NotificationOutcome,
+    Callback, Claim, MessageId, MessageState, Notification, NotificationLease, NotificationOutcome,
     Now, Redelivery, RequestId, Result, StoreError, UnixMillis,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -14,23 +14,23 @@ use std::collections::BTreeSet;
 type DueHosts = BTreeSet<(i64, String)>;
 
 impl Database {
-    /// See [`crate::Store::begin_notifications`].
-    pub(super) fn begin_notifications(
+    /// See [`crate::Store::claim_notifications`].
+    pub(super) fn claim_notifications(
         &mut self,
-        most: u32,
+        max: u32,
         busy: &[String],
         now: Now,
-    ) -> Result<Begun<Vec<Notification>>> {
+    ) -> Result<Claim<Vec<Notification>>> {
         self.transaction(|transaction| {
-            let (mut due, next_at) = due_hosts(transaction, most, busy, now)?;
-            let mut begun = Vec::new();
+            let (mut due, next_at) = due_hosts(transaction, max, busy, now)?;
+            let mut claimed = Vec::new();
             let mut hosts = BTreeSet::new();
-            while begun.len() < most as usize
+            while claimed.len() < max as usize
                 && let Some((_, host)) = due.pop_first()
             {
                 // What is taken here is no longer waiting when the next is looked for.
                 if let Some((request, _)) = next_of(transaction, &host)? {
-                    begun.push(take(transaction, request, now)?);
+                    claimed.push(take(transaction, request, now)?);
                 }
                 if let Some((_, due_at)) = next_of(transaction, &host)?
                     && due_at <= now.boot.0
@@ -42,10 +42,10 @@ impl Database {
             for host in &hosts {
                 plan_host(transaction, host)?;
             }
-            Ok(if begun.is_empty() {
+            Ok(if claimed.is_empty() {
                 rules::later(next_at, now.boot.0)
             } else {
-                Begun::Now(begun)
+                Claim::Acquired(claimed)
             })
         })
     }
@@ -133,9 +133,9 @@ impl Database {
         })
     }
 
-    /// See [`crate::Store::beat`]: takes back the leases whose holder does not come any more. They
+    /// See [`crate::Store::heartbeat`]: takes back the leases whose holder does not come any more. They
     /// may still be finished with, as long as nobody else has begun.
-    pub(super) fn beat(&mut self, now: Now) -> Result<()> {
+    pub(super) fn heartbeat(&mut self, now: Now) -> Result<()> {
         self.transaction(|transaction| take_back(transaction, now.boot.0))
     }
 }
@@ -201,10 +201,10 @@ fn count(transaction: &Connection, pending: i64, parked: i64) -> Result<()> {
 }
 
 /// The hosts that have something due now and are not busy, with when it is, and when the first of all
-/// is due that are not busy. The oldest `most` notifications are of the first `most` hosts.
+/// is due that are not busy. The oldest `max` notifications are of the first `max` hosts.
 fn due_hosts(
     transaction: &Connection,
-    most: u32,
+    max: u32,
     busy: &[String],
     now: Now,
 ) -> Result<(DueHosts, Option<i64>)> {
@@ -218,7 +218,7 @@ fn due_hosts(
             continue;
         }
         next_at.get_or_insert(due_at);
-        if due_at > now.boot.0 || due.len() >= most as usize {
+        if due_at > now.boot.0 || due.len() >= max as usize {
             break;
         }
         due.insert((due_at, host));

@@ -2,7 +2,7 @@
 
 use super::database::Database;
 use super::writer::Joined;
-use crate::{Result, StoreError};
+use crate::{Result, StoreError, Unavailable};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::sync::oneshot;
 
@@ -40,7 +40,7 @@ impl Reader {
         self.queue.try_send(look).map_err(|_| StoreError::Busy)?;
         receiver
             .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("the call panicked".into())))
+            .unwrap_or_else(|_| Err(Unavailable::Panicked.into()))
     }
 }
 

@@ -33,13 +33,13 @@ impl Database {
         &mut self,
         new: &NewRequest,
         fingerprint: Fingerprint,
-        most: BacklogMax,
+        max: BacklogMax,
         now: Now,
     ) -> Result<Accepted> {
         let waits_since = self.clock.waits_at(now);
         self.transaction(|transaction| {
             let Some(known) = known(transaction, fingerprint, &new.message)? else {
-                if backlog(transaction)? >= most.messages {
+                if backlog(transaction)? >= max.messages {
                     return Ok(Accepted::BacklogFull);
                 }
                 let message =
@@ -54,7 +54,7 @@ impl Database {
                         share(transaction, &id)?;
                         return Ok(Accepted::Pending(id));
                     }
-                    if callers(transaction, known.message, most.callers)? >= most.callers {
+                    if callers(transaction, known.message, max.callers)? >= max.callers {
                         return Ok(Accepted::CallersFull);
                     }
                     insert(transaction, new, callback, known.message, now)?;
@@ -87,14 +87,14 @@ impl Database {
     }
 
     /// See [`crate::Store::sweep`].
-    pub(super) fn sweep(&mut self, retention_ms: u64, most: u32, now: Now) -> Result<u64> {
+    pub(super) fn sweep(&mut self, retention_ms: u64, max: u32, now: Now) -> Result<u64> {
         self.transaction(|transaction| {
             let mut statement = transaction.prepare_cached(
                 "SELECT number, message FROM requests WHERE done_at < ?1 ORDER BY done_at LIMIT ?2",
             )?;
             let before = now.wall.0.saturating_sub_unsigned(retention_ms);
             let rows =
-                statement.query_map(params![before, most], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                statement.query_map(params![before, max], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let old: Vec<(i64, i64)> = rows.collect::<rusqlite::Result<_>>()?;
             for (request, message) in &old {
                 remove(transaction, *request, *message)?;
@@ -138,12 +138,12 @@ pub(super) fn backlog(connection: &Connection) -> Result<u64> {
     Ok(count.unsigned_abs())
 }
 
-/// Requests for a message; no more than `most` are counted.
-fn callers(transaction: &Connection, message: MessageId, most: u32) -> Result<u32> {
+/// Requests for a message; no more than `max` are counted.
+fn callers(transaction: &Connection, message: MessageId, max: u32) -> Result<u32> {
     let mut statement = transaction.prepare_cached(
         "SELECT count(*) FROM (SELECT 1 FROM requests WHERE message = ?1 LIMIT ?2)",
     )?;
-    Ok(statement.query_row(params![message.0, most], |row| row.get(0))?)
+    Ok(statement.query_row(params![message.0, max], |row| row.get(0))?)
 }
 
 fn insert_message(

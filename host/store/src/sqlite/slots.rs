@@ -3,12 +3,12 @@
 use super::database::Database;
 use super::requests::backlog;
 use crate::rules::{self, Purpose, SlotRow};
-use crate::{Begun, BootMillis, Now, Quota, Result, Slot, SlotEnd};
+use crate::{BootMillis, Claim, Now, Quota, Result, Slot, SlotEnd};
 use rusqlite::{Connection, params};
 
 impl Database {
-    /// See [`crate::Store::begin_check`].
-    pub(super) fn begin_check(&mut self, checks_max: u32, now: Now) -> Result<Begun<Slot>> {
+    /// See [`crate::Store::claim_check`].
+    pub(super) fn claim_check(&mut self, checks_max: u32, now: Now) -> Result<Claim<Slot>> {
         let quota = self.quota;
         self.transaction(|transaction| {
             let checks_max = (backlog(transaction)? > 0).then_some(checks_max);
@@ -16,7 +16,7 @@ impl Database {
             let held_until = held_until(transaction)?;
             let at = rules::check_at(&slots, quota.calls, held_until, checks_max);
             match claim(transaction, &slots, at, Purpose::Check, quota, now)? {
-                Some(slot) => Ok(Begun::Now(slot)),
+                Some(slot) => Ok(Claim::Acquired(slot)),
                 None => Ok(rules::later(at, now.boot.0)),
             }
         })

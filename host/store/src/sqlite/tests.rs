@@ -4,7 +4,7 @@ mod clock;
 mod cost;
 
 use super::*;
-use crate::conformance::{self, Machine, QUOTA, UNBOUNDED, trace_of};
+use crate::conformance::{Bench, Machine, QUOTA, UNBOUNDED, trace_of};
 use crate::{BootMillis, Callback, StoreError, UnixMillis};
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -34,9 +34,9 @@ pub(super) fn database() -> (tempfile::TempDir, Database) {
     (folder, database)
 }
 
-fn wait<T>(doing: Doing<'_, T>) -> Result<T> {
+fn wait<T>(operation: StoreFuture<'_, T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.expect("a runtime").block_on(doing)
+    runtime.expect("a runtime").block_on(operation)
 }
 
 /// A store in a file of its own, and clocks that are moved by hand.
@@ -76,7 +76,7 @@ impl FileBench {
     }
 }
 
-impl conformance::Bench for FileBench {
+impl Bench for FileBench {
     fn store(&self) -> &dyn Store {
         self.store.as_ref().expect("open")
     }
@@ -174,9 +174,8 @@ fn assert_sound(path: &Path) {
     }
 }
 
-#[test]
-fn sqlite_does_what_every_store_does() {
-    conformance::run(|| Box::new(FileBench::new()));
+mod conformance {
+    crate::conformance::conformance_tests!(super::FileBench::new());
 }
 
 #[test]
@@ -187,11 +186,11 @@ fn files_of_others_are_left_alone() {
         Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).map(drop)
     };
     std::fs::write(folder.path().join("text"), "x".repeat(5000)).expect("written");
-    assert!(matches!(open("text"), Err(StoreError::Schema(_))));
+    assert!(matches!(open("text"), Err(StoreError::Unusable(_))));
 
     let other = Connection::open(folder.path().join("other")).expect("a file");
     other.execute_batch("CREATE TABLE t (a)").expect("made");
-    assert!(matches!(open("other"), Err(StoreError::Schema(_))));
+    assert!(matches!(open("other"), Err(StoreError::Unusable(_))));
 
     assert!(open("ours").is_ok() && open("ours").is_ok());
     let ours = Connection::open(folder.path().join("ours")).expect("a file");
@@ -209,7 +208,7 @@ fn files_of_others_are_left_alone() {
     assert!(made.expect("mkfifo runs").success());
     for no_file in ["pipe", "."] {
         assert!(
-            matches!(open(no_file), Err(StoreError::Schema(_))),
+            matches!(open(no_file), Err(StoreError::Unusable(_))),
             "{no_file}"
         );
     }
@@ -237,9 +236,9 @@ fn an_older_file_is_brought_up_to_date_and_loses_nothing() {
     accept(&store, 2);
     let later = at(QUOTA.taken_ms(), 0);
     let traces = ["1", "2"].map(|message| {
-        let begun = begun(wait(store.begin_try(later)).expect("asked"));
-        assert_eq!(begun.message, message);
-        begun.trace
+        let claimed = acquired(wait(store.claim_attempt(later)).expect("asked"));
+        assert_eq!(claimed.message, message);
+        claimed.trace
     });
     let second = RequestId::new(UnixMillis(0), 2);
     assert_eq!(traces, [None, Some(trace_of(&second))]);
@@ -260,10 +259,7 @@ fn a_file_has_one_process_at_a_time() {
         assert!(second.to_string().contains("another process"), "{second}");
     }
     let now = at(0, 0);
-    assert!(
-        wait(first.standing(now)).is_ok(),
-        "the first is not disturbed"
-    );
+    assert!(wait(first.stats(now)).is_ok(), "the first is not disturbed");
     drop(first);
     assert!(open(&path).is_ok(), "the lock goes with the store");
 }
@@ -280,10 +276,10 @@ fn new_request(number: u128, message: &str, host: Option<&str>) -> NewRequest {
     }
 }
 
-fn begun<T: std::fmt::Debug>(begun: Begun<T>) -> T {
-    match begun {
-        Begun::Now(begun) => begun,
-        Begun::Later { .. } => panic!("{begun:?}"),
+fn acquired<T: std::fmt::Debug>(claimed: Claim<T>) -> T {
+    match claimed {
+        Claim::Acquired(claimed) => claimed,
+        Claim::RetryAfter { .. } => panic!("{claimed:?}"),
     }
 }
 
@@ -292,10 +288,10 @@ fn one_parked(store: &dyn Store, now: Now) -> RequestId {
     let new = new_request(1, "m", Some("a"));
     let id = new.id.clone();
     wait(store.accept(new, UNBOUNDED, now)).expect("stored");
-    let tried = begun(wait(store.begin_try(now)).expect("asked"));
+    let tried = acquired(wait(store.claim_attempt(now)).expect("asked"));
     let signed = Outcome::Signed("sig".into());
-    wait(store.finish_try(tried, SlotEnd::Settled, signed, Vec::new(), now)).expect("finished");
-    let told = begun(wait(store.begin_notifications(1, Vec::new(), now)).expect("asked"));
+    wait(store.finish_attempt(tried, SlotEnd::Settled, signed, Vec::new(), now)).expect("finished");
+    let told = acquired(wait(store.claim_notifications(1, Vec::new(), now)).expect("asked"));
     let why = "gone".into();
     let parked = NotificationOutcome::Parked { why };
     wait(store.finish_notification(told[0].lease.clone(), parked, now)).expect("finished");
@@ -315,14 +311,14 @@ fn a_look_from_outside_takes_nothing_over() {
     std::fs::write(&path, "").expect("written");
     assert!(matches!(
         inspect(BOOT, at(0, 0)),
-        Err(StoreError::Schema(_))
+        Err(StoreError::Unusable(_))
     ));
 
     let served = Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("a store");
     let now = at(61_000, 1_061_000);
     let id = one_parked(&served, now);
     wait(served.accept(new_request(2, "n", None), UNBOUNDED, now)).expect("stored");
-    let tried = begun(wait(served.begin_try(now)).expect("asked"));
+    let tried = acquired(wait(served.claim_attempt(now)).expect("asked"));
 
     // Its clock is a little ahead, and a moment later its message is due.
     let look = inspect(BOOT, at(61_010, 1_061_010)).expect("a look");
@@ -339,10 +335,10 @@ fn a_look_from_outside_takes_nothing_over() {
     assert_eq!(planned, Some(later.wall));
     drop(look);
 
-    let told = begun(wait(served.begin_notifications(9, Vec::new(), later)).expect("asked"));
+    let told = acquired(wait(served.claim_notifications(9, Vec::new(), later)).expect("asked"));
     assert_eq!(told[0].number, 1);
     let again = Outcome::Again { after_ms: 0 };
-    wait(served.finish_try(tried, SlotEnd::Settled, again, Vec::new(), later))
+    wait(served.finish_attempt(tried, SlotEnd::Settled, again, Vec::new(), later))
         .expect("its lease is still its own");
     let again = NotificationOutcome::Again {
         after_ms: 50_000,
@@ -368,30 +364,30 @@ fn a_restart_of_the_machine_makes_everything_due_and_holds_calls() {
     let now = at(61_000, 61_000);
     let id = one_parked(&store, now);
     wait(store.redeliver(id, now)).expect("asked");
-    let told = begun(wait(store.begin_notifications(1, Vec::new(), now)).expect("asked"));
+    let told = acquired(wait(store.claim_notifications(1, Vec::new(), now)).expect("asked"));
     let hour = NotificationOutcome::Again {
         after_ms: 3_600_000,
         why: "not there".into(),
     };
     wait(store.finish_notification(told[0].lease.clone(), hour, now)).expect("finished");
     wait(store.accept(new_request(2, "n", None), UNBOUNDED, now)).expect("stored");
-    let tried = begun(wait(store.begin_try(now)).expect("asked"));
+    let tried = acquired(wait(store.claim_attempt(now)).expect("asked"));
     let hour = Outcome::Again {
         after_ms: 3_600_000,
     };
-    wait(store.finish_try(tried, SlotEnd::Settled, hour, Vec::new(), now)).expect("finished");
+    wait(store.finish_attempt(tried, SlotEnd::Settled, hour, Vec::new(), now)).expect("finished");
     drop(store);
 
     let store = open("another start", at(5, 100_000)).expect("a store");
     let now = at(10, 100_005);
-    begun(wait(store.begin_notifications(1, Vec::new(), now)).expect("asked"));
-    let later = wait(store.begin_try(now)).expect("asked");
+    acquired(wait(store.claim_notifications(1, Vec::new(), now)).expect("asked"));
+    let later = wait(store.claim_attempt(now)).expect("asked");
     let after_ms = Some(61_000 - 5);
-    assert_eq!(later, Begun::Later { after_ms });
-    let standing = wait(store.standing(now)).expect("asked");
+    assert_eq!(later, Claim::RetryAfter { after_ms });
+    let stats = wait(store.stats(now)).expect("asked");
     // Accepted at 61,000, by the wall clock.
-    assert_eq!(standing.oldest_age_ms, Some(39_005));
-    begun(wait(store.begin_try(at(61_005, 0))).expect("asked"));
+    assert_eq!(stats.oldest_age_ms, Some(39_005));
+    acquired(wait(store.claim_attempt(at(61_005, 0))).expect("asked"));
 }
 
 #[test]
@@ -426,10 +422,10 @@ fn who_reads_does_not_wait_for_what_is_being_written() {
         assert_eq!(wait(store.signature("m".into())).expect("asked"), None);
         let all = wait(store.list(Listed::All, 9, now)).expect("asked");
         assert_eq!(all.len(), 1, "what is not committed is not there");
-        assert_eq!(wait(store.standing(now)).expect("asked").backlog, 1);
+        assert_eq!(wait(store.stats(now)).expect("asked").backlog, 1);
         release.send(()).expect("listened to");
     });
-    assert_eq!(wait(store.standing(now)).expect("asked").backlog, 2);
+    assert_eq!(wait(store.stats(now)).expect("asked").backlog, 2);
 }
 
 /// What a message is found by is its text, whatever else it shares with another.

@@ -2,7 +2,7 @@
 //! commit costs, and it costs that once for all of them.
 
 use super::database::Database;
-use crate::{Result, StoreError};
+use crate::{Result, StoreError, Unavailable};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
@@ -13,7 +13,7 @@ const GROUP_MAX: usize = 256;
 /// What is to be done, unless no group could be begun, and then, to tell whoever waits whether it is
 /// on disk.
 type Job = Box<dyn FnOnce(Option<&mut Database>) -> Told + Send>;
-type Told = Box<dyn FnOnce(std::result::Result<(), String>)>;
+type Told = Box<dyn FnOnce(Result<()>)>;
 
 /// The database on a thread of its own. To drop this waits until what waits is written and the
 /// database is closed.
@@ -44,22 +44,19 @@ impl Writer {
         let job: Job = Box::new(move |database| {
             let result = database.map(call);
             Box::new(move |committed| {
-                let result = match (committed, result) {
-                    (Ok(()), Some(result)) => result,
-                    (Err(why), Some(result)) => result.and(Err(StoreError::Unavailable(why))),
-                    (Err(why), None) => Err(StoreError::Unavailable(why)),
-                    (Ok(()), None) => Err(StoreError::Unavailable("no group was begun".into())),
+                // A failure of its own counts before that of its group.
+                let result = match result {
+                    Some(result) => result.and_then(|result| committed.map(|()| result)),
+                    None => committed.and(Err(Unavailable::RolledBack.into())),
                 };
                 // Nobody there any more.
                 let _gone = sender.send(result);
             })
         });
         self.queue.try_send(job).map_err(|_| StoreError::Busy)?;
-        receiver.await.unwrap_or_else(|_| {
-            Err(StoreError::Unavailable(
-                "the call panicked, or its group did".into(),
-            ))
-        })
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(Unavailable::Panicked.into()))
     }
 }
 
@@ -69,7 +66,7 @@ fn write(mut database: Database, jobs: &Receiver<Job>) {
         all.extend(jobs.try_iter().take(GROUP_MAX - 1));
         if let Err(error) = database.begin_group() {
             for job in all {
-                job(None)(Err(error.to_string()));
+                job(None)(Err(error.clone()));
             }
             continue;
         }
@@ -78,12 +75,12 @@ fn write(mut database: Database, jobs: &Receiver<Job>) {
             database.group(|database| told.extend(all.into_iter().map(|job| job(Some(database)))))
         });
         let committed = if let Ok(committed) = std::panic::catch_unwind(group) {
-            committed.map_err(|error| error.to_string())
+            committed
         } else {
             // A bug of ours, but it must not take the store out of service.
             tracing::error!("a call of the store panicked");
             database.abandon_group();
-            Err("a call of the same group panicked".into())
+            Err(Unavailable::Panicked.into())
         };
         for tell in told {
             tell(committed.clone());
@@ -97,9 +94,7 @@ pub(super) struct Joined(Option<JoinHandle<()>>);
 impl Joined {
     pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<Self> {
         let thread = std::thread::Builder::new().name(name.into()).spawn(run);
-        let thread = thread.map_err(|error| {
-            StoreError::Unavailable(format!("its thread does not start: {error}"))
-        })?;
+        let thread = thread.map_err(|error| Unavailable::Thread(error.into()))?;
         Ok(Self(Some(thread)))
     }
 }
@@ -278,7 +273,9 @@ mod tests {
         let other = rusqlite::Connection::open(folder.path().join("db")).expect("a file");
         other.execute_batch("BEGIN IMMEDIATE").expect("begun");
         match run(writer.call(accept(1))) {
-            Err(StoreError::Unavailable(why)) => assert!(why.contains("locked"), "{why}"),
+            Err(StoreError::Unavailable(why)) => {
+                assert!(why.to_string().contains("locked"), "{why}")
+            }
             other => panic!("{other:?}"),
         }
         other.execute_batch("ROLLBACK").expect("ended");

@@ -3,7 +3,7 @@
 
 use super::{MINUTE_MS, PATIENCE_MS, Run};
 use crate::process::{Faults, Surroundings, lock};
-use bulkhead_relay::{Signed, World as _};
+use bulkhead_relay::{Environment as _, SignOutcome};
 use bulkhead_sandbox::Judge;
 use bulkhead_store::{BootMillis, Callback, NewRequest, RequestId};
 use rand::{Rng as _, SeedableRng as _};
@@ -130,8 +130,10 @@ impl Run {
             let start_ms = clockwork.now_ms();
             let until = BootMillis(process.boot_ms() + PATIENCE_MS);
             match relay.sign(new, until).await {
-                Ok(Signed::Now { .. }) => lock(&answered).push(clockwork.now_ms() - start_ms),
-                Ok(Signed::Later { id, .. }) => {
+                Ok(SignOutcome::Signed { .. }) => {
+                    lock(&answered).push(clockwork.now_ms() - start_ms)
+                }
+                Ok(SignOutcome::Pending { id, .. }) => {
                     lock(&promised).insert(id.as_str().to_owned(), start_ms);
                 }
                 other => panic!("nothing goes wrong here: {other:?}"),
@@ -164,9 +166,9 @@ fn table(head: &str, rows: &[(String, [Waits; FAILS.len()])]) -> String {
     let rule = "---|".repeat(1 + 4 * FAILS.len());
     let rows = rows.iter().map(|(name, waits)| {
         let cells = waits.each_ref().map(|waits| {
-            let [half, most, last] = [50, 95, 100].map(|share| said(waits.at_most_ms(share)));
+            let [half, max, last] = [50, 95, 100].map(|share| said(waits.at_most_ms(share)));
             let calls = waits.calls_a_message();
-            format!(" {calls:.2} | {half} | {most} | {last} |")
+            format!(" {calls:.2} | {half} | {max} | {last} |")
         });
         format!("\n| {name} |{}", cells.concat())
     });

@@ -4,8 +4,9 @@ use super::super::{Model, Replica};
 use super::known;
 use crate::conformance::{QUOTA, trace_of};
 use crate::{
-    BacklogMax, Begun, BootMillis, Callback, Doing, Listed, NewRequest, Notification,
-    NotificationOutcome, Now, Outcome, Quota, RequestId, SlotEnd, Sqlite, Store, Try, UnixMillis,
+    Attempt, BacklogMax, BootMillis, Callback, Claim, Listed, NewRequest, Notification,
+    NotificationOutcome, Now, Outcome, Quota, RequestId, SlotEnd, Sqlite, Store, StoreFuture,
+    UnixMillis,
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -19,15 +20,15 @@ struct Pair {
     now: Now,
     boot_ms: Arc<AtomicI64>,
     dice: ChaCha8Rng,
-    tries: Vec<(Try, Try)>,
+    tries: Vec<(Attempt, Attempt)>,
     told: Vec<(Notification, Notification)>,
     ids: Vec<RequestId>,
 }
 
 /// Errors as texts: those can be compared.
-fn wait<T>(doing: Doing<'_, T>) -> Result<T, String> {
+fn wait<T>(operation: StoreFuture<'_, T>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let done = runtime.expect("a runtime").block_on(doing);
+    let done = runtime.expect("a runtime").block_on(operation);
     done.map_err(|error| error.to_string())
 }
 
@@ -48,9 +49,9 @@ impl Pair {
         let now = self.now;
         match self.dice.gen_range(0..100) {
             0..18 => self.accept(),
-            18..36 => self.begin_try(),
-            36..52 => self.finish_try(),
-            52..60 => self.begin_notifications(),
+            18..36 => self.claim_attempt(),
+            36..52 => self.finish_attempt(),
+            52..60 => self.claim_notifications(),
             60..68 => self.finish_notification(),
             68..72 => {
                 if let Some(at) = self.one_of(self.ids.len()) {
@@ -64,10 +65,10 @@ impl Pair {
             }
             73..76 => {
                 let retention_ms = self.dice.gen_range(0..500_000);
-                let most = self.dice.gen_range(0..4);
-                self.alike(|store| wait(store.sweep(retention_ms, most, now)));
+                let max = self.dice.gen_range(0..4);
+                self.alike(|store| wait(store.sweep(retention_ms, max, now)));
             }
-            76..80 => self.alike(|store| wait(store.beat(now))),
+            76..80 => self.alike(|store| wait(store.heartbeat(now))),
             80 => self.now.wall.0 += self.dice.gen_range(-3_600_000..3_600_000),
             81..84 => self.check(),
             _ => {
@@ -78,7 +79,7 @@ impl Pair {
             }
         }
         let now = self.now;
-        self.alike(|store| wait(store.standing(now)));
+        self.alike(|store| wait(store.stats(now)));
         for which in [Listed::All, Listed::Pending, Listed::Failed, Listed::Parked] {
             self.alike(|store| wait(store.list(which, 5, now)));
         }
@@ -109,22 +110,22 @@ impl Pair {
             }),
         };
         self.ids.push(new.id.clone());
-        let most = BacklogMax {
+        let max = BacklogMax {
             messages: 8,
             callers: 3,
         };
-        self.alike(|store| wait(store.accept(new.clone(), most, now)));
+        self.alike(|store| wait(store.accept(new.clone(), max, now)));
     }
 
-    fn begin_try(&mut self) {
+    fn claim_attempt(&mut self) {
         let now = self.now;
-        match self.both(|store| wait(store.begin_try(now))) {
-            (Begun::Now(file), Begun::Now(model)) => {
+        match self.both(|store| wait(store.claim_attempt(now))) {
+            (Claim::Acquired(file), Claim::Acquired(model)) => {
                 // The same but for the tokens.
-                let shown = |begun: &Try| {
-                    let (message, slot) = (begun.message.clone(), &begun.slot);
-                    let begun = (message, begun.number, begun.created_at);
-                    (begun, slot.number, slot.send_before)
+                let shown = |claimed: &Attempt| {
+                    let (message, slot) = (claimed.message.clone(), &claimed.slot);
+                    let claimed = (message, claimed.number, claimed.created_at);
+                    (claimed, slot.number, slot.send_before)
                 };
                 assert_eq!(shown(&file), shown(&model));
                 self.tries.push((file, model));
@@ -133,7 +134,7 @@ impl Pair {
         }
     }
 
-    fn finish_try(&mut self) {
+    fn finish_attempt(&mut self) {
         let now = self.now;
         let Some(at) = self.one_of(self.tries.len()) else {
             return;
@@ -155,18 +156,18 @@ impl Pair {
             _ => Outcome::Signed("sig".into()),
         };
         let answered: Vec<_> = self.ids.iter().rev().take(3).cloned().collect();
-        let finish = |store: &dyn Store, begun: Try| {
-            wait(store.finish_try(begun, end, outcome.clone(), answered.clone(), now))
+        let finish = |store: &dyn Store, claimed: Attempt| {
+            wait(store.finish_attempt(claimed, end, outcome.clone(), answered.clone(), now))
         };
         assert_eq!(finish(&self.file, file), finish(&self.model, model));
     }
 
-    fn begin_notifications(&mut self) {
+    fn claim_notifications(&mut self) {
         let now = self.now;
-        let most = self.dice.gen_range(0..4);
+        let max = self.dice.gen_range(0..4);
         let busy = vec![self.host()];
-        match self.both(|store| wait(store.begin_notifications(most, busy.clone(), now))) {
-            (Begun::Now(file), Begun::Now(model)) => {
+        match self.both(|store| wait(store.claim_notifications(max, busy.clone(), now))) {
+            (Claim::Acquired(file), Claim::Acquired(model)) => {
                 assert_eq!(file.len(), model.len());
                 for (file, model) in file.into_iter().zip(model) {
                     let mut same = model.clone();
@@ -201,8 +202,8 @@ impl Pair {
     fn check(&mut self) {
         let now = self.now;
         let checks_max = self.dice.gen_range(0..3);
-        match self.both(|store| wait(store.begin_check(checks_max, now))) {
-            (Begun::Now(file), Begun::Now(model)) => {
+        match self.both(|store| wait(store.claim_check(checks_max, now))) {
+            (Claim::Acquired(file), Claim::Acquired(model)) => {
                 assert_eq!(file.number, model.number);
                 wait(self.file.end_check(file, SlotEnd::Settled, now)).expect("ended");
                 wait(self.model.end_check(model, SlotEnd::Settled, now)).expect("ended");
@@ -243,7 +244,7 @@ fn the_model_and_a_file_answer_alike() {
         for _ in 0..1500 {
             pair.step();
         }
-        let standing = wait(pair.file.standing(pair.now)).expect("asked");
-        assert!(standing.notifications_pending + standing.notifications_parked > 0);
+        let stats = wait(pair.file.stats(pair.now)).expect("asked");
+        assert!(stats.notifications_pending + stats.notifications_parked > 0);
     }
 }

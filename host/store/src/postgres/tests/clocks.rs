@@ -15,16 +15,16 @@ fn running() -> (Database, Replica) {
     (database, replica)
 }
 
-fn later(after_ms: u64) -> Begun<Try> {
-    Begun::Later {
+fn later(after_ms: u64) -> Claim<Attempt> {
+    Claim::RetryAfter {
         after_ms: Some(after_ms),
     }
 }
 
-fn begun(begun: Begun<Try>) -> Try {
-    match begun {
-        Begun::Now(begun) => begun,
-        Begun::Later { after_ms } => panic!("not before {after_ms:?} ms"),
+fn acquired(claimed: Claim<Attempt>) -> Attempt {
+    match claimed {
+        Claim::Acquired(claimed) => claimed,
+        Claim::RetryAfter { after_ms } => panic!("not before {after_ms:?} ms"),
     }
 }
 
@@ -34,8 +34,8 @@ fn a_machine_that_nobody_knows_waits_and_the_others_go_on() {
     let (database, known) = running();
     let unknown = Replica::new(&database, "b", 77_000_000);
     assert_eq!(unknown.begin(), later(71_000));
-    let first = begun(known.begin());
-    wait(known.store.finish_try(
+    let first = acquired(known.begin());
+    wait(known.store.finish_attempt(
         first,
         SlotEnd::Settled,
         Outcome::Again { after_ms: 0 },
@@ -51,7 +51,7 @@ fn a_machine_that_nobody_knows_waits_and_the_others_go_on() {
         "what is not certain is not written"
     );
     pass(&database, &[&known, &unknown], 1);
-    begun(unknown.begin());
+    acquired(unknown.begin());
     assert_eq!(database.number("SELECT count(*) FROM bulkhead_machines"), 2);
 }
 
@@ -61,7 +61,7 @@ fn a_restart_on_the_same_machine_goes_on_at_once() {
     let (database, mut replica) = running();
     replica.restart(&database);
     assert_eq!(replica.held_ms(), 0);
-    begun(replica.begin());
+    acquired(replica.begin());
 }
 
 /// While it runs, and while no process was there to see it.
@@ -82,7 +82,7 @@ fn a_jump_of_the_clock_is_taken_out_and_waited_for() {
             pass(&database, &[&replica], TAKEN_MS - 1);
             assert_eq!(replica.begin(), later(1));
             pass(&database, &[&replica], 1);
-            begun(replica.begin());
+            acquired(replica.begin());
         }
     }
 }
@@ -92,9 +92,9 @@ fn a_jump_of_the_clock_is_taken_out_and_waited_for() {
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
 fn a_call_that_ends_after_a_jump_frees_nothing_early() {
     let (database, replica) = running();
-    let tried = begun(replica.begin());
+    let tried = acquired(replica.begin());
     database.step(-HOUR_MS);
-    wait(replica.store.finish_try(
+    wait(replica.store.finish_attempt(
         tried,
         SlotEnd::Settled,
         Outcome::Again { after_ms: 0 },
@@ -114,10 +114,10 @@ fn a_call_that_ends_after_a_jump_frees_nothing_early() {
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
 fn who_does_not_know_the_clock_frees_no_slot() {
     let (database, known) = running();
-    let tried = begun(known.begin());
+    let tried = acquired(known.begin());
     database.step(-HOUR_MS);
     let unknown = Replica::new(&database, "b", 77_000_000);
-    wait(unknown.store.finish_try(
+    wait(unknown.store.finish_attempt(
         tried,
         SlotEnd::Settled,
         Outcome::Again { after_ms: 0 },
@@ -125,7 +125,7 @@ fn who_does_not_know_the_clock_frees_no_slot() {
         unknown.now(),
     ))
     .expect("finished");
-    known.beat();
+    known.heartbeat();
     let now = database.number("SELECT ms + shift_ms FROM clock, bulkhead_meta");
     let free_at = database.number("SELECT max(free_at) FROM bulkhead_slots");
     assert!(free_at - now >= 61_000, "{}", free_at - now);
@@ -142,8 +142,8 @@ fn machines_that_differ_come_to_agree() {
     // Twenty seconds pass for all but b.
     database.step(20_000);
     a.boot_ms.fetch_add(20_000, Ordering::SeqCst);
-    b.beat();
-    a.beat();
+    b.heartbeat();
+    a.heartbeat();
     assert_eq!(database.number("SELECT epoch FROM bulkhead_meta"), 1);
     assert!(a.held_ms() > 70_000 && b.held_ms() > 70_000);
     pass(&database, &[&a, &b], TAKEN_MS);
@@ -159,7 +159,7 @@ fn another_incarnation_of_the_database_is_waited_for() {
     database.run("UPDATE bulkhead_meta SET incarnation = 'as it was before'");
     assert_eq!(replica.begin(), later(71_000));
     pass(&database, &[&replica], TAKEN_MS);
-    begun(replica.begin());
+    acquired(replica.begin());
 }
 
 /// A clock that was a day ahead while calls were claimed, and was put right while nobody was there
@@ -174,5 +174,5 @@ fn slots_that_were_taken_by_a_wrong_clock_come_back() {
     pass(&database, &[&replica], TAKEN_MS);
     accept(&replica.store, 9, "n").expect("stored");
     // They are taken as if they had been claimed just now.
-    assert!(matches!(replica.begin(), Begun::Later { after_ms: Some(ms) } if ms <= 71_000));
+    assert!(matches!(replica.begin(), Claim::RetryAfter { after_ms: Some(ms) } if ms <= 71_000));
 }

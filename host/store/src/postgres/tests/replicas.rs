@@ -3,19 +3,19 @@
 use super::*;
 use crate::{Callback, Notification, NotificationOutcome, Outcome, SlotEnd, StoreError};
 
-fn signed(replica: &Replica, begun: Try) -> Result<()> {
+fn signed(replica: &Replica, claimed: Attempt) -> Result<()> {
     let outcome = Outcome::Signed("sig".into());
     let now = replica.now();
     wait(
         replica
             .store
-            .finish_try(begun, SlotEnd::Settled, outcome, Vec::new(), now),
+            .finish_attempt(claimed, SlotEnd::Settled, outcome, Vec::new(), now),
     )
 }
 
-fn due(replica: &Replica, most: u32, busy: &[&str]) -> Begun<Vec<Notification>> {
+fn due(replica: &Replica, max: u32, busy: &[&str]) -> Claim<Vec<Notification>> {
     let busy = busy.iter().map(|host| (*host).into()).collect();
-    wait(replica.store.begin_notifications(most, busy, replica.now())).expect("asked")
+    wait(replica.store.claim_notifications(max, busy, replica.now())).expect("asked")
 }
 
 fn pair() -> (Database, Replica, Replica) {
@@ -33,24 +33,24 @@ fn pair() -> (Database, Replica, Replica) {
 fn a_dead_replica_leaves_its_tries_to_the_others_after_thirty_seconds() {
     let (database, a, b) = pair();
     accept(&a.store, 1, "m").expect("stored");
-    let Begun::Now(lost) = a.begin() else {
+    let Claim::Acquired(lost) = a.begin() else {
         panic!("no try");
     };
     // It beats no more.
     pass(&database, &[&b], 25_000);
-    assert_eq!(b.begin(), Begun::Later { after_ms: None });
+    assert_eq!(b.begin(), Claim::RetryAfter { after_ms: None });
     pass(&database, &[&b], 10_000);
-    let Begun::Now(begun) = b.begin() else {
+    let Claim::Acquired(claimed) = b.begin() else {
         panic!("not taken over");
     };
-    assert_eq!((begun.message.as_str(), begun.number), ("m", 1));
+    assert_eq!((claimed.message.as_str(), claimed.number), ("m", 1));
     // It was not dead, only silent. It takes a new session, and its old try is void.
     a.boot_ms.fetch_add(35_000, Ordering::SeqCst);
-    a.beat();
+    a.heartbeat();
     assert!(matches!(signed(&a, lost), Err(StoreError::LeaseLost)));
     accept(&a.store, 2, "n").expect("stored");
-    assert!(matches!(a.begin(), Begun::Now(_)));
-    signed(&b, begun).expect("finished");
+    assert!(matches!(a.begin(), Claim::Acquired(_)));
+    signed(&b, claimed).expect("finished");
 }
 
 /// The database was away for all: nobody has seen that the others stood still.
@@ -59,17 +59,17 @@ fn a_dead_replica_leaves_its_tries_to_the_others_after_thirty_seconds() {
 fn nobody_dies_of_a_database_that_was_away() {
     let (database, a, b) = pair();
     accept(&a.store, 1, "m").expect("stored");
-    let Begun::Now(begun) = a.begin() else {
+    let Claim::Acquired(claimed) = a.begin() else {
         panic!("no try");
     };
     database.step(60_000);
     for replica in [&a, &b] {
         replica.boot_ms.fetch_add(60_000, Ordering::SeqCst);
     }
-    b.beat();
+    b.heartbeat();
     let sessions = database.number("SELECT count(*) FROM bulkhead_sessions");
     assert_eq!(sessions, 2);
-    signed(&a, begun).expect("finished");
+    signed(&a, claimed).expect("finished");
 }
 
 #[test]
@@ -78,10 +78,10 @@ fn a_session_that_is_gone_is_replaced_when_it_is_needed() {
     let (database, a, _b) = pair();
     accept(&a.store, 1, "m").expect("stored");
     database.run("DELETE FROM bulkhead_sessions");
-    let Begun::Now(begun) = a.begin() else {
+    let Claim::Acquired(claimed) = a.begin() else {
         panic!("no try");
     };
-    signed(&a, begun).expect("finished");
+    signed(&a, claimed).expect("finished");
 }
 
 /// Many callers at once, at two replicas, of few messages and callbacks.
@@ -115,8 +115,8 @@ fn the_same_message_at_once_is_one_message() {
     let count = |table: &str| database.number(&format!("SELECT count(*) FROM bulkhead_{table}"));
     assert_eq!(count("messages"), 10);
     assert_eq!(count("requests"), 10 * 6, "five callbacks, and none");
-    let standing = wait(a.store.standing(a.now())).expect("asked");
-    assert_eq!(standing.backlog, 10);
+    let stats = wait(a.store.stats(a.now())).expect("asked");
+    assert_eq!(stats.backlog, 10);
 }
 
 /// Claims at once see each other: of checks there are no more than may be, and of all calls.
@@ -131,19 +131,19 @@ fn claims_at_once_are_as_many_as_may_be() {
         let (checks, tries) = wait(async {
             let stores = || [&a, &b].into_iter().cycle().take(12);
             let checks: Vec<_> = stores()
-                .map(|by| Started::start(by.store.begin_check(1, by.now())))
+                .map(|by| Started::start(by.store.claim_check(1, by.now())))
                 .collect();
             let mut granted = (0, 0);
             for check in checks {
-                let begun = check.finish().await.expect("asked");
-                granted.0 += u32::from(matches!(begun, Begun::Now(_)));
+                let claimed = check.finish().await.expect("asked");
+                granted.0 += u32::from(matches!(claimed, Claim::Acquired(_)));
             }
             let tries: Vec<_> = stores()
-                .map(|by| Started::start(by.store.begin_try(by.now())))
+                .map(|by| Started::start(by.store.claim_attempt(by.now())))
                 .collect();
-            for begun in tries {
-                let begun = begun.finish().await.expect("asked");
-                granted.1 += u32::from(matches!(begun, Begun::Now(_)));
+            for claimed in tries {
+                let claimed = claimed.finish().await.expect("asked");
+                granted.1 += u32::from(matches!(claimed, Claim::Acquired(_)));
             }
             granted
         });
@@ -167,7 +167,7 @@ fn whoever_joins_a_message_that_is_being_finished_is_not_forgotten() {
     for round in 0..40_u128 {
         let message = format!("m{round}");
         accept(&a.store, round * 100, &message).expect("stored");
-        let Begun::Now(begun) = a.begin() else {
+        let Claim::Acquired(claimed) = a.begin() else {
             panic!("no try");
         };
         told += wait(async {
@@ -183,7 +183,9 @@ fn whoever_joins_a_message_that_is_being_finished_is_not_forgotten() {
                 .collect();
             let outcome = Outcome::Signed("sig".into());
             let end = SlotEnd::Settled;
-            let finish = a.store.finish_try(begun, end, outcome, Vec::new(), a.now());
+            let finish = a
+                .store
+                .finish_attempt(claimed, end, outcome, Vec::new(), a.now());
             Started::start(finish).finish().await.expect("finished");
             let mut waiting = 0;
             for join in joins {
@@ -259,12 +261,12 @@ fn two_replicas_share_what_is_due() {
         let calls: Vec<_> = (0..20)
             .map(|n| {
                 let store = if n % 2 == 0 { &a.store } else { &b.store };
-                Started::start(store.begin_notifications(50, Vec::new(), a.now()))
+                Started::start(store.claim_notifications(50, Vec::new(), a.now()))
             })
             .collect();
         let mut taken = Vec::new();
         for call in calls {
-            if let Begun::Now(some) = call.finish().await.expect("asked") {
+            if let Claim::Acquired(some) = call.finish().await.expect("asked") {
                 taken.extend(some.into_iter().map(|told| told.lease.request));
             }
         }
@@ -286,7 +288,7 @@ fn a_busy_host_with_a_hundred_thousand_holds_up_nobody() {
     let ask = || due(&a, 10, &["h0.1"]);
     ask();
     let started = std::time::Instant::now();
-    let Begun::Now(told) = ask() else {
+    let Claim::Acquired(told) = ask() else {
         panic!("nothing due");
     };
     let took = started.elapsed();
@@ -329,16 +331,19 @@ fn notify(database: &Database, many: u32, hosts: u32, first: u32) {
 }
 
 /// A call that goes on while others are started.
-struct Started<'a, T>(crate::Doing<'a, T>, Option<Result<T>>);
+struct Started<'a, T>(crate::StoreFuture<'a, T>, Option<Result<T>>);
 
 impl<'a, T> Started<'a, T> {
-    fn start(mut doing: crate::Doing<'a, T>) -> Self {
+    fn start(mut operation: crate::StoreFuture<'a, T>) -> Self {
         use std::task::{Context, Poll, Waker};
-        let done = match doing.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let done = match operation
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
             Poll::Ready(done) => Some(done),
             Poll::Pending => None,
         };
-        Self(doing, done)
+        Self(operation, done)
     }
 
     async fn finish(self) -> Result<T> {

@@ -85,20 +85,20 @@ fn many_that_wait_cost_nothing() {
     );
     let mut tries = Vec::new();
     time(
-        "begin_try",
+        "claim_attempt",
         Box::new(|| match replica.begin() {
-            Begun::Now(begun) => tries.push(begun),
-            later @ Begun::Later { .. } => panic!("{later:?}"),
+            Claim::Acquired(claimed) => tries.push(claimed),
+            later @ Claim::RetryAfter { .. } => panic!("{later:?}"),
         }),
     );
     time(
-        "finish_try",
+        "finish_attempt",
         Box::new(|| {
-            let (begun, failed) = (tries.pop().expect("two"), Outcome::Failed("no".into()));
+            let (claimed, failed) = (tries.pop().expect("two"), Outcome::Failed("no".into()));
             let (end, now) = (SlotEnd::Settled, replica.now());
             let finished = replica
                 .store
-                .finish_try(begun, end, failed, Vec::new(), now);
+                .finish_attempt(claimed, end, failed, Vec::new(), now);
             wait(finished).expect("finished");
         }),
     );
@@ -110,13 +110,13 @@ fn many_that_wait_cost_nothing() {
         }),
     );
     time(
-        "standing",
+        "stats",
         Box::new(|| {
-            let standing = wait(replica.store.standing(replica.now())).expect("asked");
-            assert_eq!(standing.backlog, WAITING.unsigned_abs());
+            let stats = wait(replica.store.stats(replica.now())).expect("asked");
+            assert_eq!(stats.backlog, WAITING.unsigned_abs());
         }),
     );
-    time("beat", Box::new(|| replica.beat()));
+    time("beat", Box::new(|| replica.heartbeat()));
     time(
         "list",
         Box::new(|| {

@@ -154,6 +154,7 @@ async fn serve(
 fn refused(answer: Result<Accepted>) -> String {
     match answer {
         Err(StoreError::Unavailable(why)) => {
+            let why = why.to_string();
             assert!(!why.contains(SECRET), "{why}");
             why
         }

@@ -37,23 +37,21 @@ impl Machines {
         wait(self.store().accept(new, UNBOUNDED, now)).expect("stored");
     }
 
-    fn begin(&self, now: Now) -> Begun<Try> {
-        wait(self.store().begin_try(now)).expect("asked")
+    fn begin(&self, now: Now) -> Claim<Attempt> {
+        wait(self.store().claim_attempt(now)).expect("asked")
     }
 
-    fn end(&self, tried: Try, outcome: Outcome, now: Now) {
+    fn end(&self, tried: Attempt, outcome: Outcome, now: Now) {
         let end = SlotEnd::Settled;
         wait(
             self.store()
-                .finish_try(tried, end, outcome, Vec::new(), now),
+                .finish_attempt(tried, end, outcome, Vec::new(), now),
         )
         .expect("finished");
     }
 
     fn oldest_age_ms(&self, now: Now) -> Option<u64> {
-        wait(self.store().standing(now))
-            .expect("asked")
-            .oldest_age_ms
+        wait(self.store().stats(now)).expect("asked").oldest_age_ms
     }
 }
 
@@ -67,24 +65,24 @@ fn callers_are_told_times_of_their_own_clock_however_often_it_began_anew() {
         // A clock that is behind that of the start before, and one that is ahead of it.
         let boot_ms = if number % 2 == 0 { 7 } else { 5_000_000 };
         machines.start(at(boot_ms, 0));
-        let held = Begun::Later {
+        let held = Claim::RetryAfter {
             after_ms: Some(held_ms.unsigned_abs()),
         };
         assert_eq!(machines.begin(at(boot_ms, 0)), held);
         let now = at(boot_ms + held_ms, 0);
-        let tried = begun(machines.begin(now));
+        let tried = acquired(machines.begin(now));
         assert_eq!(tried.number, number);
         let send_before = BootMillis(now.boot.0 + i64::from(QUOTA.call_ms));
         assert_eq!(tried.slot.send_before, send_before);
-        let check = begun(wait(machines.store().begin_check(9, now)).expect("asked"));
+        let check = acquired(wait(machines.store().claim_check(9, now)).expect("asked"));
         assert_eq!(check.send_before, send_before);
         // However far ahead it is planned, it is due after the next start. While the machine runs
         // it is not.
         let after_ms = if number == 2 { u64::MAX } else { HOUR_MS };
         machines.end(tried, Outcome::Again { after_ms }, now);
         let later = match machines.begin(now) {
-            Begun::Later { after_ms } => after_ms.expect("waits"),
-            begun @ Begun::Now(_) => panic!("{begun:?}"),
+            Claim::RetryAfter { after_ms } => after_ms.expect("waits"),
+            claimed @ Claim::Acquired(_) => panic!("{claimed:?}"),
         };
         assert!(later >= HOUR_MS, "{later}");
     }
@@ -96,7 +94,7 @@ fn ages_do_not_leap_with_plans_and_are_never_negative() {
     machines.start(at(0, 0));
     machines.accept(1, at(60_000, 60_000));
     let now = at(61_000, 61_000);
-    let tried = begun(machines.begin(now));
+    let tried = acquired(machines.begin(now));
     let after_ms = 24 * HOUR_MS;
     machines.end(tried, Outcome::Again { after_ms }, now);
     // The wall clock was set back meanwhile.
@@ -123,7 +121,7 @@ fn ages_do_not_leap_with_plans_and_are_never_negative() {
         ("1", Some(passed_ms)),
         ("3", None),
     ] {
-        let tried = begun(machines.begin(now));
+        let tried = acquired(machines.begin(now));
         assert_eq!(tried.message, message);
         machines.end(tried, Outcome::Signed("s".into()), now);
         assert_eq!(machines.oldest_age_ms(now), left);

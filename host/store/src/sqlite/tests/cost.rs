@@ -1,6 +1,6 @@
 //! What is asked every second, or by every caller, does not cost more the more there is.
 
-use super::super::take_over::take_over;
+use super::super::recovery::recover;
 use super::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,23 +64,26 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
     };
     let busy = ["dead".to_owned()];
     taken("a notification beside a busy host", &mut |database| {
-        let told = begun(database.begin_notifications(9, &busy, NOW).expect("asked"));
+        let told = acquired(database.claim_notifications(9, &busy, NOW).expect("asked"));
         assert_eq!(told.len(), 1);
         assert_eq!(told[0].callback.host, "b");
     });
     taken("no notification beside a busy host", &mut |database| {
-        let told = database.begin_notifications(9, &busy, NOW).expect("asked");
-        assert_eq!(told, Begun::Later { after_ms: None });
+        let told = database.claim_notifications(9, &busy, NOW).expect("asked");
+        assert_eq!(told, Claim::RetryAfter { after_ms: None });
     });
     taken("notifications of one host", &mut |database| {
-        let told = database.begin_notifications(5, &[], NOW).expect("asked");
-        assert_eq!(begun(told).len(), 5);
+        let told = database.claim_notifications(5, &[], NOW).expect("asked");
+        assert_eq!(acquired(told).len(), 5);
     });
     taken("a try", &mut |database| {
-        assert_eq!(begun(database.begin_try(NOW).expect("asked")).message, "w1");
+        assert_eq!(
+            acquired(database.claim_attempt(NOW).expect("asked")).message,
+            "w1"
+        );
     });
     taken("a check", &mut |database| {
-        begun(database.begin_check(1, NOW).expect("asked"));
+        acquired(database.claim_check(1, NOW).expect("asked"));
     });
     taken("a request", &mut |database| {
         let new = new_request(1, "m", Some("a"));
@@ -88,12 +91,12 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
         assert!(matches!(accepted, Ok(Accepted::Pending(_))));
     });
     taken("the beat", &mut |database| {
-        database.beat(NOW).expect("beaten");
+        database.heartbeat(NOW).expect("beaten");
     });
-    taken("the standing", &mut |database| {
-        let standing = database.standing(NOW).expect("asked");
-        assert_eq!(standing.backlog, u64::from(count) + 1);
-        assert_eq!(standing.oldest_age_ms, Some(99_999));
+    taken("the stats", &mut |database| {
+        let stats = database.stats(NOW).expect("asked");
+        assert_eq!(stats.backlog, u64::from(count) + 1);
+        assert_eq!(stats.oldest_age_ms, Some(99_999));
     });
     for which in [Listed::All, Listed::Pending] {
         taken("a list", &mut |database| {
@@ -113,15 +116,15 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
         ("a start of the machine", "another start"),
     ] {
         taken(what, &mut |database| {
-            let taken_over = database.transaction(|it| take_over(it, boot_id, QUOTA, at(5, 0)));
+            let taken_over = database.transaction(|it| recover(it, boot_id, QUOTA, at(5, 0)));
             database.clock = taken_over.expect("taken over");
         });
     }
     assert_sound(&folder.path().join("db"));
     // Nothing is left out: the dead host's, as many as were begun, and the other one's.
     let now = database.clock.now(at(5, 0));
-    let told = database.begin_notifications(u32::MAX, &[], now);
-    assert_eq!(begun(told.expect("asked")).len(), count as usize + 1);
+    let told = database.claim_notifications(u32::MAX, &[], now);
+    assert_eq!(acquired(told.expect("asked")).len(), count as usize + 1);
     all
 }
 

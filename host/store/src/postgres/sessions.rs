@@ -1,7 +1,7 @@
 //! Sessions, what dead ones leave behind, and counts.
 
 use super::Replica;
-use crate::rules::{NOTIFICATION_LEASE_MS, try_lease_ms};
+use crate::rules::{NOTIFICATION_LEASE_MS, attempt_lease_ms};
 use crate::{BootMillis, Now, Result};
 use deadpool_postgres::{Client, GenericClient};
 use std::collections::HashMap;
@@ -72,7 +72,7 @@ impl Replica {
         state.session = state.session.filter(|current| *current != session);
     }
 
-    pub(super) async fn beat(&self, client: &mut Client, now: Now) -> Result<()> {
+    pub(super) async fn heartbeat(&self, client: &mut Client, now: Now) -> Result<()> {
         let session = self.session(client).await?;
         let statement = client
             .prepare_cached("UPDATE bulkhead_sessions SET beat = beat + 1 WHERE id = $1")
@@ -132,7 +132,7 @@ impl Replica {
         let notifications = "UPDATE bulkhead_notifications SET session = NULL
              WHERE session = $1 AND leased_at <= $2";
         for (statement, after_ms) in [
-            (tries, try_lease_ms(self.quota)),
+            (tries, attempt_lease_ms(self.quota)),
             (notifications, NOTIFICATION_LEASE_MS),
         ] {
             let statement = client.prepare_cached(statement).await?;

@@ -1,12 +1,12 @@
 //! What follows from an answer of the upstream: pure.
 
-use crate::world::Heard;
+use crate::environment::CallResult;
 use bulkhead_sandbox::{Checking, Delivering, Signing, Wait};
 use bulkhead_store::{NotificationOutcome, Outcome, SlotEnd};
 
 /// What the upstream does to us, whatever the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mood {
+pub enum UpstreamHealth {
     /// It answers as it should, or refuses the message alone.
     Fine,
     /// It does not answer, or not with anything of use; why.
@@ -19,11 +19,11 @@ pub enum Mood {
 
 /// What a call came to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Conclusion<T> {
+pub(crate) struct Decision<T> {
     pub(crate) outcome: T,
     /// No call for so long.
     pub(crate) hold_ms: Option<u64>,
-    pub(crate) mood: Mood,
+    pub(crate) upstream: UpstreamHealth,
 }
 
 /// The longest that a component may have anything wait: whatever it says may be a mistake of its own.
@@ -68,44 +68,32 @@ pub(crate) fn of_delivering(
     }
 }
 
-/// A try of a message.
-pub(crate) fn of_signing(signing: Signing, known_better: Option<String>) -> Conclusion<Outcome> {
+/// An attempt to have a message signed.
+pub(crate) fn of_signing(signing: Signing, known_better: Option<String>) -> Decision<Outcome> {
     let because = |why: String| known_better.unwrap_or(why);
-    match signing {
-        Signing::Signed(signature) => Conclusion {
-            outcome: Outcome::Signed(signature),
-            hold_ms: None,
-            mood: Mood::Fine,
-        },
-        Signing::Refused(error) => Conclusion {
-            outcome: Outcome::Failed(shown(&error)),
-            hold_ms: None,
-            mood: Mood::Fine,
-        },
+    let (outcome, hold_ms, upstream) = match signing {
+        Signing::Signed(signature) => (Outcome::Signed(signature), None, UpstreamHealth::Fine),
+        Signing::Refused(error) => (Outcome::Failed(shown(&error)), None, UpstreamHealth::Fine),
         Signing::Again(wait) => {
             let Wait { after_ms, why } = bounded(wait);
-            Conclusion {
-                outcome: Outcome::Again { after_ms },
-                hold_ms: None,
-                mood: Mood::Failing(because(why)),
-            }
+            let upstream = UpstreamHealth::Failing(because(why));
+            (Outcome::Again { after_ms }, None, upstream)
         }
         Signing::Paused(wait) => {
             let Wait { after_ms, why } = bounded(wait);
-            Conclusion {
-                outcome: Outcome::Again { after_ms },
-                hold_ms: Some(after_ms),
-                mood: Mood::Refusing(why),
-            }
+            let upstream = UpstreamHealth::Refusing(why);
+            (Outcome::Again { after_ms }, Some(after_ms), upstream)
         }
         Signing::Slowed(wait) => {
             let Wait { after_ms, why } = bounded(wait);
-            Conclusion {
-                outcome: Outcome::Again { after_ms },
-                hold_ms: Some(after_ms),
-                mood: Mood::Slowing(why),
-            }
+            let upstream = UpstreamHealth::Slowing(why);
+            (Outcome::Again { after_ms }, Some(after_ms), upstream)
         }
+    };
+    Decision {
+        outcome,
+        hold_ms,
+        upstream,
     }
 }
 
@@ -113,33 +101,37 @@ pub(crate) fn of_signing(signing: Signing, known_better: Option<String>) -> Conc
 pub(crate) fn of_checking(
     checking: Checking,
     known_better: Option<String>,
-) -> Conclusion<Option<bool>> {
+) -> Decision<Option<bool>> {
     let because = |why: String| known_better.unwrap_or(why);
-    let (outcome, hold_ms, mood) = match checking {
-        Checking::Known(answer) => (Some(answer), None, Mood::Fine),
-        Checking::Unknown(wait) => (None, None, Mood::Failing(because(bounded(wait).why))),
+    let (outcome, hold_ms, upstream) = match checking {
+        Checking::Known(answer) => (Some(answer), None, UpstreamHealth::Fine),
+        Checking::Unknown(wait) => (
+            None,
+            None,
+            UpstreamHealth::Failing(because(bounded(wait).why)),
+        ),
         Checking::Paused(wait) => {
             let Wait { after_ms, why } = bounded(wait);
-            (None, Some(after_ms), Mood::Refusing(why))
+            (None, Some(after_ms), UpstreamHealth::Refusing(why))
         }
         Checking::Slowed(wait) => {
             let Wait { after_ms, why } = bounded(wait);
-            (None, Some(after_ms), Mood::Slowing(why))
+            (None, Some(after_ms), UpstreamHealth::Slowing(why))
         }
     };
-    Conclusion {
+    Decision {
         outcome,
         hold_ms,
-        mood,
+        upstream,
     }
 }
 
 /// Whether the call is known to be over. One that was never sent never arrives; one without a whole
 /// answer may still sit in a buffer.
-pub(crate) fn slot_end(heard: &Heard) -> SlotEnd {
-    match heard {
-        Heard::Answer(_) | Heard::Unsent(_) => SlotEnd::Settled,
-        Heard::Lost(_) => SlotEnd::Unknown,
+pub(crate) fn slot_end(result: &CallResult) -> SlotEnd {
+    match result {
+        CallResult::Answer(_) | CallResult::Unsent(_) => SlotEnd::Settled,
+        CallResult::Lost(_) => SlotEnd::Unknown,
     }
 }
 
@@ -159,13 +151,15 @@ mod tests {
             Signing::Paused(wait()),
             Signing::Slowed(wait()),
         ] {
-            let conclusion = of_signing(signing, None);
+            let decision = of_signing(signing, None);
             let after_ms = WAIT_MAX_MS;
-            assert_eq!(conclusion.outcome, Outcome::Again { after_ms });
-            assert!(conclusion.hold_ms.is_none_or(|hold| hold == WAIT_MAX_MS));
-            let (Mood::Failing(why) | Mood::Refusing(why) | Mood::Slowing(why)) = conclusion.mood
+            assert_eq!(decision.outcome, Outcome::Again { after_ms });
+            assert!(decision.hold_ms.is_none_or(|hold| hold == WAIT_MAX_MS));
+            let (UpstreamHealth::Failing(why)
+            | UpstreamHealth::Refusing(why)
+            | UpstreamHealth::Slowing(why)) = decision.upstream
             else {
-                panic!("a mood with a reason");
+                panic!("a upstream with a reason");
             };
             assert!(
                 why.len() == WHY_CHARACTERS_MAX && !why.contains('\n'),

@@ -1,16 +1,16 @@
 //! The quota, judged as the upstream judges it, over whatever happens.
 
-use super::{Bench, Case, Machine, QUOTA, begun, wait};
-use crate::{Outcome, Quota, Slot, SlotEnd, Try};
+use super::{Bench, Case, Machine, QUOTA, acquired, wait};
+use crate::{Attempt, Outcome, Quota, Slot, SlotEnd};
 
 const SEEDS: u64 = 8;
 const STEPS: u32 = 1000;
 
 /// Small and repeatable; nothing depends on it being good.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,7 +18,7 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % below
     }
 
-    fn ms(&mut self, below: i64) -> i64 {
+    pub(crate) fn ms(&mut self, below: i64) -> i64 {
         i64::try_from(self.roll(below.unsigned_abs())).expect("it was one")
     }
 
@@ -26,7 +26,7 @@ impl Dice {
         all[self.index(all.len())]
     }
 
-    fn index(&mut self, below: usize) -> usize {
+    pub(crate) fn index(&mut self, below: usize) -> usize {
         usize::try_from(self.roll(below as u64)).expect("it was one")
     }
 }
@@ -46,11 +46,11 @@ struct Granted {
 }
 
 enum What {
-    Try(Try),
+    Attempt(Attempt),
     Check(Slot),
 }
 
-struct Walk<'b> {
+struct RandomWalk<'b> {
     case: Case<'b>,
     dice: Dice,
     quota: Quota,
@@ -59,10 +59,10 @@ struct Walk<'b> {
     messages: u32,
 }
 
-pub(super) fn no_window_ever_sees_more_calls_than_allowed(bench: &mut dyn Bench) {
+pub(crate) fn no_window_ever_sees_more_calls_than_allowed(bench: &mut dyn Bench) {
     let mut case = Some(Case::new(bench));
     for seed in 1..=SEEDS {
-        let mut walk = Walk {
+        let mut walk = RandomWalk {
             case: case.take().expect("given back"),
             dice: Dice(seed),
             quota: QUOTA,
@@ -79,7 +79,7 @@ pub(super) fn no_window_ever_sees_more_calls_than_allowed(bench: &mut dyn Bench)
     }
 }
 
-impl Walk<'_> {
+impl RandomWalk<'_> {
     fn step(&mut self) {
         match self.dice.roll(80) {
             0..8 => {
@@ -89,11 +89,11 @@ impl Walk<'_> {
             }
             8..28 => {
                 let tried = self.case.begin();
-                self.granted(tried.map(What::Try));
+                self.granted(tried.map(What::Attempt));
             }
             28..36 => {
                 let checks_max = u32::try_from(self.dice.roll(3)).expect("small");
-                let check = begun(self.case.ask_check(checks_max));
+                let check = acquired(self.case.ask_check(checks_max));
                 self.granted(check.map(What::Check));
             }
             36..56 => self.end_one(),
@@ -170,7 +170,7 @@ impl Walk<'_> {
         self.arrived(&granted, until_ms);
         match &granted.what {
             What::Check(slot) => self.case.end(slot, end),
-            What::Try(tried) => {
+            What::Attempt(tried) => {
                 let outcome = match self.dice.roll(4) {
                     0 => Outcome::Signed("sig".into()),
                     1 => Outcome::Failed("no".into()),

@@ -1,24 +1,24 @@
 //! What is shown, and what is removed.
 
 use super::{Bench, Case, Machine, QUOTA, wait};
-use crate::{Listed, NotificationOutcome, Redelivery, RequestId, Standing};
+use crate::{Listed, NotificationOutcome, Redelivery, RequestId, StoreStats};
 
 const RETENTION_MS: i64 = 90 * 24 * 60 * 60_000;
 
-fn list(case: &Case<'_>, which: Listed, most: u32) -> Vec<RequestId> {
-    let views = wait(case.bench.store().list(which, most, case.bench.now())).expect("asked");
+fn list(case: &Case<'_>, which: Listed, max: u32) -> Vec<RequestId> {
+    let views = wait(case.bench.store().list(which, max, case.bench.now())).expect("asked");
     for view in &views {
         assert_eq!(*view, case.view(&view.id), "as its caller sees it");
     }
     views.into_iter().map(|view| view.id).collect()
 }
 
-fn sweep(case: &Case<'_>, most: u32) -> u64 {
+fn sweep(case: &Case<'_>, max: u32) -> u64 {
     let (store, now) = (case.bench.store(), case.bench.now());
-    wait(store.sweep(RETENTION_MS.unsigned_abs(), most, now)).expect("swept")
+    wait(store.sweep(RETENTION_MS.unsigned_abs(), max, now)).expect("swept")
 }
 
-pub(super) fn lists_are_of_the_youngest_first(bench: &mut dyn Bench) {
+pub(crate) fn lists_are_of_the_youngest_first(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let signed = case.signed("signed", Some("a"));
     let parked = case.due(9, &[]).pop().expect("due");
@@ -27,8 +27,8 @@ pub(super) fn lists_are_of_the_youngest_first(bench: &mut dyn Bench) {
     case.pass(1000);
     case.bench.step_wall(-60 * 60_000);
     let failed = case.pending("failed", Some("b"));
-    let begun = case.begin().expect("a try");
-    case.refuse(&begun);
+    let claimed = case.begin().expect("a try");
+    case.refuse(&claimed);
     case.pass(1000);
     let [first, second] = ["x", "y"].map(|message| case.pending(message, None));
     let shared = case.pending("x", Some("a"));
@@ -42,51 +42,51 @@ pub(super) fn lists_are_of_the_youngest_first(bench: &mut dyn Bench) {
     assert_eq!(list(&case, Listed::All, 0), []);
 }
 
-pub(super) fn the_standing_counts_what_there_is(bench: &mut dyn Bench) {
+pub(crate) fn the_standing_counts_what_there_is(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
-    let empty = Standing {
+    let empty = StoreStats {
         slots_free: 3,
-        ..Standing::default()
+        ..StoreStats::default()
     };
-    assert_eq!(case.standing(), empty);
+    assert_eq!(case.stats(), empty);
     case.pending("a", Some("a"));
     case.pass(1000);
     case.pending("b", Some("a"));
     case.pass(1000);
-    let begun = case.begin().expect("a try");
-    let busy = Standing {
+    let claimed = case.begin().expect("a try");
+    let busy = StoreStats {
         backlog: 2,
         oldest_age_ms: Some(2000),
         slots_free: 2,
-        ..Standing::default()
+        ..StoreStats::default()
     };
-    assert_eq!(case.standing(), busy);
-    case.again(&begun, 0);
-    assert_eq!(case.standing(), busy);
-    for begun in case.begin_all() {
-        case.sign(&begun);
+    assert_eq!(case.stats(), busy);
+    case.again(&claimed, 0);
+    assert_eq!(case.stats(), busy);
+    for claimed in case.begin_all() {
+        case.sign(&claimed);
     }
-    let telling = Standing {
+    let telling = StoreStats {
         notifications_pending: 2,
-        ..Standing::default()
+        ..StoreStats::default()
     };
-    assert_eq!(case.standing(), telling);
+    assert_eq!(case.stats(), telling);
     let told = case.due(1, &[]).pop().expect("due");
-    assert_eq!(case.standing(), telling, "under way is not over");
+    assert_eq!(case.stats(), telling, "under way is not over");
     case.park(&told);
     let told = case.due(1, &[]).pop().expect("due");
     case.tell(&told, NotificationOutcome::Delivered)
         .expect("finished");
-    let parked = Standing {
+    let parked = StoreStats {
         notifications_parked: 1,
-        ..Standing::default()
+        ..StoreStats::default()
     };
-    assert_eq!(case.standing(), parked);
+    assert_eq!(case.stats(), parked);
     case.bench.crash(Machine::RunsOn, QUOTA);
-    assert_eq!(case.standing(), parked);
+    assert_eq!(case.stats(), parked);
 }
 
-pub(super) fn a_sweep_removes_what_is_done_and_old(bench: &mut dyn Bench) {
+pub(crate) fn a_sweep_removes_what_is_done_and_old(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let silent = case.signed("m", None);
     let told = case.signed("n", Some("a"));
@@ -111,7 +111,7 @@ pub(super) fn a_sweep_removes_what_is_done_and_old(bench: &mut dyn Bench) {
     assert_eq!(case.view(&again).tries, 1);
 }
 
-pub(super) fn a_sweep_leaves_what_somebody_waits_for(bench: &mut dyn Bench) {
+pub(crate) fn a_sweep_leaves_what_somebody_waits_for(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let parked = case.signed("parked", Some("a"));
     let notification = case.due(9, &[]).pop().expect("due");
@@ -120,11 +120,11 @@ pub(super) fn a_sweep_leaves_what_somebody_waits_for(bench: &mut dyn Bench) {
     // Of a message whose other request somebody is to be told of.
     let shared = case.pending("shared", None);
     let sharing = case.pending("shared", Some("d"));
-    for begun in case.begin_all() {
-        if begun.message == "shared" {
-            case.sign(&begun);
+    for claimed in case.begin_all() {
+        if claimed.message == "shared" {
+            case.sign(&claimed);
         } else {
-            case.again(&begun, 0);
+            case.again(&claimed, 0);
         }
     }
     case.pass(RETENTION_MS);
@@ -140,7 +140,7 @@ pub(super) fn a_sweep_leaves_what_somebody_waits_for(bench: &mut dyn Bench) {
     }
     case.pass(RETENTION_MS - 1);
     assert_eq!(sweep(&case, 9), 0, "it was parked just that long ago");
-    assert_eq!(case.standing().notifications_parked, 1);
+    assert_eq!(case.stats().notifications_parked, 1);
     let redelivered = case
         .bench
         .store()
@@ -153,14 +153,14 @@ pub(super) fn a_sweep_leaves_what_somebody_waits_for(bench: &mut dyn Bench) {
     case.pass(RETENTION_MS + 1);
     assert_eq!(sweep(&case, 9), 1);
     assert_eq!(case.find(&parked), None);
-    let standing = case.standing();
-    assert_eq!((standing.backlog, standing.notifications_parked), (1, 0));
-    assert_eq!(standing.notifications_pending, 2);
+    let stats = case.stats();
+    assert_eq!((stats.backlog, stats.notifications_parked), (1, 0));
+    assert_eq!(stats.notifications_pending, 2);
     assert_eq!(case.due(9, &[]).len(), 2);
     assert_eq!(case.begin().expect("a try").message, "waiting");
 }
 
-pub(super) fn a_sweep_takes_small_steps(bench: &mut dyn Bench) {
+pub(crate) fn a_sweep_takes_small_steps(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let ids: Vec<_> = (0..5)
         .map(|n| {

@@ -9,7 +9,7 @@ const QUOTA: Quota = Quota {
 
 /// A store's time, a machine's, and how long a question takes.
 struct Clocks {
-    guard: Guard,
+    clock_monitor: ClockMonitor,
     boot_us: i64,
     store_us: i64,
     epoch: i64,
@@ -19,7 +19,7 @@ struct Clocks {
 impl Clocks {
     fn new() -> Self {
         Self {
-            guard: Guard::new(QUOTA),
+            clock_monitor: ClockMonitor::new(QUOTA),
             boot_us: 5_000_000,
             store_us: 1_700_000_000_000_000,
             epoch: 0,
@@ -50,7 +50,7 @@ impl Clocks {
     }
 
     fn wait_ms(&self) -> i64 {
-        self.guard.wait_ms(self.now())
+        self.clock_monitor.wait_ms(self.now())
     }
 
     fn reading(&mut self) -> Reading {
@@ -68,36 +68,39 @@ impl Clocks {
 
     fn judge(&mut self) -> Verdict {
         let reading = self.reading();
-        self.guard.judge(reading)
+        self.clock_monitor.compare(reading)
     }
 }
 
 #[test]
 fn the_first_reading_is_believed_after_a_window() {
     let mut clocks = Clocks::new();
-    assert!(clocks.guard.is_new());
+    assert!(clocks.clock_monitor.is_new());
     assert_eq!(clocks.judge(), Verdict::Fine);
-    assert!(!clocks.guard.is_new());
+    assert!(!clocks.clock_monitor.is_new());
     assert_eq!(clocks.wait_ms(), QUOTA.taken_ms());
-    assert_eq!(clocks.guard.to_recall(clocks.now()), None);
+    assert_eq!(clocks.clock_monitor.to_recall(clocks.now()), None);
     clocks.pass(QUOTA.taken_ms() - 1);
     assert_eq!(clocks.wait_ms(), 1);
     clocks.pass(1);
     assert_eq!(clocks.wait_ms(), 0);
-    assert!(clocks.guard.to_recall(clocks.now()).is_some());
+    assert!(clocks.clock_monitor.to_recall(clocks.now()).is_some());
 }
 
 #[test]
 fn another_process_goes_on_with_what_this_one_knew() {
     let mut clocks = Clocks::trusted();
-    let reference = clocks.guard.to_recall(clocks.now()).expect("certain");
+    let reference = clocks
+        .clock_monitor
+        .to_recall(clocks.now())
+        .expect("certain");
     for (step_ms, expected) in [
         (0, Verdict::Fine),
         (-7000, Verdict::Jumped { by_ms: -7000 }),
     ] {
         clocks.step(step_ms);
-        clocks.guard = Guard::new(QUOTA);
-        clocks.guard.recall(reference);
+        clocks.clock_monitor = ClockMonitor::new(QUOTA);
+        clocks.clock_monitor.recall(reference);
         let verdict = clocks.judge();
         assert_eq!(clocks.wait_ms(), 0);
         match (verdict, expected) {
@@ -189,7 +192,7 @@ fn an_answer_from_before_a_correction_counts_for_nothing() {
     clocks.epoch += 1;
     clocks.pass(2000);
     assert_eq!(clocks.judge(), Verdict::Fine);
-    assert_eq!(clocks.guard.judge(old), Verdict::Unsure);
+    assert_eq!(clocks.clock_monitor.compare(old), Verdict::Unsure);
     assert_eq!(clocks.judge(), Verdict::Fine);
     assert_eq!(clocks.wait_ms(), 0);
 }
@@ -216,7 +219,7 @@ fn after_days_without_a_look_a_difference_is_waited_for_and_none_is_fine() {
 #[test]
 fn without_a_margin_there_is_still_room_for_the_network() {
     let mut clocks = Clocks::new();
-    clocks.guard = Guard::new(Quota {
+    clocks.clock_monitor = ClockMonitor::new(Quota {
         margin_ms: 0,
         ..QUOTA
     });

@@ -4,7 +4,7 @@ use super::database::Database;
 use super::requests::{request_id, state};
 use super::slots::slots;
 use crate::{
-    Listed, NotificationState, NotificationView, Now, RequestId, RequestView, Result, Standing,
+    Listed, NotificationState, NotificationView, Now, RequestId, RequestView, Result, StoreStats,
     UnixMillis,
 };
 use rusqlite::{OptionalExtension as _, Row, params};
@@ -55,19 +55,19 @@ impl Database {
     }
 
     /// See [`crate::Store::list`].
-    pub(super) fn list(&self, which: Listed, most: u32, now: Now) -> Result<Vec<RequestView>> {
+    pub(super) fn list(&self, which: Listed, max: u32, now: Now) -> Result<Vec<RequestView>> {
         let mut statement = self.connection.prepare_cached(match which {
             Listed::All => ALL,
             Listed::Pending => PENDING,
             Listed::Failed => FAILED,
             Listed::Parked => PARKED,
         })?;
-        let views = statement.query_map(params![most], |row| self.view(row, now))?;
+        let views = statement.query_map(params![max], |row| self.view(row, now))?;
         Ok(views.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// See [`crate::Store::standing`].
-    pub(super) fn standing(&self, now: Now) -> Result<Standing> {
+    /// See [`crate::Store::stats`].
+    pub(super) fn stats(&self, now: Now) -> Result<StoreStats> {
         let mut statement = self.connection.prepare_cached(
             "SELECT backlog, notifications_pending, notifications_parked, held_until,
                (SELECT min(waits_since) FROM messages WHERE state = 'pending') AS oldest
@@ -78,11 +78,11 @@ impl Database {
         let taken = u32::try_from(taken.count()).unwrap_or(u32::MAX);
         let waits_at = self.clock.waits_at(now);
         let since = |at: i64| u64::try_from(waits_at - at).unwrap_or(0);
-        let standing = statement.query_row((), |row| {
+        let stats = statement.query_row((), |row| {
             let number = |name| row.get::<_, i64>(name).map(i64::unsigned_abs);
             let oldest: Option<i64> = row.get("oldest")?;
             let held_until: i64 = row.get("held_until")?;
-            Ok(Standing {
+            Ok(StoreStats {
                 backlog: number("backlog")?,
                 oldest_age_ms: oldest.map(since),
                 notifications_pending: number("notifications_pending")?,
@@ -91,7 +91,7 @@ impl Database {
                 held_ms: u64::try_from(held_until - now.boot.0).unwrap_or(0),
             })
         });
-        Ok(standing?)
+        Ok(stats?)
     }
 
     fn view(&self, row: &Row<'_>, now: Now) -> rusqlite::Result<RequestView> {

@@ -6,7 +6,8 @@ use super::requests::trace;
 use super::slots::{claim, end_claim, held_until, slots};
 use crate::rules::{self, Purpose, Waiting};
 use crate::{
-    Begun, Lease, MessageId, Now, Outcome, RequestId, Result, SlotEnd, StoreError, Try, UnixMillis,
+    Attempt, Claim, Lease, MessageId, Now, Outcome, RequestId, Result, SlotEnd, StoreError,
+    UnixMillis,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -17,8 +18,8 @@ const TRIED: &str = "SELECT due_at, id FROM messages INDEXED BY messages_tried
   WHERE state = 'pending' AND leased_until IS NULL AND tries > 0 ORDER BY due_at LIMIT 1";
 
 impl Database {
-    /// See [`crate::Store::begin_try`].
-    pub(super) fn begin_try(&mut self, now: Now) -> Result<Begun<Try>> {
+    /// See [`crate::Store::claim_attempt`].
+    pub(super) fn claim_attempt(&mut self, now: Now) -> Result<Claim<Attempt>> {
         let quota = self.quota;
         self.transaction(|transaction| {
             let (fresh, tried) = (first(transaction, FRESH)?, first(transaction, TRIED)?);
@@ -28,19 +29,19 @@ impl Database {
             let slots = slots(transaction)?;
             let call_at = rules::call_at(&slots, quota.calls, held_until(transaction)?);
             let at = call_at.map(|at| at.max(due_at));
-            let Some(slot) = claim(transaction, &slots, at, Purpose::Try, quota, now)? else {
+            let Some(slot) = claim(transaction, &slots, at, Purpose::Attempt, quota, now)? else {
                 return Ok(rules::later(at, now.boot.0));
             };
             let message = MessageId(next.message);
             let token = lease_token(transaction)?;
-            let leased_until = now.boot.0 + rules::try_lease_ms(quota);
+            let leased_until = now.boot.0 + rules::attempt_lease_ms(quota);
             let mut statement = transaction.prepare_cached(
                 "UPDATE messages SET lease = ?2, leased_until = ?3 WHERE id = ?1
                  RETURNING text, tries, created_at,
                    (SELECT traceparent FROM requests WHERE message = ?1 ORDER BY number LIMIT 1)",
             )?;
-            let begun = statement.query_row(params![message.0, token, leased_until], |row| {
-                Ok(Try {
+            let claimed = statement.query_row(params![message.0, token, leased_until], |row| {
+                Ok(Attempt {
                     lease: Lease { message, token },
                     slot,
                     message: row.get(0)?,
@@ -49,20 +50,20 @@ impl Database {
                     trace: trace(row.get(3)?),
                 })
             })?;
-            Ok(Begun::Now(begun))
+            Ok(Claim::Acquired(claimed))
         })
     }
 
-    /// See [`crate::Store::finish_try`].
-    pub(super) fn finish_try(
+    /// See [`crate::Store::finish_attempt`].
+    pub(super) fn finish_attempt(
         &mut self,
-        begun: &Try,
+        claimed: &Attempt,
         end: SlotEnd,
         outcome: &Outcome,
         answered: &[RequestId],
         now: Now,
     ) -> Result<()> {
-        let (lease, slot) = (&begun.lease, &begun.slot);
+        let (lease, slot) = (&claimed.lease, &claimed.slot);
         let spared_ms = self.quota.spared_ms();
         self.transaction(|transaction| {
             match outcome {

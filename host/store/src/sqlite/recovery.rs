@@ -18,7 +18,7 @@ struct Before {
 /// of its calls is kept; where it cannot be, no call is made for as long as an earlier one may count:
 /// after a start of the machine, with a longer window, and with a new file, which may stand in for one
 /// that was lost.
-pub(super) fn take_over(
+pub(super) fn recover(
     transaction: &Connection,
     boot_id: &str,
     quota: Quota,

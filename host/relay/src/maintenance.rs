@@ -1,7 +1,7 @@
 //! What has to be done now and then.
 
-use crate::relay::Relay;
-use crate::world::World;
+use crate::core::Relay;
+use crate::environment::Environment;
 use bulkhead_store::Now;
 use std::sync::Arc;
 
@@ -12,38 +12,38 @@ const SWEEP_STEP: u32 = 200;
 const SWEEP_EVERY_MS: i64 = 60_000;
 
 /// Proves to be alive, takes over from the dead, looks at the whole, removes what is old.
-pub(crate) async fn run<W: World>(relay: Arc<Relay<W>>) {
-    let start = relay.world.now();
+pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
+    let start = relay.environment.now();
     let mut sweep_at = start.boot.0;
     let mut looked = false;
     loop {
-        let beat = relay.store.beat(relay.world.now()).await;
-        let _logged = relay.conditions.store(beat, relay.world.now());
-        let standing = relay.store.standing(relay.world.now()).await;
-        if let Ok(standing) = relay.conditions.store(standing, relay.world.now()) {
-            if !looked && standing.held_ms > 0 {
+        let heartbeat = relay.store.heartbeat(relay.environment.now()).await;
+        let _logged = relay.noted(heartbeat);
+        let stats = relay.store.stats(relay.environment.now()).await;
+        if let Ok(stats) = relay.noted(stats) {
+            if !looked && stats.held_ms > 0 {
                 tracing::info!(
-                    held_ms = standing.held_ms,
+                    held_ms = stats.held_ms,
                     "no call for so long: what was called before is not known, and may count"
                 );
             }
             looked = true;
-            relay.conditions.standing(standing);
-            relay.metrics.stands(&standing);
+            relay.health.stats(stats);
+            relay.metrics.stands(&stats);
         }
-        if relay.conditions.get().store.is_some() {
+        if relay.health.get().store.is_some() {
             // Something that is written and changes nothing shows whether it works again.
-            let held = relay.store.hold_calls(0, relay.world.now()).await;
-            if relay.conditions.store(held, relay.world.now()).is_ok() {
-                relay.conditions.store_wrote();
+            let held = relay.store.hold_calls(0, relay.environment.now()).await;
+            if relay.noted(held).is_ok() {
+                relay.health.store_wrote();
             }
         }
-        let now = relay.world.now();
+        let now = relay.environment.now();
         if now.boot.0 >= sweep_at {
             let kept_ms = relay.settings.retention_ms;
             let retention_ms = kept_ms.saturating_add(gained_ms(start, now));
             let swept = relay.store.sweep(retention_ms, SWEEP_STEP, now).await;
-            let swept = relay.conditions.store(swept, relay.world.now());
+            let swept = relay.noted(swept);
             // A full step means that there is more.
             if !swept.is_ok_and(|removed| removed >= u64::from(SWEEP_STEP)) {
                 sweep_at = now.boot.0 + SWEEP_EVERY_MS;

@@ -1,7 +1,7 @@
 //! How the upstream and the store are, as far as the relay has seen.
 
-use crate::conclusion::Mood;
-use bulkhead_store::{BootMillis, Now, Standing, StoreError, UnixMillis};
+use crate::decision::UpstreamHealth;
+use bulkhead_store::{BootMillis, Now, StoreError, StoreStats, UnixMillis};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How often an error of the store is logged, at most.
@@ -9,15 +9,15 @@ const STORE_LOG_MS: i64 = 10_000;
 
 /// What `/health` says of the relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
+pub struct RelayHealth {
     /// What the last call showed; none before the first.
-    pub upstream: Option<Mood>,
+    pub upstream: Option<UpstreamHealth>,
     /// When that was.
     pub upstream_since: Option<UnixMillis>,
     /// What is wrong with the store, if anything.
     pub store: Option<String>,
     /// What is in the store, as of a second ago; none before the first look.
-    pub standing: Option<Standing>,
+    pub stats: Option<StoreStats>,
 }
 
 /// Whether the key is good, as far as is known.
@@ -30,22 +30,22 @@ pub struct KeyCheck {
 }
 
 /// The one place where all of that is kept.
-pub(crate) struct Conditions(Mutex<Inner>);
+pub(crate) struct HealthState(Mutex<Inner>);
 
 struct Inner {
-    condition: Condition,
+    health: RelayHealth,
     key: Option<(KeyCheck, BootMillis)>,
     store_logged: Option<BootMillis>,
 }
 
-impl Conditions {
+impl HealthState {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(Inner {
-            condition: Condition {
+            health: RelayHealth {
                 upstream: None,
                 upstream_since: None,
                 store: None,
-                standing: None,
+                stats: None,
             },
             key: None,
             store_logged: None,
@@ -56,41 +56,48 @@ impl Conditions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn get(&self) -> Condition {
-        self.inner().condition.clone()
+    pub(crate) fn get(&self) -> RelayHealth {
+        self.inner().health.clone()
     }
 
     /// Notes what a call showed. A change is logged; that it goes on is not.
-    pub(crate) fn upstream(&self, mood: Mood, now: Now) {
+    pub(crate) fn upstream(&self, upstream: UpstreamHealth, now: Now) {
         let mut inner = self.inner();
-        let before = inner.condition.upstream.as_ref();
-        let same = before
-            .is_some_and(|before| std::mem::discriminant(before) == std::mem::discriminant(&mood));
+        let before = inner.health.upstream.as_ref();
+        let same = before.is_some_and(|before| {
+            std::mem::discriminant(before) == std::mem::discriminant(&upstream)
+        });
         if !same {
-            match (&mood, before) {
-                (Mood::Refusing(why), _) => tracing::error!(why, "calls pause"),
-                (Mood::Slowing(why), _) => tracing::warn!(why, "calls pause"),
-                (Mood::Fine, Some(Mood::Refusing(_) | Mood::Slowing(_))) => {
+            match (&upstream, before) {
+                (UpstreamHealth::Refusing(why), _) => tracing::error!(why, "calls pause"),
+                (UpstreamHealth::Slowing(why), _) => tracing::warn!(why, "calls pause"),
+                (
+                    UpstreamHealth::Fine,
+                    Some(UpstreamHealth::Refusing(_) | UpstreamHealth::Slowing(_)),
+                ) => {
                     tracing::info!("the upstream answers again");
                 }
                 // What it does half of the time.
-                (Mood::Failing(why), _) => tracing::debug!(why, "the upstream failed"),
-                (Mood::Fine, _) => tracing::debug!("the upstream answers"),
+                (UpstreamHealth::Failing(why), _) => tracing::debug!(why, "the upstream failed"),
+                (UpstreamHealth::Fine, _) => tracing::debug!("the upstream answers"),
             }
-            inner.condition.upstream_since = Some(now.wall);
+            inner.health.upstream_since = Some(now.wall);
         }
-        inner.condition.upstream = Some(mood);
+        inner.health.upstream = Some(upstream);
     }
 
     /// Whether the upstream refused us at the last call: one call at a time finds out whether it
     /// still does.
     pub(crate) fn is_refused(&self) -> bool {
-        matches!(self.inner().condition.upstream, Some(Mood::Refusing(_)))
+        matches!(
+            self.inner().health.upstream,
+            Some(UpstreamHealth::Refusing(_))
+        )
     }
 
     /// Something was written: the store works. To have looked at it shows nothing.
     pub(crate) fn store_wrote(&self) {
-        if self.inner().condition.store.take().is_some() {
+        if self.inner().health.store.take().is_some() {
             tracing::info!("the store works again");
         }
     }
@@ -112,14 +119,14 @@ impl Conditions {
                     tracing::error!(%error, "the store failed");
                     inner.store_logged = Some(now.boot);
                 }
-                inner.condition.store = Some(error.to_string());
+                inner.health.store = Some(error.to_string());
             }
         }
         result
     }
 
-    pub(crate) fn standing(&self, standing: Standing) {
-        self.inner().condition.standing = Some(standing);
+    pub(crate) fn stats(&self, stats: StoreStats) {
+        self.inner().health.stats = Some(stats);
     }
 
     pub(crate) fn key(&self, valid: bool, now: Now) {

@@ -4,12 +4,12 @@ use bulkhead_sandbox::{Answer, Delivery, Failure, Reply};
 use bulkhead_store::{BootMillis, Callback, Now, TraceParent};
 use std::pin::Pin;
 
-/// Something that goes on for a while.
-pub type Going<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// A future whose type does not matter.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The world, as the relay knows it: the real one, or that of a simulation. The relay itself has
-/// neither clock nor randomness nor sockets.
-pub trait World: Send + Sync + 'static {
+/// All that the relay reaches: the real system, or a simulation. The relay itself has neither clock nor
+/// randomness nor sockets.
+pub trait Environment: Send + Sync + 'static {
     /// The time.
     fn now(&self) -> Now;
 
@@ -17,36 +17,36 @@ pub trait World: Send + Sync + 'static {
     fn random(&self) -> u128;
 
     /// Ends when the clock that does not step shows `at`.
-    fn sleep_until(&self, at: BootMillis) -> Going<'static, ()>;
+    fn sleep_until(&self, at: BootMillis) -> BoxFuture<'static, ()>;
 
     /// Runs a task to its end, whoever waits for it.
-    fn spawn(&self, task: Going<'static, ()>);
+    fn spawn(&self, task: BoxFuture<'static, ()>);
 
-    /// Asks the upstream: `target` is a path and query, and `trace` what the call belongs to. No octet
+    /// Calls the upstream: `target` is a path and query, and `trace` what the call belongs to. No octet
     /// is sent, and nothing waited for, from `until` on.
-    fn ask(
+    fn call_upstream(
         &self,
         target: String,
         trace: Option<TraceParent>,
         until: BootMillis,
-    ) -> Going<'static, Heard>;
+    ) -> BoxFuture<'static, CallResult>;
 
     /// Sends a delivery to a receiver. Nothing is waited for from `until` on.
-    fn tell(
+    fn deliver(
         &self,
         callback: Callback,
         delivery: Delivery,
         trace: Option<TraceParent>,
         until: BootMillis,
-    ) -> Going<'static, Heard>;
+    ) -> BoxFuture<'static, CallResult>;
 
     /// Says where the relay is, for those who want to know what happens if it goes no further.
     fn reached(&self, _point: Point) {}
 }
 
-/// What came of an exchange.
+/// The result of an outbound call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum CallResult {
     /// An answer that came whole.
     Answer(Answer),
     /// Nothing was sent; why.
@@ -55,7 +55,7 @@ pub enum Heard {
     Lost(Failure),
 }
 
-impl Heard {
+impl CallResult {
     /// For the judge, and what is known better than it can.
     pub(crate) fn into_reply(self) -> (Reply, Option<String>) {
         match self {

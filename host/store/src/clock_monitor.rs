@@ -63,9 +63,9 @@ pub(crate) enum Verdict {
 }
 
 /// Compares readings. A reading that nothing before can be compared with is believed, but no call may
-/// be made on it until all calls that were made before have left the window: see [`Guard::wait_ms`].
+/// be made on it until all calls that were made before have left the window: see [`ClockMonitor::wait_ms`].
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub(crate) struct ClockMonitor {
     taken_ms: i64,
     tolerance_us: i64,
     width_us_max: i64,
@@ -73,7 +73,7 @@ pub(crate) struct Guard {
     wait_until: Option<BootMillis>,
 }
 
-impl Guard {
+impl ClockMonitor {
     /// Knows nothing yet.
     pub(crate) fn new(quota: Quota) -> Self {
         let margin_ms = i64::from(quota.margin_ms);
@@ -108,7 +108,7 @@ impl Guard {
     }
 
     /// Compares a reading with those before.
-    pub(crate) fn judge(&mut self, reading: Reading) -> Verdict {
+    pub(crate) fn compare(&mut self, reading: Reading) -> Verdict {
         let seen = reading.offset();
         if seen.width_us() > self.width_us_max {
             return Verdict::Unsure;

@@ -2,27 +2,15 @@
 //! does.
 
 use super::*;
+use crate::conformance::random_walk::Dice;
 use crate::{Outcome, Slot, SlotEnd};
 
 const SEEDS: u64 = 3;
 const STEPS: u32 = 1000;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
-/// Small and repeatable; nothing depends on it being good.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: i64) -> i64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        i64::try_from((mixed ^ (mixed >> 31)) % below.unsigned_abs()).expect("it was one")
-    }
-}
-
 enum What {
-    Try(Try),
+    Attempt(Attempt),
     Check(Slot),
 }
 
@@ -32,7 +20,7 @@ struct Granted {
     what: What,
 }
 
-struct Walk {
+struct RandomWalk {
     database: Database,
     replicas: Vec<Replica>,
     dice: Dice,
@@ -53,7 +41,7 @@ fn no_window_sees_too_many_calls_whatever_the_clocks_do() {
             Replica::new(&database, "a", 1000),
             Replica::new(&database, "b", 77_000_000),
         ];
-        let mut walk = Walk {
+        let mut walk = RandomWalk {
             database,
             replicas,
             dice: Dice(seed),
@@ -70,9 +58,9 @@ fn no_window_sees_too_many_calls_whatever_the_clocks_do() {
     }
 }
 
-impl Walk {
+impl RandomWalk {
     fn step(&mut self) {
-        let which = usize::try_from(self.dice.roll(2)).expect("small");
+        let which = self.dice.index(2);
         match self.dice.roll(200) {
             0..12 => {
                 self.messages += 1;
@@ -81,25 +69,25 @@ impl Walk {
                 accept(store, self.messages, &message).expect("stored");
             }
             12..76 => {
-                if let Begun::Now(begun) = self.replicas[which].begin() {
-                    self.granted(What::Try(begun));
+                if let Claim::Acquired(claimed) = self.replicas[which].begin() {
+                    self.granted(What::Attempt(claimed));
                 }
             }
             76..88 => {
                 let replica = &self.replicas[which];
-                let asked = replica.store.begin_check(2, replica.now());
-                if let Begun::Now(slot) = wait(asked).expect("asked") {
+                let asked = replica.store.claim_check(2, replica.now());
+                if let Claim::Acquired(slot) = wait(asked).expect("asked") {
                     self.granted(What::Check(slot));
                 }
             }
             88..136 => self.end_one(which),
             136..186 => {
-                let ms = self.dice.roll(20_000);
+                let ms = self.dice.ms(20_000);
                 self.pass(ms);
             }
             // One of them is stopped, its machine runs on.
             186..191 => {
-                let ms = self.dice.roll(40_000);
+                let ms = self.dice.ms(40_000);
                 self.replicas.swap(0, which);
                 let stopped = self.replicas.remove(0);
                 self.pass(ms);
@@ -113,7 +101,7 @@ impl Walk {
                     2 => 120_000,
                     _ => HOUR_MS,
                 };
-                let step_ms = self.dice.roll(2 * most_ms) - most_ms;
+                let step_ms = self.dice.ms(2 * most_ms) - most_ms;
                 self.jumps += 1;
                 self.database.step(step_ms);
             }
@@ -149,12 +137,8 @@ impl Walk {
         if self.open.is_empty() {
             return;
         }
-        let chosen = self
-            .dice
-            .roll(i64::try_from(self.open.len()).expect("small"));
-        let granted = self
-            .open
-            .swap_remove(usize::try_from(chosen).expect("small"));
+        let chosen = self.dice.index(self.open.len());
+        let granted = self.open.swap_remove(chosen);
         let call_ms = i64::from(QUOTA.call_ms);
         let (end, took_ms) = if self.dice.roll(4) == 0 {
             (SlotEnd::Unknown, call_ms)
@@ -164,19 +148,19 @@ impl Walk {
                 (self.elapsed_ms - granted.at_ms).min(call_ms),
             )
         };
-        let arrived_ms = granted.at_ms + self.dice.roll(took_ms + 1);
+        let arrived_ms = granted.at_ms + self.dice.ms(took_ms + 1);
         self.arrivals_ms.push(arrived_ms);
-        let (replica, after_ms) = (&self.replicas[which], self.dice.roll(30_000).unsigned_abs());
+        let (replica, after_ms) = (&self.replicas[which], self.dice.roll(30_000));
         let now = replica.now();
         match granted.what {
-            What::Try(begun) => {
+            What::Attempt(claimed) => {
                 let outcome = match self.dice.roll(5) {
                     0 => Outcome::Signed("sig".into()),
                     _ => Outcome::Again { after_ms },
                 };
                 let finished = replica
                     .store
-                    .finish_try(begun, end, outcome, Vec::new(), now);
+                    .finish_attempt(claimed, end, outcome, Vec::new(), now);
                 match wait(finished) {
                     Ok(()) | Err(crate::StoreError::LeaseLost) => {}
                     Err(error) => panic!("{error}"),

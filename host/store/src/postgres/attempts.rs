@@ -4,11 +4,11 @@ use super::Replica;
 use super::clock::Look;
 use super::errors::is_raced;
 use super::requests::{self, text};
+use super::sessions::{Counted, count};
 use super::slots::{RACES_MAX, lock};
-use super::upkeep::{Counted, count};
 use crate::rules::{self, Purpose, Waiting};
 use crate::{
-    Begun, Lease, MessageId, Now, Outcome, RequestId, Result, Slot, SlotEnd, StoreError, Try,
+    Attempt, Claim, Lease, MessageId, Now, Outcome, RequestId, Result, Slot, SlotEnd, StoreError,
     UnixMillis,
 };
 use deadpool_postgres::{Client, GenericClient};
@@ -20,7 +20,11 @@ const TRIED: &str = "SELECT due_at, id FROM bulkhead_messages
   WHERE state = 'pending' AND session IS NULL AND tries > 0 ORDER BY due_at, id LIMIT 1";
 
 impl Replica {
-    pub(super) async fn begin_try(&self, client: &mut Client, now: Now) -> Result<Begun<Try>> {
+    pub(super) async fn claim_attempt(
+        &self,
+        client: &mut Client,
+        now: Now,
+    ) -> Result<Claim<Attempt>> {
         for _race in 0..RACES_MAX {
             let session = self.session(client).await?;
             let look = self.look_to_call(client).await?;
@@ -37,15 +41,17 @@ impl Replica {
                 Ok(next) => next,
                 Err(at) => return Ok(rules::later(at, look.now)),
             };
-            let slot = self.claim(&transaction, Purpose::Try, &look, now).await?;
+            let slot = self
+                .claim(&transaction, Purpose::Attempt, &look, now)
+                .await?;
             let Some(slot) = slot else {
                 continue;
             };
             match take(&transaction, next, session, slot, now).await {
-                Ok(Some(begun)) => {
+                Ok(Some(claimed)) => {
                     self.remember_machine(&transaction, &look, now).await?;
                     transaction.commit().await?;
-                    return Ok(Begun::Now(begun));
+                    return Ok(Claim::Acquired(claimed));
                 }
                 Ok(None) => {}
                 // This session was taken for dead.
@@ -56,7 +62,7 @@ impl Replica {
                 Err(Taking::Failed(error)) => return Err(error),
             }
         }
-        Ok(Begun::Later { after_ms: Some(0) })
+        Ok(Claim::RetryAfter { after_ms: Some(0) })
     }
 
     /// The message that is next, if it may be tried now; otherwise when it may.
@@ -79,16 +85,16 @@ impl Replica {
         })
     }
 
-    pub(super) async fn finish_try(
+    pub(super) async fn finish_attempt(
         &self,
         client: &mut Client,
-        begun: Try,
+        claimed: Attempt,
         end: SlotEnd,
         outcome: Outcome,
         answered: Vec<RequestId>,
     ) -> Result<()> {
         let look = self.look(client).await?;
-        let (Lease { message, token }, slot) = (begun.lease, begun.slot);
+        let (Lease { message, token }, slot) = (claimed.lease, claimed.slot);
         let transaction = client.transaction().await?;
         match outcome {
             Outcome::Again { after_ms } => {
@@ -166,7 +172,7 @@ async fn take(
     session: i64,
     slot: Slot,
     now: Now,
-) -> std::result::Result<Option<Try>, Taking> {
+) -> std::result::Result<Option<Attempt>, Taking> {
     let failed = |error: tokio_postgres::Error| {
         if is_raced(&error) {
             Taking::SessionLost
@@ -191,9 +197,9 @@ async fn take(
     let Some(row) = taken else {
         return Ok(None);
     };
-    let begun = || {
+    let attempt = || {
         let tries: i32 = row.try_get("tries")?;
-        Ok(Try {
+        Ok(Attempt {
             lease: Lease {
                 message: MessageId(next.message),
                 token: row.try_get("lease")?,
@@ -205,7 +211,7 @@ async fn take(
             trace: requests::trace(&row)?,
         })
     };
-    begun().map(Some).map_err(Taking::Failed)
+    attempt().map(Some).map_err(Taking::Failed)
 }
 
 /// The row stays locked, so that no request for this message can come now: see `JOIN` in `requests`. The

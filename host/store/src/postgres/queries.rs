@@ -3,8 +3,8 @@
 use super::Replica;
 use super::requests::{message, request_id, state};
 use crate::{
-    Listed, NotificationState, NotificationView, Now, RequestId, RequestView, Result, Standing,
-    StoreError, UnixMillis,
+    Listed, NotificationState, NotificationView, Now, RequestId, RequestView, Result, StoreStats,
+    Unavailable, UnixMillis,
 };
 use deadpool_postgres::Client;
 use tokio_postgres::Row;
@@ -60,7 +60,7 @@ pub(super) async fn request(
 pub(super) async fn list(
     client: &mut Client,
     which: Listed,
-    most: u32,
+    max: u32,
     now: Now,
 ) -> Result<Vec<RequestView>> {
     let statement = match which {
@@ -70,13 +70,13 @@ pub(super) async fn list(
         Listed::Parked => PARKED,
     };
     let statement = client.prepare_cached(statement).await?;
-    let rows = client.query(&statement, &[&i64::from(most)]).await?;
+    let rows = client.query(&statement, &[&i64::from(max)]).await?;
     rows.iter().map(|row| view(row, now)).collect()
 }
 
 impl Replica {
     /// Its counts are exact, and cost the same however many there are.
-    pub(super) async fn standing(&self, client: &mut Client) -> Result<Standing> {
+    pub(super) async fn stats(&self, client: &mut Client) -> Result<StoreStats> {
         let look = self.look(client).await?;
         let statement = client
             .prepare_cached(
@@ -93,7 +93,7 @@ impl Replica {
         let slots = self.slots(client, &look).await?;
         let taken = slots.iter().filter(|slot| slot.free_at > look.now).count();
         let oldest: Option<i64> = row.try_get("oldest")?;
-        Ok(Standing {
+        Ok(StoreStats {
             backlog: number("backlog")?,
             oldest_age_ms: oldest.map(|at| u64::try_from(look.now - at).unwrap_or(0)),
             notifications_pending: number("pending")?,
@@ -109,8 +109,7 @@ impl Replica {
 
 fn view(row: &Row, now: Now) -> Result<RequestView> {
     Ok(RequestView {
-        id: request_id(row, "id")?
-            .ok_or_else(|| StoreError::Unavailable("a request has no id".into()))?,
+        id: request_id(row, "id")?.ok_or(Unavailable::Corrupt("a request has no id"))?,
         state: state(row)?,
         message: message(row)?,
         tries: row.try_get::<_, i32>("tries")?.unsigned_abs(),

@@ -275,7 +275,7 @@ pub struct Lease {
 
 /// A try that may be made now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Try {
+pub struct Attempt {
     /// To finish it with.
     pub lease: Lease,
     /// To make the call with.
@@ -304,21 +304,21 @@ pub enum Outcome {
     },
 }
 
-/// What was asked for, or when to ask again.
+/// The result of an attempt to claim something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begun<T> {
-    /// It is there.
-    Now(T),
-    /// Not now.
-    Later {
-        /// Milliseconds until it may be there, if nothing new comes before; none where nothing waits.
+pub enum Claim<T> {
+    /// It is the caller's.
+    Acquired(T),
+    /// It is not free now, or there is none.
+    RetryAfter {
+        /// Milliseconds until it may be free, if nothing new comes before; none where nothing waits.
         after_ms: Option<u64>,
     },
 }
 
 /// A look at the whole, for `/health` and `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Standing {
+pub struct StoreStats {
     /// Messages that wait to be signed.
     pub backlog: u64,
     /// Milliseconds since the oldest of them was accepted. For how long machines were off is told by
