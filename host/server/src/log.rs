@@ -58,8 +58,14 @@ fn filter(directives: &str) -> Result<Targets, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let told = "BULKHEAD_LOG takes off, error, warn, info, debug, trace, or such levels by target, \
                 as in bulkhead=debug,wasmtime=warn";
-    let mut known = directives.split(',').filter(|one| !one.is_empty());
-    if !known.all(|one| one.contains('=') || LEVELS.contains(&one)) {
+    let is_known = |directive: &str| match directive.split_once('=') {
+        Some((target, level)) => {
+            !target.is_empty() && LEVELS.contains(&level.to_ascii_lowercase().as_str())
+        }
+        None => LEVELS.contains(&directive),
+    };
+    let mut given = directives.split(',').filter(|one| !one.is_empty());
+    if !given.all(is_known) {
         return Err(told.into());
     }
     format!("info,{directives}")
