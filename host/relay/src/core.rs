@@ -104,7 +104,7 @@ impl<W: Environment> Relay<W> {
                 Ok(()) => return self.health.store_wrote(),
                 Err(StoreError::LeaseLost) => return,
                 Err(StoreError::Unavailable(_) | StoreError::Busy | StoreError::Unusable(_)) => {
-                    self.sleep_ms(STORE_PAUSE_MS).await
+                    self.sleep_ms(STORE_PAUSE_MS).await;
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::super::connections::PoolClass;
 use super::*;
 use crate::conformance::trace_of;
-use crate::{MessageState, StoreError};
+use crate::{MessageState, StoreError, Unusable};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU8;
