@@ -1,11 +1,11 @@
 //! The signing component: the judgement of the relay, without I/O, clock or randomness.
 //!
 //! `upstream` says what to ask the signing API and what its answers mean, `webhook` builds
-//! notifications and reads what receivers answer, `verifier` checks RSA signatures, `patience` is
+//! notifications and reads what receivers answer, `verifier` checks RSA signatures, `backoff` is
 //! how long to wait after each.
 
+mod backoff;
 mod component;
-mod patience;
 mod upstream;
 mod verifier;
 mod webhook;

@@ -4,7 +4,7 @@ use crate::bindings::exports::bulkhead::signing::exchange::{
     Answer, Failure, Reply, Situation, Wait,
 };
 use crate::bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
-use crate::patience::{MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
+use crate::backoff::{MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
 use crate::verifier;
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -208,7 +208,7 @@ pub(crate) fn signature_octets(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::patience::situation;
+    use crate::backoff::situation;
 
     const PACE_MS: u64 = 6000;
 

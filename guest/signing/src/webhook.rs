@@ -2,7 +2,7 @@
 
 use crate::bindings::exports::bulkhead::signing::exchange::{Failure, Reply, Situation, Wait};
 use crate::bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Event};
-use crate::patience::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
+use crate::backoff::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
@@ -132,7 +132,7 @@ fn rfc3339(ms: u64) -> String {
 mod tests {
     use super::*;
     use crate::bindings::exports::bulkhead::signing::exchange::Answer;
-    use crate::patience::situation;
+    use crate::backoff::situation;
 
     fn event(outcome: Result<&str, &str>) -> Event {
         Event {
