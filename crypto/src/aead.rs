@@ -1,4 +1,4 @@
-//! AEAD modes of RFC 9580 section 9.6 over any cipher with a block of 16 octets.
+//! AEAD modes of RFC 9580 section 9.6 over any cipher with a block of 16 bytes.
 
 use crate::{Cipher, Invalid};
 use aes_gcm::AesGcm;
@@ -7,7 +7,7 @@ use aes_gcm::aead::{AeadInOut, KeyInit, Nonce, Tag};
 use eax::Eax;
 use ocb3::Ocb3;
 
-/// Octets of every mode's authentication tag.
+/// Bytes of every mode's authentication tag.
 pub const TAG_LEN: usize = 16;
 
 /// An AEAD mode.
@@ -23,7 +23,7 @@ impl AeadMode {
     /// All of them, for tests that must not forget one.
     pub const ALL: [Self; 3] = [Self::Eax, Self::Ocb, Self::Gcm];
 
-    /// Octets of a nonce.
+    /// Bytes of a nonce.
     pub const fn nonce_len(self) -> usize {
         match self {
             Self::Eax => 16,

@@ -65,7 +65,7 @@ proptest! {
             .derive_key(&passphrase, key_len)
             .expect("rpgp knows the hash");
         let ours = S2k::new(hash, &salt, &passphrase, decoded(count), key_len)
-            .expect("a key of 64 octets at most");
+            .expect("a key of 64 bytes at most");
         prop_assert_eq!(&ours.derive(&mut || true).expect("not stopped")[..], theirs.as_ref());
     }
 
@@ -176,7 +176,7 @@ fn arguments_outside_the_definition_are_refused() {
 #[test]
 fn a_derivation_stops_when_told() {
     let s2k = S2k::new(Hash::Sha1, b"12345678", b"p", 65_011_712, 32).expect("valid");
-    assert_eq!(s2k.octets_hashed(), 2 * 65_011_712);
+    assert_eq!(s2k.bytes_hashed(), 2 * 65_011_712);
     let mut asked = 0;
     let stopped = s2k.derive(&mut || {
         asked += 1;

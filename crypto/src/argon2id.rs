@@ -16,7 +16,7 @@ pub struct Argon2id {
 }
 
 impl Argon2id {
-    /// Derives a key of `key_len` octets, 4 to [`KEY_LEN_MAX`]. Allocates `memory_kib` KiB and
+    /// Derives a key of `key_len` bytes, 4 to [`KEY_LEN_MAX`]. Allocates `memory_kib` KiB and
     /// gives them back wiped. Not interruptible: bound passes and memory before calling.
     pub fn derive(
         &self,

@@ -37,7 +37,7 @@ impl Cipher {
         Self::Camellia256,
     ];
 
-    /// Octets of a key.
+    /// Bytes of a key.
     pub const fn key_len(self) -> usize {
         match self {
             Self::Idea | Self::Cast5 | Self::Blowfish | Self::Aes128 | Self::Camellia128 => 16,
@@ -46,7 +46,7 @@ impl Cipher {
         }
     }
 
-    /// Octets of a block.
+    /// Bytes of a block.
     pub const fn block_len(self) -> usize {
         match self {
             Self::Idea | Self::TripleDes | Self::Cast5 | Self::Blowfish => 8,

@@ -31,7 +31,7 @@ impl Hash {
         Self::Sha3_512,
     ];
 
-    /// Octets of a digest.
+    /// Bytes of a digest.
     pub const fn digest_len(self) -> usize {
         match self {
             Self::Md5 => 16,

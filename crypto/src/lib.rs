@@ -1,6 +1,6 @@
 //! What the `bulkhead:crypto` interfaces compute, in plain Rust.
 //!
-//! Pure functions on octets: no packets, no WIT types, no I/O, no clock. The host compiles this
+//! Pure functions on bytes: no packets, no WIT types, no I/O, no clock. The host compiles this
 //! crate natively, where RustCrypto finds SHA-NI and AES-NI at run time; `guest/crypto-soft`
 //! compiles it to Wasm for offline builds. What a derivation may cost is for the callers to ask before
 //! ([`KdfLimits`]); one that takes long can be interrupted ([`S2k::derive`]).

@@ -5,8 +5,8 @@ use crate::{Argon2id, S2k};
 /// What one instance may spend on key derivation, asked before any of it is done.
 #[derive(Debug, Clone, Copy)]
 pub struct KdfLimits {
-    /// Octets hashed by S2K, over all calls and passes.
-    pub s2k_octets: u64,
+    /// Bytes hashed by S2K, over all calls and passes.
+    pub s2k_bytes: u64,
     /// Memory of one Argon2 call, in KiB.
     pub argon2_memory_kib: u64,
     /// Passes of one Argon2 call.
@@ -17,7 +17,7 @@ pub struct KdfLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields of KdfLimits document them")]
 pub enum KdfLimit {
-    S2kOctets,
+    S2kBytes,
     Argon2MemoryKib,
     Argon2Passes,
 }
@@ -34,15 +34,15 @@ pub struct OverLimit {
 impl KdfLimits {
     /// None at all.
     pub const NONE: Self = Self {
-        s2k_octets: 0,
+        s2k_bytes: 0,
         argon2_memory_kib: 0,
         argon2_passes: 0,
     };
 
-    /// What is spent after `work`, in octets, where `spent` were before.
+    /// What is spent after `work`, in bytes, where `spent` were before.
     pub fn s2k(&self, spent: u64, work: &S2k<'_>) -> Result<u64, OverLimit> {
-        let asked = spent.saturating_add(work.octets_hashed());
-        within(KdfLimit::S2kOctets, asked, self.s2k_octets).map(|()| asked)
+        let asked = spent.saturating_add(work.bytes_hashed());
+        within(KdfLimit::S2kBytes, asked, self.s2k_bytes).map(|()| asked)
     }
 
     /// Whether `work` may be done.
@@ -70,16 +70,16 @@ mod tests {
     use crate::Hash;
 
     #[test]
-    fn octets_are_counted_over_all_derivations() {
+    fn bytes_are_counted_over_all_derivations() {
         let limits = KdfLimits {
-            s2k_octets: 2500,
+            s2k_bytes: 2500,
             ..KdfLimits::NONE
         };
         let work = S2k::new(Hash::Sha1, b"saltsalt", b"passphrase", 1000, 16).expect("valid");
         let once = limits.s2k(0, &work).expect("within");
         let twice = limits.s2k(once, &work).expect("within");
         assert_eq!((once, twice), (1000, 2000));
-        let over = limits.s2k(twice, &work).expect_err("3000 octets");
+        let over = limits.s2k(twice, &work).expect_err("3000 bytes");
         assert_eq!((over.asked, over.allowed), (3000, 2500));
     }
 

@@ -5,23 +5,23 @@ use sha1::digest::{Digest, Output};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// The longest key a derivation gives, in octets. Twice what the longest cipher takes.
+/// The longest key a derivation gives, in bytes. Twice what the longest cipher takes.
 pub const KEY_LEN_MAX: usize = 64;
 
-/// The hash is fed pieces of about this many octets: large enough that the calls do not count,
+/// The hash is fed pieces of about this many bytes: large enough that the calls do not count,
 /// small enough for the first-level cache and for a prompt answer to an interruption (32 µs at
 /// 2 GB/s).
-const PIECE_OCTETS: usize = 64 * 1024;
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// One derivation: what to hash, how long, and for a key of which length.
 ///
-/// The simple form is an empty salt and `octets` 0, the salted form `octets` 0.
+/// The simple form is an empty salt and `bytes` 0, the salted form `bytes` 0.
 #[derive(Clone, Copy)]
 pub struct S2k<'a> {
     hash: Hash,
     salt: &'a [u8],
     passphrase: &'a [u8],
-    octets: u32,
+    bytes: u32,
     key_len: usize,
 }
 
@@ -30,13 +30,13 @@ pub struct S2k<'a> {
 pub struct Interrupted;
 
 impl<'a> S2k<'a> {
-    /// `octets` is the decoded count (RFC 9580 section 3.7.1.3), `key_len` is in octets and at
+    /// `bytes` is the decoded count (RFC 9580 section 3.7.1.3), `key_len` is in bytes and at
     /// most [`KEY_LEN_MAX`].
     pub fn new(
         hash: Hash,
         salt: &'a [u8],
         passphrase: &'a [u8],
-        octets: u32,
+        bytes: u32,
         key_len: usize,
     ) -> Result<Self, Invalid> {
         if key_len > KEY_LEN_MAX {
@@ -46,14 +46,14 @@ impl<'a> S2k<'a> {
             hash,
             salt,
             passphrase,
-            octets,
+            bytes,
             key_len,
         })
     }
 
-    /// Octets that [`Self::derive`] will hash, over all passes.
-    pub fn octets_hashed(&self) -> u64 {
-        self.passes() as u64 * self.octets_a_pass()
+    /// Bytes that [`Self::derive`] will hash, over all passes.
+    pub fn bytes_hashed(&self) -> u64 {
+        self.passes() as u64 * self.bytes_per_pass()
     }
 
     /// Derives the key. `go_on` is asked about every 64 KiB of hashing; once it says no, the work
@@ -77,14 +77,14 @@ impl<'a> S2k<'a> {
         Ok(key)
     }
 
-    /// The pass that hashes as many zero octets first as its `number` says, from 0 on. All passes
+    /// The pass that hashes as many zero bytes first as its `number` says, from 0 on. All passes
     /// have one [`Self::piece`].
     pub fn pass(&self, number: usize, piece: &Piece) -> Pass {
         Pass {
             hasher: self.hasher(number),
             piece: piece.clone(),
             at: 0,
-            left: self.octets_a_pass(),
+            left: self.bytes_per_pass(),
         }
     }
 
@@ -98,7 +98,7 @@ impl<'a> S2k<'a> {
         self.hash
     }
 
-    /// Octets of salt and passphrase together.
+    /// Bytes of salt and passphrase together.
     pub fn unit_len(&self) -> usize {
         self.salt.len() + self.passphrase.len()
     }
@@ -116,13 +116,13 @@ impl<'a> S2k<'a> {
         self.key_len.div_ceil(self.hash.digest_len())
     }
 
-    /// Octets of repeated salt and passphrase that each pass hashes. They are hashed whole at least
+    /// Bytes of repeated salt and passphrase that each pass hashes. They are hashed whole at least
     /// once, however small the count. Where both are empty there is nothing to repeat, however
     /// large it is.
-    pub fn octets_a_pass(&self) -> u64 {
+    pub fn bytes_per_pass(&self) -> u64 {
         match self.unit_len() as u64 {
             0 => 0,
-            unit => unit.max(self.octets.into()),
+            unit => unit.max(self.bytes.into()),
         }
     }
 
@@ -140,13 +140,13 @@ impl<'a> S2k<'a> {
         }
     }
 
-    /// Salt and passphrase, repeated whole up to about [`PIECE_OCTETS`] (or once, if longer), so
+    /// Salt and passphrase, repeated whole up to about [`PIECE_BYTES`] (or once, if longer), so
     /// that consecutive pieces continue the sequence.
     pub fn piece(&self) -> Piece {
         let unit = self.unit_len();
-        let wanted = usize::try_from(self.octets_a_pass()).unwrap_or(PIECE_OCTETS);
-        let repeats = (wanted.min(PIECE_OCTETS) / unit.max(1)).max(1) + 1;
-        let repeats = if unit > PIECE_OCTETS { 1 } else { repeats };
+        let wanted = usize::try_from(self.bytes_per_pass()).unwrap_or(PIECE_BYTES);
+        let repeats = (wanted.min(PIECE_BYTES) / unit.max(1)).max(1) + 1;
+        let repeats = if unit > PIECE_BYTES { 1 } else { repeats };
         let mut piece = Zeroizing::new(Vec::with_capacity(unit * repeats));
         for _ in 0..repeats {
             piece.extend_from_slice(self.salt);
@@ -169,19 +169,19 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Octets that are still to be hashed.
+    /// Bytes that are still to be hashed.
     pub fn left(&self) -> u64 {
         self.left
     }
 
-    /// Hashes `octets`, rounded up to pieces of about 64 KiB, or what is left.
-    pub fn advance(&mut self, octets: u64) {
-        let stop_at = self.left.saturating_sub(octets);
+    /// Hashes `bytes`, rounded up to pieces of about 64 KiB, or what is left.
+    pub fn advance(&mut self, bytes: u64) {
+        let stop_at = self.left.saturating_sub(bytes);
         while self.left > stop_at {
             let left = usize::try_from(self.left).unwrap_or(usize::MAX);
             let rest = &self.piece[self.at..];
             // A piece may be a passphrase of megabytes.
-            let take = rest.len().min(2 * PIECE_OCTETS).min(left);
+            let take = rest.len().min(2 * PIECE_BYTES).min(left);
             self.hasher.feed(&rest[..take]);
             self.left -= take as u64;
             self.at = (self.at + take) % self.piece.len();
@@ -226,8 +226,8 @@ mod tests {
     /// It did not end.
     #[test]
     fn nothing_to_repeat_is_nothing_to_hash() {
-        let empty = |octets| S2k::new(Hash::Sha1, b"", b"", octets, 16).expect("a derivation");
-        assert_eq!(empty(1000).octets_hashed(), 0);
+        let empty = |bytes| S2k::new(Hash::Sha1, b"", b"", bytes, 16).expect("a derivation");
+        assert_eq!(empty(1000).bytes_hashed(), 0);
         let key = empty(1000).derive(&mut || true).expect("not interrupted");
         // SHA-1 of nothing (FIPS 180-4).
         assert_eq!(key[..4], [0xda, 0x39, 0xa3, 0xee]);
@@ -248,7 +248,7 @@ mod tests {
         while pass.left() > 0 {
             let before = pass.left();
             pass.advance(1);
-            assert!(before - pass.left() <= 2 * PIECE_OCTETS as u64);
+            assert!(before - pass.left() <= 2 * PIECE_BYTES as u64);
         }
         assert_eq!(pass.finish()[..], text.finalize()[..]);
     }

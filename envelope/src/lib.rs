@@ -15,5 +15,5 @@ pub use fields::{Field, Names, parse};
 pub use limit::{Excess, Limit};
 pub use message::{Request, opened};
 pub use problem::Problem;
-pub use size::octets;
+pub use size::parse_size;
 pub use wiped::Wiped;

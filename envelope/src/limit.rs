@@ -1,17 +1,17 @@
 //! The limits on one message, by the names under which operators raise them.
 
-use crate::size::octets;
+use crate::size::parse_size;
 
 /// A limit that a message can run into; see `wit/decrypt` for what each counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the contract in wit/ documents them")]
 pub enum Limit {
-    PlaintextOctets,
+    PlaintextBytes,
     CompressionLayers,
     CompressionRatio,
     SessionKeyPackets,
-    ArmorHeaderOctets,
-    S2kOctets,
+    ArmorHeaderBytes,
+    S2kBytes,
     Argon2MemoryKib,
     Argon2Passes,
 }
@@ -36,19 +36,19 @@ struct Named {
 impl Limit {
     /// All of them.
     pub const ALL: [Self; 8] = [
-        Self::PlaintextOctets,
+        Self::PlaintextBytes,
         Self::CompressionLayers,
         Self::CompressionRatio,
         Self::SessionKeyPackets,
-        Self::ArmorHeaderOctets,
-        Self::S2kOctets,
+        Self::ArmorHeaderBytes,
+        Self::S2kBytes,
         Self::Argon2MemoryKib,
         Self::Argon2Passes,
     ];
 
     const fn named(self) -> Named {
         let (what, flag, variable, default) = match self {
-            Self::PlaintextOctets => (
+            Self::PlaintextBytes => (
                 "Size of the plaintext",
                 "--plaintext-max",
                 "BULKHEAD_PLAINTEXT_MAX",
@@ -72,14 +72,14 @@ impl Limit {
                 "BULKHEAD_SESSION_KEYS_MAX",
                 "16",
             ),
-            Self::ArmorHeaderOctets => (
+            Self::ArmorHeaderBytes => (
                 "Size of the armor headers",
                 "--armor-headers-max",
                 "BULKHEAD_ARMOR_HEADERS_MAX",
                 "64KiB",
             ),
-            Self::S2kOctets => (
-                "Octets hashed for key derivation",
+            Self::S2kBytes => (
+                "Bytes hashed for key derivation",
                 "--s2k-octets-max",
                 "BULKHEAD_S2K_OCTETS_MAX",
                 "2GiB",
@@ -130,8 +130,8 @@ impl Limit {
     pub fn allowed(self, given: Option<&str>) -> Result<u64, String> {
         let text = given.unwrap_or_else(|| self.default());
         match self {
-            Self::PlaintextOctets | Self::ArmorHeaderOctets | Self::S2kOctets => octets(text),
-            Self::Argon2MemoryKib => octets(text).map(|octets| octets / 1024),
+            Self::PlaintextBytes | Self::ArmorHeaderBytes | Self::S2kBytes => parse_size(text),
+            Self::Argon2MemoryKib => parse_size(text).map(|bytes| bytes / 1024),
             _ => text.parse().map_err(|_| "give a whole number".into()),
         }
         .map_err(|error| format!("{}: {error}", self.variable()))
@@ -140,8 +140,8 @@ impl Limit {
     /// An amount with the limit's unit.
     pub(crate) fn amount(self, amount: u64) -> String {
         match self {
-            Self::PlaintextOctets | Self::ArmorHeaderOctets | Self::S2kOctets => {
-                format!("{amount} octets")
+            Self::PlaintextBytes | Self::ArmorHeaderBytes | Self::S2kBytes => {
+                format!("{amount} bytes")
             }
             Self::Argon2MemoryKib => format!("{amount} KiB"),
             Self::CompressionRatio => format!("{amount}:1"),
@@ -162,7 +162,7 @@ mod tests {
             assert!(limit.allowed(None).expect("a default") > 0, "{limit:?}");
         }
         assert_eq!(Limit::Argon2MemoryKib.allowed(None), Ok(64 << 10));
-        assert_eq!(Limit::S2kOctets.allowed(Some("1KiB")), Ok(1024));
+        assert_eq!(Limit::S2kBytes.allowed(Some("1KiB")), Ok(1024));
         assert_eq!(Limit::Argon2Passes.allowed(Some("3")), Ok(3));
         let wrong = Limit::Argon2Passes
             .allowed(Some("3MiB"))

@@ -53,9 +53,9 @@ impl Problem {
     }
 
     /// The body of a request is over its limit.
-    pub fn body_too_large(limit_octets: u64) -> Self {
+    pub fn body_too_large(limit_bytes: u64) -> Self {
         let detail = format!(
-            "The request body may have {limit_octets} octets. Operators raise --body-max \
+            "The request body may have {limit_bytes} bytes. Operators raise --body-max \
              (BULKHEAD_BODY_MAX)."
         );
         Self::new(413, "body_too_large", "Body too large", detail)
@@ -112,7 +112,7 @@ impl Problem {
         unprocessable("too_costly", "Too costly", detail)
     }
 
-    /// The plaintext cannot be a JSON string. `instead` says how to get its octets.
+    /// The plaintext cannot be a JSON string. `instead` says how to get its bytes.
     pub fn not_text(instead: &str) -> Self {
         unprocessable(
             "not_text",

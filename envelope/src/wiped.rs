@@ -1,33 +1,33 @@
-//! Octets that nobody is to find later.
+//! Bytes that nobody is to find later.
 
 use std::ops::Deref;
 
 /// Passphrases and plaintexts by the megabyte: overwritten when they are dropped, and where they
 /// were before they grew.
 ///
-/// `zeroize` writes octet by octet; this is at memory speed. What is reserved and was never written
+/// `zeroize` writes byte by byte; this is at memory speed. What is reserved and was never written
 /// to is left alone: it may not even be in memory.
 #[derive(Default)]
 pub struct Wiped(Vec<u8>);
 
 impl Wiped {
-    /// Empty, with room for `octets`.
-    pub fn with_capacity(octets: usize) -> Self {
-        Self(Vec::with_capacity(octets))
+    /// Empty, with room for `bytes`.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
     }
 
-    /// Octets that there is room for once `octets` are in it.
-    pub fn capacity_for(&self, octets: usize) -> usize {
+    /// Bytes that there is room for once `bytes` are in it.
+    pub fn capacity_for(&self, bytes: usize) -> usize {
         match self.0.capacity() {
-            enough if octets <= enough => enough,
-            _ => octets.next_power_of_two(),
+            enough if bytes <= enough => enough,
+            _ => bytes.next_power_of_two(),
         }
     }
 
     /// Appends `data`.
     pub fn extend_from_slice(&mut self, data: &[u8]) {
-        let octets = self.0.len() + data.len();
-        let capacity = self.capacity_for(octets);
+        let bytes = self.0.len() + data.len();
+        let capacity = self.capacity_for(bytes);
         if capacity > self.0.capacity() {
             // Not `reserve`, which would leave the old place as it is.
             let mut larger = Self::with_capacity(capacity);
@@ -39,8 +39,8 @@ impl Wiped {
 }
 
 impl From<Vec<u8>> for Wiped {
-    fn from(octets: Vec<u8>) -> Self {
-        Self(octets)
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
     }
 }
 

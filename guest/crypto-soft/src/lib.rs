@@ -29,7 +29,7 @@ mod exports {
     use super::Component;
 }
 
-/// Octets hashed so far.
+/// Bytes hashed so far.
 static SPENT: AtomicU64 = AtomicU64::new(0);
 
 /// No allocation is larger: half of the addresses, 2 GiB in Wasm.
@@ -43,7 +43,7 @@ fn limits() -> KdfLimits {
         limit.allowed(given.as_deref()).unwrap_or(0)
     };
     KdfLimits {
-        s2k_octets: allowed(Limit::S2kOctets),
+        s2k_bytes: allowed(Limit::S2kBytes),
         argon2_memory_kib: allowed(Limit::Argon2MemoryKib).min(ALLOCATION_KIB_MAX),
         argon2_passes: allowed(Limit::Argon2Passes),
     }
@@ -54,7 +54,7 @@ impl kdf::Guest for Component {
         hash: kdf::Hash,
         salt: Vec<u8>,
         passphrase: Vec<u8>,
-        octets: u32,
+        bytes: u32,
         key_len: u8,
     ) -> Result<Vec<u8>, kdf::Refusal> {
         let hash = match hash {
@@ -69,7 +69,7 @@ impl kdf::Guest for Component {
             kdf::Hash::Sha3512 => Hash::Sha3_512,
         };
         let passphrase = Zeroizing::new(passphrase);
-        let work = S2k::new(hash, &salt, &passphrase, octets, key_len.into())
+        let work = S2k::new(hash, &salt, &passphrase, bytes, key_len.into())
             .map_err(|_| kdf::Refusal::Invalid)?;
         let spent = limits().s2k(SPENT.load(Ordering::Relaxed), &work)?;
         SPENT.store(spent, Ordering::Relaxed);
@@ -105,7 +105,7 @@ impl From<OverLimit> for kdf::Refusal {
     fn from(over: OverLimit) -> Self {
         Self::OverLimit(kdf::Excess {
             limit: match over.limit {
-                KdfLimit::S2kOctets => kdf::Limit::S2kOctets,
+                KdfLimit::S2kBytes => kdf::Limit::S2kOctets,
                 KdfLimit::Argon2MemoryKib => kdf::Limit::Argon2MemoryKib,
                 KdfLimit::Argon2Passes => kdf::Limit::Argon2Passes,
             },

@@ -1,4 +1,4 @@
-//! Finds the OpenPGP octets in text as people paste it.
+//! Finds the OpenPGP bytes in text as people paste it.
 //!
 //! ASCII armor (RFC 9580 section 6.2) is often damaged on its way: by mail programs, chat windows,
 //! shells, word wrap. So the text between BEGIN and the data is not parsed by the book. Instead
@@ -21,25 +21,25 @@ const BLOCKS_MAX: usize = 64;
 /// to the text, so that a text full of almost-starts must not get more.
 const WHOLE_DECODES_MAX: usize = 32;
 
-/// Octets decoded at those positions, for each character of the text, and some for short texts. The
-/// message itself needs three quarters of an octet for each; almost-starts in front of it end soon.
-const DECODED_OCTETS_A_CHARACTER: usize = 2;
-const DECODED_OCTETS_SPARE: usize = 1 << 20;
+/// Bytes decoded at those positions, for each character of the text, and some for short texts. The
+/// message itself needs three quarters of a byte for each; almost-starts in front of it end soon.
+const DECODED_BYTES_PER_CHARACTER: usize = 2;
+const DECODED_BYTES_SPARE: usize = 1 << 20;
 
 /// Characters after the last colon in which data glued to a header is looked for.
 const GLUED_HEADER_VALUE_MAX: usize = 1024;
 
-/// Octets decoded to judge a position before all is decoded.
-const PROBE_OCTETS: usize = 12;
+/// Bytes decoded to judge a position before all is decoded.
+const PROBE_BYTES: usize = 12;
 
-/// Finds and decodes the message in `text`. At most `header_octets_max` octets between BEGIN and
+/// Finds and decodes the message in `text`. At most `header_bytes_max` bytes between BEGIN and
 /// the data are looked at.
-pub(crate) fn dearmor(text: &[u8], header_octets_max: u32) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn dearmor(text: &[u8], header_bytes_max: u32) -> Result<Vec<u8>, Refusal> {
     let text = &*unescape(text);
-    let header_octets_max = usize::try_from(header_octets_max).unwrap_or(usize::MAX);
+    let header_bytes_max = usize::try_from(header_bytes_max).unwrap_or(usize::MAX);
     let mut search = Search {
         decodes_left: WHOLE_DECODES_MAX,
-        octets_left: text.len() * DECODED_OCTETS_A_CHARACTER + DECODED_OCTETS_SPARE,
+        bytes_left: text.len() * DECODED_BYTES_PER_CHARACTER + DECODED_BYTES_SPARE,
         best: None,
         best_in_block: false,
     };
@@ -48,28 +48,28 @@ pub(crate) fn dearmor(text: &[u8], header_octets_max: u32) -> Result<Vec<u8>, Re
     for start in blocks(text).take(BLOCKS_MAX) {
         begins += 1;
         let block = &text[start..];
-        if let Some(found) = search.block(block, header_octets_max) {
+        if let Some(found) = search.block(block, header_bytes_max) {
             return Ok(found);
         }
         // Measured at most once: there may be many blocks, and what follows each may be long.
-        let near = &block[..block.len().min(header_octets_max)];
-        if search.best.is_none() && excess.is_none() && header_octets(near).is_none() {
-            excess = Some(header_octets(block).unwrap_or(block.len()));
+        let near = &block[..block.len().min(header_bytes_max)];
+        if search.best.is_none() && excess.is_none() && header_bytes(near).is_none() {
+            excess = Some(header_bytes(block).unwrap_or(block.len()));
         }
     }
     if begins == 0
-        && let Some(found) = search.block(text, header_octets_max)
+        && let Some(found) = search.block(text, header_bytes_max)
     {
         return Ok(found);
     }
-    let excess = excess.filter(|octets| *octets > header_octets_max);
+    let excess = excess.filter(|bytes| *bytes > header_bytes_max);
     match (search.best, excess) {
         (Some((Fit::Truncated, _)), _) => Err(Refusal::Undecryptable),
         (Some((_, other)), _) => Ok(other),
         (None, Some(asked)) => Err(too_costly(
             Limit::ArmorHeaderOctets,
             asked as u64,
-            header_octets_max as u64,
+            header_bytes_max as u64,
         )),
         (None, None) => Err(Refusal::NotOpenpgp),
     }
@@ -83,15 +83,15 @@ fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
     }
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text.iter().copied().peekable();
-    while let Some(octet) = rest.next() {
-        if octet == b'\\' && matches!(rest.peek(), Some(b'n' | b'r' | b't' | b'\\')) {
+    while let Some(byte) = rest.next() {
+        if byte == b'\\' && matches!(rest.peek(), Some(b'n' | b'r' | b't' | b'\\')) {
             // A run of backslashes is one escape that was escaped again.
             if rest.peek() != Some(&b'\\') {
                 rest.next();
                 plain.push(b'\n');
             }
         } else {
-            plain.push(octet);
+            plain.push(byte);
         }
     }
     Cow::Owned(plain)
@@ -120,8 +120,8 @@ fn blocks(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
     })
 }
 
-/// Octets up to the first empty line, which ends the headers (RFC 9580 section 6.2.2).
-fn header_octets(block: &[u8]) -> Option<usize> {
+/// Bytes up to the first empty line, which ends the headers (RFC 9580 section 6.2.2).
+fn header_bytes(block: &[u8]) -> Option<usize> {
     // The rest of the BEGIN line is not a header.
     let from = block
         .iter()
@@ -132,7 +132,7 @@ fn header_octets(block: &[u8]) -> Option<usize> {
 
 struct Search {
     decodes_left: usize,
-    octets_left: usize,
+    bytes_left: usize,
     /// The best thing found that is not a whole encrypted message.
     best: Option<(Fit, Vec<u8>)>,
     /// Whether that was found in the block at hand.
@@ -141,8 +141,8 @@ struct Search {
 
 impl Search {
     /// The message in one block, if it is there whole.
-    fn block(&mut self, block: &[u8], header_octets_max: usize) -> Option<Vec<u8>> {
-        let zone = &block[..block.len().min(header_octets_max)];
+    fn block(&mut self, block: &[u8], header_bytes_max: usize) -> Option<Vec<u8>> {
+        let zone = &block[..block.len().min(header_bytes_max)];
         self.best_in_block = false;
         // A session-key packet of an unknown kind may stand before one of a known kind, so that
         // what looks less likely gets its turn, too.
@@ -170,18 +170,18 @@ impl Search {
         if !base64::begins_packet(*text.first()?) {
             return None;
         }
-        let probe = base64::decode_prefix(text, PROBE_OCTETS);
+        let probe = base64::decode_prefix(text, PROBE_BYTES);
         if !survey::starts_plausibly(&probe, look) {
             return None;
         }
         self.decodes_left = self.decodes_left.checked_sub(1)?;
-        if self.octets_left == 0 {
+        if self.bytes_left == 0 {
             return None;
         }
-        let octets = base64::decode(text);
-        self.octets_left = self.octets_left.saturating_sub(octets.len());
-        match survey::fit(&octets, look) {
-            Fit::Encrypted => return Some(octets),
+        let bytes = base64::decode(text);
+        self.bytes_left = self.bytes_left.saturating_sub(bytes.len());
+        match survey::fit(&bytes, look) {
+            Fit::Encrypted => return Some(bytes),
             fit @ (Fit::Truncated | Fit::Other) if word_start => {
                 // In one block the first find counts: lines further down may fit by chance. A
                 // message in a later block that was cut says more than a key before it.
@@ -192,7 +192,7 @@ impl Search {
                     }
                 };
                 if better {
-                    self.best = Some((fit, octets));
+                    self.best = Some((fit, bytes));
                     self.best_in_block = true;
                 }
             }

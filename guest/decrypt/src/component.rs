@@ -63,10 +63,10 @@ impl Crypto for Imported {
         hash: kdf::Hash,
         salt: &[u8],
         passphrase: &[u8],
-        octets: u32,
+        bytes: u32,
         key_len: usize,
     ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        Ok(kdf::s2k(hash, salt, passphrase, octets, octet(key_len)).map(Zeroizing::new)?)
+        Ok(kdf::s2k(hash, salt, passphrase, bytes, byte(key_len)).map(Zeroizing::new)?)
     }
 
     fn argon2id(
@@ -78,7 +78,7 @@ impl Crypto for Imported {
         memory_kib: u32,
         key_len: usize,
     ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        let key = kdf::argon2id(salt, passphrase, passes, lanes, memory_kib, octet(key_len));
+        let key = kdf::argon2id(salt, passphrase, passes, lanes, memory_kib, byte(key_len));
         Ok(key.map(Zeroizing::new)?)
     }
 
@@ -108,6 +108,6 @@ impl Crypto for Imported {
 }
 
 /// Key lengths are those of the ciphers, 16 to 32.
-fn octet(key_len: usize) -> u8 {
+fn byte(key_len: usize) -> u8 {
     u8::try_from(key_len).expect("no cipher has a key that long")
 }

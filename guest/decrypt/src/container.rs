@@ -7,14 +7,14 @@ use crate::crypto::{Crypto, Opened};
 use crate::packet::{Packet, tag};
 use crate::refusal::{Refusal, unsupported};
 use crate::session::{
-    self, Reader, SessionKey, TAG_OCTETS, Version, block_octets, key_octets, nonce_octets,
+    self, Reader, SessionKey, TAG_BYTES, Version, block_bytes, key_bytes, nonce_bytes,
 };
 
-/// The modification detection code: a packet of two header octets and a SHA-1.
+/// The modification detection code: a packet of two header bytes and a SHA-1.
 const MDC_HEADER: [u8; 2] = [0xd3, 0x14];
-const MDC_OCTETS: usize = 22;
+const MDC_BYTES: usize = 22;
 
-/// The smallest chunk is 64 octets; the coded size is the exponent above that.
+/// The smallest chunk is 64 bytes; the coded size is the exponent above that.
 const CHUNK_EXPONENT_MIN: u8 = 6;
 
 /// Largest coded chunk sizes: RFC 9580 section 5.13.2, and GnuPG's packet 20.
@@ -30,20 +30,20 @@ pub(crate) enum Container<'a> {
 
 /// What was in a container.
 pub(crate) struct Plain {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     /// Where the packets begin: what is in front of them is not cut off, which would move megabytes.
     start: usize,
 }
 
 impl Plain {
     /// All of it is packets.
-    pub(crate) fn whole(octets: Vec<u8>) -> Self {
-        Self { octets, start: 0 }
+    pub(crate) fn whole(bytes: Vec<u8>) -> Self {
+        Self { bytes, start: 0 }
     }
 
     /// The packets inside, and where in that buffer they begin.
     pub(crate) fn into_parts(self) -> (Vec<u8>, usize) {
-        (self.octets, self.start)
+        (self.bytes, self.start)
     }
 }
 
@@ -51,7 +51,7 @@ impl Plain {
 pub(crate) struct Chunks<'a> {
     cipher: Cipher,
     mode: AeadMode,
-    chunk_octets: usize,
+    chunk_bytes: usize,
     /// Packet type, version, cipher, mode and chunk size: bound to every chunk.
     info: [u8; 5],
     sealed: &'a [u8],
@@ -61,7 +61,7 @@ pub(crate) struct Chunks<'a> {
 enum Nonces {
     /// SEIPD version 2: the index follows the starting value.
     Appended,
-    /// Packet 20: the index is added (exclusive or) to the last eight octets.
+    /// Packet 20: the index is added (exclusive or) to the last eight bytes.
     Mixed,
 }
 
@@ -70,12 +70,12 @@ impl<'a> Container<'a> {
     pub(crate) fn parse(packet: &'a Packet<'_>) -> Result<Self, Refusal> {
         let mut body = Reader(&packet.body);
         match packet.tag {
-            tag::SEIPD => match body.octet()? {
+            tag::SEIPD => match body.byte()? {
                 1 => Ok(Self::Seipd1 {
                     encrypted: body.rest(),
                 }),
                 2 => {
-                    let info = [0xd2, 2, body.octet()?, body.octet()?, body.octet()?];
+                    let info = [0xd2, 2, body.byte()?, body.byte()?, body.byte()?];
                     let salt = body.take(32)?;
                     let chunks = Chunks::new(info, SEIPD2_CHUNK_CODE_MAX, body.rest())?;
                     Ok(Self::Seipd2 { chunks, salt })
@@ -84,10 +84,10 @@ impl<'a> Container<'a> {
                     "its encrypted data is of version {version}"
                 ))),
             },
-            tag::GNUPG_AEAD => match body.octet()? {
+            tag::GNUPG_AEAD => match body.byte()? {
                 1 => {
-                    let info = [0xd4, 1, body.octet()?, body.octet()?, body.octet()?];
-                    let iv = body.take(nonce_octets(session::aead_mode(info[3])?))?;
+                    let info = [0xd4, 1, body.byte()?, body.byte()?, body.byte()?];
+                    let iv = body.take(nonce_bytes(session::aead_mode(info[3])?))?;
                     let chunks = Chunks::new(info, GNUPG_CHUNK_CODE_MAX, body.rest())?;
                     Ok(Self::GnupgAead { chunks, iv })
                 }
@@ -119,7 +119,7 @@ impl<'a> Container<'a> {
         let cipher = self.cipher(key);
         let named = key.authentic || key.cipher == cipher;
         let mode = key.mode.is_none() || key.mode == self.mode();
-        versions && named && mode && key.key.len() == key_octets(cipher)
+        versions && named && mode && key.key.len() == key_bytes(cipher)
     }
 
     fn mode(&self) -> Option<AeadMode> {
@@ -137,7 +137,7 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// The packets inside, or `None` where the key is not the right one or an octet was altered.
+    /// The packets inside, or `None` where the key is not the right one or a byte was altered.
     pub(crate) fn open(
         &self,
         key: &SessionKey,
@@ -146,8 +146,8 @@ impl<'a> Container<'a> {
         match self {
             Self::Seipd1 { encrypted } => Ok(open_seipd1(key, encrypted, crypto)),
             Self::Seipd2 { chunks, salt } => {
-                let key_len = key_octets(chunks.cipher);
-                let iv_len = nonce_octets(chunks.mode) - size_of::<u64>();
+                let key_len = key_bytes(chunks.cipher);
+                let iv_len = nonce_bytes(chunks.mode) - size_of::<u64>();
                 let okm = session::hkdf(Some(salt), &key.key, &chunks.info, key_len + iv_len);
                 let (message_key, iv) = okm.split_at(key_len);
                 let opened = chunks.open(message_key, iv, &Nonces::Appended, crypto)?;
@@ -161,16 +161,16 @@ impl<'a> Container<'a> {
     }
 }
 
-/// RFC 9580 section 5.13.1. The repeated two octets of the prefix are not looked at: they are no
+/// RFC 9580 section 5.13.1. The repeated two bytes of the prefix are not looked at: they are no
 /// protection, and checking them first has been an oracle. The modification detection code
 /// decides, over everything in front of it.
 fn open_seipd1(key: &SessionKey, encrypted: &[u8], crypto: &mut impl Crypto) -> Option<Plain> {
-    let prefix = block_octets(key.cipher) + 2;
-    if encrypted.len() < prefix + MDC_OCTETS {
+    let prefix = block_bytes(key.cipher) + 2;
+    if encrypted.len() < prefix + MDC_BYTES {
         return None;
     }
     let mut plain = crypto.cfb_decrypt(key.cipher, &key.key, encrypted)?;
-    let end = plain.len() - MDC_OCTETS;
+    let end = plain.len() - MDC_BYTES;
     let hashed = end + MDC_HEADER.len();
     let authentic =
         plain[end..hashed] == MDC_HEADER && equal(&crypto.sha1(&plain[..hashed]), &plain[hashed..]);
@@ -179,7 +179,7 @@ fn open_seipd1(key: &SessionKey, encrypted: &[u8], crypto: &mut impl Crypto) -> 
     }
     plain.truncate(end);
     Some(Plain {
-        octets: plain,
+        bytes: plain,
         start: prefix,
     })
 }
@@ -197,19 +197,19 @@ impl<'a> Chunks<'a> {
                 "its chunk size is larger than the format allows",
             ));
         }
-        let chunk_octets = 1_usize
+        let chunk_bytes = 1_usize
             .checked_shl((chunk_code + CHUNK_EXPONENT_MIN).into())
             .unwrap_or(usize::MAX / 2);
         Ok(Self {
             cipher: session::cipher(cipher)?,
             mode: session::aead_mode(mode)?,
-            chunk_octets,
+            chunk_bytes,
             info,
             sealed,
         })
     }
 
-    /// Opens chunk after chunk, then the tag over their number of octets, without which the end
+    /// Opens chunk after chunk, then the tag over their number of bytes, without which the end
     /// could have been cut off (RFC 9580 section 5.13.2).
     fn open(
         &self,
@@ -221,7 +221,7 @@ impl<'a> Chunks<'a> {
         let Some((mut rest, final_tag)) = self
             .sealed
             .len()
-            .checked_sub(TAG_OCTETS)
+            .checked_sub(TAG_BYTES)
             .map(|at| self.sealed.split_at(at))
         else {
             return Ok(None);
@@ -229,7 +229,7 @@ impl<'a> Chunks<'a> {
         let mut plain = Vec::with_capacity(rest.len());
         let mut index = 0_u64;
         while !rest.is_empty() {
-            let (chunk, after) = rest.split_at(rest.len().min(self.chunk_octets + TAG_OCTETS));
+            let (chunk, after) = rest.split_at(rest.len().min(self.chunk_bytes + TAG_BYTES));
             rest = after;
             let associated = self.associated(nonces, index, None);
             match self.one(key, iv, nonces, index, &associated, chunk, crypto)? {
@@ -257,7 +257,7 @@ impl<'a> Chunks<'a> {
         sealed: &[u8],
         crypto: &mut impl Crypto,
     ) -> Result<Option<Vec<u8>>, Refusal> {
-        if sealed.len() < TAG_OCTETS {
+        if sealed.len() < TAG_BYTES {
             return Ok(None);
         }
         let index = index.to_be_bytes();
@@ -266,8 +266,8 @@ impl<'a> Chunks<'a> {
             Nonces::Appended => nonce.extend_from_slice(&index),
             Nonces::Mixed => {
                 let tail = nonce.len() - index.len();
-                for (octet, index) in nonce[tail..].iter_mut().zip(index) {
-                    *octet ^= index;
+                for (byte, index) in nonce[tail..].iter_mut().zip(index) {
+                    *byte ^= index;
                 }
             }
         }
@@ -281,7 +281,7 @@ impl<'a> Chunks<'a> {
     }
 
     /// What is bound to a chunk: the container's parameters; in packet 20 the index too; for the
-    /// final tag also the number of octets.
+    /// final tag also the number of bytes.
     fn associated(&self, nonces: &Nonces, index: u64, total: Option<u64>) -> Vec<u8> {
         let mut associated = self.info.to_vec();
         if matches!(nonces, Nonces::Mixed) {

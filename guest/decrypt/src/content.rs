@@ -10,34 +10,34 @@ use std::borrow::Cow;
 use std::io::Read as _;
 use std::ops::Range;
 
-/// The compression ratio counts from this many octets on: below, it costs nothing to allow.
-const RATIO_FREE_OCTETS: u64 = 1 << 20;
+/// The compression ratio counts from this many bytes on: below, it costs nothing to allow.
+const RATIO_FREE_BYTES: u64 = 1 << 20;
 
-/// Octets a layer may have beyond the plaintext's limit: packet headers, signatures, a file name.
-const LAYER_OVERHEAD_OCTETS: u64 = 64 << 10;
+/// Bytes a layer may have beyond the plaintext's limit: packet headers, signatures, a file name.
+const LAYER_OVERHEAD_BYTES: u64 = 64 << 10;
 
 const MALFORMED: &str = "what was encrypted is not a well-formed OpenPGP message";
 
-/// The octets of the one literal data packet in `plain`.
+/// The bytes of the one literal data packet in `plain`.
 ///
-/// `encrypted_octets` is what the compression ratio is measured against.
+/// `encrypted_bytes` is what the compression ratio is measured against.
 pub(crate) fn literal(
     plain: Plain,
-    encrypted_octets: usize,
+    encrypted_bytes: usize,
     limits: &Limits,
 ) -> Result<Vec<u8>, Refusal> {
     let content = Content {
-        encrypted_octets: encrypted_octets as u64,
+        encrypted_bytes: encrypted_bytes as u64,
         limits,
     };
-    let (octets, start) = plain.into_parts();
-    content.literal(octets, start, 0)?.ok_or_else(|| {
+    let (bytes, start) = plain.into_parts();
+    content.literal(bytes, start, 0)?.ok_or_else(|| {
         unsupported("it holds no data: what was encrypted has no literal data packet")
     })
 }
 
 struct Content<'a> {
-    encrypted_octets: u64,
+    encrypted_bytes: u64,
     limits: &'a Limits,
 }
 
@@ -46,7 +46,7 @@ enum Found {
     /// Here, in the layer that was searched: megabytes are not copied.
     Here(Range<usize>),
     /// In another buffer.
-    Octets(Vec<u8>),
+    Bytes(Vec<u8>),
 }
 
 impl Content<'_> {
@@ -70,7 +70,7 @@ impl Content<'_> {
                             let end = layer.len() - packets.rest().len();
                             Found::Here(end - data.len()..end)
                         }
-                        Cow::Owned(_) => Found::Octets(data.to_vec()),
+                        Cow::Owned(_) => Found::Bytes(data.to_vec()),
                     });
                 }
                 tag::COMPRESSED => {
@@ -87,7 +87,7 @@ impl Content<'_> {
                         ));
                     }
                     let inner = self.decompress(&packet.body)?;
-                    found = self.literal(inner, 0, layers + 1)?.map(Found::Octets);
+                    found = self.literal(inner, 0, layers + 1)?.map(Found::Bytes);
                 }
                 // Signatures are not checked: there are no public keys here to check them with.
                 tag::ONE_PASS_SIGNATURE
@@ -109,7 +109,7 @@ impl Content<'_> {
         }
         Ok(match found {
             None => None,
-            Some(Found::Octets(data)) => Some(data),
+            Some(Found::Bytes(data)) => Some(data),
             Some(Found::Here(range)) => {
                 layer.truncate(range.end);
                 layer.drain(..range.start);
@@ -119,12 +119,12 @@ impl Content<'_> {
     }
 
     /// RFC 9580 section 5.9: format, file name and date, then the data. The format is advice on
-    /// line ends, and the answer is the octets as they are.
+    /// line ends, and the answer is the bytes as they are.
     fn data<'b>(&self, body: &'b [u8]) -> Result<&'b [u8], Refusal> {
         let mut body = Reader(body);
-        body.octet()?;
-        let name_octets = body.octet()?;
-        body.take(usize::from(name_octets) + 4)?;
+        body.byte()?;
+        let name_bytes = body.byte()?;
+        body.take(usize::from(name_bytes) + 4)?;
         let data = body.rest();
         let allowed = self.limits.plaintext_octets;
         if data.len() as u64 > allowed {
@@ -141,10 +141,10 @@ impl Content<'_> {
         // The algorithm's number was encrypted, so that it is not told.
         let mut reader = Decompressor::from_reader(body)
             .map_err(|_| unsupported("what was encrypted is compressed in an unknown way"))?;
-        let octets_max = self.limits.plaintext_octets + LAYER_OVERHEAD_OCTETS;
+        let bytes_max = self.limits.plaintext_octets + LAYER_OVERHEAD_BYTES;
         let ratio_max = u64::from(self.limits.compression_ratio);
-        let by_ratio = RATIO_FREE_OCTETS.max(self.encrypted_octets.saturating_mul(ratio_max));
-        let allowed = octets_max.min(by_ratio);
+        let by_ratio = RATIO_FREE_BYTES.max(self.encrypted_bytes.saturating_mul(ratio_max));
+        let allowed = bytes_max.min(by_ratio);
         let mut layer = Vec::with_capacity(body.len().saturating_mul(2));
         reader
             .by_ref()
@@ -154,8 +154,8 @@ impl Content<'_> {
         if layer.len() as u64 <= allowed {
             return Ok(layer);
         }
-        Err(if by_ratio < octets_max {
-            let ratio = layer.len() as u64 / self.encrypted_octets.max(1);
+        Err(if by_ratio < bytes_max {
+            let ratio = layer.len() as u64 / self.encrypted_bytes.max(1);
             too_costly(Limit::CompressionRatio, ratio.max(ratio_max + 1), ratio_max)
         } else {
             // How large it would get is not known; this much it is at least.
@@ -181,11 +181,11 @@ mod tests {
     use super::*;
 
     fn literal(
-        octets: Vec<u8>,
-        encrypted_octets: usize,
+        bytes: Vec<u8>,
+        encrypted_bytes: usize,
         limits: &Limits,
     ) -> Result<Vec<u8>, Refusal> {
-        super::literal(Plain::whole(octets), encrypted_octets, limits)
+        super::literal(Plain::whole(bytes), encrypted_bytes, limits)
     }
 
     const LIMITS: Limits = Limits {

@@ -20,7 +20,7 @@ pub(crate) trait Crypto {
         hash: Hash,
         salt: &[u8],
         passphrase: &[u8],
-        octets: u32,
+        bytes: u32,
         key_len: usize,
     ) -> Result<Zeroizing<Vec<u8>>, Refusal>;
 

@@ -1,6 +1,6 @@
 //! The decrypt component: opens passphrase-encrypted OpenPGP messages inside the sandbox.
 //!
-//! The way of a message: [`armor`] finds the octets in the text, [`survey`] takes the packet
+//! The way of a message: [`armor`] finds the bytes in the text, [`survey`] takes the packet
 //! sequence apart, [`session`] derives session keys, [`container`] decrypts and authenticates,
 //! [`content`] unpacks what is inside. Nothing here does I/O or reads a clock; expensive
 //! arithmetic is imported ([`crypto`]). All but the last step of the glue in [`component`] runs
@@ -68,7 +68,7 @@ fn open(
             allowed.into(),
         ));
     }
-    // Keys are wiped where they are dropped; plaintext is not, octet by octet, since the whole memory
+    // Keys are wiped where they are dropped; plaintext is not, byte by byte, since the whole memory
     // of the instance is reset right after the answer.
     let plain = first_authentic(&parts.skesks, &container, passphrase, crypto)?;
     content::literal(plain, content.body.len(), limits)

@@ -48,8 +48,8 @@ pub(crate) struct Packets<'a> {
 }
 
 impl<'a> Packets<'a> {
-    pub(crate) fn new(octets: &'a [u8]) -> Self {
-        Self { rest: octets }
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
     }
 
     /// What has not been framed yet.
@@ -118,17 +118,15 @@ impl<'a> Packets<'a> {
         })
     }
 
-    fn take_number(&mut self, octets: usize) -> Result<usize, FramingError> {
-        let number = self.take(octets)?;
-        Ok(number
-            .iter()
-            .fold(0, |n, &octet| n << 8 | usize::from(octet)))
+    fn take_number(&mut self, bytes: usize) -> Result<usize, FramingError> {
+        let number = self.take(bytes)?;
+        Ok(number.iter().fold(0, |n, &byte| n << 8 | usize::from(byte)))
     }
 
-    fn take(&mut self, octets: usize) -> Result<&'a [u8], FramingError> {
+    fn take(&mut self, bytes: usize) -> Result<&'a [u8], FramingError> {
         let (taken, rest) = self
             .rest
-            .split_at_checked(octets)
+            .split_at_checked(bytes)
             .ok_or(FramingError::Truncated)?;
         self.rest = rest;
         Ok(taken)
@@ -152,8 +150,8 @@ fn may_be_streamed(tag: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn all(octets: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, FramingError> {
-        let mut packets = Packets::new(octets);
+    fn all(bytes: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, FramingError> {
+        let mut packets = Packets::new(bytes);
         let mut found = Vec::new();
         while let Some(packet) = packets.next()? {
             found.push((packet.tag, packet.body.into_owned()));
@@ -171,15 +169,15 @@ mod tests {
             all(&[0xc3, 1, 9, 0xca, 0]),
             Ok(vec![(3, vec![9]), (10, vec![])])
         );
-        let mut two_octets = vec![0xd2, 192, 8];
-        two_octets.extend([5; 200]);
-        assert_eq!(all(&two_octets), Ok(vec![(18, vec![5; 200])]));
+        let mut two_bytes = vec![0xd2, 192, 8];
+        two_bytes.extend([5; 200]);
+        assert_eq!(all(&two_bytes), Ok(vec![(18, vec![5; 200])]));
         assert_eq!(all(&[0xd2, 255, 0, 0, 0, 1, 5]), Ok(vec![(18, vec![5])]));
     }
 
     #[test]
     fn partial_lengths_are_put_together_and_may_end_with_nothing() {
-        // Pieces of 2, 1 and 0 octets.
+        // Pieces of 2, 1 and 0 bytes.
         assert_eq!(
             all(&[0xd2, 225, 1, 2, 224, 3, 0]),
             Ok(vec![(18, vec![1, 2, 3])])

@@ -16,8 +16,8 @@ use pgp::types::StringToKey;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// Octets of an AEAD tag.
-pub(crate) const TAG_OCTETS: usize = 16;
+/// Bytes of an AEAD tag.
+pub(crate) const TAG_BYTES: usize = 16;
 
 /// A session key and how it was come by, which decides what it may open.
 pub(crate) struct SessionKey {
@@ -53,7 +53,7 @@ pub(crate) struct Skesk {
 enum Wrapped {
     /// Not at all: the derived key is the session key. Version 5 names a mode all the same.
     Derived(Option<AeadMode>),
-    /// Version 4: encrypted without integrity, behind an octet that names its cipher.
+    /// Version 4: encrypted without integrity, behind a byte that names its cipher.
     Cfb(Vec<u8>),
     Aead {
         mode: AeadMode,
@@ -68,9 +68,9 @@ impl Skesk {
     /// Reads the body of an SKESK packet (RFC 9580 section 5.3).
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Refusal> {
         let mut reader = Reader(body);
-        match reader.octet()? {
+        match reader.byte()? {
             4 => {
-                let cipher = cipher(reader.octet()?)?;
+                let cipher = cipher(reader.byte()?)?;
                 let s2k = reader.s2k()?;
                 let wrapped = match reader.rest() {
                     [] => Wrapped::Derived(None),
@@ -84,7 +84,7 @@ impl Skesk {
                 })
             }
             5 => {
-                let (cipher_id, mode_id) = (reader.octet()?, reader.octet()?);
+                let (cipher_id, mode_id) = (reader.byte()?, reader.byte()?);
                 let s2k = reader.s2k()?;
                 let info = [0xc3, 5, cipher_id, mode_id];
                 if reader.0.is_empty() {
@@ -97,16 +97,16 @@ impl Skesk {
                         wrapped,
                     });
                 }
-                let nonce = reader.take(nonce_octets(aead_mode(mode_id)?))?;
+                let nonce = reader.take(nonce_bytes(aead_mode(mode_id)?))?;
                 Self::aead(Version::V5, info, s2k, nonce, reader.rest())
             }
             6 => {
                 // The count covers all up to the nonce, and nothing else.
-                let parameters = usize::from(reader.octet()?);
+                let parameters = usize::from(reader.byte()?);
                 let mut parameters = Reader(reader.take(parameters)?);
-                let (cipher_id, mode_id) = (parameters.octet()?, parameters.octet()?);
-                let s2k_octets = usize::from(parameters.octet()?);
-                let mut s2k = Reader(parameters.take(s2k_octets)?);
+                let (cipher_id, mode_id) = (parameters.byte()?, parameters.byte()?);
+                let s2k_bytes = usize::from(parameters.byte()?);
+                let mut s2k = Reader(parameters.take(s2k_bytes)?);
                 let info = [0xc3, 6, cipher_id, mode_id];
                 let nonce = parameters.rest();
                 Self::aead(Version::V6, info, s2k.s2k()?, nonce, reader.rest())
@@ -126,7 +126,7 @@ impl Skesk {
     ) -> Result<Self, Refusal> {
         let [_, _, cipher_id, mode_id] = info;
         let (cipher, mode) = (cipher(cipher_id)?, aead_mode(mode_id)?);
-        if nonce.len() != nonce_octets(mode) {
+        if nonce.len() != nonce_bytes(mode) {
             return Err(unsupported("one of its session-key packets is malformed"));
         }
         Ok(Self {
@@ -170,11 +170,11 @@ impl Skesk {
                 let Some((&id, key)) = plain.split_first() else {
                     return Ok(None);
                 };
-                // A wrong passphrase gives a random octet here. What names no cipher, or one with
+                // A wrong passphrase gives a random byte here. What names no cipher, or one with
                 // keys of another length, is not the key; the rest is left to the integrity check.
                 Ok(cipher(id)
                     .ok()
-                    .filter(|&cipher| key_octets(cipher) == key.len())
+                    .filter(|&cipher| key_bytes(cipher) == key.len())
                     .map(|cipher| session_key(cipher, Zeroizing::new(key.to_vec()))))
             }
             Wrapped::Aead {
@@ -184,7 +184,7 @@ impl Skesk {
                 info,
             } => {
                 let key = match self.version {
-                    Version::V6 => hkdf(None, &derived, info, key_octets(self.cipher)),
+                    Version::V6 => hkdf(None, &derived, info, key_bytes(self.cipher)),
                     Version::V4 | Version::V5 => derived,
                 };
                 match crypto.aead_open(*mode, self.cipher, &key, nonce, info, sealed) {
@@ -205,7 +205,7 @@ impl Skesk {
         passphrase: &str,
         crypto: &mut impl Crypto,
     ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        let key_len = key_octets(self.cipher);
+        let key_len = key_bytes(self.cipher);
         let passphrase = passphrase.as_bytes();
         match &self.s2k {
             StringToKey::Simple { hash_alg } => {
@@ -239,7 +239,7 @@ impl Skesk {
     }
 }
 
-/// Octets to hash for a coded count (RFC 9580 section 3.7.1.3): 1,024 to 65,011,712.
+/// Bytes to hash for a coded count (RFC 9580 section 3.7.1.3): 1,024 to 65,011,712.
 fn decode_count(coded: u8) -> u32 {
     (16 + u32::from(coded & 15)) << (u32::from(coded >> 4) + 6)
 }
@@ -249,9 +249,9 @@ pub(crate) fn hkdf(
     salt: Option<&[u8]>,
     key: &[u8],
     info: &[u8],
-    octets: usize,
+    bytes: usize,
 ) -> Zeroizing<Vec<u8>> {
-    let mut out = Zeroizing::new(vec![0; octets]);
+    let mut out = Zeroizing::new(vec![0; bytes]);
     Hkdf::<Sha256>::new(salt, key)
         .expand(info, &mut out)
         .expect("a key and a nonce are far below 255 digests");
@@ -276,8 +276,8 @@ pub(crate) fn cipher(id: u8) -> Result<Cipher, Refusal> {
     })
 }
 
-/// Octets of a cipher's key.
-pub(crate) fn key_octets(cipher: Cipher) -> usize {
+/// Bytes of a cipher's key.
+pub(crate) fn key_bytes(cipher: Cipher) -> usize {
     match cipher {
         Cipher::Idea | Cipher::Cast5 | Cipher::Blowfish | Cipher::Aes128 | Cipher::Camellia128 => {
             16
@@ -287,8 +287,8 @@ pub(crate) fn key_octets(cipher: Cipher) -> usize {
     }
 }
 
-/// Octets of a cipher's block.
-pub(crate) fn block_octets(cipher: Cipher) -> usize {
+/// Bytes of a cipher's block.
+pub(crate) fn block_bytes(cipher: Cipher) -> usize {
     match cipher {
         Cipher::Idea | Cipher::Tdes | Cipher::Cast5 | Cipher::Blowfish => 8,
         _ => 16,
@@ -305,8 +305,8 @@ pub(crate) fn aead_mode(id: u8) -> Result<AeadMode, Refusal> {
     })
 }
 
-/// Octets of a mode's nonce.
-pub(crate) fn nonce_octets(mode: AeadMode) -> usize {
+/// Bytes of a mode's nonce.
+pub(crate) fn nonce_bytes(mode: AeadMode) -> usize {
     match mode {
         AeadMode::Eax => 16,
         AeadMode::Ocb => 15,
@@ -334,18 +334,18 @@ fn hash(algorithm: HashAlgorithm) -> Result<Hash, Refusal> {
     })
 }
 
-/// Fixed fields from the front of a body; running out of octets is a malformed packet.
+/// Fixed fields from the front of a body; running out of bytes is a malformed packet.
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(crate) fn octet(&mut self) -> Result<u8, Refusal> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Refusal> {
         Ok(self.take(1)?[0])
     }
 
-    pub(crate) fn take(&mut self, octets: usize) -> Result<&'a [u8], Refusal> {
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<&'a [u8], Refusal> {
         let (taken, rest) = self
             .0
-            .split_at_checked(octets)
+            .split_at_checked(bytes)
             .ok_or_else(|| unsupported("one of its packets is malformed"))?;
         self.0 = rest;
         Ok(taken)

@@ -4,7 +4,7 @@
 use crate::packet::{FramingError, Packet, Packets, tag};
 use std::borrow::Cow;
 
-/// How well octets fit the grammar of an encrypted message (RFC 9580 section 10.3).
+/// How well bytes fit the grammar of an encrypted message (RFC 9580 section 10.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fit {
     /// Session-key packets and a whole packet behind them.
@@ -39,11 +39,11 @@ pub(crate) struct Parts<'a> {
 }
 
 /// What a base64 checksum glued to the data leaves behind.
-const GLUED_CHECKSUM_OCTETS: usize = 3;
+const GLUED_CHECKSUM_BYTES: usize = 3;
 
 /// Splits a message into its parts, up to and including the container.
-pub(crate) fn parts(octets: &[u8]) -> Result<Parts<'_>, FramingError> {
-    let mut packets = Packets::new(octets);
+pub(crate) fn parts(bytes: &[u8]) -> Result<Parts<'_>, FramingError> {
+    let mut packets = Packets::new(bytes);
     let mut parts = Parts {
         skesks: Vec::new(),
         pkesks: 0,
@@ -68,7 +68,7 @@ pub(crate) fn parts(octets: &[u8]) -> Result<Parts<'_>, FramingError> {
 /// What stands after the container: the checksum of an armor that lost its line break, or text
 /// that happens to be base64, is not ours to complain about; a further packet is.
 fn trailing_packets(rest: &[u8]) -> bool {
-    if rest.len() <= GLUED_CHECKSUM_OCTETS {
+    if rest.len() <= GLUED_CHECKSUM_BYTES {
         return false;
     }
     let mut packets = Packets::new(rest);
@@ -84,12 +84,12 @@ fn trailing_packets(rest: &[u8]) -> bool {
     }
 }
 
-/// Classifies decoded octets.
-pub(crate) fn fit(octets: &[u8], look: Look) -> Fit {
-    if !starts_plausibly(octets, look) {
+/// Classifies decoded bytes.
+pub(crate) fn fit(bytes: &[u8], look: Look) -> Fit {
+    if !starts_plausibly(bytes, look) {
         return Fit::Nothing;
     }
-    match parts(octets) {
+    match parts(bytes) {
         Ok(parts) => match (parts.skesks.len() + parts.pkesks, parts.content) {
             (0, Some(_)) => Fit::Other,
             (0, None) => Fit::Nothing,
@@ -103,11 +103,11 @@ pub(crate) fn fit(octets: &[u8], look: Look) -> Fit {
     }
 }
 
-/// Whether the first octets can be the start of a packet that starts a message or another thing
+/// Whether the first bytes can be the start of a packet that starts a message or another thing
 /// of OpenPGP. Cheap, and strict enough that ordinary words do not pass: beside the type, the
-/// octets that packet must begin with are looked at.
-pub(crate) fn starts_plausibly(octets: &[u8], look: Look) -> bool {
-    let Some((tag, body)) = head(octets) else {
+/// bytes that packet must begin with are looked at.
+pub(crate) fn starts_plausibly(bytes: &[u8], look: Look) -> bool {
+    let Some((tag, body)) = head(bytes) else {
         return false;
     };
     let at = |i: usize| body.get(i).copied();
@@ -142,11 +142,11 @@ fn s2k_plausible(id: Option<u8>) -> bool {
 }
 
 /// Tag and the beginning of the body, as far as it is there, whatever the length says.
-fn head(octets: &[u8]) -> Option<(u8, &[u8])> {
-    let first = *octets.first()?;
+fn head(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let first = *bytes.first()?;
     let (tag, skip) = match first >> 6 {
         0b11 => {
-            let skip = match octets.get(1)? {
+            let skip = match bytes.get(1)? {
                 0..=191 | 224..=254 => 2,
                 192..=223 => 3,
                 255 => 6,
@@ -156,5 +156,5 @@ fn head(octets: &[u8]) -> Option<(u8, &[u8])> {
         0b10 => (first >> 2 & 0x0f, [2, 3, 5, 1][usize::from(first & 3)]),
         _ => return None,
     };
-    Some((tag, octets.get(skip..)?))
+    Some((tag, bytes.get(skip..)?))
 }

@@ -27,7 +27,7 @@ mod exports {
     use super::Component;
 }
 
-/// Octets that are nowhere in this component's code or constants as they stand.
+/// Bytes that are nowhere in this component's code or constants as they stand.
 fn mark() -> [u8; 32] {
     std::array::from_fn(|at| black_box(0xa5) ^ u8::try_from(at).unwrap_or_default())
 }
@@ -139,16 +139,16 @@ fn mark_memory() -> String {
 )]
 fn search_memory() -> usize {
     use std::arch::wasm32::{memory_grow, memory_size};
-    const PAGE_OCTETS: usize = 65_536;
+    const PAGE_BYTES: usize = 65_536;
     memory_grow(0, 64);
-    let octets = memory_size(0) * PAGE_OCTETS;
+    let bytes = memory_size(0) * PAGE_BYTES;
     // SAFETY: all of linear memory up to its size is readable; nothing else runs meanwhile. The
     // slice starts behind address 0, which Rust does not take for a reference.
-    let memory = unsafe { std::slice::from_raw_parts(8 as *const u8, octets - 8) };
+    let memory = unsafe { std::slice::from_raw_parts(8 as *const u8, bytes - 8) };
     let mark = mark();
     memory
         .windows(mark.len())
-        .filter(|octets| **octets == mark)
+        .filter(|bytes| **bytes == mark)
         .count()
 }
 

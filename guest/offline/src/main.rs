@@ -1,7 +1,7 @@
 //! The command of `decrypt-offline.wasm`: reads the body of a request to `/decryptMessage` on standard
 //! input and prints what the server would answer.
 //!
-//! Limits are the server's defaults, unless the environment names others. With the argument `--octets`
+//! Limits are the server's defaults, unless the environment names others. With the argument `--bytes`
 //! the plaintext itself is printed. What is no plaintext is a problem document, and the exit status 1. WASI knows no other: where the command itself was
 //! called wrongly, the text on standard error tells, and nothing is printed.
 
@@ -20,7 +20,7 @@ mod bindings {
 }
 
 use bindings::bulkhead::decrypt::decryptor;
-use bulkhead_envelope::{Excess, Limit, Problem, Request, Wiped, octets, opened};
+use bulkhead_envelope::{Excess, Limit, Problem, Request, Wiped, opened, parse_size};
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
@@ -29,18 +29,18 @@ const BODY_MAX_DEFAULT: &str = "32MiB";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let as_octets = match arguments.as_slice() {
+    let as_bytes = match arguments.as_slice() {
         [] => false,
-        [argument] if argument == "--octets" => true,
+        [argument] if argument == "--bytes" => true,
         _ => {
-            return wrong("the only argument is --octets; a request comes on standard input");
+            return wrong("the only argument is --bytes; a request comes on standard input");
         }
     };
     let (limits, body_max) = match limits() {
         Ok(limits) => limits,
         Err(what) => return wrong(&what),
     };
-    let (answer, status) = match answer(&limits, body_max, as_octets) {
+    let (answer, status) = match answer(&limits, body_max, as_bytes) {
         Ok(answer) => (answer, ExitCode::SUCCESS),
         Err(problem) => {
             let document = problem.document().to_string() + "\n";
@@ -59,9 +59,9 @@ fn wrong(what: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn answer(limits: &decryptor::Limits, body_max: u64, as_octets: bool) -> Result<Wiped, Problem> {
+fn answer(limits: &decryptor::Limits, body_max: u64, as_bytes: bool) -> Result<Wiped, Problem> {
     let mut body = Wiped::default();
-    // An octet more tells a body that is too large from one that is just not.
+    // A byte more tells a body that is too large from one that is just not.
     let mut input = std::io::stdin().take(body_max.saturating_add(1));
     std::io::copy(&mut input, &mut body).map_err(|error| unreadable(&error))?;
     if body.len() as u64 > body_max {
@@ -71,11 +71,11 @@ fn answer(limits: &decryptor::Limits, body_max: u64, as_octets: bool) -> Result<
     let plaintext = decryptor::open(request.message.as_bytes(), &request.passphrase, *limits)
         .map(Wiped::from)
         .map_err(problem)?;
-    if as_octets {
+    if as_bytes {
         return Ok(plaintext);
     }
     let text = std::str::from_utf8(&plaintext)
-        .map_err(|_| Problem::not_text("Ask for the octets with the argument --octets."))?;
+        .map_err(|_| Problem::not_text("Ask for the bytes with the argument --bytes."))?;
     Ok(opened(text))
 }
 
@@ -92,22 +92,18 @@ fn limits() -> Result<(decryptor::Limits, u64), String> {
         u32::try_from(allowed(limit)?).map_err(|_| format!("{}: too large", limit.variable()))
     };
     // These are for the crypto that the component is composed with, which cannot complain.
-    for limit in [
-        Limit::S2kOctets,
-        Limit::Argon2MemoryKib,
-        Limit::Argon2Passes,
-    ] {
+    for limit in [Limit::S2kBytes, Limit::Argon2MemoryKib, Limit::Argon2Passes] {
         allowed(limit)?;
     }
     let body = given(BODY_MAX);
-    let body_max = octets(body.as_deref().unwrap_or(BODY_MAX_DEFAULT))
+    let body_max = parse_size(body.as_deref().unwrap_or(BODY_MAX_DEFAULT))
         .map_err(|error| format!("{BODY_MAX}: {error}"))?;
     let limits = decryptor::Limits {
-        plaintext_octets: allowed(Limit::PlaintextOctets)?,
+        plaintext_octets: allowed(Limit::PlaintextBytes)?,
         compression_layers: count(Limit::CompressionLayers)?,
         compression_ratio: count(Limit::CompressionRatio)?,
         session_key_packets: count(Limit::SessionKeyPackets)?,
-        armor_header_octets: count(Limit::ArmorHeaderOctets)?,
+        armor_header_octets: count(Limit::ArmorHeaderBytes)?,
     };
     Ok((limits, body_max))
 }
@@ -119,12 +115,12 @@ fn problem(refusal: decryptor::Refusal) -> Problem {
         decryptor::Refusal::Undecryptable => Problem::undecryptable(),
         decryptor::Refusal::TooCostly(excess) => Problem::over_limit(Excess {
             limit: match excess.limit {
-                decryptor::Limit::PlaintextOctets => Limit::PlaintextOctets,
+                decryptor::Limit::PlaintextOctets => Limit::PlaintextBytes,
                 decryptor::Limit::CompressionLayers => Limit::CompressionLayers,
                 decryptor::Limit::CompressionRatio => Limit::CompressionRatio,
                 decryptor::Limit::SessionKeyPackets => Limit::SessionKeyPackets,
-                decryptor::Limit::ArmorHeaderOctets => Limit::ArmorHeaderOctets,
-                decryptor::Limit::S2kOctets => Limit::S2kOctets,
+                decryptor::Limit::ArmorHeaderOctets => Limit::ArmorHeaderBytes,
+                decryptor::Limit::S2kOctets => Limit::S2kBytes,
                 decryptor::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                 decryptor::Limit::Argon2Passes => Limit::Argon2Passes,
             },

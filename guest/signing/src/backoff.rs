@@ -24,7 +24,7 @@ pub(crate) fn with_jitter(wait_ms: u64, situation: &Situation) -> u64 {
 /// date); none where it is neither. A date that is past asks for nothing to wait.
 pub(crate) fn retry_after_ms(value: Option<&str>, now_ms: u64) -> Option<u64> {
     let value = value?.trim();
-    let ms = if value.bytes().all(|octet| octet.is_ascii_digit()) && !value.is_empty() {
+    let ms = if value.bytes().all(|byte| byte.is_ascii_digit()) && !value.is_empty() {
         // More digits than fit ask for longer than anything.
         let seconds: u64 = value.parse().unwrap_or(u64::MAX);
         seconds.saturating_mul(SECOND_MS)

@@ -1,10 +1,10 @@
 //! What to ask the upstream, and what its answers mean.
 
+use crate::backoff::{MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
 use crate::bindings::exports::bulkhead::signing::exchange::{
     Answer, Failure, Reply, Situation, Wait,
 };
 use crate::bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
-use crate::backoff::{MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
 use crate::verifier;
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -18,8 +18,8 @@ const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// The signature of an RSA key of 512 to 16384 bits has so many octets.
-const SIGNATURE_OCTETS: std::ops::RangeInclusive<usize> = 64..=2048;
+/// The signature of an RSA key of 512 to 16384 bits has so many bytes.
+const SIGNATURE_BYTES: std::ops::RangeInclusive<usize> = 64..=2048;
 
 /// The first wait after a failed try; it doubles with each, up to the pace of the quota.
 const AGAIN_MS: u64 = SECOND_MS;
@@ -186,17 +186,17 @@ fn described(failure: Failure) -> &'static str {
     }
 }
 
-/// Base64 of either alphabet, padded or not, of as many octets as a signature has.
+/// Base64 of either alphabet, padded or not, of as many bytes as a signature has.
 fn signature(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?.trim_ascii();
-    let octets = signature_octets(text)?;
-    SIGNATURE_OCTETS
-        .contains(&octets.len())
+    let bytes = signature_bytes(text)?;
+    SIGNATURE_BYTES
+        .contains(&bytes.len())
         .then(|| text.to_owned())
 }
 
-/// The octets of a signature as the upstream writes it.
-pub(crate) fn signature_octets(text: &str) -> Option<Vec<u8>> {
+/// The bytes of a signature as the upstream writes it.
+pub(crate) fn signature_bytes(text: &str) -> Option<Vec<u8>> {
     const CONFIG: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     GeneralPurpose::new(&URL_SAFE, CONFIG)

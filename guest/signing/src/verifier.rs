@@ -1,7 +1,7 @@
 //! RSA signatures under a public key (RFC 8017 section 8).
 
 use crate::bindings::exports::bulkhead::signing::upstream::Claim;
-use crate::upstream::signature_octets;
+use crate::upstream::signature_bytes;
 use rsa::pkcs1::DecodeRsaPublicKey as _;
 use rsa::pkcs8::DecodePublicKey as _;
 use rsa::traits::{PublicKeyParts as _, SignatureScheme};
@@ -16,7 +16,7 @@ pub(crate) fn verify(claim: &Claim, public_key: &str) -> Result<bool, String> {
         .map_err(|_| {
             "not an RSA public key in PEM (BEGIN PUBLIC KEY or BEGIN RSA PUBLIC KEY)".to_owned()
         })?;
-    let Some(signature) = signature_octets(&claim.signature) else {
+    let Some(signature) = signature_bytes(&claim.signature) else {
         return Ok(false);
     };
     let message = claim.message.as_bytes();
@@ -125,11 +125,11 @@ mod tests {
     #[test]
     fn altered_signatures_are_wrong_ones() {
         use base64::Engine as _;
-        let encode = |octets: &[u8]| base64::engine::general_purpose::URL_SAFE.encode(octets);
+        let encode = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE.encode(bytes);
         for (name, signature) in signatures() {
-            let octets = signature_octets(&signature).expect("base64");
-            for at in (0..octets.len()).step_by(37) {
-                let mut altered = octets.clone();
+            let bytes = signature_bytes(&signature).expect("base64");
+            for at in (0..bytes.len()).step_by(37) {
+                let mut altered = bytes.clone();
                 altered[at] ^= 1;
                 assert_eq!(
                     verified(MESSAGE, encode(&altered), PUBLIC_KEY),
@@ -137,7 +137,7 @@ mod tests {
                     "{name} {at}"
                 );
             }
-            for cut in [&octets[1..], &octets[..octets.len() - 1], &[]] {
+            for cut in [&bytes[1..], &bytes[..bytes.len() - 1], &[]] {
                 assert_eq!(
                     verified(MESSAGE, encode(cut), PUBLIC_KEY),
                     Ok(false),

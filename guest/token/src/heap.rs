@@ -10,21 +10,21 @@ use core::cell::{Cell, UnsafeCell};
 use core::ptr::null_mut;
 
 /// Enough for a body of 64 KiB and everything around it.
-const START_OCTETS: usize = 96 << 10;
-const PAGE_OCTETS: usize = 64 << 10;
+const START_BYTES: usize = 96 << 10;
+const PAGE_BYTES: usize = 64 << 10;
 
 #[global_allocator]
 static HEAP: Heap = Heap {
-    start: UnsafeCell::new([0; START_OCTETS]),
+    start: UnsafeCell::new([0; START_BYTES]),
     next: Cell::new(0),
     end: Cell::new(0),
 };
 
 struct Heap {
-    start: UnsafeCell<[u8; START_OCTETS]>,
-    /// Address of the first free octet; 0 before the first use.
+    start: UnsafeCell<[u8; START_BYTES]>,
+    /// Address of the first free byte; 0 before the first use.
     next: Cell<usize>,
-    /// Address behind the last octet of the heap.
+    /// Address behind the last byte of the heap.
     end: Cell<usize>,
 }
 
@@ -39,7 +39,7 @@ unsafe impl GlobalAlloc for Heap {
         if self.end.get() == 0 {
             let start = self.start.get() as usize;
             self.next.set(start);
-            self.end.set(start + START_OCTETS);
+            self.end.set(start + START_BYTES);
         }
         loop {
             let start = self.next.get().next_multiple_of(layout.align());
@@ -58,24 +58,24 @@ unsafe impl GlobalAlloc for Heap {
 }
 
 impl Heap {
-    /// Adds pages for at least `octets`; they follow the heap, or become the heap.
-    fn grow(&self, octets: usize) -> bool {
-        let before = memory_size(0) * PAGE_OCTETS;
+    /// Adds pages for at least `bytes`; they follow the heap, or become the heap.
+    fn grow(&self, bytes: usize) -> bool {
+        let before = memory_size(0) * PAGE_BYTES;
         let follows = self.end.get() == before;
         // What is left of the array is too small and is given up.
-        let octets = if follows {
-            octets
+        let bytes = if follows {
+            bytes
         } else {
-            octets.saturating_add(START_OCTETS)
+            bytes.saturating_add(START_BYTES)
         };
-        let pages = octets.div_ceil(PAGE_OCTETS);
+        let pages = bytes.div_ceil(PAGE_BYTES);
         if memory_grow(0, pages) == usize::MAX {
             return false;
         }
         if !follows {
             self.next.set(before);
         }
-        self.end.set(before + pages * PAGE_OCTETS);
+        self.end.set(before + pages * PAGE_BYTES);
         true
     }
 }
@@ -88,18 +88,18 @@ impl Heap {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cabi_realloc(
     _old: *mut u8,
-    old_octets: usize,
+    old_bytes: usize,
     align: usize,
-    octets: usize,
+    bytes: usize,
 ) -> *mut u8 {
-    if old_octets != 0 {
+    if old_bytes != 0 {
         core::arch::wasm32::unreachable();
     }
-    if octets == 0 {
+    if bytes == 0 {
         return core::ptr::without_provenance_mut(align);
     }
     // SAFETY: the alignment is a power of two, as the canonical ABI says.
-    let block = unsafe { HEAP.alloc(Layout::from_size_align_unchecked(octets, align)) };
+    let block = unsafe { HEAP.alloc(Layout::from_size_align_unchecked(bytes, align)) };
     if block.is_null() {
         core::arch::wasm32::unreachable();
     }

@@ -10,13 +10,13 @@ use sha2::{Sha256, Sha384, Sha512};
 
 /// The HMAC of `body`, as lowercase hexadecimal.
 pub(crate) fn make(algorithm: Algorithm, secret: &[u8], body: &[u8]) -> String {
-    let octets = match algorithm {
+    let bytes = match algorithm {
         Algorithm::Sha1 => computed::<Hmac<Sha1>>(secret, body),
         Algorithm::Sha256 => computed::<Hmac<Sha256>>(secret, body),
         Algorithm::Sha384 => computed::<Hmac<Sha384>>(secret, body),
         Algorithm::Sha512 => computed::<Hmac<Sha512>>(secret, body),
     };
-    base16ct::lower::encode_string(&octets)
+    base16ct::lower::encode_string(&bytes)
 }
 
 /// Whether `token` belongs to `body` under one of `secrets`. All of them are tried, whichever fits.
@@ -64,7 +64,7 @@ mod tests {
     ];
 
     /// Secret and body of RFC 4231 sections 4.2 to 4.8 (without the truncated 4.6), and the first
-    /// octets of the answers.
+    /// bytes of the answers.
     #[test]
     fn known_answers_of_rfc_4231() {
         let cases: [(Vec<u8>, &[u8], [&str; 3]); 6] = [

@@ -185,7 +185,7 @@ impl From<OverLimit> for kdf::Refusal {
     fn from(over: OverLimit) -> Self {
         Self::OverLimit(kdf::Excess {
             limit: match over.limit {
-                KdfLimit::S2kOctets => kdf::Limit::S2kOctets,
+                KdfLimit::S2kBytes => kdf::Limit::S2kOctets,
                 KdfLimit::Argon2MemoryKib => kdf::Limit::Argon2MemoryKib,
                 KdfLimit::Argon2Passes => kdf::Limit::Argon2Passes,
             },

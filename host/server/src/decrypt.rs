@@ -188,7 +188,7 @@ fn open(
         armor_header_octets: u32::try_from(settings.armor_header_octets).unwrap_or(u32::MAX),
     };
     let kdf_limits = KdfLimits {
-        s2k_octets: settings.s2k_octets as u64,
+        s2k_bytes: settings.s2k_octets as u64,
         argon2_memory_kib: settings.argon2_memory_octets as u64 / 1024,
         argon2_passes: settings.argon2_passes_max.into(),
     };

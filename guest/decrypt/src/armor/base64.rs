@@ -34,7 +34,7 @@ pub(super) fn is_digit(c: u8) -> bool {
     CLASS[usize::from(c)] < 64
 }
 
-/// Whether the octet that begins with digit `c` has bit 7 set, as the first one of every packet
+/// Whether the byte that begins with digit `c` has bit 7 set, as the first one of every packet
 /// (RFC 9580 section 4.2).
 pub(super) fn begins_packet(c: u8) -> bool {
     matches!(CLASS[usize::from(c)], 32..64)
@@ -65,15 +65,15 @@ pub(super) fn decode(text: &[u8]) -> Vec<u8> {
     decoder.finish()
 }
 
-/// Characters looked at for each octet of a probe: quote marks and line ends may be among them, but a
+/// Characters looked at for each byte of a probe: quote marks and line ends may be among them, but a
 /// sea of blanks is not walked through at every position.
-const PROBE_CHARACTERS_AN_OCTET: usize = 32;
+const PROBE_CHARACTERS_PER_BYTE: usize = 32;
 
-/// As [`decode`], but not more than about `octets` octets.
-pub(super) fn decode_prefix(text: &[u8], octets: usize) -> Vec<u8> {
-    let mut decoder = Decoder::with_room_for(octets + 3);
-    for &c in text.iter().take(octets * PROBE_CHARACTERS_AN_OCTET) {
-        if decoder.filled >= octets || !decoder.character(c) {
+/// As [`decode`], but not more than about `bytes` bytes.
+pub(super) fn decode_prefix(text: &[u8], bytes: usize) -> Vec<u8> {
+    let mut decoder = Decoder::with_room_for(bytes + 3);
+    for &c in text.iter().take(bytes * PROBE_CHARACTERS_PER_BYTE) {
+        if decoder.filled >= bytes || !decoder.character(c) {
             break;
         }
     }
@@ -83,44 +83,44 @@ pub(super) fn decode_prefix(text: &[u8], octets: usize) -> Vec<u8> {
 /// Groups that are decoded at a time: half a line, as most programs break lines.
 const WIDE: usize = 8;
 
-/// Octets that are written for them, the last of which does not count.
+/// Bytes that are written for them, the last of which does not count.
 const WIDE_ROOM: usize = 3 * WIDE + 1;
 
-/// In [`OCTETS`]: not a digit.
+/// In [`BYTES`]: not a digit.
 const NO_DIGIT: u32 = 1 << 24;
 
-/// What each of the four characters of a group gives of its three octets, the first one lowest.
-static OCTETS: [[u32; 256]; 4] = octets();
+/// What each of the four characters of a group gives of its three bytes, the first one lowest.
+static BYTES: [[u32; 256]; 4] = bytes();
 
-const fn octets() -> [[u32; 256]; 4] {
-    let mut octets = [[NO_DIGIT; 256]; 4];
+const fn bytes() -> [[u32; 256]; 4] {
+    let mut bytes = [[NO_DIGIT; 256]; 4];
     let mut c = 0;
     while c < 256 {
         let value = CLASS[c] as u32;
         if value < 64 {
-            octets[0][c] = value << 2;
-            octets[1][c] = value >> 4 | (value & 15) << 12;
-            octets[2][c] = (value >> 2) << 8 | (value & 3) << 22;
-            octets[3][c] = value << 16;
+            bytes[0][c] = value << 2;
+            bytes[1][c] = value >> 4 | (value & 15) << 12;
+            bytes[2][c] = (value >> 2) << 8 | (value & 3) << 22;
+            bytes[3][c] = value << 16;
         }
         c += 1;
     }
-    octets
+    bytes
 }
 
-/// The octets of a group, the first one lowest; with [`NO_DIGIT`] where there are other characters.
-fn three_octets(group: [u8; 4]) -> u32 {
+/// The bytes of a group, the first one lowest; with [`NO_DIGIT`] where there are other characters.
+fn three_bytes(group: [u8; 4]) -> u32 {
     let [a, b, c, d] = group.map(usize::from);
-    OCTETS[0][a] | OCTETS[1][b] | OCTETS[2][c] | OCTETS[3][d]
+    BYTES[0][a] | BYTES[1][b] | BYTES[2][c] | BYTES[3][d]
 }
 
-/// Octets by which the end of what is decoded is moved on, so that it is seldom done: in Wasm it took
+/// Bytes by which the end of what is decoded is moved on, so that it is seldom done: in Wasm it took
 /// a fifth more time to append to a vector what each half of a line gives.
-const STEP_OCTETS: usize = 4096;
+const STEP_BYTES: usize = 4096;
 
 struct Decoder {
     /// What is decoded, and zeros behind it to be written over.
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     filled: usize,
     /// Bits of the current group of four digits.
     bits: u32,
@@ -129,25 +129,25 @@ struct Decoder {
 }
 
 impl Decoder {
-    /// Will not move until more than `octets` are written.
-    fn with_room_for(octets: usize) -> Self {
+    /// Will not move until more than `bytes` are written.
+    fn with_room_for(bytes: usize) -> Self {
         Self {
-            octets: Vec::with_capacity(octets),
+            bytes: Vec::with_capacity(bytes),
             filled: 0,
             bits: 0,
             digits: 0,
         }
     }
 
-    /// The next `N` octets to write. They do not count before `filled` says so.
+    /// The next `N` bytes to write. They do not count before `filled` says so.
     #[inline]
     fn next<const N: usize>(&mut self) -> &mut [u8; N] {
         let wanted = self.filled + N;
-        if self.octets.len() < wanted {
-            let step = (self.filled + STEP_OCTETS).min(self.octets.capacity());
-            self.octets.resize(step.max(wanted), 0);
+        if self.bytes.len() < wanted {
+            let step = (self.filled + STEP_BYTES).min(self.bytes.capacity());
+            self.bytes.resize(step.max(wanted), 0);
         }
-        let next = self.octets[self.filled..].first_chunk_mut();
+        let next = self.bytes[self.filled..].first_chunk_mut();
         next.expect("there is room by now")
     }
 
@@ -181,14 +181,14 @@ impl Decoder {
             if !is_digit(digits[0]) {
                 break;
             }
-            let octets = self.next::<WIDE_ROOM>();
+            let bytes = self.next::<WIDE_ROOM>();
             let (groups, _) = digits.as_chunks::<4>();
             let mut all = 0;
             for (group, at) in groups.iter().zip((0..).step_by(3)) {
-                let three = three_octets(*group);
+                let three = three_bytes(*group);
                 all |= three;
-                // A fourth octet is written over by the next group.
-                octets[at..at + 4].copy_from_slice(&three.to_le_bytes());
+                // A fourth byte is written over by the next group.
+                bytes[at..at + 4].copy_from_slice(&three.to_le_bytes());
             }
             if all & NO_DIGIT != 0 {
                 break;
@@ -198,7 +198,7 @@ impl Decoder {
         }
         let (groups, _) = text[taken..].as_chunks::<4>();
         for group in groups {
-            let three = three_octets(*group);
+            let three = three_bytes(*group);
             if three & NO_DIGIT != 0 {
                 break;
             }
@@ -209,12 +209,12 @@ impl Decoder {
         &text[taken..]
     }
 
-    /// Whole octets of a last group that is short.
+    /// Whole bytes of a last group that is short.
     fn finish(mut self) -> Vec<u8> {
         match self.digits {
             2 => {
-                let [.., octet] = (self.bits >> 4).to_be_bytes();
-                *self.next() = [octet];
+                let [.., byte] = (self.bits >> 4).to_be_bytes();
+                *self.next() = [byte];
                 self.filled += 1;
             }
             3 => {
@@ -222,10 +222,10 @@ impl Decoder {
                 *self.next() = [high, low];
                 self.filled += 2;
             }
-            // One digit alone is not an octet.
+            // One digit alone is not a byte.
             _ => {}
         }
-        self.octets.truncate(self.filled);
-        self.octets
+        self.bytes.truncate(self.filled);
+        self.bytes
     }
 }

@@ -11,17 +11,17 @@ const BEGIN: &str = "-----BEGIN PGP MESSAGE-----";
 const END: &str = "-----END PGP MESSAGE-----";
 
 fn message() -> Vec<u8> {
-    let mut octets = dearmor(SAMPLE.as_bytes(), LIMIT).expect("the sample opens");
+    let mut bytes = dearmor(SAMPLE.as_bytes(), LIMIT).expect("the sample opens");
     // The checksum, if it was glued on.
-    octets.truncate(88);
-    octets
+    bytes.truncate(88);
+    bytes
 }
 
 #[track_caller]
 fn opens(text: &str) {
     match dearmor(text.as_bytes(), LIMIT) {
-        Ok(octets) => assert!(
-            octets.starts_with(&message()) && octets.len() <= 91,
+        Ok(bytes) => assert!(
+            bytes.starts_with(&message()) && bytes.len() <= 91,
             "{text:?}"
         ),
         Err(refusal) => panic!("{refusal:?}: {text:?}"),
@@ -35,10 +35,10 @@ fn prefixed(prefix: &str) -> String {
 }
 
 #[test]
-fn the_sample_is_88_octets() {
-    let octets = dearmor(SAMPLE.as_bytes(), LIMIT).expect("opens");
-    assert_eq!(octets.len(), 88);
-    assert_eq!(octets[..4], [0x8c, 0x0d, 4, 9]);
+fn the_sample_is_88_bytes() {
+    let bytes = dearmor(SAMPLE.as_bytes(), LIMIT).expect("opens");
+    assert_eq!(bytes.len(), 88);
+    assert_eq!(bytes[..4], [0x8c, 0x0d, 4, 9]);
 }
 
 #[test]
