@@ -6,6 +6,7 @@
 
 mod backoff;
 mod component;
+mod signature;
 mod upstream;
 mod verifier;
 mod webhook;

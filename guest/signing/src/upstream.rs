@@ -5,10 +5,7 @@ use crate::bindings::exports::bulkhead::signing::exchange::{
     Answer, Failure, Reply, Situation, Wait,
 };
 use crate::bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
-use crate::verifier;
-use base64::Engine as _;
-use base64::alphabet::{STANDARD, URL_SAFE};
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use crate::{signature, verifier};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// What may stand in a query as it is (RFC 3986 section 2.3).
@@ -17,9 +14,6 @@ const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-
-/// The signature of an RSA key of 512 to 16384 bits has so many bytes.
-const SIGNATURE_BYTES: std::ops::RangeInclusive<usize> = 64..=2048;
 
 /// The first wait after a failed try; it doubles with each, up to the pace of the quota.
 const AGAIN_MS: u64 = SECOND_MS;
@@ -65,7 +59,7 @@ pub(crate) fn read_signature(
         Reply::Unanswered(failure) => return again(described(failure)),
     };
     if answer.status == 200 {
-        let Some(signature) = signature(&answer.body) else {
+        let Some(signature) = signature::from_body(&answer.body) else {
             return again("the upstream answered 200 without a signature");
         };
         let Some(public_key) = public_key else {
@@ -184,25 +178,6 @@ fn described(failure: Failure) -> &'static str {
         Failure::TooLong => "the upstream's answer is too long",
         Failure::Malformed => "the upstream's answer is not HTTP",
     }
-}
-
-/// Base64 of either alphabet, padded or not, of as many bytes as a signature has.
-fn signature(body: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(body).ok()?.trim_ascii();
-    let bytes = signature_bytes(text)?;
-    SIGNATURE_BYTES
-        .contains(&bytes.len())
-        .then(|| text.to_owned())
-}
-
-/// The bytes of a signature as the upstream writes it.
-pub(crate) fn signature_bytes(text: &str) -> Option<Vec<u8>> {
-    const CONFIG: GeneralPurposeConfig =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    GeneralPurpose::new(&URL_SAFE, CONFIG)
-        .decode(text)
-        .or_else(|_| GeneralPurpose::new(&STANDARD, CONFIG).decode(text))
-        .ok()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! RSA signatures under a public key (RFC 8017 section 8).
 
 use crate::bindings::exports::bulkhead::signing::upstream::Claim;
-use crate::upstream::signature_bytes;
+use crate::signature;
 use rsa::pkcs1::DecodeRsaPublicKey as _;
 use rsa::pkcs8::DecodePublicKey as _;
 use rsa::traits::{PublicKeyParts as _, SignatureScheme};
@@ -16,7 +16,7 @@ pub(crate) fn verify(claim: &Claim, public_key: &str) -> Result<bool, String> {
         .map_err(|_| {
             "not an RSA public key in PEM (BEGIN PUBLIC KEY or BEGIN RSA PUBLIC KEY)".to_owned()
         })?;
-    let Some(signature) = signature_bytes(&claim.signature) else {
+    let Some(signature) = signature::decode(&claim.signature) else {
         return Ok(false);
     };
     let message = claim.message.as_bytes();
@@ -127,7 +127,7 @@ mod tests {
         use base64::Engine as _;
         let encode = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE.encode(bytes);
         for (name, signature) in signatures() {
-            let bytes = signature_bytes(&signature).expect("base64");
+            let bytes = signature::decode(&signature).expect("base64");
             for at in (0..bytes.len()).step_by(37) {
                 let mut altered = bytes.clone();
                 altered[at] ^= 1;

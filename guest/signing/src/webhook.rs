@@ -1,8 +1,8 @@
 //! Notifications as Standard Webhooks 1.0 has them, and what receivers answer.
 
+use crate::backoff::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
 use crate::bindings::exports::bulkhead::signing::exchange::{Failure, Reply, Situation, Wait};
 use crate::bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Event};
-use crate::backoff::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
@@ -131,8 +131,8 @@ fn rfc3339(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bindings::exports::bulkhead::signing::exchange::Answer;
     use crate::backoff::situation;
+    use crate::bindings::exports::bulkhead::signing::exchange::Answer;
 
     fn event(outcome: Result<&str, &str>) -> Event {
         Event {
