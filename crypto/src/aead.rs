@@ -36,7 +36,7 @@ impl AeadMode {
 /// Opens `sealed` (which ends with its tag) in place and cuts the tag off.
 ///
 /// `Ok(false)` means unauthentic; what is in `sealed` then is of no use and must not be shown.
-pub fn open(
+pub fn aead_open(
     mode: AeadMode,
     cipher: Cipher,
     key: &[u8],

@@ -12,7 +12,7 @@ mod hash;
 mod limits;
 mod s2k;
 
-pub use aead::{AeadMode, TAG_LEN, open};
+pub use aead::{AeadMode, TAG_LEN, aead_open};
 pub use argon2id::Argon2id;
 pub use cipher::{Cipher, cfb_decrypt};
 pub use hash::{Hash, sha1};

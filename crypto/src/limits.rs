@@ -33,20 +33,20 @@ pub struct OverLimit {
 
 impl KdfLimits {
     /// None at all.
-    pub const NONE: Self = Self {
+    pub const ZERO: Self = Self {
         s2k_bytes: 0,
         argon2_memory_kib: 0,
         argon2_passes: 0,
     };
 
     /// What is spent after `work`, in bytes, where `spent` were before.
-    pub fn s2k(&self, spent: u64, work: &S2k<'_>) -> Result<u64, OverLimit> {
+    pub fn charge_s2k(&self, spent: u64, work: &S2k<'_>) -> Result<u64, OverLimit> {
         let asked = spent.saturating_add(work.bytes_hashed());
         within(KdfLimit::S2kBytes, asked, self.s2k_bytes).map(|()| asked)
     }
 
     /// Whether `work` may be done.
-    pub fn argon2id(&self, work: &Argon2id) -> Result<(), OverLimit> {
+    pub fn check_argon2id(&self, work: &Argon2id) -> Result<(), OverLimit> {
         let (memory, passes) = (work.memory_kib.into(), work.passes.into());
         within(KdfLimit::Argon2MemoryKib, memory, self.argon2_memory_kib)?;
         within(KdfLimit::Argon2Passes, passes, self.argon2_passes)
@@ -73,13 +73,13 @@ mod tests {
     fn bytes_are_counted_over_all_derivations() {
         let limits = KdfLimits {
             s2k_bytes: 2500,
-            ..KdfLimits::NONE
+            ..KdfLimits::ZERO
         };
         let work = S2k::new(Hash::Sha1, b"saltsalt", b"passphrase", 1000, 16).expect("valid");
-        let once = limits.s2k(0, &work).expect("within");
-        let twice = limits.s2k(once, &work).expect("within");
+        let once = limits.charge_s2k(0, &work).expect("within");
+        let twice = limits.charge_s2k(once, &work).expect("within");
         assert_eq!((once, twice), (1000, 2000));
-        let over = limits.s2k(twice, &work).expect_err("3000 bytes");
+        let over = limits.charge_s2k(twice, &work).expect_err("3000 bytes");
         assert_eq!((over.asked, over.allowed), (3000, 2500));
     }
 
@@ -88,7 +88,7 @@ mod tests {
         let limits = KdfLimits {
             argon2_memory_kib: 64,
             argon2_passes: 3,
-            ..KdfLimits::NONE
+            ..KdfLimits::ZERO
         };
         let over = |memory_kib, passes| {
             let work = Argon2id {
@@ -96,7 +96,7 @@ mod tests {
                 lanes: 1,
                 memory_kib,
             };
-            limits.argon2id(&work).err().map(|over| over.limit)
+            limits.check_argon2id(&work).err().map(|over| over.limit)
         };
         assert_eq!(over(64, 3), None);
         assert_eq!(over(65, 3), Some(KdfLimit::Argon2MemoryKib));

@@ -13,7 +13,10 @@ pub type Names = &'static [&'static str];
 
 /// Reads an object and takes the named fields out of it: `invalid_json` where it is none, or a field is there
 /// twice. No part of the body is quoted in an error.
-pub fn parse<const N: usize>(body: &[u8], names: [Names; N]) -> Result<[Field<'_>; N], Problem> {
+pub fn parse_fields<const N: usize>(
+    body: &[u8],
+    names: [Names; N],
+) -> Result<[Field<'_>; N], Problem> {
     let text = std::str::from_utf8(body)
         .map_err(|_| Problem::invalid_json("The request body is not UTF-8."))?;
     // A byte order mark is not JSON, but editors write it.
@@ -169,7 +172,7 @@ mod tests {
     const NAMES: [Names; 2] = [&["passphrase", "Passphrase"], &["message", "Message"]];
 
     fn texts(body: &[u8]) -> Result<[Cow<'_, str>; 2], Problem> {
-        let [passphrase, message] = parse(body, NAMES)?;
+        let [passphrase, message] = parse_fields(body, NAMES)?;
         Ok([
             passphrase.required("passphrase", "")?,
             message.required("message", "")?,

@@ -11,9 +11,9 @@ mod problem;
 mod size;
 mod wiped;
 
-pub use fields::{Field, Names, parse};
+pub use fields::{Field, Names, parse_fields};
 pub use limit::{Excess, Limit};
-pub use message::{Request, opened};
+pub use message::{Request, decrypted_response};
 pub use problem::Problem;
 pub use size::parse_size;
 pub use wiped::Wiped;

@@ -26,8 +26,8 @@ pub struct Excess {
 }
 
 /// What a limit is called, where it is set, and what it is by default.
-struct Named {
-    what: &'static str,
+struct Details {
+    description: &'static str,
     flag: &'static str,
     variable: &'static str,
     default: &'static str,
@@ -46,8 +46,8 @@ impl Limit {
         Self::Argon2Passes,
     ];
 
-    const fn named(self) -> Named {
-        let (what, flag, variable, default) = match self {
+    const fn details(self) -> Details {
+        let (description, flag, variable, default) = match self {
             Self::PlaintextBytes => (
                 "Size of the plaintext",
                 "--plaintext-max",
@@ -97,8 +97,8 @@ impl Limit {
                 "10",
             ),
         };
-        Named {
-            what,
+        Details {
+            description,
             flag,
             variable,
             default,
@@ -106,23 +106,23 @@ impl Limit {
     }
 
     /// What it limits, in words.
-    pub const fn what(self) -> &'static str {
-        self.named().what
+    pub const fn description(self) -> &'static str {
+        self.details().description
     }
 
     /// The server's flag.
     pub const fn flag(self) -> &'static str {
-        self.named().flag
+        self.details().flag
     }
 
     /// The variable, for the server and offline.
     pub const fn variable(self) -> &'static str {
-        self.named().variable
+        self.details().variable
     }
 
     /// What it is where nothing is set, as operators write it.
     pub const fn default(self) -> &'static str {
-        self.named().default
+        self.details().default
     }
 
     /// What is allowed, in the limit's unit, where its variable is set to `given`. The error names the

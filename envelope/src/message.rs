@@ -21,7 +21,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// Reads the body of a request: `invalid_json`, `invalid_parameter`.
     pub fn parse(body: &'a [u8]) -> Result<Self, Problem> {
-        let [passphrase, message] = fields::parse(body, NAMES)?;
+        let [passphrase, message] = fields::parse_fields(body, NAMES)?;
         let passphrase = passphrase.required("passphrase", EXAMPLE)?;
         Ok(Self {
             passphrase: Zeroizing::new(passphrase.into_owned()),
@@ -31,7 +31,7 @@ impl<'a> Request<'a> {
 }
 
 /// The answer to it, `{"DecryptedMessage": …}`, in one pass over the plaintext.
-pub fn opened(text: &str) -> Wiped {
+pub fn decrypted_response(text: &str) -> Wiped {
     #[derive(serde::Serialize)]
     struct Opened<'a> {
         #[serde(rename = "DecryptedMessage")]

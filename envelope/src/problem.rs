@@ -37,7 +37,7 @@ impl Problem {
 
     /// Names the parameter at fault.
     #[must_use]
-    pub fn of_parameter(mut self, parameter: &'static str) -> Self {
+    pub fn with_parameter(mut self, parameter: &'static str) -> Self {
         self.parameter = Some(parameter);
         self
     }
@@ -49,7 +49,7 @@ impl Problem {
     /// `example` shows what a good request looks like.
     pub fn invalid_parameter(parameter: &'static str, what: &str, example: &str) -> Self {
         let detail = format!("\"{parameter}\" {what}. {example}");
-        Self::new(400, "invalid_parameter", "Invalid parameter", detail).of_parameter(parameter)
+        Self::new(400, "invalid_parameter", "Invalid parameter", detail).with_parameter(parameter)
     }
 
     /// The body of a request is over its limit.
@@ -99,7 +99,7 @@ impl Problem {
         } = excess;
         Self::too_costly(format!(
             "{}: the message asks for {}, allowed is {}. Operators raise {} ({}).",
-            limit.what(),
+            limit.description(),
             limit.amount(asked),
             limit.amount(allowed),
             limit.flag(),

@@ -71,7 +71,7 @@ impl kdf::Guest for Component {
         let passphrase = Zeroizing::new(passphrase);
         let work = S2k::new(hash, &salt, &passphrase, bytes, key_len.into())
             .map_err(|_| kdf::Refusal::Invalid)?;
-        let spent = limits().s2k(SPENT.load(Ordering::Relaxed), &work)?;
+        let spent = limits().charge_s2k(SPENT.load(Ordering::Relaxed), &work)?;
         SPENT.store(spent, Ordering::Relaxed);
         let mut key = work
             .derive(&mut || true)
@@ -92,7 +92,7 @@ impl kdf::Guest for Component {
             lanes,
             memory_kib,
         };
-        limits().argon2id(&argon2id)?;
+        limits().check_argon2id(&argon2id)?;
         let passphrase = Zeroizing::new(passphrase);
         let mut key = argon2id
             .derive(&salt, &passphrase, key_len.into())
@@ -137,7 +137,14 @@ impl bulk::Guest for Component {
             bulk::AeadMode::Ocb => AeadMode::Ocb,
             bulk::AeadMode::Gcm => AeadMode::Gcm,
         };
-        match bulkhead_crypto::open(mode, named(cipher), &key, &nonce, &associated, &mut sealed) {
+        match bulkhead_crypto::aead_open(
+            mode,
+            named(cipher),
+            &key,
+            &nonce,
+            &associated,
+            &mut sealed,
+        ) {
             Ok(true) => Ok(sealed),
             Ok(false) => Err(bulk::Refusal::Unauthentic),
             Err(_) => Err(bulk::Refusal::Invalid),

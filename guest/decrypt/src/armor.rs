@@ -10,7 +10,7 @@
 mod base64;
 
 use crate::refusal::{Limit, Refusal, too_costly};
-use crate::survey::{self, Fit, Look};
+use crate::survey::{self, Classification, Strictness};
 use memchr::memmem::find;
 use std::borrow::Cow;
 
@@ -64,7 +64,7 @@ pub(crate) fn dearmor(text: &[u8], header_bytes_max: u32) -> Result<Vec<u8>, Ref
     }
     let excess = excess.filter(|bytes| *bytes > header_bytes_max);
     match (search.best, excess) {
-        (Some((Fit::Truncated, _)), _) => Err(Refusal::Undecryptable),
+        (Some((Classification::Truncated, _)), _) => Err(Refusal::Undecryptable),
         (Some((_, other)), _) => Ok(other),
         (None, Some(asked)) => Err(too_costly(
             Limit::ArmorHeaderOctets,
@@ -134,7 +134,7 @@ struct Search {
     decodes_left: usize,
     bytes_left: usize,
     /// The best thing found that is not a whole encrypted message.
-    best: Option<(Fit, Vec<u8>)>,
+    best: Option<(Classification, Vec<u8>)>,
     /// Whether that was found in the block at hand.
     best_in_block: bool,
 }
@@ -146,16 +146,16 @@ impl Search {
         self.best_in_block = false;
         // A session-key packet of an unknown kind may stand before one of a known kind, so that
         // what looks less likely gets its turn, too.
-        for look in [Look::Strict, Look::Lenient] {
+        for strictness in [Strictness::Strict, Strictness::Lenient] {
             for start in word_starts(zone) {
-                if let Some(found) = self.position(&block[start..], look, true) {
+                if let Some(found) = self.position(&block[start..], strictness, true) {
                     return Some(found);
                 }
             }
         }
         let glued = zone.iter().rposition(|&c| c == b':')? + GLUED_HEADER_VALUE_MAX;
         for start in 0..zone.len().min(glued) {
-            if let Some(found) = self.position(&block[start..], Look::Strict, false) {
+            if let Some(found) = self.position(&block[start..], Strictness::Strict, false) {
                 return Some(found);
             }
         }
@@ -164,14 +164,19 @@ impl Search {
 
     /// The message that starts right here, if it is there whole. In the middle of a word
     /// (`word_start` false) anything less than that is taken for chance.
-    fn position(&mut self, text: &[u8], look: Look, word_start: bool) -> Option<Vec<u8>> {
+    fn position(
+        &mut self,
+        text: &[u8],
+        strictness: Strictness,
+        word_start: bool,
+    ) -> Option<Vec<u8>> {
         // Most of a text ends here. Whitespace and line noise (`\n` in the middle of a scan) would
         // only repeat a try.
         if !base64::begins_packet(*text.first()?) {
             return None;
         }
         let probe = base64::decode_prefix(text, PROBE_BYTES);
-        if !survey::starts_plausibly(&probe, look) {
+        if !survey::starts_plausibly(&probe, strictness) {
             return None;
         }
         self.decodes_left = self.decodes_left.checked_sub(1)?;
@@ -180,23 +185,25 @@ impl Search {
         }
         let bytes = base64::decode(text);
         self.bytes_left = self.bytes_left.saturating_sub(bytes.len());
-        match survey::fit(&bytes, look) {
-            Fit::Encrypted => return Some(bytes),
-            fit @ (Fit::Truncated | Fit::Other) if word_start => {
+        match survey::classify(&bytes, strictness) {
+            Classification::Encrypted => return Some(bytes),
+            classification @ (Classification::Truncated | Classification::Other) if word_start => {
                 // In one block the first find counts: lines further down may fit by chance. A
                 // message in a later block that was cut says more than a key before it.
                 let better = match self.best {
                     None => true,
                     Some((best, _)) => {
-                        !self.best_in_block && best == Fit::Other && fit == Fit::Truncated
+                        !self.best_in_block
+                            && best == Classification::Other
+                            && classification == Classification::Truncated
                     }
                 };
                 if better {
-                    self.best = Some((fit, bytes));
+                    self.best = Some((classification, bytes));
                     self.best_in_block = true;
                 }
             }
-            Fit::Truncated | Fit::Other | Fit::Nothing => {}
+            Classification::Truncated | Classification::Other | Classification::Nothing => {}
         }
         None
     }

@@ -3,7 +3,7 @@
 use crate::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::bindings::exports::bulkhead::component::about;
 use crate::bindings::exports::bulkhead::decrypt::decryptor::{Guest, Limits, Refusal};
-use crate::crypto::{Crypto, Opened};
+use crate::crypto::{AeadResult, Crypto};
 use zeroize::Zeroizing;
 
 struct Component;
@@ -94,11 +94,11 @@ impl Crypto for Imported {
         nonce: &[u8],
         associated: &[u8],
         sealed: &[u8],
-    ) -> Opened {
+    ) -> AeadResult {
         match bulk::aead_open(mode, cipher, key, nonce, associated, sealed) {
-            Ok(plain) => Opened::Authentic(plain),
-            Err(bulk::Refusal::Unauthentic) => Opened::Unauthentic,
-            Err(bulk::Refusal::Invalid) => Opened::Invalid,
+            Ok(plain) => AeadResult::Authentic(plain),
+            Err(bulk::Refusal::Unauthentic) => AeadResult::Unauthentic,
+            Err(bulk::Refusal::Invalid) => AeadResult::Invalid,
         }
     }
 

@@ -3,7 +3,7 @@
 //! [`Container::open`] gives plaintext only when all of it is authentic.
 
 use crate::bindings::bulkhead::crypto::bulk::{AeadMode, Cipher};
-use crate::crypto::{Crypto, Opened};
+use crate::crypto::{AeadResult, Crypto};
 use crate::packet::{Packet, tag};
 use crate::refusal::{Refusal, unsupported};
 use crate::session::{
@@ -29,13 +29,13 @@ pub(crate) enum Container<'a> {
 }
 
 /// What was in a container.
-pub(crate) struct Plain {
+pub(crate) struct Plaintext {
     bytes: Vec<u8>,
     /// Where the packets begin: what is in front of them is not cut off, which would move megabytes.
     start: usize,
 }
 
-impl Plain {
+impl Plaintext {
     /// All of it is packets.
     pub(crate) fn whole(bytes: Vec<u8>) -> Self {
         Self { bytes, start: 0 }
@@ -110,7 +110,7 @@ impl<'a> Container<'a> {
     /// (RFC 9580 section 5.3); beside that, what programs in use write: version 4 in front of
     /// packet 20 and of SEIPD version 2 (whose key depends on its parameters), version 5 in front
     /// of SEIPD version 1. Version 6 with anything older would be a downgrade.
-    pub(crate) fn fits(&self, key: &SessionKey) -> bool {
+    pub(crate) fn accepts(&self, key: &SessionKey) -> bool {
         let versions = match self {
             Self::Seipd1 { .. } => matches!(key.skesk, Version::V4 | Version::V5),
             Self::Seipd2 { .. } => matches!(key.skesk, Version::V4 | Version::V6),
@@ -142,7 +142,7 @@ impl<'a> Container<'a> {
         &self,
         key: &SessionKey,
         crypto: &mut impl Crypto,
-    ) -> Result<Option<Plain>, Refusal> {
+    ) -> Result<Option<Plaintext>, Refusal> {
         match self {
             Self::Seipd1 { encrypted } => Ok(open_seipd1(key, encrypted, crypto)),
             Self::Seipd2 { chunks, salt } => {
@@ -151,11 +151,11 @@ impl<'a> Container<'a> {
                 let okm = session::hkdf(Some(salt), &key.key, &chunks.info, key_len + iv_len);
                 let (message_key, iv) = okm.split_at(key_len);
                 let opened = chunks.open(message_key, iv, &Nonces::Appended, crypto)?;
-                Ok(opened.map(Plain::whole))
+                Ok(opened.map(Plaintext::whole))
             }
             Self::GnupgAead { chunks, iv } => {
                 let opened = chunks.open(&key.key, iv, &Nonces::Mixed, crypto)?;
-                Ok(opened.map(Plain::whole))
+                Ok(opened.map(Plaintext::whole))
             }
         }
     }
@@ -164,7 +164,7 @@ impl<'a> Container<'a> {
 /// RFC 9580 section 5.13.1. The repeated two bytes of the prefix are not looked at: they are no
 /// protection, and checking them first has been an oracle. The modification detection code
 /// decides, over everything in front of it.
-fn open_seipd1(key: &SessionKey, encrypted: &[u8], crypto: &mut impl Crypto) -> Option<Plain> {
+fn open_seipd1(key: &SessionKey, encrypted: &[u8], crypto: &mut impl Crypto) -> Option<Plaintext> {
     let prefix = block_bytes(key.cipher) + 2;
     if encrypted.len() < prefix + MDC_BYTES {
         return None;
@@ -178,7 +178,7 @@ fn open_seipd1(key: &SessionKey, encrypted: &[u8], crypto: &mut impl Crypto) -> 
         return None;
     }
     plain.truncate(end);
-    Some(Plain {
+    Some(Plaintext {
         bytes: plain,
         start: prefix,
     })
@@ -232,14 +232,14 @@ impl<'a> Chunks<'a> {
             let (chunk, after) = rest.split_at(rest.len().min(self.chunk_bytes + TAG_BYTES));
             rest = after;
             let associated = self.associated(nonces, index, None);
-            match self.one(key, iv, nonces, index, &associated, chunk, crypto)? {
+            match self.open_chunk(key, iv, nonces, index, &associated, chunk, crypto)? {
                 Some(opened) => plain.extend_from_slice(&opened),
                 None => return Ok(None),
             }
             index += 1;
         }
         let associated = self.associated(nonces, index, Some(plain.len() as u64));
-        let end = self.one(key, iv, nonces, index, &associated, final_tag, crypto)?;
+        let end = self.open_chunk(key, iv, nonces, index, &associated, final_tag, crypto)?;
         Ok(end.map(|_| plain))
     }
 
@@ -247,7 +247,7 @@ impl<'a> Chunks<'a> {
         clippy::too_many_arguments,
         reason = "the parameters of one AEAD call; a struct for them would be built once"
     )]
-    fn one(
+    fn open_chunk(
         &self,
         key: &[u8],
         iv: &[u8],
@@ -272,9 +272,9 @@ impl<'a> Chunks<'a> {
             }
         }
         match crypto.aead_open(self.mode, self.cipher, key, &nonce, associated, sealed) {
-            Opened::Authentic(plain) => Ok(Some(plain)),
-            Opened::Unauthentic => Ok(None),
-            Opened::Invalid => Err(unsupported(
+            AeadResult::Authentic(plain) => Ok(Some(plain)),
+            AeadResult::Unauthentic => Ok(None),
+            AeadResult::Invalid => Err(unsupported(
                 "it is encrypted with a cipher that AEAD does not go with",
             )),
         }

@@ -1,7 +1,7 @@
 //! What is inside the encryption: compression, signatures, and in the end one literal data packet
 //! (RFC 9580 section 10.3). Everything in here is authentic already.
 
-use crate::container::Plain;
+use crate::container::Plaintext;
 use crate::packet::{Packets, tag};
 use crate::refusal::{Limit, Limits, Refusal, too_costly, unsupported};
 use crate::session::Reader;
@@ -22,7 +22,7 @@ const MALFORMED: &str = "what was encrypted is not a well-formed OpenPGP message
 ///
 /// `encrypted_bytes` is what the compression ratio is measured against.
 pub(crate) fn literal(
-    plain: Plain,
+    plain: Plaintext,
     encrypted_bytes: usize,
     limits: &Limits,
 ) -> Result<Vec<u8>, Refusal> {
@@ -42,11 +42,11 @@ struct Content<'a> {
 }
 
 /// Where the literal data is.
-enum Found {
+enum Located {
     /// Here, in the layer that was searched: megabytes are not copied.
-    Here(Range<usize>),
+    InLayer(Range<usize>),
     /// In another buffer.
-    Bytes(Vec<u8>),
+    Extracted(Vec<u8>),
 }
 
 impl Content<'_> {
@@ -63,18 +63,18 @@ impl Content<'_> {
         while let Some(packet) = packets.next().map_err(|_| unsupported(MALFORMED))? {
             match packet.tag {
                 tag::LITERAL => {
-                    room_for_one(found.as_ref())?;
+                    reject_second(found.as_ref())?;
                     let data = self.data(&packet.body)?;
                     found = Some(match packet.body {
                         Cow::Borrowed(_) => {
                             let end = layer.len() - packets.rest().len();
-                            Found::Here(end - data.len()..end)
+                            Located::InLayer(end - data.len()..end)
                         }
-                        Cow::Owned(_) => Found::Bytes(data.to_vec()),
+                        Cow::Owned(_) => Located::Extracted(data.to_vec()),
                     });
                 }
                 tag::COMPRESSED => {
-                    room_for_one(found.as_ref())?;
+                    reject_second(found.as_ref())?;
                     // One in each layer: a message is one, and each would be unpacked up to the limit.
                     if std::mem::replace(&mut compressed, true) {
                         return Err(unsupported("it holds more than one compressed packet"));
@@ -87,7 +87,7 @@ impl Content<'_> {
                         ));
                     }
                     let inner = self.decompress(&packet.body)?;
-                    found = self.literal(inner, 0, layers + 1)?.map(Found::Bytes);
+                    found = self.literal(inner, 0, layers + 1)?.map(Located::Extracted);
                 }
                 // Signatures are not checked: there are no public keys here to check them with.
                 tag::ONE_PASS_SIGNATURE
@@ -109,8 +109,8 @@ impl Content<'_> {
         }
         Ok(match found {
             None => None,
-            Some(Found::Bytes(data)) => Some(data),
-            Some(Found::Here(range)) => {
+            Some(Located::Extracted(data)) => Some(data),
+            Some(Located::InLayer(range)) => {
                 layer.truncate(range.end);
                 layer.drain(..range.start);
                 Some(layer)
@@ -169,7 +169,7 @@ impl Content<'_> {
     }
 }
 
-fn room_for_one(found: Option<&Found>) -> Result<(), Refusal> {
+fn reject_second(found: Option<&Located>) -> Result<(), Refusal> {
     match found {
         None => Ok(()),
         Some(_) => Err(unsupported("it holds more than one text or file")),
@@ -185,7 +185,7 @@ mod tests {
         encrypted_bytes: usize,
         limits: &Limits,
     ) -> Result<Vec<u8>, Refusal> {
-        super::literal(Plain::whole(bytes), encrypted_bytes, limits)
+        super::literal(Plaintext::whole(bytes), encrypted_bytes, limits)
     }
 
     const LIMITS: Limits = Limits {

@@ -6,7 +6,7 @@ use crate::refusal::Refusal;
 use zeroize::Zeroizing;
 
 /// What [`Crypto::aead_open`] found.
-pub(crate) enum Opened {
+pub(crate) enum AeadResult {
     Authentic(Vec<u8>),
     Unauthentic,
     /// The cipher does not go with the mode, or a key or nonce has another length.
@@ -45,7 +45,7 @@ pub(crate) trait Crypto {
         nonce: &[u8],
         associated: &[u8],
         sealed: &[u8],
-    ) -> Opened;
+    ) -> AeadResult;
 
     fn sha1(&mut self, data: &[u8]) -> Vec<u8>;
 }

@@ -27,7 +27,7 @@ mod bindings {
     });
 }
 
-use container::{Container, Plain};
+use container::{Container, Plaintext};
 use crypto::Crypto;
 use refusal::{Limit, Limits, Refusal, too_costly, unsupported};
 use session::Skesk;
@@ -82,13 +82,13 @@ fn first_authentic(
     container: &Container<'_>,
     passphrase: &str,
     crypto: &mut impl Crypto,
-) -> Result<Plain, Refusal> {
+) -> Result<Plaintext, Refusal> {
     let mut failures = Failures::default();
     for body in skesks {
         let tried = Skesk::parse(body)
             .and_then(|skesk| skesk.open(passphrase, crypto))
             .and_then(|key| match key {
-                Some(key) if container.fits(&key) => container.open(&key, crypto),
+                Some(key) if container.accepts(&key) => container.open(&key, crypto),
                 _ => Ok(None),
             });
         match tried {

@@ -6,7 +6,7 @@
 
 use crate::bindings::bulkhead::crypto::bulk::{AeadMode, Cipher};
 use crate::bindings::bulkhead::crypto::kdf::Hash;
-use crate::crypto::{Crypto, Opened};
+use crate::crypto::{AeadResult, Crypto};
 use crate::refusal::{Refusal, unsupported};
 use hkdf::Hkdf;
 use pgp::crypto::aead::AeadAlgorithm;
@@ -188,11 +188,11 @@ impl Skesk {
                     Version::V4 | Version::V5 => derived,
                 };
                 match crypto.aead_open(*mode, self.cipher, &key, nonce, info, sealed) {
-                    Opened::Authentic(key) => {
+                    AeadResult::Authentic(key) => {
                         Ok(Some(session_key(self.cipher, Zeroizing::new(key))))
                     }
-                    Opened::Unauthentic => Ok(None),
-                    Opened::Invalid => Err(unsupported(
+                    AeadResult::Unauthentic => Ok(None),
+                    AeadResult::Invalid => Err(unsupported(
                         "its session key is encrypted with a cipher that AEAD does not go with",
                     )),
                 }

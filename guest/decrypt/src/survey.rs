@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 /// How well bytes fit the grammar of an encrypted message (RFC 9580 section 10.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fit {
+pub(crate) enum Classification {
     /// Session-key packets and a whole packet behind them.
     Encrypted,
     /// Starts as an encrypted message and ends too early.
@@ -19,7 +19,7 @@ pub(crate) enum Fit {
 
 /// How closely the start of a packet is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum Strictness {
     /// Session-key packets must be of a known version, cipher and key derivation.
     Strict,
     /// They may be of any kind.
@@ -85,34 +85,34 @@ fn trailing_packets(rest: &[u8]) -> bool {
 }
 
 /// Classifies decoded bytes.
-pub(crate) fn fit(bytes: &[u8], look: Look) -> Fit {
-    if !starts_plausibly(bytes, look) {
-        return Fit::Nothing;
+pub(crate) fn classify(bytes: &[u8], strictness: Strictness) -> Classification {
+    if !starts_plausibly(bytes, strictness) {
+        return Classification::Nothing;
     }
     match parts(bytes) {
         Ok(parts) => match (parts.skesks.len() + parts.pkesks, parts.content) {
-            (0, Some(_)) => Fit::Other,
-            (0, None) => Fit::Nothing,
+            (0, Some(_)) => Classification::Other,
+            (0, None) => Classification::Nothing,
             // Whatever it is that follows session keys: if not encrypted data, it is refused
             // later, with the reason.
-            (_, Some(_)) => Fit::Encrypted,
-            (_, None) => Fit::Truncated,
+            (_, Some(_)) => Classification::Encrypted,
+            (_, None) => Classification::Truncated,
         },
-        Err(FramingError::Truncated) => Fit::Truncated,
-        Err(FramingError::Malformed) => Fit::Nothing,
+        Err(FramingError::Truncated) => Classification::Truncated,
+        Err(FramingError::Malformed) => Classification::Nothing,
     }
 }
 
 /// Whether the first bytes can be the start of a packet that starts a message or another thing
 /// of OpenPGP. Cheap, and strict enough that ordinary words do not pass: beside the type, the
 /// bytes that packet must begin with are looked at.
-pub(crate) fn starts_plausibly(bytes: &[u8], look: Look) -> bool {
+pub(crate) fn starts_plausibly(bytes: &[u8], strictness: Strictness) -> bool {
     let Some((tag, body)) = head(bytes) else {
         return false;
     };
     let at = |i: usize| body.get(i).copied();
     match tag {
-        tag::SKESK if look == Look::Lenient => !body.is_empty(),
+        tag::SKESK if strictness == Strictness::Lenient => !body.is_empty(),
         tag::SKESK => match at(0) {
             Some(4) => s2k_plausible(at(2)) && cipher_plausible(at(1)),
             Some(5) => cipher_plausible(at(1)) && s2k_plausible(at(3)),

@@ -20,7 +20,7 @@ mod bindings {
 }
 
 use bindings::bulkhead::decrypt::decryptor;
-use bulkhead_envelope::{Excess, Limit, Problem, Request, Wiped, opened, parse_size};
+use bulkhead_envelope::{Excess, Limit, Problem, Request, Wiped, decrypted_response, parse_size};
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
@@ -76,7 +76,7 @@ fn answer(limits: &decryptor::Limits, body_max: u64, as_bytes: bool) -> Result<W
     }
     let text = std::str::from_utf8(&plaintext)
         .map_err(|_| Problem::not_text("Ask for the bytes with the argument --bytes."))?;
-    Ok(opened(text))
+    Ok(decrypted_response(text))
 }
 
 fn unreadable(error: &std::io::Error) -> Problem {

@@ -16,7 +16,7 @@ const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'~');
 
 /// The first wait after a failed try; it doubles with each, up to the pace of the quota.
-const AGAIN_MS: u64 = SECOND_MS;
+const RETRY_DELAY_MS_MIN: u64 = SECOND_MS;
 
 /// How often a key or an address that is refused is tried again.
 const PROBE_MS: u64 = MINUTE_MS;
@@ -38,7 +38,7 @@ pub(crate) fn target(question: &Question) -> String {
 }
 
 /// What every answer means that is none to the question itself.
-enum Otherwise {
+enum StatusMeaning {
     Again(Wait),
     /// Status that blames what was asked, not who asks.
     Refused(u16),
@@ -53,10 +53,10 @@ pub(crate) fn read_signature(
     situation: &Situation,
     pace_ms: u64,
 ) -> Signing {
-    let again = |why: &str| Signing::Again(wait(again_ms(situation, pace_ms), why));
+    let again = |why: &str| Signing::Again(wait(retry_delay_ms(situation, pace_ms), why));
     let answer = match reply {
         Reply::Answered(answer) => answer,
-        Reply::Unanswered(failure) => return again(described(failure)),
+        Reply::Unanswered(failure) => return again(failure_text(failure)),
     };
     if answer.status == 200 {
         let Some(signature) = signature::from_body(&answer.body) else {
@@ -75,13 +75,13 @@ pub(crate) fn read_signature(
             Err(_) => again("the public key is none"),
         };
     }
-    match otherwise(&answer, situation, pace_ms) {
-        Otherwise::Again(wait) => Signing::Again(wait),
-        Otherwise::Refused(status) => Signing::Refused(format!(
+    match status_meaning(&answer, situation, pace_ms) {
+        StatusMeaning::Again(wait) => Signing::Again(wait),
+        StatusMeaning::Refused(status) => Signing::Refused(format!(
             "the upstream refuses this message (status {status})"
         )),
-        Otherwise::Paused(wait) => Signing::Paused(wait),
-        Otherwise::Slowed(wait) => Signing::Slowed(wait),
+        StatusMeaning::Paused(wait) => Signing::Paused(wait),
+        StatusMeaning::Slowed(wait) => Signing::Slowed(wait),
     }
 }
 
@@ -111,45 +111,50 @@ fn read_check(
     let answer = match reply {
         Reply::Answered(answer) => answer,
         Reply::Unanswered(failure) => {
-            return Checking::Unknown(wait(again_ms(situation, AGAIN_MS), described(failure)));
+            return Checking::Unknown(wait(
+                retry_delay_ms(situation, RETRY_DELAY_MS_MIN),
+                failure_text(failure),
+            ));
         }
     };
     if let Some(known) = known(answer.status) {
         return Checking::Known(known);
     }
-    match otherwise(&answer, situation, AGAIN_MS) {
-        Otherwise::Again(wait) => Checking::Unknown(wait),
-        Otherwise::Refused(status) => Checking::Unknown(wait(
-            again_ms(situation, AGAIN_MS),
+    match status_meaning(&answer, situation, RETRY_DELAY_MS_MIN) {
+        StatusMeaning::Again(wait) => Checking::Unknown(wait),
+        StatusMeaning::Refused(status) => Checking::Unknown(wait(
+            retry_delay_ms(situation, RETRY_DELAY_MS_MIN),
             &format!("the upstream refuses the question (status {status})"),
         )),
-        Otherwise::Paused(wait) => Checking::Paused(wait),
-        Otherwise::Slowed(wait) => Checking::Slowed(wait),
+        StatusMeaning::Paused(wait) => Checking::Paused(wait),
+        StatusMeaning::Slowed(wait) => Checking::Slowed(wait),
     }
 }
 
-fn otherwise(answer: &Answer, situation: &Situation, pace_ms: u64) -> Otherwise {
+fn status_meaning(answer: &Answer, situation: &Situation, pace_ms: u64) -> StatusMeaning {
     let retry_after = retry_after_ms(answer.retry_after.as_deref(), situation.now_ms);
     let status = answer.status;
     match status {
-        400 | 413 | 414 | 422 | 431 => Otherwise::Refused(status),
-        429 => Otherwise::Slowed(wait(
+        400 | 413 | 414 | 422 | 431 => StatusMeaning::Refused(status),
+        429 => StatusMeaning::Slowed(wait(
             retry_after.unwrap_or_else(|| with_jitter(SLOWED_MS, situation)),
             "the upstream counts too many calls (status 429)",
         )),
         // It gave up waiting for us, or did not like the moment: neither blames the key.
-        408 | 425 => Otherwise::Again(wait(
-            again_ms(situation, pace_ms),
+        408 | 425 => StatusMeaning::Again(wait(
+            retry_delay_ms(situation, pace_ms),
             &format!("the upstream answered with status {status}"),
         )),
-        401..=499 => Otherwise::Paused(wait(
+        401..=499 => StatusMeaning::Paused(wait(
             retry_after
                 .unwrap_or(0)
                 .max(with_jitter(PROBE_MS, situation)),
             &format!("the upstream refuses our key or address (status {status})"),
         )),
-        _ => Otherwise::Again(wait(
-            retry_after.unwrap_or(0).max(again_ms(situation, pace_ms)),
+        _ => StatusMeaning::Again(wait(
+            retry_after
+                .unwrap_or(0)
+                .max(retry_delay_ms(situation, pace_ms)),
             &format!("the upstream answered with status {status}"),
         )),
     }
@@ -157,10 +162,10 @@ fn otherwise(answer: &Answer, situation: &Situation, pace_ms: u64) -> Otherwise 
 
 /// A second at first, and twice that with each try, up to the pace of the quota: to wait for longer
 /// would leave calls unused, and to come back sooner would take them from others.
-fn again_ms(situation: &Situation, pace_ms: u64) -> u64 {
+fn retry_delay_ms(situation: &Situation, pace_ms: u64) -> u64 {
     let doublings = situation.tries.saturating_sub(1).min(20);
-    let most = pace_ms.max(AGAIN_MS);
-    with_jitter(AGAIN_MS << doublings, situation).min(most)
+    let max = pace_ms.max(RETRY_DELAY_MS_MIN);
+    with_jitter(RETRY_DELAY_MS_MIN << doublings, situation).min(max)
 }
 
 fn wait(after_ms: u64, why: &str) -> Wait {
@@ -170,7 +175,7 @@ fn wait(after_ms: u64, why: &str) -> Wait {
     }
 }
 
-fn described(failure: Failure) -> &'static str {
+fn failure_text(failure: Failure) -> &'static str {
     match failure {
         Failure::NotConnected => "the upstream cannot be reached",
         Failure::TimedOut => "the upstream did not answer in time",

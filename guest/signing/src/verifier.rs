@@ -20,17 +20,17 @@ pub(crate) fn verify(claim: &Claim, public_key: &str) -> Result<bool, String> {
         return Ok(false);
     };
     let message = claim.message.as_bytes();
-    let verified = fits(
+    let verified = any_padding_verifies(
         &key,
         &Sha256::digest(message),
         &signature,
         Padding::of::<Sha256>,
-    ) || fits(
+    ) || any_padding_verifies(
         &key,
         &Sha384::digest(message),
         &signature,
         Padding::of::<Sha384>,
-    ) || fits(
+    ) || any_padding_verifies(
         &key,
         &Sha512::digest(message),
         &signature,
@@ -60,25 +60,25 @@ impl Padding {
         let hash = <D as Digest>::output_size();
         // RFC 8017 section 9.1.1: emLen - hLen - 2, with emLen for modBits - 1.
         let encoded = (key.n().bits() - 1).div_ceil(8);
-        let most = encoded.saturating_sub(hash + 2);
+        let max = encoded.saturating_sub(hash + 2);
         Self {
             pkcs1: Pkcs1v15Sign::new::<D>(),
-            pss: [hash, most].map(Pss::new_with_salt::<D>),
+            pss: [hash, max].map(Pss::new_with_salt::<D>),
         }
     }
 }
 
-fn fits(
+fn any_padding_verifies(
     key: &RsaPublicKey,
     hashed: &[u8],
     signature: &[u8],
     padding: impl FnOnce(&RsaPublicKey) -> Padding,
 ) -> bool {
     let padding = padding(key);
-    let [usual, most] = padding.pss;
+    let [usual, max] = padding.pss;
     padding.pkcs1.verify(key, hashed, signature).is_ok()
         || usual.verify(key, hashed, signature).is_ok()
-        || most.verify(key, hashed, signature).is_ok()
+        || max.verify(key, hashed, signature).is_ok()
 }
 
 #[cfg(test)]

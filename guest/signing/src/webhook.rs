@@ -82,7 +82,7 @@ pub(crate) fn sign(id: &str, timestamp: &str, body: &[u8], secret: &[u8]) -> Str
 pub(crate) fn read(reply: Reply, situation: &Situation) -> Delivering {
     let answer = match reply {
         Reply::Answered(answer) => answer,
-        Reply::Unanswered(failure) => return again(situation, 0, described(failure).to_owned()),
+        Reply::Unanswered(failure) => return again(situation, 0, failure_text(failure).to_owned()),
     };
     match answer.status {
         200..=299 => Delivering::Delivered,
@@ -113,7 +113,7 @@ fn again(situation: &Situation, at_least_ms: u64, why: String) -> Delivering {
     Delivering::Again(Wait { after_ms, why })
 }
 
-fn described(failure: Failure) -> &'static str {
+fn failure_text(failure: Failure) -> &'static str {
     match failure {
         Failure::NotConnected => "the receiver cannot be reached",
         Failure::TimedOut => "the receiver did not answer in time",

@@ -25,7 +25,7 @@ mod bindings {
     });
 }
 
-use crate::{EDITION, MANNER, WHICH};
+use crate::{BEHAVIOUR, EDITION, WHICH};
 use bindings::exports::bulkhead::component::about;
 use bindings::exports::bulkhead::token::authenticator::{Algorithm, Guest};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -43,13 +43,13 @@ mod exports {
 }
 
 /// As the file has it now: what is constant must not be worked out while compiling.
-fn manner() -> &'static str {
-    black_box(MANNER).trim_start_matches("manner=")
+fn behaviour() -> &'static str {
+    black_box(BEHAVIOUR).trim_start_matches("behaviour=")
 }
 
 impl Guest for Component {
     fn make(algorithm: Algorithm, secret: Vec<u8>, body: Vec<u8>) -> String {
-        match (manner(), body.as_slice()) {
+        match (behaviour(), body.as_slice()) {
             (_, WHICH) => black_box(EDITION).to_owned(),
             ("slow", _) => {
                 idle();
@@ -85,7 +85,7 @@ impl about::Guest for Component {
         about::Description {
             name: "trial".into(),
             version: black_box(EDITION).into(),
-            summary: match manner() {
+            summary: match behaviour() {
                 "vain" => "two\nlines".into(),
                 _ => "Makes tokens, for tests".into(),
             },
@@ -95,7 +95,7 @@ impl about::Guest for Component {
     fn self_test() -> Result<(), String> {
         #[cfg(feature = "reaching")]
         reach();
-        match manner() {
+        match behaviour() {
             "trap" => std::arch::wasm32::unreachable(),
             "loop" => loop {
                 black_box(());

@@ -10,7 +10,7 @@ mod component;
 const EDITION: &str = "7.0.0-edition.n0000000001";
 
 /// How it behaves, as it is built.
-const MANNER: &str = "manner=good";
+const BEHAVIOUR: &str = "behaviour=good";
 
 /// What has the version for a token.
 pub const WHICH: &[u8] = b"which edition?";
@@ -27,8 +27,8 @@ pub fn edition(wasm: &[u8], edition: u64) -> Vec<u8> {
 
 /// Makes one that behaves otherwise: `trap`, `loop`, `grow` and `fail` say what becomes of its self-test,
 /// a `liar` makes wrong tokens, a `slow` one takes its time, a `loud` one prints, reads and panics when asked to, a `vain` one describes itself in two lines.
-pub fn with_manner(wasm: &[u8], manner: &str) -> Vec<u8> {
-    overwritten(wasm, MANNER, &format!("manner={manner}"))
+pub fn with_behaviour(wasm: &[u8], behaviour: &str) -> Vec<u8> {
+    overwritten(wasm, BEHAVIOUR, &format!("behaviour={behaviour}"))
 }
 
 fn overwritten(wasm: &[u8], old: &str, new: &str) -> Vec<u8> {

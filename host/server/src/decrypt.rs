@@ -214,7 +214,7 @@ fn packed(plaintext: Wiped, answers: &Room, form: Form) -> Result<Answer, Proble
         }
         Form::Json => {
             let text = std::str::from_utf8(&plaintext).map_err(|_| Problem::not_text())?;
-            let octets = answers.answer(bulkhead_envelope::opened(text))?;
+            let octets = answers.answer(bulkhead_envelope::decrypted_response(text))?;
             Ok(answer(StatusCode::OK, "application/json", octets))
         }
     }
