@@ -1,72 +1,70 @@
-//! Encrypted containers: SEIPD versions 1 and 2 (RFC 9580 section 5.13) and GnuPG's packet 20.
+//! Encrypted containers: SEIPD packets of versions 1 and 2 (RFC 9580 section 5.13) and GnuPG's packet of type 20.
 //!
-//! [`Container::open`] gives plaintext only when all of it is authentic.
+//! [`Container::open`] returns plaintext only after all of it was authenticated.
 
-use crate::bindings::bulkhead::crypto::bulk::{AeadMode, Cipher};
 use crate::crypto::{AeadResult, Crypto};
 use crate::packet::{Packet, tag};
 use crate::refusal::{Refusal, unsupported};
-use crate::session::{
-    self, Reader, SessionKey, TAG_BYTES, Version, block_bytes, key_bytes, nonce_bytes,
-};
+use crate::session::{self, Reader, SessionKey, Version};
+use bulkhead_crypto::{AeadMode, Cipher, TAG_LEN};
 
-/// The modification detection code: a packet of two header bytes and a SHA-1.
+/// The header of the modification detection code, a packet that contains a SHA-1 digest.
 const MDC_HEADER: [u8; 2] = [0xd3, 0x14];
 const MDC_BYTES: usize = 22;
 
-/// The smallest chunk is 64 bytes; the coded size is the exponent above that.
+/// Exponent of the smallest chunk size, 64 bytes. The coded size is added to it.
 const CHUNK_EXPONENT_MIN: u8 = 6;
 
-/// Largest coded chunk sizes: RFC 9580 section 5.13.2, and GnuPG's packet 20.
+/// Maximum coded chunk sizes: of RFC 9580 section 5.13.2, and of packet type 20.
 const SEIPD2_CHUNK_CODE_MAX: u8 = 16;
 const GNUPG_CHUNK_CODE_MAX: u8 = 56;
 
-/// An encrypted container, read as far as its fixed fields.
+/// An encrypted container whose fixed fields have been parsed.
 pub(crate) enum Container<'a> {
     Seipd1 { encrypted: &'a [u8] },
     Seipd2 { chunks: Chunks<'a>, salt: &'a [u8] },
     GnupgAead { chunks: Chunks<'a>, iv: &'a [u8] },
 }
 
-/// What was in a container.
+/// The decrypted content of a container.
 pub(crate) struct Plaintext {
     bytes: Vec<u8>,
-    /// Where the packets begin: what is in front of them is not cut off, which would move megabytes.
+    /// Offset of the first packet. Removing the bytes in front of it would move megabytes.
     start: usize,
 }
 
 impl Plaintext {
-    /// All of it is packets.
+    /// Content that consists of packets from its first byte.
     pub(crate) fn whole(bytes: Vec<u8>) -> Self {
         Self { bytes, start: 0 }
     }
 
-    /// The packets inside, and where in that buffer they begin.
+    /// Returns the buffer and the offset of the first packet in it.
     pub(crate) fn into_parts(self) -> (Vec<u8>, usize) {
         (self.bytes, self.start)
     }
 }
 
-/// The fields that SEIPD version 2 and packet 20 have in common.
+/// The fields that SEIPD version 2 and packet type 20 have in common.
 pub(crate) struct Chunks<'a> {
     cipher: Cipher,
     mode: AeadMode,
     chunk_bytes: usize,
-    /// Packet type, version, cipher, mode and chunk size: bound to every chunk.
+    /// Packet type, version, cipher, mode and chunk size: associated data of every chunk.
     info: [u8; 5],
     sealed: &'a [u8],
 }
 
-/// How chunk nonces are made from the starting value.
+/// The way in which the nonce of a chunk is made from the initial value and the chunk's index.
 enum Nonces {
-    /// SEIPD version 2: the index follows the starting value.
+    /// SEIPD version 2: the index follows the initial value.
     Appended,
-    /// Packet 20: the index is added (exclusive or) to the last eight bytes.
+    /// Packet type 20: the index is combined with the last eight bytes by exclusive or.
     Mixed,
 }
 
 impl<'a> Container<'a> {
-    /// Reads the container, or says why this kind of content is refused.
+    /// Parses the packet as a container, or returns why its kind is not supported.
     pub(crate) fn parse(packet: &'a Packet<'_>) -> Result<Self, Refusal> {
         let mut body = Reader(&packet.body);
         match packet.tag {
@@ -81,22 +79,22 @@ impl<'a> Container<'a> {
                     Ok(Self::Seipd2 { chunks, salt })
                 }
                 version => Err(unsupported(format!(
-                    "its encrypted data is of version {version}"
+                    "its encrypted data has the unknown version {version}"
                 ))),
             },
             tag::GNUPG_AEAD => match body.byte()? {
                 1 => {
                     let info = [0xd4, 1, body.byte()?, body.byte()?, body.byte()?];
-                    let iv = body.take(nonce_bytes(session::aead_mode(info[3])?))?;
+                    let iv = body.take(session::aead_mode(info[3])?.nonce_len())?;
                     let chunks = Chunks::new(info, GNUPG_CHUNK_CODE_MAX, body.rest())?;
                     Ok(Self::GnupgAead { chunks, iv })
                 }
                 version => Err(unsupported(format!(
-                    "its encrypted data (packet 20) is of version {version}"
+                    "its encrypted data (packet type 20) has the unknown version {version}"
                 ))),
             },
             tag::ENCRYPTED_UNPROTECTED => Err(unsupported(
-                "it has no integrity protection (packet 9), so that nobody can tell whether it was altered",
+                "it has no integrity protection (packet type 9), so alterations cannot be detected; encrypt it again with a current program",
             )),
             tag::LITERAL | tag::COMPRESSED | tag::ONE_PASS_SIGNATURE | tag::SIGNATURE => {
                 Err(unsupported("its content is not encrypted"))
@@ -106,10 +104,11 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// Whether a session key of this kind may open this container. Each version goes with its own
-    /// (RFC 9580 section 5.3); beside that, what programs in use write: version 4 in front of
-    /// packet 20 and of SEIPD version 2 (whose key depends on its parameters), version 5 in front
-    /// of SEIPD version 1. Version 6 with anything older would be a downgrade.
+    /// Returns whether a session key of this kind may open this container.
+    ///
+    /// Each version of SKESK has its own container (RFC 9580 section 5.3). In addition, programs in use write version 4
+    /// in front of packet type 20 and of SEIPD version 2, whose key depends on its parameters, and version 5 in front of
+    /// SEIPD version 1. Version 6 in front of an older container would be a downgrade.
     pub(crate) fn accepts(&self, key: &SessionKey) -> bool {
         let versions = match self {
             Self::Seipd1 { .. } => matches!(key.skesk, Version::V4 | Version::V5),
@@ -119,7 +118,7 @@ impl<'a> Container<'a> {
         let cipher = self.cipher(key);
         let named = key.authentic || key.cipher == cipher;
         let mode = key.mode.is_none() || key.mode == self.mode();
-        versions && named && mode && key.key.len() == key_bytes(cipher)
+        versions && named && mode && key.key.len() == cipher.key_len()
     }
 
     fn mode(&self) -> Option<AeadMode> {
@@ -129,7 +128,7 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// The cipher: the container's own where it names one, else the session key's.
+    /// Returns the container's own cipher, or that of the session key if the container does not name one.
     fn cipher(&self, key: &SessionKey) -> Cipher {
         match self {
             Self::Seipd1 { .. } => key.cipher,
@@ -137,7 +136,7 @@ impl<'a> Container<'a> {
         }
     }
 
-    /// The packets inside, or `None` where the key is not the right one or a byte was altered.
+    /// Decrypts and authenticates the content. Returns `None` if the key is wrong or a byte was altered.
     pub(crate) fn open(
         &self,
         key: &SessionKey,
@@ -146,8 +145,8 @@ impl<'a> Container<'a> {
         match self {
             Self::Seipd1 { encrypted } => Ok(open_seipd1(key, encrypted, crypto)),
             Self::Seipd2 { chunks, salt } => {
-                let key_len = key_bytes(chunks.cipher);
-                let iv_len = nonce_bytes(chunks.mode) - size_of::<u64>();
+                let key_len = chunks.cipher.key_len();
+                let iv_len = chunks.mode.nonce_len() - size_of::<u64>();
                 let okm = session::hkdf(Some(salt), &key.key, &chunks.info, key_len + iv_len);
                 let (message_key, iv) = okm.split_at(key_len);
                 let opened = chunks.open(message_key, iv, &Nonces::Appended, crypto)?;
@@ -161,11 +160,12 @@ impl<'a> Container<'a> {
     }
 }
 
-/// RFC 9580 section 5.13.1. The repeated two bytes of the prefix are not looked at: they are no
-/// protection, and checking them first has been an oracle. The modification detection code
-/// decides, over everything in front of it.
+/// Opens a SEIPD packet of version 1 (RFC 9580 section 5.13.1).
+///
+/// Only the modification detection code over everything in front of it decides. The two repeated bytes of the prefix do
+/// not protect anything, and a check of them first has served attackers as an oracle, so they are ignored.
 fn open_seipd1(key: &SessionKey, encrypted: &[u8], crypto: &mut impl Crypto) -> Option<Plaintext> {
-    let prefix = block_bytes(key.cipher) + 2;
+    let prefix = key.cipher.block_len() + 2;
     if encrypted.len() < prefix + MDC_BYTES {
         return None;
     }
@@ -184,7 +184,7 @@ fn open_seipd1(key: &SessionKey, encrypted: &[u8], crypto: &mut impl Crypto) -> 
     })
 }
 
-/// Compares without an early end.
+/// Compares in a time that depends on the lengths only.
 fn equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
@@ -194,7 +194,7 @@ impl<'a> Chunks<'a> {
         let [_, _, cipher, mode, chunk_code] = info;
         if chunk_code > chunk_code_max {
             return Err(unsupported(
-                "its chunk size is larger than the format allows",
+                "its chunk size exceeds the maximum of the format",
             ));
         }
         let chunk_bytes = 1_usize
@@ -209,8 +209,8 @@ impl<'a> Chunks<'a> {
         })
     }
 
-    /// Opens chunk after chunk, then the tag over their number of bytes, without which the end
-    /// could have been cut off (RFC 9580 section 5.13.2).
+    /// Opens all chunks in order, and then the final tag over the total number of bytes, which detects missing chunks at
+    /// the end (RFC 9580 section 5.13.2).
     fn open(
         &self,
         key: &[u8],
@@ -221,7 +221,7 @@ impl<'a> Chunks<'a> {
         let Some((mut rest, final_tag)) = self
             .sealed
             .len()
-            .checked_sub(TAG_BYTES)
+            .checked_sub(TAG_LEN)
             .map(|at| self.sealed.split_at(at))
         else {
             return Ok(None);
@@ -229,7 +229,7 @@ impl<'a> Chunks<'a> {
         let mut plain = Vec::with_capacity(rest.len());
         let mut index = 0_u64;
         while !rest.is_empty() {
-            let (chunk, after) = rest.split_at(rest.len().min(self.chunk_bytes + TAG_BYTES));
+            let (chunk, after) = rest.split_at(rest.len().min(self.chunk_bytes + TAG_LEN));
             rest = after;
             let associated = self.associated(nonces, index, None);
             match self.open_chunk(key, iv, nonces, index, &associated, chunk, crypto)? {
@@ -245,7 +245,7 @@ impl<'a> Chunks<'a> {
 
     #[expect(
         clippy::too_many_arguments,
-        reason = "the parameters of one AEAD call; a struct for them would be built once"
+        reason = "these are the parameters of one AEAD call; a struct for them would be built in one place"
     )]
     fn open_chunk(
         &self,
@@ -257,7 +257,7 @@ impl<'a> Chunks<'a> {
         sealed: &[u8],
         crypto: &mut impl Crypto,
     ) -> Result<Option<Vec<u8>>, Refusal> {
-        if sealed.len() < TAG_BYTES {
+        if sealed.len() < TAG_LEN {
             return Ok(None);
         }
         let index = index.to_be_bytes();
@@ -275,13 +275,13 @@ impl<'a> Chunks<'a> {
             AeadResult::Authentic(plain) => Ok(Some(plain)),
             AeadResult::Unauthentic => Ok(None),
             AeadResult::Invalid => Err(unsupported(
-                "it is encrypted with a cipher that AEAD does not go with",
+                "it combines AEAD with a cipher of 8-byte blocks, which the format does not allow",
             )),
         }
     }
 
-    /// What is bound to a chunk: the container's parameters; in packet 20 the index too; for the
-    /// final tag also the number of bytes.
+    /// Returns the associated data of a chunk: the container's parameters, in packet type 20 the index, and for the final
+    /// tag the total number of bytes.
     fn associated(&self, nonces: &Nonces, index: u64, total: Option<u64>) -> Vec<u8> {
         let mut associated = self.info.to_vec();
         if matches!(nonces, Nonces::Mixed) {
