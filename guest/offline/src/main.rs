@@ -1,9 +1,10 @@
-//! The command of `decrypt-offline.wasm`: reads the body of a request to `/decryptMessage` on standard
-//! input and prints what the server would answer.
+//! The command of `decrypt-offline.wasm`: it reads the body of a request to `/decryptMessage` on standard input and prints
+//! the response of the server.
 //!
-//! Limits are the server's defaults, unless the environment names others. With the argument `--bytes`
-//! the plaintext itself is printed. What is no plaintext is a problem document, and the exit status 1. WASI knows no other: where the command itself was
-//! called wrongly, the text on standard error tells, and nothing is printed.
+//! The limits are the server's defaults, which the server's environment variables change. With the argument `--bytes`, the
+//! command prints the plaintext itself. If the message is not decrypted, it prints a problem document. If the command is
+//! called incorrectly, it prints nothing but a text on standard error. The exit status is 0 after success and 1 otherwise,
+//! because WASI has no other.
 
 mod bindings {
     #![expect(clippy::pedantic, reason = "generated from wit/")]
@@ -20,7 +21,9 @@ mod bindings {
 }
 
 use bindings::bulkhead::decrypt::decryptor;
-use bulkhead_envelope::{Excess, Limit, Problem, Request, Wiped, decrypted_response, parse_size};
+use bulkhead_envelope::{
+    Excess, InvalidLimit, Limit, Problem, Request, Wiped, decrypted_response, parse_size,
+};
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
@@ -33,35 +36,38 @@ fn main() -> ExitCode {
         [] => false,
         [argument] if argument == "--bytes" => true,
         _ => {
-            return wrong("the only argument is --bytes; a request comes on standard input");
+            return usage_error(
+                "the only argument is --bytes; write the request to standard input",
+            );
         }
     };
     let (limits, body_max) = match limits() {
         Ok(limits) => limits,
-        Err(what) => return wrong(&what),
+        Err(error) => return usage_error(&error.to_string()),
     };
-    let (answer, status) = match answer(&limits, body_max, as_bytes) {
-        Ok(answer) => (answer, ExitCode::SUCCESS),
+    let (response, status) = match respond(&limits, body_max, as_bytes) {
+        Ok(response) => (response, ExitCode::SUCCESS),
         Err(problem) => {
             let document = problem.document().to_string() + "\n";
             (Wiped::from(document.into_bytes()), ExitCode::FAILURE)
         }
     };
-    match std::io::stdout().write_all(&answer) {
+    match std::io::stdout().write_all(&response) {
         Ok(()) => status,
-        Err(error) => wrong(&format!("the answer cannot be written: {error}")),
+        Err(error) => usage_error(&format!("cannot write the response: {error}")),
     }
 }
 
-/// For what is wrong with the command, not with the request.
-fn wrong(what: &str) -> ExitCode {
-    let _nowhere_else = writeln!(std::io::stderr(), "decrypt-offline: {what}");
+/// Reports an error that is not a property of the request.
+fn usage_error(error: &str) -> ExitCode {
+    // If this fails, the error cannot be reported anywhere else.
+    let _ = writeln!(std::io::stderr(), "decrypt-offline: {error}");
     ExitCode::FAILURE
 }
 
-fn answer(limits: &decryptor::Limits, body_max: u64, as_bytes: bool) -> Result<Wiped, Problem> {
+fn respond(limits: &decryptor::Limits, body_max: u64, as_bytes: bool) -> Result<Wiped, Problem> {
     let mut body = Wiped::default();
-    // A byte more tells a body that is too large from one that is just not.
+    // One more byte distinguishes a body that is too large from one of the maximum size.
     let mut input = std::io::stdin().take(body_max.saturating_add(1));
     std::io::copy(&mut input, &mut body).map_err(|error| unreadable(&error))?;
     if body.len() as u64 > body_max {
@@ -75,7 +81,7 @@ fn answer(limits: &decryptor::Limits, body_max: u64, as_bytes: bool) -> Result<W
         return Ok(plaintext);
     }
     let text = std::str::from_utf8(&plaintext)
-        .map_err(|_| Problem::not_text("Ask for the bytes with the argument --bytes."))?;
+        .map_err(|_| Problem::not_text("Use the argument --bytes to receive the bytes."))?;
     Ok(decrypted_response(text))
 }
 
@@ -84,20 +90,23 @@ fn unreadable(error: &std::io::Error) -> Problem {
     Problem::new(400, "body_incomplete", "Body broken off", detail)
 }
 
-/// The limits of the component, and the one on the body.
-fn limits() -> Result<(decryptor::Limits, u64), String> {
+/// Returns the limits of the component, and the maximum size of the body in bytes.
+fn limits() -> Result<(decryptor::Limits, u64), InvalidLimit> {
     let given = |variable| std::env::var(variable).ok();
     let allowed = |limit: Limit| limit.allowed(given(limit.variable()).as_deref());
     let count = |limit: Limit| {
-        u32::try_from(allowed(limit)?).map_err(|_| format!("{}: too large", limit.variable()))
+        let variable = limit.variable();
+        u32::try_from(allowed(limit)?).map_err(|_| InvalidLimit::TooLarge { variable })
     };
-    // These are for the crypto that the component is composed with, which cannot complain.
+    // The crypto component reads these variables, but it cannot report errors.
     for limit in [Limit::S2kBytes, Limit::Argon2MemoryKib, Limit::Argon2Passes] {
         allowed(limit)?;
     }
     let body = given(BODY_MAX);
-    let body_max = parse_size(body.as_deref().unwrap_or(BODY_MAX_DEFAULT))
-        .map_err(|error| format!("{BODY_MAX}: {error}"))?;
+    let body_max = parse_size(body.as_deref().unwrap_or(BODY_MAX_DEFAULT)).map_err(|source| {
+        let variable = BODY_MAX;
+        InvalidLimit::Size { variable, source }
+    })?;
     let limits = decryptor::Limits {
         plaintext_octets: allowed(Limit::PlaintextBytes)?,
         compression_layers: count(Limit::CompressionLayers)?,

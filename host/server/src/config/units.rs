@@ -12,7 +12,7 @@ pub(super) fn octets_within(
     most: usize,
 ) -> impl Fn(&str) -> Result<usize, String> + Clone {
     move |text| {
-        let octets = bulkhead_envelope::parse_size(text)?;
+        let octets = bulkhead_envelope::parse_size(text).map_err(|error| error.to_string())?;
         usize::try_from(octets)
             .ok()
             .filter(|octets| (least..=most).contains(octets))
