@@ -1,11 +1,10 @@
-//! Finds the OpenPGP bytes in text as people paste it.
+//! Finds the OpenPGP data in pasted text.
 //!
-//! ASCII armor (RFC 9580 section 6.2) is often damaged on its way: by mail programs, chat windows,
-//! shells, word wrap. So the text between BEGIN and the data is not parsed by the book. Instead
-//! positions where the data may start are tried until packets parse there: first the starts of
-//! words, which is right for all but one kind of damage (newlines gone, the last header glued to
-//! the data), then every character. No checksum is looked at: RFC 9580 section 6.1 forbids to
-//! reject a message for one, and the data has its own integrity protection.
+//! ASCII armor (RFC 9580 section 6.2) is often damaged by mail programs, chat windows, shells and word wrap. Therefore the
+//! text between BEGIN and the data is not parsed strictly. Instead, positions where the data may begin are tried until
+//! packets can be parsed there. The beginnings of words come first. They are sufficient unless line breaks were removed
+//! and the data follows the last header directly; then every character is tried. Checksums are ignored: RFC 9580 section
+//! 6.1 forbids rejecting a message because of one, and the data has its own integrity protection.
 
 mod base64;
 
@@ -14,26 +13,25 @@ use crate::survey::{self, Classification, Strictness};
 use memchr::memmem::find;
 use std::borrow::Cow;
 
-/// BEGIN lines that are tried. Mail threads quote earlier messages, but not endlessly.
+/// Maximum number of BEGIN lines that are tried. A mail thread may quote several messages.
 const BLOCKS_MAX: usize = 64;
 
-/// Positions of one message that are decoded whole, over all blocks. Each costs time in proportion
-/// to the text, so that a text full of almost-starts must not get more.
+/// Maximum number of positions that are decoded to their end, over all blocks. Each takes time in proportion to the text,
+/// and a hostile text may contain many plausible positions.
 const WHOLE_DECODES_MAX: usize = 32;
 
-/// Bytes decoded at those positions, for each character of the text, and some for short texts. The
-/// message itself needs three quarters of a byte for each; almost-starts in front of it end soon.
+/// Maximum number of bytes decoded at those positions, per character of the text and in addition. The message itself has
+/// three quarters of a byte per character, and other plausible positions usually end soon.
 const DECODED_BYTES_PER_CHARACTER: usize = 2;
 const DECODED_BYTES_SPARE: usize = 1 << 20;
 
-/// Characters after the last colon in which data glued to a header is looked for.
+/// Number of characters after the last colon in which data that follows a header directly is searched for.
 const GLUED_HEADER_VALUE_MAX: usize = 1024;
 
-/// Bytes decoded to judge a position before all is decoded.
+/// Number of bytes that are decoded for the first check of a position.
 const PROBE_BYTES: usize = 12;
 
-/// Finds and decodes the message in `text`. At most `header_bytes_max` bytes between BEGIN and
-/// the data are looked at.
+/// Finds and decodes the message in `text`. The data must begin within `header_bytes_max` bytes after BEGIN.
 pub(crate) fn dearmor(text: &[u8], header_bytes_max: u32) -> Result<Vec<u8>, Refusal> {
     let text = &*unescape(text);
     let header_bytes_max = usize::try_from(header_bytes_max).unwrap_or(usize::MAX);
@@ -48,17 +46,17 @@ pub(crate) fn dearmor(text: &[u8], header_bytes_max: u32) -> Result<Vec<u8>, Ref
     for start in blocks(text).take(BLOCKS_MAX) {
         begins += 1;
         let block = &text[start..];
-        if let Some(found) = search.block(block, header_bytes_max) {
+        if let Some(found) = search.search_block(block, header_bytes_max) {
             return Ok(found);
         }
-        // Measured at most once: there may be many blocks, and what follows each may be long.
+        // The headers are measured at most once, because there may be many long blocks.
         let near = &block[..block.len().min(header_bytes_max)];
         if search.best.is_none() && excess.is_none() && header_bytes(near).is_none() {
             excess = Some(header_bytes(block).unwrap_or(block.len()));
         }
     }
     if begins == 0
-        && let Some(found) = search.block(text, header_bytes_max)
+        && let Some(found) = search.search_block(text, header_bytes_max)
     {
         return Ok(found);
     }
@@ -75,8 +73,8 @@ pub(crate) fn dearmor(text: &[u8], header_bytes_max: u32) -> Result<Vec<u8>, Ref
     }
 }
 
-/// `\n`, `\r` and `\t` written as two characters, as they come out of a JSON string that was
-/// escaped twice. No backslash is in the base64 alphabet, so nothing is lost.
+/// Replaces `\n`, `\r` and `\t` written as two characters, which a JSON string contains that was escaped twice. The base64
+/// alphabet has no backslash, so the data is not affected.
 fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr(b'\\', text).is_none() {
         return Cow::Borrowed(text);
@@ -85,7 +83,7 @@ fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
     let mut rest = text.iter().copied().peekable();
     while let Some(byte) = rest.next() {
         if byte == b'\\' && matches!(rest.peek(), Some(b'n' | b'r' | b't' | b'\\')) {
-            // A run of backslashes is one escape that was escaped again.
+            // A series of backslashes is one escape that was escaped several times.
             if rest.peek() != Some(&b'\\') {
                 rest.next();
                 plain.push(b'\n');
@@ -97,10 +95,10 @@ fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(plain)
 }
 
-/// Offsets right behind each `-----BEGIN …-----`. The label is not looked at.
+/// Returns the offset after each `-----BEGIN …-----`, with any label.
 fn blocks(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
     const BEGIN: &[u8] = b"-----BEGIN";
-    /// The longest label known is 26 characters.
+    /// The longest known label has 26 characters.
     const LABEL_MAX: usize = 128;
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -112,7 +110,7 @@ fn blocks(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
             .unwrap_or(label.len());
         let start = match find(&label[..line], b"-----") {
             Some(dashes) => at + dashes + 5,
-            // Closing dashes lost: the rest of the line is a word like any other.
+            // Without the closing dashes, the rest of the line may be data.
             None => at,
         };
         from = start;
@@ -120,9 +118,9 @@ fn blocks(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
     })
 }
 
-/// Bytes up to the first empty line, which ends the headers (RFC 9580 section 6.2.2).
+/// Returns the number of bytes up to the first empty line, which ends the headers (RFC 9580 section 6.2.2).
 fn header_bytes(block: &[u8]) -> Option<usize> {
-    // The rest of the BEGIN line is not a header.
+    // The rest of the BEGIN line does not count as a header.
     let from = block
         .iter()
         .position(|&c| c == b'\n')
@@ -133,45 +131,44 @@ fn header_bytes(block: &[u8]) -> Option<usize> {
 struct Search {
     decodes_left: usize,
     bytes_left: usize,
-    /// The best thing found that is not a whole encrypted message.
+    /// The best candidate so far that is not a complete encrypted message.
     best: Option<(Classification, Vec<u8>)>,
-    /// Whether that was found in the block at hand.
+    /// Whether the best candidate is in the current block.
     best_in_block: bool,
 }
 
 impl Search {
-    /// The message in one block, if it is there whole.
-    fn block(&mut self, block: &[u8], header_bytes_max: usize) -> Option<Vec<u8>> {
+    /// Returns the message in one block, if it is complete.
+    fn search_block(&mut self, block: &[u8], header_bytes_max: usize) -> Option<Vec<u8>> {
         let zone = &block[..block.len().min(header_bytes_max)];
         self.best_in_block = false;
-        // A session-key packet of an unknown kind may stand before one of a known kind, so that
-        // what looks less likely gets its turn, too.
+        // A session-key packet of an unknown kind may precede one of a known kind, so the lenient check follows.
         for strictness in [Strictness::Strict, Strictness::Lenient] {
             for start in word_starts(zone) {
-                if let Some(found) = self.position(&block[start..], strictness, true) {
+                if let Some(found) = self.try_position(&block[start..], strictness, true) {
                     return Some(found);
                 }
             }
         }
         let glued = zone.iter().rposition(|&c| c == b':')? + GLUED_HEADER_VALUE_MAX;
         for start in 0..zone.len().min(glued) {
-            if let Some(found) = self.position(&block[start..], Strictness::Strict, false) {
+            if let Some(found) = self.try_position(&block[start..], Strictness::Strict, false) {
                 return Some(found);
             }
         }
         None
     }
 
-    /// The message that starts right here, if it is there whole. In the middle of a word
-    /// (`word_start` false) anything less than that is taken for chance.
-    fn position(
+    /// Returns the message that begins at the start of `text`, if it is complete. In the middle of a word (`word_start` is
+    /// false), a match that is not a complete message is ignored as a coincidence.
+    fn try_position(
         &mut self,
         text: &[u8],
         strictness: Strictness,
         word_start: bool,
     ) -> Option<Vec<u8>> {
-        // Most of a text ends here. Whitespace and line noise (`\n` in the middle of a scan) would
-        // only repeat a try.
+        // This check rejects most positions. White space in front of the data is skipped here, because the next character
+        // is tried anyway.
         if !base64::begins_packet(*text.first()?) {
             return None;
         }
@@ -188,8 +185,8 @@ impl Search {
         match survey::classify(&bytes, strictness) {
             Classification::Encrypted => return Some(bytes),
             classification @ (Classification::Truncated | Classification::Other) if word_start => {
-                // In one block the first find counts: lines further down may fit by chance. A
-                // message in a later block that was cut says more than a key before it.
+                // The first candidate of a block counts, because later lines may match by coincidence. A truncated
+                // message in a later block is better than a key before it.
                 let better = match self.best {
                     None => true,
                     Some((best, _)) => {
@@ -209,7 +206,7 @@ impl Search {
     }
 }
 
-/// Offsets where a word starts: after blanks, line ends, quote marks.
+/// Returns the offsets at which a word begins: after white space, line ends and quotation marks of mail programs.
 fn word_starts(zone: &[u8]) -> impl Iterator<Item = usize> + '_ {
     (0..zone.len())
         .filter(|&at| base64::is_digit(zone[at]) && (at == 0 || base64::is_skipped(zone[at - 1])))

@@ -1,5 +1,5 @@
-//! What is inside the encryption: compression, signatures, and in the end one literal data packet
-//! (RFC 9580 section 10.3). Everything in here is authentic already.
+//! The packets inside the encryption: compression, signatures, and one literal data packet (RFC 9580 section 10.3). They
+//! have been authenticated before.
 
 use crate::container::Plaintext;
 use crate::packet::{Packets, tag};
@@ -10,17 +10,17 @@ use std::borrow::Cow;
 use std::io::Read as _;
 use std::ops::Range;
 
-/// The compression ratio counts from this many bytes on: below, it costs nothing to allow.
+/// The compression ratio is limited only for more plaintext than this, in bytes: less is cheap at any ratio.
 const RATIO_FREE_BYTES: u64 = 1 << 20;
 
-/// Bytes a layer may have beyond the plaintext's limit: packet headers, signatures, a file name.
+/// Number of bytes by which a layer may exceed the limit on plaintext: for packet headers, signatures and a file name.
 const LAYER_OVERHEAD_BYTES: u64 = 64 << 10;
 
-const MALFORMED: &str = "what was encrypted is not a well-formed OpenPGP message";
+const MALFORMED: &str = "its decrypted content is not a well-formed OpenPGP message";
 
-/// The bytes of the one literal data packet in `plain`.
+/// Returns the data of the only literal data packet in `plain`.
 ///
-/// `encrypted_bytes` is what the compression ratio is measured against.
+/// The compression ratio is measured against `encrypted_bytes`, the length of the encrypted data.
 pub(crate) fn literal(
     plain: Plaintext,
     encrypted_bytes: usize,
@@ -31,9 +31,9 @@ pub(crate) fn literal(
         limits,
     };
     let (bytes, start) = plain.into_parts();
-    content.literal(bytes, start, 0)?.ok_or_else(|| {
-        unsupported("it holds no data: what was encrypted has no literal data packet")
-    })
+    content
+        .literal(bytes, start, 0)?
+        .ok_or_else(|| unsupported("its decrypted content has no literal data packet"))
 }
 
 struct Content<'a> {
@@ -41,16 +41,16 @@ struct Content<'a> {
     limits: &'a Limits,
 }
 
-/// Where the literal data is.
+/// The place of the literal data.
 enum Located {
-    /// Here, in the layer that was searched: megabytes are not copied.
+    /// A range of the layer that was searched, so that megabytes need not be copied.
     InLayer(Range<usize>),
-    /// In another buffer.
+    /// A buffer of its own.
     Extracted(Vec<u8>),
 }
 
 impl Content<'_> {
-    /// The literal data of one layer, whose packets begin at `start`. Recursion is bounded by the limit on layers.
+    /// Returns the literal data of one layer, whose packets begin at `start`. The limit on layers bounds the recursion.
     fn literal(
         &self,
         mut layer: Vec<u8>,
@@ -75,9 +75,9 @@ impl Content<'_> {
                 }
                 tag::COMPRESSED => {
                     reject_second(found.as_ref())?;
-                    // One in each layer: a message is one, and each would be unpacked up to the limit.
+                    // A message has at most one per layer. Each would be unpacked up to the limit.
                     if std::mem::replace(&mut compressed, true) {
-                        return Err(unsupported("it holds more than one compressed packet"));
+                        return Err(unsupported("it contains more than one compressed packet"));
                     }
                     if layers >= self.limits.compression_layers {
                         return Err(too_costly(
@@ -89,7 +89,7 @@ impl Content<'_> {
                     let inner = self.decompress(&packet.body)?;
                     found = self.literal(inner, 0, layers + 1)?.map(Located::Extracted);
                 }
-                // Signatures are not checked: there are no public keys here to check them with.
+                // Signatures are not verified, because the component has no public keys.
                 tag::ONE_PASS_SIGNATURE
                 | tag::SIGNATURE
                 | tag::MARKER
@@ -100,9 +100,7 @@ impl Content<'_> {
                 | tag::ENCRYPTED_UNPROTECTED
                 | tag::SKESK
                 | tag::PKESK => {
-                    return Err(unsupported(
-                        "what was encrypted is an encrypted message again",
-                    ));
+                    return Err(unsupported("it contains another encrypted message"));
                 }
                 _ => return Err(unsupported(MALFORMED)),
             }
@@ -118,8 +116,8 @@ impl Content<'_> {
         })
     }
 
-    /// RFC 9580 section 5.9: format, file name and date, then the data. The format is advice on
-    /// line ends, and the answer is the bytes as they are.
+    /// Returns the data of a literal data packet, which follows the format, the file name and the date (RFC 9580 section
+    /// 5.9). The format is advice about line ends; the data is returned unchanged.
     fn data<'b>(&self, body: &'b [u8]) -> Result<&'b [u8], Refusal> {
         let mut body = Reader(body);
         body.byte()?;
@@ -138,9 +136,9 @@ impl Content<'_> {
     }
 
     fn decompress(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-        // The algorithm's number was encrypted, so that it is not told.
+        // The number of the algorithm was encrypted, so the error does not contain it.
         let mut reader = Decompressor::from_reader(body)
-            .map_err(|_| unsupported("what was encrypted is compressed in an unknown way"))?;
+            .map_err(|_| unsupported("it is compressed with an unknown algorithm"))?;
         let bytes_max = self.limits.plaintext_octets + LAYER_OVERHEAD_BYTES;
         let ratio_max = u64::from(self.limits.compression_ratio);
         let by_ratio = RATIO_FREE_BYTES.max(self.encrypted_bytes.saturating_mul(ratio_max));
@@ -150,7 +148,7 @@ impl Content<'_> {
             .by_ref()
             .take(allowed + 1)
             .read_to_end(&mut layer)
-            .map_err(|_| unsupported("its compressed data is damaged"))?;
+            .map_err(|_| unsupported("its compressed data is malformed"))?;
         if layer.len() as u64 <= allowed {
             return Ok(layer);
         }
@@ -158,7 +156,7 @@ impl Content<'_> {
             let ratio = layer.len() as u64 / self.encrypted_bytes.max(1);
             too_costly(Limit::CompressionRatio, ratio.max(ratio_max + 1), ratio_max)
         } else {
-            // How large it would get is not known; this much it is at least.
+            // The total size is not known. It is at least this large.
             let at_least = layer.len() as u64;
             too_costly(
                 Limit::PlaintextOctets,
@@ -172,7 +170,7 @@ impl Content<'_> {
 fn reject_second(found: Option<&Located>) -> Result<(), Refusal> {
     match found {
         None => Ok(()),
-        Some(_) => Err(unsupported("it holds more than one text or file")),
+        Some(_) => Err(unsupported("it contains more than one text or file")),
     }
 }
 
@@ -198,7 +196,11 @@ mod tests {
 
     fn packet(tag: u8, body: &[u8]) -> Vec<u8> {
         let mut packet = vec![0xc0 | tag, 255];
-        packet.extend_from_slice(&u32::try_from(body.len()).expect("small").to_be_bytes());
+        packet.extend_from_slice(
+            &u32::try_from(body.len())
+                .expect("the body should be short")
+                .to_be_bytes(),
+        );
         packet.extend_from_slice(body);
         packet
     }
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_literal_is_found_among_signatures_and_padding() {
+    fn literal_data_is_found_among_signatures_and_padding() {
         let message = [
             packet(tag::MARKER, b"PGP"),
             packet(tag::ONE_PASS_SIGNATURE, &[3; 13]),
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn two_literals_are_refused_wherever_they_are() {
+    fn second_literal_data_packet_is_rejected_in_every_position() {
         let one = literal_packet(b"1");
         for message in [
             [one.clone(), one.clone()].concat(),
@@ -249,7 +251,7 @@ mod tests {
         assert!(literal(literal_packet(&[7; 1000]), 1, &LIMITS).is_ok());
         let Err(Refusal::TooCostly(excess)) = literal(literal_packet(&[7; 1001]), 1, &LIMITS)
         else {
-            panic!("past the limit");
+            panic!("the message should exceed the limit");
         };
         assert_eq!(
             (excess.limit, excess.asked, excess.allowed),
@@ -258,13 +260,13 @@ mod tests {
         let two = uncompressed(&uncompressed(&literal_packet(b"x")));
         assert!(literal(two.clone(), 1, &LIMITS).is_ok());
         let Err(Refusal::TooCostly(excess)) = literal(uncompressed(&two), 1, &LIMITS) else {
-            panic!("past the limit");
+            panic!("the message should exceed the limit");
         };
         assert_eq!((excess.limit, excess.asked), (Limit::CompressionLayers, 3));
     }
 
     #[test]
-    fn nothing_and_nonsense_are_refused() {
+    fn empty_and_malformed_content_is_rejected() {
         for message in [
             &[][..],
             b"hello",
