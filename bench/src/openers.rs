@@ -111,7 +111,7 @@ fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {
         armor_header_octets: 1 << 20,
     };
     let kdf = KdfLimits {
-        s2k_octets: u64::MAX,
+        s2k_bytes: u64::MAX,
         argon2_memory_kib: 0,
         argon2_passes: 0,
     };

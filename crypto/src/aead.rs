@@ -1,4 +1,4 @@
-//! AEAD modes of RFC 9580 section 9.6 over any cipher with a block of 16 octets.
+//! AEAD modes of RFC 9580 section 9.6, over the ciphers with a block of 16 bytes.
 
 use crate::{Cipher, Invalid};
 use aes_gcm::AesGcm;
@@ -7,23 +7,20 @@ use aes_gcm::aead::{AeadInOut, KeyInit, Nonce, Tag};
 use eax::Eax;
 use ocb3::Ocb3;
 
-/// Octets of every mode's authentication tag.
+/// Length of the authentication tag in bytes, in all modes.
 pub const TAG_LEN: usize = 16;
 
-/// An AEAD mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the documentation")]
-pub enum AeadMode {
-    Eax,
-    Ocb,
-    Gcm,
+registry! {
+    /// An AEAD mode.
+    AeadMode {
+        Eax = 1,
+        Ocb = 2,
+        Gcm = 3,
+    }
 }
 
 impl AeadMode {
-    /// All of them, for tests that must not forget one.
-    pub const ALL: [Self; 3] = [Self::Eax, Self::Ocb, Self::Gcm];
-
-    /// Octets of a nonce.
+    /// Returns the length of a nonce in bytes.
     pub const fn nonce_len(self) -> usize {
         match self {
             Self::Eax => 16,
@@ -33,10 +30,15 @@ impl AeadMode {
     }
 }
 
-/// Opens `sealed` (which ends with its tag) in place and cuts the tag off.
+/// Decrypts `sealed`, which ends with its tag, in place and removes the tag.
 ///
-/// `Ok(false)` means unauthentic; what is in `sealed` then is of no use and must not be shown.
-pub fn open(
+/// Returns whether the tag fits the key, the nonce, the associated data and the ciphertext. If it does not, the bytes left
+/// in `sealed` have no meaning and must not be used.
+///
+/// # Errors
+/// [`Invalid`] if the cipher has another block length than 16 bytes, `key` or `nonce` has the wrong length, or `sealed` is
+/// shorter than [`TAG_LEN`].
+pub fn aead_open(
     mode: AeadMode,
     cipher: Cipher,
     key: &[u8],

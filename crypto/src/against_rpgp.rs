@@ -1,6 +1,8 @@
-//! The same inputs through rpgp, which shares neither the code nor the crate versions.
+//! Comparison with rpgp, which shares neither code nor crate versions with this crate.
 
-use crate::{AeadMode, Argon2id, Cipher, Hash, S2k, cfb_decrypt, open};
+use crate::{
+    AeadMode, Argon2id, Cipher, Hash, Interrupted, S2k, aead_open, cfb_decrypt, decode_count,
+};
 use pgp::bytes::BytesMut;
 use pgp::crypto::aead::AeadAlgorithm;
 use pgp::crypto::hash::HashAlgorithm;
@@ -10,41 +12,14 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 fn rpgp_hash(hash: Hash) -> HashAlgorithm {
-    match hash {
-        Hash::Md5 => HashAlgorithm::Md5,
-        Hash::Sha1 => HashAlgorithm::Sha1,
-        Hash::Ripemd160 => HashAlgorithm::Ripemd160,
-        Hash::Sha224 => HashAlgorithm::Sha224,
-        Hash::Sha256 => HashAlgorithm::Sha256,
-        Hash::Sha384 => HashAlgorithm::Sha384,
-        Hash::Sha512 => HashAlgorithm::Sha512,
-        Hash::Sha3_256 => HashAlgorithm::Sha3_256,
-        Hash::Sha3_512 => HashAlgorithm::Sha3_512,
-    }
+    (hash as u8).into()
 }
 
 fn rpgp_cipher(cipher: Cipher) -> SymmetricKeyAlgorithm {
-    match cipher {
-        Cipher::Idea => SymmetricKeyAlgorithm::IDEA,
-        Cipher::TripleDes => SymmetricKeyAlgorithm::TripleDES,
-        Cipher::Cast5 => SymmetricKeyAlgorithm::CAST5,
-        Cipher::Blowfish => SymmetricKeyAlgorithm::Blowfish,
-        Cipher::Aes128 => SymmetricKeyAlgorithm::AES128,
-        Cipher::Aes192 => SymmetricKeyAlgorithm::AES192,
-        Cipher::Aes256 => SymmetricKeyAlgorithm::AES256,
-        Cipher::Twofish => SymmetricKeyAlgorithm::Twofish,
-        Cipher::Camellia128 => SymmetricKeyAlgorithm::Camellia128,
-        Cipher::Camellia192 => SymmetricKeyAlgorithm::Camellia192,
-        Cipher::Camellia256 => SymmetricKeyAlgorithm::Camellia256,
-    }
+    (cipher as u8).into()
 }
 
-/// RFC 9580 section 3.7.1.3.
-fn decoded(count: u8) -> u32 {
-    (16 + u32::from(count & 15)) << (u32::from(count >> 4) + 6)
-}
-
-/// Short and long passphrases, the empty one, and those longer than the smallest counts.
+/// Generates short and long passphrases, among them the empty one and some that are longer than the smallest counts.
 fn passphrase() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..100),
@@ -54,7 +29,7 @@ fn passphrase() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn s2k_iterated(
+    fn iterated_s2k_equals_rpgp(
         hash in select(&Hash::ALL[..]),
         salt: [u8; 8],
         passphrase in passphrase(),
@@ -63,14 +38,14 @@ proptest! {
     ) {
         let theirs = StringToKey::IteratedAndSalted { hash_alg: rpgp_hash(hash), salt, count }
             .derive_key(&passphrase, key_len)
-            .expect("rpgp knows the hash");
-        let ours = S2k::new(hash, &salt, &passphrase, decoded(count), key_len)
-            .expect("a key of 64 octets at most");
-        prop_assert_eq!(&ours.derive(&mut || true).expect("not stopped")[..], theirs.as_ref());
+            .expect("rpgp should support the hash");
+        let ours = S2k::new(hash, &salt, &passphrase, decode_count(count), key_len)
+            .expect("key_len is within the maximum");
+        prop_assert_eq!(&ours.derive(&mut || true).expect("nothing should interrupt the derivation")[..], theirs.as_ref());
     }
 
     #[test]
-    fn s2k_salted_and_simple(
+    fn salted_and_simple_s2k_equal_rpgp(
         hash in select(&Hash::ALL[..]),
         salt: [u8; 8],
         passphrase in passphrase(),
@@ -81,14 +56,14 @@ proptest! {
             (StringToKey::Salted { hash_alg, salt }, &salt[..]),
             (StringToKey::Simple { hash_alg }, &[][..]),
         ] {
-            let theirs = theirs.derive_key(&passphrase, key_len).expect("rpgp knows the hash");
-            let ours = S2k::new(hash, salt, &passphrase, 0, key_len).expect("short enough");
-            prop_assert_eq!(&ours.derive(&mut || true).expect("not stopped")[..], theirs.as_ref());
+            let theirs = theirs.derive_key(&passphrase, key_len).expect("rpgp should support the hash");
+            let ours = S2k::new(hash, salt, &passphrase, 0, key_len).expect("key_len is within the maximum");
+            prop_assert_eq!(&ours.derive(&mut || true).expect("nothing should interrupt the derivation")[..], theirs.as_ref());
         }
     }
 
     #[test]
-    fn argon2(
+    fn argon2id_equals_rpgp(
         salt: [u8; 16],
         passphrase in proptest::collection::vec(any::<u8>(), 0..100),
         passes in 1_u8..4,
@@ -98,15 +73,15 @@ proptest! {
     ) {
         let theirs = StringToKey::Argon2 { salt, t: passes, p: lanes, m_enc: memory_exponent }
             .derive_key(&passphrase, key_len)
-            .expect("valid parameters");
+            .expect("the parameters should be valid");
         let ours = Argon2id { passes, lanes, memory_kib: 1 << memory_exponent }
             .derive(&salt, &passphrase, key_len)
-            .expect("valid parameters");
+            .expect("the parameters should be valid");
         prop_assert_eq!(&ours[..], theirs.as_ref());
     }
 
     #[test]
-    fn cfb(
+    fn cfb_decrypts_the_ciphertext_of_rpgp(
         cipher in select(&Cipher::ALL[..]),
         key in proptest::collection::vec(any::<u8>(), 32),
         plain in proptest::collection::vec(any::<u8>(), 0..500),
@@ -115,13 +90,13 @@ proptest! {
         let mut data = plain.clone();
         rpgp_cipher(cipher)
             .encrypt_with_iv_regular(key, &vec![0; cipher.block_len()], &mut data)
-            .expect("a key of the right length");
-        let data = cfb_decrypt(cipher, key, &data).expect("a key of the right length");
+            .expect("the key should have the right length");
+        let data = cfb_decrypt(cipher, key, &data).expect("the key should have the right length");
         prop_assert_eq!(data, plain);
     }
 
     #[test]
-    fn aead(
+    fn aead_opens_the_ciphertext_of_rpgp_and_rejects_any_altered_bit(
         mode in select(&AeadMode::ALL[..]),
         cipher in select(&[Cipher::Aes128, Cipher::Aes192, Cipher::Aes256][..]),
         key in proptest::collection::vec(any::<u8>(), 32),
@@ -131,23 +106,19 @@ proptest! {
         flip: prop::sample::Index,
     ) {
         let (key, nonce) = (&key[..cipher.key_len()], &nonce[..mode.nonce_len()]);
-        let theirs = match mode {
-            AeadMode::Eax => AeadAlgorithm::Eax,
-            AeadMode::Ocb => AeadAlgorithm::Ocb,
-            AeadMode::Gcm => AeadAlgorithm::Gcm,
-        };
+        let theirs = AeadAlgorithm::from(mode as u8);
         let mut sealed = BytesMut::from(&plain[..]);
         theirs
             .encrypt_in_place(&rpgp_cipher(cipher), key, nonce, &associated, &mut sealed)
-            .expect("rpgp seals");
+            .expect("rpgp should encrypt");
         let mut opened = sealed.to_vec();
-        prop_assert_eq!(open(mode, cipher, key, nonce, &associated, &mut opened), Ok(true));
+        prop_assert_eq!(aead_open(mode, cipher, key, nonce, &associated, &mut opened), Ok(true));
         prop_assert_eq!(opened, plain);
 
         let mut altered = sealed.to_vec();
         let bit = flip.index(altered.len() * 8);
         altered[bit / 8] ^= 1 << (bit % 8);
-        prop_assert_eq!(open(mode, cipher, key, nonce, &associated, &mut altered), Ok(false));
+        prop_assert_eq!(aead_open(mode, cipher, key, nonce, &associated, &mut altered), Ok(false));
     }
 }
 
@@ -168,19 +139,20 @@ fn arguments_outside_the_definition_are_refused() {
             );
         }
         let key = vec![1; cipher.key_len()];
-        let opened = open(AeadMode::Ocb, cipher, &key, &[0; 15], b"", &mut vec![0; 40]);
+        let opened = aead_open(AeadMode::Ocb, cipher, &key, &[0; 15], b"", &mut vec![0; 40]);
         assert_eq!(opened.is_ok(), cipher.block_len() == 16, "{cipher:?}");
     }
 }
 
 #[test]
-fn a_derivation_stops_when_told() {
-    let s2k = S2k::new(Hash::Sha1, b"12345678", b"p", 65_011_712, 32).expect("valid");
-    assert_eq!(s2k.octets_hashed(), 2 * 65_011_712);
-    let mut asked = 0;
-    let stopped = s2k.derive(&mut || {
-        asked += 1;
-        asked < 3
+fn derivation_ends_when_interrupted() {
+    let s2k = S2k::new(Hash::Sha1, b"12345678", b"p", 65_011_712, 32)
+        .expect("key_len is within the maximum");
+    assert_eq!(s2k.bytes_hashed(), 2 * 65_011_712);
+    let mut calls = 0;
+    let result = s2k.derive(&mut || {
+        calls += 1;
+        calls < 3
     });
-    assert_eq!((stopped.is_err(), asked), (true, 3));
+    assert_eq!((result, calls), (Err(Interrupted), 3));
 }

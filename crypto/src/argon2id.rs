@@ -1,23 +1,28 @@
-//! Argon2 as S2K: RFC 9580 section 3.7.1.4, RFC 9106.
+//! Key derivation with Argon2id (RFC 9580 section 3.7.1.4, RFC 9106).
 
 use crate::{Invalid, KEY_LEN_MAX};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::Zeroizing;
 
-/// One Argon2id derivation.
+/// The cost parameters of one Argon2id derivation.
 #[derive(Clone, Copy)]
 pub struct Argon2id {
-    /// Passes over the memory, at least 1.
+    /// Number of passes over the memory, at least 1.
     pub passes: u8,
-    /// Lanes (degree of parallelism), at least 1. They are filled one after the other.
+    /// Degree of parallelism, at least 1. The lanes are nevertheless computed one after the other.
     pub lanes: u8,
-    /// Memory in KiB, at least 8 a lane.
+    /// Memory in KiB, at least 8 per lane.
     pub memory_kib: u32,
 }
 
 impl Argon2id {
-    /// Derives a key of `key_len` octets, 4 to [`KEY_LEN_MAX`]. Allocates `memory_kib` KiB and
-    /// gives them back wiped. Not interruptible: bound passes and memory before calling.
+    /// Derives a key of `key_len` bytes, 4 to [`KEY_LEN_MAX`].
+    ///
+    /// The call allocates `memory_kib` KiB and overwrites them before they are freed. It cannot be interrupted, so callers
+    /// check its cost beforehand ([`KdfLimits::check_argon2id`](crate::KdfLimits::check_argon2id)).
+    ///
+    /// # Errors
+    /// [`Invalid`] if a parameter or the length of the salt or key is outside the definition of Argon2.
     pub fn derive(
         &self,
         salt: &[u8],

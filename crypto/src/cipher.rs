@@ -1,43 +1,28 @@
-//! Block ciphers of RFC 9580 section 9.3, and CFB as OpenPGP uses it.
+//! Block ciphers of RFC 9580 section 9.3, and the CFB mode of OpenPGP.
 
 use crate::Invalid;
 use cfb_mode::Decryptor;
 use cfb_mode::cipher::{BlockCipherEncrypt, InnerIvInit as _, Iv, KeyInit};
 
-/// A block cipher.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the documentation")]
-pub enum Cipher {
-    Idea,
-    TripleDes,
-    Cast5,
-    Blowfish,
-    Aes128,
-    Aes192,
-    Aes256,
-    Twofish,
-    Camellia128,
-    Camellia192,
-    Camellia256,
+registry! {
+    /// A block cipher.
+    Cipher {
+        Idea = 1,
+        TripleDes = 2,
+        Cast5 = 3,
+        Blowfish = 4,
+        Aes128 = 7,
+        Aes192 = 8,
+        Aes256 = 9,
+        Twofish = 10,
+        Camellia128 = 11,
+        Camellia192 = 12,
+        Camellia256 = 13,
+    }
 }
 
 impl Cipher {
-    /// All of them, for tests that must not forget one.
-    pub const ALL: [Self; 11] = [
-        Self::Idea,
-        Self::TripleDes,
-        Self::Cast5,
-        Self::Blowfish,
-        Self::Aes128,
-        Self::Aes192,
-        Self::Aes256,
-        Self::Twofish,
-        Self::Camellia128,
-        Self::Camellia192,
-        Self::Camellia256,
-    ];
-
-    /// Octets of a key.
+    /// Returns the length of a key in bytes.
     pub const fn key_len(self) -> usize {
         match self {
             Self::Idea | Self::Cast5 | Self::Blowfish | Self::Aes128 | Self::Camellia128 => 16,
@@ -46,17 +31,26 @@ impl Cipher {
         }
     }
 
-    /// Octets of a block.
+    /// Returns the length of a block in bytes.
     pub const fn block_len(self) -> usize {
         match self {
             Self::Idea | Self::TripleDes | Self::Cast5 | Self::Blowfish => 8,
-            _ => 16,
+            Self::Aes128
+            | Self::Aes192
+            | Self::Aes256
+            | Self::Twofish
+            | Self::Camellia128
+            | Self::Camellia192
+            | Self::Camellia256 => 16,
         }
     }
 }
 
-/// Decrypts `data`: full-block CFB with an all-zero IV, no resynchronisation (RFC 9580
-/// section 12.9 as SEIPD version 1 and SKESK version 4 use it).
+/// Decrypts `data` with full-block CFB, an all-zero IV and no resynchronisation, as SEIPD version 1 and SKESK version 4
+/// use it (RFC 9580 section 12.9). The plaintext has the length of `data` and is not authenticated.
+///
+/// # Errors
+/// [`Invalid`] if the length of `key` is not [`Cipher::key_len`].
 pub fn cfb_decrypt(cipher: Cipher, key: &[u8], data: &[u8]) -> Result<Vec<u8>, Invalid> {
     if key.len() != cipher.key_len() {
         return Err(Invalid);

@@ -1,37 +1,24 @@
-//! Hash algorithms of RFC 9580 section 9.5, by name.
+//! Hash algorithms of RFC 9580 section 9.5.
 
 use sha1::Digest as _;
 
-/// A hash algorithm that S2K may name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the documentation")]
-pub enum Hash {
-    Md5,
-    Sha1,
-    Ripemd160,
-    Sha224,
-    Sha256,
-    Sha384,
-    Sha512,
-    Sha3_256,
-    Sha3_512,
+registry! {
+    /// A hash algorithm that an S2K specifier may name.
+    Hash {
+        Md5 = 1,
+        Sha1 = 2,
+        Ripemd160 = 3,
+        Sha256 = 8,
+        Sha384 = 9,
+        Sha512 = 10,
+        Sha224 = 11,
+        Sha3_256 = 12,
+        Sha3_512 = 14,
+    }
 }
 
 impl Hash {
-    /// All of them, for tests that must not forget one.
-    pub const ALL: [Self; 9] = [
-        Self::Md5,
-        Self::Sha1,
-        Self::Ripemd160,
-        Self::Sha224,
-        Self::Sha256,
-        Self::Sha384,
-        Self::Sha512,
-        Self::Sha3_256,
-        Self::Sha3_512,
-    ];
-
-    /// Octets of a digest.
+    /// Returns the length of a digest in bytes.
     pub const fn digest_len(self) -> usize {
         match self {
             Self::Md5 => 16,
@@ -44,7 +31,7 @@ impl Hash {
     }
 }
 
-/// SHA-1 of `data`.
+/// Returns the SHA-1 digest of `data` (FIPS 180-4).
 pub fn sha1(data: &[u8]) -> [u8; 20] {
     sha1::Sha1::digest(data).into()
 }

@@ -1,52 +1,61 @@
-//! What key derivation may cost.
+//! Limits on the cost of key derivation.
 
 use crate::{Argon2id, S2k};
 
-/// What one instance may spend on key derivation, asked before any of it is done.
+/// The cost of key derivation that one component instance may cause. Callers check it before the work begins.
 #[derive(Debug, Clone, Copy)]
 pub struct KdfLimits {
-    /// Octets hashed by S2K, over all calls and passes.
-    pub s2k_octets: u64,
-    /// Memory of one Argon2 call, in KiB.
+    /// Maximum number of bytes hashed by S2K, over all calls and passes.
+    pub s2k_bytes: u64,
+    /// Maximum memory of one Argon2 call, in KiB.
     pub argon2_memory_kib: u64,
-    /// Passes of one Argon2 call.
+    /// Maximum number of passes of one Argon2 call.
     pub argon2_passes: u64,
 }
 
-/// One of [`KdfLimits`].
+/// Names one of [`KdfLimits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields of KdfLimits document them")]
 pub enum KdfLimit {
-    S2kOctets,
+    S2kBytes,
     Argon2MemoryKib,
     Argon2Passes,
 }
 
-/// More than a limit allows, in the limit's unit. Nothing was computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the documentation")]
+/// A derivation would exceed a limit. Nothing was computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key derivation needs {asked}, but the maximum is {allowed} ({limit:?})")]
 pub struct OverLimit {
+    /// The limit.
     pub limit: KdfLimit,
+    /// The cost that was requested, in the limit's unit. For [`KdfLimit::S2kBytes`] this includes earlier calls.
     pub asked: u64,
+    /// The maximum, in the limit's unit.
     pub allowed: u64,
 }
 
 impl KdfLimits {
-    /// None at all.
-    pub const NONE: Self = Self {
-        s2k_octets: 0,
+    /// Allows no key derivation.
+    pub const ZERO: Self = Self {
+        s2k_bytes: 0,
         argon2_memory_kib: 0,
         argon2_passes: 0,
     };
 
-    /// What is spent after `work`, in octets, where `spent` were before.
-    pub fn s2k(&self, spent: u64, work: &S2k<'_>) -> Result<u64, OverLimit> {
-        let asked = spent.saturating_add(work.octets_hashed());
-        within(KdfLimit::S2kOctets, asked, self.s2k_octets).map(|()| asked)
+    /// Returns the number of bytes hashed in total once `work` is done, if `spent` bytes were hashed before it.
+    ///
+    /// # Errors
+    /// [`OverLimit`] if that is more than [`Self::s2k_bytes`].
+    pub fn charge_s2k(&self, spent: u64, work: &S2k<'_>) -> Result<u64, OverLimit> {
+        let asked = spent.saturating_add(work.bytes_hashed());
+        within(KdfLimit::S2kBytes, asked, self.s2k_bytes).map(|()| asked)
     }
 
-    /// Whether `work` may be done.
-    pub fn argon2id(&self, work: &Argon2id) -> Result<(), OverLimit> {
+    /// Checks the memory and the passes of `work`.
+    ///
+    /// # Errors
+    /// [`OverLimit`] if either exceeds its limit.
+    pub fn check_argon2id(&self, work: &Argon2id) -> Result<(), OverLimit> {
         let (memory, passes) = (work.memory_kib.into(), work.passes.into());
         within(KdfLimit::Argon2MemoryKib, memory, self.argon2_memory_kib)?;
         within(KdfLimit::Argon2Passes, passes, self.argon2_passes)
@@ -70,25 +79,31 @@ mod tests {
     use crate::Hash;
 
     #[test]
-    fn octets_are_counted_over_all_derivations() {
+    fn s2k_bytes_are_summed_over_all_derivations() {
         let limits = KdfLimits {
-            s2k_octets: 2500,
-            ..KdfLimits::NONE
+            s2k_bytes: 2500,
+            ..KdfLimits::ZERO
         };
         let work = S2k::new(Hash::Sha1, b"saltsalt", b"passphrase", 1000, 16).expect("valid");
-        let once = limits.s2k(0, &work).expect("within");
-        let twice = limits.s2k(once, &work).expect("within");
+        let once = limits
+            .charge_s2k(0, &work)
+            .expect("work should be within the limit");
+        let twice = limits
+            .charge_s2k(once, &work)
+            .expect("work should be within the limit");
         assert_eq!((once, twice), (1000, 2000));
-        let over = limits.s2k(twice, &work).expect_err("3000 octets");
+        let over = limits
+            .charge_s2k(twice, &work)
+            .expect_err("3000 bytes should exceed the limit");
         assert_eq!((over.asked, over.allowed), (3000, 2500));
     }
 
     #[test]
-    fn memory_and_passes_of_argon2_are_limits_of_their_own() {
+    fn argon2_memory_and_passes_have_separate_limits() {
         let limits = KdfLimits {
             argon2_memory_kib: 64,
             argon2_passes: 3,
-            ..KdfLimits::NONE
+            ..KdfLimits::ZERO
         };
         let over = |memory_kib, passes| {
             let work = Argon2id {
@@ -96,7 +111,7 @@ mod tests {
                 lanes: 1,
                 memory_kib,
             };
-            limits.argon2id(&work).err().map(|over| over.limit)
+            limits.check_argon2id(&work).err().map(|over| over.limit)
         };
         assert_eq!(over(64, 3), None);
         assert_eq!(over(65, 3), Some(KdfLimit::Argon2MemoryKib));

@@ -1,68 +1,81 @@
-//! JSON objects as clients send them: texts by name, every other field ignored.
+//! JSON objects in requests: strings by field name. All other fields are ignored.
 
 use crate::problem::Problem;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// Different fields of one object. Only the named ones mean anything; the rest is ignored, but not endlessly.
+/// Maximum number of fields of an object, including ignored ones.
 const FIELDS_MAX: usize = 1024;
 
-/// A field: the names it goes by. The first is how errors call it.
+/// The accepted names of one field. Errors use the first one.
 pub type Names = &'static [&'static str];
 
-/// Reads an object and takes the named fields out of it: `invalid_json` where it is none, or a field is there
-/// twice. No part of the body is quoted in an error.
-pub fn parse<const N: usize>(body: &[u8], names: [Names; N]) -> Result<[Field<'_>; N], Problem> {
+/// Parses a JSON object and returns its named fields, in the order of `names`. A byte order mark is allowed.
+///
+/// # Errors
+/// A [`Problem`] with the code `invalid_json` if the body is not a JSON object, is nested too deeply, has more than 1,024
+/// fields or has a field twice. Its text does not quote the body.
+pub fn parse_fields<const N: usize>(
+    body: &[u8],
+    names: [Names; N],
+) -> Result<[Field<'_>; N], Problem> {
     let text = std::str::from_utf8(body)
         .map_err(|_| Problem::invalid_json("The request body is not UTF-8."))?;
-    // A byte order mark is not JSON, but editors write it.
+    // JSON has no byte order mark, but some editors write one.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut json = serde_json::Deserializer::from_str(text);
     json.deserialize_any(FieldsVisitor(names))
         .and_then(|fields| json.end().map(|()| fields))
-        .map_err(|error| describe(&error))
+        .map_err(|error| invalid_json(&error, text))
 }
 
-fn describe(error: &serde_json::Error) -> Problem {
-    let place = format!("line {}, column {}", error.line(), error.column());
-    // serde_json's own texts may quote the input; ours are told apart by their beginning.
-    let text = error.to_string();
-    let what = if text.starts_with(DUPLICATE) {
-        "a field is there twice (other spellings of a name are the same field)"
-    } else if text.starts_with(TOO_MANY) {
+fn invalid_json(error: &serde_json::Error, text: &str) -> Problem {
+    // The messages of serde_json may quote the input, so they are compared and not returned.
+    let message = error.to_string();
+    let fault = if message.starts_with(DUPLICATE) {
+        "a field occurs twice (alternative spellings of a name are the same field)"
+    } else if message.starts_with(TOO_MANY) {
         "the object has too many fields"
-    } else if text.starts_with("recursion limit") {
-        "it is nested too deep"
-    } else if text.starts_with("invalid type") {
+    } else if message.starts_with("recursion limit") {
+        "it is nested too deeply"
+    } else if message.starts_with("invalid type") {
         "it is not an object"
+    } else if message.starts_with("control character") {
+        "a string contains a raw line break or another control character; write it as an escape such as \\n"
+    } else if text.contains(['\u{201c}', '\u{201d}', '\u{201e}']) {
+        "it is not well-formed; JSON needs plain quotation marks, not typographic ones"
     } else {
         "it is not well-formed"
     };
+    let (line, column) = (error.line(), error.column());
     Problem::invalid_json(format!(
-        "The request body is not JSON as it is needed here: {what} ({place})."
+        "The request body is not a valid JSON object: {fault} (line {line}, column {column})."
     ))
 }
 
 const DUPLICATE: &str = "duplicate field";
 const TOO_MANY: &str = "too many fields";
 
-/// What was found under a name.
+/// The value of a field.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub enum Field<'a> {
-    /// Nothing, or `null`.
+    /// The field is missing or `null`.
     #[default]
     Missing,
-    /// Something else than a string.
+    /// The value is not a string.
     NotText,
-    /// A string.
+    /// The value is a string.
     Text(Cow<'a, str>),
 }
 
 impl<'a> Field<'a> {
-    /// A text that must be there, else `invalid_parameter`. `example` shows a good request.
+    /// Returns the string of the required field `name`. `example` is a sentence that shows a valid request.
+    ///
+    /// # Errors
+    /// A [`Problem`] with the code `invalid_parameter` if the field is missing, not a string, or empty.
     pub fn required(self, name: &'static str, example: &str) -> Result<Cow<'a, str>, Problem> {
-        let wrong = |what| Err(Problem::invalid_parameter(name, what, example));
+        let wrong = |fault| Err(Problem::invalid_parameter(name, fault, example));
         match self {
             Self::Missing => wrong("is missing"),
             Self::NotText => wrong("is not a string"),
@@ -112,7 +125,7 @@ impl<'de> serde::Deserialize<'de> for Field<'de> {
     }
 }
 
-/// Also walks through what is ignored: `IgnoredAny` would know no limit on depth.
+/// Also parses ignored values, because `IgnoredAny` does not limit the depth.
 struct FieldVisitor;
 
 impl<'de> Visitor<'de> for FieldVisitor {
@@ -146,7 +159,6 @@ impl<'de> Visitor<'de> for FieldVisitor {
         Ok(Field::NotText)
     }
 
-    /// `null` says that there is nothing.
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
         Ok(Field::Missing)
     }
@@ -169,7 +181,7 @@ mod tests {
     const NAMES: [Names; 2] = [&["passphrase", "Passphrase"], &["message", "Message"]];
 
     fn texts(body: &[u8]) -> Result<[Cow<'_, str>; 2], Problem> {
-        let [passphrase, message] = parse(body, NAMES)?;
+        let [passphrase, message] = parse_fields(body, NAMES)?;
         Ok([
             passphrase.required("passphrase", "")?,
             message.required("message", "")?,
@@ -181,22 +193,25 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_and_unknown_fields() {
+    fn alternative_names_and_unknown_fields_are_accepted() {
         for body in [
             r#"{"passphrase": "p", "message": "m"}"#,
             r#"{"Passphrase": "p", "Message": "m"}"#,
             r#"{"x": {"y": [1, null]}, "message": "m", "Passphrase": "p"}"#,
             "\u{feff}{\"passphrase\":\"p\",\"message\":\"m\"}\n",
         ] {
-            assert_eq!(texts(body.as_bytes()).expect("well-formed"), ["p", "m"]);
+            assert_eq!(
+                texts(body.as_bytes()).expect("the body should be valid"),
+                ["p", "m"]
+            );
         }
-        let escaped =
-            texts(br#"{"passphrase": "\u00fc\n", "message": "a\nb"}"#).expect("well-formed");
+        let escaped = texts(br#"{"passphrase": "\u00fc\n", "message": "a\nb"}"#)
+            .expect("the body should be valid");
         assert_eq!(escaped, ["\u{fc}\n", "a\nb"]);
     }
 
     #[test]
-    fn what_is_not_the_json_we_need() {
+    fn invalid_json_is_rejected_without_quoting_it() {
         let deep = format!(r#"{{"x": {}1{}}}"#, "[".repeat(500), "]".repeat(500));
         for body in [
             "",
@@ -222,7 +237,20 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_are_missing_empty_or_no_text() {
+    fn common_causes_of_invalid_json_are_named() {
+        for (body, cause) in [
+            ("{\"message\": \"a\nb\"}", "raw line break"),
+            ("{\u{201c}message\u{201d}: \"m\"}", "plain quotation marks"),
+            ("{'message': 'm'}", "it is not well-formed"),
+            ("[]", "not an object"),
+        ] {
+            let detail = texts(body.as_bytes()).expect_err("invalid").detail;
+            assert!(detail.contains(cause), "{detail}");
+        }
+    }
+
+    #[test]
+    fn missing_empty_and_non_string_fields_are_rejected() {
         for body in [
             "{}",
             r#"{"passphrase": "p"}"#,

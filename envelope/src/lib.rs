@@ -1,8 +1,7 @@
-//! The JSON of `POST /decryptMessage`: what is asked, what is answered, and what is said where a message
-//! is not opened.
+//! The JSON of `POST /decryptMessage`: requests, responses and problem documents.
 //!
-//! The server speaks it natively, the command for offline use in Wasm (`guest/offline`): here is what
-//! makes their answers the same. Nothing here does I/O.
+//! The server uses this crate natively, and the command for offline use (`guest/offline`) uses it in Wasm, so that both
+//! return the same responses. The crate does no I/O.
 
 mod fields;
 mod limit;
@@ -11,9 +10,9 @@ mod problem;
 mod size;
 mod wiped;
 
-pub use fields::{Field, Names, parse};
-pub use limit::{Excess, Limit};
-pub use message::{Request, opened};
+pub use fields::{Field, Names, parse_fields};
+pub use limit::{Excess, InvalidLimit, Limit};
+pub use message::{Request, decrypted_response};
 pub use problem::Problem;
-pub use size::octets;
+pub use size::{InvalidSize, parse_size};
 pub use wiped::Wiped;

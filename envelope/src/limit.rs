@@ -1,67 +1,84 @@
-//! The limits on one message, by the names under which operators raise them.
+//! The limits on one message, with the names of the settings that raise them.
 
-use crate::size::octets;
+use crate::size::{InvalidSize, parse_size};
 
-/// A limit that a message can run into; see `wit/decrypt` for what each counts.
+/// A limit that a message can exceed. `wit/decrypt` documents what each one counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the contract in wit/ documents them")]
 pub enum Limit {
-    PlaintextOctets,
+    PlaintextBytes,
     CompressionLayers,
     CompressionRatio,
     SessionKeyPackets,
-    ArmorHeaderOctets,
-    S2kOctets,
+    ArmorHeaderBytes,
+    S2kBytes,
     Argon2MemoryKib,
     Argon2Passes,
 }
 
-/// Which limit, what was asked for, and what is allowed, in the limit's unit.
+/// A message exceeds a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the documentation")]
 pub struct Excess {
+    /// The limit.
     pub limit: Limit,
+    /// The amount that the message asks for, as far as known, in the limit's unit.
     pub asked: u64,
+    /// The maximum, in the limit's unit.
     pub allowed: u64,
 }
 
-/// What a limit is called, where it is set, and what it is by default.
-struct Named {
-    what: &'static str,
+/// The variable of a limit has a value that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages are the documentation")]
+pub enum InvalidLimit {
+    #[error("{variable}: {source}")]
+    Size {
+        variable: &'static str,
+        source: InvalidSize,
+    },
+    #[error("{variable}: give a whole number")]
+    Count { variable: &'static str },
+    #[error("{variable}: give a value below 2^32")]
+    TooLarge { variable: &'static str },
+}
+
+/// The texts about a limit.
+struct Details {
+    description: &'static str,
     flag: &'static str,
     variable: &'static str,
     default: &'static str,
 }
 
 impl Limit {
-    /// All of them.
+    /// All limits.
     pub const ALL: [Self; 8] = [
-        Self::PlaintextOctets,
+        Self::PlaintextBytes,
         Self::CompressionLayers,
         Self::CompressionRatio,
         Self::SessionKeyPackets,
-        Self::ArmorHeaderOctets,
-        Self::S2kOctets,
+        Self::ArmorHeaderBytes,
+        Self::S2kBytes,
         Self::Argon2MemoryKib,
         Self::Argon2Passes,
     ];
 
-    const fn named(self) -> Named {
-        let (what, flag, variable, default) = match self {
-            Self::PlaintextOctets => (
+    const fn details(self) -> Details {
+        let (description, flag, variable, default) = match self {
+            Self::PlaintextBytes => (
                 "Size of the plaintext",
                 "--plaintext-max",
                 "BULKHEAD_PLAINTEXT_MAX",
                 "32MiB",
             ),
             Self::CompressionLayers => (
-                "Layers of compression",
+                "Number of compression layers",
                 "--compression-layers-max",
                 "BULKHEAD_COMPRESSION_LAYERS_MAX",
                 "4",
             ),
             Self::CompressionRatio => (
-                "Ratio of compression",
+                "Compression ratio",
                 "--compression-ratio-max",
                 "BULKHEAD_COMPRESSION_RATIO_MAX",
                 "4096",
@@ -72,14 +89,14 @@ impl Limit {
                 "BULKHEAD_SESSION_KEYS_MAX",
                 "16",
             ),
-            Self::ArmorHeaderOctets => (
+            Self::ArmorHeaderBytes => (
                 "Size of the armor headers",
                 "--armor-headers-max",
                 "BULKHEAD_ARMOR_HEADERS_MAX",
                 "64KiB",
             ),
-            Self::S2kOctets => (
-                "Octets hashed for key derivation",
+            Self::S2kBytes => (
+                "Number of bytes hashed for key derivation",
                 "--s2k-octets-max",
                 "BULKHEAD_S2K_OCTETS_MAX",
                 "2GiB",
@@ -91,57 +108,63 @@ impl Limit {
                 "64MiB",
             ),
             Self::Argon2Passes => (
-                "Passes of key derivation (Argon2)",
+                "Number of passes for key derivation (Argon2)",
                 "--argon2-passes-max",
                 "BULKHEAD_ARGON2_PASSES_MAX",
                 "10",
             ),
         };
-        Named {
-            what,
+        Details {
+            description,
             flag,
             variable,
             default,
         }
     }
 
-    /// What it limits, in words.
-    pub const fn what(self) -> &'static str {
-        self.named().what
+    /// Returns what the limit counts, for error texts.
+    pub const fn description(self) -> &'static str {
+        self.details().description
     }
 
-    /// The server's flag.
+    /// Returns the server's flag, such as `--plaintext-max`.
     pub const fn flag(self) -> &'static str {
-        self.named().flag
+        self.details().flag
     }
 
-    /// The variable, for the server and offline.
+    /// Returns the environment variable, of the server and of the offline command.
     pub const fn variable(self) -> &'static str {
-        self.named().variable
+        self.details().variable
     }
 
-    /// What it is where nothing is set, as operators write it.
+    /// Returns the default, in the form of a value of the flag.
     pub const fn default(self) -> &'static str {
-        self.named().default
+        self.details().default
     }
 
-    /// What is allowed, in the limit's unit, where its variable is set to `given`. The error names the
-    /// variable and says how to write a value.
-    pub fn allowed(self, given: Option<&str>) -> Result<u64, String> {
+    /// Returns the maximum in the limit's unit if its variable has the value `given`, or the default if it is not set.
+    ///
+    /// # Errors
+    /// [`InvalidLimit`] if the value cannot be parsed. The text names the variable and says how to write a value.
+    pub fn allowed(self, given: Option<&str>) -> Result<u64, InvalidLimit> {
         let text = given.unwrap_or_else(|| self.default());
+        let variable = self.variable();
+        let size = || parse_size(text).map_err(|source| InvalidLimit::Size { variable, source });
         match self {
-            Self::PlaintextOctets | Self::ArmorHeaderOctets | Self::S2kOctets => octets(text),
-            Self::Argon2MemoryKib => octets(text).map(|octets| octets / 1024),
-            _ => text.parse().map_err(|_| "give a whole number".into()),
+            Self::PlaintextBytes | Self::ArmorHeaderBytes | Self::S2kBytes => size(),
+            Self::Argon2MemoryKib => Ok(size()? / 1024),
+            Self::CompressionLayers
+            | Self::CompressionRatio
+            | Self::SessionKeyPackets
+            | Self::Argon2Passes => text.parse().map_err(|_| InvalidLimit::Count { variable }),
         }
-        .map_err(|error| format!("{}: {error}", self.variable()))
     }
 
-    /// An amount with the limit's unit.
+    /// Formats an amount with the limit's unit.
     pub(crate) fn amount(self, amount: u64) -> String {
         match self {
-            Self::PlaintextOctets | Self::ArmorHeaderOctets | Self::S2kOctets => {
-                format!("{amount} octets")
+            Self::PlaintextBytes | Self::ArmorHeaderBytes | Self::S2kBytes => {
+                format!("{amount} bytes")
             }
             Self::Argon2MemoryKib => format!("{amount} KiB"),
             Self::CompressionRatio => format!("{amount}:1"),
@@ -157,16 +180,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_is_its_default_unless_its_variable_is_set() {
+    fn limit_has_its_default_unless_its_variable_is_set() {
         for limit in Limit::ALL {
-            assert!(limit.allowed(None).expect("a default") > 0, "{limit:?}");
+            assert!(
+                limit.allowed(None).expect("the default should be valid") > 0,
+                "{limit:?}"
+            );
         }
         assert_eq!(Limit::Argon2MemoryKib.allowed(None), Ok(64 << 10));
-        assert_eq!(Limit::S2kOctets.allowed(Some("1KiB")), Ok(1024));
+        assert_eq!(Limit::S2kBytes.allowed(Some("1KiB")), Ok(1024));
         assert_eq!(Limit::Argon2Passes.allowed(Some("3")), Ok(3));
         let wrong = Limit::Argon2Passes
             .allowed(Some("3MiB"))
-            .expect_err("no count");
-        assert!(wrong.contains("BULKHEAD_ARGON2_PASSES_MAX"), "{wrong}");
+            .expect_err("a size is not a count");
+        assert!(
+            wrong.to_string().contains("BULKHEAD_ARGON2_PASSES_MAX"),
+            "{wrong}"
+        );
     }
 }

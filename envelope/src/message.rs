@@ -1,4 +1,4 @@
-//! The request and the answer of `/decryptMessage`.
+//! The request and the response of `/decryptMessage`.
 
 use crate::fields::{self, Names};
 use crate::problem::Problem;
@@ -6,22 +6,25 @@ use crate::wiped::Wiped;
 use std::borrow::Cow;
 use zeroize::Zeroizing;
 
-/// The capitalised spelling is in circulation.
+/// The fields. Existing clients also use the capitalised spelling.
 const NAMES: [Names; 2] = [&["passphrase", "Passphrase"], &["message", "Message"]];
 const EXAMPLE: &str = "Send {\"passphrase\": \"…\", \"message\": \"…\"}.";
 
-/// A message and what is to open it.
+/// A request to decrypt a message.
 pub struct Request<'a> {
-    /// Wiped when it is dropped.
+    /// The passphrase, wiped when it is dropped.
     pub passphrase: Zeroizing<String>,
-    /// As it was pasted.
+    /// The message as received: armored text or base64.
     pub message: Cow<'a, str>,
 }
 
 impl<'a> Request<'a> {
-    /// Reads the body of a request: `invalid_json`, `invalid_parameter`.
+    /// Parses the JSON body of a request.
+    ///
+    /// # Errors
+    /// A [`Problem`] with the code `invalid_json` or `invalid_parameter`.
     pub fn parse(body: &'a [u8]) -> Result<Self, Problem> {
-        let [passphrase, message] = fields::parse(body, NAMES)?;
+        let [passphrase, message] = fields::parse_fields(body, NAMES)?;
         let passphrase = passphrase.required("passphrase", EXAMPLE)?;
         Ok(Self {
             passphrase: Zeroizing::new(passphrase.into_owned()),
@@ -30,14 +33,18 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The answer to it, `{"DecryptedMessage": …}`, in one pass over the plaintext.
-pub fn opened(text: &str) -> Wiped {
+/// Returns the response body `{"DecryptedMessage": …}`, in one pass over the plaintext.
+///
+/// # Panics
+/// Never: a string can be serialised, and memory can be written to.
+pub fn decrypted_response(text: &str) -> Wiped {
     #[derive(serde::Serialize)]
-    struct Opened<'a> {
+    struct Response<'a> {
         #[serde(rename = "DecryptedMessage")]
         text: &'a str,
     }
     let mut body = Wiped::with_capacity(text.len() + text.len() / 8 + 32);
-    serde_json::to_writer(&mut body, &Opened { text }).expect("a text is JSON, memory takes all");
+    serde_json::to_writer(&mut body, &Response { text })
+        .expect("a string can be serialised, and memory can be written to");
     body
 }

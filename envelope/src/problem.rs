@@ -1,25 +1,24 @@
-//! What callers are told when a message is not opened (RFC 9457).
+//! Problem documents for messages that are not opened (RFC 9457).
 
 use crate::limit::Excess;
 
-/// An error as the caller sees it. `detail` says what to do; it never carries a secret, a plaintext or
-/// an internal path.
+/// An error for the caller. Its texts never contain a secret, a plaintext or an internal path.
 #[derive(Debug)]
 pub struct Problem {
-    /// The status code of HTTP.
+    /// HTTP status code.
     pub status: u16,
-    /// Stable, for programs.
+    /// Identifier of the kind of problem, for programs. It does not change.
     pub code: &'static str,
-    /// The kind of problem, for people.
+    /// Name of the kind of problem, for people. It is the same for every problem with this code.
     pub title: &'static str,
-    /// This very one.
+    /// Sentences about this occurrence: what is wrong, and what to do.
     pub detail: String,
-    /// The parameter at fault, if it is one.
+    /// Name of the parameter at fault, if there is one.
     pub parameter: Option<&'static str>,
 }
 
 impl Problem {
-    /// Any problem, without a parameter.
+    /// Creates a problem without a parameter.
     pub fn new(
         status: u16,
         code: &'static str,
@@ -35,9 +34,9 @@ impl Problem {
         }
     }
 
-    /// Names the parameter at fault.
+    /// Sets the name of the parameter at fault.
     #[must_use]
-    pub fn of_parameter(mut self, parameter: &'static str) -> Self {
+    pub fn with_parameter(mut self, parameter: &'static str) -> Self {
         self.parameter = Some(parameter);
         self
     }
@@ -46,51 +45,52 @@ impl Problem {
         Self::new(400, "invalid_json", "Invalid JSON", detail)
     }
 
-    /// `example` shows what a good request looks like.
-    pub fn invalid_parameter(parameter: &'static str, what: &str, example: &str) -> Self {
-        let detail = format!("\"{parameter}\" {what}. {example}");
-        Self::new(400, "invalid_parameter", "Invalid parameter", detail).of_parameter(parameter)
+    /// A parameter is missing or invalid. `fault` is a predicate such as "is missing", and `example` a sentence that shows
+    /// a valid request.
+    pub fn invalid_parameter(parameter: &'static str, fault: &str, example: &str) -> Self {
+        let detail = format!("\"{parameter}\" {fault}. {example}");
+        Self::new(400, "invalid_parameter", "Invalid parameter", detail).with_parameter(parameter)
     }
 
-    /// The body of a request is over its limit.
-    pub fn body_too_large(limit_octets: u64) -> Self {
+    /// The body of the request has more than `limit_bytes` bytes.
+    pub fn body_too_large(limit_bytes: u64) -> Self {
         let detail = format!(
-            "The request body may have {limit_octets} octets. Operators raise --body-max \
-             (BULKHEAD_BODY_MAX)."
+            "The request body exceeds the maximum of {limit_bytes} bytes. The operator can raise \
+             --body-max (BULKHEAD_BODY_MAX)."
         );
         Self::new(413, "body_too_large", "Body too large", detail)
     }
 
-    /// There is no message in the text.
+    /// The text does not contain an OpenPGP message.
     pub fn not_openpgp() -> Self {
         unprocessable(
             "not_openpgp",
             "Not OpenPGP",
-            "No OpenPGP message was found in \"message\". Paste it whole, from BEGIN to END, or its \
-             base64 data alone.",
+            "No OpenPGP message was found in \"message\". Send the whole text from BEGIN to END, or only \
+             its base64 data.",
         )
     }
 
-    /// A message that is understood and refused. `why` is the component's own text.
+    /// The message is understood, but not supported. `why` is the component's text, such as "it is a key".
     pub fn unsupported_message(why: &str) -> Self {
         unprocessable(
             "unsupported_message",
             "Unsupported message",
-            format!("The message is understood but not opened: {why}."),
+            format!("The message was recognised but cannot be decrypted: {why}."),
         )
     }
 
-    /// Wrong passphrase or altered message: one answer.
+    /// The passphrase is wrong or the message was altered. Both have the same text on purpose.
     pub fn undecryptable() -> Self {
         unprocessable(
             "undecryptable",
             "Not decryptable",
-            "The passphrase is wrong or the message was altered. Check the passphrase, and that the \
-             message is complete.",
+            "The passphrase is wrong or the message was altered. Check that the message is complete. \
+             Passphrases are compared byte by byte as UTF-8, including spaces and line breaks.",
         )
     }
 
-    /// The message asks for more than a limit allows.
+    /// The message exceeds a limit.
     pub fn over_limit(excess: Excess) -> Self {
         let Excess {
             limit,
@@ -98,8 +98,8 @@ impl Problem {
             allowed,
         } = excess;
         Self::too_costly(format!(
-            "{}: the message asks for {}, allowed is {}. Operators raise {} ({}).",
-            limit.what(),
+            "{}: the message asks for {}, but the maximum is {}. The operator can raise {} ({}).",
+            limit.description(),
             limit.amount(asked),
             limit.amount(allowed),
             limit.flag(),
@@ -107,21 +107,21 @@ impl Problem {
         ))
     }
 
-    /// A limit of another kind: time, memory.
+    /// The message exceeds a limit of another kind, such as time or memory.
     pub fn too_costly(detail: String) -> Self {
         unprocessable("too_costly", "Too costly", detail)
     }
 
-    /// The plaintext cannot be a JSON string. `instead` says how to get its octets.
+    /// The plaintext is not UTF-8 and therefore cannot be a JSON string. `instead` says how to receive its bytes.
     pub fn not_text(instead: &str) -> Self {
         unprocessable(
             "not_text",
             "Plaintext is not text",
-            format!("The message was opened, but its plaintext is not UTF-8. {instead}"),
+            format!("The message was decrypted, but its plaintext is not UTF-8. {instead}"),
         )
     }
 
-    /// The document. What sends it adds what it knows, such as `request_id`.
+    /// Returns the JSON document. The caller adds further members, such as `request_id`.
     pub fn document(&self) -> serde_json::Value {
         let mut document = serde_json::json!({
             "type": "about:blank",

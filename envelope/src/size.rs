@@ -1,25 +1,32 @@
 //! Sizes with a unit, as operators write them.
 
-/// `32MiB`, `512 KiB`, `100B`; a bare number is octets. The error says how to write one.
-pub fn octets(text: &str) -> Result<u64, String> {
+/// The text is not a size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSize {
+    /// The text does not end with a known unit.
+    #[error("give a number of bytes or a size with a unit: B, KiB, MiB or GiB, as in 32MiB")]
+    Unit,
+    /// The text does not begin with a whole number, or the size does not fit into 64 bits.
+    #[error("give a whole number and a unit, as in 32MiB")]
+    Number,
+}
+
+/// Parses a size such as `32MiB`, `512 KiB` or `100B` and returns it in bytes. A number without a unit is in bytes.
+///
+/// # Errors
+/// [`InvalidSize`], whose text says how to write a size.
+pub fn parse_size(text: &str) -> Result<u64, InvalidSize> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let factor: u64 =
-        match unit.trim() {
-            "" | "B" => 1,
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            "GiB" => 1 << 30,
-            _ => return Err(
-                "give a number of octets or a size with a unit: B, KiB, MiB or GiB, as in 32MiB"
-                    .into(),
-            ),
-        };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(|| "give a whole number and a unit, as in 32MiB".into())
+    let factor: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(InvalidSize::Unit),
+    };
+    let number: u64 = number.parse().map_err(|_| InvalidSize::Number)?;
+    number.checked_mul(factor).ok_or(InvalidSize::Number)
 }
 
 #[cfg(test)]
@@ -27,13 +34,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes() {
-        assert_eq!(octets("100"), Ok(100));
-        assert_eq!(octets("100B"), Ok(100));
-        assert_eq!(octets("32MiB"), Ok(32 << 20));
-        assert_eq!(octets("2 GiB"), Ok(2 << 30));
-        for wrong in ["", "MiB", "1.5MiB", "-1", "1MB", "99999999999GiB"] {
-            assert!(octets(wrong).is_err(), "{wrong}");
+    fn sizes_are_parsed_with_and_without_a_unit() {
+        assert_eq!(parse_size("100"), Ok(100));
+        assert_eq!(parse_size("100B"), Ok(100));
+        assert_eq!(parse_size("32MiB"), Ok(32 << 20));
+        assert_eq!(parse_size("2 GiB"), Ok(2 << 30));
+        for text in ["MiB", "", "99999999999GiB"] {
+            assert_eq!(parse_size(text), Err(InvalidSize::Number), "{text}");
+        }
+        for text in ["1.5MiB", "-1", "1MB"] {
+            assert_eq!(parse_size(text), Err(InvalidSize::Unit), "{text}");
         }
     }
 }

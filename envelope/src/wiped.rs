@@ -1,35 +1,35 @@
-//! Octets that nobody is to find later.
+//! Buffers for confidential bytes.
 
 use std::ops::Deref;
 
-/// Passphrases and plaintexts by the megabyte: overwritten when they are dropped, and where they
-/// were before they grew.
+/// A buffer for passphrases and plaintexts that may have megabytes. Its bytes are overwritten when it is dropped, and when
+/// it moves because it grows.
 ///
-/// `zeroize` writes octet by octet; this is at memory speed. What is reserved and was never written
-/// to is left alone: it may not even be in memory.
+/// `zeroize` overwrites byte by byte, whereas this type works at the speed of memory. Reserved memory that was never
+/// written to is not overwritten, because the kernel may not have provided it yet.
 #[derive(Default)]
 pub struct Wiped(Vec<u8>);
 
 impl Wiped {
-    /// Empty, with room for `octets`.
-    pub fn with_capacity(octets: usize) -> Self {
-        Self(Vec::with_capacity(octets))
+    /// Creates an empty buffer with a capacity of at least `bytes` bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
     }
 
-    /// Octets that there is room for once `octets` are in it.
-    pub fn capacity_for(&self, octets: usize) -> usize {
+    /// Returns the capacity in bytes that the buffer will have once it contains `bytes` bytes.
+    pub fn capacity_for(&self, bytes: usize) -> usize {
         match self.0.capacity() {
-            enough if octets <= enough => enough,
-            _ => octets.next_power_of_two(),
+            enough if bytes <= enough => enough,
+            _ => bytes.next_power_of_two(),
         }
     }
 
     /// Appends `data`.
     pub fn extend_from_slice(&mut self, data: &[u8]) {
-        let octets = self.0.len() + data.len();
-        let capacity = self.capacity_for(octets);
+        let bytes = self.0.len() + data.len();
+        let capacity = self.capacity_for(bytes);
         if capacity > self.0.capacity() {
-            // Not `reserve`, which would leave the old place as it is.
+            // `Vec::reserve` would not overwrite the old place.
             let mut larger = Self::with_capacity(capacity);
             larger.0.extend_from_slice(&self.0);
             *self = larger;
@@ -39,8 +39,8 @@ impl Wiped {
 }
 
 impl From<Vec<u8>> for Wiped {
-    fn from(octets: Vec<u8>) -> Self {
-        Self(octets)
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
     }
 }
 
@@ -72,7 +72,7 @@ impl std::io::Write for Wiped {
 impl Drop for Wiped {
     fn drop(&mut self) {
         self.0.fill(0);
-        // `fill` has the speed of memory; this keeps the compiler from leaving it out.
+        // Without the barrier, the compiler may remove the write.
         zeroize::optimization_barrier(&self.0[..]);
     }
 }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grows_and_keeps_what_it_holds() {
+    fn content_is_kept_when_the_buffer_grows() {
         let mut wiped = Wiped::with_capacity(3);
         for at in 0..100_u8 {
             wiped.extend_from_slice(&[at; 7]);

@@ -1,4 +1,4 @@
-//! Builds the components of the server. It depends on nothing but the builder, so that cargo starts it at once.
+//! Builds the components of the server. The script depends only on the builder, so that cargo runs it early.
 
 use bulkhead_guest_builder::{Guest, Kind, build};
 
@@ -7,7 +7,7 @@ fn main() {
         Guest::library("DECRYPT", "decrypt"),
         Guest::library("CRYPTO_SOFT", "crypto-soft"),
         Guest {
-            // Instead of 1 MiB: when an instance ends, the kernel looks at each page of its stack.
+            // A smaller stack than the default of 1 MiB, because the kernel visits each of its pages when an instance ends.
             linker: &["-zstack-size=32768"],
             ..Guest::library("TOKEN", "token")
         },

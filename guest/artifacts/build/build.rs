@@ -1,4 +1,4 @@
-//! Compiles the components of the server to machine code, and composes the one that runs offline.
+//! Compiles the components of the server to machine code, and composes the component for offline use.
 
 mod compose;
 
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// The components that the server runs: constant, name, WebAssembly.
+/// The components that the server runs: name of the constant, name of the component, WebAssembly.
 const SERVED: [(&str, &str, &[u8]); 3] = [
     ("DECRYPT", "decrypt", DECRYPT),
     ("TOKEN", "token", TOKEN),
@@ -15,9 +15,9 @@ const SERVED: [(&str, &str, &[u8]); 3] = [
 ];
 
 fn main() {
-    // The dependencies of this script are all that it reads, and cargo runs it again when they change.
+    // The script reads only its dependencies, and cargo runs it again when they change.
     println!("cargo::rerun-if-changed=build");
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo should set OUT_DIR"));
     let mut constants = String::new();
     for (constant, name, wasm) in SERVED {
         let machine_code = bulkhead_sandbox::precompile(wasm)
@@ -31,7 +31,7 @@ fn main() {
              wasm: bulkhead_wasm::{constant},\n    precompiled: include_bytes!(r\"{}\"),\n}};",
             path.display()
         )
-        .expect("a String takes all that is written");
+        .expect("writing to a String cannot fail");
     }
     let offline =
         compose::decrypt_offline(DECRYPT.to_vec(), CRYPTO_SOFT.to_vec(), OFFLINE.to_vec())
@@ -40,14 +40,14 @@ fn main() {
     write(&path, &offline);
     writeln!(
         constants,
-        "/// `decrypt` and `crypto-soft`, and a command around them.\n\
+        "/// `decrypt`, `crypto-soft` and the command, composed into one component.\n\
          pub const DECRYPT_OFFLINE: &[u8] = include_bytes!(r\"{}\");",
         path.display()
     )
-    .expect("a String takes all that is written");
+    .expect("writing to a String cannot fail");
     write(&out.join("artifacts.rs"), constants.as_bytes());
 }
 
 fn write(path: &Path, bytes: &[u8]) {
-    fs::write(path, bytes).expect("OUT_DIR is writable");
+    fs::write(path, bytes).expect("OUT_DIR should be writable");
 }

@@ -1,4 +1,4 @@
-//! Components put together, so that they run where nobody provides their imports.
+//! Composes components into one that needs no imports except WASI.
 
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
@@ -6,11 +6,11 @@ use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 const CRYPTO: [&str; 2] = ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"];
 const DECRYPTOR: &str = "bulkhead:decrypt/decryptor@1.0.0";
 const ABOUT: &str = "bulkhead:component/about@1.0.0";
-/// Of any version: the one that the compiler's standard library is on.
+/// Any version, because the compiler's standard library determines it.
 const RUN: &str = "wasi:cli/run@";
 
-/// The command, on `decrypt`, on `crypto_soft`. It exports what `decrypt` does beside the command, so that
-/// the one file serves `wasmtime run` with and without `--invoke`. The parts go in as they are.
+/// Composes `command`, `decrypt` and `crypto_soft`, without changing them. The result exports the command and the
+/// interfaces of `decrypt`, so that `wasmtime run` can use it with and without `--invoke`.
 pub(crate) fn decrypt_offline(
     decrypt: Vec<u8>,
     crypto_soft: Vec<u8>,
@@ -56,17 +56,17 @@ impl Parts {
         Ok(self.graph.export(exported, interface)?)
     }
 
-    /// The whole name of the export that begins like this.
-    fn exported(&self, name: &str, beginning: &str) -> String {
+    /// Returns the full name of the export of the package `name` that has this prefix.
+    fn exported(&self, name: &str, prefix: &str) -> String {
         let (_, package) = self
             .graph
             .get_package_by_name(name, None)
-            .expect("it was added");
+            .expect("the package was added");
         self.graph.types()[package.ty()]
             .exports
             .keys()
-            .find(|export| export.starts_with(beginning))
-            .expect("a command exports its run")
+            .find(|export| export.starts_with(prefix))
+            .expect("a command should export wasi:cli/run")
             .clone()
     }
 }

@@ -1,15 +1,15 @@
-//! The components that ship inside the binary, with the machine code that this crate's build script made of them.
+//! The components inside the server's binary, with the machine code that this crate's build script compiled.
 
 pub use bulkhead_wasm::CRYPTO_SOFT;
 
-/// A component that ships inside the binary.
+/// A component inside the server's binary.
 #[derive(Debug, Clone, Copy)]
 pub struct Artifact {
-    /// The name operators know it by.
+    /// Name of the component, as in the file name `NAME.wasm`.
     pub name: &'static str,
-    /// The component itself.
+    /// The component as WebAssembly.
     pub wasm: &'static [u8],
-    /// The same, compiled for the sandbox's baseline processor by the wasmtime of this build.
+    /// The component, compiled by this build's wasmtime for the baseline processor of the sandbox.
     pub precompiled: &'static [u8],
 }
 

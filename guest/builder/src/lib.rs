@@ -5,7 +5,7 @@
 
 #![expect(
     clippy::print_stdout,
-    reason = "build scripts speak to cargo on standard output"
+    reason = "build scripts control cargo by standard output"
 )]
 
 use std::env;
@@ -56,12 +56,12 @@ impl Guest {
 /// Builds guests, and writes `guests.rs` to `OUT_DIR`: one constant of type `&[u8]` for each guest.
 ///
 /// # Panics
-/// If anything fails: a build script has no other way to say so.
+/// If a step fails. A build script has no other way to report an error.
 pub fn build(guests: &[Guest]) {
     let root = Path::new(&var("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()
-        .expect("the crate is in the source tree");
+        .expect("the crate should be in the source tree");
     for input in [
         "Cargo.toml",
         "Cargo.lock",
@@ -88,9 +88,9 @@ pub fn build(guests: &[Guest]) {
             guest.constant,
             wasm.display()
         )
-        .expect("a String takes all that is written");
+        .expect("writing to a String cannot fail");
     }
-    fs::write(out.join("guests.rs"), constants).expect("OUT_DIR is writable");
+    fs::write(out.join("guests.rs"), constants).expect("OUT_DIR should be writable");
 }
 
 /// The target folder of guests: one for all profiles of the native build, because the guests are the same in
@@ -99,7 +99,7 @@ fn shared_target(out: &Path) -> PathBuf {
     // target/PROFILE/build/PACKAGE-HASH/out
     out.ancestors()
         .nth(4)
-        .expect("OUT_DIR is below the target folder")
+        .expect("OUT_DIR should be below the target folder")
         .join("guests")
 }
 
@@ -130,7 +130,7 @@ fn build_one(root: &Path, folder: &Path, target: &Path, guest: &Guest) -> PathBu
                 .iter()
                 .map(|argument| format!("-Clink-arg={argument}")),
         )
-        // Features are those of the package that cargo is called in.
+        // Features refer to the package in the current folder.
         .current_dir(folder);
     // Settings of the native build (flags for its processor, clippy as the compiler, instrumentation) do not
     // fit the guests.
@@ -160,7 +160,7 @@ fn build_one(root: &Path, folder: &Path, target: &Path, guest: &Guest) -> PathBu
 fn remapped_paths(root: &Path, target: &Path) -> OsString {
     let cargo_home = env::var_os("CARGO_HOME")
         .map_or_else(|| PathBuf::from(var("HOME")).join(".cargo"), PathBuf::from);
-    // The last that matches applies.
+    // If several prefixes match, the last one applies.
     [
         (root, "/bulkhead"),
         (&cargo_home, "/cargo"),

@@ -1,7 +1,6 @@
-//! The `bulkhead:crypto` interfaces in pure Wasm, to compose offline builds with.
+//! The `bulkhead:crypto` interfaces in pure Wasm, for builds that run without the server.
 //!
-//! Its limits are the server's defaults, unless the environment names others: offline, whoever runs it
-//! decides how long to wait.
+//! The limits are the server's defaults. The environment variables of the server's settings change them.
 
 #[expect(clippy::pedantic, reason = "generated from wit/")]
 mod bindings {
@@ -13,10 +12,12 @@ mod bindings {
 }
 
 use bindings::exports::bulkhead::crypto::{bulk, kdf};
-use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, KdfLimit, KdfLimits, OverLimit, S2k};
+use bulkhead_crypto::{Argon2id, KdfLimits, S2k};
 use bulkhead_envelope::Limit;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zeroize::Zeroizing;
+
+bulkhead_crypto::wit_conversions!(kdf, bulk);
 
 struct Component;
 
@@ -29,21 +30,22 @@ mod exports {
     use super::Component;
 }
 
-/// Octets hashed so far.
-static SPENT: AtomicU64 = AtomicU64::new(0);
+/// Number of bytes hashed by S2K so far.
+static SPENT_BYTES: AtomicU64 = AtomicU64::new(0);
 
-/// No allocation is larger: half of the addresses, 2 GiB in Wasm.
+/// Maximum size of an allocation in KiB: half of the address space, 2 GiB in Wasm.
 const ALLOCATION_KIB_MAX: u64 = (isize::MAX as u64) >> 10;
 
-/// What this instance may spend. A variable that cannot be read allows nothing: to take the default for it
-/// would be more than was meant.
+/// Returns the limits of this instance.
+///
+/// A variable that cannot be parsed sets its limit to 0. The default could be more than the operator intended.
 fn limits() -> KdfLimits {
     let allowed = |limit: Limit| {
         let given = std::env::var(limit.variable()).ok();
         limit.allowed(given.as_deref()).unwrap_or(0)
     };
     KdfLimits {
-        s2k_octets: allowed(Limit::S2kOctets),
+        s2k_bytes: allowed(Limit::S2kBytes),
         argon2_memory_kib: allowed(Limit::Argon2MemoryKib).min(ALLOCATION_KIB_MAX),
         argon2_passes: allowed(Limit::Argon2Passes),
     }
@@ -54,28 +56,16 @@ impl kdf::Guest for Component {
         hash: kdf::Hash,
         salt: Vec<u8>,
         passphrase: Vec<u8>,
-        octets: u32,
+        count: u32,
         key_len: u8,
     ) -> Result<Vec<u8>, kdf::Refusal> {
-        let hash = match hash {
-            kdf::Hash::Md5 => Hash::Md5,
-            kdf::Hash::Sha1 => Hash::Sha1,
-            kdf::Hash::Ripemd160 => Hash::Ripemd160,
-            kdf::Hash::Sha224 => Hash::Sha224,
-            kdf::Hash::Sha256 => Hash::Sha256,
-            kdf::Hash::Sha384 => Hash::Sha384,
-            kdf::Hash::Sha512 => Hash::Sha512,
-            kdf::Hash::Sha3256 => Hash::Sha3_256,
-            kdf::Hash::Sha3512 => Hash::Sha3_512,
-        };
         let passphrase = Zeroizing::new(passphrase);
-        let work = S2k::new(hash, &salt, &passphrase, octets, key_len.into())
-            .map_err(|_| kdf::Refusal::Invalid)?;
-        let spent = limits().s2k(SPENT.load(Ordering::Relaxed), &work)?;
-        SPENT.store(spent, Ordering::Relaxed);
+        let work = S2k::new(hash.into(), &salt, &passphrase, count, key_len.into())?;
+        let spent = limits().charge_s2k(SPENT_BYTES.load(Ordering::Relaxed), &work)?;
+        SPENT_BYTES.store(spent, Ordering::Relaxed);
         let mut key = work
             .derive(&mut || true)
-            .map_err(|_| kdf::Refusal::Invalid)?;
+            .expect("the derivation is never interrupted");
         Ok(std::mem::take(&mut *key))
     }
 
@@ -87,31 +77,15 @@ impl kdf::Guest for Component {
         memory_kib: u32,
         key_len: u8,
     ) -> Result<Vec<u8>, kdf::Refusal> {
-        let argon2id = Argon2id {
+        let passphrase = Zeroizing::new(passphrase);
+        let work = Argon2id {
             passes,
             lanes,
             memory_kib,
         };
-        limits().argon2id(&argon2id)?;
-        let passphrase = Zeroizing::new(passphrase);
-        let mut key = argon2id
-            .derive(&salt, &passphrase, key_len.into())
-            .map_err(|_| kdf::Refusal::Invalid)?;
+        limits().check_argon2id(&work)?;
+        let mut key = work.derive(&salt, &passphrase, key_len.into())?;
         Ok(std::mem::take(&mut *key))
-    }
-}
-
-impl From<OverLimit> for kdf::Refusal {
-    fn from(over: OverLimit) -> Self {
-        Self::OverLimit(kdf::Excess {
-            limit: match over.limit {
-                KdfLimit::S2kOctets => kdf::Limit::S2kOctets,
-                KdfLimit::Argon2MemoryKib => kdf::Limit::Argon2MemoryKib,
-                KdfLimit::Argon2Passes => kdf::Limit::Argon2Passes,
-            },
-            asked: over.asked,
-            allowed: over.allowed,
-        })
     }
 }
 
@@ -121,7 +95,7 @@ impl bulk::Guest for Component {
         key: Vec<u8>,
         data: Vec<u8>,
     ) -> Result<Vec<u8>, bulk::Refusal> {
-        bulkhead_crypto::cfb_decrypt(named(cipher), &key, &data).map_err(|_| bulk::Refusal::Invalid)
+        Ok(bulkhead_crypto::cfb_decrypt(cipher.into(), &key, &data)?)
     }
 
     fn aead_open(
@@ -132,35 +106,15 @@ impl bulk::Guest for Component {
         associated: Vec<u8>,
         mut sealed: Vec<u8>,
     ) -> Result<Vec<u8>, bulk::Refusal> {
-        let mode = match mode {
-            bulk::AeadMode::Eax => AeadMode::Eax,
-            bulk::AeadMode::Ocb => AeadMode::Ocb,
-            bulk::AeadMode::Gcm => AeadMode::Gcm,
-        };
-        match bulkhead_crypto::open(mode, named(cipher), &key, &nonce, &associated, &mut sealed) {
-            Ok(true) => Ok(sealed),
-            Ok(false) => Err(bulk::Refusal::Unauthentic),
-            Err(_) => Err(bulk::Refusal::Invalid),
+        let (mode, cipher) = (mode.into(), cipher.into());
+        if bulkhead_crypto::aead_open(mode, cipher, &key, &nonce, &associated, &mut sealed)? {
+            Ok(sealed)
+        } else {
+            Err(bulk::Refusal::Unauthentic)
         }
     }
 
     fn sha1(data: Vec<u8>) -> Vec<u8> {
         bulkhead_crypto::sha1(&data).to_vec()
-    }
-}
-
-fn named(cipher: bulk::Cipher) -> Cipher {
-    match cipher {
-        bulk::Cipher::Idea => Cipher::Idea,
-        bulk::Cipher::Tdes => Cipher::TripleDes,
-        bulk::Cipher::Cast5 => Cipher::Cast5,
-        bulk::Cipher::Blowfish => Cipher::Blowfish,
-        bulk::Cipher::Aes128 => Cipher::Aes128,
-        bulk::Cipher::Aes192 => Cipher::Aes192,
-        bulk::Cipher::Aes256 => Cipher::Aes256,
-        bulk::Cipher::Twofish => Cipher::Twofish,
-        bulk::Cipher::Camellia128 => Cipher::Camellia128,
-        bulk::Cipher::Camellia192 => Cipher::Camellia192,
-        bulk::Cipher::Camellia256 => Cipher::Camellia256,
     }
 }

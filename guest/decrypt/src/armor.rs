@@ -1,45 +1,43 @@
-//! Finds the OpenPGP octets in text as people paste it.
+//! Finds the OpenPGP data in pasted text.
 //!
-//! ASCII armor (RFC 9580 section 6.2) is often damaged on its way: by mail programs, chat windows,
-//! shells, word wrap. So the text between BEGIN and the data is not parsed by the book. Instead
-//! positions where the data may start are tried until packets parse there: first the starts of
-//! words, which is right for all but one kind of damage (newlines gone, the last header glued to
-//! the data), then every character. No checksum is looked at: RFC 9580 section 6.1 forbids to
-//! reject a message for one, and the data has its own integrity protection.
+//! ASCII armor (RFC 9580 section 6.2) is often damaged by mail programs, chat windows, shells and word wrap. Therefore the
+//! text between BEGIN and the data is not parsed strictly. Instead, positions where the data may begin are tried until
+//! packets can be parsed there. The beginnings of words come first. They are sufficient unless line breaks were removed
+//! and the data follows the last header directly; then every character is tried. Checksums are ignored: RFC 9580 section
+//! 6.1 forbids rejecting a message because of one, and the data has its own integrity protection.
 
 mod base64;
 
 use crate::refusal::{Limit, Refusal, too_costly};
-use crate::survey::{self, Fit, Look};
+use crate::survey::{self, Classification, Strictness};
 use memchr::memmem::find;
 use std::borrow::Cow;
 
-/// BEGIN lines that are tried. Mail threads quote earlier messages, but not endlessly.
+/// Maximum number of BEGIN lines that are tried. A mail thread may quote several messages.
 const BLOCKS_MAX: usize = 64;
 
-/// Positions of one message that are decoded whole, over all blocks. Each costs time in proportion
-/// to the text, so that a text full of almost-starts must not get more.
+/// Maximum number of positions that are decoded to their end, over all blocks. Each takes time in proportion to the text,
+/// and a hostile text may contain many plausible positions.
 const WHOLE_DECODES_MAX: usize = 32;
 
-/// Octets decoded at those positions, for each character of the text, and some for short texts. The
-/// message itself needs three quarters of an octet for each; almost-starts in front of it end soon.
-const DECODED_OCTETS_A_CHARACTER: usize = 2;
-const DECODED_OCTETS_SPARE: usize = 1 << 20;
+/// Maximum number of bytes decoded at those positions, per character of the text and in addition. The message itself has
+/// three quarters of a byte per character, and other plausible positions usually end soon.
+const DECODED_BYTES_PER_CHARACTER: usize = 2;
+const DECODED_BYTES_SPARE: usize = 1 << 20;
 
-/// Characters after the last colon in which data glued to a header is looked for.
+/// Number of characters after the last colon in which data that follows a header directly is searched for.
 const GLUED_HEADER_VALUE_MAX: usize = 1024;
 
-/// Octets decoded to judge a position before all is decoded.
-const PROBE_OCTETS: usize = 12;
+/// Number of bytes that are decoded for the first check of a position.
+const PROBE_BYTES: usize = 12;
 
-/// Finds and decodes the message in `text`. At most `header_octets_max` octets between BEGIN and
-/// the data are looked at.
-pub(crate) fn dearmor(text: &[u8], header_octets_max: u32) -> Result<Vec<u8>, Refusal> {
+/// Finds and decodes the message in `text`. The data must begin within `header_bytes_max` bytes after BEGIN.
+pub(crate) fn dearmor(text: &[u8], header_bytes_max: u32) -> Result<Vec<u8>, Refusal> {
     let text = &*unescape(text);
-    let header_octets_max = usize::try_from(header_octets_max).unwrap_or(usize::MAX);
+    let header_bytes_max = usize::try_from(header_bytes_max).unwrap_or(usize::MAX);
     let mut search = Search {
         decodes_left: WHOLE_DECODES_MAX,
-        octets_left: text.len() * DECODED_OCTETS_A_CHARACTER + DECODED_OCTETS_SPARE,
+        bytes_left: text.len() * DECODED_BYTES_PER_CHARACTER + DECODED_BYTES_SPARE,
         best: None,
         best_in_block: false,
     };
@@ -48,59 +46,59 @@ pub(crate) fn dearmor(text: &[u8], header_octets_max: u32) -> Result<Vec<u8>, Re
     for start in blocks(text).take(BLOCKS_MAX) {
         begins += 1;
         let block = &text[start..];
-        if let Some(found) = search.block(block, header_octets_max) {
+        if let Some(found) = search.search_block(block, header_bytes_max) {
             return Ok(found);
         }
-        // Measured at most once: there may be many blocks, and what follows each may be long.
-        let near = &block[..block.len().min(header_octets_max)];
-        if search.best.is_none() && excess.is_none() && header_octets(near).is_none() {
-            excess = Some(header_octets(block).unwrap_or(block.len()));
+        // The headers are measured at most once, because there may be many long blocks.
+        let near = &block[..block.len().min(header_bytes_max)];
+        if search.best.is_none() && excess.is_none() && header_bytes(near).is_none() {
+            excess = Some(header_bytes(block).unwrap_or(block.len()));
         }
     }
     if begins == 0
-        && let Some(found) = search.block(text, header_octets_max)
+        && let Some(found) = search.search_block(text, header_bytes_max)
     {
         return Ok(found);
     }
-    let excess = excess.filter(|octets| *octets > header_octets_max);
+    let excess = excess.filter(|bytes| *bytes > header_bytes_max);
     match (search.best, excess) {
-        (Some((Fit::Truncated, _)), _) => Err(Refusal::Undecryptable),
+        (Some((Classification::Truncated, _)), _) => Err(Refusal::Undecryptable),
         (Some((_, other)), _) => Ok(other),
         (None, Some(asked)) => Err(too_costly(
             Limit::ArmorHeaderOctets,
             asked as u64,
-            header_octets_max as u64,
+            header_bytes_max as u64,
         )),
         (None, None) => Err(Refusal::NotOpenpgp),
     }
 }
 
-/// `\n`, `\r` and `\t` written as two characters, as they come out of a JSON string that was
-/// escaped twice. No backslash is in the base64 alphabet, so nothing is lost.
+/// Replaces `\n`, `\r` and `\t` written as two characters, which a JSON string contains that was escaped twice. The base64
+/// alphabet has no backslash, so the data is not affected.
 fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr(b'\\', text).is_none() {
         return Cow::Borrowed(text);
     }
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text.iter().copied().peekable();
-    while let Some(octet) = rest.next() {
-        if octet == b'\\' && matches!(rest.peek(), Some(b'n' | b'r' | b't' | b'\\')) {
-            // A run of backslashes is one escape that was escaped again.
+    while let Some(byte) = rest.next() {
+        if byte == b'\\' && matches!(rest.peek(), Some(b'n' | b'r' | b't' | b'\\')) {
+            // A series of backslashes is one escape that was escaped several times.
             if rest.peek() != Some(&b'\\') {
                 rest.next();
                 plain.push(b'\n');
             }
         } else {
-            plain.push(octet);
+            plain.push(byte);
         }
     }
     Cow::Owned(plain)
 }
 
-/// Offsets right behind each `-----BEGIN …-----`. The label is not looked at.
+/// Returns the offset after each `-----BEGIN …-----`, with any label.
 fn blocks(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
     const BEGIN: &[u8] = b"-----BEGIN";
-    /// The longest label known is 26 characters.
+    /// The longest known label has 26 characters.
     const LABEL_MAX: usize = 128;
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -112,7 +110,7 @@ fn blocks(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
             .unwrap_or(label.len());
         let start = match find(&label[..line], b"-----") {
             Some(dashes) => at + dashes + 5,
-            // Closing dashes lost: the rest of the line is a word like any other.
+            // Without the closing dashes, the rest of the line may be data.
             None => at,
         };
         from = start;
@@ -120,9 +118,9 @@ fn blocks(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
     })
 }
 
-/// Octets up to the first empty line, which ends the headers (RFC 9580 section 6.2.2).
-fn header_octets(block: &[u8]) -> Option<usize> {
-    // The rest of the BEGIN line is not a header.
+/// Returns the number of bytes up to the first empty line, which ends the headers (RFC 9580 section 6.2.2).
+fn header_bytes(block: &[u8]) -> Option<usize> {
+    // The rest of the BEGIN line does not count as a header.
     let from = block
         .iter()
         .position(|&c| c == b'\n')
@@ -132,77 +130,83 @@ fn header_octets(block: &[u8]) -> Option<usize> {
 
 struct Search {
     decodes_left: usize,
-    octets_left: usize,
-    /// The best thing found that is not a whole encrypted message.
-    best: Option<(Fit, Vec<u8>)>,
-    /// Whether that was found in the block at hand.
+    bytes_left: usize,
+    /// The best candidate so far that is not a complete encrypted message.
+    best: Option<(Classification, Vec<u8>)>,
+    /// Whether the best candidate is in the current block.
     best_in_block: bool,
 }
 
 impl Search {
-    /// The message in one block, if it is there whole.
-    fn block(&mut self, block: &[u8], header_octets_max: usize) -> Option<Vec<u8>> {
-        let zone = &block[..block.len().min(header_octets_max)];
+    /// Returns the message in one block, if it is complete.
+    fn search_block(&mut self, block: &[u8], header_bytes_max: usize) -> Option<Vec<u8>> {
+        let zone = &block[..block.len().min(header_bytes_max)];
         self.best_in_block = false;
-        // A session-key packet of an unknown kind may stand before one of a known kind, so that
-        // what looks less likely gets its turn, too.
-        for look in [Look::Strict, Look::Lenient] {
+        // A session-key packet of an unknown kind may precede one of a known kind, so the lenient check follows.
+        for strictness in [Strictness::Strict, Strictness::Lenient] {
             for start in word_starts(zone) {
-                if let Some(found) = self.position(&block[start..], look, true) {
+                if let Some(found) = self.try_position(&block[start..], strictness, true) {
                     return Some(found);
                 }
             }
         }
         let glued = zone.iter().rposition(|&c| c == b':')? + GLUED_HEADER_VALUE_MAX;
         for start in 0..zone.len().min(glued) {
-            if let Some(found) = self.position(&block[start..], Look::Strict, false) {
+            if let Some(found) = self.try_position(&block[start..], Strictness::Strict, false) {
                 return Some(found);
             }
         }
         None
     }
 
-    /// The message that starts right here, if it is there whole. In the middle of a word
-    /// (`word_start` false) anything less than that is taken for chance.
-    fn position(&mut self, text: &[u8], look: Look, word_start: bool) -> Option<Vec<u8>> {
-        // Most of a text ends here. Whitespace and line noise (`\n` in the middle of a scan) would
-        // only repeat a try.
+    /// Returns the message that begins at the start of `text`, if it is complete. In the middle of a word (`word_start` is
+    /// false), a match that is not a complete message is ignored as a coincidence.
+    fn try_position(
+        &mut self,
+        text: &[u8],
+        strictness: Strictness,
+        word_start: bool,
+    ) -> Option<Vec<u8>> {
+        // This check rejects most positions. White space in front of the data is skipped here, because the next character
+        // is tried anyway.
         if !base64::begins_packet(*text.first()?) {
             return None;
         }
-        let probe = base64::decode_prefix(text, PROBE_OCTETS);
-        if !survey::starts_plausibly(&probe, look) {
+        let probe = base64::decode_prefix(text, PROBE_BYTES);
+        if !survey::starts_plausibly(&probe, strictness) {
             return None;
         }
         self.decodes_left = self.decodes_left.checked_sub(1)?;
-        if self.octets_left == 0 {
+        if self.bytes_left == 0 {
             return None;
         }
-        let octets = base64::decode(text);
-        self.octets_left = self.octets_left.saturating_sub(octets.len());
-        match survey::fit(&octets, look) {
-            Fit::Encrypted => return Some(octets),
-            fit @ (Fit::Truncated | Fit::Other) if word_start => {
-                // In one block the first find counts: lines further down may fit by chance. A
-                // message in a later block that was cut says more than a key before it.
+        let bytes = base64::decode(text);
+        self.bytes_left = self.bytes_left.saturating_sub(bytes.len());
+        match survey::classify(&bytes, strictness) {
+            Classification::Encrypted => return Some(bytes),
+            classification @ (Classification::Truncated | Classification::Other) if word_start => {
+                // The first candidate of a block counts, because later lines may match by coincidence. A truncated
+                // message in a later block is better than a key before it.
                 let better = match self.best {
                     None => true,
                     Some((best, _)) => {
-                        !self.best_in_block && best == Fit::Other && fit == Fit::Truncated
+                        !self.best_in_block
+                            && best == Classification::Other
+                            && classification == Classification::Truncated
                     }
                 };
                 if better {
-                    self.best = Some((fit, octets));
+                    self.best = Some((classification, bytes));
                     self.best_in_block = true;
                 }
             }
-            Fit::Truncated | Fit::Other | Fit::Nothing => {}
+            Classification::Truncated | Classification::Other | Classification::Nothing => {}
         }
         None
     }
 }
 
-/// Offsets where a word starts: after blanks, line ends, quote marks.
+/// Returns the offsets at which a word begins: after white space, line ends and quotation marks of mail programs.
 fn word_starts(zone: &[u8]) -> impl Iterator<Item = usize> + '_ {
     (0..zone.len())
         .filter(|&at| base64::is_digit(zone[at]) && (at == 0 || base64::is_skipped(zone[at - 1])))

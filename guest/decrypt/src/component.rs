@@ -3,8 +3,11 @@
 use crate::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::bindings::exports::bulkhead::component::about;
 use crate::bindings::exports::bulkhead::decrypt::decryptor::{Guest, Limits, Refusal};
-use crate::crypto::{Crypto, Opened};
+use crate::crypto::{AeadResult, Crypto};
+use bulkhead_crypto::{AeadMode, Cipher, Hash};
 use zeroize::Zeroizing;
+
+bulkhead_crypto::wit_conversions!(kdf, bulk);
 
 struct Component;
 
@@ -44,29 +47,32 @@ impl about::Guest for Component {
         let open = |passphrase| crate::open(SAMPLE.to_vec(), passphrase, &LIMITS, &mut Imported);
         match open("topsecret") {
             Ok(text) if text == b"Nice work!\n" => {}
-            Ok(_) => return Err("the sample opens to something else".into()),
-            Err(refusal) => return Err(format!("the sample does not open: {refusal:?}")),
+            Ok(_) => return Err("the sample message decrypts to another text".into()),
+            Err(refusal) => {
+                return Err(format!("the sample message is not decrypted: {refusal:?}"));
+            }
         }
         match open("wrong") {
             Err(Refusal::Undecryptable) => Ok(()),
-            _ => Err("a wrong passphrase is not refused".into()),
+            _ => Err("a wrong passphrase is not rejected".into()),
         }
     }
 }
 
-/// The crypto the host (or `crypto-soft`) provides.
+/// The crypto functions that the host or `crypto-soft` provides.
 struct Imported;
 
 impl Crypto for Imported {
     fn s2k(
         &mut self,
-        hash: kdf::Hash,
+        hash: Hash,
         salt: &[u8],
         passphrase: &[u8],
-        octets: u32,
+        count: u32,
         key_len: usize,
     ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        Ok(kdf::s2k(hash, salt, passphrase, octets, octet(key_len)).map(Zeroizing::new)?)
+        let key = kdf::s2k(hash.into(), salt, passphrase, count, wit_len(key_len));
+        Ok(key.map(Zeroizing::new)?)
     }
 
     fn argon2id(
@@ -78,27 +84,34 @@ impl Crypto for Imported {
         memory_kib: u32,
         key_len: usize,
     ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        let key = kdf::argon2id(salt, passphrase, passes, lanes, memory_kib, octet(key_len));
+        let key = kdf::argon2id(
+            salt,
+            passphrase,
+            passes,
+            lanes,
+            memory_kib,
+            wit_len(key_len),
+        );
         Ok(key.map(Zeroizing::new)?)
     }
 
-    fn cfb_decrypt(&mut self, cipher: bulk::Cipher, key: &[u8], data: &[u8]) -> Option<Vec<u8>> {
-        bulk::cfb_decrypt(cipher, key, data).ok()
+    fn cfb_decrypt(&mut self, cipher: Cipher, key: &[u8], data: &[u8]) -> Option<Vec<u8>> {
+        bulk::cfb_decrypt(cipher.into(), key, data).ok()
     }
 
     fn aead_open(
         &mut self,
-        mode: bulk::AeadMode,
-        cipher: bulk::Cipher,
+        mode: AeadMode,
+        cipher: Cipher,
         key: &[u8],
         nonce: &[u8],
         associated: &[u8],
         sealed: &[u8],
-    ) -> Opened {
-        match bulk::aead_open(mode, cipher, key, nonce, associated, sealed) {
-            Ok(plain) => Opened::Authentic(plain),
-            Err(bulk::Refusal::Unauthentic) => Opened::Unauthentic,
-            Err(bulk::Refusal::Invalid) => Opened::Invalid,
+    ) -> AeadResult {
+        match bulk::aead_open(mode.into(), cipher.into(), key, nonce, associated, sealed) {
+            Ok(plain) => AeadResult::Authentic(plain),
+            Err(bulk::Refusal::Unauthentic) => AeadResult::Unauthentic,
+            Err(bulk::Refusal::Invalid) => AeadResult::Invalid,
         }
     }
 
@@ -107,7 +120,7 @@ impl Crypto for Imported {
     }
 }
 
-/// Key lengths are those of the ciphers, 16 to 32.
-fn octet(key_len: usize) -> u8 {
-    u8::try_from(key_len).expect("no cipher has a key that long")
+/// Converts a key length, which is that of a cipher and at most 32, to the type of the contract.
+fn wit_len(key_len: usize) -> u8 {
+    u8::try_from(key_len).expect("a cipher has a short key")
 }

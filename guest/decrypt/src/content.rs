@@ -1,7 +1,7 @@
-//! What is inside the encryption: compression, signatures, and in the end one literal data packet
-//! (RFC 9580 section 10.3). Everything in here is authentic already.
+//! The packets inside the encryption: compression, signatures, and one literal data packet (RFC 9580 section 10.3). They
+//! have been authenticated before.
 
-use crate::container::Plain;
+use crate::container::Plaintext;
 use crate::packet::{Packets, tag};
 use crate::refusal::{Limit, Limits, Refusal, too_costly, unsupported};
 use crate::session::Reader;
@@ -10,47 +10,47 @@ use std::borrow::Cow;
 use std::io::Read as _;
 use std::ops::Range;
 
-/// The compression ratio counts from this many octets on: below, it costs nothing to allow.
-const RATIO_FREE_OCTETS: u64 = 1 << 20;
+/// The compression ratio is limited only for more plaintext than this, in bytes: less is cheap at any ratio.
+const RATIO_FREE_BYTES: u64 = 1 << 20;
 
-/// Octets a layer may have beyond the plaintext's limit: packet headers, signatures, a file name.
-const LAYER_OVERHEAD_OCTETS: u64 = 64 << 10;
+/// Number of bytes by which a layer may exceed the limit on plaintext: for packet headers, signatures and a file name.
+const LAYER_OVERHEAD_BYTES: u64 = 64 << 10;
 
-const MALFORMED: &str = "what was encrypted is not a well-formed OpenPGP message";
+const MALFORMED: &str = "its decrypted content is not a well-formed OpenPGP message";
 
-/// The octets of the one literal data packet in `plain`.
+/// Returns the data of the only literal data packet in `plain`.
 ///
-/// `encrypted_octets` is what the compression ratio is measured against.
+/// The compression ratio is measured against `encrypted_bytes`, the length of the encrypted data.
 pub(crate) fn literal(
-    plain: Plain,
-    encrypted_octets: usize,
+    plain: Plaintext,
+    encrypted_bytes: usize,
     limits: &Limits,
 ) -> Result<Vec<u8>, Refusal> {
     let content = Content {
-        encrypted_octets: encrypted_octets as u64,
+        encrypted_bytes: encrypted_bytes as u64,
         limits,
     };
-    let (octets, start) = plain.into_parts();
-    content.literal(octets, start, 0)?.ok_or_else(|| {
-        unsupported("it holds no data: what was encrypted has no literal data packet")
-    })
+    let (bytes, start) = plain.into_parts();
+    content
+        .literal(bytes, start, 0)?
+        .ok_or_else(|| unsupported("its decrypted content has no literal data packet"))
 }
 
 struct Content<'a> {
-    encrypted_octets: u64,
+    encrypted_bytes: u64,
     limits: &'a Limits,
 }
 
-/// Where the literal data is.
-enum Found {
-    /// Here, in the layer that was searched: megabytes are not copied.
-    Here(Range<usize>),
-    /// In another buffer.
-    Octets(Vec<u8>),
+/// The place of the literal data.
+enum Located {
+    /// A range of the layer that was searched, so that megabytes need not be copied.
+    InLayer(Range<usize>),
+    /// A buffer of its own.
+    Extracted(Vec<u8>),
 }
 
 impl Content<'_> {
-    /// The literal data of one layer, whose packets begin at `start`. Recursion is bounded by the limit on layers.
+    /// Returns the literal data of one layer, whose packets begin at `start`. The limit on layers bounds the recursion.
     fn literal(
         &self,
         mut layer: Vec<u8>,
@@ -63,21 +63,21 @@ impl Content<'_> {
         while let Some(packet) = packets.next().map_err(|_| unsupported(MALFORMED))? {
             match packet.tag {
                 tag::LITERAL => {
-                    room_for_one(found.as_ref())?;
+                    reject_second(found.as_ref())?;
                     let data = self.data(&packet.body)?;
                     found = Some(match packet.body {
                         Cow::Borrowed(_) => {
                             let end = layer.len() - packets.rest().len();
-                            Found::Here(end - data.len()..end)
+                            Located::InLayer(end - data.len()..end)
                         }
-                        Cow::Owned(_) => Found::Octets(data.to_vec()),
+                        Cow::Owned(_) => Located::Extracted(data.to_vec()),
                     });
                 }
                 tag::COMPRESSED => {
-                    room_for_one(found.as_ref())?;
-                    // One in each layer: a message is one, and each would be unpacked up to the limit.
+                    reject_second(found.as_ref())?;
+                    // A message has at most one per layer. Each would be unpacked up to the limit.
                     if std::mem::replace(&mut compressed, true) {
-                        return Err(unsupported("it holds more than one compressed packet"));
+                        return Err(unsupported("it contains more than one compressed packet"));
                     }
                     if layers >= self.limits.compression_layers {
                         return Err(too_costly(
@@ -87,9 +87,9 @@ impl Content<'_> {
                         ));
                     }
                     let inner = self.decompress(&packet.body)?;
-                    found = self.literal(inner, 0, layers + 1)?.map(Found::Octets);
+                    found = self.literal(inner, 0, layers + 1)?.map(Located::Extracted);
                 }
-                // Signatures are not checked: there are no public keys here to check them with.
+                // Signatures are not verified, because the component has no public keys.
                 tag::ONE_PASS_SIGNATURE
                 | tag::SIGNATURE
                 | tag::MARKER
@@ -100,17 +100,15 @@ impl Content<'_> {
                 | tag::ENCRYPTED_UNPROTECTED
                 | tag::SKESK
                 | tag::PKESK => {
-                    return Err(unsupported(
-                        "what was encrypted is an encrypted message again",
-                    ));
+                    return Err(unsupported("it contains another encrypted message"));
                 }
                 _ => return Err(unsupported(MALFORMED)),
             }
         }
         Ok(match found {
             None => None,
-            Some(Found::Octets(data)) => Some(data),
-            Some(Found::Here(range)) => {
+            Some(Located::Extracted(data)) => Some(data),
+            Some(Located::InLayer(range)) => {
                 layer.truncate(range.end);
                 layer.drain(..range.start);
                 Some(layer)
@@ -118,13 +116,13 @@ impl Content<'_> {
         })
     }
 
-    /// RFC 9580 section 5.9: format, file name and date, then the data. The format is advice on
-    /// line ends, and the answer is the octets as they are.
+    /// Returns the data of a literal data packet, which follows the format, the file name and the date (RFC 9580 section
+    /// 5.9). The format is advice about line ends; the data is returned unchanged.
     fn data<'b>(&self, body: &'b [u8]) -> Result<&'b [u8], Refusal> {
         let mut body = Reader(body);
-        body.octet()?;
-        let name_octets = body.octet()?;
-        body.take(usize::from(name_octets) + 4)?;
+        body.byte()?;
+        let name_bytes = body.byte()?;
+        body.take(usize::from(name_bytes) + 4)?;
         let data = body.rest();
         let allowed = self.limits.plaintext_octets;
         if data.len() as u64 > allowed {
@@ -138,27 +136,27 @@ impl Content<'_> {
     }
 
     fn decompress(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-        // The algorithm's number was encrypted, so that it is not told.
+        // The number of the algorithm was encrypted, so the error does not contain it.
         let mut reader = Decompressor::from_reader(body)
-            .map_err(|_| unsupported("what was encrypted is compressed in an unknown way"))?;
-        let octets_max = self.limits.plaintext_octets + LAYER_OVERHEAD_OCTETS;
+            .map_err(|_| unsupported("it is compressed with an unknown algorithm"))?;
+        let bytes_max = self.limits.plaintext_octets + LAYER_OVERHEAD_BYTES;
         let ratio_max = u64::from(self.limits.compression_ratio);
-        let by_ratio = RATIO_FREE_OCTETS.max(self.encrypted_octets.saturating_mul(ratio_max));
-        let allowed = octets_max.min(by_ratio);
+        let by_ratio = RATIO_FREE_BYTES.max(self.encrypted_bytes.saturating_mul(ratio_max));
+        let allowed = bytes_max.min(by_ratio);
         let mut layer = Vec::with_capacity(body.len().saturating_mul(2));
         reader
             .by_ref()
             .take(allowed + 1)
             .read_to_end(&mut layer)
-            .map_err(|_| unsupported("its compressed data is damaged"))?;
+            .map_err(|_| unsupported("its compressed data is malformed"))?;
         if layer.len() as u64 <= allowed {
             return Ok(layer);
         }
-        Err(if by_ratio < octets_max {
-            let ratio = layer.len() as u64 / self.encrypted_octets.max(1);
+        Err(if by_ratio < bytes_max {
+            let ratio = layer.len() as u64 / self.encrypted_bytes.max(1);
             too_costly(Limit::CompressionRatio, ratio.max(ratio_max + 1), ratio_max)
         } else {
-            // How large it would get is not known; this much it is at least.
+            // The total size is not known. It is at least this large.
             let at_least = layer.len() as u64;
             too_costly(
                 Limit::PlaintextOctets,
@@ -169,10 +167,10 @@ impl Content<'_> {
     }
 }
 
-fn room_for_one(found: Option<&Found>) -> Result<(), Refusal> {
+fn reject_second(found: Option<&Located>) -> Result<(), Refusal> {
     match found {
         None => Ok(()),
-        Some(_) => Err(unsupported("it holds more than one text or file")),
+        Some(_) => Err(unsupported("it contains more than one text or file")),
     }
 }
 
@@ -181,11 +179,11 @@ mod tests {
     use super::*;
 
     fn literal(
-        octets: Vec<u8>,
-        encrypted_octets: usize,
+        bytes: Vec<u8>,
+        encrypted_bytes: usize,
         limits: &Limits,
     ) -> Result<Vec<u8>, Refusal> {
-        super::literal(Plain::whole(octets), encrypted_octets, limits)
+        super::literal(Plaintext::whole(bytes), encrypted_bytes, limits)
     }
 
     const LIMITS: Limits = Limits {
@@ -198,7 +196,11 @@ mod tests {
 
     fn packet(tag: u8, body: &[u8]) -> Vec<u8> {
         let mut packet = vec![0xc0 | tag, 255];
-        packet.extend_from_slice(&u32::try_from(body.len()).expect("small").to_be_bytes());
+        packet.extend_from_slice(
+            &u32::try_from(body.len())
+                .expect("the body should be short")
+                .to_be_bytes(),
+        );
         packet.extend_from_slice(body);
         packet
     }
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_literal_is_found_among_signatures_and_padding() {
+    fn literal_data_is_found_among_signatures_and_padding() {
         let message = [
             packet(tag::MARKER, b"PGP"),
             packet(tag::ONE_PASS_SIGNATURE, &[3; 13]),
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn two_literals_are_refused_wherever_they_are() {
+    fn second_literal_data_packet_is_rejected_in_every_position() {
         let one = literal_packet(b"1");
         for message in [
             [one.clone(), one.clone()].concat(),
@@ -249,7 +251,7 @@ mod tests {
         assert!(literal(literal_packet(&[7; 1000]), 1, &LIMITS).is_ok());
         let Err(Refusal::TooCostly(excess)) = literal(literal_packet(&[7; 1001]), 1, &LIMITS)
         else {
-            panic!("past the limit");
+            panic!("the message should exceed the limit");
         };
         assert_eq!(
             (excess.limit, excess.asked, excess.allowed),
@@ -258,13 +260,13 @@ mod tests {
         let two = uncompressed(&uncompressed(&literal_packet(b"x")));
         assert!(literal(two.clone(), 1, &LIMITS).is_ok());
         let Err(Refusal::TooCostly(excess)) = literal(uncompressed(&two), 1, &LIMITS) else {
-            panic!("past the limit");
+            panic!("the message should exceed the limit");
         };
         assert_eq!((excess.limit, excess.asked), (Limit::CompressionLayers, 3));
     }
 
     #[test]
-    fn nothing_and_nonsense_are_refused() {
+    fn empty_and_malformed_content_is_rejected() {
         for message in [
             &[][..],
             b"hello",

@@ -1,26 +1,25 @@
-//! The imported crypto interfaces as a trait, so that everything above it can be tested natively.
+//! The imported crypto interfaces as a trait, so that the code above it can be tested natively.
 
-use crate::bindings::bulkhead::crypto::bulk::{AeadMode, Cipher};
-use crate::bindings::bulkhead::crypto::kdf::Hash;
 use crate::refusal::Refusal;
+use bulkhead_crypto::{AeadMode, Cipher, Hash};
 use zeroize::Zeroizing;
 
-/// What [`Crypto::aead_open`] found.
-pub(crate) enum Opened {
+/// The result of [`Crypto::aead_open`].
+pub(crate) enum AeadResult {
     Authentic(Vec<u8>),
     Unauthentic,
-    /// The cipher does not go with the mode, or a key or nonce has another length.
+    /// The mode does not support the cipher, or the key or nonce has the wrong length.
     Invalid,
 }
 
-/// Key derivation and bulk crypto; see `wit/crypto` for what each computes.
+/// Key derivation and bulk crypto. `wit/crypto` documents the functions.
 pub(crate) trait Crypto {
     fn s2k(
         &mut self,
         hash: Hash,
         salt: &[u8],
         passphrase: &[u8],
-        octets: u32,
+        count: u32,
         key_len: usize,
     ) -> Result<Zeroizing<Vec<u8>>, Refusal>;
 
@@ -34,7 +33,7 @@ pub(crate) trait Crypto {
         key_len: usize,
     ) -> Result<Zeroizing<Vec<u8>>, Refusal>;
 
-    /// `None` if the key has another length than the cipher's.
+    /// Returns `None` if the key has the wrong length for the cipher.
     fn cfb_decrypt(&mut self, cipher: Cipher, key: &[u8], data: &[u8]) -> Option<Vec<u8>>;
 
     fn aead_open(
@@ -45,7 +44,7 @@ pub(crate) trait Crypto {
         nonce: &[u8],
         associated: &[u8],
         sealed: &[u8],
-    ) -> Opened;
+    ) -> AeadResult;
 
     fn sha1(&mut self, data: &[u8]) -> Vec<u8>;
 }

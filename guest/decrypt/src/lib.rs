@@ -1,10 +1,9 @@
 //! The decrypt component: opens passphrase-encrypted OpenPGP messages inside the sandbox.
 //!
-//! The way of a message: [`armor`] finds the octets in the text, [`survey`] takes the packet
-//! sequence apart, [`session`] derives session keys, [`container`] decrypts and authenticates,
-//! [`content`] unpacks what is inside. Nothing here does I/O or reads a clock; expensive
-//! arithmetic is imported ([`crypto`]). All but the last step of the glue in [`component`] runs
-//! natively too, for tests.
+//! A message passes through these modules: [`armor`] finds the OpenPGP data in the text, [`survey`] splits the packet
+//! sequence, [`session`] derives session keys, [`container`] decrypts and authenticates, and [`content`] unpacks the
+//! result. The crate does no I/O and does not read a clock. Expensive arithmetic is imported ([`crypto`]). Everything
+//! except the imports in [`component`] also runs natively, for tests.
 
 mod armor;
 mod component;
@@ -27,12 +26,12 @@ mod bindings {
     });
 }
 
-use container::{Container, Plain};
+use container::{Container, Plaintext};
 use crypto::Crypto;
 use refusal::{Limit, Limits, Refusal, too_costly, unsupported};
 use session::Skesk;
 
-/// Opens the message in `text`.
+/// Opens the message in `text` and returns its plaintext.
 fn open(
     text: Vec<u8>,
     passphrase: &str,
@@ -40,11 +39,13 @@ fn open(
     crypto: &mut impl Crypto,
 ) -> Result<Vec<u8>, Refusal> {
     let message = armor::dearmor(&text, limits.armor_header_octets)?;
-    // A message may be tens of megabytes; what is not needed any more makes room.
+    // A message may have tens of megabytes, and memory is limited.
     drop(text);
     let parts = survey::parts(&message).map_err(|_| Refusal::Undecryptable)?;
     let Some(content) = &parts.content else {
-        return Err(unsupported("it holds session keys but no encrypted data"));
+        return Err(unsupported(
+            "it contains session keys but no encrypted data",
+        ));
     };
     let container = Container::parse(content)?;
     if parts.trailing {
@@ -54,7 +55,7 @@ fn open(
         return Err(unsupported(if parts.pkesks > 0 {
             "it is encrypted to public keys only, not with a passphrase"
         } else {
-            "it has no session-key packet, so that no passphrase belongs to it"
+            "it has no session-key packet, so it cannot be decrypted with a passphrase"
         }));
     }
     let (asked, allowed) = (
@@ -68,27 +69,26 @@ fn open(
             allowed.into(),
         ));
     }
-    // Keys are wiped where they are dropped; plaintext is not, octet by octet, since the whole memory
-    // of the instance is reset right after the answer.
+    // Keys are wiped when they are dropped. Plaintext is not, because the whole memory of the instance is reset after
+    // the response.
     let plain = first_authentic(&parts.skesks, &container, passphrase, crypto)?;
     content::literal(plain, content.body.len(), limits)
 }
 
-/// Tries each session key by itself until the container is authentic under one. The first
-/// plausible key is not good enough: a wrong passphrase makes a plausible version 4 key in one of
-/// about 25 tries.
+/// Tries each session key until the container is authentic under one of them. A plausible key alone is not sufficient: a
+/// wrong passphrase gives a plausible key of version 4 in about one of 25 cases.
 fn first_authentic(
     skesks: &[std::borrow::Cow<'_, [u8]>],
     container: &Container<'_>,
     passphrase: &str,
     crypto: &mut impl Crypto,
-) -> Result<Plain, Refusal> {
+) -> Result<Plaintext, Refusal> {
     let mut failures = Failures::default();
     for body in skesks {
         let tried = Skesk::parse(body)
             .and_then(|skesk| skesk.open(passphrase, crypto))
             .and_then(|key| match key {
-                Some(key) if container.fits(&key) => container.open(&key, crypto),
+                Some(key) if container.accepts(&key) => container.open(&key, crypto),
                 _ => Ok(None),
             });
         match tried {
@@ -101,7 +101,7 @@ fn first_authentic(
     Err(failures.summary())
 }
 
-/// Why none of several session keys served.
+/// The reasons for which the session keys of a message failed.
 #[derive(Default)]
 struct Failures {
     too_costly: Option<refusal::Excess>,
@@ -110,8 +110,8 @@ struct Failures {
 }
 
 impl Failures {
-    /// What was too costly may have been the one with the right passphrase, so that comes first;
-    /// then the plain case; what is unsupported only if nothing else was there.
+    /// Combines the reasons into one. A key that was too costly comes first, because the passphrase may have been right for
+    /// it. A wrong key comes before an unsupported one.
     fn summary(self) -> Refusal {
         match (self.too_costly, self.wrong_key, self.other) {
             (Some(excess), _, _) => Refusal::TooCostly(excess),

@@ -1,12 +1,11 @@
-//! Packet framing (RFC 9580 section 4.2): headers, lengths, and bodies put together from pieces.
+//! Packet framing (RFC 9580 section 4.2): headers, lengths, and bodies assembled from partial lengths.
 //!
-//! Written here and not taken from rpgp because candidates for "the data starts here" are framed
-//! many times before one is opened, which must not copy, and because bodies of megabytes are
-//! handed on as slices. Everything is linear in the input, however small the pieces are.
+//! rpgp's parser is not used, because it copies. Here the packets of many candidate positions are framed before one is
+//! opened, and bodies of megabytes are passed on as slices. The cost is linear in the input, however short the parts are.
 
 use std::borrow::Cow;
 
-/// Packet type IDs (RFC 9580 section 5, and GnuPG's 20) by name.
+/// Packet type IDs (RFC 9580 section 5; 20 is GnuPG's).
 pub(crate) mod tag {
     pub(crate) const PKESK: u8 = 1;
     pub(crate) const SIGNATURE: u8 = 2;
@@ -21,43 +20,43 @@ pub(crate) mod tag {
     pub(crate) const SEIPD: u8 = 18;
     pub(crate) const GNUPG_AEAD: u8 = 20;
     pub(crate) const PADDING: u8 = 21;
-    /// From here on a packet of unknown type is to be ignored (RFC 9580 section 4.3).
+    /// Packets of unknown types from this number on must be ignored (RFC 9580 section 4.3).
     pub(crate) const NON_CRITICAL: u8 = 40;
 }
 
-/// One packet; the body borrows from the input unless it came in pieces.
+/// One packet. The body borrows from the input unless it has partial lengths.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Packet<'a> {
     pub(crate) tag: u8,
     pub(crate) body: Cow<'a, [u8]>,
 }
 
-/// Why no further packet could be framed.
+/// The reason for which no further packet could be framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FramingError {
     /// The input ends before the packet does.
     Truncated,
-    /// Not a packet: bit 7 clear, or partial lengths where they may not be.
+    /// The data is not a packet: bit 7 is clear, or a partial length is not allowed for the type.
     Malformed,
 }
 
-/// The packets of a sequence, one after the other.
+/// Iterates over the packets of a sequence.
 #[derive(Debug, Clone)]
 pub(crate) struct Packets<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Packets<'a> {
-    pub(crate) fn new(octets: &'a [u8]) -> Self {
-        Self { rest: octets }
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
     }
 
-    /// What has not been framed yet.
+    /// Returns the bytes that have not been framed yet.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// The next packet, or `None` at the end. After an error the position is unspecified.
+    /// Returns the next packet, or `None` at the end. After an error the position is unspecified.
     pub(crate) fn next(&mut self) -> Result<Option<Packet<'a>>, FramingError> {
         let Some(header) = self.rest.first().copied() else {
             return Ok(None);
@@ -87,7 +86,7 @@ impl<'a> Packets<'a> {
             Length::Final(len) => Cow::Borrowed(self.take(len)?),
             Length::Partial(_) if !may_be_streamed(tag) => return Err(FramingError::Malformed),
             Length::Partial(first) => {
-                // Room for all of it at once: growing would copy, and the input bounds it.
+                // The input bounds the length of the body. Growing the buffer would copy.
                 let mut body = Vec::with_capacity(self.rest.len());
                 body.extend_from_slice(self.take(first)?);
                 loop {
@@ -118,17 +117,15 @@ impl<'a> Packets<'a> {
         })
     }
 
-    fn take_number(&mut self, octets: usize) -> Result<usize, FramingError> {
-        let number = self.take(octets)?;
-        Ok(number
-            .iter()
-            .fold(0, |n, &octet| n << 8 | usize::from(octet)))
+    fn take_number(&mut self, bytes: usize) -> Result<usize, FramingError> {
+        let number = self.take(bytes)?;
+        Ok(number.iter().fold(0, |n, &byte| n << 8 | usize::from(byte)))
     }
 
-    fn take(&mut self, octets: usize) -> Result<&'a [u8], FramingError> {
+    fn take(&mut self, bytes: usize) -> Result<&'a [u8], FramingError> {
         let (taken, rest) = self
             .rest
-            .split_at_checked(octets)
+            .split_at_checked(bytes)
             .ok_or(FramingError::Truncated)?;
         self.rest = rest;
         Ok(taken)
@@ -140,7 +137,8 @@ enum Length {
     Partial(usize),
 }
 
-/// Partial and indeterminate lengths are for data packets only (RFC 9580 section 4.2.1.4).
+/// Returns whether a packet type may have partial and indeterminate lengths: only data packets may (RFC 9580 section
+/// 4.2.1.4).
 fn may_be_streamed(tag: u8) -> bool {
     matches!(
         tag,
@@ -152,8 +150,8 @@ fn may_be_streamed(tag: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn all(octets: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, FramingError> {
-        let mut packets = Packets::new(octets);
+    fn all(bytes: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, FramingError> {
+        let mut packets = Packets::new(bytes);
         let mut found = Vec::new();
         while let Some(packet) = packets.next()? {
             found.push((packet.tag, packet.body.into_owned()));
@@ -162,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_form_is_understood() {
+    fn packets_are_framed_with_every_form_of_length() {
         assert_eq!(all(&[0x8c, 2, 1, 2]), Ok(vec![(3, vec![1, 2])]));
         assert_eq!(all(&[0x8d, 0, 1, 7]), Ok(vec![(3, vec![7])]));
         assert_eq!(all(&[0x8e, 0, 0, 0, 1, 7]), Ok(vec![(3, vec![7])]));
@@ -171,15 +169,15 @@ mod tests {
             all(&[0xc3, 1, 9, 0xca, 0]),
             Ok(vec![(3, vec![9]), (10, vec![])])
         );
-        let mut two_octets = vec![0xd2, 192, 8];
-        two_octets.extend([5; 200]);
-        assert_eq!(all(&two_octets), Ok(vec![(18, vec![5; 200])]));
+        let mut two_bytes = vec![0xd2, 192, 8];
+        two_bytes.extend([5; 200]);
+        assert_eq!(all(&two_bytes), Ok(vec![(18, vec![5; 200])]));
         assert_eq!(all(&[0xd2, 255, 0, 0, 0, 1, 5]), Ok(vec![(18, vec![5])]));
     }
 
     #[test]
-    fn partial_lengths_are_put_together_and_may_end_with_nothing() {
-        // Pieces of 2, 1 and 0 octets.
+    fn partial_bodies_are_joined_and_may_end_with_an_empty_part() {
+        // Parts of 2, 1 and 0 bytes.
         assert_eq!(
             all(&[0xd2, 225, 1, 2, 224, 3, 0]),
             Ok(vec![(18, vec![1, 2, 3])])
@@ -191,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn streaming_lengths_are_for_data_packets_only() {
+    fn partial_and_indeterminate_lengths_are_rejected_except_for_data_packets() {
         assert_eq!(all(&[0xc3, 224, 1, 0]), Err(FramingError::Malformed));
         assert_eq!(all(&[0x8f, 1]), Err(FramingError::Malformed));
     }
 
     #[test]
-    fn what_is_cut_or_no_packet_is_an_error() {
+    fn truncated_and_malformed_packets_are_rejected() {
         assert_eq!(all(&[0x8c, 2, 1]), Err(FramingError::Truncated));
         assert_eq!(
             all(&[0xd2, 255, 255, 255, 255, 255]),

@@ -1,16 +1,17 @@
-//! The reasons a message is not opened, as the contract has them.
+//! The reasons for which a message is not opened, as defined by the contract in `wit/decrypt`.
 
 use crate::bindings::bulkhead::crypto::kdf;
 pub(crate) use crate::bindings::exports::bulkhead::decrypt::decryptor::{
     Excess, Limit, Limits, Refusal,
 };
 
-/// A message that is understood and refused. `reason` is for the caller.
+/// Rejects a message that is understood but not supported. `reason` is shown to the caller: a clause about the message,
+/// such as "it is a key".
 pub(crate) fn unsupported(reason: impl Into<String>) -> Refusal {
     Refusal::Unsupported(reason.into())
 }
 
-/// Over a limit of the component's own.
+/// Rejects a message that exceeds a limit. `asked` and `allowed` are in the unit of the limit.
 pub(crate) fn too_costly(limit: Limit, asked: u64, allowed: u64) -> Refusal {
     Refusal::TooCostly(Excess {
         limit,
@@ -31,7 +32,7 @@ impl From<kdf::Refusal> for Refusal {
                 too_costly(limit, excess.asked, excess.allowed)
             }
             kdf::Refusal::Invalid => {
-                unsupported("its key derivation has parameters the algorithm does not allow")
+                unsupported("its key derivation has parameters that the algorithm does not allow")
             }
         }
     }

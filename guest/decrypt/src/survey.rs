@@ -1,49 +1,49 @@
-//! The shape of a packet sequence, before anything is decrypted: is this an encrypted message,
-//! something else of OpenPGP, cut off, or no OpenPGP at all?
+//! The structure of a packet sequence before anything is decrypted: is it an encrypted message, other OpenPGP data,
+//! truncated, or not OpenPGP at all?
 
 use crate::packet::{FramingError, Packet, Packets, tag};
 use std::borrow::Cow;
 
-/// How well octets fit the grammar of an encrypted message (RFC 9580 section 10.3).
+/// How far bytes follow the grammar of an encrypted message (RFC 9580 section 10.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fit {
-    /// Session-key packets and a whole packet behind them.
+pub(crate) enum Classification {
+    /// Session-key packets, and a complete packet after them.
     Encrypted,
-    /// Starts as an encrypted message and ends too early.
+    /// The beginning of an encrypted message.
     Truncated,
-    /// OpenPGP without session keys: public keys, signatures, literal data.
+    /// OpenPGP data without session keys, such as public keys, signatures or literal data.
     Other,
-    /// Nothing of OpenPGP.
+    /// Not OpenPGP.
     Nothing,
 }
 
-/// How closely the start of a packet is looked at.
+/// How strictly the beginning of a packet is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Look {
-    /// Session-key packets must be of a known version, cipher and key derivation.
+pub(crate) enum Strictness {
+    /// Session-key packets must have a known version, cipher and key derivation.
     Strict,
-    /// They may be of any kind.
+    /// Session-key packets may be of any kind.
     Lenient,
 }
 
-/// A message in its parts.
+/// The parts of a message.
 pub(crate) struct Parts<'a> {
-    /// Bodies of the session-key packets for passphrases.
+    /// Bodies of the session-key packets for passphrases (SKESK).
     pub(crate) skesks: Vec<Cow<'a, [u8]>>,
-    /// How many session-key packets there are for public keys.
+    /// Number of session-key packets for public keys (PKESK).
     pub(crate) pkesks: usize,
-    /// What follows them.
+    /// The packet after the session keys.
     pub(crate) content: Option<Packet<'a>>,
-    /// Packets after the content that no message has.
+    /// Whether packets follow the content that do not belong in a message.
     pub(crate) trailing: bool,
 }
 
-/// What a base64 checksum glued to the data leaves behind.
-const GLUED_CHECKSUM_OCTETS: usize = 3;
+/// Number of bytes that a checksum leaves behind if it is decoded together with the data.
+const GLUED_CHECKSUM_BYTES: usize = 3;
 
-/// Splits a message into its parts, up to and including the container.
-pub(crate) fn parts(octets: &[u8]) -> Result<Parts<'_>, FramingError> {
-    let mut packets = Packets::new(octets);
+/// Splits a message into its parts, up to and including the encrypted data.
+pub(crate) fn parts(bytes: &[u8]) -> Result<Parts<'_>, FramingError> {
+    let mut packets = Packets::new(bytes);
     let mut parts = Parts {
         skesks: Vec::new(),
         pkesks: 0,
@@ -65,10 +65,10 @@ pub(crate) fn parts(octets: &[u8]) -> Result<Parts<'_>, FramingError> {
     Ok(parts)
 }
 
-/// What stands after the container: the checksum of an armor that lost its line break, or text
-/// that happens to be base64, is not ours to complain about; a further packet is.
+/// Returns whether further packets follow the encrypted data. A checksum that lost its line break, or text that happens to
+/// be base64, does not count.
 fn trailing_packets(rest: &[u8]) -> bool {
-    if rest.len() <= GLUED_CHECKSUM_OCTETS {
+    if rest.len() <= GLUED_CHECKSUM_BYTES {
         return false;
     }
     let mut packets = Packets::new(rest);
@@ -84,35 +84,35 @@ fn trailing_packets(rest: &[u8]) -> bool {
     }
 }
 
-/// Classifies decoded octets.
-pub(crate) fn fit(octets: &[u8], look: Look) -> Fit {
-    if !starts_plausibly(octets, look) {
-        return Fit::Nothing;
+/// Classifies decoded bytes by their structure.
+pub(crate) fn classify(bytes: &[u8], strictness: Strictness) -> Classification {
+    if !starts_plausibly(bytes, strictness) {
+        return Classification::Nothing;
     }
-    match parts(octets) {
+    match parts(bytes) {
         Ok(parts) => match (parts.skesks.len() + parts.pkesks, parts.content) {
-            (0, Some(_)) => Fit::Other,
-            (0, None) => Fit::Nothing,
-            // Whatever it is that follows session keys: if not encrypted data, it is refused
-            // later, with the reason.
-            (_, Some(_)) => Fit::Encrypted,
-            (_, None) => Fit::Truncated,
+            (0, Some(_)) => Classification::Other,
+            (0, None) => Classification::Nothing,
+            // If the packet after the session keys is not encrypted data, it is rejected later, with the reason.
+            (_, Some(_)) => Classification::Encrypted,
+            (_, None) => Classification::Truncated,
         },
-        Err(FramingError::Truncated) => Fit::Truncated,
-        Err(FramingError::Malformed) => Fit::Nothing,
+        Err(FramingError::Truncated) => Classification::Truncated,
+        Err(FramingError::Malformed) => Classification::Nothing,
     }
 }
 
-/// Whether the first octets can be the start of a packet that starts a message or another thing
-/// of OpenPGP. Cheap, and strict enough that ordinary words do not pass: beside the type, the
-/// octets that packet must begin with are looked at.
-pub(crate) fn starts_plausibly(octets: &[u8], look: Look) -> bool {
-    let Some((tag, body)) = head(octets) else {
+/// Returns whether bytes may be the beginning of a message or of other OpenPGP data.
+///
+/// The check is cheap, and strict enough to reject ordinary words: it covers the packet type and the first bytes of the
+/// body.
+pub(crate) fn starts_plausibly(bytes: &[u8], strictness: Strictness) -> bool {
+    let Some((tag, body)) = head(bytes) else {
         return false;
     };
     let at = |i: usize| body.get(i).copied();
     match tag {
-        tag::SKESK if look == Look::Lenient => !body.is_empty(),
+        tag::SKESK if strictness == Strictness::Lenient => !body.is_empty(),
         tag::SKESK => match at(0) {
             Some(4) => s2k_plausible(at(2)) && cipher_plausible(at(1)),
             Some(5) => cipher_plausible(at(1)) && s2k_plausible(at(3)),
@@ -141,12 +141,12 @@ fn s2k_plausible(id: Option<u8>) -> bool {
     matches!(id, Some(0..=4 | 100..=110))
 }
 
-/// Tag and the beginning of the body, as far as it is there, whatever the length says.
-fn head(octets: &[u8]) -> Option<(u8, &[u8])> {
-    let first = *octets.first()?;
+/// Returns the packet type and the available part of the body, regardless of the length field.
+fn head(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let first = *bytes.first()?;
     let (tag, skip) = match first >> 6 {
         0b11 => {
-            let skip = match octets.get(1)? {
+            let skip = match bytes.get(1)? {
                 0..=191 | 224..=254 => 2,
                 192..=223 => 3,
                 255 => 6,
@@ -156,5 +156,5 @@ fn head(octets: &[u8]) -> Option<(u8, &[u8])> {
         0b10 => (first >> 2 & 0x0f, [2, 3, 5, 1][usize::from(first & 3)]),
         _ => return None,
     };
-    Some((tag, octets.get(skip..)?))
+    Some((tag, bytes.get(skip..)?))
 }

@@ -1,4 +1,4 @@
-//! What the hostile component can do.
+//! The misbehaviours of the hostile component.
 
 #[expect(clippy::pedantic, reason = "generated from wit/")]
 mod bindings {
@@ -27,7 +27,7 @@ mod exports {
     use super::Component;
 }
 
-/// Octets that are nowhere in this component's code or constants as they stand.
+/// Returns bytes that this component's code and constants do not contain.
 fn mark() -> [u8; 32] {
     std::array::from_fn(|at| black_box(0xa5) ^ u8::try_from(at).unwrap_or_default())
 }
@@ -35,7 +35,7 @@ fn mark() -> [u8; 32] {
 impl Guest for Component {
     fn open(message: Vec<u8>, passphrase: String, _limits: Limits) -> Result<Vec<u8>, Refusal> {
         static CALLS: AtomicU32 = AtomicU32::new(0);
-        let answer = match message.as_slice() {
+        let response = match message.as_slice() {
             b"loop" => loop {
                 black_box(());
             },
@@ -55,11 +55,11 @@ impl Guest for Component {
             b"environment" => format!("{} {}", std::env::vars().count(), std::env::args().count()),
             _ => return Err(Refusal::NotOpenpgp),
         };
-        Ok(answer.into_bytes())
+        Ok(response.into_bytes())
     }
 }
 
-/// Uses up the stack of calls, which the host limits.
+/// Exhausts the call stack, which the host limits.
 fn recurse(depth: u64) -> String {
     match black_box(depth) {
         u64::MAX => String::new(),
@@ -67,7 +67,7 @@ fn recurse(depth: u64) -> String {
     }
 }
 
-/// Uses up the stack of values, which is in the guest's own memory.
+/// Exhausts the value stack in the guest's own memory.
 fn frames(depth: u64) -> String {
     let frame = black_box([depth; 64]);
     if depth == u64::MAX {
@@ -78,7 +78,7 @@ fn frames(depth: u64) -> String {
     deeper
 }
 
-/// Takes memory until there is none.
+/// Allocates memory until no more is available.
 fn grow() -> String {
     let mut all = Vec::new();
     loop {
@@ -86,7 +86,7 @@ fn grow() -> String {
     }
 }
 
-/// Opens handles and keeps them.
+/// Opens handles without closing them.
 fn handles() -> String {
     for _ in 0..1_000_000 {
         std::mem::forget(wasip2::cli::stdout::get_stdout());
@@ -94,11 +94,11 @@ fn handles() -> String {
     "a million handles".into()
 }
 
-/// Writes a lot, and the passphrase, to both outputs.
+/// Writes megabytes, with the passphrase, to both outputs.
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "hostile on purpose"
+    reason = "the component is hostile on purpose"
 )]
 fn print(passphrase: &str) -> String {
     for _ in 0..10_000 {
@@ -108,7 +108,7 @@ fn print(passphrase: &str) -> String {
     "printed".into()
 }
 
-/// Derives keys until it is told not to.
+/// Derives keys until the limit of the host is reached.
 fn derive() -> String {
     for calls in 0_u32.. {
         match kdf::s2k(kdf::Hash::Sha1, b"12345678", b"p", 1 << 20, 20) {
@@ -120,35 +120,35 @@ fn derive() -> String {
     String::new()
 }
 
-/// Has the host copy more in one call than any message needs.
+/// Makes the host copy more in one call than any message needs.
 fn copy() -> String {
     bulk::sha1(&vec![0; 100 << 20]).len().to_string()
 }
 
-/// Leaves something to be found in memory, far from where it was at the start.
+/// Leaves the mark in memory that the component did not have at its start.
 fn mark_memory() -> String {
     let marks = mark().repeat(1 << 16);
     std::mem::forget(black_box(marks));
     "marked".into()
 }
 
-/// How often the mark is anywhere in this instance's memory, and in memory it gets now.
+/// Counts the marks in this instance's memory and in memory that is added now.
 #[expect(
     unsafe_code,
-    reason = "reads all of its own linear memory, however it is used"
+    reason = "reads all of its own linear memory, allocated or not"
 )]
 fn search_memory() -> usize {
     use std::arch::wasm32::{memory_grow, memory_size};
-    const PAGE_OCTETS: usize = 65_536;
+    const PAGE_BYTES: usize = 65_536;
     memory_grow(0, 64);
-    let octets = memory_size(0) * PAGE_OCTETS;
-    // SAFETY: all of linear memory up to its size is readable; nothing else runs meanwhile. The
-    // slice starts behind address 0, which Rust does not take for a reference.
-    let memory = unsafe { std::slice::from_raw_parts(8 as *const u8, octets - 8) };
+    let bytes = memory_size(0) * PAGE_BYTES;
+    // SAFETY: linear memory is readable up to its size, and nothing else runs at the same time. The slice begins after
+    // address 0, which is not a valid reference.
+    let memory = unsafe { std::slice::from_raw_parts(8 as *const u8, bytes - 8) };
     let mark = mark();
     memory
         .windows(mark.len())
-        .filter(|octets| **octets == mark)
+        .filter(|bytes| **bytes == mark)
         .count()
 }
 

@@ -1,7 +1,7 @@
-//! A component of the decrypt world that misbehaves on demand: the message says how. The tests of
-//! the sandbox run it beside healthy ones.
+//! A component of the decrypt world that misbehaves in the way that the message names. The tests of the sandbox run it
+//! beside healthy components.
 //!
-//! Natively there is nothing here.
+//! The native crate is empty.
 
 #[cfg(target_arch = "wasm32")]
 mod component;

@@ -1,9 +1,10 @@
-//! The command of `decrypt-offline.wasm`: reads the body of a request to `/decryptMessage` on standard
-//! input and prints what the server would answer.
+//! The command of `decrypt-offline.wasm`: it reads the body of a request to `/decryptMessage` on standard input and prints
+//! the response of the server.
 //!
-//! Limits are the server's defaults, unless the environment names others. With the argument `--octets`
-//! the plaintext itself is printed. What is no plaintext is a problem document, and the exit status 1. WASI knows no other: where the command itself was
-//! called wrongly, the text on standard error tells, and nothing is printed.
+//! The limits are the server's defaults, which the server's environment variables change. With the argument `--bytes`, the
+//! command prints the plaintext itself. If the message is not decrypted, it prints a problem document. If the command is
+//! called incorrectly, it prints nothing but a text on standard error. The exit status is 0 after success and 1 otherwise,
+//! because WASI has no other.
 
 mod bindings {
     #![expect(clippy::pedantic, reason = "generated from wit/")]
@@ -20,7 +21,9 @@ mod bindings {
 }
 
 use bindings::bulkhead::decrypt::decryptor;
-use bulkhead_envelope::{Excess, Limit, Problem, Request, Wiped, octets, opened};
+use bulkhead_envelope::{
+    Excess, InvalidLimit, Limit, Problem, Request, Wiped, decrypted_response, parse_size,
+};
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
@@ -29,39 +32,42 @@ const BODY_MAX_DEFAULT: &str = "32MiB";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let as_octets = match arguments.as_slice() {
+    let as_bytes = match arguments.as_slice() {
         [] => false,
-        [argument] if argument == "--octets" => true,
+        [argument] if argument == "--bytes" => true,
         _ => {
-            return wrong("the only argument is --octets; a request comes on standard input");
+            return usage_error(
+                "the only argument is --bytes; write the request to standard input",
+            );
         }
     };
     let (limits, body_max) = match limits() {
         Ok(limits) => limits,
-        Err(what) => return wrong(&what),
+        Err(error) => return usage_error(&error.to_string()),
     };
-    let (answer, status) = match answer(&limits, body_max, as_octets) {
-        Ok(answer) => (answer, ExitCode::SUCCESS),
+    let (response, status) = match respond(&limits, body_max, as_bytes) {
+        Ok(response) => (response, ExitCode::SUCCESS),
         Err(problem) => {
             let document = problem.document().to_string() + "\n";
             (Wiped::from(document.into_bytes()), ExitCode::FAILURE)
         }
     };
-    match std::io::stdout().write_all(&answer) {
+    match std::io::stdout().write_all(&response) {
         Ok(()) => status,
-        Err(error) => wrong(&format!("the answer cannot be written: {error}")),
+        Err(error) => usage_error(&format!("cannot write the response: {error}")),
     }
 }
 
-/// For what is wrong with the command, not with the request.
-fn wrong(what: &str) -> ExitCode {
-    let _nowhere_else = writeln!(std::io::stderr(), "decrypt-offline: {what}");
+/// Reports an error that is not a property of the request.
+fn usage_error(error: &str) -> ExitCode {
+    // If this fails, the error cannot be reported anywhere else.
+    let _ = writeln!(std::io::stderr(), "decrypt-offline: {error}");
     ExitCode::FAILURE
 }
 
-fn answer(limits: &decryptor::Limits, body_max: u64, as_octets: bool) -> Result<Wiped, Problem> {
+fn respond(limits: &decryptor::Limits, body_max: u64, as_bytes: bool) -> Result<Wiped, Problem> {
     let mut body = Wiped::default();
-    // An octet more tells a body that is too large from one that is just not.
+    // One more byte distinguishes a body that is too large from one of the maximum size.
     let mut input = std::io::stdin().take(body_max.saturating_add(1));
     std::io::copy(&mut input, &mut body).map_err(|error| unreadable(&error))?;
     if body.len() as u64 > body_max {
@@ -71,12 +77,12 @@ fn answer(limits: &decryptor::Limits, body_max: u64, as_octets: bool) -> Result<
     let plaintext = decryptor::open(request.message.as_bytes(), &request.passphrase, *limits)
         .map(Wiped::from)
         .map_err(problem)?;
-    if as_octets {
+    if as_bytes {
         return Ok(plaintext);
     }
     let text = std::str::from_utf8(&plaintext)
-        .map_err(|_| Problem::not_text("Ask for the octets with the argument --octets."))?;
-    Ok(opened(text))
+        .map_err(|_| Problem::not_text("Use the argument --bytes to receive the bytes."))?;
+    Ok(decrypted_response(text))
 }
 
 fn unreadable(error: &std::io::Error) -> Problem {
@@ -84,30 +90,29 @@ fn unreadable(error: &std::io::Error) -> Problem {
     Problem::new(400, "body_incomplete", "Body broken off", detail)
 }
 
-/// The limits of the component, and the one on the body.
-fn limits() -> Result<(decryptor::Limits, u64), String> {
+/// Returns the limits of the component, and the maximum size of the body in bytes.
+fn limits() -> Result<(decryptor::Limits, u64), InvalidLimit> {
     let given = |variable| std::env::var(variable).ok();
     let allowed = |limit: Limit| limit.allowed(given(limit.variable()).as_deref());
     let count = |limit: Limit| {
-        u32::try_from(allowed(limit)?).map_err(|_| format!("{}: too large", limit.variable()))
+        let variable = limit.variable();
+        u32::try_from(allowed(limit)?).map_err(|_| InvalidLimit::TooLarge { variable })
     };
-    // These are for the crypto that the component is composed with, which cannot complain.
-    for limit in [
-        Limit::S2kOctets,
-        Limit::Argon2MemoryKib,
-        Limit::Argon2Passes,
-    ] {
+    // The crypto component reads these variables, but it cannot report errors.
+    for limit in [Limit::S2kBytes, Limit::Argon2MemoryKib, Limit::Argon2Passes] {
         allowed(limit)?;
     }
     let body = given(BODY_MAX);
-    let body_max = octets(body.as_deref().unwrap_or(BODY_MAX_DEFAULT))
-        .map_err(|error| format!("{BODY_MAX}: {error}"))?;
+    let body_max = parse_size(body.as_deref().unwrap_or(BODY_MAX_DEFAULT)).map_err(|source| {
+        let variable = BODY_MAX;
+        InvalidLimit::Size { variable, source }
+    })?;
     let limits = decryptor::Limits {
-        plaintext_octets: allowed(Limit::PlaintextOctets)?,
+        plaintext_octets: allowed(Limit::PlaintextBytes)?,
         compression_layers: count(Limit::CompressionLayers)?,
         compression_ratio: count(Limit::CompressionRatio)?,
         session_key_packets: count(Limit::SessionKeyPackets)?,
-        armor_header_octets: count(Limit::ArmorHeaderOctets)?,
+        armor_header_octets: count(Limit::ArmorHeaderBytes)?,
     };
     Ok((limits, body_max))
 }
@@ -119,12 +124,12 @@ fn problem(refusal: decryptor::Refusal) -> Problem {
         decryptor::Refusal::Undecryptable => Problem::undecryptable(),
         decryptor::Refusal::TooCostly(excess) => Problem::over_limit(Excess {
             limit: match excess.limit {
-                decryptor::Limit::PlaintextOctets => Limit::PlaintextOctets,
+                decryptor::Limit::PlaintextOctets => Limit::PlaintextBytes,
                 decryptor::Limit::CompressionLayers => Limit::CompressionLayers,
                 decryptor::Limit::CompressionRatio => Limit::CompressionRatio,
                 decryptor::Limit::SessionKeyPackets => Limit::SessionKeyPackets,
-                decryptor::Limit::ArmorHeaderOctets => Limit::ArmorHeaderOctets,
-                decryptor::Limit::S2kOctets => Limit::S2kOctets,
+                decryptor::Limit::ArmorHeaderOctets => Limit::ArmorHeaderBytes,
+                decryptor::Limit::S2kOctets => Limit::S2kBytes,
                 decryptor::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                 decryptor::Limit::Argon2Passes => Limit::Argon2Passes,
             },

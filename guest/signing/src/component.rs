@@ -45,7 +45,7 @@ impl upstream::Guest for Component {
 
 impl verifier::Guest for Component {
     fn verify(claim: Claim, public_key: String) -> Result<bool, String> {
-        crate::verifier::verify(&claim, &public_key)
+        crate::verifier::verify(&claim, &public_key).map_err(|error| error.to_string())
     }
 }
 
@@ -69,8 +69,7 @@ impl about::Guest for Component {
         about::Description {
             name: "signing".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            summary: "Judges what a signing API and webhook receivers answer, signs webhooks"
-                .into(),
+            summary: "Interprets the responses of a signing API and of webhook receivers".into(),
         }
     }
 
@@ -86,14 +85,14 @@ impl about::Guest for Component {
                 message: message.to_owned(),
                 signature: signature.to_owned(),
             };
-            if crate::verifier::verify(&claim, KEY)? != expected {
-                return Err("a known signature comes out wrong".into());
+            if crate::verifier::verify(&claim, KEY) != Ok(expected) {
+                return Err("a known signature is verified incorrectly".into());
             }
         }
-        // By Python's hmac, over "what do ya want for nothing?..".
+        // Computed by Python's hmac over "what do ya want for nothing?..".
         let signed = crate::webhook::sign("what do ya want for nothing?", "", b"", b"Jefe");
         if signed != "v1,TTx/yw9qfBSN25wZIMpKWkGacebIHaPSfFKOtt2gym8=" {
-            return Err("a known webhook signature comes out wrong".into());
+            return Err("a known webhook signature is computed incorrectly".into());
         }
         Ok(())
     }

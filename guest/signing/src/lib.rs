@@ -1,11 +1,13 @@
-//! The signing component: the judgement of the relay, without I/O, clock or randomness.
+//! The signing component: the decisions of the relay, without I/O, clock or randomness.
 //!
-//! `upstream` says what to ask the signing API and what its answers mean, `webhook` builds
-//! notifications and reads what receivers answer, `verifier` checks RSA signatures, `patience` is
-//! how long to wait after each.
+//! `upstream` builds the requests to the signing API and interprets the responses, `webhook` does the same for
+//! notifications, `verifier` checks RSA signatures, `signature` decodes them, `backoff` computes delays, and `failure`
+//! describes failed requests.
 
+mod backoff;
 mod component;
-mod patience;
+mod failure;
+mod signature;
 mod upstream;
 mod verifier;
 mod webhook;

@@ -1,35 +1,31 @@
-//! What to ask the upstream, and what its answers mean.
+//! Requests to the upstream signing API, and the meaning of its responses.
 
-use crate::bindings::exports::bulkhead::signing::exchange::{
-    Answer, Failure, Reply, Situation, Wait,
-};
+use crate::backoff::{MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
+use crate::bindings::exports::bulkhead::signing::exchange::{Answer, Reply, Situation, Wait};
 use crate::bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
-use crate::patience::{MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
-use crate::verifier;
-use base64::Engine as _;
-use base64::alphabet::{STANDARD, URL_SAFE};
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use crate::{failure, signature, verifier};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What may stand in a query as it is (RFC 3986 section 2.3).
+/// Name of the peer in texts.
+const UPSTREAM: &str = "the upstream";
+
+/// Characters that a query may contain unencoded (RFC 3986 section 2.3).
 const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// The signature of an RSA key of 512 to 16384 bits has so many octets.
-const SIGNATURE_OCTETS: std::ops::RangeInclusive<usize> = 64..=2048;
+/// Delay after the first failed attempt. It doubles with each attempt, up to the pace of the quota.
+const RETRY_DELAY_MS_MIN: u64 = SECOND_MS;
 
-/// The first wait after a failed try; it doubles with each, up to the pace of the quota.
-const AGAIN_MS: u64 = SECOND_MS;
-
-/// How often a key or an address that is refused is tried again.
+/// Delay before the next attempt after the upstream rejected the key or the address.
 const PROBE_MS: u64 = MINUTE_MS;
 
-/// Wait after a 429 that does not say how long.
+/// Delay after a 429 without a valid `Retry-After` header.
 const SLOWED_MS: u64 = MINUTE_MS;
 
+/// Returns the path and query of the request for a question.
 pub(crate) fn target(question: &Question) -> String {
     let encoded = |text| utf8_percent_encode(text, &UNRESERVED);
     match question {
@@ -43,15 +39,16 @@ pub(crate) fn target(question: &Question) -> String {
     }
 }
 
-/// What every answer means that is none to the question itself.
-enum Otherwise {
+/// The meaning of a status code that does not answer the question itself.
+enum StatusMeaning {
     Again(Wait),
-    /// Status that blames what was asked, not who asks.
+    /// The request is at fault, not the key or the address.
     Refused(u16),
     Paused(Wait),
     Slowed(Wait),
 }
 
+/// Interprets the response to a request for a signature.
 pub(crate) fn read_signature(
     reply: Reply,
     message: &str,
@@ -59,14 +56,14 @@ pub(crate) fn read_signature(
     situation: &Situation,
     pace_ms: u64,
 ) -> Signing {
-    let again = |why: &str| Signing::Again(wait(again_ms(situation, pace_ms), why));
+    let retry = |why: &str| Signing::Again(wait(retry_delay_ms(situation, pace_ms), why));
     let answer = match reply {
         Reply::Answered(answer) => answer,
-        Reply::Unanswered(failure) => return again(described(failure)),
+        Reply::Unanswered(failure) => return retry(&failure::describe(UPSTREAM, failure)),
     };
     if answer.status == 200 {
-        let Some(signature) = signature(&answer.body) else {
-            return again("the upstream answered 200 without a signature");
+        let Some(signature) = signature::from_body(&answer.body) else {
+            return retry("the upstream returned status 200 without a signature");
         };
         let Some(public_key) = public_key else {
             return Signing::Signed(signature);
@@ -77,21 +74,21 @@ pub(crate) fn read_signature(
         };
         return match verifier::verify(&claim, public_key) {
             Ok(true) => Signing::Signed(claim.signature),
-            Ok(false) => again("the upstream's signature does not verify under the public key"),
-            Err(_) => again("the public key is none"),
+            Ok(false) => retry("the upstream's signature does not verify under the public key"),
+            Err(error) => retry(&format!("the public key is not valid: {error}")),
         };
     }
-    match otherwise(&answer, situation, pace_ms) {
-        Otherwise::Again(wait) => Signing::Again(wait),
-        Otherwise::Refused(status) => Signing::Refused(format!(
-            "the upstream refuses this message (status {status})"
+    match status_meaning(&answer, situation, pace_ms) {
+        StatusMeaning::Again(wait) => Signing::Again(wait),
+        StatusMeaning::Refused(status) => Signing::Refused(format!(
+            "the upstream rejects this message (status {status})"
         )),
-        Otherwise::Paused(wait) => Signing::Paused(wait),
-        Otherwise::Slowed(wait) => Signing::Slowed(wait),
+        StatusMeaning::Paused(wait) => Signing::Paused(wait),
+        StatusMeaning::Slowed(wait) => Signing::Slowed(wait),
     }
 }
 
-/// 200 is yes and 400 no.
+/// Interprets the response to a verification: 200 means valid, 400 invalid.
 pub(crate) fn read_verification(reply: Reply, situation: &Situation) -> Checking {
     read_check(reply, situation, |status| match status {
         200 => Some(true),
@@ -100,7 +97,7 @@ pub(crate) fn read_verification(reply: Reply, situation: &Situation) -> Checking
     })
 }
 
-/// 200 is yes; 401 and 403 are no.
+/// Interprets the response to a check of the key: 200 means valid, 401 and 403 invalid.
 pub(crate) fn read_key_check(reply: Reply, situation: &Situation) -> Checking {
     read_check(reply, situation, |status| match status {
         200 => Some(true),
@@ -117,56 +114,62 @@ fn read_check(
     let answer = match reply {
         Reply::Answered(answer) => answer,
         Reply::Unanswered(failure) => {
-            return Checking::Unknown(wait(again_ms(situation, AGAIN_MS), described(failure)));
+            return Checking::Unknown(wait(
+                retry_delay_ms(situation, RETRY_DELAY_MS_MIN),
+                &failure::describe(UPSTREAM, failure),
+            ));
         }
     };
     if let Some(known) = known(answer.status) {
         return Checking::Known(known);
     }
-    match otherwise(&answer, situation, AGAIN_MS) {
-        Otherwise::Again(wait) => Checking::Unknown(wait),
-        Otherwise::Refused(status) => Checking::Unknown(wait(
-            again_ms(situation, AGAIN_MS),
-            &format!("the upstream refuses the question (status {status})"),
+    match status_meaning(&answer, situation, RETRY_DELAY_MS_MIN) {
+        StatusMeaning::Again(wait) => Checking::Unknown(wait),
+        StatusMeaning::Refused(status) => Checking::Unknown(wait(
+            retry_delay_ms(situation, RETRY_DELAY_MS_MIN),
+            &format!("the upstream rejects the request (status {status})"),
         )),
-        Otherwise::Paused(wait) => Checking::Paused(wait),
-        Otherwise::Slowed(wait) => Checking::Slowed(wait),
+        StatusMeaning::Paused(wait) => Checking::Paused(wait),
+        StatusMeaning::Slowed(wait) => Checking::Slowed(wait),
     }
 }
 
-fn otherwise(answer: &Answer, situation: &Situation, pace_ms: u64) -> Otherwise {
+/// Interprets a status code that does not answer the question itself.
+fn status_meaning(answer: &Answer, situation: &Situation, pace_ms: u64) -> StatusMeaning {
     let retry_after = retry_after_ms(answer.retry_after.as_deref(), situation.now_ms);
     let status = answer.status;
     match status {
-        400 | 413 | 414 | 422 | 431 => Otherwise::Refused(status),
-        429 => Otherwise::Slowed(wait(
+        400 | 413 | 414 | 422 | 431 => StatusMeaning::Refused(status),
+        429 => StatusMeaning::Slowed(wait(
             retry_after.unwrap_or_else(|| with_jitter(SLOWED_MS, situation)),
-            "the upstream counts too many calls (status 429)",
+            "the upstream received too many calls (status 429)",
         )),
-        // It gave up waiting for us, or did not like the moment: neither blames the key.
-        408 | 425 => Otherwise::Again(wait(
-            again_ms(situation, pace_ms),
-            &format!("the upstream answered with status {status}"),
+        // A time-out or a bad moment: the key is not at fault.
+        408 | 425 => StatusMeaning::Again(wait(
+            retry_delay_ms(situation, pace_ms),
+            &format!("the upstream returned status {status}"),
         )),
-        401..=499 => Otherwise::Paused(wait(
+        401..=499 => StatusMeaning::Paused(wait(
             retry_after
                 .unwrap_or(0)
                 .max(with_jitter(PROBE_MS, situation)),
-            &format!("the upstream refuses our key or address (status {status})"),
+            &format!("the upstream rejects the key or the URL (status {status}); check both"),
         )),
-        _ => Otherwise::Again(wait(
-            retry_after.unwrap_or(0).max(again_ms(situation, pace_ms)),
-            &format!("the upstream answered with status {status}"),
+        _ => StatusMeaning::Again(wait(
+            retry_after
+                .unwrap_or(0)
+                .max(retry_delay_ms(situation, pace_ms)),
+            &format!("the upstream returned status {status}"),
         )),
     }
 }
 
-/// A second at first, and twice that with each try, up to the pace of the quota: to wait for longer
-/// would leave calls unused, and to come back sooner would take them from others.
-fn again_ms(situation: &Situation, pace_ms: u64) -> u64 {
+/// Returns the delay before the next attempt: one second at first, doubled with each attempt, up to the pace of the quota.
+/// A longer delay would leave calls unused; a shorter one would take calls from other messages.
+fn retry_delay_ms(situation: &Situation, pace_ms: u64) -> u64 {
     let doublings = situation.tries.saturating_sub(1).min(20);
-    let most = pace_ms.max(AGAIN_MS);
-    with_jitter(AGAIN_MS << doublings, situation).min(most)
+    let max = pace_ms.max(RETRY_DELAY_MS_MIN);
+    with_jitter(RETRY_DELAY_MS_MIN << doublings, situation).min(max)
 }
 
 fn wait(after_ms: u64, why: &str) -> Wait {
@@ -176,39 +179,11 @@ fn wait(after_ms: u64, why: &str) -> Wait {
     }
 }
 
-fn described(failure: Failure) -> &'static str {
-    match failure {
-        Failure::NotConnected => "the upstream cannot be reached",
-        Failure::TimedOut => "the upstream did not answer in time",
-        Failure::CutOff => "the upstream's answer ended early",
-        Failure::TooLong => "the upstream's answer is too long",
-        Failure::Malformed => "the upstream's answer is not HTTP",
-    }
-}
-
-/// Base64 of either alphabet, padded or not, of as many octets as a signature has.
-fn signature(body: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(body).ok()?.trim_ascii();
-    let octets = signature_octets(text)?;
-    SIGNATURE_OCTETS
-        .contains(&octets.len())
-        .then(|| text.to_owned())
-}
-
-/// The octets of a signature as the upstream writes it.
-pub(crate) fn signature_octets(text: &str) -> Option<Vec<u8>> {
-    const CONFIG: GeneralPurposeConfig =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    GeneralPurpose::new(&URL_SAFE, CONFIG)
-        .decode(text)
-        .or_else(|_| GeneralPurpose::new(&STANDARD, CONFIG).decode(text))
-        .ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::patience::situation;
+    use crate::backoff::situation;
+    use crate::bindings::exports::bulkhead::signing::exchange::Failure;
 
     const PACE_MS: u64 = 6000;
 
@@ -225,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn targets() {
+    fn targets_are_percent_encoded() {
         let sign = |message: &str| target(&Question::Sign(message.to_owned()));
         assert_eq!(sign("abc-._~"), "/crypto/sign?message=abc-._~");
         assert_eq!(
@@ -244,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_signature_signs() {
+    fn only_a_complete_signature_is_accepted() {
         let text = "Ab-_".repeat(64);
         let signed =
             |body: &str| matches!(read(answered(200, body.as_bytes()), 1), Signing::Signed(_));
@@ -255,7 +230,7 @@ mod tests {
             "OK",
             "<html>502 Bad Gateway</html>",
             "{\"signature\": \"abcd\"}",
-            // Both alphabets, a length that base64 does not have, too short, too long.
+            // A mix of both alphabets, an impossible length of base64, too short, too long, two signatures.
             &"A-b+".repeat(64),
             &"A".repeat(341),
             &"A".repeat(80),
@@ -275,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_to_blame() {
+    fn status_codes_distinguish_message_key_and_upstream_faults() {
         for status in [400, 413, 414, 422, 431] {
             assert!(
                 matches!(read(answered(status, b""), 1), Signing::Refused(_)),
@@ -312,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_grow_to_the_pace_of_the_quota_and_no_further() {
+    fn delays_double_up_to_the_pace_of_the_quota() {
         let waited = |tries, pace_ms| match read_signature(
             answered(502, b""),
             "",
@@ -353,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn checks() {
+    fn verification_and_key_check_interpret_status_codes() {
         let situation = situation(1, 0);
         let verified = |status| read_verification(answered(status, b""), &situation);
         assert!(matches!(verified(200), Checking::Known(true)));

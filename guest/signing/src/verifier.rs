@@ -1,84 +1,54 @@
 //! RSA signatures under a public key (RFC 8017 section 8).
 
 use crate::bindings::exports::bulkhead::signing::upstream::Claim;
-use crate::upstream::signature_octets;
+use crate::signature;
 use rsa::pkcs1::DecodeRsaPublicKey as _;
-use rsa::pkcs8::DecodePublicKey as _;
+use rsa::pkcs8::{AssociatedOid, DecodePublicKey as _};
+use rsa::signature::digest::DynDigest;
 use rsa::traits::{PublicKeyParts as _, SignatureScheme};
 use rsa::{Pkcs1v15Sign, Pss, RsaPublicKey};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
-/// Whether the claim is true. Which padding and hash the upstream uses it does not say: all of them
-/// are tried.
-pub(crate) fn verify(claim: &Claim, public_key: &str) -> Result<bool, String> {
+/// The public key is not an RSA key in PEM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "give an RSA key in PEM (BEGIN PUBLIC KEY or BEGIN RSA PUBLIC KEY), with real line breaks \
+     instead of \\n"
+)]
+pub(crate) struct InvalidKey;
+
+/// Returns whether the signature of the claim fits its message. The upstream does not name its padding and hash, so all
+/// supported ones are tried.
+pub(crate) fn verify(claim: &Claim, public_key: &str) -> Result<bool, InvalidKey> {
     let key = RsaPublicKey::from_public_key_pem(public_key)
         .or_else(|_| RsaPublicKey::from_pkcs1_pem(public_key))
-        .map_err(|_| {
-            "not an RSA public key in PEM (BEGIN PUBLIC KEY or BEGIN RSA PUBLIC KEY)".to_owned()
-        })?;
-    let Some(signature) = signature_octets(&claim.signature) else {
+        .map_err(|_| InvalidKey)?;
+    let Some(signature) = signature::decode(&claim.signature) else {
         return Ok(false);
     };
     let message = claim.message.as_bytes();
-    let verified = fits(
-        &key,
-        &Sha256::digest(message),
-        &signature,
-        Padding::of::<Sha256>,
-    ) || fits(
-        &key,
-        &Sha384::digest(message),
-        &signature,
-        Padding::of::<Sha384>,
-    ) || fits(
-        &key,
-        &Sha512::digest(message),
-        &signature,
-        Padding::of::<Sha512>,
-    );
-    Ok(verified)
+    Ok(verifies::<Sha256>(&key, message, &signature)
+        || verifies::<Sha384>(&key, message, &signature)
+        || verifies::<Sha512>(&key, message, &signature))
 }
 
-/// The paddings of one hash.
-struct Padding {
-    pkcs1: Pkcs1v15Sign,
-    /// Salt as long as the hash (the usual choice), and as long as fits (OpenSSL's and Python's).
-    pss: [Pss; 2],
-}
-
-impl Padding {
-    fn of<D>(key: &RsaPublicKey) -> Self
-    where
-        D: Digest
-            + rsa::pkcs8::AssociatedOid
-            + rsa::signature::digest::DynDigest
-            + Send
-            + Sync
-            + 'static,
-        D: Clone,
-    {
-        let hash = <D as Digest>::output_size();
-        // RFC 8017 section 9.1.1: emLen - hLen - 2, with emLen for modBits - 1.
-        let encoded = (key.n().bits() - 1).div_ceil(8);
-        let most = encoded.saturating_sub(hash + 2);
-        Self {
-            pkcs1: Pkcs1v15Sign::new::<D>(),
-            pss: [hash, most].map(Pss::new_with_salt::<D>),
-        }
-    }
-}
-
-fn fits(
-    key: &RsaPublicKey,
-    hashed: &[u8],
-    signature: &[u8],
-    padding: impl FnOnce(&RsaPublicKey) -> Padding,
-) -> bool {
-    let padding = padding(key);
-    let [usual, most] = padding.pss;
-    padding.pkcs1.verify(key, hashed, signature).is_ok()
-        || usual.verify(key, hashed, signature).is_ok()
-        || most.verify(key, hashed, signature).is_ok()
+/// Tries the paddings with one hash algorithm: PKCS#1 v1.5, PSS with a salt as long as the hash, which is usual, and PSS
+/// with the longest salt, which OpenSSL and Python use.
+fn verifies<D>(key: &RsaPublicKey, message: &[u8], signature: &[u8]) -> bool
+where
+    D: Digest + AssociatedOid + DynDigest + Clone + Send + Sync + 'static,
+{
+    let hashed = <D as Digest>::digest(message);
+    // RFC 8017 section 9.1.1: emLen - hLen - 2, with emLen for modBits - 1.
+    let encoded_len = (key.n().bits() - 1).div_ceil(8);
+    let salt_len_max = encoded_len.saturating_sub(hashed.len() + 2);
+    Pkcs1v15Sign::new::<D>()
+        .verify(key, &hashed, signature)
+        .is_ok()
+        || [hashed.len(), salt_len_max].into_iter().any(|salt_len| {
+            let scheme = Pss::new_with_salt::<D>(salt_len);
+            scheme.verify(key, &hashed, signature).is_ok()
+        })
 }
 
 #[cfg(test)]
@@ -89,22 +59,25 @@ mod tests {
     const RSA_PUBLIC_KEY: &str = include_str!("verifier/rsa-public-key.pem");
     const MESSAGE: &str = "what do ya want for nothing?";
 
-    /// By OpenSSL 3.0: `openssl dgst -sign` with each padding, salt and hash, for a new key of 2048 bits.
+    /// Signatures made by `openssl dgst -sign` of OpenSSL 3.0 with each padding, salt and hash, under a key of 2048 bits.
     fn signatures() -> Vec<(&'static str, String)> {
         let lines = include_str!("verifier/signatures.txt").lines();
         lines
-            .map(|line| line.split_once(' ').expect("a name and a signature"))
+            .map(|line| {
+                line.split_once(' ')
+                    .expect("a line has a name and a signature")
+            })
             .map(|(name, signature)| (name, signature.to_owned()))
             .collect()
     }
 
-    fn verified(message: &str, signature: String, key: &str) -> Result<bool, String> {
+    fn verified(message: &str, signature: String, key: &str) -> Result<bool, InvalidKey> {
         let message = message.to_owned();
         verify(&Claim { message, signature }, key)
     }
 
     #[test]
-    fn every_padding_and_hash_of_openssl() {
+    fn every_padding_and_hash_of_openssl_is_verified() {
         assert_eq!(signatures().len(), 9);
         for (name, signature) in signatures() {
             for key in [PUBLIC_KEY, RSA_PUBLIC_KEY] {
@@ -123,13 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn altered_signatures_are_wrong_ones() {
+    fn altered_signature_is_invalid() {
         use base64::Engine as _;
-        let encode = |octets: &[u8]| base64::engine::general_purpose::URL_SAFE.encode(octets);
+        let encode = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE.encode(bytes);
         for (name, signature) in signatures() {
-            let octets = signature_octets(&signature).expect("base64");
-            for at in (0..octets.len()).step_by(37) {
-                let mut altered = octets.clone();
+            let bytes = signature::decode(&signature).expect("the signature should be base64");
+            for at in (0..bytes.len()).step_by(37) {
+                let mut altered = bytes.clone();
                 altered[at] ^= 1;
                 assert_eq!(
                     verified(MESSAGE, encode(&altered), PUBLIC_KEY),
@@ -137,7 +110,7 @@ mod tests {
                     "{name} {at}"
                 );
             }
-            for cut in [&octets[1..], &octets[..octets.len() - 1], &[]] {
+            for cut in [&bytes[1..], &bytes[..bytes.len() - 1], &[]] {
                 assert_eq!(
                     verified(MESSAGE, encode(cut), PUBLIC_KEY),
                     Ok(false),
@@ -152,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_told() {
+    fn invalid_public_key_is_an_error() {
         for key in [
             "",
             "key",

@@ -1,8 +1,9 @@
-//! Notifications as Standard Webhooks 1.0 has them, and what receivers answer.
+//! Notifications according to Standard Webhooks 1.0, and the meaning of the receivers' responses.
 
-use crate::bindings::exports::bulkhead::signing::exchange::{Failure, Reply, Situation, Wait};
+use crate::backoff::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
+use crate::bindings::exports::bulkhead::signing::exchange::{Reply, Situation, Wait};
 use crate::bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Event};
-use crate::patience::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
+use crate::failure;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
@@ -10,8 +11,8 @@ use serde::Serialize;
 use sha2::Sha256;
 use std::time::{Duration, SystemTime};
 
-/// Waits after the first tries.
-const FIRST_WAITS_MS: [u64; 6] = [
+/// Delays after the first attempts.
+const FIRST_DELAYS_MS: [u64; 6] = [
     SECOND_MS,
     5 * SECOND_MS,
     30 * SECOND_MS,
@@ -19,11 +20,12 @@ const FIRST_WAITS_MS: [u64; 6] = [
     10 * MINUTE_MS,
     30 * MINUTE_MS,
 ];
-/// Then hourly up to this age, and daily up to the next.
+/// Age of a notification up to which further attempts are hourly.
 const HOURLY_MS: u64 = 7 * DAY_MS;
+/// Age of a notification up to which further attempts are daily. After that it is parked.
 const DAILY_MS: u64 = 30 * DAY_MS;
 
-/// The content of a notification.
+/// The JSON body of a notification.
 #[derive(Serialize)]
 struct Content<'a> {
     r#type: &'static str,
@@ -41,6 +43,7 @@ struct Data<'a> {
     error: Option<&'a str>,
 }
 
+/// Builds the request to the receiver. It is signed if there is a secret.
 pub(crate) fn build(id: &str, event: &Event, secret: Option<&[u8]>, now_ms: u64) -> Delivery {
     let (r#type, signature, error) = match &event.outcome {
         Ok(signature) => ("signature.ready", Some(signature.as_str()), None),
@@ -56,7 +59,7 @@ pub(crate) fn build(id: &str, event: &Event, secret: Option<&[u8]>, now_ms: u64)
             error,
         },
     };
-    let body = serde_json::to_vec(&content).expect("texts and names are JSON");
+    let body = serde_json::to_vec(&content).expect("strings can be serialised");
     let timestamp = (now_ms / SECOND_MS).to_string();
     let mut headers = vec![
         ("content-type".to_owned(), "application/json".to_owned()),
@@ -70,57 +73,55 @@ pub(crate) fn build(id: &str, event: &Event, secret: Option<&[u8]>, now_ms: u64)
     Delivery { headers, body }
 }
 
-/// Standard Webhooks 1.0, "Signature scheme".
+/// Returns the value of the header `webhook-signature` (Standard Webhooks 1.0, "Signature scheme").
 pub(crate) fn sign(id: &str, timestamp: &str, body: &[u8], secret: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC accepts keys of any length");
     for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
         mac.update(part);
     }
     "v1,".to_owned() + &STANDARD.encode(mac.finalize().into_bytes())
 }
 
+/// Interprets the receiver's response.
 pub(crate) fn read(reply: Reply, situation: &Situation) -> Delivering {
     let answer = match reply {
         Reply::Answered(answer) => answer,
-        Reply::Unanswered(failure) => return again(situation, 0, described(failure).to_owned()),
+        Reply::Unanswered(failure) => {
+            return retry_or_park(situation, 0, failure::describe("the receiver", failure));
+        }
     };
     match answer.status {
         200..=299 => Delivering::Delivered,
-        // Standard Webhooks: the receiver wants no more of them.
-        410 => Delivering::Parked("the receiver is gone (status 410)".to_owned()),
+        // Standard Webhooks 1.0: the receiver does not want further notifications.
+        410 => Delivering::Parked(
+            "the receiver does not want notifications any more (status 410)".to_owned(),
+        ),
         status => {
-            let asked = retry_after_ms(answer.retry_after.as_deref(), situation.now_ms);
+            let requested_ms = retry_after_ms(answer.retry_after.as_deref(), situation.now_ms);
             let why = match status {
                 300..=399 => {
-                    format!("the receiver redirects, which is not followed (status {status})")
+                    format!(
+                        "the receiver redirects (status {status}); redirects are not followed, so give the final URL"
+                    )
                 }
-                _ => format!("the receiver answered with status {status}"),
+                _ => format!("the receiver returned status {status}"),
             };
-            again(situation, asked.unwrap_or_default(), why)
+            retry_or_park(situation, requested_ms.unwrap_or_default(), why)
         }
     }
 }
 
-fn again(situation: &Situation, at_least_ms: u64, why: String) -> Delivering {
+/// Returns the delay before the next attempt, at least `delay_ms_min`, or parks an old notification.
+fn retry_or_park(situation: &Situation, delay_ms_min: u64, why: String) -> Delivering {
     let tries = usize::try_from(situation.tries).unwrap_or(usize::MAX);
-    let planned = match FIRST_WAITS_MS.get(tries.saturating_sub(1)) {
+    let planned = match FIRST_DELAYS_MS.get(tries.saturating_sub(1)) {
         Some(first) => *first,
         None if situation.age_ms < HOURLY_MS => HOUR_MS,
         None if situation.age_ms < DAILY_MS => DAY_MS,
         None => return Delivering::Parked(why),
     };
-    let after_ms = with_jitter(planned, situation).max(at_least_ms);
+    let after_ms = with_jitter(planned, situation).max(delay_ms_min);
     Delivering::Again(Wait { after_ms, why })
-}
-
-fn described(failure: Failure) -> &'static str {
-    match failure {
-        Failure::NotConnected => "the receiver cannot be reached",
-        Failure::TimedOut => "the receiver did not answer in time",
-        Failure::CutOff => "the receiver's answer ended early",
-        Failure::TooLong => "the receiver's answer is too long",
-        Failure::Malformed => "the receiver's answer is not HTTP",
-    }
 }
 
 fn rfc3339(ms: u64) -> String {
@@ -131,8 +132,8 @@ fn rfc3339(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bindings::exports::bulkhead::signing::exchange::Answer;
-    use crate::patience::situation;
+    use crate::backoff::situation;
+    use crate::bindings::exports::bulkhead::signing::exchange::{Answer, Failure};
 
     fn event(outcome: Result<&str, &str>) -> Event {
         Event {
@@ -151,12 +152,12 @@ mod tests {
         })
     }
 
-    /// The example of the Standard Webhooks libraries (their tests in Rust, Python and JavaScript).
+    /// The example in the tests of the Standard Webhooks libraries for Rust, Python and JavaScript.
     #[test]
     fn known_answer_of_standard_webhooks() {
         let secret = STANDARD
             .decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-            .expect("base64");
+            .expect("the secret should be base64");
         let body = br#"{"test": 2432232314}"#;
         assert_eq!(
             sign("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body, &secret),
@@ -165,11 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn contents() {
+    fn body_and_headers_depend_on_outcome_and_secret() {
         let built = |outcome, secret| build("id", &event(outcome), secret, 784_111_800_999);
         let ready = built(Ok("sig"), Some(&b"secret"[..]));
         assert_eq!(
-            String::from_utf8(ready.body).expect("JSON"),
+            String::from_utf8(ready.body).expect("JSON should be UTF-8"),
             r#"{"type":"signature.ready","timestamp":"1994-11-06T08:49:37.123Z","data":{"id":"0123","message":"a \"message\"","signature":"sig"}}"#
         );
         let names: Vec<_> = ready
@@ -189,21 +190,21 @@ mod tests {
         assert_eq!(ready.headers[2].1, "784111800");
         let failed = built(Err("no"), None);
         assert_eq!(
-            String::from_utf8(failed.body).expect("JSON"),
+            String::from_utf8(failed.body).expect("JSON should be UTF-8"),
             r#"{"type":"signature.failed","timestamp":"1994-11-06T08:49:37.123Z","data":{"id":"0123","message":"a \"message\"","error":"no"}}"#
         );
         assert_eq!(failed.headers.len(), 3);
     }
 
     #[test]
-    fn the_schedule() {
+    fn delays_follow_the_schedule_until_the_notification_is_parked() {
         let wait = |tries, age_ms| match read(answered(500, None), &situation(tries, age_ms)) {
             Delivering::Again(wait) => Some(wait.after_ms),
             Delivering::Parked(_) => None,
-            Delivering::Delivered => panic!("not delivered"),
+            Delivering::Delivered => panic!("status 500 should not count as delivered"),
         };
         let first: Vec<_> = (1..=8)
-            .map(|tries| wait(tries, 0).expect("a wait"))
+            .map(|tries| wait(tries, 0).expect("the first attempts should be repeated"))
             .collect();
         assert_eq!(
             first,
@@ -215,12 +216,12 @@ mod tests {
         assert_eq!(wait(100, HOURLY_MS), Some(DAY_MS));
         assert_eq!(wait(200, DAILY_MS - 1), Some(DAY_MS));
         assert_eq!(wait(200, DAILY_MS), None);
-        // The first tries are made however old it is: it may have been redelivered by hand.
+        // The first attempts are made at any age, because an operator may have requested redelivery.
         assert_eq!(wait(1, DAILY_MS), Some(1000));
     }
 
     #[test]
-    fn what_receivers_answer() {
+    fn status_codes_of_receivers_are_interpreted() {
         let situation = situation(1, 0);
         for status in [200, 201, 204, 299] {
             assert!(matches!(
@@ -243,11 +244,11 @@ mod tests {
         ));
         let unanswered = Reply::Unanswered(Failure::TimedOut);
         assert!(matches!(read(unanswered, &situation), Delivering::Again(_)));
-        for (asked, expected) in [("120", 120_000), ("0", 1000), ("nonsense", 1000)] {
-            let read = read(answered(503, Some(asked)), &situation);
+        for (retry_after, expected) in [("120", 120_000), ("0", 1000), ("nonsense", 1000)] {
+            let read = read(answered(503, Some(retry_after)), &situation);
             assert!(
                 matches!(read, Delivering::Again(wait) if wait.after_ms == expected),
-                "{asked}"
+                "{retry_after}"
             );
         }
     }

@@ -36,7 +36,7 @@ impl about::Guest for Component {
         }
     }
 
-    /// RFC 4231 section 4.3 and RFC 2202 section 3, test case 2.
+    /// Checks the known answers of RFC 4231 section 4.3 and RFC 2202 section 3, test case 2.
     fn self_test() -> Result<(), String> {
         const SECRET: &[u8] = b"Jefe";
         const BODY: &[u8] = b"what do ya want for nothing?";
@@ -44,7 +44,7 @@ impl about::Guest for Component {
         const SHA1: &str = "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79";
         for (algorithm, expected) in [(Algorithm::Sha256, SHA256), (Algorithm::Sha1, SHA1)] {
             if mac::make(algorithm, SECRET, BODY) != expected {
-                return Err("a known answer comes out wrong".into());
+                return Err("a known token is computed incorrectly".into());
             }
         }
         if mac::verify(
@@ -53,7 +53,7 @@ impl about::Guest for Component {
             b"another body",
             SHA256,
         ) {
-            return Err("a wrong token is taken for a right one".into());
+            return Err("an invalid token is accepted".into());
         }
         Ok(())
     }

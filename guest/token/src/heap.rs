@@ -1,6 +1,5 @@
-//! A heap that only grows: an instance answers one call and is gone, so that nothing is worth
-//! freeing. It begins as a part of the memory the component starts with; small bodies never make
-//! it larger, which would cost the host system calls.
+//! A heap that only grows. An instance serves one call, so freeing memory would be of no use. The heap begins inside the
+//! component's initial memory, and calls with small bodies do not grow it, because that would take system calls of the host.
 
 #![expect(unsafe_code, reason = "an allocator hands out raw memory")]
 
@@ -9,37 +8,38 @@ use core::arch::wasm32::{memory_grow, memory_size};
 use core::cell::{Cell, UnsafeCell};
 use core::ptr::null_mut;
 
-/// Enough for a body of 64 KiB and everything around it.
-const START_OCTETS: usize = 96 << 10;
-const PAGE_OCTETS: usize = 64 << 10;
+/// Initial size of the heap: sufficient for a body of 64 KiB and all other allocations.
+const START_BYTES: usize = 96 << 10;
+/// Size of a page of Wasm memory.
+const PAGE_BYTES: usize = 64 << 10;
 
 #[global_allocator]
 static HEAP: Heap = Heap {
-    start: UnsafeCell::new([0; START_OCTETS]),
+    start: UnsafeCell::new([0; START_BYTES]),
     next: Cell::new(0),
     end: Cell::new(0),
 };
 
 struct Heap {
-    start: UnsafeCell<[u8; START_OCTETS]>,
-    /// Address of the first free octet; 0 before the first use.
+    start: UnsafeCell<[u8; START_BYTES]>,
+    /// Address of the first free byte; 0 before the first use.
     next: Cell<usize>,
-    /// Address behind the last octet of the heap.
+    /// Address after the last byte of the heap.
     end: Cell<usize>,
 }
 
-// SAFETY: the component has one thread.
+// SAFETY: the component has only one thread.
 unsafe impl Sync for Heap {}
 
-// SAFETY: each allocation is a range between `next` and `end` that is handed out once; both only
-// move up, and `end` never beyond memory that belongs to this heap alone: the array, or pages that
-// `memory_grow` has just added, which nothing else in this component does.
+// SAFETY: each allocation is a range between `next` and `end` that is returned only once, because both only increase. The
+// memory below `end` belongs to this heap alone: it is the array, or pages that `memory_grow` added, which no other code
+// in this component calls.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if self.end.get() == 0 {
             let start = self.start.get() as usize;
             self.next.set(start);
-            self.end.set(start + START_OCTETS);
+            self.end.set(start + START_BYTES);
         }
         loop {
             let start = self.next.get().next_multiple_of(layout.align());
@@ -58,48 +58,49 @@ unsafe impl GlobalAlloc for Heap {
 }
 
 impl Heap {
-    /// Adds pages for at least `octets`; they follow the heap, or become the heap.
-    fn grow(&self, octets: usize) -> bool {
-        let before = memory_size(0) * PAGE_OCTETS;
+    /// Adds pages for at least `bytes` bytes. They extend the heap if they are adjacent to it, and replace it otherwise.
+    /// Returns whether the host provided them.
+    fn grow(&self, bytes: usize) -> bool {
+        let before = memory_size(0) * PAGE_BYTES;
         let follows = self.end.get() == before;
-        // What is left of the array is too small and is given up.
-        let octets = if follows {
-            octets
+        // The rest of the array is too small and is abandoned.
+        let bytes = if follows {
+            bytes
         } else {
-            octets.saturating_add(START_OCTETS)
+            bytes.saturating_add(START_BYTES)
         };
-        let pages = octets.div_ceil(PAGE_OCTETS);
+        let pages = bytes.div_ceil(PAGE_BYTES);
         if memory_grow(0, pages) == usize::MAX {
             return false;
         }
         if !follows {
             self.next.set(before);
         }
-        self.end.set(before + pages * PAGE_OCTETS);
+        self.end.set(before + pages * PAGE_BYTES);
         true
     }
 }
 
-/// Where the host puts arguments (the canonical ABI's `realloc`). With the standard library it is
-/// the C library's. Blocks are never resized: arguments come with their final size.
+/// Allocates memory for arguments from the host (`realloc` of the canonical ABI). In components with the standard library,
+/// the C library provides this function. Arguments have their final size, so resizing a block is a trap.
 ///
 /// # Safety
-/// Called by the host alone, with an `align` that is a power of two.
+/// Only the host may call it, with an `align` that is a power of two.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cabi_realloc(
     _old: *mut u8,
-    old_octets: usize,
+    old_bytes: usize,
     align: usize,
-    octets: usize,
+    bytes: usize,
 ) -> *mut u8 {
-    if old_octets != 0 {
+    if old_bytes != 0 {
         core::arch::wasm32::unreachable();
     }
-    if octets == 0 {
+    if bytes == 0 {
         return core::ptr::without_provenance_mut(align);
     }
-    // SAFETY: the alignment is a power of two, as the canonical ABI says.
-    let block = unsafe { HEAP.alloc(Layout::from_size_align_unchecked(octets, align)) };
+    // SAFETY: the canonical ABI guarantees that the alignment is a power of two.
+    let block = unsafe { HEAP.alloc(Layout::from_size_align_unchecked(bytes, align)) };
     if block.is_null() {
         core::arch::wasm32::unreachable();
     }

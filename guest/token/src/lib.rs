@@ -1,7 +1,7 @@
 //! The token component: the HMAC of a request body under a shared secret.
 //!
-//! It is made to start fast, since it runs for microseconds: no standard library, no imports, and
-//! a heap inside the memory it starts with (`heap`), so that most calls never grow it.
+//! A call takes microseconds, so the component is built to start fast: it has no standard library, no imports, and a heap
+//! inside its initial memory (`heap`), which most calls do not have to grow.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
@@ -22,7 +22,7 @@ mod bindings {
     });
 }
 
-/// Nobody could read a message; the trap tells enough.
+/// Traps. A message could not be output anywhere.
 #[cfg(target_arch = "wasm32")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

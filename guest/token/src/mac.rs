@@ -1,4 +1,4 @@
-//! Making and checking tokens.
+//! Makes and verifies tokens (HMAC, RFC 2104).
 
 use crate::bindings::exports::bulkhead::token::authenticator::Algorithm;
 use alloc::string::String;
@@ -8,18 +8,19 @@ use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
 
-/// The HMAC of `body`, as lowercase hexadecimal.
+/// Returns the HMAC of `body` under `secret` in lowercase hexadecimal.
 pub(crate) fn make(algorithm: Algorithm, secret: &[u8], body: &[u8]) -> String {
-    let octets = match algorithm {
+    let code = match algorithm {
         Algorithm::Sha1 => computed::<Hmac<Sha1>>(secret, body),
         Algorithm::Sha256 => computed::<Hmac<Sha256>>(secret, body),
         Algorithm::Sha384 => computed::<Hmac<Sha384>>(secret, body),
         Algorithm::Sha512 => computed::<Hmac<Sha512>>(secret, body),
     };
-    base16ct::lower::encode_string(&octets)
+    base16ct::lower::encode_string(&code)
 }
 
-/// Whether `token` belongs to `body` under one of `secrets`. All of them are tried, whichever fits.
+/// Returns whether `token` is the HMAC of `body` under one of `secrets`. Every secret is tried, so that the time does not
+/// depend on which one fits.
 pub(crate) fn verify(algorithm: Algorithm, secrets: &[Vec<u8>], body: &[u8], token: &str) -> bool {
     let Ok(token) = base16ct::mixed::decode_vec(token) else {
         return false;
@@ -40,13 +41,13 @@ fn computed<M: Mac + KeyInit>(secret: &[u8], body: &[u8]) -> Vec<u8> {
     mac::<M>(secret, body).finalize().into_bytes().to_vec()
 }
 
-/// Constant-time but for the length of `token`.
+/// Compares in a time that depends only on the length of `token`.
 fn verified<M: Mac + KeyInit>(secret: &[u8], body: &[u8], token: &[u8]) -> bool {
     mac::<M>(secret, body).verify_slice(token).is_ok()
 }
 
 fn mac<M: Mac + KeyInit>(secret: &[u8], body: &[u8]) -> M {
-    let mut mac = <M as KeyInit>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    let mut mac = <M as KeyInit>::new_from_slice(secret).expect("HMAC accepts keys of any length");
     mac.update(body);
     mac
 }
@@ -63,8 +64,8 @@ mod tests {
         Algorithm::Sha512,
     ];
 
-    /// Secret and body of RFC 4231 sections 4.2 to 4.8 (without the truncated 4.6), and the first
-    /// octets of the answers.
+    /// Secrets and bodies of RFC 4231 sections 4.2 to 4.8, except the truncated one of 4.6, and the first bytes of the
+    /// HMACs.
     #[test]
     fn known_answers_of_rfc_4231() {
         let cases: [(Vec<u8>, &[u8], [&str; 3]); 6] = [
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_not_valid() {
+    fn other_text_is_not_a_valid_token() {
         let secrets = [b"secret".to_vec()];
         let token = make(Algorithm::Sha256, b"secret", b"body");
         let cut = &token[..62];

@@ -25,7 +25,7 @@ mod bindings {
     });
 }
 
-use crate::{EDITION, MANNER, WHICH};
+use crate::{BEHAVIOUR, EDITION, WHICH};
 use bindings::exports::bulkhead::component::about;
 use bindings::exports::bulkhead::token::authenticator::{Algorithm, Guest};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -42,14 +42,14 @@ mod exports {
     use super::Component;
 }
 
-/// As the file has it now: what is constant must not be worked out while compiling.
-fn manner() -> &'static str {
-    black_box(MANNER).trim_start_matches("manner=")
+/// Returns the behaviour in the file. `black_box` keeps the compiler from evaluating the constant.
+fn behaviour() -> &'static str {
+    black_box(BEHAVIOUR).trim_start_matches("behaviour=")
 }
 
 impl Guest for Component {
     fn make(algorithm: Algorithm, secret: Vec<u8>, body: Vec<u8>) -> String {
-        match (manner(), body.as_slice()) {
+        match (behaviour(), body.as_slice()) {
             (_, WHICH) => black_box(EDITION).to_owned(),
             ("slow", _) => {
                 idle();
@@ -57,7 +57,7 @@ impl Guest for Component {
             }
             ("loud", b"panic") => panic!("as loud as can be"),
             ("loud", _) => {
-                talk();
+                use_streams();
                 make(algorithm, &secret, &body)
             }
             ("liar", _) if body.len() > 4 => make(algorithm, &secret, &body[1..]),
@@ -85,7 +85,7 @@ impl about::Guest for Component {
         about::Description {
             name: "trial".into(),
             version: black_box(EDITION).into(),
-            summary: match manner() {
+            summary: match behaviour() {
                 "vain" => "two\nlines".into(),
                 _ => "Makes tokens, for tests".into(),
             },
@@ -95,7 +95,7 @@ impl about::Guest for Component {
     fn self_test() -> Result<(), String> {
         #[cfg(feature = "reaching")]
         reach();
-        match manner() {
+        match behaviour() {
             "trap" => std::arch::wasm32::unreachable(),
             "loop" => loop {
                 black_box(());
@@ -107,7 +107,7 @@ impl about::Guest for Component {
                 }
             }
             "loud" => {
-                talk();
+                use_streams();
                 Ok(())
             }
             "fail" => Err("one of my\nanswers is wrong".into()),
@@ -119,7 +119,8 @@ impl about::Guest for Component {
 fn make(algorithm: Algorithm, secret: &[u8], body: &[u8]) -> String {
     macro_rules! mac {
         ($hash:ty) => {{
-            let mut mac = <Hmac<$hash>>::new_from_slice(secret).expect("keys of any length");
+            let mut mac =
+                <Hmac<$hash>>::new_from_slice(secret).expect("HMAC accepts keys of any length");
             mac.update(body);
             base16ct::lower::encode_string(&mac.finalize().into_bytes())
         }};
@@ -132,22 +133,21 @@ fn make(algorithm: Algorithm, secret: &[u8], body: &[u8]) -> String {
     }
 }
 
-/// Uses all that it was born with.
+/// Uses standard input and both outputs.
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "that is the point"
+    reason = "the component prints on purpose"
 )]
-fn talk() {
+fn use_streams() {
     use std::io::Read as _;
     println!("good morning");
     eprintln!("{}", "is anybody there? ".repeat(10_000));
-    let mut heard = Vec::new();
-    let heard = std::io::stdin().read_to_end(&mut heard);
-    assert_eq!(heard.ok(), Some(0), "nobody says anything");
+    let input = std::io::stdin().read_to_end(&mut Vec::new());
+    assert_eq!(input.ok(), Some(0), "standard input should be empty");
 }
 
-/// Some milliseconds.
+/// Computes for some milliseconds.
 fn idle() {
     let mut number = 1_u64;
     for _ in 0..20_000_000 {

@@ -132,7 +132,7 @@ impl Engine {
 
     /// Whether [`Self::derive`] would do this on the calling thread, without waiting for anybody.
     pub fn is_short(s2k: &S2k<'_>) -> bool {
-        s2k.octets_hashed() <= SHORT_OCTETS
+        s2k.bytes_hashed() <= SHORT_OCTETS
     }
 
     /// Derives a key. The calling thread waits, unless it is a short one ([`Self::is_short`]).
@@ -141,11 +141,11 @@ impl Engine {
             let key = s2k
                 .derive(&mut || !stop.is_over(Instant::now()))
                 .map_err(|_| NotDerived::Stopped)?;
-            self.shared.metrics.hashed(Path::Plain, s2k.octets_hashed());
+            self.shared.metrics.hashed(Path::Plain, s2k.bytes_hashed());
             return Ok(key);
         }
         let (done, digests) = channel();
-        let octets = s2k.octets_a_pass();
+        let octets = s2k.bytes_per_pass();
         // Made before anybody else has to wait for it.
         let passes = Pass::all(s2k);
         let weights = passes

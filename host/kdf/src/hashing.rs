@@ -173,7 +173,7 @@ mod tests {
             let s2k = S2k::new(hash, b"saltsalt", b"topsecret", 1_000_000, 20).expect("valid");
             let mut queue = crate::queue::Queue::new();
             for pass in Pass::all(&s2k) {
-                queue.add(pass, s2k.octets_a_pass(), ());
+                queue.add(pass, s2k.bytes_per_pass(), ());
             }
             queue.remove(|_| true)
         };

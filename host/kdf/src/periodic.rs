@@ -34,7 +34,7 @@ pub(crate) struct Periodic<F: Family> {
 impl<F: Family> Periodic<F> {
     /// The pass of that `number`, or nothing where the text does not repeat often enough.
     pub(crate) fn new(s2k: &S2k<'_>, number: usize, initial: [F::Word; 8]) -> Option<Self> {
-        let octets = number as u64 + s2k.octets_a_pass();
+        let octets = number as u64 + s2k.bytes_per_pass();
         let blocks = octets / F::BLOCK as u64;
         let head = u64::from(number > 0);
         let left = blocks.checked_sub(head)?;

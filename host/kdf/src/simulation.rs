@@ -58,7 +58,7 @@ pub fn side_by_side(path: Option<Path>, threads: usize, works: &[(Work, usize)])
         for (number, (work, _)) in works.iter().enumerate().filter(|(_, (_, at))| *at == turns) {
             let s2k = work.s2k();
             for (at, pass) in Pass::all(&s2k).into_iter().enumerate() {
-                queue.add(pass, s2k.octets_a_pass(), (number, at));
+                queue.add(pass, s2k.bytes_per_pass(), (number, at));
             }
         }
         // Each thread ends its turn when all others have taken theirs.

@@ -101,7 +101,7 @@ impl State {
         let Ok(s2k) = S2k::new(named_hash(hash), salt, passphrase, octets, key_len.into()) else {
             return Ok(Err(kdf::Refusal::Invalid));
         };
-        match self.kdf_limits.s2k(self.s2k_octets.get(), &s2k) {
+        match self.kdf_limits.charge_s2k(self.s2k_octets.get(), &s2k) {
             Ok(spent) => self.s2k_octets.set(spent),
             Err(over) => return Ok(Err(over.into())),
         }
@@ -132,7 +132,7 @@ impl State {
         key_len: u8,
     ) -> Result<Result<Zeroizing<Vec<u8>>, kdf::Refusal>> {
         self.go_on()?;
-        if let Err(over) = self.kdf_limits.argon2id(&work) {
+        if let Err(over) = self.kdf_limits.check_argon2id(&work) {
             return Ok(Err(over.into()));
         }
         let key = work.derive(salt, passphrase, key_len.into());
@@ -167,7 +167,7 @@ impl State {
         };
         let mut sealed = sealed.to_vec();
         let cipher = named_cipher(cipher);
-        let opened = bulkhead_crypto::open(mode, cipher, key, nonce, associated, &mut sealed);
+        let opened = bulkhead_crypto::aead_open(mode, cipher, key, nonce, associated, &mut sealed);
         Ok(match opened {
             Ok(true) => Ok(sealed),
             Ok(false) => Err(bulk::Refusal::Unauthentic),
@@ -185,7 +185,7 @@ impl From<OverLimit> for kdf::Refusal {
     fn from(over: OverLimit) -> Self {
         Self::OverLimit(kdf::Excess {
             limit: match over.limit {
-                KdfLimit::S2kOctets => kdf::Limit::S2kOctets,
+                KdfLimit::S2kBytes => kdf::Limit::S2kOctets,
                 KdfLimit::Argon2MemoryKib => kdf::Limit::Argon2MemoryKib,
                 KdfLimit::Argon2Passes => kdf::Limit::Argon2Passes,
             },

@@ -55,7 +55,7 @@ const KNOWN_ANSWERS: DecryptLimits = DecryptLimits {
     armor_header_octets: 1024,
 };
 const KNOWN_ANSWERS_KDF: KdfLimits = KdfLimits {
-    s2k_octets: 256 << 20,
+    s2k_bytes: 256 << 20,
     argon2_memory_kib: 0,
     argon2_passes: 0,
 };
@@ -192,12 +192,12 @@ impl From<decryptor::Refusal> for OpenError {
             decryptor::Refusal::Undecryptable => Self::Undecryptable,
             decryptor::Refusal::TooCostly(excess) => Self::TooCostly(Excess {
                 limit: match excess.limit {
-                    decryptor::Limit::PlaintextOctets => Limit::PlaintextOctets,
+                    decryptor::Limit::PlaintextOctets => Limit::PlaintextBytes,
                     decryptor::Limit::CompressionLayers => Limit::CompressionLayers,
                     decryptor::Limit::CompressionRatio => Limit::CompressionRatio,
                     decryptor::Limit::SessionKeyPackets => Limit::SessionKeyPackets,
-                    decryptor::Limit::ArmorHeaderOctets => Limit::ArmorHeaderOctets,
-                    decryptor::Limit::S2kOctets => Limit::S2kOctets,
+                    decryptor::Limit::ArmorHeaderOctets => Limit::ArmorHeaderBytes,
+                    decryptor::Limit::S2kOctets => Limit::S2kBytes,
                     decryptor::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                     decryptor::Limit::Argon2Passes => Limit::Argon2Passes,
                 },

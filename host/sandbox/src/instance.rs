@@ -233,7 +233,7 @@ impl Budget {
     pub(crate) fn of(limits: InstanceLimits) -> Self {
         Self {
             limits,
-            kdf: KdfLimits::NONE,
+            kdf: KdfLimits::ZERO,
             aside: None,
             interrupt: Interrupt::default(),
         }

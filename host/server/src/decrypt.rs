@@ -188,7 +188,7 @@ fn open(
         armor_header_octets: u32::try_from(settings.armor_header_octets).unwrap_or(u32::MAX),
     };
     let kdf_limits = KdfLimits {
-        s2k_octets: settings.s2k_octets as u64,
+        s2k_bytes: settings.s2k_octets as u64,
         argon2_memory_kib: settings.argon2_memory_octets as u64 / 1024,
         argon2_passes: settings.argon2_passes_max.into(),
     };
@@ -214,7 +214,7 @@ fn packed(plaintext: Wiped, answers: &Room, form: Form) -> Result<Answer, Proble
         }
         Form::Json => {
             let text = std::str::from_utf8(&plaintext).map_err(|_| Problem::not_text())?;
-            let octets = answers.answer(bulkhead_envelope::opened(text))?;
+            let octets = answers.answer(bulkhead_envelope::decrypted_response(text))?;
             Ok(answer(StatusCode::OK, "application/json", octets))
         }
     }

@@ -64,18 +64,40 @@ fn filter(directives: &str) -> Result<Targets, String> {
         }
         None => LEVELS.contains(&directive),
     };
-    let mut given = directives.split(',').filter(|one| !one.is_empty());
-    if !given.all(is_known) {
-        return Err(told.into());
+    let mut targets = Targets::new().with_default(Level::INFO);
+    // An empty directive means `error` to the parser.
+    for directive in directives.split(',').filter(|one| !one.is_empty()) {
+        if !is_known(directive) {
+            return Err(told.into());
+        }
+        let parsed: Targets = directive.parse().map_err(|_| told.to_owned())?;
+        targets = match parsed.default_level() {
+            Some(level) => targets.with_default(level),
+            None => targets.with_targets(parsed),
+        };
     }
-    format!("info,{directives}")
-        .parse()
-        .map_err(|_| told.into())
+    Ok(targets)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filter_enables_what_the_directives_name() {
+        let enables = |directives: &str, target: &str, level: Level| {
+            let filter = filter(directives).expect("valid directives");
+            filter.would_enable(target, &level)
+        };
+        assert!(enables("", "bulkhead", Level::INFO));
+        assert!(!enables("", "bulkhead", Level::DEBUG));
+        assert!(enables("debug", "hyper::proto", Level::DEBUG));
+        assert!(!enables("off", "bulkhead", Level::ERROR));
+        assert!(enables("bulkhead=trace", "bulkhead::relay", Level::TRACE));
+        assert!(enables("bulkhead=trace", "hyper", Level::INFO));
+        assert!(!enables("warn,hyper=debug", "bulkhead", Level::INFO));
+        assert!(enables("warn,hyper=debug,", "hyper", Level::DEBUG));
+    }
 
     #[test]
     fn log_filters() {

@@ -196,7 +196,7 @@ impl Problem {
             "The header Bulkhead-Token {what}. Send the token there, and as body what it was made of."
         );
         Said::new(400, "invalid_parameter", "Invalid parameter", detail)
-            .of_parameter("Bulkhead-Token")
+            .with_parameter("Bulkhead-Token")
             .into()
     }
 

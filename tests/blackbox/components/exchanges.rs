@@ -113,7 +113,7 @@ fn what_the_kernel_does_not_tell_is_found_all_the_same() {
 fn a_slow_component_is_not_called_on_threads_that_others_need() {
     let place = Place::new();
     let ours = place.ask(b"a small body").json();
-    let slow = trial::with_manner(TRIAL, "slow");
+    let slow = trial::with_behaviour(TRIAL, "slow");
     place.put("token.wasm", &slow);
     until("it is taken", || place.state("token")["source"] == "file");
     assert_eq!(place.ask(b"a small body").json(), ours);
@@ -124,7 +124,7 @@ fn a_slow_component_is_not_called_on_threads_that_others_need() {
 /// message of a panic.
 #[test]
 fn a_component_that_prints_reads_and_panics_disturbs_nobody() {
-    let loud = trial::with_manner(TRIAL, "loud");
+    let loud = trial::with_behaviour(TRIAL, "loud");
     let place = Place::with(&[], |folder| {
         std::fs::write(folder.join("token.wasm"), &loud).expect("written");
     });

@@ -12,7 +12,7 @@ fn what_is_refused_leaves_the_last_good_one_in_force_and_says_why() {
     let place = Place::new();
     place.put("token.wasm", &edition(1));
     place.wait_for(1);
-    let manner = |manner| trial::with_manner(TRIAL, manner);
+    let manner = |manner| trial::with_behaviour(TRIAL, manner);
     for (wasm, code, said) in [
         (b"not wasm".to_vec(), "not_a_component", "not WebAssembly"),
         (TRIAL[..40_000].to_vec(), "invalid", "does not compile"),

@@ -53,7 +53,7 @@ fn wrong_settings_are_not_blamed_on_the_component() {
 
 #[test]
 fn refusals_are_those_of_a_server() {
-    let trap = trial::with_manner(TRIAL, "trap");
+    let trap = trial::with_behaviour(TRIAL, "trap");
     let place = Place::new();
     for (wasm, code) in [
         (&b"not wasm"[..], "not_a_component"),

@@ -48,9 +48,9 @@ fn octets_differ(
     let refused = run(&[], compiled, &[], body.as_bytes());
     let document: Value = serde_json::from_slice(&refused.stdout).unwrap_or_default();
     let says_how = document["code"] == "not_text"
-        && document["detail"].to_string().contains("--octets")
+        && document["detail"].to_string().contains("--bytes")
         && refused.status.code() == Some(1);
-    let output = run(&[], compiled, &["--octets"], body.as_bytes());
+    let output = run(&[], compiled, &["--bytes"], body.as_bytes());
     let same = output.status.success() && answer.status == 200 && output.stdout == answer.body;
     (!says_how || !same).then(|| format!("{refused:?} {output:?}"))
 }
@@ -131,7 +131,7 @@ fn wasmtime_hands_limits_on_and_bad_input_gets_the_servers_answers() {
         let output = run(&[], &compiled, &[], body.as_bytes());
         assert_eq!(code(&output), answer.problem(), "{body}");
     }
-    let octets = run(&[], &compiled, &["--octets"], sample.as_bytes());
+    let octets = run(&[], &compiled, &["--bytes"], sample.as_bytes());
     assert_eq!(octets.stdout, b"Nice work!\n");
     let unknown = run(&[], &compiled, &["--raw"], b"");
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");

@@ -1,8 +1,8 @@
-//! Base64 that reads on where decoders made for clean input stop: blanks, line ends, quote marks
-//! and anything outside ASCII are passed over; the first padding, dash or other character ends the
-//! data. Neither padding nor the unused bits of the last character are checked.
+//! A lenient base64 decoder. It skips white space, line ends, quotation marks of mail programs and everything outside
+//! ASCII. The data ends at the first padding, dash or other character. Padding and the unused bits of the last character
+//! are not checked.
 
-/// Classes of characters; below 64 it is the digit's value.
+/// Classes of characters. Values below 64 are those of digits.
 const SKIP: u8 = 0x40;
 const STOP: u8 = 0x80;
 
@@ -13,7 +13,7 @@ const fn classes() -> [u8; 256] {
     let mut class = [STOP; 256];
     let mut i = 0;
     while i < 256 {
-        // Controls and blank; bytes of a byte order mark, a no-break or zero-width space.
+        // Control characters, the space, and the bytes of a byte order mark, a no-break or a zero-width space.
         if i <= 0x20 || i >= 0x80 {
             class[i] = SKIP;
         }
@@ -29,26 +29,26 @@ const fn classes() -> [u8; 256] {
     class
 }
 
-/// Whether `c` is of the base64 alphabet.
+/// Returns whether `c` is in the base64 alphabet.
 pub(super) fn is_digit(c: u8) -> bool {
     CLASS[usize::from(c)] < 64
 }
 
-/// Whether the octet that begins with digit `c` has bit 7 set, as the first one of every packet
-/// (RFC 9580 section 4.2).
+/// Returns whether a byte whose first digit is `c` has bit 7 set, as the first byte of every packet has (RFC 9580 section
+/// 4.2).
 pub(super) fn begins_packet(c: u8) -> bool {
     matches!(CLASS[usize::from(c)], 32..64)
 }
 
-/// Whether `c` is passed over inside data.
+/// Returns whether `c` is skipped inside data.
 pub(super) fn is_skipped(c: u8) -> bool {
     CLASS[usize::from(c)] == SKIP
 }
 
-/// Decodes from the start of `text` until something ends the data.
+/// Decodes `text` up to the end of the data.
 pub(super) fn decode(text: &[u8]) -> Vec<u8> {
-    // Never more than that, also where the last group is short.
-    let mut decoder = Decoder::with_room_for(text.len() / 4 * 3 + 4 + WIDE_ROOM);
+    // The result is never longer, also if the last group is incomplete.
+    let mut decoder = Decoder::with_capacity(text.len() / 4 * 3 + 4 + WIDE_BYTES);
     let mut rest = text;
     loop {
         if decoder.digits == 0 {
@@ -65,62 +65,63 @@ pub(super) fn decode(text: &[u8]) -> Vec<u8> {
     decoder.finish()
 }
 
-/// Characters looked at for each octet of a probe: quote marks and line ends may be among them, but a
-/// sea of blanks is not walked through at every position.
-const PROBE_CHARACTERS_AN_OCTET: usize = 32;
+/// Maximum number of characters read per byte by [`decode_prefix`]. Some may be skipped ones, but a long run of white
+/// space must not be read again at every position.
+const PROBE_CHARACTERS_PER_BYTE: usize = 32;
 
-/// As [`decode`], but not more than about `octets` octets.
-pub(super) fn decode_prefix(text: &[u8], octets: usize) -> Vec<u8> {
-    let mut decoder = Decoder::with_room_for(octets + 3);
-    for &c in text.iter().take(octets * PROBE_CHARACTERS_AN_OCTET) {
-        if decoder.filled >= octets || !decoder.character(c) {
+/// Decodes like [`decode`], but stops after about `bytes` bytes.
+pub(super) fn decode_prefix(text: &[u8], bytes: usize) -> Vec<u8> {
+    let mut decoder = Decoder::with_capacity(bytes + 3);
+    for &c in text.iter().take(bytes * PROBE_CHARACTERS_PER_BYTE) {
+        if decoder.filled >= bytes || !decoder.character(c) {
             break;
         }
     }
     decoder.finish()
 }
 
-/// Groups that are decoded at a time: half a line, as most programs break lines.
+/// Number of groups that are decoded together: half a line of most programs.
 const WIDE: usize = 8;
 
-/// Octets that are written for them, the last of which does not count.
-const WIDE_ROOM: usize = 3 * WIDE + 1;
+/// Number of bytes written for these groups. The last one does not count.
+const WIDE_BYTES: usize = 3 * WIDE + 1;
 
-/// In [`OCTETS`]: not a digit.
+/// Marks a character in [`BYTES`] that is not a digit.
 const NO_DIGIT: u32 = 1 << 24;
 
-/// What each of the four characters of a group gives of its three octets, the first one lowest.
-static OCTETS: [[u32; 256]; 4] = octets();
+/// The contribution of each of the four characters of a group to its three bytes, in little-endian order.
+static BYTES: [[u32; 256]; 4] = bytes();
 
-const fn octets() -> [[u32; 256]; 4] {
-    let mut octets = [[NO_DIGIT; 256]; 4];
+const fn bytes() -> [[u32; 256]; 4] {
+    let mut bytes = [[NO_DIGIT; 256]; 4];
     let mut c = 0;
     while c < 256 {
         let value = CLASS[c] as u32;
         if value < 64 {
-            octets[0][c] = value << 2;
-            octets[1][c] = value >> 4 | (value & 15) << 12;
-            octets[2][c] = (value >> 2) << 8 | (value & 3) << 22;
-            octets[3][c] = value << 16;
+            bytes[0][c] = value << 2;
+            bytes[1][c] = value >> 4 | (value & 15) << 12;
+            bytes[2][c] = (value >> 2) << 8 | (value & 3) << 22;
+            bytes[3][c] = value << 16;
         }
         c += 1;
     }
-    octets
+    bytes
 }
 
-/// The octets of a group, the first one lowest; with [`NO_DIGIT`] where there are other characters.
-fn three_octets(group: [u8; 4]) -> u32 {
+/// Returns the three bytes of a group in little-endian order, with [`NO_DIGIT`] set if a character is not a digit.
+fn three_bytes(group: [u8; 4]) -> u32 {
     let [a, b, c, d] = group.map(usize::from);
-    OCTETS[0][a] | OCTETS[1][b] | OCTETS[2][c] | OCTETS[3][d]
+    BYTES[0][a] | BYTES[1][b] | BYTES[2][c] | BYTES[3][d]
 }
 
-/// Octets by which the end of what is decoded is moved on, so that it is seldom done: in Wasm it took
-/// a fifth more time to append to a vector what each half of a line gives.
-const STEP_OCTETS: usize = 4096;
+/// Number of bytes by which the buffer is extended at a time. In Wasm, appending each half line to a vector took 20 % more
+/// time.
+const STEP_BYTES: usize = 4096;
 
 struct Decoder {
-    /// What is decoded, and zeros behind it to be written over.
-    octets: Vec<u8>,
+    /// The decoded bytes, followed by zeros that will be overwritten.
+    bytes: Vec<u8>,
+    /// Number of decoded bytes.
     filled: usize,
     /// Bits of the current group of four digits.
     bits: u32,
@@ -129,29 +130,29 @@ struct Decoder {
 }
 
 impl Decoder {
-    /// Will not move until more than `octets` are written.
-    fn with_room_for(octets: usize) -> Self {
+    /// Reserves `bytes` bytes, so that the buffer does not move until more are written.
+    fn with_capacity(bytes: usize) -> Self {
         Self {
-            octets: Vec::with_capacity(octets),
+            bytes: Vec::with_capacity(bytes),
             filled: 0,
             bits: 0,
             digits: 0,
         }
     }
 
-    /// The next `N` octets to write. They do not count before `filled` says so.
+    /// Returns the next `N` bytes to write. They count once `filled` includes them.
     #[inline]
     fn next<const N: usize>(&mut self) -> &mut [u8; N] {
         let wanted = self.filled + N;
-        if self.octets.len() < wanted {
-            let step = (self.filled + STEP_OCTETS).min(self.octets.capacity());
-            self.octets.resize(step.max(wanted), 0);
+        if self.bytes.len() < wanted {
+            let step = (self.filled + STEP_BYTES).min(self.bytes.capacity());
+            self.bytes.resize(step.max(wanted), 0);
         }
-        let next = self.octets[self.filled..].first_chunk_mut();
-        next.expect("there is room by now")
+        let next = self.bytes[self.filled..].first_chunk_mut();
+        next.expect("the buffer was extended")
     }
 
-    /// Takes one character; false if it ends the data.
+    /// Decodes one character. Returns false if it ends the data.
     fn character(&mut self, c: u8) -> bool {
         match CLASS[usize::from(c)] {
             value @ 0..64 => {
@@ -171,24 +172,24 @@ impl Decoder {
         }
     }
 
-    /// Takes whole groups of four digits as long as nothing else comes between, which in real
-    /// armor is a line at a time.
+    /// Decodes groups of four digits up to the first other character, and returns the rest of the text. In real armor this
+    /// is a line at a time.
     fn groups<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
         let (wide, _) = text.as_chunks::<{ 4 * WIDE }>();
         let mut taken = 0;
-        // Several groups at a time, so that what is asked once for each is asked seldom.
+        // Several groups are checked together.
         for digits in wide {
             if !is_digit(digits[0]) {
                 break;
             }
-            let octets = self.next::<WIDE_ROOM>();
+            let bytes = self.next::<WIDE_BYTES>();
             let (groups, _) = digits.as_chunks::<4>();
             let mut all = 0;
             for (group, at) in groups.iter().zip((0..).step_by(3)) {
-                let three = three_octets(*group);
+                let three = three_bytes(*group);
                 all |= three;
-                // A fourth octet is written over by the next group.
-                octets[at..at + 4].copy_from_slice(&three.to_le_bytes());
+                // The next group overwrites the fourth byte.
+                bytes[at..at + 4].copy_from_slice(&three.to_le_bytes());
             }
             if all & NO_DIGIT != 0 {
                 break;
@@ -198,7 +199,7 @@ impl Decoder {
         }
         let (groups, _) = text[taken..].as_chunks::<4>();
         for group in groups {
-            let three = three_octets(*group);
+            let three = three_bytes(*group);
             if three & NO_DIGIT != 0 {
                 break;
             }
@@ -209,12 +210,12 @@ impl Decoder {
         &text[taken..]
     }
 
-    /// Whole octets of a last group that is short.
+    /// Adds the complete bytes of an incomplete last group, and returns all bytes.
     fn finish(mut self) -> Vec<u8> {
         match self.digits {
             2 => {
-                let [.., octet] = (self.bits >> 4).to_be_bytes();
-                *self.next() = [octet];
+                let [.., byte] = (self.bits >> 4).to_be_bytes();
+                *self.next() = [byte];
                 self.filled += 1;
             }
             3 => {
@@ -222,10 +223,10 @@ impl Decoder {
                 *self.next() = [high, low];
                 self.filled += 2;
             }
-            // One digit alone is not an octet.
+            // A single digit is less than a byte.
             _ => {}
         }
-        self.octets.truncate(self.filled);
-        self.octets
+        self.bytes.truncate(self.filled);
+        self.bytes
     }
 }

@@ -1,4 +1,4 @@
-//! The shapes in which one and the same message circulates.
+//! The forms in which the same message arrives.
 
 use super::dearmor;
 use crate::refusal::Refusal;
@@ -11,38 +11,38 @@ const BEGIN: &str = "-----BEGIN PGP MESSAGE-----";
 const END: &str = "-----END PGP MESSAGE-----";
 
 fn message() -> Vec<u8> {
-    let mut octets = dearmor(SAMPLE.as_bytes(), LIMIT).expect("the sample opens");
-    // The checksum, if it was glued on.
-    octets.truncate(88);
-    octets
+    let mut bytes = dearmor(SAMPLE.as_bytes(), LIMIT).expect("the sample should be decoded");
+    // Remove the bytes of a checksum that was decoded together with the data.
+    bytes.truncate(88);
+    bytes
 }
 
 #[track_caller]
 fn opens(text: &str) {
     match dearmor(text.as_bytes(), LIMIT) {
-        Ok(octets) => assert!(
-            octets.starts_with(&message()) && octets.len() <= 91,
+        Ok(bytes) => assert!(
+            bytes.starts_with(&message()) && bytes.len() <= 91,
             "{text:?}"
         ),
         Err(refusal) => panic!("{refusal:?}: {text:?}"),
     }
 }
 
-/// The sample with something in front of each line.
+/// Returns the sample with `prefix` in front of each line.
 fn prefixed(prefix: &str) -> String {
     let lines: Vec<_> = SAMPLE.lines().map(|line| [prefix, line].concat()).collect();
     lines.join("\n")
 }
 
 #[test]
-fn the_sample_is_88_octets() {
-    let octets = dearmor(SAMPLE.as_bytes(), LIMIT).expect("opens");
-    assert_eq!(octets.len(), 88);
-    assert_eq!(octets[..4], [0x8c, 0x0d, 4, 9]);
+fn sample_has_88_bytes() {
+    let bytes = dearmor(SAMPLE.as_bytes(), LIMIT).expect("the sample should be decoded");
+    assert_eq!(bytes.len(), 88);
+    assert_eq!(bytes[..4], [0x8c, 0x0d, 4, 9]);
 }
 
 #[test]
-fn blank_lines_are_where_they_should_not_be_or_are_missing() {
+fn message_is_found_with_missing_or_additional_blank_lines() {
     opens(&format!(
         "{BEGIN}\n\nVersion: GnuPG v2\n\n{DATA}\n=KvJQ\n{END}\n"
     ));
@@ -54,7 +54,7 @@ fn blank_lines_are_where_they_should_not_be_or_are_missing() {
 }
 
 #[test]
-fn blanks_tabs_quotes_and_byte_order_marks() {
+fn message_is_found_with_spaces_tabs_quotation_marks_and_byte_order_marks() {
     opens(&SAMPLE.replace('\n', "  \t\n"));
     opens(&prefixed("    "));
     opens(&prefixed("\t"));
@@ -66,7 +66,7 @@ fn blanks_tabs_quotes_and_byte_order_marks() {
 }
 
 #[test]
-fn line_ends_of_every_kind() {
+fn message_is_found_with_every_kind_of_line_end() {
     opens(&SAMPLE.replace('\n', "\r\n"));
     opens(&SAMPLE.replace('\n', "\r"));
     opens(&SAMPLE.replace('\n', "\\n"));
@@ -82,7 +82,7 @@ fn line_ends_of_every_kind() {
 }
 
 #[test]
-fn checksums_of_every_kind() {
+fn message_is_found_with_every_kind_of_checksum() {
     for tail in [
         "uwroA==KvJQ",
         "uwroAKvJQ===",
@@ -101,7 +101,7 @@ fn checksums_of_every_kind() {
 }
 
 #[test]
-fn frames_of_every_kind() {
+fn message_is_found_with_damaged_or_missing_begin_and_end_lines() {
     opens(&SAMPLE.replace(END, ""));
     opens(&SAMPLE.replace("PGP MESSAGE", "PGP SIGNED MESSAGE"));
     opens(&SAMPLE.replace("BEGIN PGP MESSAGE-----", "BEGIN PGP MESSAGE"));
@@ -112,7 +112,7 @@ fn frames_of_every_kind() {
 }
 
 #[test]
-fn text_around_the_message() {
+fn message_is_found_inside_other_text() {
     let mail = "From: a@example.org\nSubject: Re: your message: 1\n\n";
     opens(&format!("{mail}{SAMPLE}"));
     opens(&format!(
@@ -126,7 +126,7 @@ fn text_around_the_message() {
 }
 
 #[test]
-fn what_is_no_message_is_told_apart() {
+fn other_text_and_truncated_messages_are_distinguished() {
     for text in [
         "",
         "hello",
@@ -146,19 +146,19 @@ fn what_is_no_message_is_told_apart() {
 }
 
 #[test]
-fn headers_are_limited() {
+fn header_limit_is_enforced() {
     let header = "Comment: 0123456789\n".repeat(50);
     let text = format!("{BEGIN}\n{header}\n{DATA}\n{END}\n");
     opens(&text);
     let Err(Refusal::TooCostly(excess)) = dearmor(text.as_bytes(), 500) else {
-        panic!("past the limit");
+        panic!("the headers should exceed the limit");
     };
     assert_eq!((excess.asked, excess.allowed), (999, 500));
 }
 
 #[test]
-fn hostile_text_is_done_with_quickly() {
-    // Each word passes the first look and fails at the end of a long text.
+fn text_full_of_plausible_positions_is_rejected_quickly() {
+    // Each word passes the first check and fails at the end of a long text.
     let text = "jA0ECQMCVady3RUyJw3XAAAA ".repeat(100_000);
     assert!(dearmor(text.as_bytes(), LIMIT).is_err());
     let text = "-----BEGIN PGP MESSAGE-----\n".repeat(100_000);

@@ -228,7 +228,7 @@ fn no_thread_sleeps_while_a_stream_waits() {
 #[test]
 fn what_waits_is_bounded_by_octets() {
     // Each octet of SHA-512 counts for two.
-    let most = 2 * endless().octets_hashed() + 10_000_000;
+    let most = 2 * endless().bytes_hashed() + 10_000_000;
     let engine = Arc::new(engine(1, most));
     let long_stop = stop();
     let long = start(&engine, endless(), &long_stop);
@@ -263,7 +263,7 @@ fn an_engine_that_is_dropped_leaves_nobody_waiting() {
         end
     });
     until("both are there", || {
-        octets(&engine) > 3 * endless().octets_hashed()
+        octets(&engine) > 3 * endless().bytes_hashed()
     });
     drop(engine);
     for end in ends {

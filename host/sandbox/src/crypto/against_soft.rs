@@ -28,7 +28,7 @@ const COPIED_OCTETS: usize = 1 << 20;
 const MEMORY_OCTETS: usize = 64 << 20;
 
 const LIMITS: KdfLimits = KdfLimits {
-    s2k_octets: u64::MAX,
+    s2k_bytes: u64::MAX,
     argon2_memory_kib: u64::MAX,
     argon2_passes: u64::MAX,
 };

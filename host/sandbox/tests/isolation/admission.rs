@@ -142,7 +142,7 @@ fn what_misbehaves_is_refused_and_quoted_in_one_line() {
         ("liar", RefusalKind::KnownAnswers, "HMAC-SHA-1 is another"),
         ("vain", RefusalKind::Description, "control characters"),
     ] {
-        let refusal = refused(&trial::with_manner(TRIAL, manner), SHORT);
+        let refusal = refused(&trial::with_behaviour(TRIAL, manner), SHORT);
         assert_eq!(refusal.kind, kind, "{manner}: {refusal}");
         assert!(refusal.reason.contains(said), "{manner}: {refusal}");
         assert!(!refusal.reason.contains('\n'), "{manner}: {refusal}");

@@ -29,7 +29,7 @@ const LIMITS: DecryptLimits = DecryptLimits {
     armor_header_octets: 1 << 16,
 };
 const KDF_LIMITS: KdfLimits = KdfLimits {
-    s2k_octets: 64 << 20,
+    s2k_bytes: 64 << 20,
     argon2_memory_kib: 1024,
     argon2_passes: 3,
 };

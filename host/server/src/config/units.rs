@@ -12,7 +12,7 @@ pub(super) fn octets_within(
     most: usize,
 ) -> impl Fn(&str) -> Result<usize, String> + Clone {
     move |text| {
-        let octets = bulkhead_envelope::octets(text)?;
+        let octets = bulkhead_envelope::parse_size(text).map_err(|error| error.to_string())?;
         usize::try_from(octets)
             .ok()
             .filter(|octets| (least..=most).contains(octets))
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn sizes_are_shown_as_they_are_written() {
         for text in ["0B", "1023B", "64KiB", "5MiB", "1024GiB"] {
-            let octets = bulkhead_envelope::octets(text).expect("a size");
+            let octets = bulkhead_envelope::parse_size(text).expect("a size");
             assert_eq!(shown(usize::try_from(octets).expect("64 bits")), text);
         }
     }

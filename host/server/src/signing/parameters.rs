@@ -30,7 +30,7 @@ impl Sign {
     }
 
     pub(crate) fn from_json(body: &[u8]) -> Result<Self, Problem> {
-        let [message, callback] = bulkhead_envelope::parse(body, [&[MESSAGE], CALLBACK])?;
+        let [message, callback] = bulkhead_envelope::parse_fields(body, [&[MESSAGE], CALLBACK])?;
         Ok(Self {
             message: message.required(MESSAGE, SIGN_EXAMPLE)?.into_owned(),
             callback: match callback {

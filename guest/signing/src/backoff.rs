@@ -1,4 +1,4 @@
-//! How long to wait before the next try.
+//! Delays before the next attempt.
 
 use crate::bindings::exports::bulkhead::signing::exchange::Situation;
 use std::time::{Duration, SystemTime};
@@ -8,24 +8,23 @@ pub(crate) const MINUTE_MS: u64 = 60 * SECOND_MS;
 pub(crate) const HOUR_MS: u64 = 60 * MINUTE_MS;
 pub(crate) const DAY_MS: u64 = 24 * HOUR_MS;
 
-/// A `Retry-After` beyond this is taken for this: nobody is to hold a message for ever.
+/// Maximum delay that a `Retry-After` header can cause, so that no peer can hold a message back for ever.
 const RETRY_AFTER_MS_MAX: u64 = HOUR_MS;
 
-/// Jitter is up to a tenth of what is waited, so that what failed together does not come back
-/// together.
+/// The jitter is up to one tenth of a delay, so that attempts that failed together are not repeated together.
 const JITTER_DIVISOR: u64 = 10;
 
-/// `wait_ms`, and up to a tenth more.
+/// Returns `wait_ms` plus a jitter of at most one tenth.
 pub(crate) fn with_jitter(wait_ms: u64, situation: &Situation) -> u64 {
     wait_ms + situation.random % (wait_ms / JITTER_DIVISOR + 1)
 }
 
-/// Milliseconds from now that a `Retry-After` asks for (RFC 9110 section 10.2.3: seconds or a
-/// date); none where it is neither. A date that is past asks for nothing to wait.
+/// Returns the delay in milliseconds that a `Retry-After` header requests, as seconds or a date (RFC 9110 section 10.2.3).
+/// Returns `None` for any other value, and 0 for a date in the past.
 pub(crate) fn retry_after_ms(value: Option<&str>, now_ms: u64) -> Option<u64> {
     let value = value?.trim();
-    let ms = if value.bytes().all(|octet| octet.is_ascii_digit()) && !value.is_empty() {
-        // More digits than fit ask for longer than anything.
+    let ms = if value.bytes().all(|byte| byte.is_ascii_digit()) && !value.is_empty() {
+        // A number that does not fit exceeds the maximum.
         let seconds: u64 = value.parse().unwrap_or(u64::MAX);
         seconds.saturating_mul(SECOND_MS)
     } else {
@@ -42,7 +41,7 @@ pub(crate) fn situation(tries: u32, age_ms: u64) -> Situation {
     Situation {
         tries,
         age_ms,
-        // RFC 9110 section 5.6.7's example, a minute before.
+        // One minute before the example date in RFC 9110 section 5.6.7.
         now_ms: 784_111_777 * SECOND_MS - MINUTE_MS,
         random: 0,
     }
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_in_its_two_forms() {
+    fn retry_after_accepts_seconds_and_dates() {
         let now_ms = situation(1, 0).now_ms;
         for (value, expected) in [
             ("0", Some(0)),
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_at_most_a_tenth_more() {
+    fn jitter_is_at_most_one_tenth() {
         for random in [0, 1, 99, 100, 101, u64::MAX] {
             let situation = Situation {
                 random,
