@@ -24,6 +24,7 @@ for tool in rustfmt clippy; do
 done
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 mkdir -p "$target"
+: >"$target/test-times"
 
 step() { printf '\n== %4d s  %s\n' "$SECONDS" "$*"; }
 
@@ -34,25 +35,33 @@ skip() {
   echo "SKIPPED: tests with \"$1\" in their name: $2"
 }
 
-# run_tests OPTIONS…: runs the tests of the targets that these options of `cargo test` select, and lists the slowest.
-# Ignored tests, which need other programs, run unless the tier is fast.
+# run_tests GROUP OPTIONS…: runs the tests of the targets that these options of `cargo test` select. GROUP is `relay`
+# for the black-box tests of the relay, which wait more than they compute, so that eight run at a time, and `others` for
+# all others. Ignored tests, which need other programs, run unless the tier is fast.
 run_tests() {
-  local filter='all()' ignored=() text
+  local filter='not test(/^relay::/)' names=(--skip=relay::) threads ignored=() text
+  threads=$(nproc)
+  if [ "$1" = relay ]; then
+    filter='test(/^relay::/)' names=(relay::) threads=8
+  fi
+  shift
   if cargo nextest --version >/dev/null 2>&1; then
     [ "$tier" = fast ] || ignored=(--run-ignored all)
     for text in "${skips[@]}"; do filter="$filter and not test($text)"; done
-    cargo nextest run --release --locked "$@" "${ignored[@]}" -E "$filter"
+    cargo nextest run --release --locked "$@" "${ignored[@]}" --test-threads "$threads" -E "$filter"
     sed -n 's/.*<testcase name="\([^"]*\)" classname="\([^"]*\)".* time="\([0-9.]*\)".*/\3 s  \2 \1/p' \
-      "$target/nextest/default/junit.xml" >"$target/test-times"
+      "$target/nextest/default/junit.xml" >>"$target/test-times"
   else
     [ "$tier" = fast ] || ignored=(--include-ignored)
     # Cargo starts the tests by this command. The variable lets them report times, which stable compilers hide.
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env RUSTC_BOOTSTRAP=1" \
       CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="env RUSTC_BOOTSTRAP=1" \
-      cargo test --release --locked "$@" -- --test-threads 6 -Zunstable-options --report-time \
-      "${ignored[@]}" "${skips[@]/#/--skip=}" | tee "$target/test-output"
-    sed -n 's/^test \(.*\) \.\.\. ok <\([0-9.]*\)s>$/\2 s  \1/p' "$target/test-output" >"$target/test-times"
+      cargo test --release --locked "$@" -- --test-threads "$threads" -Zunstable-options --report-time \
+      "${ignored[@]}" "${names[@]}" "${skips[@]/#/--skip=}" | tee "$target/test-output"
+    sed -n 's/^test \(.*\) \.\.\. ok <\([0-9.]*\)s>$/\2 s  \1/p' "$target/test-output" >>"$target/test-times"
   fi
+}
+list_slowest() {
   echo "the ten slowest tests:"
   sort -rn "$target/test-times" | sed -n '1,10s/^/  /p'
 }
@@ -78,7 +87,8 @@ if [ "$tier" = fast ]; then
   step "lints and documentation (the first build takes minutes)"
   lints
   step "unit tests"
-  run_tests --lib --bins
+  run_tests others --lib --bins
+  list_slowest
   step "fast tier passed; sandbox, simulation, store and black-box tests were not run"
   exit 0
 fi
@@ -134,7 +144,9 @@ mkdir -p "$logs"
 export BULKHEAD_TEST_LOGS=$logs
 
 step "tests"
-run_tests --lib --bins --tests
+run_tests others --lib --bins --tests
+run_tests relay --test blackbox
+list_slowest
 
 if [ "$tier" = soak ]; then
   step "unsafe code under instruments"

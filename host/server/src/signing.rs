@@ -90,7 +90,12 @@ impl Signing {
             callback,
             trace,
         };
-        match self.relay.sign(new, until).await.map_err(problem)? {
+        match self
+            .relay
+            .sign(new, until)
+            .await
+            .map_err(|error| problem(&error))?
+        {
             SignOutcome::Signed { id, signature } => Ok(json_answer(
                 StatusCode::OK,
                 &json!({"id": id.as_str(), "message": message, "signature": signature}),
@@ -122,7 +127,7 @@ impl Signing {
         let answer = |valid| json_answer(StatusCode::OK, &json!({"valid": valid}));
         let Some(key) = &self.public_key else {
             let valid = self.relay.verify(claim, trace, until).await;
-            return valid.map(answer).map_err(problem);
+            return valid.map(answer).map_err(|error| problem(&error));
         };
         let in_force = self.slot.current();
         let judge = Arc::clone(&in_force.component);
@@ -161,7 +166,11 @@ impl Signing {
         trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Result<Answer, Problem> {
-        let check = self.relay.test_key(trace, until).await.map_err(problem)?;
+        let check = self
+            .relay
+            .test_key(trace, until)
+            .await
+            .map_err(|error| problem(&error))?;
         Ok(json_answer(
             StatusCode::OK,
             &json!({"valid": check.valid, "checked_at": rfc3339(check.at)}),
@@ -183,13 +192,14 @@ impl Signing {
     async fn view(&self, id: &str) -> Result<RequestView, Problem> {
         let id = RequestId::parse(id).ok_or_else(Problem::no_such_request)?;
         let view = self.relay.request(id, look_up_until()).await;
-        view.map_err(problem)?.ok_or_else(Problem::no_such_request)
+        view.map_err(|error| problem(&error))?
+            .ok_or_else(Problem::no_such_request)
     }
 
     pub(crate) async fn redeliver(&self, id: &str) -> Result<Answer, Problem> {
         let id = RequestId::parse(id).ok_or_else(Problem::no_such_request)?;
         let redelivery = self.relay.redeliver(id.clone(), look_up_until()).await;
-        match redelivery.map_err(problem)? {
+        match redelivery.map_err(|error| problem(&error))? {
             Redelivery::Due => Ok(accepted(&id, "redelivering", 1000)),
             Redelivery::None => {
                 self.view(id.as_str()).await?;
@@ -267,12 +277,12 @@ fn accepted(id: &RequestId, status: &str, after_ms: u64) -> Answer {
     answer
 }
 
-fn problem(error: RelayError) -> Problem {
+fn problem(error: &RelayError) -> Problem {
     match error {
-        RelayError::BacklogFull { after_ms } => Problem::backlog_full(after_ms),
-        RelayError::CallersFull { after_ms } => Problem::callers_full(after_ms),
+        RelayError::BacklogFull { after_ms } => Problem::backlog_full(*after_ms),
+        RelayError::CallersFull { after_ms } => Problem::callers_full(*after_ms),
         RelayError::Store(_) => Problem::store_unavailable(),
-        RelayError::Upstream { after_ms } => Problem::upstream_unavailable(after_ms),
+        RelayError::Upstream { after_ms } => Problem::upstream_unavailable(*after_ms),
     }
 }
 

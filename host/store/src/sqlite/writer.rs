@@ -274,7 +274,7 @@ mod tests {
         other.execute_batch("BEGIN IMMEDIATE").expect("begun");
         match run(writer.call(accept(1))) {
             Err(StoreError::Unavailable(why)) => {
-                assert!(why.to_string().contains("locked"), "{why}")
+                assert!(why.to_string().contains("locked"), "{why}");
             }
             other => panic!("{other:?}"),
         }

@@ -131,7 +131,7 @@ impl Run {
             let until = BootMillis(process.boot_ms() + PATIENCE_MS);
             match relay.sign(new, until).await {
                 Ok(SignOutcome::Signed { .. }) => {
-                    lock(&answered).push(clockwork.now_ms() - start_ms)
+                    lock(&answered).push(clockwork.now_ms() - start_ms);
                 }
                 Ok(SignOutcome::Pending { id, .. }) => {
                     lock(&promised).insert(id.as_str().to_owned(), start_ms);
