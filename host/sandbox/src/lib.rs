@@ -17,10 +17,10 @@ mod crypto;
 mod decrypt;
 mod engine;
 mod instance;
-mod lanes;
 mod linked;
 mod load;
 mod metrics;
+mod per_thread;
 mod pool;
 mod signing;
 mod token;
@@ -33,9 +33,9 @@ pub use contract::{Ready, Refusal, RefusalKind, World};
 pub use decrypt::{DecryptLimits, Decryptor, OpenError};
 pub use engine::{Sandbox, Setup, precompile};
 pub use instance::{Aside, Fault, InstanceLimits, Interrupt};
-pub use lanes::Lanes;
 pub use load::{Compiled, Loaded, Source, sha256};
 pub use metrics::{ComponentMetrics, SandboxMetrics};
+pub use per_thread::PerThread;
 pub use pool::{Full, Pool, Turn, Waiting};
 pub use signing::{
     Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Judge, Question, Reply, Signing,

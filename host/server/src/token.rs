@@ -8,8 +8,8 @@ use crate::problem::{Limited, Problem};
 use crate::room::RequestBody;
 use crate::secrets::{Secret, Secrets};
 use bulkhead_sandbox::{
-    Algorithm, Authenticator, ComponentMetrics, Description, Fault, InstanceLimits, Lanes, Pool,
-    Refusal, Sandbox,
+    Algorithm, Authenticator, ComponentMetrics, Description, Fault, InstanceLimits, PerThread,
+    Pool, Refusal, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -51,7 +51,7 @@ pub(crate) struct Token {
 pub(crate) struct Authenticators {
     /// For small bodies, called where the request was read: one for each I/O thread. None where it is
     /// too slow for that.
-    inline: Option<Lanes<Authenticator>>,
+    inline: Option<PerThread<Authenticator>>,
     /// For the others, on threads of their own.
     pooled: Authenticator,
 }
@@ -166,7 +166,7 @@ impl Token {
         if body.len() <= self.settings.inline_octets {
             let in_force = self.slot.borrow();
             if let Some(inline) = &in_force.component.inline {
-                let answered = ask(inline.mine(), algorithm, &secrets, &body, &question);
+                let answered = ask(inline.get(), algorithm, &secrets, &body, &question);
                 // A machine that stood still for that long: a worker has more time.
                 if !matches!(answered, Err(Fault::Deadline)) {
                     return answered
@@ -219,9 +219,9 @@ pub(crate) fn maker(
         let description = code.introduce(&pooled)?;
         let is_quick = matches!(code, Code::BuiltIn(_)) || is_quick(&pooled);
         let inline = if is_quick {
-            let lanes: Result<_, Refusal> =
+            let authenticators: Result<_, Refusal> =
                 inline.iter().map(|sandbox| make(sandbox, short)).collect();
-            Some(Lanes::new(lanes?))
+            Some(PerThread::new(authenticators?))
         } else {
             tracing::warn!("the token component is slow: small bodies go to the token workers too");
             None
