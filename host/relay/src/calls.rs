@@ -4,7 +4,7 @@ use crate::conclusion::{Conclusion, Mood, of_signing, slot_end};
 use crate::relay::Relay;
 use crate::waiters::Found;
 use crate::world::{Heard, Point, World};
-use bulkhead_sandbox::{Fault, Judge, Question, Signing, Situation, Wait};
+use bulkhead_sandbox::{Fault, Question, Signing, SigningComponent, Situation, Wait};
 use bulkhead_store::{Begun, BootMillis, Outcome, Slot, StoreError, TraceParent, Try};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,14 +78,21 @@ async fn begin<W: World>(relay: &Relay<W>, under_way: &UnderWay) -> Begun<Try> {
 async fn make_one<W: World>(relay: &Relay<W>, begun: Try) {
     relay.world.reached(Point::Claimed);
     let question = Question::Sign(begun.message.clone());
-    let judge = relay.judges.current();
-    let heard = ask(relay, &judge, &question, begun.trace.clone(), &begun.slot).await;
+    let component = relay.components.current();
+    let heard = ask(
+        relay,
+        &component,
+        &question,
+        begun.trace.clone(),
+        &begun.slot,
+    )
+    .await;
     relay.world.reached(Point::Heard);
     let end = slot_end(&heard);
     if matches!(&heard, Heard::Answer(answer) if [401, 403].contains(&answer.status)) {
         relay.conditions.key(false, relay.world.now());
     }
-    let conclusion = conclude(relay, &judge, &begun, heard);
+    let conclusion = conclude(relay, &component, &begun, heard);
     relay.hold(conclusion.hold_ms).await;
     relay.note(
         &conclusion.mood,
@@ -117,13 +124,13 @@ async fn make_one<W: World>(relay: &Relay<W>, begun: Try) {
 /// Asks the upstream within a slot.
 pub(crate) async fn ask<W: World>(
     relay: &Relay<W>,
-    judge: &Judge,
+    component: &SigningComponent,
     question: &Question,
     trace: Option<TraceParent>,
     slot: &Slot,
 ) -> Heard {
     let start = relay.world.now();
-    let heard = match judge.target(question) {
+    let heard = match component.target(question) {
         Ok(target) => relay.world.ask(target, trace, slot.send_before).await,
         Err(fault) => Heard::Unsent(said(&fault)),
     };
@@ -140,13 +147,13 @@ pub(crate) fn said(fault: &Fault) -> String {
 
 fn conclude<W: World>(
     relay: &Relay<W>,
-    judge: &Judge,
+    component: &SigningComponent,
     begun: &Try,
     heard: Heard,
 ) -> Conclusion<Outcome> {
     let (reply, known_better) = heard.into_reply();
     let situation = relay.situation(begun.number, begun.created_at);
-    let signing = judge.read_signature(
+    let signing = component.read_signature(
         &reply,
         &begun.message,
         relay.settings.public_key.as_deref(),

@@ -5,7 +5,7 @@ use crate::conclusion::{Conclusion, Mood, of_checking, slot_end};
 use crate::condition::KeyCheck;
 use crate::relay::{Relay, Unable, unable};
 use crate::world::World;
-use bulkhead_sandbox::{Checking, Claim, Judge, Question, Wait};
+use bulkhead_sandbox::{Checking, Claim, Question, SigningComponent, Wait};
 use bulkhead_store::{Begun, BootMillis, Slot, TraceParent};
 use std::sync::Arc;
 use tokio::sync::{Mutex, oneshot};
@@ -102,10 +102,10 @@ impl<W: World> Relay<W> {
         trace: Option<TraceParent>,
         slot: Slot,
     ) -> Option<bool> {
-        let judge = self.judges.current();
-        let heard = ask(self, &judge, question, trace, &slot).await;
+        let component = self.components.current();
+        let heard = ask(self, &component, question, trace, &slot).await;
         let end = slot_end(&heard);
-        let mut conclusion = self.read_check(&judge, question, heard);
+        let mut conclusion = self.read_check(&component, question, heard);
         self.hold(conclusion.hold_ms).await;
         let is_key = matches!(question, Question::CheckKey);
         if is_key && conclusion.outcome == Some(false) {
@@ -122,15 +122,17 @@ impl<W: World> Relay<W> {
 
     fn read_check(
         &self,
-        judge: &Judge,
+        component: &SigningComponent,
         question: &Question,
         heard: crate::world::Heard,
     ) -> Conclusion<Option<bool>> {
         let (reply, known_better) = heard.into_reply();
         let situation = self.situation(1, self.world.now().wall);
         let read = match question {
-            Question::CheckKey => judge.read_key_check(&reply, situation),
-            Question::Verify(_) | Question::Sign(_) => judge.read_verification(&reply, situation),
+            Question::CheckKey => component.read_key_check(&reply, situation),
+            Question::Verify(_) | Question::Sign(_) => {
+                component.read_verification(&reply, situation)
+            }
         };
         let checking = read.unwrap_or_else(|fault| {
             Checking::Unknown(Wait {

@@ -4,7 +4,7 @@ use crate::calls::{FAULT_WAIT_MS, STORE_PAUSE_MS, said};
 use crate::conclusion::of_delivering;
 use crate::relay::Relay;
 use crate::world::{Heard, Point, World};
-use bulkhead_sandbox::{Event, Judge};
+use bulkhead_sandbox::{Event, SigningComponent};
 use bulkhead_store::{Begun, BootMillis, Notification, NotificationOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -128,9 +128,9 @@ async fn tell<W: World>(relay: &Relay<W>, notification: &Notification) -> Notifi
     };
     let secret = relay.settings.webhook_secret.as_ref();
     let now_ms = u64::try_from(now.wall.0).unwrap_or(0);
-    let judge = relay.judges.current();
+    let component = relay.components.current();
     // The id of the request is the same over all tries, and nobody else's.
-    let delivery = judge.webhook(request, &event, secret.map(|secret| &secret.0[..]), now_ms);
+    let delivery = component.webhook(request, &event, secret.map(|secret| &secret.0[..]), now_ms);
     let delivery = match delivery {
         Ok(delivery) => delivery,
         Err(ended) => return fault(ended),
@@ -146,18 +146,18 @@ async fn tell<W: World>(relay: &Relay<W>, notification: &Notification) -> Notifi
         )
         .await;
     relay.metrics.told(&heard);
-    outcome(relay, &judge, notification, heard).unwrap_or_else(fault)
+    outcome(relay, &component, notification, heard).unwrap_or_else(fault)
 }
 
 fn outcome<W: World>(
     relay: &Relay<W>,
-    judge: &Judge,
+    component: &SigningComponent,
     notification: &Notification,
     heard: Heard,
 ) -> Result<NotificationOutcome, bulkhead_sandbox::Fault> {
     let (reply, known_better) = heard.into_reply();
     let situation = relay.situation(notification.number, notification.first_try_at);
-    let delivering = judge.read_webhook(&reply, situation)?;
+    let delivering = component.read_webhook(&reply, situation)?;
     Ok(of_delivering(delivering, known_better))
 }
 

@@ -8,7 +8,7 @@ use crate::tasks::Tasks;
 use crate::waiters::{Found, Waiters, Word};
 use crate::world::{Point, World};
 use crate::{calls, notifications, upkeep};
-use bulkhead_sandbox::Judge;
+use bulkhead_sandbox::SigningComponent;
 use bulkhead_store::{
     Accepted, BootMillis, Doing, NewRequest, Redelivery, RequestId, RequestView, Store, StoreError,
 };
@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 pub struct Relay<W> {
     pub(crate) world: Arc<W>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) judges: Box<dyn Judges>,
+    pub(crate) components: Box<dyn SigningComponents>,
     pub(crate) settings: Settings,
     pub(crate) waiters: Waiters,
     pub(crate) conditions: Conditions,
@@ -32,15 +32,15 @@ pub struct Relay<W> {
     pub(crate) notify: Notify,
 }
 
-/// Knows who judges: the component can be exchanged while the relay runs. What belongs together, a
-/// question and its answer, goes to the same one.
-pub trait Judges: Send + Sync + 'static {
-    /// The one to begin with now.
-    fn current(&self) -> Arc<Judge>;
+/// The signing component in force, which can be swapped while the relay runs. A question and its answer go to
+/// the same component.
+pub trait SigningComponents: Send + Sync + 'static {
+    /// Returns the component for a new question.
+    fn current(&self) -> Arc<SigningComponent>;
 }
 
 /// Always this one.
-impl Judges for Arc<Judge> {
+impl SigningComponents for Arc<SigningComponent> {
     fn current(&self) -> Self {
         Self::clone(self)
     }
@@ -99,14 +99,14 @@ impl<W: World> Relay<W> {
     pub fn start(
         world: Arc<W>,
         store: Arc<dyn Store>,
-        judges: impl Judges,
+        components: impl SigningComponents,
         settings: Settings,
         metrics: RelayMetrics,
     ) -> Arc<Self> {
         let relay = Arc::new(Self {
             world,
             store,
-            judges: Box::new(judges),
+            components: Box::new(components),
             settings,
             waiters: Waiters::default(),
             conditions: Conditions::new(),

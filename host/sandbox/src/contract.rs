@@ -34,7 +34,7 @@ impl World {
         exports: &[ABOUT, "bulkhead:token/authenticator@1.0.0"],
         imports: &[],
     };
-    /// Judges for the signing relay.
+    /// Decides for the signing relay.
     pub const SIGNING: Self = Self {
         name: "signing",
         exports: &[

@@ -3,7 +3,7 @@
 //! This is the only crate that knows wasmtime; none of its types leave it. It knows nothing of
 //! HTTP, configuration or where components come from. What it offers:
 //! [`Sandbox`] (the engine), [`Compiled`] (a component from elsewhere), [`Decryptor`], [`Authenticator`]
-//! and [`Judge`] (components, ready to be instantiated; [`Ready`] is what they have in common), [`Pool`]
+//! and [`SigningComponent`] (components, ready to be instantiated; [`Ready`] is what they have in common), [`Pool`]
 //! (the threads that guests run on) and [`precompile`] (for build scripts).
 //!
 //! An instance has no files, network, environment, arguments or clock; memory, tables, handles,
@@ -38,7 +38,7 @@ pub use metrics::{ComponentMetrics, SandboxMetrics};
 pub use per_thread::PerThread;
 pub use pool::{Full, Pool, Turn, Waiting};
 pub use signing::{
-    Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Judge, Question, Reply, Signing,
-    Situation, Wait,
+    Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Question, Reply, Signing,
+    SigningComponent, Situation, Wait,
 };
 pub use token::{Algorithm, Authenticator};

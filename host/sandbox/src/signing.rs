@@ -29,7 +29,7 @@ pub use bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Ev
 
 /// The signing component, linked and ready to be instantiated. Each call runs in a fresh instance,
 /// and blocks until it is over.
-pub struct Judge {
+pub struct SigningComponent {
     linked: Linked,
     /// Interface by interface, since each call looks up no more than it needs.
     upstream: upstream::GuestIndices,
@@ -37,7 +37,7 @@ pub struct Judge {
     webhook: webhook::GuestIndices,
 }
 
-impl Judge {
+impl SigningComponent {
     /// Links a component. Refused if it imports what its world does not allow, or does not export
     /// what its world demands; the text names it.
     pub fn new(
@@ -149,7 +149,7 @@ impl Judge {
     }
 }
 
-impl Ready for Judge {
+impl Ready for SigningComponent {
     const WORLD: World = World::SIGNING;
 
     fn describe(&self) -> Result<Description, Fault> {

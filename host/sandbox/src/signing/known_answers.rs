@@ -2,7 +2,8 @@
 //! message or a receiver would suffer from if they were others.
 
 use super::{
-    Answer, Checking, Claim, Delivering, Event, Failure, Judge, Question, Reply, Signing, Situation,
+    Answer, Checking, Claim, Delivering, Event, Failure, Question, Reply, Signing,
+    SigningComponent, Situation,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,12 +24,12 @@ const SITUATION: Situation = Situation {
     random: 1 << 63,
 };
 
-pub(super) fn check(judge: &Judge) -> Result<(), String> {
-    questions(judge)?;
-    signatures(judge)?;
-    checks(judge)?;
-    verifications(judge)?;
-    webhooks(judge)
+pub(super) fn check(component: &SigningComponent) -> Result<(), String> {
+    questions(component)?;
+    signatures(component)?;
+    checks(component)?;
+    verifications(component)?;
+    webhooks(component)
 }
 
 fn answered(status: u16, retry_after: Option<&str>, body: &[u8]) -> Reply {
@@ -44,8 +45,12 @@ fn signature() -> String {
     words.skip(1).take(1).collect()
 }
 
-fn questions(judge: &Judge) -> Result<(), String> {
-    let target = |question: &Question| judge.target(question).map_err(|fault| fault.to_string());
+fn questions(component: &SigningComponent) -> Result<(), String> {
+    let target = |question: &Question| {
+        component
+            .target(question)
+            .map_err(|fault| fault.to_string())
+    };
     let claim = Claim {
         message: "abc".into(),
         signature: "ZGVm".into(),
@@ -76,9 +81,9 @@ fn questions(judge: &Judge) -> Result<(), String> {
     Ok(())
 }
 
-fn signatures(judge: &Judge) -> Result<(), String> {
+fn signatures(component: &SigningComponent) -> Result<(), String> {
     let read = |reply: &Reply, key| {
-        let signing = judge.read_signature(reply, MESSAGE, key, SITUATION, 6000);
+        let signing = component.read_signature(reply, MESSAGE, key, SITUATION, 6000);
         signing.map_err(|fault| fault.to_string())
     };
     let signature = signature();
@@ -114,10 +119,10 @@ fn signatures(judge: &Judge) -> Result<(), String> {
     }
 }
 
-fn checks(judge: &Judge) -> Result<(), String> {
+fn checks(component: &SigningComponent) -> Result<(), String> {
     let failed = answered(502, None, b"Bad gateway");
-    let verification = judge.read_verification(&failed, SITUATION);
-    let key_check = judge.read_key_check(&failed, SITUATION);
+    let verification = component.read_verification(&failed, SITUATION);
+    let key_check = component.read_key_check(&failed, SITUATION);
     for checking in [verification, key_check] {
         match checking.map_err(|fault| fault.to_string())? {
             Checking::Unknown(_) => {}
@@ -127,13 +132,13 @@ fn checks(judge: &Judge) -> Result<(), String> {
     Ok(())
 }
 
-fn verifications(judge: &Judge) -> Result<(), String> {
+fn verifications(component: &SigningComponent) -> Result<(), String> {
     for (message, expected) in [(MESSAGE, true), ("another", false)] {
         let claim = Claim {
             message: message.into(),
             signature: signature(),
         };
-        let verified = judge.verify(&claim, PUBLIC_KEY);
+        let verified = component.verify(&claim, PUBLIC_KEY);
         if verified.map_err(|fault| fault.to_string())? != Ok(expected) {
             return Err("a known RSA signature comes out wrong".into());
         }
@@ -142,7 +147,7 @@ fn verifications(judge: &Judge) -> Result<(), String> {
 }
 
 /// Standard Webhooks 1.0.
-fn webhooks(judge: &Judge) -> Result<(), String> {
+fn webhooks(component: &SigningComponent) -> Result<(), String> {
     const SECRET: &[u8] = b"a secret for known answers only!";
     let event = Event {
         request: "a request".into(),
@@ -150,7 +155,7 @@ fn webhooks(judge: &Judge) -> Result<(), String> {
         outcome: Ok("c2lnbmVk".into()),
         since_ms: SITUATION.now_ms,
     };
-    let delivery = judge
+    let delivery = component
         .webhook("msg_1", &event, Some(SECRET), SITUATION.now_ms)
         .map_err(|fault| fault.to_string())?;
     let header = |wanted: &str| {
@@ -168,7 +173,7 @@ fn webhooks(judge: &Judge) -> Result<(), String> {
         return Err("a webhook is not signed as Standard Webhooks has it".into());
     }
     let read = |reply: &Reply| {
-        let delivering = judge.read_webhook(reply, SITUATION);
+        let delivering = component.read_webhook(reply, SITUATION);
         delivering.map_err(|fault| fault.to_string())
     };
     if !matches!(read(&answered(204, None, b""))?, Delivering::Delivered) {

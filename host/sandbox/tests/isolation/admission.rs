@@ -4,7 +4,7 @@ use super::{TIME, sandbox, within};
 use bulkhead_artifacts::{Artifact, DECRYPT, SIGNING, TOKEN};
 use bulkhead_sandbox::{
     Algorithm, Authenticator, Compiled, ComponentMetrics, Decryptor, Description, InstanceLimits,
-    Judge, Ready as _, Refusal, RefusalKind, Sandbox, World,
+    Ready as _, Refusal, RefusalKind, Sandbox, SigningComponent, World,
 };
 use bulkhead_test_components::{HOSTILE, TRIAL, TRIAL_MAJOR, TRIAL_MINOR, TRIAL_REACHING};
 use std::sync::LazyLock;
@@ -42,7 +42,7 @@ fn ours_are_let_in() {
         match artifact.name {
             "decrypt" => Decryptor::new(&SANDBOX, &loaded, within(TIME), metrics)?.prove(),
             "token" => Authenticator::new(&SANDBOX, &loaded, within(TIME), metrics)?.prove(),
-            _ => Judge::new(&SANDBOX, &loaded, within(TIME), metrics)?.prove(),
+            _ => SigningComponent::new(&SANDBOX, &loaded, within(TIME), metrics)?.prove(),
         }
     };
     for artifact in [DECRYPT, TOKEN, SIGNING] {

@@ -9,9 +9,10 @@ use crate::secrets;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulkhead_outbound::{Outbound, Setup, Target};
-use bulkhead_relay::{Judges, Relay, Settings, WebhookSecret};
+use bulkhead_relay::{Relay, Settings, SigningComponents, WebhookSecret};
 use bulkhead_sandbox::{
-    ComponentMetrics, Description, InstanceLimits, Judge, Pool, Refusal, RefusalKind, Sandbox,
+    ComponentMetrics, Description, InstanceLimits, Pool, Refusal, RefusalKind, Sandbox,
+    SigningComponent,
 };
 use bulkhead_store::BacklogMax;
 use hyper::header::HeaderValue;
@@ -219,43 +220,46 @@ pub(crate) fn start(
     }))
 }
 
-/// The engine of the judge.
+/// The engine of the signing component.
 pub(crate) fn sandbox(sandbox: &Sandbox, settings: &SigningSettings) -> Result<Sandbox, String> {
     sandbox.beside(&settings.sandbox(VERIFY_WORKERS))
 }
 
-/// Whoever is in the slot judges.
-struct InSlot(Arc<Slot<Arc<Judge>>>);
+/// The relay uses the component in the slot.
+struct InSlot(Arc<Slot<Arc<SigningComponent>>>);
 
-impl Judges for InSlot {
-    fn current(&self) -> Arc<Judge> {
+impl SigningComponents for InSlot {
+    fn current(&self) -> Arc<SigningComponent> {
         Arc::clone(&self.0.borrow().component)
     }
 }
 
-/// What makes a component ready to judge, under the public key if there is one.
+/// Prepares a signing component, and checks the public key with it if there is one.
 pub(crate) fn maker(
     sandbox: Sandbox,
     settings: &SigningSettings,
     public_key: Option<String>,
     metrics: ComponentMetrics,
-) -> impl Fn(Code<'_>) -> Result<(Arc<Judge>, Description), Refusal> + Send + Sync + 'static {
+) -> impl Fn(Code<'_>) -> Result<(Arc<SigningComponent>, Description), Refusal> + Send + Sync + 'static
+{
     let limits = InstanceLimits {
         memory_octets: settings.signing_memory_octets,
         time: settings.signing_timeout,
     };
     move |code| {
-        let judge = Judge::new(&sandbox, &code.load(&sandbox)?, limits, metrics.clone())?;
-        let description = code.introduce(&judge)?;
+        let component =
+            SigningComponent::new(&sandbox, &code.load(&sandbox)?, limits, metrics.clone())?;
+        let description = code.introduce(&component)?;
         if let Some(key) = &public_key {
-            check_key(&judge, key).map_err(|why| Refusal::new(RefusalKind::KnownAnswers, why))?;
+            check_key(&component, key)
+                .map_err(|why| Refusal::new(RefusalKind::KnownAnswers, why))?;
         }
-        Ok((Arc::new(judge), description))
+        Ok((Arc::new(component), description))
     }
 }
 
 /// A key that nothing verifies under would make every signature a failed try.
-fn check_key(judge: &Judge, key: &str) -> Result<(), String> {
+fn check_key(component: &SigningComponent, key: &str) -> Result<(), String> {
     let claim = bulkhead_sandbox::Claim {
         message: "is this a key?".into(),
         signature: String::new(),
@@ -265,7 +269,7 @@ fn check_key(judge: &Judge, key: &str) -> Result<(), String> {
             "--upstream-public-key (BULKHEAD_UPSTREAM_PUBLIC_KEY) is not a public key of RSA: {why}"
         )
     };
-    let verified = judge.verify(&claim, key);
+    let verified = component.verify(&claim, key);
     let _no = verified
         .map_err(|fault| of_no_use(fault.to_string()))?
         .map_err(of_no_use)?;
