@@ -1,6 +1,6 @@
 //! `POST /decryptMessage`.
 
-use crate::components::{Code, Places, Slot};
+use crate::components::{ComponentSource, Slot, SlotContext};
 use crate::config::DecryptSettings;
 use crate::http::{Answer, answer, wanted};
 use crate::problem::{Limited, Problem};
@@ -51,12 +51,12 @@ impl Decrypt {
         settings: &DecryptSettings,
         keys: Engine,
         answers: Room,
-        places: &Places<'_>,
+        context: &SlotContext<'_>,
     ) -> Result<Self, String> {
-        let metrics = places.metrics;
+        let metrics = context.metrics;
         let counted = metrics.component("decrypt");
         let make = maker(sandbox.clone(), settings, counted);
-        let slot = Slot::new(bulkhead_artifacts::DECRYPT, places, make)?;
+        let slot = Slot::new(bulkhead_artifacts::DECRYPT, context, make)?;
         let pool = Pool::new(
             "decrypt",
             settings.instances().into(),
@@ -148,15 +148,16 @@ pub(crate) fn maker(
     sandbox: Sandbox,
     settings: &DecryptSettings,
     metrics: ComponentMetrics,
-) -> impl Fn(Code<'_>) -> Result<(Decryptor, Description), Refusal> + Send + Sync + 'static {
+) -> impl Fn(ComponentSource<'_>) -> Result<(Decryptor, Description), Refusal> + Send + Sync + 'static
+{
     let limits = InstanceLimits {
         memory_octets: settings.guest_memory_octets,
         time: settings.timeout,
     };
-    move |code| {
-        let loaded = code.load(&sandbox)?;
+    move |source| {
+        let loaded = source.load(&sandbox)?;
         let decryptor = Decryptor::new(&sandbox, &loaded, limits, metrics.clone())?;
-        let description = code.introduce(&decryptor)?;
+        let description = source.admit(&decryptor)?;
         Ok((decryptor, description))
     }
 }

@@ -1,6 +1,6 @@
 //! `POST /token` and `POST /token/verify`.
 
-use crate::components::{Code, Places, Slot};
+use crate::components::{ComponentSource, Slot, SlotContext};
 use crate::config::TokenSettings;
 use crate::health::Capability;
 use crate::http::{Answer, answer, json_answer, wanted};
@@ -106,12 +106,12 @@ impl Token {
         sandbox: &Sandbox,
         inline: &[Sandbox],
         settings: &TokenSettings,
-        places: &Places<'_>,
+        context: &SlotContext<'_>,
     ) -> Result<Self, String> {
-        let metrics = places.metrics;
+        let metrics = context.metrics;
         let counted = metrics.component("token");
         let make = maker(sandbox.clone(), inline.to_vec(), settings, counted);
-        let slot = Slot::new(bulkhead_artifacts::TOKEN, places, make)?;
+        let slot = Slot::new(bulkhead_artifacts::TOKEN, context, make)?;
         let pool = Pool::new(
             "token",
             settings.workers.into(),
@@ -205,19 +205,20 @@ pub(crate) fn maker(
     inline: Vec<Sandbox>,
     settings: &TokenSettings,
     metrics: ComponentMetrics,
-) -> impl Fn(Code<'_>) -> Result<(Authenticators, Description), Refusal> + Send + Sync + 'static {
+) -> impl Fn(ComponentSource<'_>) -> Result<(Authenticators, Description), Refusal> + Send + Sync + 'static
+{
     let limits = |time| InstanceLimits {
         memory_octets: settings.memory_octets,
         time,
     };
     let (usual, short) = (limits(settings.timeout), limits(INLINE_TIME));
-    move |code| {
+    move |source| {
         let make = |sandbox: &Sandbox, limits| {
-            Authenticator::new(sandbox, &code.load(sandbox)?, limits, metrics.clone())
+            Authenticator::new(sandbox, &source.load(sandbox)?, limits, metrics.clone())
         };
         let pooled = make(&sandbox, usual)?;
-        let description = code.introduce(&pooled)?;
-        let is_quick = matches!(code, Code::BuiltIn(_)) || is_quick(&pooled);
+        let description = source.admit(&pooled)?;
+        let is_quick = matches!(source, ComponentSource::BuiltIn(_)) || is_quick(&pooled);
         let inline = if is_quick {
             let authenticators: Result<_, Refusal> =
                 inline.iter().map(|sandbox| make(sandbox, short)).collect();

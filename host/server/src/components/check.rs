@@ -1,6 +1,6 @@
 //! `bulkhead component check`: what a file would meet with.
 
-use super::slot::Code;
+use super::slot::ComponentSource;
 use super::{folder, pins};
 use crate::config::{COMPILE, CheckSettings, Cli, Settings};
 use crate::{decrypt, signing, token};
@@ -144,16 +144,19 @@ fn try_out(
             "it exports nothing that makes a decrypt, token or signing component",
         ));
     };
-    let (code, metrics) = (Code::File(&compiled), ComponentMetrics::unregistered());
+    let (source, metrics) = (
+        ComponentSource::File(&compiled),
+        ComponentMetrics::unregistered(),
+    );
     let outcome = match world {
-        World::DECRYPT => decrypt::maker(sandbox, &server.decrypt, metrics)(code).map(described),
+        World::DECRYPT => decrypt::maker(sandbox, &server.decrypt, metrics)(source).map(described),
         World::TOKEN => {
             let inline = sandbox.beside(&server.inline_sandbox()).map_err(here)?;
-            token::maker(sandbox, vec![inline], &server.token, metrics)(code).map(described)
+            token::maker(sandbox, vec![inline], &server.token, metrics)(source).map(described)
         }
         _ => {
             let sandbox = signing::sandbox(&sandbox, &server.signing).map_err(here)?;
-            signing::maker(sandbox, &server.signing, public_key, metrics)(code).map(described)
+            signing::maker(sandbox, &server.signing, public_key, metrics)(source).map(described)
         }
     };
     Ok((world, outcome))

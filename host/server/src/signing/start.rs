@@ -3,7 +3,7 @@
 use super::Signing;
 use super::store;
 use super::world::{Outside, Upstream};
-use crate::components::{Code, Places, Slot};
+use crate::components::{ComponentSource, Slot, SlotContext};
 use crate::config::signing::{STORE_PASSWORD, SigningSettings, millis};
 use crate::secrets;
 use base64::Engine as _;
@@ -135,7 +135,7 @@ fn no_key(settings: &SigningSettings, key: String) -> Option<String> {
         Some(key),
         ComponentMetrics::unregistered(),
     );
-    let refusal = make(Code::BuiltIn(bulkhead_artifacts::SIGNING)).err()?;
+    let refusal = make(ComponentSource::BuiltIn(bulkhead_artifacts::SIGNING)).err()?;
     Some(refusal.reason)
 }
 
@@ -143,9 +143,9 @@ fn no_key(settings: &SigningSettings, key: String) -> Option<String> {
 pub(crate) fn start(
     sandbox: &Sandbox,
     settings: &SigningSettings,
-    places: &Places<'_>,
+    context: &SlotContext<'_>,
 ) -> Result<Option<Signing>, String> {
-    let metrics = places.metrics;
+    let metrics = context.metrics;
     let Some(parts) = Parts::of(settings) else {
         return Ok(None);
     };
@@ -168,7 +168,7 @@ pub(crate) fn start(
     let sandbox = self::sandbox(sandbox, settings)?;
     let counted = metrics.component("signing");
     let make = maker(sandbox, settings, public_key.clone(), counted);
-    let slot = Arc::new(Slot::new(bulkhead_artifacts::SIGNING, places, make)?);
+    let slot = Arc::new(Slot::new(bulkhead_artifacts::SIGNING, context, make)?);
     let cannot_start = |error: std::io::Error| format!("cannot start threads: {error}");
     let thread = RelayThread::start().map_err(cannot_start)?;
     let store = store::open(&settings.store, settings.quota(), &outbound)?;
@@ -240,16 +240,18 @@ pub(crate) fn maker(
     settings: &SigningSettings,
     public_key: Option<String>,
     metrics: ComponentMetrics,
-) -> impl Fn(Code<'_>) -> Result<(Arc<SigningComponent>, Description), Refusal> + Send + Sync + 'static
-{
+) -> impl Fn(ComponentSource<'_>) -> Result<(Arc<SigningComponent>, Description), Refusal>
++ Send
++ Sync
++ 'static {
     let limits = InstanceLimits {
         memory_octets: settings.signing_memory_octets,
         time: settings.signing_timeout,
     };
-    move |code| {
+    move |source| {
         let component =
-            SigningComponent::new(&sandbox, &code.load(&sandbox)?, limits, metrics.clone())?;
-        let description = code.introduce(&component)?;
+            SigningComponent::new(&sandbox, &source.load(&sandbox)?, limits, metrics.clone())?;
+        let description = source.admit(&component)?;
         if let Some(key) = &public_key {
             check_key(&component, key)
                 .map_err(|why| Refusal::new(RefusalKind::KnownAnswers, why))?;
