@@ -3,7 +3,7 @@
 use crate::compare::{Contestant, side_by_side};
 use crate::messages::{self, Message, PASSPHRASE};
 use bulkhead_sandbox::{
-    ComponentMetrics, DecryptLimits, Decryptor, InstanceLimits, Interrupt, KdfLimits, Sandbox,
+    CancelFlag, ComponentMetrics, DecryptLimits, Decryptor, InstanceLimits, KdfLimits, Sandbox,
     Setup,
 };
 use bulkhead_tests::server::Server;
@@ -120,7 +120,7 @@ fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {
         PASSPHRASE,
         &limits,
         kdf,
-        Interrupt::default(),
+        CancelFlag::default(),
         None,
     );
     opened.expect("rpgp in Wasm opens it").to_vec()

@@ -34,20 +34,20 @@ pub struct Setup {
 
 /// When a derivation is given up.
 #[derive(Debug, Clone)]
-pub struct Stop {
+pub struct Cancellation {
     /// Set by whoever does not want the key any more.
-    pub interrupt: Arc<AtomicBool>,
+    pub flag: Arc<AtomicBool>,
     /// The time by which it must be there.
     pub deadline: Instant,
 }
 
 /// Why there is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotDerived {
-    /// It was given up ([`Stop`]).
-    Stopped,
+pub enum DeriveError {
+    /// It was given up ([`Cancellation`]).
+    Cancelled,
     /// More octets wait than may: ask again once they are hashed.
-    Full,
+    QueueFull,
     /// Its time was over before it was done, and most of that it had waited for others.
     Late,
 }
@@ -82,8 +82,8 @@ type Digest = (usize, Zeroizing<Vec<u8>>);
 /// Who waits for a pass.
 struct Owner {
     number: usize,
-    stop: Stop,
-    done: Sender<Result<Digest, NotDerived>>,
+    cancellation: Cancellation,
+    done: Sender<Result<Digest, DeriveError>>,
     came: Instant,
     /// Whether this pass had a turn.
     begun: bool,
@@ -136,11 +136,15 @@ impl Engine {
     }
 
     /// Derives a key. The calling thread waits, unless it is a short one ([`Self::is_short`]).
-    pub fn derive(&self, s2k: &S2k<'_>, stop: &Stop) -> Result<Zeroizing<Vec<u8>>, NotDerived> {
+    pub fn derive(
+        &self,
+        s2k: &S2k<'_>,
+        cancellation: &Cancellation,
+    ) -> Result<Zeroizing<Vec<u8>>, DeriveError> {
         if Self::is_short(s2k) {
             let key = s2k
-                .derive(&mut || !stop.is_over(Instant::now()))
-                .map_err(|_| NotDerived::Stopped)?;
+                .derive(&mut || !cancellation.is_over(Instant::now()))
+                .map_err(|_| DeriveError::Cancelled)?;
             self.shared.metrics.hashed(Path::Plain, s2k.octets_hashed());
             return Ok(key);
         }
@@ -156,18 +160,18 @@ impl Engine {
         let now = Instant::now();
         let mut state = self.shared.lock();
         if state.closed {
-            return Err(NotDerived::Stopped);
+            return Err(DeriveError::Cancelled);
         }
         let all = state.work.saturating_add(work);
         if state.work > 0 && all > self.shared.setup.octets_max {
-            return Err(NotDerived::Full);
+            return Err(DeriveError::QueueFull);
         }
         state.work = all;
         state.pace.derivation(work);
         for (number, pass) in passes.into_iter().enumerate() {
             let owner = Owner {
                 number,
-                stop: stop.clone(),
+                cancellation: cancellation.clone(),
                 done: done.clone(),
                 came: now,
                 begun: false,
@@ -181,7 +185,7 @@ impl Engine {
         let mut by_number = vec![Zeroizing::default(); s2k.passes()];
         for _ in 0..s2k.passes() {
             // Closed without a word where a thread panicked.
-            let (number, digest) = digests.recv().unwrap_or(Err(NotDerived::Stopped))?;
+            let (number, digest) = digests.recv().unwrap_or(Err(DeriveError::Cancelled))?;
             by_number[number] = digest;
         }
         let mut key = Zeroizing::new(Vec::with_capacity(bulkhead_crypto::KEY_LEN_MAX));
@@ -212,9 +216,9 @@ impl Drop for Engine {
     }
 }
 
-impl Stop {
+impl Cancellation {
     fn is_over(&self, now: Instant) -> bool {
-        self.interrupt.load(Ordering::Relaxed) || now >= self.deadline
+        self.flag.load(Ordering::Relaxed) || now >= self.deadline
     }
 }
 
@@ -323,7 +327,9 @@ impl Shared {
                 return None;
             }
             let now = Instant::now();
-            let given_up = state.queue.remove(|stream| stream.owner.stop.is_over(now));
+            let given_up = state
+                .queue
+                .remove(|stream| stream.owner.cancellation.is_over(now));
             state.work -= given_up.iter().map(Stream::work_left).sum::<u64>();
             let idle = state.idle + 1;
             let turn = state.queue.take(&self.model, idle);
@@ -378,13 +384,13 @@ impl Owner {
 
     /// Why there is no key: because others were in the way, or for its own sake. To wait for another
     /// pass of one's own is not to wait for others.
-    fn given_up(&self, now: Instant) -> NotDerived {
-        let interrupted = self.stop.interrupt.load(Ordering::Relaxed);
+    fn given_up(&self, now: Instant) -> DeriveError {
+        let interrupted = self.cancellation.flag.load(Ordering::Relaxed);
         let hashed = Duration::from_nanos(self.hashed_ns.load(Ordering::Relaxed));
         if !interrupted && hashed < now.saturating_duration_since(self.came) / 2 {
-            NotDerived::Late
+            DeriveError::Late
         } else {
-            NotDerived::Stopped
+            DeriveError::Cancelled
         }
     }
 }

@@ -30,7 +30,7 @@ mod queue;
 pub mod simulation;
 mod table;
 
-pub use engine::{Engine, NotDerived, Setup, Stop};
+pub use engine::{Cancellation, DeriveError, Engine, Setup};
 pub use metrics::KdfMetrics;
 pub use path::Path;
 

@@ -10,9 +10,9 @@
 )]
 
 use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
-use crate::instance::{Aside, Fault, State};
+use crate::instance::{Fault, KdfOffload, State};
 use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, Invalid, KdfLimit, OverLimit, S2k};
-use bulkhead_kdf::{Engine, NotDerived};
+use bulkhead_kdf::{DeriveError, Engine};
 use std::sync::Arc;
 use wasmtime::component::{Linker, WasmList};
 use wasmtime::{Result, StoreContextMut};
@@ -105,19 +105,19 @@ impl State {
             Ok(spent) => self.s2k_octets.set(spent),
             Err(over) => return Ok(Err(over.into())),
         }
-        let key = match &self.aside {
+        let key = match &self.kdf_offload {
             None => s2k
                 .derive(&mut || self.go_on().is_ok())
-                .map_err(|_| self.stopped())?,
-            Some(Aside { engine, .. }) if Engine::is_short(&s2k) => {
-                let derived = engine.derive(&s2k, &self.stop());
-                derived.map_err(|_| self.stopped())?
+                .map_err(|_| self.cancelled())?,
+            Some(KdfOffload { engine, .. }) if Engine::is_short(&s2k) => {
+                let derived = engine.derive(&s2k, &self.cancellation());
+                derived.map_err(|_| self.cancelled())?
             }
-            Some(Aside { engine, turn }) => {
-                let derived = turn.give_up_while(|| engine.derive(&s2k, &self.stop()));
+            Some(KdfOffload { engine, permit }) => {
+                let derived = permit.release_while(|| engine.derive(&s2k, &self.cancellation()));
                 derived.map_err(|why| match why {
-                    NotDerived::Full | NotDerived::Late => Fault::KeysOverloaded,
-                    NotDerived::Stopped => self.stopped(),
+                    DeriveError::QueueFull | DeriveError::Late => Fault::KeysOverloaded,
+                    DeriveError::Cancelled => self.cancelled(),
                 })?
             }
         };

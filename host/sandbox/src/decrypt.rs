@@ -4,7 +4,7 @@ use crate::about::Description;
 use crate::contract::{Ready, Refusal, World};
 use crate::crypto;
 use crate::engine::Sandbox;
-use crate::instance::{Aside, Budget, Fault, InstanceLimits, Interrupt};
+use crate::instance::{Budget, CancelFlag, Fault, InstanceLimits, KdfOffload};
 use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
@@ -88,15 +88,15 @@ impl Decryptor {
     }
 
     /// Opens `message` in a fresh instance. Blocks for as long as that takes, which is bounded by
-    /// the limit on time. Keys are derived `aside`, or by the calling thread.
+    /// the limit on time. Keys are derived by the engine of `kdf_offload`, or else by the calling thread.
     pub fn open(
         &self,
         message: &[u8],
         passphrase: &str,
         limits: &DecryptLimits,
         kdf_limits: KdfLimits,
-        interrupt: Interrupt,
-        aside: Option<Aside>,
+        cancel: CancelFlag,
+        kdf_offload: Option<KdfOffload>,
     ) -> Result<Wiped, OpenError> {
         let limits = decryptor::Limits {
             plaintext_octets: limits.plaintext_octets,
@@ -109,8 +109,8 @@ impl Decryptor {
         let budget = Budget {
             limits: self.linked.limits(),
             kdf: kdf_limits,
-            aside,
-            interrupt,
+            kdf_offload,
+            cancel,
         };
         self.linked
             .call(budget, copied, |store, instance| {
@@ -139,13 +139,13 @@ impl Ready for Decryptor {
 
     fn known_answers(&self) -> Result<(), String> {
         let open = |message: &[u8], passphrase| {
-            let interrupt = Interrupt::default();
+            let cancel = CancelFlag::default();
             self.open(
                 message,
                 passphrase,
                 &KNOWN_ANSWERS,
                 KNOWN_ANSWERS_KDF,
-                interrupt,
+                cancel,
                 None,
             )
         };

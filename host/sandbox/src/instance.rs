@@ -2,9 +2,9 @@
 
 use crate::engine::{Sandbox, TABLE_ELEMENTS};
 use crate::metrics::ComponentMetrics;
-use crate::pool::Turn;
+use crate::pool::CpuPermit;
 use bulkhead_crypto::KdfLimits;
-use bulkhead_kdf::{Engine, Stop};
+use bulkhead_kdf::{Cancellation, Engine};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,21 +33,21 @@ pub struct InstanceLimits {
 
 /// A flag the host sets when nobody waits for the answer any more.
 #[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct CancelFlag(Arc<AtomicBool>);
 
-impl Interrupt {
+impl CancelFlag {
     /// The flag itself.
     pub(crate) fn flag(&self) -> &Arc<AtomicBool> {
         &self.0
     }
 
-    /// Ends the instance that was given this interrupt, within milliseconds.
-    pub fn set(&self) {
+    /// Ends the instance that was given this flag, within milliseconds.
+    pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
     /// Whether nobody waits any more.
-    pub fn is_set(&self) -> bool {
+    pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -60,7 +60,7 @@ pub enum Fault {
     /// It asked for more memory than it may have.
     Memory,
     /// The host did not want the answer any more.
-    Interrupted,
+    Cancelled,
     /// Too much key derivation of others waits; later it may work.
     KeysOverloaded,
     /// A trap, a broken contract, or no room for the instance. The text is for the log; it comes
@@ -82,19 +82,19 @@ pub(crate) struct State {
     pub(crate) s2k_octets: Cell<u64>,
     /// Keys that were handed to the guest: wiped with this.
     lent: Vec<Arc<[u8]>>,
-    pub(crate) aside: Option<Aside>,
-    interrupt: Interrupt,
+    pub(crate) kdf_offload: Option<KdfOffload>,
+    cancel: CancelFlag,
     deadline: Instant,
 }
 
 /// Where key derivation is done, other than on the thread of the instance, which gives up its turn
 /// meanwhile.
 #[derive(Clone)]
-pub struct Aside {
+pub struct KdfOffload {
     /// Who does it.
     pub engine: Arc<Engine>,
     /// Of the job that the instance runs in.
-    pub turn: Turn,
+    pub permit: CpuPermit,
 }
 
 impl State {
@@ -120,17 +120,17 @@ impl State {
     }
 
     /// When work for the instance is given up.
-    pub(crate) fn stop(&self) -> Stop {
-        Stop {
-            interrupt: Arc::clone(self.interrupt.flag()),
+    pub(crate) fn cancellation(&self) -> Cancellation {
+        Cancellation {
+            flag: Arc::clone(self.cancel.flag()),
             deadline: self.deadline,
         }
     }
 
     /// Whether to go on; otherwise the reason not to.
     pub(crate) fn go_on(&self) -> Result<(), Fault> {
-        if self.interrupt.is_set() {
-            Err(Fault::Interrupted)
+        if self.cancel.is_cancelled() {
+            Err(Fault::Cancelled)
         } else if Instant::now() >= self.deadline {
             Err(Fault::Deadline)
         } else {
@@ -152,7 +152,7 @@ impl Drop for State {
 impl State {
     /// Why work for the instance was stopped: for what [`Self::go_on`] says, or because somebody
     /// panicked who did it.
-    pub(crate) fn stopped(&self) -> Fault {
+    pub(crate) fn cancelled(&self) -> Fault {
         let gone = || Fault::Trap("the key derivation ended without a key".into());
         self.go_on().err().unwrap_or_else(gone)
     }
@@ -188,7 +188,7 @@ impl std::fmt::Display for Fault {
         match self {
             Self::Deadline => f.write_str("the time was over"),
             Self::Memory => f.write_str("the memory limit was reached"),
-            Self::Interrupted => f.write_str("interrupted by the host"),
+            Self::Cancelled => f.write_str("cancelled by the host"),
             Self::KeysOverloaded => f.write_str("too much key derivation waits"),
             Self::Trap(reason) => write!(f, "trap: {reason}"),
         }
@@ -224,18 +224,18 @@ pub(crate) fn run<I, R>(
 pub(crate) struct Budget {
     pub(crate) limits: InstanceLimits,
     pub(crate) kdf: KdfLimits,
-    pub(crate) aside: Option<Aside>,
-    pub(crate) interrupt: Interrupt,
+    pub(crate) kdf_offload: Option<KdfOffload>,
+    pub(crate) cancel: CancelFlag,
 }
 
 impl Budget {
-    /// Without key derivation, and with nobody to interrupt it.
+    /// Without key derivation, and with nobody to cancel it.
     pub(crate) fn of(limits: InstanceLimits) -> Self {
         Self {
             limits,
             kdf: KdfLimits::NONE,
-            aside: None,
-            interrupt: Interrupt::default(),
+            kdf_offload: None,
+            cancel: CancelFlag::default(),
         }
     }
 }
@@ -260,8 +260,8 @@ pub(crate) fn store(
             kdf_limits: budget.kdf,
             s2k_octets: Cell::new(0),
             lent: Vec::new(),
-            aside: budget.aside,
-            interrupt: budget.interrupt,
+            kdf_offload: budget.kdf_offload,
+            cancel: budget.cancel,
             deadline: start + budget.limits.time,
         },
     );

@@ -32,11 +32,11 @@ pub use compiler::{CompileLimits, serve as serve_compiler};
 pub use contract::{Ready, Refusal, RefusalKind, World};
 pub use decrypt::{DecryptLimits, Decryptor, OpenError};
 pub use engine::{Sandbox, Setup, precompile};
-pub use instance::{Aside, Fault, InstanceLimits, Interrupt};
+pub use instance::{CancelFlag, Fault, InstanceLimits, KdfOffload};
 pub use load::{Compiled, Loaded, Source, sha256};
 pub use metrics::{ComponentMetrics, SandboxMetrics};
 pub use per_thread::PerThread;
-pub use pool::{Full, Pool, Turn, Waiting};
+pub use pool::{CpuPermit, Pool, QueueFull, Waiting};
 pub use signing::{
     Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Question, Reply, Signing,
     SigningComponent, Situation, Wait,

@@ -98,7 +98,7 @@ impl ComponentMetrics {
             Ok(_) => &self.answered,
             Err(Fault::Deadline) => &self.deadline,
             Err(Fault::Memory) => &self.memory_limit,
-            Err(Fault::Interrupted) => &self.interrupted,
+            Err(Fault::Cancelled) => &self.interrupted,
             Err(Fault::KeysOverloaded) => &self.overloaded,
             Err(Fault::Trap(_)) => &self.trap,
         };

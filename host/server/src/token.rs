@@ -276,7 +276,7 @@ fn ask(
 fn problem(fault: &Fault) -> Problem {
     match fault {
         // The work is in proportion to the body, which has its own limit: the machine is too busy.
-        Fault::Deadline | Fault::Interrupted => Problem::overloaded(TIME, 1),
+        Fault::Deadline | Fault::Cancelled => Problem::overloaded(TIME, 1),
         Fault::Memory | Fault::KeysOverloaded | Fault::Trap(_) => {
             Problem::internal(format!("the token component ended early: {fault}"))
         }

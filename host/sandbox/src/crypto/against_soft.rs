@@ -3,7 +3,7 @@
 
 use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::engine::{Sandbox, Setup};
-use crate::instance::{self, Budget, InstanceLimits, Interrupt, State};
+use crate::instance::{self, Budget, CancelFlag, InstanceLimits, State};
 use crate::wasi;
 use bindings::exports::bulkhead::crypto as soft;
 use bulkhead_crypto::{Argon2id, KdfLimits};
@@ -64,8 +64,8 @@ fn store() -> Store<State> {
             time: Duration::from_mins(1),
         },
         kdf: LIMITS,
-        aside: None,
-        interrupt: Interrupt::default(),
+        kdf_offload: None,
+        cancel: CancelFlag::default(),
     };
     instance::store(&SOFT.sandbox, budget, Instant::now(), COPIED_OCTETS)
 }

@@ -5,7 +5,7 @@ mod signing;
 
 use bulkhead_artifacts::{Artifact, DECRYPT};
 use bulkhead_sandbox::{
-    Compiled, ComponentMetrics, DecryptLimits, Decryptor, Fault, InstanceLimits, Interrupt,
+    CancelFlag, Compiled, ComponentMetrics, DecryptLimits, Decryptor, Fault, InstanceLimits,
     KdfLimits, Loaded, OpenError, Ready as _, Sandbox, Setup, Source,
 };
 use bulkhead_test_components::HOSTILE;
@@ -70,20 +70,20 @@ fn link(sandbox: &Sandbox, loaded: &Loaded, time: Duration) -> Decryptor {
     Decryptor::new(sandbox, loaded, within(time), metrics).expect("it links")
 }
 
-fn open(decryptor: &Decryptor, message: &str, interrupt: Interrupt) -> Result<String, OpenError> {
+fn open(decryptor: &Decryptor, message: &str, cancel: CancelFlag) -> Result<String, OpenError> {
     let opened = decryptor.open(
         message.as_bytes(),
         PASSPHRASE,
         &LIMITS,
         KDF_LIMITS,
-        interrupt,
+        cancel,
         None,
     )?;
     Ok(String::from_utf8(opened.to_vec()).expect("text"))
 }
 
 fn ask(decryptor: &Decryptor, message: &str) -> Result<String, OpenError> {
-    open(decryptor, message, Interrupt::default())
+    open(decryptor, message, CancelFlag::default())
 }
 
 fn trap(decryptor: &Decryptor, message: &str) -> String {
@@ -144,14 +144,14 @@ fn key_derivation_is_counted_over_all_calls() {
 #[test]
 fn an_interrupt_ends_an_instance_long_before_its_time() {
     let hostile = load_hostile(&sandbox(), TIME);
-    let interrupt = Interrupt::default();
+    let cancel = CancelFlag::default();
     let start = Instant::now();
     let ended = std::thread::scope(|scope| {
-        let running = scope.spawn(|| open(&hostile, "loop", interrupt.clone()));
-        interrupt.set();
+        let running = scope.spawn(|| open(&hostile, "loop", cancel.clone()));
+        cancel.cancel();
         running.join().expect("no panic")
     });
-    assert_eq!(ended, Err(OpenError::Fault(Fault::Interrupted)));
+    assert_eq!(ended, Err(OpenError::Fault(Fault::Cancelled)));
     assert!(start.elapsed() < TIME / 2);
 }
 
