@@ -1,6 +1,6 @@
 //! What every component says of itself.
 
-use crate::contract::{Refusal, RefusalKind, is_unseen};
+use crate::refusal::{Refusal, RefusalKind, is_unseen};
 
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({

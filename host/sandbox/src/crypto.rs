@@ -9,8 +9,9 @@
     reason = "that is how functions are given the store"
 )]
 
-use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
-use crate::instance::{Fault, KdfOffload, State};
+use crate::bindings::bulkhead::crypto::{bulk, kdf};
+use crate::fault::Fault;
+use crate::instance::{KdfOffload, State};
 use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, Invalid, KdfLimit, OverLimit, S2k};
 use bulkhead_kdf::{DeriveError, Engine};
 use std::sync::Arc;

@@ -1,24 +1,19 @@
 //! The decrypt component, as the host calls it.
 
 use crate::about::Description;
-use crate::contract::{Ready, Refusal, World};
+use crate::admission::Ready;
+use crate::bindings::exports::bulkhead::decrypt::decryptor;
 use crate::crypto;
 use crate::engine::Sandbox;
-use crate::instance::{Budget, CancelFlag, Fault, InstanceLimits, KdfOffload};
+use crate::fault::Fault;
+use crate::instance::{Budget, CancelFlag, InstanceLimits, KdfOffload};
 use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
+use crate::refusal::Refusal;
+use crate::world::World;
 use bulkhead_crypto::KdfLimits;
 use bulkhead_envelope::{Excess, Limit, Wiped};
-
-pub(crate) mod bindings {
-    wasmtime::component::bindgen!({
-        path: ["../../wit/component", "../../wit/crypto", "../../wit/decrypt"],
-        world: "bulkhead:decrypt/decrypt",
-    });
-}
-
-use bindings::exports::bulkhead::decrypt::decryptor;
 
 /// What one message may cost inside the component; see `wit/decrypt` for each.
 #[derive(Debug, Clone, Copy)]

@@ -1,11 +1,12 @@
 //! The engine: how components are compiled, and what instances may use.
 
-use crate::contract::Refusal;
+use crate::codegen::code_config;
 use crate::load::{self, Compiled, Loaded, Source, sha256};
+use crate::refusal::Refusal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// One epoch. Running guests look at the clock about this often.
 const TICK: Duration = Duration::from_millis(2);
@@ -109,43 +110,6 @@ fn engine(setup: &Setup) -> Result<Engine, String> {
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config).map_err(|error| format!("{error:#}"))
 }
-
-/// Compiles a component to machine code that [`Sandbox::load`] accepts in a program of the same
-/// build. For build scripts.
-pub fn precompile(wasm: &[u8]) -> Result<Vec<u8>, String> {
-    Engine::new(&code_config())
-        .and_then(|engine| engine.precompile_component(wasm))
-        .map_err(|error| format!("{error:#}"))
-}
-
-/// The same on the calling thread alone.
-pub(crate) fn compile(wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    let mut config = code_config();
-    config.parallel_compilation(false);
-    Engine::new(&config)?.precompile_component(wasm)
-}
-
-/// Everything that decides what machine code looks like: the same at build time and at run time.
-fn code_config() -> Config {
-    let mut config = Config::new();
-    config
-        .wasm_component_model(true)
-        .concurrency_support(false)
-        .epoch_interruption(true)
-        .wasm_backtrace_max_frames(None)
-        .memory_init_cow(true);
-    // Named, so that nothing beyond the architecture's baseline is taken from the machine that
-    // builds: the image must start on every processor it may be put on.
-    config
-        .target(BASELINE)
-        .expect("the baseline target is one wasmtime knows");
-    config
-}
-
-#[cfg(target_arch = "x86_64")]
-const BASELINE: &str = "x86_64-unknown-linux-gnu";
-#[cfg(target_arch = "aarch64")]
-const BASELINE: &str = "aarch64-unknown-linux-gnu";
 
 /// One thread that moves the epoch of engines on; it ends with the last of their sandboxes.
 struct Ticker {

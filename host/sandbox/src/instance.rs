@@ -1,6 +1,7 @@
 //! One instance: its state, its limits, and what became of it.
 
 use crate::engine::{Sandbox, TABLE_ELEMENTS};
+use crate::fault::Fault;
 use crate::metrics::ComponentMetrics;
 use crate::pool::CpuPermit;
 use bulkhead_crypto::KdfLimits;
@@ -50,22 +51,6 @@ impl CancelFlag {
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// Why an instance ended without an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// The time was over.
-    Deadline,
-    /// It asked for more memory than it may have.
-    Memory,
-    /// The host did not want the answer any more.
-    Cancelled,
-    /// Too much key derivation of others waits; later it may work.
-    KeysOverloaded,
-    /// A trap, a broken contract, or no room for the instance. The text is for the log; it comes
-    /// from the engine and holds nothing of the input.
-    Trap(String),
 }
 
 /// What a store holds beside the guest.
@@ -182,20 +167,6 @@ impl ResourceLimiter for State {
         Ok(desired <= TABLE_ELEMENTS)
     }
 }
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Deadline => f.write_str("the time was over"),
-            Self::Memory => f.write_str("the memory limit was reached"),
-            Self::Cancelled => f.write_str("cancelled by the host"),
-            Self::KeysOverloaded => f.write_str("too much key derivation waits"),
-            Self::Trap(reason) => write!(f, "trap: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
 
 /// One fresh store and instance, one call, and both are gone. `copied_octets` is the most that the
 /// guest is about to hand over in one piece.

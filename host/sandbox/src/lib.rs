@@ -11,34 +11,43 @@
 //! nothing else.
 
 mod about;
+mod admission;
+mod bindings;
+mod codegen;
 mod compiler;
-mod contract;
 mod crypto;
 mod decrypt;
 mod engine;
+mod fault;
 mod instance;
 mod linked;
 mod load;
 mod metrics;
 mod per_thread;
 mod pool;
+mod refusal;
 mod signing;
 mod token;
 mod wasi;
+mod world;
 
 pub use about::Description;
+pub use admission::Ready;
 pub use bulkhead_crypto::KdfLimits;
+pub use codegen::precompile;
 pub use compiler::{CompileLimits, serve as serve_compiler};
-pub use contract::{Ready, Refusal, RefusalKind, World};
 pub use decrypt::{DecryptLimits, Decryptor, OpenError};
-pub use engine::{Sandbox, Setup, precompile};
-pub use instance::{CancelFlag, Fault, InstanceLimits, KdfOffload};
+pub use engine::{Sandbox, Setup};
+pub use fault::Fault;
+pub use instance::{CancelFlag, InstanceLimits, KdfOffload};
 pub use load::{Compiled, Loaded, Source, sha256};
 pub use metrics::{ComponentMetrics, SandboxMetrics};
 pub use per_thread::PerThread;
 pub use pool::{CpuPermit, Pool, QueueFull, Waiting};
+pub use refusal::{Refusal, RefusalKind};
 pub use signing::{
     Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Question, Reply, Signing,
     SigningComponent, Situation, Wait,
 };
 pub use token::{Algorithm, Authenticator};
+pub use world::World;

@@ -2,12 +2,14 @@
 
 use crate::about::Description;
 use crate::about::bindings::exports::bulkhead::component::about;
-use crate::contract::{Refusal, World};
 use crate::engine::Sandbox;
-use crate::instance::{self, Budget, Fault, InstanceLimits, State};
+use crate::fault::Fault;
+use crate::instance::{self, Budget, InstanceLimits, State};
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
+use crate::refusal::Refusal;
 use crate::wasi;
+use crate::world::World;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre, Linker};
 

@@ -1,9 +1,9 @@
 //! Machine code: made by the build for what ships with the binary, made here for files. To take it over
 //! is the one unsafe step of the sandbox.
 
+use crate::codegen;
 use crate::compiler::{self, CompileLimits};
-use crate::contract::{Refusal, RefusalKind};
-use crate::engine;
+use crate::refusal::{Refusal, RefusalKind};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -65,7 +65,7 @@ impl Compiled {
     /// Compiles Wasm of our own, on the calling thread: about a second for each megabyte.
     pub fn new(wasm: &[u8]) -> Result<Self, Refusal> {
         Self::by(wasm, |wasm| {
-            engine::compile(wasm).map_err(|error| {
+            codegen::compile(wasm).map_err(|error| {
                 let reason = format!("it does not compile: {error:#}");
                 Refusal::new(RefusalKind::Invalid, reason)
             })
@@ -142,7 +142,7 @@ pub(crate) fn trusted_machine_code(
 )]
 fn own_machine_code(engine: &Engine, machine_code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `machine_code` is the output of `precompile` in our build script, embedded by
-    // `include_bytes!`, or of `engine::compile`: in this process, or in one that it started from its own
+    // `include_bytes!`, or of `codegen::compile`: in this process, or in one that it started from its own
     // image and that hands it over by a pipe nobody else has. It is private to `Compiled` since; no other
     // octets get here.
     unsafe { Component::deserialize(engine, machine_code) }

@@ -1,6 +1,6 @@
 //! What instances do, counted: by component, in numbers an operator watches.
 
-use crate::instance::Fault;
+use crate::fault::Fault;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;

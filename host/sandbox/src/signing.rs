@@ -1,12 +1,15 @@
 //! The signing component, as the host calls it: the relay's judgement.
 
 use crate::about::Description;
-use crate::contract::{Ready, Refusal, World};
+use crate::admission::Ready;
 use crate::engine::Sandbox;
-use crate::instance::{Budget, Fault, InstanceLimits, State};
+use crate::fault::Fault;
+use crate::instance::{Budget, InstanceLimits, State};
 use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
+use crate::refusal::Refusal;
+use crate::world::World;
 use wasmtime::Store;
 use wasmtime::component::Instance;
 

@@ -1,12 +1,15 @@
 //! The token component, as the host calls it.
 
 use crate::about::Description;
-use crate::contract::{Ready, Refusal, World};
+use crate::admission::Ready;
 use crate::engine::Sandbox;
-use crate::instance::{Budget, Fault, InstanceLimits};
+use crate::fault::Fault;
+use crate::instance::{Budget, InstanceLimits};
 use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
+use crate::refusal::Refusal;
+use crate::world::World;
 
 mod bindings {
     wasmtime::component::bindgen!({

@@ -1,7 +1,7 @@
 //! The native crypto and `guest/crypto-soft` in Wasm give the same octets on random inputs.
 //! (`crypto/` itself is compared with rpgp, in its own tests.)
 
-use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
+use crate::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::engine::{Sandbox, Setup};
 use crate::instance::{self, Budget, CancelFlag, InstanceLimits, State};
 use crate::wasi;

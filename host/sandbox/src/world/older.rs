@@ -1,11 +1,12 @@
 //! A host of the next minor version, and a component that was built against this one.
 
-use super::{RefusalKind, World};
+use super::World;
 use crate::engine::{Sandbox, Setup};
 use crate::instance::{Budget, InstanceLimits};
 use crate::linked::Linked;
 use crate::load::Compiled;
 use crate::metrics::ComponentMetrics;
+use crate::refusal::RefusalKind;
 use bulkhead_test_components::{TRIAL, TRIAL_MAJOR, TRIAL_MINOR};
 use std::time::Duration;
 
