@@ -1,10 +1,8 @@
 //! Hashing alone: octets a second on one thread, by path, beside OpenSSL.
 
 use bulkhead_crypto::{Hash, S2k};
-use bulkhead_kdf::{Cancellation, Engine, KdfMetrics, Path, Setup};
+use bulkhead_kdf::{CancelFlag, Cancellation, Engine, KdfMetrics, Path, Setup};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// What OpenSSL calls a hash.
@@ -76,7 +74,7 @@ fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
     };
     let engine = Engine::new(setup, KdfMetrics::unregistered()).expect("a thread");
     let cancellation = Cancellation {
-        flag: Arc::new(AtomicBool::new(false)),
+        flag: CancelFlag::default(),
         deadline: Instant::now() + Duration::from_mins(5),
     };
     // About as long for all: a stream alone gets a quarter of the octets.

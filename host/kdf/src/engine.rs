@@ -1,5 +1,6 @@
 //! The threads that derive keys, and how they are asked.
 
+use crate::cancel::Cancellation;
 use crate::cost::Model;
 use crate::hashing::Hashing;
 use crate::kernel::Processor;
@@ -7,7 +8,7 @@ use crate::metrics::KdfMetrics;
 use crate::path::Path;
 use crate::queue::{Pass, Queue, Stream, Turn};
 use bulkhead_crypto::S2k;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,23 +33,17 @@ pub struct Setup {
     pub octets_max: u64,
 }
 
-/// When a derivation is given up.
-#[derive(Debug, Clone)]
-pub struct Cancellation {
-    /// Set by whoever does not want the key any more.
-    pub flag: Arc<AtomicBool>,
-    /// The time by which it must be there.
-    pub deadline: Instant,
-}
-
-/// Why there is no key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a key was not derived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DeriveError {
-    /// It was given up ([`Cancellation`]).
+    /// The caller cancelled the derivation, it took too long by itself, or its thread panicked.
+    #[error("the key derivation was cancelled, or took too long")]
     Cancelled,
-    /// More octets wait than may: ask again once they are hashed.
+    /// Too many bytes are pending. The same call may succeed after [`Engine::clears_in`].
+    #[error("too much key derivation is pending")]
     QueueFull,
-    /// Its time was over before it was done, and most of that it had waited for others.
+    /// The deadline passed, and for most of the time the derivation waited for others.
+    #[error("the deadline passed while the key derivation waited for others")]
     Late,
 }
 
@@ -100,6 +95,9 @@ struct Pace {
 
 impl Engine {
     /// Starts the threads.
+    ///
+    /// # Errors
+    /// If the system does not start a thread.
     pub fn new(setup: Setup, metrics: KdfMetrics) -> std::io::Result<Self> {
         let processor = Processor::this();
         let shared = Arc::new(Shared {
@@ -135,7 +133,11 @@ impl Engine {
         s2k.octets_hashed() <= SHORT_OCTETS
     }
 
-    /// Derives a key. The calling thread waits, unless it is a short one ([`Self::is_short`]).
+    /// Derives a key. The calling thread waits until the key is derived or given up. It computes a short derivation
+    /// ([`Self::is_short`]) by itself.
+    ///
+    /// # Errors
+    /// If the derivation is cancelled or its deadline passes, or if too many bytes are pending.
     pub fn derive(
         &self,
         s2k: &S2k<'_>,
@@ -213,12 +215,6 @@ impl Drop for Engine {
         self.shared.work.notify_all();
         drop(state);
         drop(given_up);
-    }
-}
-
-impl Cancellation {
-    fn is_over(&self, now: Instant) -> bool {
-        self.flag.load(Ordering::Relaxed) || now >= self.deadline
     }
 }
 
@@ -385,9 +381,9 @@ impl Owner {
     /// Why there is no key: because others were in the way, or for its own sake. To wait for another
     /// pass of one's own is not to wait for others.
     fn given_up(&self, now: Instant) -> DeriveError {
-        let interrupted = self.cancellation.flag.load(Ordering::Relaxed);
         let hashed = Duration::from_nanos(self.hashed_ns.load(Ordering::Relaxed));
-        if !interrupted && hashed < now.saturating_duration_since(self.came) / 2 {
+        let is_cancelled = self.cancellation.flag.is_cancelled();
+        if !is_cancelled && hashed < now.saturating_duration_since(self.came) / 2 {
             DeriveError::Late
         } else {
             DeriveError::Cancelled

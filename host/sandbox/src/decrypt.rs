@@ -6,7 +6,7 @@ use crate::bindings::exports::bulkhead::decrypt::decryptor;
 use crate::crypto;
 use crate::engine::Sandbox;
 use crate::fault::Fault;
-use crate::instance::{Budget, CancelFlag, InstanceLimits, KdfOffload};
+use crate::instance::{Budget, InstanceLimits, KdfOffload};
 use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
@@ -14,6 +14,7 @@ use crate::refusal::Refusal;
 use crate::world::World;
 use bulkhead_crypto::KdfLimits;
 use bulkhead_envelope::{Excess, Limit, Wiped};
+use bulkhead_kdf::CancelFlag;
 
 /// What one message may cost inside the component; see `wit/decrypt` for each.
 #[derive(Debug, Clone, Copy)]

@@ -5,10 +5,9 @@ use crate::fault::Fault;
 use crate::metrics::ComponentMetrics;
 use crate::pool::CpuPermit;
 use bulkhead_crypto::KdfLimits;
-use bulkhead_kdf::{Cancellation, Engine};
+use bulkhead_kdf::{CancelFlag, Cancellation, Engine};
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
@@ -30,27 +29,6 @@ pub struct InstanceLimits {
     pub memory_octets: usize,
     /// Wall-clock time from instantiation to answer, host calls included.
     pub time: Duration,
-}
-
-/// A flag the host sets when nobody waits for the answer any more.
-#[derive(Debug, Clone, Default)]
-pub struct CancelFlag(Arc<AtomicBool>);
-
-impl CancelFlag {
-    /// The flag itself.
-    pub(crate) fn flag(&self) -> &Arc<AtomicBool> {
-        &self.0
-    }
-
-    /// Ends the instance that was given this flag, within milliseconds.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether nobody waits any more.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// What a store holds beside the guest.
@@ -107,7 +85,7 @@ impl State {
     /// When work for the instance is given up.
     pub(crate) fn cancellation(&self) -> Cancellation {
         Cancellation {
-            flag: Arc::clone(self.cancel.flag()),
+            flag: self.cancel.clone(),
             deadline: self.deadline,
         }
     }

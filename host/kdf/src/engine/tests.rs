@@ -1,5 +1,7 @@
 use super::*;
+use crate::cancel::CancelFlag;
 use bulkhead_crypto::Hash;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -18,7 +20,7 @@ fn engine(threads: usize, octets_max: u64) -> Engine {
 
 fn cancellation() -> Cancellation {
     Cancellation {
-        flag: Arc::new(AtomicBool::new(false)),
+        flag: CancelFlag::default(),
         deadline: Instant::now() + PATIENCE,
     }
 }
@@ -94,7 +96,7 @@ fn a_long_derivation_holds_up_no_short_one() {
     let short = start(&engine, s2k(1_000_000), &cancellation);
     assert_eq!(short.recv_timeout(PATIENCE).expect("it ends").0, Ok(()));
     assert!(long.try_recv().is_err(), "the long one ended first");
-    long_stop.flag.store(true, Ordering::Relaxed);
+    long_stop.flag.cancel();
     let (ended, _) = long.recv_timeout(PATIENCE).expect("it ends");
     assert_eq!(ended, Err(DeriveError::Cancelled));
 }
@@ -139,7 +141,7 @@ fn who_hangs_up_costs_nothing_any_more() {
         octets(&engine) > 20 * u64::from(u32::MAX) / 2
     });
     for cancellation in &stops {
-        cancellation.flag.store(true, Ordering::Relaxed);
+        cancellation.flag.cancel();
     }
     for end in running {
         let (ended, _) = end.recv_timeout(PATIENCE).expect("it ends");
@@ -180,7 +182,7 @@ fn who_only_waited_until_the_deadline_was_late() {
     let other = S2k::new(Hash::Sha3_512, b"saltsalt", b"topsecret", u32::MAX, 64);
     let late = engine.derive(&other.expect("valid"), &soon);
     assert_eq!(late, Err(DeriveError::Late));
-    long_stop.flag.store(true, Ordering::Relaxed);
+    long_stop.flag.cancel();
     assert!(long.recv_timeout(PATIENCE).expect("it ends").0.is_err());
 }
 
@@ -214,13 +216,13 @@ fn no_thread_sleeps_while_a_stream_waits() {
     until("all three are taken", || {
         engine.shared.lock().queue.running() == 3
     });
-    first_stop.flag.store(true, Ordering::Relaxed);
+    first_stop.flag.cancel();
     assert!(first.recv_timeout(PATIENCE).expect("it ends").0.is_err());
     until("each thread has a pass", || {
         let state = engine.shared.lock();
         state.idle == 0 && state.queue.running() == 2
     });
-    cancellation.flag.store(true, Ordering::Relaxed);
+    cancellation.flag.cancel();
     assert!(two.recv_timeout(PATIENCE).expect("it ends").0.is_err());
 }
 
@@ -243,7 +245,7 @@ fn what_waits_is_bounded_by_octets() {
     // A short one never waits.
     assert!(engine.derive(&s2k(1000), &cancellation()).is_ok());
     assert!(engine.derive(&s2k(2_000_000), &cancellation()).is_ok());
-    long_stop.flag.store(true, Ordering::Relaxed);
+    long_stop.flag.cancel();
     assert!(long.recv_timeout(PATIENCE).expect("it ends").0.is_err());
     until("nothing is pending", || octets(&engine) == 0);
     let tiny = Arc::new(self::engine(1, 1));

@@ -3,10 +3,11 @@
 
 use crate::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::engine::{Sandbox, Setup};
-use crate::instance::{self, Budget, CancelFlag, InstanceLimits, State};
+use crate::instance::{self, Budget, InstanceLimits, State};
 use crate::wasi;
 use bindings::exports::bulkhead::crypto as soft;
 use bulkhead_crypto::{Argon2id, KdfLimits};
+use bulkhead_kdf::CancelFlag;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::fmt::Debug;
