@@ -74,7 +74,7 @@ impl Decryptor {
         limits: InstanceLimits,
         metrics: ComponentMetrics,
     ) -> Result<Self, Refusal> {
-        let linked = Linked::new(&Self::WORLD, sandbox, loaded, limits, metrics, |linker| {
+        let linked = Linked::new(&Self::WORLD.contract(), sandbox, loaded, limits, metrics, |linker| {
             crypto::link(linker)
         })?;
         Ok(Self {
@@ -120,7 +120,7 @@ impl Decryptor {
 }
 
 impl Ready for Decryptor {
-    const WORLD: World = World::DECRYPT;
+    const WORLD: World = World::Decrypt;
 
     fn describe(&self) -> Result<Description, Fault> {
         self.linked.describe()

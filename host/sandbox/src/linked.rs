@@ -9,7 +9,7 @@ use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
 use crate::refusal::Refusal;
 use crate::wasi;
-use crate::world::World;
+use crate::world::Contract;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre, Linker};
 
@@ -23,17 +23,17 @@ pub(crate) struct Linked {
 }
 
 impl Linked {
-    /// Refused where it imports what `world` does not allow, or does not export what it demands.
+    /// Refused where it imports what `contract` does not allow, or does not export what it demands.
     /// `import` adds what the world imports of ours.
     pub(crate) fn new(
-        world: &World,
+        contract: &Contract,
         sandbox: &Sandbox,
         loaded: &Loaded,
         limits: InstanceLimits,
         metrics: ComponentMetrics,
         import: impl FnOnce(&mut Linker<State>) -> wasmtime::Result<()>,
     ) -> Result<Self, Refusal> {
-        world.check(&loaded.component, &sandbox.engine)?;
+        contract.check(&loaded.component, &sandbox.engine)?;
         let mut linker = Linker::new(&sandbox.engine);
         let link = |linker: &mut Linker<State>| {
             wasi::add_inert(linker)?;

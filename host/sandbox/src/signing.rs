@@ -49,7 +49,7 @@ impl SigningComponent {
         limits: InstanceLimits,
         metrics: ComponentMetrics,
     ) -> Result<Self, Refusal> {
-        let linked = Linked::new(&Self::WORLD, sandbox, loaded, limits, metrics, |_| Ok(()))?;
+        let linked = Linked::new(&Self::WORLD.contract(), sandbox, loaded, limits, metrics, |_| Ok(()))?;
         Ok(Self {
             upstream: linked.find(upstream::GuestIndices::new)?,
             verifier: linked.find(verifier::GuestIndices::new)?,
@@ -153,7 +153,7 @@ impl SigningComponent {
 }
 
 impl Ready for SigningComponent {
-    const WORLD: World = World::SIGNING;
+    const WORLD: World = World::Signing;
 
     fn describe(&self) -> Result<Description, Fault> {
         self.linked.describe()

@@ -46,7 +46,7 @@ impl Authenticator {
         limits: InstanceLimits,
         metrics: ComponentMetrics,
     ) -> Result<Self, Refusal> {
-        let linked = Linked::new(&Self::WORLD, sandbox, loaded, limits, metrics, |_| Ok(()))?;
+        let linked = Linked::new(&Self::WORLD.contract(), sandbox, loaded, limits, metrics, |_| Ok(()))?;
         Ok(Self {
             tokens: linked.find(authenticator::GuestIndices::new)?,
             linked,
@@ -82,7 +82,7 @@ impl Authenticator {
 }
 
 impl Ready for Authenticator {
-    const WORLD: World = World::TOKEN;
+    const WORLD: World = World::Token;
 
     fn describe(&self) -> Result<Description, Fault> {
         self.linked.describe()

@@ -1,5 +1,5 @@
-//! What a component has to be, to be asked anything: its world by name and version, and what it may
-//! import. Checked by name before anything is linked, so that a refusal says what to change.
+//! The worlds of components: the interfaces that a component exports and may import, by name and version. They are
+//! checked before anything is linked, so that a refusal says what to change.
 
 use crate::engine::Sandbox;
 use crate::load::Loaded;
@@ -7,52 +7,56 @@ use crate::refusal::{Refusal, RefusalKind, is_unseen};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// A kind of component: a world of `wit/`, as this build knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct World {
-    /// The name operators know its components by.
-    pub name: &'static str,
-    /// Interfaces with versions.
-    exports: &'static [&'static str],
-    /// Of ours. What is inert of WASI comes in everywhere.
-    imports: &'static [&'static str],
+/// Declares the worlds: for each of them its documentation, the name by which operators know its components, and
+/// the interfaces of ours that it exports and imports.
+macro_rules! worlds {
+    ($($(#[$doc:meta])+ $world:ident $name:literal exports $exports:tt imports $imports:tt)+) => {
+        /// A kind of component: a world of `wit/`, as this build implements it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum World {
+            $($(#[$doc])+ $world,)+
+        }
+
+        impl World {
+            /// All worlds.
+            pub const ALL: &'static [Self] = &[$(Self::$world),+];
+
+            pub(crate) const fn contract(self) -> Contract {
+                match self {
+                    $(Self::$world => Contract { name: $name, exports: &$exports, imports: &$imports },)+
+                }
+            }
+        }
+    };
 }
 
-const ABOUT: &str = "bulkhead:component/about@1.0.0";
+// The list of worlds.
+worlds! {
+    /// Opens messages.
+    Decrypt "decrypt"
+        exports ["bulkhead:decrypt/decryptor@1.0.0"]
+        imports ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"]
+    /// Makes and checks tokens.
+    Token "token" exports ["bulkhead:token/authenticator@1.0.0"] imports []
+    /// Decides for the signing relay.
+    Signing "signing"
+        exports ["bulkhead:signing/upstream@1.0.0", "bulkhead:signing/verifier@1.0.0", "bulkhead:signing/webhook@1.0.0"]
+        imports []
+}
 
 impl World {
-    /// Opens messages.
-    pub const DECRYPT: Self = Self {
-        name: "decrypt",
-        exports: &[ABOUT, "bulkhead:decrypt/decryptor@1.0.0"],
-        imports: &["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"],
-    };
-    /// Makes and checks tokens.
-    pub const TOKEN: Self = Self {
-        name: "token",
-        exports: &[ABOUT, "bulkhead:token/authenticator@1.0.0"],
-        imports: &[],
-    };
-    /// Decides for the signing relay.
-    pub const SIGNING: Self = Self {
-        name: "signing",
-        exports: &[
-            ABOUT,
-            "bulkhead:signing/upstream@1.0.0",
-            "bulkhead:signing/verifier@1.0.0",
-            "bulkhead:signing/webhook@1.0.0",
-        ],
-        imports: &[],
-    };
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::DECRYPT, Self::TOKEN, Self::SIGNING];
+    /// The name by which operators know the components of this world.
+    pub const fn name(self) -> &'static str {
+        self.contract().name
+    }
 
     /// The world of this name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|world| world.name == name)
+        let mut worlds = Self::ALL.iter().copied();
+        worlds.find(|world| world.name() == name)
     }
 
-    /// The world of a component, by what it exports; none where that is of no world.
+    /// The world of a component, according to its exports. Returns nothing for a component of no known world.
     pub fn of(sandbox: &Sandbox, loaded: &Loaded) -> Option<Self> {
         let shape = loaded.component.component_type();
         let exports: Vec<&str> = shape
@@ -63,17 +67,25 @@ impl World {
     }
 
     fn by_exports(exports: &[&str]) -> Option<Self> {
-        let is_there = |name| exports.iter().any(|export| is_same(name, export));
-        Self::ALL
-            .into_iter()
-            .find(|world| world.own_exports().any(is_there))
+        let is_exported = |name: &&str| exports.iter().any(|export| is_same(name, export));
+        let mut worlds = Self::ALL.iter().copied();
+        worlds.find(|world| world.contract().exports.iter().any(is_exported))
     }
+}
 
-    /// What only this world exports.
-    fn own_exports(&self) -> impl Iterator<Item = &'static str> {
-        self.exports.iter().copied().filter(|name| *name != ABOUT)
-    }
+/// The interfaces that components of a world export and import, with versions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Contract {
+    name: &'static str,
+    /// Every component exports `ABOUT` too.
+    exports: &'static [&'static str],
+    /// Every component may also import the inert part of WASI.
+    imports: &'static [&'static str],
+}
 
+const ABOUT: &str = "bulkhead:component/about@1.0.0";
+
+impl Contract {
     /// Looks at names and versions. What hides behind a good name shows when it is linked and called.
     pub(crate) fn check(&self, component: &Component, engine: &Engine) -> Result<(), Refusal> {
         let shape = component.component_type();
@@ -110,7 +122,7 @@ impl World {
     }
 
     fn check_exports(&self, exports: &[&str]) -> Result<(), Refusal> {
-        for wanted in self.exports {
+        for wanted in [ABOUT].iter().chain(self.exports) {
             if exports.iter().any(|export| is_served(wanted, export)) {
                 continue;
             }
@@ -140,7 +152,7 @@ impl World {
 /// What may be the matter when the world is a wrong one.
 fn exported_instead(exports: &[&str]) -> String {
     match (World::by_exports(exports), exports) {
-        (Some(world), _) => format!("it looks like a {} component", world.name),
+        (Some(world), _) => format!("it looks like a {} component", world.name()),
         (None, []) => "it exports nothing".into(),
         (None, exports) => {
             let exports: Vec<_> = exports.iter().map(|name| quoted(name)).collect();
@@ -239,7 +251,7 @@ mod tests {
             "bulkhead:crypto/kdf@1.2.0",
             "bulkhead:crypto/bulk@2.0.0",
         ];
-        let refusal = World::DECRYPT.check_imports(&imports).expect_err("refused");
+        let refusal = World::Decrypt.contract().check_imports(&imports).expect_err("refused");
         assert_eq!(refusal.kind, RefusalKind::Import);
         let reason = &refusal.reason;
         assert!(reason.contains("wasi:filesystem/types@0.2.3"), "{reason}");
@@ -249,27 +261,27 @@ mod tests {
         );
         assert!(!reason.contains("wasi:io/streams"), "{reason}");
         assert!(!reason.contains("kdf@1.2.0"), "{reason}");
-        let refusal = World::TOKEN.check_imports(&imports).expect_err("refused");
+        let refusal = World::Token.contract().check_imports(&imports).expect_err("refused");
         assert!(refusal.reason.contains("kdf@1.2.0"), "{refusal}");
     }
 
     #[test]
     fn a_wrong_world_is_recognised() {
         let token = ["bulkhead:token/authenticator@1.0.0", ABOUT];
-        assert_eq!(World::TOKEN.check_exports(&token), Ok(()));
-        let refusal = World::DECRYPT.check_exports(&token).expect_err("refused");
+        assert_eq!(World::Token.contract().check_exports(&token), Ok(()));
+        let refusal = World::Decrypt.contract().check_exports(&token).expect_err("refused");
         assert_eq!(refusal.kind, RefusalKind::World);
         assert!(
             refusal.reason.contains("looks like a token component"),
             "{refusal}"
         );
         let next = ["bulkhead:token/authenticator@2.0.0", ABOUT];
-        let refusal = World::TOKEN.check_exports(&next).expect_err("refused");
+        let refusal = World::Token.contract().check_exports(&next).expect_err("refused");
         assert_eq!(refusal.kind, RefusalKind::Version);
-        let refusal = World::TOKEN.check_exports(&[]).expect_err("refused");
+        let refusal = World::Token.contract().check_exports(&[]).expect_err("refused");
         assert!(refusal.reason.ends_with("it exports nothing"), "{refusal}");
         let odd = ["a\nb"; 28];
-        let refusal = World::TOKEN.check_exports(&odd).expect_err("refused");
+        let refusal = World::Token.contract().check_exports(&odd).expect_err("refused");
         assert!(refusal.reason.ends_with("a?b and 12 more"), "{refusal}");
     }
 }

@@ -1,6 +1,6 @@
 //! A host of the next minor version, and a component that was built against this one.
 
-use super::World;
+use super::{Contract, World};
 use crate::engine::{Sandbox, Setup};
 use crate::instance::{Budget, InstanceLimits};
 use crate::linked::Linked;
@@ -32,9 +32,9 @@ mod bindings {
 
 use bindings::exports::bulkhead::token::authenticator::{Algorithm, GuestIndices};
 
-const NEXT: World = World {
-    exports: &[super::ABOUT, "bulkhead:token/authenticator@1.1.0"],
-    ..World::TOKEN
+const NEXT: Contract = Contract {
+    exports: &["bulkhead:token/authenticator@1.1.0"],
+    ..World::Token.contract()
 };
 
 #[test]

@@ -115,7 +115,7 @@ fn judge(settings: &CheckSettings, server: &Settings) -> Verdict {
         Ok((world, outcome)) => (Some(world), outcome),
         Err(refusal) => (None, Err(refusal)),
     };
-    verdict.name = world.map(|world| world.name);
+    verdict.name = world.map(World::name);
     verdict.outcome = outcome.map_err(|refusal| (refusal.kind.code(), refusal.reason));
     verdict
 }
@@ -149,12 +149,12 @@ fn try_out(
         ComponentMetrics::unregistered(),
     );
     let outcome = match world {
-        World::DECRYPT => decrypt::maker(sandbox, &server.decrypt, metrics)(source).map(described),
-        World::TOKEN => {
+        World::Decrypt => decrypt::maker(sandbox, &server.decrypt, metrics)(source).map(described),
+        World::Token => {
             let inline = sandbox.beside(&server.inline_sandbox()).map_err(here)?;
             token::maker(sandbox, vec![inline], &server.token, metrics)(source).map(described)
         }
-        _ => {
+        World::Signing => {
             let sandbox = signing::sandbox(&sandbox, &server.signing).map_err(here)?;
             signing::maker(sandbox, &server.signing, public_key, metrics)(source).map(described)
         }
