@@ -2,7 +2,7 @@
 
 use crate::compare::{percentile, verdict};
 use bulkhead_sandbox::{
-    Authenticator, ComponentMetrics, Decryptor, InstanceLimits, Ready as _, Refusal, Sandbox, Setup,
+    Authenticator, ComponentMetrics, Decryptor, InstanceLimits, GuestComponent as _, Refusal, Sandbox, Setup,
 };
 use std::time::{Duration, Instant};
 
@@ -73,9 +73,6 @@ fn load<T>(
 ) -> T {
     sandbox
         .load(artifact.wasm, Some(artifact.precompiled))
-        .and_then(|loaded| {
-            let metrics = ComponentMetrics::unregistered();
-            link(sandbox, &loaded, LIMITS, metrics).map_err(|no| no.reason)
-        })
+        .and_then(|loaded| link(sandbox, &loaded, LIMITS, ComponentMetrics::unregistered()))
         .expect("the component loads")
 }

@@ -4,18 +4,30 @@ use wasmtime::{Config, Engine};
 
 /// Compiles a component to machine code that [`Sandbox::load`](crate::Sandbox::load) accepts in a program of the same
 /// build. For build scripts.
-pub fn precompile(wasm: &[u8]) -> Result<Vec<u8>, String> {
-    Engine::new(&code_config())
-        .and_then(|engine| engine.precompile_component(wasm))
-        .map_err(|error| format!("{error:#}"))
+///
+/// # Errors
+/// If `wasm` is not a component that the engine can compile.
+pub fn precompile(wasm: &[u8]) -> Result<Vec<u8>, EngineError> {
+    compile_with(&code_config(), wasm)
 }
 
 /// The same on the calling thread alone.
-pub(crate) fn compile(wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
+pub(crate) fn compile(wasm: &[u8]) -> Result<Vec<u8>, EngineError> {
     let mut config = code_config();
     config.parallel_compilation(false);
-    Engine::new(&config)?.precompile_component(wasm)
+    compile_with(&config, wasm)
 }
+
+fn compile_with(config: &Config, wasm: &[u8]) -> Result<Vec<u8>, EngineError> {
+    Engine::new(config)
+        .and_then(|engine| engine.precompile_component(wasm))
+        .map_err(EngineError)
+}
+
+/// An error of the engine. Its text includes all causes.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub struct EngineError(pub(crate) wasmtime::Error);
 
 /// Everything that decides what machine code looks like: the same at build time and at run time.
 pub(crate) fn code_config() -> Config {

@@ -127,7 +127,7 @@ fn answer(limits: CompileLimits) -> std::io::Result<()> {
         }
         Err(error) => {
             stdout.write_all(&[ERROR])?;
-            stdout.write_all(format!("{error:#}").as_bytes())?;
+            stdout.write_all(error.to_string().as_bytes())?;
         }
     }
     stdout.flush()

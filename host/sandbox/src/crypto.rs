@@ -19,12 +19,16 @@ use wasmtime::component::{Linker, WasmList};
 use wasmtime::{Result, StoreContextMut};
 use zeroize::Zeroizing;
 
+/// The names of both interfaces.
+pub(crate) const INTERFACES: [&str; 2] =
+    ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"];
+
 /// Links both interfaces.
 pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
-    let mut kdf = linker.instance("bulkhead:crypto/kdf@1.0.0")?;
+    let mut kdf = linker.instance(INTERFACES[0])?;
     kdf.func_wrap("s2k", s2k)?;
     kdf.func_wrap("argon2id", argon2id)?;
-    let mut bulk = linker.instance("bulkhead:crypto/bulk@1.0.0")?;
+    let mut bulk = linker.instance(INTERFACES[1])?;
     bulk.func_wrap("cfb-decrypt", cfb_decrypt)?;
     bulk.func_wrap("aead-open", aead_open)?;
     bulk.func_wrap("sha1", sha1)

@@ -1,8 +1,8 @@
 //! The engine: how components are compiled, and what instances may use.
 
-use crate::codegen::code_config;
+use crate::codegen::{EngineError, code_config};
 use crate::load::{self, Compiled, Loaded, Source, sha256};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, RefusalKind, with_causes};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,10 +41,13 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Sets the engine up. Fails where the kernel refuses the address space for the instances.
-    pub fn new(setup: &Setup) -> Result<Self, String> {
+    /// Sets the engine up, and starts the thread.
+    ///
+    /// # Errors
+    /// If the kernel does not provide the address space for the instances, or does not start the thread.
+    pub fn new(setup: &Setup) -> Result<Self, SetupError> {
         let engine = engine(setup)?;
-        let ticker = Ticker::start(engine.clone()).map_err(|error| error.to_string())?;
+        let ticker = Ticker::start(engine.clone())?;
         Ok(Self {
             engine,
             ticker: Arc::new(ticker),
@@ -53,7 +56,10 @@ impl Sandbox {
 
     /// One more, with nothing in common but the thread that lets time pass: what is loaded in one
     /// does not run in the other. Both live until the last of them is dropped.
-    pub fn beside(&self, setup: &Setup) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// If the kernel does not provide the address space for the instances.
+    pub fn beside(&self, setup: &Setup) -> Result<Self, SetupError> {
         let engine = engine(setup)?;
         self.ticker.also(engine.clone());
         Ok(Self {
@@ -64,7 +70,10 @@ impl Sandbox {
 
     /// Makes a component ready: from machine code where there is some that this processor and this
     /// build accept, else by compiling `wasm`, which takes about a second.
-    pub fn load(&self, wasm: &[u8], precompiled: Option<&'static [u8]>) -> Result<Loaded, String> {
+    ///
+    /// # Errors
+    /// If `wasm` has to be compiled and does not compile.
+    pub fn load(&self, wasm: &[u8], precompiled: Option<&'static [u8]>) -> Result<Loaded, Refusal> {
         if let Some(machine_code) = precompiled {
             match load::trusted_machine_code(&self.engine, machine_code) {
                 Ok(component) => {
@@ -77,18 +86,38 @@ impl Sandbox {
             }
         }
         let component = wasmtime::component::Component::from_binary(&self.engine, wasm)
-            .map_err(|error| format!("{error:#}"))?;
+            .map_err(|error| Refusal::compile(&EngineError(error)))?;
         Ok(Loaded::new(component, Source::Compiled, sha256(wasm)))
     }
 
-    /// Makes a component ready that was compiled before. Refused where an instance of it does not fit
-    /// into what this sandbox gives.
+    /// Makes a component ready that was compiled before.
+    ///
+    /// # Errors
+    /// If an instance of the component needs more than this sandbox gives.
     pub fn load_compiled(&self, compiled: &Compiled) -> Result<Loaded, Refusal> {
         compiled.load(&self.engine)
     }
 }
 
-fn engine(setup: &Setup) -> Result<Engine, String> {
+/// Why a sandbox is not set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The engine does not start. Most likely the kernel refuses the address space.
+    #[error("cannot reserve address space for the instances of components")]
+    Engine(#[from] EngineError),
+    /// The thread that lets time pass for guests does not start.
+    #[error("cannot start the thread that moves the epoch")]
+    Thread(#[from] std::io::Error),
+}
+
+/// For a component that is checked on a machine that cannot set up a sandbox.
+impl From<SetupError> for Refusal {
+    fn from(error: SetupError) -> Self {
+        Self::new(RefusalKind::TooDemanding, with_causes(&error))
+    }
+}
+
+fn engine(setup: &Setup) -> Result<Engine, EngineError> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(setup.instances)
         .total_core_instances(setup.instances.saturating_mul(CORE_INSTANCES_A_COMPONENT))
@@ -108,7 +137,7 @@ fn engine(setup: &Setup) -> Result<Engine, String> {
         });
     let mut config = code_config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    Engine::new(&config).map_err(|error| format!("{error:#}"))
+    Engine::new(&config).map_err(EngineError)
 }
 
 /// One thread that moves the epoch of engines on; it ends with the last of their sandboxes.

@@ -1,31 +1,22 @@
 //! Why an instance ended without an answer.
 
-/// Why an instance ended without an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why an instance ended without an answer. The texts are for the log; callers are told what they can change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// The time was over.
+    /// The time limit was reached.
+    #[error("the time was over")]
     Deadline,
-    /// It asked for more memory than it may have.
+    /// The instance asked for more memory than it may have.
+    #[error("the memory limit was reached")]
     Memory,
-    /// The host did not want the answer any more.
+    /// The host did not need the answer any more.
+    #[error("cancelled by the host")]
     Cancelled,
-    /// Too much key derivation of others waits; later it may work.
+    /// Too much key derivation of other instances was pending. The same call may succeed later.
+    #[error("too much key derivation waits")]
     KeysOverloaded,
-    /// A trap, a broken contract, or no room for the instance. The text is for the log; it comes
-    /// from the engine and holds nothing of the input.
+    /// A trap, a broken contract, or no space for the instance. The text comes from the engine and contains nothing of
+    /// the input.
+    #[error("trap: {0}")]
     Trap(String),
 }
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Deadline => f.write_str("the time was over"),
-            Self::Memory => f.write_str("the memory limit was reached"),
-            Self::Cancelled => f.write_str("cancelled by the host"),
-            Self::KeysOverloaded => f.write_str("too much key derivation waits"),
-            Self::Trap(reason) => write!(f, "trap: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}

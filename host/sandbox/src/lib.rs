@@ -3,12 +3,14 @@
 //! This is the only crate that knows wasmtime; none of its types leave it. It knows nothing of
 //! HTTP, configuration or where components come from. What it offers:
 //! [`Sandbox`] (the engine), [`Compiled`] (a component from elsewhere), [`Decryptor`], [`Authenticator`]
-//! and [`SigningComponent`] (components, ready to be instantiated; [`Ready`] is what they have in common), [`Pool`]
+//! and [`SigningComponent`] (components, ready to be instantiated; [`GuestComponent`] is what they have in common), [`Pool`]
 //! (the threads that guests run on) and [`precompile`] (for build scripts).
 //!
 //! An instance has no files, network, environment, arguments or clock; memory, tables, handles,
 //! octets copied to the host and wall-clock time are limited. A trap ends that instance and
 //! nothing else.
+
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 mod about;
 mod admission;
@@ -32,23 +34,23 @@ mod wasi;
 mod world;
 
 pub use about::Description;
-pub use admission::Ready;
+pub use admission::{GuestComponent, KnownAnswerError, SelfTestError, verify};
 pub use bulkhead_crypto::KdfLimits;
 pub use bulkhead_kdf::CancelFlag;
-pub use codegen::precompile;
+pub use codegen::{EngineError, precompile};
 pub use compiler::{CompileLimits, serve as serve_compiler};
-pub use decrypt::{DecryptLimits, Decryptor, OpenError};
-pub use engine::{Sandbox, Setup};
+pub use decrypt::{DecryptLimits, Decryptor, OpenError, OpenRequest};
+pub use engine::{Sandbox, Setup, SetupError};
 pub use fault::Fault;
 pub use instance::{InstanceLimits, KdfOffload};
 pub use load::{Compiled, Loaded, Source, sha256};
 pub use metrics::{ComponentMetrics, SandboxMetrics};
 pub use per_thread::PerThread;
 pub use pool::{CpuPermit, Pool, QueueFull, Waiting};
-pub use refusal::{Refusal, RefusalKind};
+pub use refusal::{Refusal, RefusalKind, with_causes};
 pub use signing::{
     Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Question, Reply, Signing,
-    SigningComponent, Situation, Wait,
+    SigningComponent, Situation, VerifyError, Wait,
 };
 pub use token::{Algorithm, Authenticator};
 pub use world::World;

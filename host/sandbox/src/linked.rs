@@ -2,6 +2,7 @@
 
 use crate::about::Description;
 use crate::about::bindings::exports::bulkhead::component::about;
+use crate::crypto;
 use crate::engine::Sandbox;
 use crate::fault::Fault;
 use crate::instance::{self, Budget, InstanceLimits, State};
@@ -10,11 +11,12 @@ use crate::metrics::ComponentMetrics;
 use crate::refusal::Refusal;
 use crate::wasi;
 use crate::world::Contract;
+use bulkhead_crypto::KdfLimits;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre, Linker};
 
 /// A component with its imports, ready to be instantiated.
-pub(crate) struct Linked {
+pub struct Linked {
     sandbox: Sandbox,
     instances: InstancePre<State>,
     about: about::GuestIndices,
@@ -24,20 +26,20 @@ pub(crate) struct Linked {
 
 impl Linked {
     /// Refused where it imports what `contract` does not allow, or does not export what it demands.
-    /// `import` adds what the world imports of ours.
     pub(crate) fn new(
         contract: &Contract,
         sandbox: &Sandbox,
         loaded: &Loaded,
         limits: InstanceLimits,
         metrics: ComponentMetrics,
-        import: impl FnOnce(&mut Linker<State>) -> wasmtime::Result<()>,
     ) -> Result<Self, Refusal> {
         contract.check(&loaded.component, &sandbox.engine)?;
         let mut linker = Linker::new(&sandbox.engine);
         let link = |linker: &mut Linker<State>| {
             wasi::add_inert(linker)?;
-            import(linker)?;
+            if contract.imports(&crypto::INTERFACES) {
+                crypto::link(linker)?;
+            }
             linker.instantiate_pre(&loaded.component)
         };
         let instances = link(&mut linker).map_err(|error| Refusal::link(&error))?;
@@ -60,22 +62,28 @@ impl Linked {
     }
 
     pub(crate) fn describe(&self) -> Result<Description, Fault> {
-        let told = self.call(Budget::of(self.limits), 0, |store, instance| {
+        let told = self.call(self.budget(), 0, |store, instance| {
             let about = self.about.load(&mut *store, instance)?;
             about.call_describe(store)
         })?;
         Ok(told.into())
     }
 
-    pub(crate) fn self_test(&self, budget: Budget) -> Result<Result<(), String>, Fault> {
+    /// The inner error is what the component reports.
+    pub(crate) fn self_test(&self, kdf: KdfLimits) -> Result<Result<(), String>, Fault> {
+        let budget = Budget {
+            kdf,
+            ..self.budget()
+        };
         self.call(budget, 0, |store, instance| {
             let about = self.about.load(&mut *store, instance)?;
             about.call_self_test(store)
         })
     }
 
-    pub(crate) fn limits(&self) -> InstanceLimits {
-        self.limits
+    /// The budget of a call that derives no keys and cannot be cancelled.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget::of(self.limits)
     }
 
     /// One call in a fresh instance. `copied_octets` is the most that the guest is about to hand over

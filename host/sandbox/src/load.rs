@@ -63,18 +63,22 @@ pub struct Compiled {
 
 impl Compiled {
     /// Compiles Wasm of our own, on the calling thread: about a second for each megabyte.
+    ///
+    /// # Errors
+    /// If `wasm` is not a component, or does not compile.
     pub fn new(wasm: &[u8]) -> Result<Self, Refusal> {
         Self::by(wasm, |wasm| {
-            codegen::compile(wasm).map_err(|error| {
-                let reason = format!("it does not compile: {error:#}");
-                Refusal::new(RefusalKind::Invalid, reason)
-            })
+            codegen::compile(wasm).map_err(|error| Refusal::compile(&error))
         })
     }
 
     /// Compiles the Wasm of others: in a process of its own, which is this program with `arguments` and the
     /// limits (in octets and seconds) behind them. With these it has to call
     /// [`serve_compiler`](crate::serve_compiler) and nothing else. Blocks until it ends.
+    ///
+    /// # Errors
+    /// If `wasm` is not a component or does not compile, if that takes more than the limits allow, or if the
+    /// process does not start.
     pub fn apart(wasm: &[u8], arguments: &[&str], limits: &CompileLimits) -> Result<Self, Refusal> {
         Self::by(wasm, |wasm| {
             compiler::compile_apart(wasm, arguments, limits)

@@ -58,13 +58,17 @@ impl std::fmt::Debug for Waiting {
     }
 }
 
-/// The queue is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The job was not queued, because the queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the queue is full")]
 pub struct QueueFull;
 
 impl Pool {
     /// Starts `threads` threads, of which `permits` compute at the same time, with room for `queue`
     /// jobs that wait.
+    ///
+    /// # Errors
+    /// If the system does not start a thread.
     pub fn new(name: &str, threads: usize, permits: usize, queue: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -87,7 +91,10 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Queues a job, or gives it up at once.
+    /// Queues a job.
+    ///
+    /// # Errors
+    /// If the queue is full. The job is dropped then.
     pub fn submit(&self, job: impl FnOnce(&CpuPermit) + Send + 'static) -> Result<(), QueueFull> {
         let mut state = self.shared.lock();
         if state.queue.len() >= self.shared.queue_max {

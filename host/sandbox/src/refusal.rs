@@ -1,9 +1,11 @@
 //! Why a component is not admitted.
 
+use crate::codegen::EngineError;
 use crate::fault::Fault;
 
-/// Why a component is not let in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a component is not admitted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
 pub struct Refusal {
     /// For programs.
     pub kind: RefusalKind,
@@ -21,10 +23,14 @@ impl Refusal {
         }
     }
 
-    /// It does not even say who it is.
+    /// For a component that does not even describe itself.
     pub fn silent(fault: &Fault) -> Self {
         let kind = RefusalKind::Description;
         Self::new(kind, format!("it does not describe itself: {fault}"))
+    }
+
+    pub(crate) fn compile(error: &EngineError) -> Self {
+        Self::new(RefusalKind::Invalid, format!("it does not compile: {error}"))
     }
 
     pub(crate) fn link(error: &wasmtime::Error) -> Self {
@@ -32,12 +38,6 @@ impl Refusal {
             RefusalKind::Link,
             format!("it does not fit its contract: {error:#}"),
         )
-    }
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.reason)
     }
 }
 
@@ -96,6 +96,12 @@ impl RefusalKind {
             Self::KnownAnswers => "known_answers",
         }
     }
+}
+
+/// The text of an error and of all its causes, for the log.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// A text of a component.

@@ -1,13 +1,8 @@
 //! The token component, as the host calls it.
 
-use crate::about::Description;
-use crate::admission::Ready;
-use crate::engine::Sandbox;
+use crate::admission::{GuestComponent, KnownAnswerError};
 use crate::fault::Fault;
-use crate::instance::{Budget, InstanceLimits};
 use crate::linked::Linked;
-use crate::load::Loaded;
-use crate::metrics::ComponentMetrics;
 use crate::refusal::Refusal;
 use crate::world::World;
 
@@ -38,32 +33,22 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Links a component. Refused if it imports what its world does not allow, or does not export
-    /// what its world demands; the text names it.
-    pub fn new(
-        sandbox: &Sandbox,
-        loaded: &Loaded,
-        limits: InstanceLimits,
-        metrics: ComponentMetrics,
-    ) -> Result<Self, Refusal> {
-        let linked = Linked::new(&Self::WORLD.contract(), sandbox, loaded, limits, metrics, |_| Ok(()))?;
-        Ok(Self {
-            tokens: linked.find(authenticator::GuestIndices::new)?,
-            linked,
-        })
-    }
-
     /// The token of `body`, as lowercase hexadecimal, made in a fresh instance. Blocks: about ten
     /// microseconds, and five more for each KiB of body.
+    ///
+    /// # Errors
+    /// If the instance ends without an answer.
     pub fn make(&self, algorithm: Algorithm, secret: &[u8], body: &[u8]) -> Result<String, Fault> {
-        let budget = Budget::of(self.linked.limits());
-        self.linked.call(budget, 0, |store, instance| {
+        self.linked.call(self.linked.budget(), 0, |store, instance| {
             let authenticator = self.tokens.load(&mut *store, instance)?;
             authenticator.call_make(store, algorithm.into(), secret, body)
         })
     }
 
     /// Whether `token` belongs to `body` under one of `secrets`.
+    ///
+    /// # Errors
+    /// If the instance ends without an answer.
     pub fn verify(
         &self,
         algorithm: Algorithm,
@@ -73,30 +58,32 @@ impl Authenticator {
     ) -> Result<bool, Fault> {
         let secrets: Vec<_> = secrets.iter().map(|secret| secret.to_vec()).collect();
         let secrets = zeroize::Zeroizing::new(secrets);
-        let budget = Budget::of(self.linked.limits());
-        self.linked.call(budget, 0, |store, instance| {
+        self.linked.call(self.linked.budget(), 0, |store, instance| {
             let authenticator = self.tokens.load(&mut *store, instance)?;
             authenticator.call_verify(store, algorithm.into(), &secrets, body, token)
         })
     }
 }
 
-impl Ready for Authenticator {
+impl GuestComponent for Authenticator {
     const WORLD: World = World::Token;
 
-    fn describe(&self) -> Result<Description, Fault> {
-        self.linked.describe()
+    fn from_linked(linked: Linked) -> Result<Self, Refusal> {
+        Ok(Self {
+            tokens: linked.find(authenticator::GuestIndices::new)?,
+            linked,
+        })
     }
 
-    fn self_test(&self) -> Result<Result<(), String>, Fault> {
-        self.linked.self_test(Budget::of(self.linked.limits()))
+    fn linked(&self) -> &Linked {
+        &self.linked
     }
 
     /// RFC 2202 section 3 and RFC 4231 section 4.3, test case 2.
-    fn known_answers(&self) -> Result<(), String> {
+    fn known_answers(&self) -> Result<(), KnownAnswerError> {
         const SECRET: &[u8] = b"Jefe";
         const BODY: &[u8] = b"what do ya want for nothing?";
-        let text = |fault: Fault| fault.to_string();
+        let wrong = |what: String| Err(KnownAnswerError::Wrong(what));
         for (algorithm, name, expected) in [
             (
                 Algorithm::Sha1,
@@ -121,17 +108,17 @@ impl Ready for Authenticator {
                  9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
             ),
         ] {
-            if self.make(algorithm, SECRET, BODY).map_err(text)? != expected {
-                return Err(format!(
+            if self.make(algorithm, SECRET, BODY)? != expected {
+                return wrong(format!(
                     "the token of RFC 4231 or RFC 2202 under HMAC-{name} is another"
                 ));
             }
             let upper = expected.to_uppercase();
             let verify = |secrets: &[&[u8]], body: &[u8], token: &str| {
-                self.verify(algorithm, secrets, body, token).map_err(text)
+                self.verify(algorithm, secrets, body, token)
             };
             if !verify(&[b"another", SECRET], BODY, &upper)? {
-                return Err(format!(
+                return wrong(format!(
                     "a good token under HMAC-{name} is taken for a bad one"
                 ));
             }
@@ -143,7 +130,7 @@ impl Ready for Authenticator {
                 (&[], BODY, expected),
             ] {
                 if verify(secrets, body, token)? {
-                    return Err(format!(
+                    return wrong(format!(
                         "a bad token under HMAC-{name} is taken for a good one"
                     ));
                 }

@@ -86,6 +86,11 @@ pub(crate) struct Contract {
 const ABOUT: &str = "bulkhead:component/about@1.0.0";
 
 impl Contract {
+    /// Whether components may import one of `interfaces`.
+    pub(crate) fn imports(&self, interfaces: &[&str]) -> bool {
+        self.imports.iter().any(|name| interfaces.contains(name))
+    }
+
     /// Looks at names and versions. What hides behind a good name shows when it is linked and called.
     pub(crate) fn check(&self, component: &Component, engine: &Engine) -> Result<(), Refusal> {
         let shape = component.component_type();

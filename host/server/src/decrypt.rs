@@ -8,8 +8,8 @@ use crate::room::{RequestBody, Room};
 use bulkhead_envelope::{Request, Wiped};
 use bulkhead_kdf::Engine;
 use bulkhead_sandbox::{
-    CancelFlag, ComponentMetrics, DecryptLimits, Decryptor, Description, InstanceLimits, KdfLimits,
-    KdfOffload, Pool, Refusal, Sandbox,
+    CancelFlag, ComponentMetrics, DecryptLimits, Decryptor, Description, GuestComponent as _, InstanceLimits, KdfLimits,
+    KdfOffload, OpenRequest, Pool, Refusal, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;
@@ -195,14 +195,14 @@ fn open(
     };
     let keys = Arc::clone(&kdf_offload.engine);
     decryptor
-        .open(
-            message.as_bytes(),
-            &passphrase,
-            &limits,
+        .open(OpenRequest {
+            message: message.as_bytes(),
+            passphrase: &passphrase,
+            limits,
             kdf_limits,
             cancel,
-            Some(kdf_offload),
-        )
+            kdf_offload: Some(kdf_offload),
+        })
         .map_err(|error| Problem::from_open(error, settings, retry_after(&keys, 0)))
 }
 

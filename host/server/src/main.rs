@@ -27,7 +27,7 @@ mod wire;
 use allocator::LargePages;
 use app::{App, Seldom};
 use bulkhead_kdf::Engine;
-use bulkhead_sandbox::Sandbox;
+use bulkhead_sandbox::{Sandbox, SetupError, with_causes};
 use components::{Exchangeable, SlotContext};
 use config::{Cli, Command, Settings};
 use decrypt::Decrypt;
@@ -129,10 +129,11 @@ fn run(settings: Settings) -> Result<End, String> {
 
 fn app(settings: Settings) -> Result<(App, Option<oneshot::Receiver<()>>), String> {
     let metrics = Arc::new(Metrics::new());
-    let sandbox = Sandbox::new(&settings.sandbox())?;
+    let sandbox = Sandbox::new(&settings.sandbox()).map_err(|error| with_causes(&error))?;
     let inline: Vec<_> = (0..IO_THREADS)
         .map(|_| sandbox.beside(&settings.inline_sandbox()))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, _>>()
+        .map_err(|error: SetupError| with_causes(&error))?;
     let bodies = Room::new(
         settings.http.bodies_octets,
         Limited {

@@ -12,7 +12,7 @@ use crate::problem::{Limited, Problem, retry_after};
 use crate::routes::REQUESTS;
 use bulkhead_outbound::Outbound;
 use bulkhead_relay::{Condition, Mood, Relay, Signed, Unable};
-use bulkhead_sandbox::{Claim, Fault, Pool, SigningComponent};
+use bulkhead_sandbox::{Claim, Pool, SigningComponent, with_causes};
 use bulkhead_store::{
     BootMillis, Callback, MessageState, NewRequest, NotificationState, Redelivery, RequestId,
     RequestView, TraceParent, UnixMillis,
@@ -147,13 +147,10 @@ impl Signing {
                 let _gone = sender.send(component.verify(&claim, &key));
             })
             .map_err(|_| Problem::overloaded(VERIFY_QUEUE, 1))?;
-        let fault =
-            |fault: Fault| Problem::internal(format!("the signing component ended early: {fault}"));
         let verified = receiver
             .await
-            .map_err(|_| Problem::internal("the job for the verification panicked"))?
-            .map_err(fault)?;
-        verified.map_err(|why| Problem::internal(format!("the public key is of no use: {why}")))
+            .map_err(|_| Problem::internal("the job for the verification panicked"))?;
+        verified.map_err(|error| Problem::internal(with_causes(&error)))
     }
 
     pub(crate) async fn test_key(

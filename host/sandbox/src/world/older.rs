@@ -53,7 +53,7 @@ fn a_component_of_an_older_minor_version_runs() {
         let compiled = Compiled::new(wasm).expect("it compiles");
         let loaded = sandbox.load_compiled(&compiled).expect("it fits");
         let metrics = ComponentMetrics::unregistered();
-        Linked::new(&NEXT, &sandbox, &loaded, limits, metrics, |_| Ok(()))
+        Linked::new(&NEXT, &sandbox, &loaded, limits, metrics)
     };
     // Built against 1.0, and against the very 1.1.
     for wasm in [TRIAL, TRIAL_MINOR] {

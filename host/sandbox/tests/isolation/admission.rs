@@ -4,7 +4,7 @@ use super::{TIME, sandbox, within};
 use bulkhead_artifacts::{DECRYPT, SIGNING, TOKEN};
 use bulkhead_sandbox::{
     Algorithm, Authenticator, Compiled, ComponentMetrics, Decryptor, Description, InstanceLimits, Loaded,
-    Ready as _, Refusal, RefusalKind, Sandbox, SigningComponent, World,
+    GuestComponent as _, Refusal, RefusalKind, Sandbox, SigningComponent, World, verify,
 };
 use bulkhead_test_components::{HOSTILE, TRIAL, TRIAL_MAJOR, TRIAL_MINOR, TRIAL_REACHING};
 use std::sync::LazyLock;
@@ -22,7 +22,7 @@ fn token(wasm: &[u8], limits: InstanceLimits) -> Result<(Authenticator, Descript
     let loaded = SANDBOX.load_compiled(&Compiled::new(wasm)?)?;
     let metrics = ComponentMetrics::unregistered();
     let authenticator = Authenticator::new(&SANDBOX, &loaded, limits, metrics)?;
-    let description = authenticator.prove()?;
+    let description = verify(&authenticator)?;
     Ok((authenticator, description))
 }
 
@@ -32,13 +32,13 @@ fn refused(wasm: &[u8], limits: InstanceLimits) -> Refusal {
 
 #[test]
 fn ours_are_let_in() {
-    let prove = |world: World, loaded: &Loaded| {
+    let admit = |world: World, loaded: &Loaded| {
         let metrics = ComponentMetrics::unregistered();
         match world {
-            World::Decrypt => Decryptor::new(&SANDBOX, loaded, within(TIME), metrics)?.prove(),
-            World::Token => Authenticator::new(&SANDBOX, loaded, within(TIME), metrics)?.prove(),
+            World::Decrypt => verify(&Decryptor::new(&SANDBOX, loaded, within(TIME), metrics)?),
+            World::Token => verify(&Authenticator::new(&SANDBOX, loaded, within(TIME), metrics)?),
             World::Signing => {
-                SigningComponent::new(&SANDBOX, loaded, within(TIME), metrics)?.prove()
+                verify(&SigningComponent::new(&SANDBOX, loaded, within(TIME), metrics)?)
             }
         }
     };
@@ -47,7 +47,7 @@ fn ours_are_let_in() {
         let loaded = SANDBOX.load_compiled(&compiled).expect("an instance fits");
         let world = World::of(&SANDBOX, &loaded).expect("a known world");
         assert_eq!(world.name(), artifact.name);
-        let description = prove(world, &loaded).expect("admitted");
+        let description = admit(world, &loaded).expect("admitted");
         assert_eq!(description.name, artifact.name);
         assert_eq!(description.version, env!("CARGO_PKG_VERSION"));
     }
@@ -151,7 +151,7 @@ fn what_misbehaves_is_refused_and_quoted_in_one_line() {
     let loaded = SANDBOX.load_compiled(&Compiled::new(HOSTILE).expect("compiles"));
     let metrics = ComponentMetrics::unregistered();
     let hostile = Decryptor::new(&SANDBOX, &loaded.expect("fits"), within(TIME), metrics);
-    let refusal = hostile.expect("links").prove().expect_err("refused");
+    let refusal = verify(&hostile.expect("links")).expect_err("refused");
     assert_eq!(refusal.kind, RefusalKind::SelfTest);
 }
 

@@ -6,7 +6,7 @@ mod signing;
 use bulkhead_artifacts::{Artifact, DECRYPT};
 use bulkhead_sandbox::{
     CancelFlag, Compiled, ComponentMetrics, DecryptLimits, Decryptor, Fault, InstanceLimits,
-    KdfLimits, Loaded, OpenError, Ready as _, Sandbox, Setup, Source,
+    KdfLimits, Loaded, OpenError, OpenRequest, GuestComponent as _, Sandbox, SelfTestError, Setup, Source,
 };
 use bulkhead_test_components::HOSTILE;
 use std::sync::LazyLock;
@@ -71,14 +71,14 @@ fn link(sandbox: &Sandbox, loaded: &Loaded, time: Duration) -> Decryptor {
 }
 
 fn open(decryptor: &Decryptor, message: &str, cancel: CancelFlag) -> Result<String, OpenError> {
-    let opened = decryptor.open(
-        message.as_bytes(),
-        PASSPHRASE,
-        &LIMITS,
-        KDF_LIMITS,
+    let opened = decryptor.open(OpenRequest {
+        message: message.as_bytes(),
+        passphrase: PASSPHRASE,
+        limits: LIMITS,
+        kdf_limits: KDF_LIMITS,
         cancel,
-        None,
-    )?;
+        kdf_offload: None,
+    })?;
     Ok(String::from_utf8(opened.to_vec()).expect("text"))
 }
 
@@ -331,7 +331,8 @@ fn components_describe_and_test_themselves() {
     let sandbox = sandbox();
     let decrypt = load(&sandbox, DECRYPT, TIME);
     assert_eq!(decrypt.describe().expect("it answers").name, "decrypt");
-    assert_eq!(decrypt.self_test(), Ok(Ok(())));
+    assert_eq!(decrypt.self_test(), Ok(()));
     let hostile = load_hostile(&sandbox, TIME);
-    assert_eq!(hostile.self_test(), Ok(Err("it is hostile".into())));
+    let failed = SelfTestError::Failed("it is hostile".into());
+    assert_eq!(hostile.self_test(), Err(failed));
 }

@@ -134,9 +134,8 @@ fn try_out(
     server: &Settings,
     public_key: Option<String>,
 ) -> Result<Tried, Refusal> {
-    let here = |why| Refusal::new(RefusalKind::TooDemanding, why);
     let compiled = Compiled::apart(octets, &COMPILE, &server.components.compile_limits())?;
-    let sandbox = Sandbox::new(&server.sandbox()).map_err(here)?;
+    let sandbox = Sandbox::new(&server.sandbox())?;
     let loaded = sandbox.load_compiled(&compiled)?;
     let Some(world) = world.or_else(|| World::of(&sandbox, &loaded)) else {
         return Err(Refusal::new(
@@ -151,11 +150,11 @@ fn try_out(
     let outcome = match world {
         World::Decrypt => decrypt::maker(sandbox, &server.decrypt, metrics)(source).map(described),
         World::Token => {
-            let inline = sandbox.beside(&server.inline_sandbox()).map_err(here)?;
+            let inline = sandbox.beside(&server.inline_sandbox())?;
             token::maker(sandbox, vec![inline], &server.token, metrics)(source).map(described)
         }
         World::Signing => {
-            let sandbox = signing::sandbox(&sandbox, &server.signing).map_err(here)?;
+            let sandbox = signing::sandbox(&sandbox, &server.signing)?;
             signing::maker(sandbox, &server.signing, public_key, metrics)(source).map(described)
         }
     };

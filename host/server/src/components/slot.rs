@@ -5,7 +5,7 @@ use crate::metrics::{ComponentEvents, Metrics};
 use arc_swap::ArcSwap;
 use bulkhead_artifacts::Artifact;
 use bulkhead_sandbox::{
-    Compiled, Description, Loaded, Ready, Refusal, RefusalKind, Sandbox, sha256,
+    Compiled, Description, GuestComponent, Loaded, Refusal, Sandbox, sha256, verify,
 };
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
@@ -69,19 +69,17 @@ pub(crate) enum ComponentSource<'a> {
 impl ComponentSource<'_> {
     pub(crate) fn load(self, sandbox: &Sandbox) -> Result<Loaded, Refusal> {
         match self {
-            Self::BuiltIn(artifact) => sandbox
-                .load(artifact.wasm, Some(artifact.precompiled))
-                .map_err(|why| Refusal::new(RefusalKind::Invalid, why)),
+            Self::BuiltIn(artifact) => sandbox.load(artifact.wasm, Some(artifact.precompiled)),
             Self::File(compiled) => sandbox.load_compiled(compiled),
         }
     }
 
     /// Who it is. A file has to show first that it does what it must; what ships with the binary did
     /// so in our tests.
-    pub(crate) fn admit(self, ready: &impl Ready) -> Result<Description, Refusal> {
+    pub(crate) fn admit(self, component: &impl GuestComponent) -> Result<Description, Refusal> {
         match self {
-            Self::BuiltIn(_) => ready.describe().map_err(|fault| Refusal::silent(&fault)),
-            Self::File(_) => ready.prove(),
+            Self::BuiltIn(_) => component.describe().map_err(|fault| Refusal::silent(&fault)),
+            Self::File(_) => verify(component),
         }
     }
 

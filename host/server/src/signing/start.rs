@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bulkhead_outbound::{Outbound, Setup, Target};
 use bulkhead_relay::{Relay, Settings, SigningComponents, WebhookSecret};
 use bulkhead_sandbox::{
-    ComponentMetrics, Description, InstanceLimits, Pool, Refusal, RefusalKind, Sandbox,
+    ComponentMetrics, Description, GuestComponent as _, InstanceLimits, Pool, Refusal, RefusalKind, Sandbox, SetupError, VerifyError, with_causes,
     SigningComponent,
 };
 use bulkhead_store::BacklogMax;
@@ -127,7 +127,7 @@ pub(crate) fn check(settings: &SigningSettings) -> (String, Vec<String>) {
 fn no_key(settings: &SigningSettings, key: String) -> Option<String> {
     let sandbox = match Sandbox::new(&settings.sandbox(VERIFY_WORKERS)) {
         Ok(sandbox) => sandbox,
-        Err(why) => return Some(why),
+        Err(error) => return Some(with_causes(&error)),
     };
     let make = maker(
         sandbox,
@@ -165,7 +165,7 @@ pub(crate) fn start(
             "a secret of less than {WEBHOOK_SECRET_OCTETS_MIN} octets is weak"
         );
     }
-    let sandbox = self::sandbox(sandbox, settings)?;
+    let sandbox = self::sandbox(sandbox, settings).map_err(|error| with_causes(&error))?;
     let counted = metrics.component("signing");
     let make = maker(sandbox, settings, public_key.clone(), counted);
     let slot = Arc::new(Slot::new(bulkhead_artifacts::SIGNING, context, make)?);
@@ -221,7 +221,10 @@ pub(crate) fn start(
 }
 
 /// The engine of the signing component.
-pub(crate) fn sandbox(sandbox: &Sandbox, settings: &SigningSettings) -> Result<Sandbox, String> {
+pub(crate) fn sandbox(
+    sandbox: &Sandbox,
+    settings: &SigningSettings,
+) -> Result<Sandbox, SetupError> {
     sandbox.beside(&settings.sandbox(VERIFY_WORKERS))
 }
 
@@ -271,11 +274,11 @@ fn check_key(component: &SigningComponent, key: &str) -> Result<(), String> {
             "--upstream-public-key (BULKHEAD_UPSTREAM_PUBLIC_KEY) is not a public key of RSA: {why}"
         )
     };
-    let verified = component.verify(&claim, key);
-    let _no = verified
-        .map_err(|fault| of_no_use(fault.to_string()))?
-        .map_err(of_no_use)?;
-    Ok(())
+    match component.verify(&claim, key) {
+        Ok(_) => Ok(()),
+        Err(VerifyError::Key(why)) => Err(of_no_use(why)),
+        Err(VerifyError::Fault(fault)) => Err(of_no_use(fault.to_string())),
+    }
 }
 
 /// The key goes bare into `Authorization`.
