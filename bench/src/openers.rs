@@ -82,7 +82,6 @@ fn sandbox() -> Sandbox {
     Sandbox::new(&Setup {
         memory_octets_max: LIMITS.memory_octets,
         instances: 1,
-        pagemap_scan: None,
     })
     .expect("the kernel gives address space")
 }

@@ -28,9 +28,6 @@ pub struct Setup {
     pub memory_octets_max: usize,
     /// Instances alive at the same time, over all components.
     pub instances: u32,
-    /// Reset memory by asking the kernel which pages were touched (Linux 6.7 or later) instead of
-    /// rewriting or dropping them; `None` finds out.
-    pub pagemap_scan: Option<bool>,
 }
 
 /// The engine, and the thread that lets time pass for its guests.
@@ -46,7 +43,21 @@ impl Sandbox {
     /// # Errors
     /// If the kernel does not provide the address space for the instances, or does not start the thread.
     pub fn new(setup: &Setup) -> Result<Self, SetupError> {
-        let engine = engine(setup)?;
+        Self::start(engine(setup, Enabled::Auto)?)
+    }
+
+    /// The same, but memory is reset in one way only: by asking the kernel which pages were touched (Linux 6.7 or
+    /// later), or by rewriting or dropping all of them. For tests and measurements.
+    ///
+    /// # Errors
+    /// As in [`Self::new`], and if the kernel cannot tell which pages were touched.
+    #[cfg(any(test, feature = "pagemap-scan"))]
+    pub fn with_pagemap_scan(setup: &Setup, is_used: bool) -> Result<Self, SetupError> {
+        let pagemap_scan = if is_used { Enabled::Yes } else { Enabled::No };
+        Self::start(engine(setup, pagemap_scan)?)
+    }
+
+    fn start(engine: Engine) -> Result<Self, SetupError> {
         let ticker = Ticker::start(engine.clone())?;
         Ok(Self {
             engine,
@@ -60,7 +71,7 @@ impl Sandbox {
     /// # Errors
     /// If the kernel does not provide the address space for the instances.
     pub fn beside(&self, setup: &Setup) -> Result<Self, SetupError> {
-        let engine = engine(setup)?;
+        let engine = engine(setup, Enabled::Auto)?;
         self.ticker.also(engine.clone());
         Ok(Self {
             engine,
@@ -117,7 +128,7 @@ impl From<SetupError> for Refusal {
     }
 }
 
-fn engine(setup: &Setup) -> Result<Engine, EngineError> {
+fn engine(setup: &Setup, pagemap_scan: Enabled) -> Result<Engine, EngineError> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(setup.instances)
         .total_core_instances(setup.instances.saturating_mul(CORE_INSTANCES_A_COMPONENT))
@@ -130,11 +141,7 @@ fn engine(setup: &Setup) -> Result<Engine, EngineError> {
         .max_memory_size(setup.memory_octets_max)
         .linear_memory_keep_resident(KEEP_RESIDENT_OCTETS)
         .table_keep_resident(TABLE_ELEMENTS * size_of::<usize>())
-        .pagemap_scan(match setup.pagemap_scan {
-            None => Enabled::Auto,
-            Some(true) => Enabled::Yes,
-            Some(false) => Enabled::No,
-        });
+        .pagemap_scan(pagemap_scan);
     let mut config = code_config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config).map_err(EngineError)
@@ -174,3 +181,6 @@ impl Drop for Ticker {
         self.stop.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

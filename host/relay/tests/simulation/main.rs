@@ -27,7 +27,6 @@ fn component() -> Arc<SigningComponent> {
     let setup = Setup {
         memory_octets_max: memory_octets,
         instances: 2,
-        pagemap_scan: None,
     };
     let sandbox = Sandbox::new(&setup).expect("a sandbox");
     let loaded = sandbox

@@ -43,7 +43,6 @@ static SOFT: LazyLock<Soft> = LazyLock::new(|| {
     let setup = Setup {
         memory_octets_max: MEMORY_OCTETS,
         instances: 16,
-        pagemap_scan: None,
     };
     let sandbox = Sandbox::new(&setup).expect("the kernel gives address space");
     let loaded = sandbox

@@ -42,7 +42,6 @@ fn a_component_of_an_older_minor_version_runs() {
     let setup = Setup {
         memory_octets_max: 16 << 20,
         instances: 2,
-        pagemap_scan: None,
     };
     let sandbox = Sandbox::new(&setup).expect("the kernel gives address space");
     let limits = InstanceLimits {

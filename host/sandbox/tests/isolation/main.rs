@@ -35,15 +35,11 @@ const KDF_LIMITS: KdfLimits = KdfLimits {
 };
 
 fn sandbox() -> Sandbox {
-    with_pagemap_scan(None).expect("the kernel gives address space")
-}
-
-fn with_pagemap_scan(pagemap_scan: Option<bool>) -> Result<Sandbox, String> {
-    Sandbox::new(&Setup {
+    let setup = Setup {
         memory_octets_max: MEMORY_OCTETS,
         instances: 8,
-        pagemap_scan,
-    })
+    };
+    Sandbox::new(&setup).expect("the kernel gives address space")
 }
 
 const fn within(time: Duration) -> InstanceLimits {
@@ -160,35 +156,6 @@ fn no_state_outlives_a_call() {
     let hostile = load_hostile(&sandbox(), TIME);
     for _ in 0..20 {
         assert_eq!(ask(&hostile, "count").as_deref(), Ok("1"));
-    }
-}
-
-/// Whether the kernel can tell which pages were touched (Linux 6.7) must not matter.
-#[test]
-fn no_memory_outlives_a_call_however_it_is_reset() {
-    for pagemap_scan in [None, Some(false), Some(true)] {
-        let sandbox = match with_pagemap_scan(pagemap_scan) {
-            Ok(sandbox) => sandbox,
-            // A kernel older than Linux 6.7, where nobody can have it.
-            Err(_) if pagemap_scan == Some(true) => continue,
-            Err(error) => panic!("{error}"),
-        };
-        let hostile = load_hostile(&sandbox, TIME);
-        // What it finds are its own copies of what it searches for.
-        let own = ask(&hostile, "search");
-        assert!(own.is_ok(), "{own:?}");
-        for _ in 0..10 {
-            assert_eq!(ask(&hostile, "mark").as_deref(), Ok("marked"));
-            assert_eq!(
-                ask(&hostile, "search"),
-                own,
-                "pagemap_scan {pagemap_scan:?}"
-            );
-        }
-        assert_eq!(
-            ask(&load(&sandbox, DECRYPT, TIME), SAMPLE).as_deref(),
-            Ok("Nice work!\n")
-        );
     }
 }
 
