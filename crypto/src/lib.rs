@@ -11,6 +11,7 @@ mod cipher;
 mod hash;
 mod limits;
 mod s2k;
+mod wit;
 
 pub use aead::{AeadMode, TAG_LEN, open};
 pub use argon2id::Argon2id;

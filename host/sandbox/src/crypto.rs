@@ -12,7 +12,7 @@
 use crate::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::fault::Fault;
 use crate::instance::{KdfOffload, State};
-use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, Invalid, KdfLimit, OverLimit, S2k};
+use bulkhead_crypto::{Argon2id, S2k};
 use bulkhead_kdf::{DeriveError, Engine};
 use std::sync::Arc;
 use wasmtime::component::{Linker, WasmList};
@@ -103,8 +103,9 @@ impl State {
         octets: u32,
         key_len: u8,
     ) -> Result<Result<Zeroizing<Vec<u8>>, kdf::Refusal>> {
-        let Ok(s2k) = S2k::new(named_hash(hash), salt, passphrase, octets, key_len.into()) else {
-            return Ok(Err(kdf::Refusal::Invalid));
+        let s2k = match S2k::new(hash.into(), salt, passphrase, octets, key_len.into()) {
+            Ok(s2k) => s2k,
+            Err(invalid) => return Ok(Err(invalid.into())),
         };
         match self.kdf_limits.s2k(self.s2k_octets.get(), &s2k) {
             Ok(spent) => self.s2k_octets.set(spent),
@@ -141,7 +142,7 @@ impl State {
             return Ok(Err(over.into()));
         }
         let key = work.derive(salt, passphrase, key_len.into());
-        Ok(key.map_err(|Invalid| kdf::Refusal::Invalid))
+        Ok(key.map_err(Into::into))
     }
 
     fn cfb_decrypt(
@@ -151,8 +152,8 @@ impl State {
         data: &[u8],
     ) -> Result<Result<Vec<u8>, bulk::Refusal>> {
         self.go_on()?;
-        let plain = bulkhead_crypto::cfb_decrypt(named_cipher(cipher), key, data);
-        Ok(plain.map_err(|Invalid| bulk::Refusal::Invalid))
+        let plain = bulkhead_crypto::cfb_decrypt(cipher.into(), key, data);
+        Ok(plain.map_err(Into::into))
     }
 
     fn aead_open(
@@ -165,19 +166,15 @@ impl State {
         sealed: &[u8],
     ) -> Result<Result<Vec<u8>, bulk::Refusal>> {
         self.go_on()?;
-        let mode = match mode {
-            bulk::AeadMode::Eax => AeadMode::Eax,
-            bulk::AeadMode::Ocb => AeadMode::Ocb,
-            bulk::AeadMode::Gcm => AeadMode::Gcm,
-        };
+        let (mode, cipher) = (mode.into(), cipher.into());
         let mut sealed = sealed.to_vec();
-        let cipher = named_cipher(cipher);
-        let opened = bulkhead_crypto::open(mode, cipher, key, nonce, associated, &mut sealed);
-        Ok(match opened {
-            Ok(true) => Ok(sealed),
-            Ok(false) => Err(bulk::Refusal::Unauthentic),
-            Err(Invalid) => Err(bulk::Refusal::Invalid),
-        })
+        Ok(
+            match bulkhead_crypto::open(mode, cipher, key, nonce, associated, &mut sealed) {
+                Ok(true) => Ok(sealed),
+                Ok(false) => Err(bulk::Refusal::Unauthentic),
+                Err(invalid) => Err(invalid.into()),
+            },
+        )
     }
 
     fn sha1(&self, data: &[u8]) -> Result<Vec<u8>> {
@@ -186,49 +183,7 @@ impl State {
     }
 }
 
-impl From<OverLimit> for kdf::Refusal {
-    fn from(over: OverLimit) -> Self {
-        Self::OverLimit(kdf::Excess {
-            limit: match over.limit {
-                KdfLimit::S2kOctets => kdf::Limit::S2kOctets,
-                KdfLimit::Argon2MemoryKib => kdf::Limit::Argon2MemoryKib,
-                KdfLimit::Argon2Passes => kdf::Limit::Argon2Passes,
-            },
-            asked: over.asked,
-            allowed: over.allowed,
-        })
-    }
-}
-
-fn named_hash(hash: kdf::Hash) -> Hash {
-    match hash {
-        kdf::Hash::Md5 => Hash::Md5,
-        kdf::Hash::Sha1 => Hash::Sha1,
-        kdf::Hash::Ripemd160 => Hash::Ripemd160,
-        kdf::Hash::Sha224 => Hash::Sha224,
-        kdf::Hash::Sha256 => Hash::Sha256,
-        kdf::Hash::Sha384 => Hash::Sha384,
-        kdf::Hash::Sha512 => Hash::Sha512,
-        kdf::Hash::Sha3256 => Hash::Sha3_256,
-        kdf::Hash::Sha3512 => Hash::Sha3_512,
-    }
-}
-
-fn named_cipher(cipher: bulk::Cipher) -> Cipher {
-    match cipher {
-        bulk::Cipher::Idea => Cipher::Idea,
-        bulk::Cipher::Tdes => Cipher::TripleDes,
-        bulk::Cipher::Cast5 => Cipher::Cast5,
-        bulk::Cipher::Blowfish => Cipher::Blowfish,
-        bulk::Cipher::Aes128 => Cipher::Aes128,
-        bulk::Cipher::Aes192 => Cipher::Aes192,
-        bulk::Cipher::Aes256 => Cipher::Aes256,
-        bulk::Cipher::Twofish => Cipher::Twofish,
-        bulk::Cipher::Camellia128 => Cipher::Camellia128,
-        bulk::Cipher::Camellia192 => Cipher::Camellia192,
-        bulk::Cipher::Camellia256 => Cipher::Camellia256,
-    }
-}
+bulkhead_crypto::wit_conversions!(kdf, bulk);
 
 #[cfg(test)]
 mod against_soft;
