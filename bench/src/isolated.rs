@@ -2,7 +2,8 @@
 
 use crate::compare::{percentile, verdict};
 use bulkhead_sandbox::{
-    Authenticator, ComponentMetrics, Decryptor, InstanceLimits, GuestComponent as _, Refusal, Sandbox, Setup,
+    Authenticator, ComponentMetrics, Decryptor, GuestComponent as _, InstanceLimits, Refusal,
+    Sandbox, Setup,
 };
 use std::time::{Duration, Instant};
 

@@ -3,8 +3,8 @@
 use crate::compare::{Contestant, side_by_side};
 use crate::messages::{self, Message, PASSPHRASE};
 use bulkhead_sandbox::{
-    CancelFlag, ComponentMetrics, DecryptLimits, Decryptor, GuestComponent as _, InstanceLimits, KdfLimits, OpenRequest, Sandbox,
-    Setup,
+    CancelFlag, ComponentMetrics, DecryptLimits, Decryptor, GuestComponent as _, InstanceLimits,
+    KdfLimits, OpenRequest, Sandbox, Setup,
 };
 use bulkhead_tests::server::Server;
 use serde_json::json;

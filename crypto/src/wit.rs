@@ -7,30 +7,23 @@
 #[macro_export]
 macro_rules! wit_conversions {
     ($kdf:ident, $bulk:ident) => {
-        impl From<$kdf::Hash> for $crate::Hash {
-            fn from(hash: $kdf::Hash) -> Self {
-                match hash {
-                    $kdf::Hash::Md5 => Self::Md5,
-                    $kdf::Hash::Sha1 => Self::Sha1,
-                    $kdf::Hash::Ripemd160 => Self::Ripemd160,
-                    $kdf::Hash::Sha224 => Self::Sha224,
-                    $kdf::Hash::Sha256 => Self::Sha256,
-                    $kdf::Hash::Sha384 => Self::Sha384,
-                    $kdf::Hash::Sha512 => Self::Sha512,
-                    $kdf::Hash::Sha3256 => Self::Sha3_256,
-                    $kdf::Hash::Sha3512 => Self::Sha3_512,
-                }
-            }
-        }
+        $crate::wit_cases!($kdf::Hash => $crate::Hash {
+            Md5 Md5, Sha1 Sha1, Ripemd160 Ripemd160, Sha224 Sha224, Sha256 Sha256, Sha384 Sha384, Sha512 Sha512,
+            Sha3256 Sha3_256, Sha3512 Sha3_512
+        });
+        $crate::wit_cases!($bulk::Cipher => $crate::Cipher {
+            Idea Idea, Tdes TripleDes, Cast5 Cast5, Blowfish Blowfish, Aes128 Aes128, Aes192 Aes192, Aes256 Aes256,
+            Twofish Twofish, Camellia128 Camellia128, Camellia192 Camellia192, Camellia256 Camellia256
+        });
+        $crate::wit_cases!($bulk::AeadMode => $crate::AeadMode { Eax Eax, Ocb Ocb, Gcm Gcm });
+        $crate::wit_cases!($crate::KdfLimit => $kdf::Limit {
+            S2kOctets S2kOctets, Argon2MemoryKib Argon2MemoryKib, Argon2Passes Argon2Passes
+        });
 
         impl From<$crate::OverLimit> for $kdf::Refusal {
             fn from(over: $crate::OverLimit) -> Self {
                 Self::OverLimit($kdf::Excess {
-                    limit: match over.limit {
-                        $crate::KdfLimit::S2kOctets => $kdf::Limit::S2kOctets,
-                        $crate::KdfLimit::Argon2MemoryKib => $kdf::Limit::Argon2MemoryKib,
-                        $crate::KdfLimit::Argon2Passes => $kdf::Limit::Argon2Passes,
-                    },
+                    limit: over.limit.into(),
                     asked: over.asked,
                     allowed: over.allowed,
                 })
@@ -43,37 +36,24 @@ macro_rules! wit_conversions {
             }
         }
 
-        impl From<$bulk::Cipher> for $crate::Cipher {
-            fn from(cipher: $bulk::Cipher) -> Self {
-                match cipher {
-                    $bulk::Cipher::Idea => Self::Idea,
-                    $bulk::Cipher::Tdes => Self::TripleDes,
-                    $bulk::Cipher::Cast5 => Self::Cast5,
-                    $bulk::Cipher::Blowfish => Self::Blowfish,
-                    $bulk::Cipher::Aes128 => Self::Aes128,
-                    $bulk::Cipher::Aes192 => Self::Aes192,
-                    $bulk::Cipher::Aes256 => Self::Aes256,
-                    $bulk::Cipher::Twofish => Self::Twofish,
-                    $bulk::Cipher::Camellia128 => Self::Camellia128,
-                    $bulk::Cipher::Camellia192 => Self::Camellia192,
-                    $bulk::Cipher::Camellia256 => Self::Camellia256,
-                }
-            }
-        }
-
-        impl From<$bulk::AeadMode> for $crate::AeadMode {
-            fn from(mode: $bulk::AeadMode) -> Self {
-                match mode {
-                    $bulk::AeadMode::Eax => Self::Eax,
-                    $bulk::AeadMode::Ocb => Self::Ocb,
-                    $bulk::AeadMode::Gcm => Self::Gcm,
-                }
-            }
-        }
-
         impl From<$crate::Invalid> for $bulk::Refusal {
             fn from(_: $crate::Invalid) -> Self {
                 Self::Invalid
+            }
+        }
+    };
+}
+
+/// Implements a conversion between two enums: for each case its name in the one and in the other.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! wit_cases {
+    ($from:ty => $to:ty { $($case:ident $same:ident),+ }) => {
+        impl From<$from> for $to {
+            fn from(case: $from) -> Self {
+                match case {
+                    $(<$from>::$case => Self::$same),+
+                }
             }
         }
     };

@@ -11,16 +11,7 @@ use bulkhead_crypto::KdfLimits;
 use bulkhead_envelope::{Excess, Limit, Wiped};
 use bulkhead_kdf::CancelFlag;
 
-/// What one message may cost inside the component; see `wit/decrypt` for each.
-#[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "the contract in wit/ documents them")]
-pub struct DecryptLimits {
-    pub plaintext_octets: u64,
-    pub compression_layers: u32,
-    pub compression_ratio: u32,
-    pub session_key_packets: u32,
-    pub armor_header_octets: u32,
-}
+pub use decryptor::Limits as DecryptLimits;
 
 /// A message to be opened.
 pub struct OpenRequest<'a> {
@@ -91,13 +82,6 @@ impl Decryptor {
             cancel,
             kdf_offload,
         } = request;
-        let limits = decryptor::Limits {
-            plaintext_octets: limits.plaintext_octets,
-            compression_layers: limits.compression_layers,
-            compression_ratio: limits.compression_ratio,
-            session_key_packets: limits.session_key_packets,
-            armor_header_octets: limits.armor_header_octets,
-        };
         let copied = message.len() + usize::try_from(limits.plaintext_octets).unwrap_or(0);
         let budget = Budget {
             kdf: kdf_limits,
@@ -134,7 +118,9 @@ impl GuestComponent for Decryptor {
     fn known_answers(&self) -> Result<(), KnownAnswerError> {
         let wrong = |what: &str, outcome: Result<Wiped, OpenError>| {
             let outcome = outcome.map_or_else(|error| error.to_string(), |_| "a plaintext".into());
-            Err(KnownAnswerError::Wrong(format!("{what} ends with {outcome}")))
+            Err(KnownAnswerError::Wrong(format!(
+                "{what} ends with {outcome}"
+            )))
         };
         let open = |message, passphrase| {
             self.open(OpenRequest {

@@ -2,7 +2,6 @@
 
 use crate::engine::{Sandbox, TABLE_ELEMENTS};
 use crate::fault::Fault;
-use crate::metrics::ComponentMetrics;
 use crate::pool::CpuPermit;
 use bulkhead_crypto::KdfLimits;
 use bulkhead_kdf::{CancelFlag, Cancellation, Engine};
@@ -38,7 +37,7 @@ pub(crate) struct State {
     random: Option<WasiRandomCtx>,
     memory_octets_max: usize,
     /// Linear memory it has.
-    memory_octets: usize,
+    pub(crate) memory_octets: usize,
     memory_refused: bool,
     pub(crate) kdf_limits: KdfLimits,
     /// Octets hashed so far.
@@ -146,47 +145,12 @@ impl ResourceLimiter for State {
     }
 }
 
-/// One fresh store and instance, one call, and both are gone. `copied_octets` is the most that the
-/// guest is about to hand over in one piece.
-pub(crate) fn run<I, R>(
-    sandbox: &Sandbox,
-    metrics: &ComponentMetrics,
-    budget: Budget,
-    copied_octets: usize,
-    instantiate: impl FnOnce(&mut Store<State>) -> wasmtime::Result<I>,
-    call: impl FnOnce(&mut Store<State>, &I) -> wasmtime::Result<R>,
-) -> Result<R, Fault> {
-    let start = Instant::now();
-    let mut store = store(sandbox, budget, start, copied_octets);
-    let outcome = instantiate(&mut store)
-        .and_then(|instance| {
-            metrics.started(start.elapsed());
-            call(&mut store, &instance)
-        })
-        .map_err(|error| fault(&store, &error));
-    let state = store.data();
-    metrics.ended(&outcome, state.memory_octets);
-    outcome
-}
-
 /// What one instance gets.
 pub(crate) struct Budget {
     pub(crate) limits: InstanceLimits,
     pub(crate) kdf: KdfLimits,
     pub(crate) kdf_offload: Option<KdfOffload>,
     pub(crate) cancel: CancelFlag,
-}
-
-impl Budget {
-    /// Without key derivation, and with nobody to cancel it.
-    pub(crate) fn of(limits: InstanceLimits) -> Self {
-        Self {
-            limits,
-            kdf: KdfLimits::NONE,
-            kdf_offload: None,
-            cancel: CancelFlag::default(),
-        }
-    }
 }
 
 pub(crate) fn store(
@@ -226,7 +190,7 @@ pub(crate) fn store(
 
 /// What ended the guest. A guest whose memory may not grow aborts on its own; that is the limit's
 /// doing and not a bug of the guest.
-fn fault(store: &Store<State>, error: &wasmtime::Error) -> Fault {
+pub(crate) fn fault(store: &Store<State>, error: &wasmtime::Error) -> Fault {
     if let Some(fault) = error.downcast_ref::<Fault>() {
         return fault.clone();
     }

@@ -12,6 +12,8 @@ use crate::refusal::Refusal;
 use crate::wasi;
 use crate::world::Contract;
 use bulkhead_crypto::KdfLimits;
+use bulkhead_kdf::CancelFlag;
+use std::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre, Linker};
 
@@ -62,11 +64,10 @@ impl Linked {
     }
 
     pub(crate) fn describe(&self) -> Result<Description, Fault> {
-        let told = self.call(self.budget(), 0, |store, instance| {
+        self.call(self.budget(), 0, |store, instance| {
             let about = self.about.load(&mut *store, instance)?;
             about.call_describe(store)
-        })?;
-        Ok(told.into())
+        })
     }
 
     /// The inner error is what the component reports.
@@ -83,24 +84,33 @@ impl Linked {
 
     /// The budget of a call that derives no keys and cannot be cancelled.
     pub(crate) fn budget(&self) -> Budget {
-        Budget::of(self.limits)
+        Budget {
+            limits: self.limits,
+            kdf: KdfLimits::NONE,
+            kdf_offload: None,
+            cancel: CancelFlag::default(),
+        }
     }
 
-    /// One call in a fresh instance. `copied_octets` is the most that the guest is about to hand over
-    /// in one piece.
+    /// Makes one call in a fresh store and instance, which are gone afterwards. `copied_octets` is the maximum that the
+    /// guest is about to hand over in one piece.
     pub(crate) fn call<R>(
         &self,
         budget: Budget,
         copied_octets: usize,
         call: impl FnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
-        instance::run(
-            &self.sandbox,
-            &self.metrics,
-            budget,
-            copied_octets,
-            |store| self.instances.instantiate(store),
-            call,
-        )
+        let start = Instant::now();
+        let mut store = instance::store(&self.sandbox, budget, start, copied_octets);
+        let outcome = self
+            .instances
+            .instantiate(&mut store)
+            .and_then(|instance| {
+                self.metrics.started(start.elapsed());
+                call(&mut store, &instance)
+            })
+            .map_err(|error| instance::fault(&store, &error));
+        self.metrics.ended(&outcome, store.data().memory_octets);
+        outcome
     }
 }

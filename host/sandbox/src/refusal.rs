@@ -30,7 +30,10 @@ impl Refusal {
     }
 
     pub(crate) fn compile(error: &EngineError) -> Self {
-        Self::new(RefusalKind::Invalid, format!("it does not compile: {error}"))
+        Self::new(
+            RefusalKind::Invalid,
+            format!("it does not compile: {error}"),
+        )
     }
 
     pub(crate) fn link(error: &wasmtime::Error) -> Self {

@@ -15,15 +15,7 @@ mod bindings {
 
 use bindings::exports::bulkhead::token::authenticator;
 
-/// The hash under the HMAC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the documentation")]
-pub enum Algorithm {
-    Sha1,
-    Sha256,
-    Sha384,
-    Sha512,
-}
+pub use authenticator::Algorithm;
 
 /// The token component, linked and ready to be instantiated.
 pub struct Authenticator {
@@ -39,10 +31,11 @@ impl Authenticator {
     /// # Errors
     /// If the instance ends without an answer.
     pub fn make(&self, algorithm: Algorithm, secret: &[u8], body: &[u8]) -> Result<String, Fault> {
-        self.linked.call(self.linked.budget(), 0, |store, instance| {
-            let authenticator = self.tokens.load(&mut *store, instance)?;
-            authenticator.call_make(store, algorithm.into(), secret, body)
-        })
+        self.linked
+            .call(self.linked.budget(), 0, |store, instance| {
+                let authenticator = self.tokens.load(&mut *store, instance)?;
+                authenticator.call_make(store, algorithm, secret, body)
+            })
     }
 
     /// Whether `token` belongs to `body` under one of `secrets`.
@@ -58,10 +51,11 @@ impl Authenticator {
     ) -> Result<bool, Fault> {
         let secrets: Vec<_> = secrets.iter().map(|secret| secret.to_vec()).collect();
         let secrets = zeroize::Zeroizing::new(secrets);
-        self.linked.call(self.linked.budget(), 0, |store, instance| {
-            let authenticator = self.tokens.load(&mut *store, instance)?;
-            authenticator.call_verify(store, algorithm.into(), &secrets, body, token)
-        })
+        self.linked
+            .call(self.linked.budget(), 0, |store, instance| {
+                let authenticator = self.tokens.load(&mut *store, instance)?;
+                authenticator.call_verify(store, algorithm, &secrets, body, token)
+            })
     }
 }
 
@@ -137,16 +131,5 @@ impl GuestComponent for Authenticator {
             }
         }
         Ok(())
-    }
-}
-
-impl From<Algorithm> for authenticator::Algorithm {
-    fn from(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::Sha1 => Self::Sha1,
-            Algorithm::Sha256 => Self::Sha256,
-            Algorithm::Sha384 => Self::Sha384,
-            Algorithm::Sha512 => Self::Sha512,
-        }
     }
 }

@@ -256,7 +256,10 @@ mod tests {
             "bulkhead:crypto/kdf@1.2.0",
             "bulkhead:crypto/bulk@2.0.0",
         ];
-        let refusal = World::Decrypt.contract().check_imports(&imports).expect_err("refused");
+        let refusal = World::Decrypt
+            .contract()
+            .check_imports(&imports)
+            .expect_err("refused");
         assert_eq!(refusal.kind, RefusalKind::Import);
         let reason = &refusal.reason;
         assert!(reason.contains("wasi:filesystem/types@0.2.3"), "{reason}");
@@ -266,7 +269,10 @@ mod tests {
         );
         assert!(!reason.contains("wasi:io/streams"), "{reason}");
         assert!(!reason.contains("kdf@1.2.0"), "{reason}");
-        let refusal = World::Token.contract().check_imports(&imports).expect_err("refused");
+        let refusal = World::Token
+            .contract()
+            .check_imports(&imports)
+            .expect_err("refused");
         assert!(refusal.reason.contains("kdf@1.2.0"), "{refusal}");
     }
 
@@ -274,19 +280,31 @@ mod tests {
     fn a_wrong_world_is_recognised() {
         let token = ["bulkhead:token/authenticator@1.0.0", ABOUT];
         assert_eq!(World::Token.contract().check_exports(&token), Ok(()));
-        let refusal = World::Decrypt.contract().check_exports(&token).expect_err("refused");
+        let refusal = World::Decrypt
+            .contract()
+            .check_exports(&token)
+            .expect_err("refused");
         assert_eq!(refusal.kind, RefusalKind::World);
         assert!(
             refusal.reason.contains("looks like a token component"),
             "{refusal}"
         );
         let next = ["bulkhead:token/authenticator@2.0.0", ABOUT];
-        let refusal = World::Token.contract().check_exports(&next).expect_err("refused");
+        let refusal = World::Token
+            .contract()
+            .check_exports(&next)
+            .expect_err("refused");
         assert_eq!(refusal.kind, RefusalKind::Version);
-        let refusal = World::Token.contract().check_exports(&[]).expect_err("refused");
+        let refusal = World::Token
+            .contract()
+            .check_exports(&[])
+            .expect_err("refused");
         assert!(refusal.reason.ends_with("it exports nothing"), "{refusal}");
         let odd = ["a\nb"; 28];
-        let refusal = World::Token.contract().check_exports(&odd).expect_err("refused");
+        let refusal = World::Token
+            .contract()
+            .check_exports(&odd)
+            .expect_err("refused");
         assert!(refusal.reason.ends_with("a?b and 12 more"), "{refusal}");
     }
 }

@@ -8,8 +8,8 @@ use crate::room::{RequestBody, Room};
 use bulkhead_envelope::{Request, Wiped};
 use bulkhead_kdf::Engine;
 use bulkhead_sandbox::{
-    CancelFlag, ComponentMetrics, DecryptLimits, Decryptor, Description, GuestComponent as _, InstanceLimits, KdfLimits,
-    KdfOffload, OpenRequest, Pool, Refusal, Sandbox,
+    CancelFlag, ComponentMetrics, DecryptLimits, Decryptor, Description, GuestComponent as _,
+    InstanceLimits, KdfLimits, KdfOffload, OpenRequest, Pool, Refusal, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;

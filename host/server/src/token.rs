@@ -8,8 +8,8 @@ use crate::problem::{Limited, Problem};
 use crate::room::RequestBody;
 use crate::secrets::{Secret, Secrets};
 use bulkhead_sandbox::{
-    Algorithm, Authenticator, ComponentMetrics, Description, Fault, GuestComponent as _, InstanceLimits, PerThread,
-    Pool, Refusal, Sandbox,
+    Algorithm, Authenticator, ComponentMetrics, Description, Fault, GuestComponent as _,
+    InstanceLimits, PerThread, Pool, Refusal, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;

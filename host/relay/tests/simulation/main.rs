@@ -13,7 +13,9 @@ mod upstream;
 mod verdict;
 
 use bulkhead_artifacts::SIGNING;
-use bulkhead_sandbox::{ComponentMetrics, GuestComponent as _, InstanceLimits, Sandbox, Setup, SigningComponent};
+use bulkhead_sandbox::{
+    ComponentMetrics, GuestComponent as _, InstanceLimits, Sandbox, Setup, SigningComponent,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -63,7 +63,9 @@ fn no_memory_outlives_a_call_however_it_is_reset() {
             Err(error) => panic!("{error}"),
         };
         let link = |compiled: &Compiled| {
-            let loaded = sandbox.load_compiled(compiled).expect("an instance should fit");
+            let loaded = sandbox
+                .load_compiled(compiled)
+                .expect("an instance should fit");
             let metrics = ComponentMetrics::unregistered();
             Decryptor::new(&sandbox, &loaded, LIMITS, metrics).expect("the component should link")
         };

@@ -83,9 +83,7 @@ fn questions(component: &SigningComponent) -> Result<(), KnownAnswerError> {
 }
 
 fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
-    let read = |reply: &Reply, key| {
-        component.read_signature(reply, MESSAGE, key, SITUATION, 6000)
-    };
+    let read = |reply: &Reply, key| component.read_signature(reply, MESSAGE, key, SITUATION, 6000);
     let signature = signature();
     let good = answered(200, None, signature.as_bytes());
     for key in [None, Some(PUBLIC_KEY)] {
@@ -96,7 +94,9 @@ fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     }
     let forged = answered(200, None, STANDARD.encode([7; 256]).as_bytes());
     if !matches!(read(&forged, Some(PUBLIC_KEY))?, Signing::Again(_)) {
-        return Err(wrong("a signature counts that does not belong to the public key"));
+        return Err(wrong(
+            "a signature counts that does not belong to the public key",
+        ));
     }
     for reply in [
         answered(200, None, b"Oops."),
@@ -106,12 +106,20 @@ fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     ] {
         match read(&reply, None)? {
             Signing::Again(wait) if wait.after_ms <= DAY_MS => {}
-            _ => return Err(wrong("after a failure that passes, a message is not tried again")),
+            _ => {
+                return Err(wrong(
+                    "after a failure that passes, a message is not tried again",
+                ));
+            }
         }
     }
     match read(&answered(429, Some("30"), b""), None)? {
         Signing::Slowed(wait) if (30_000..=DAY_MS).contains(&wait.after_ms) => {}
-        _ => return Err(wrong("the pause that the upstream asks for with 429 is not kept")),
+        _ => {
+            return Err(wrong(
+                "the pause that the upstream asks for with 429 is not kept",
+            ));
+        }
     }
     match read(&answered(401, None, b""), None)? {
         Signing::Paused(wait) if wait.after_ms <= DAY_MS => Ok(()),
@@ -158,18 +166,20 @@ fn webhooks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
         outcome: Ok("c2lnbmVk".into()),
         since_ms: SITUATION.now_ms,
     };
-    let delivery = component
-        .webhook("msg_1", &event, Some(SECRET), SITUATION.now_ms)?;
+    let delivery = component.webhook("msg_1", &event, Some(SECRET), SITUATION.now_ms)?;
     let header = |wanted: &str| {
         let found = delivery.headers.iter().find(|(name, _)| name == wanted);
         found.map_or("", |(_, value)| value.as_str())
     };
-    let mut mac = <Hmac<Sha256>>::new_from_slice(SECRET).map_err(|error| wrong(error.to_string()))?;
+    let mut mac =
+        <Hmac<Sha256>>::new_from_slice(SECRET).map_err(|error| wrong(error.to_string()))?;
     mac.update(b"msg_1.1700000000.");
     mac.update(&delivery.body);
     let signature = STANDARD.encode(mac.finalize().into_bytes());
     if header("webhook-id") != "msg_1" || header("webhook-timestamp") != "1700000000" {
-        return Err(wrong("a webhook does not say which it is, or when it was sent"));
+        return Err(wrong(
+            "a webhook does not say which it is, or when it was sent",
+        ));
     }
     if header("webhook-signature") != format!("v1,{signature}") {
         return Err(wrong("a webhook is not signed as Standard Webhooks has it"));

@@ -2,7 +2,7 @@
 
 use super::{Contract, World};
 use crate::engine::{Sandbox, Setup};
-use crate::instance::{Budget, InstanceLimits};
+use crate::instance::InstanceLimits;
 use crate::linked::Linked;
 use crate::load::Compiled;
 use crate::metrics::ComponentMetrics;
@@ -58,7 +58,7 @@ fn a_component_of_an_older_minor_version_runs() {
     for wasm in [TRIAL, TRIAL_MINOR] {
         let linked = link(wasm).expect("it is let in");
         let tokens = linked.find(GuestIndices::new).expect("it is found");
-        let made = linked.call(Budget::of(limits), 0, |store, instance| {
+        let made = linked.call(linked.budget(), 0, |store, instance| {
             let tokens = tokens.load(&mut *store, instance)?;
             tokens.call_make(store, Algorithm::Sha256, b"Jefe", trial::WHICH)
         });

@@ -3,8 +3,9 @@
 use super::{TIME, sandbox, within};
 use bulkhead_artifacts::{DECRYPT, SIGNING, TOKEN};
 use bulkhead_sandbox::{
-    Algorithm, Authenticator, Compiled, ComponentMetrics, Decryptor, Description, InstanceLimits, Loaded,
-    GuestComponent as _, Refusal, RefusalKind, Sandbox, SigningComponent, World, verify,
+    Algorithm, Authenticator, Compiled, ComponentMetrics, Decryptor, Description,
+    GuestComponent as _, InstanceLimits, Loaded, Refusal, RefusalKind, Sandbox, SigningComponent,
+    World, verify,
 };
 use bulkhead_test_components::{HOSTILE, TRIAL, TRIAL_MAJOR, TRIAL_MINOR, TRIAL_REACHING};
 use std::sync::LazyLock;
@@ -36,10 +37,18 @@ fn ours_are_let_in() {
         let metrics = ComponentMetrics::unregistered();
         match world {
             World::Decrypt => verify(&Decryptor::new(&SANDBOX, loaded, within(TIME), metrics)?),
-            World::Token => verify(&Authenticator::new(&SANDBOX, loaded, within(TIME), metrics)?),
-            World::Signing => {
-                verify(&SigningComponent::new(&SANDBOX, loaded, within(TIME), metrics)?)
-            }
+            World::Token => verify(&Authenticator::new(
+                &SANDBOX,
+                loaded,
+                within(TIME),
+                metrics,
+            )?),
+            World::Signing => verify(&SigningComponent::new(
+                &SANDBOX,
+                loaded,
+                within(TIME),
+                metrics,
+            )?),
         }
     };
     for artifact in [DECRYPT, TOKEN, SIGNING] {

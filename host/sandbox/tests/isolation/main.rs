@@ -5,8 +5,9 @@ mod signing;
 
 use bulkhead_artifacts::{Artifact, DECRYPT};
 use bulkhead_sandbox::{
-    CancelFlag, Compiled, ComponentMetrics, DecryptLimits, Decryptor, Fault, InstanceLimits,
-    KdfLimits, Loaded, OpenError, OpenRequest, GuestComponent as _, Sandbox, SelfTestError, Setup, Source,
+    CancelFlag, Compiled, ComponentMetrics, DecryptLimits, Decryptor, Fault, GuestComponent as _,
+    InstanceLimits, KdfLimits, Loaded, OpenError, OpenRequest, Sandbox, SelfTestError, Setup,
+    Source,
 };
 use bulkhead_test_components::HOSTILE;
 use std::sync::LazyLock;

@@ -3,8 +3,8 @@
 use super::{TIME, sandbox, within};
 use bulkhead_artifacts::SIGNING;
 use bulkhead_sandbox::{
-    Answer, Claim, ComponentMetrics, Delivering, Event, Failure, Question, GuestComponent as _, Reply,
-    Signing, SigningComponent, Situation, VerifyError,
+    Answer, Claim, ComponentMetrics, Delivering, Event, Failure, GuestComponent as _, Question,
+    Reply, Signing, SigningComponent, Situation, VerifyError,
 };
 use standardwebhooks::Webhook;
 use std::sync::LazyLock;

@@ -78,7 +78,9 @@ impl ComponentSource<'_> {
     /// so in our tests.
     pub(crate) fn admit(self, component: &impl GuestComponent) -> Result<Description, Refusal> {
         match self {
-            Self::BuiltIn(_) => component.describe().map_err(|fault| Refusal::silent(&fault)),
+            Self::BuiltIn(_) => component
+                .describe()
+                .map_err(|fault| Refusal::silent(&fault)),
             Self::File(_) => verify(component),
         }
     }

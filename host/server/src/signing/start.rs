@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use bulkhead_outbound::{Outbound, Setup, Target};
 use bulkhead_relay::{Relay, Settings, SigningComponents, WebhookSecret};
 use bulkhead_sandbox::{
-    ComponentMetrics, Description, GuestComponent as _, InstanceLimits, Pool, Refusal, RefusalKind, Sandbox, SetupError, VerifyError, with_causes,
-    SigningComponent,
+    ComponentMetrics, Description, GuestComponent as _, InstanceLimits, Pool, Refusal, RefusalKind,
+    Sandbox, SetupError, SigningComponent, VerifyError, with_causes,
 };
 use bulkhead_store::BacklogMax;
 use hyper::header::HeaderValue;
