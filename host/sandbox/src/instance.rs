@@ -49,13 +49,12 @@ pub(crate) struct State {
     deadline: Instant,
 }
 
-/// Where key derivation is done, other than on the thread of the instance, which gives up its turn
-/// meanwhile.
+/// Derives keys on threads of their own. The thread of the instance releases its permit meanwhile.
 #[derive(Clone)]
 pub struct KdfOffload {
-    /// Who does it.
+    /// The engine with the threads.
     pub engine: Arc<Engine>,
-    /// Of the job that the instance runs in.
+    /// The permit of the job that runs the instance.
     pub permit: CpuPermit,
 }
 
@@ -112,8 +111,8 @@ impl Drop for State {
 }
 
 impl State {
-    /// Why work for the instance was stopped: for what [`Self::go_on`] says, or because somebody
-    /// panicked who did it.
+    /// Why work for the instance was cancelled: for the reason of [`Self::go_on`], or because the thread that did it
+    /// panicked.
     pub(crate) fn cancelled(&self) -> Fault {
         let gone = || Fault::Trap("the key derivation ended without a key".into());
         self.go_on().err().unwrap_or_else(gone)

@@ -1,10 +1,13 @@
 //! The sandbox: one fresh WebAssembly instance for each piece of untrusted input.
 //!
 //! This is the only crate that knows wasmtime; none of its types leave it. It knows nothing of
-//! HTTP, configuration or where components come from. What it offers:
-//! [`Sandbox`] (the engine), [`Compiled`] (a component from elsewhere), [`Decryptor`], [`Authenticator`]
-//! and [`SigningComponent`] (components, ready to be instantiated; [`GuestComponent`] is what they have in common), [`Pool`]
-//! (the threads that guests run on) and [`precompile`] (for build scripts).
+//! HTTP, configuration or where components come from. It offers [`Sandbox`] (the engine), [`Compiled`] (a component
+//! from elsewhere), [`Decryptor`], [`Authenticator`] and [`SigningComponent`] (components that can be called;
+//! [`GuestComponent`] is what they have in common), [`Pool`] (the threads that guests run on) and [`precompile`] (for
+//! build scripts).
+//!
+//! A new kind of component takes a file like `token.rs`, a `mod` and a `pub use` for it here, and an entry in the list
+//! of [`World`]s.
 //!
 //! An instance has no files, network, environment, arguments or clock; memory, tables, handles,
 //! octets copied to the host and wall-clock time are limited. A trap ends that instance and
