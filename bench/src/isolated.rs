@@ -2,7 +2,8 @@
 
 use crate::compare::{percentile, verdict};
 use bulkhead_sandbox::{
-    Authenticator, ComponentMetrics, Decryptor, InstanceLimits, Ready as _, Refusal, Sandbox, Setup,
+    Authenticator, ComponentMetrics, Decryptor, GuestComponent as _, InstanceLimits, Refusal,
+    Sandbox, Setup,
 };
 use std::time::{Duration, Instant};
 
@@ -19,16 +20,19 @@ pub(crate) fn measure(calls: u32) -> bool {
     println!("\nisolated call: fresh store and instance, trivial work ({calls} calls each)");
     println!("  {:<40}{:>10}{:>10}{:>10}", "", "median us", "p90", "p99");
     let mut met = true;
-    for (how, pagemap_scan, target) in [
-        ("as served", None, Some(TARGET)),
-        ("pagemap_scan off", Some(false), None),
+    let setup = Setup {
+        memory_octets_max: LIMITS.memory_octets,
+        instances: 3,
+    };
+    for (how, sandbox, target) in [
+        ("as served", Sandbox::new(&setup), Some(TARGET)),
+        (
+            "pagemap_scan off",
+            Sandbox::with_pagemap_scan(&setup, false),
+            None,
+        ),
     ] {
-        let sandbox = Sandbox::new(&Setup {
-            memory_octets_max: LIMITS.memory_octets,
-            instances: 3,
-            pagemap_scan,
-        })
-        .expect("the kernel gives address space");
+        let sandbox = sandbox.expect("the kernel gives address space");
         let decryptor = load(&sandbox, bulkhead_artifacts::DECRYPT, Decryptor::new);
         let authenticator = load(&sandbox, bulkhead_artifacts::TOKEN, Authenticator::new);
         met &= line(&format!("decrypt component, {how}"), calls, target, || {
@@ -73,9 +77,6 @@ fn load<T>(
 ) -> T {
     sandbox
         .load(artifact.wasm, Some(artifact.precompiled))
-        .and_then(|loaded| {
-            let metrics = ComponentMetrics::unregistered();
-            link(sandbox, &loaded, LIMITS, metrics).map_err(|no| no.reason)
-        })
+        .and_then(|loaded| link(sandbox, &loaded, LIMITS, ComponentMetrics::unregistered()))
         .expect("the component loads")
 }

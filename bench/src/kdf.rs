@@ -1,10 +1,8 @@
 //! Hashing alone: octets a second on one thread, by path, beside OpenSSL.
 
 use bulkhead_crypto::{Hash, S2k};
-use bulkhead_kdf::{Engine, KdfMetrics, Path, Setup, Stop};
+use bulkhead_kdf::{CancelFlag, Cancellation, Engine, KdfMetrics, Path, Setup};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// What OpenSSL calls a hash.
@@ -75,8 +73,8 @@ fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
         octets_max: u64::MAX,
     };
     let engine = Engine::new(setup, KdfMetrics::unregistered()).expect("a thread");
-    let stop = Stop {
-        interrupt: Arc::new(AtomicBool::new(false)),
+    let cancellation = Cancellation {
+        flag: CancelFlag::default(),
         deadline: Instant::now() + Duration::from_mins(5),
     };
     // About as long for all: a stream alone gets a quarter of the octets.
@@ -84,11 +82,11 @@ fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for number in 0..streams {
-            let (engine, stop) = (&engine, &stop);
+            let (engine, cancellation) = (&engine, &cancellation);
             scope.spawn(move || {
                 let salt = [number; 8];
                 let s2k = S2k::new(hash, &salt, b"topsecret", octets, hash.digest_len());
-                let key = engine.derive(&s2k.expect("valid"), stop);
+                let key = engine.derive(&s2k.expect("valid"), cancellation);
                 assert_eq!(key.expect("derived").len(), hash.digest_len());
             });
         }

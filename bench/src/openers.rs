@@ -3,8 +3,8 @@
 use crate::compare::{Contestant, side_by_side};
 use crate::messages::{self, Message, PASSPHRASE};
 use bulkhead_sandbox::{
-    ComponentMetrics, DecryptLimits, Decryptor, InstanceLimits, Interrupt, KdfLimits, Sandbox,
-    Setup,
+    CancelFlag, ComponentMetrics, DecryptLimits, Decryptor, GuestComponent as _, InstanceLimits,
+    KdfLimits, OpenRequest, Sandbox, Setup,
 };
 use bulkhead_tests::server::Server;
 use serde_json::json;
@@ -82,7 +82,6 @@ fn sandbox() -> Sandbox {
     Sandbox::new(&Setup {
         memory_octets_max: LIMITS.memory_octets,
         instances: 1,
-        pagemap_scan: None,
     })
     .expect("the kernel gives address space")
 }
@@ -96,8 +95,7 @@ fn load(sandbox: &Sandbox, wasm: &[u8]) -> Decryptor {
     sandbox
         .load(wasm, None)
         .and_then(|loaded| {
-            let metrics = ComponentMetrics::unregistered();
-            Decryptor::new(sandbox, &loaded, LIMITS, metrics).map_err(|no| no.reason)
+            Decryptor::new(sandbox, &loaded, LIMITS, ComponentMetrics::unregistered())
         })
         .expect("the component loads")
 }
@@ -115,13 +113,13 @@ fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {
         argon2_memory_kib: 0,
         argon2_passes: 0,
     };
-    let opened = decryptor.open(
-        message.text.as_bytes(),
-        PASSPHRASE,
-        &limits,
-        kdf,
-        Interrupt::default(),
-        None,
-    );
+    let opened = decryptor.open(OpenRequest {
+        message: message.text.as_bytes(),
+        passphrase: PASSPHRASE,
+        limits,
+        kdf_limits: kdf,
+        cancel: CancelFlag::default(),
+        kdf_offload: None,
+    });
     opened.expect("rpgp in Wasm opens it").to_vec()
 }

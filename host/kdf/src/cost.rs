@@ -66,7 +66,7 @@ impl Model {
                 streams: 2,
                 ..choice
             },
-            _ => choice,
+            Path::Plain | Path::ShaNi | Path::Avx512 | Path::Avx2 => choice,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The threads that derive keys, and how they are asked.
 
+use crate::cancel::Cancellation;
 use crate::cost::Model;
 use crate::hashing::Hashing;
 use crate::kernel::Processor;
@@ -7,7 +8,7 @@ use crate::metrics::KdfMetrics;
 use crate::path::Path;
 use crate::queue::{Pass, Queue, Stream, Turn};
 use bulkhead_crypto::S2k;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,23 +33,17 @@ pub struct Setup {
     pub octets_max: u64,
 }
 
-/// When a derivation is given up.
-#[derive(Debug, Clone)]
-pub struct Stop {
-    /// Set by whoever does not want the key any more.
-    pub interrupt: Arc<AtomicBool>,
-    /// The time by which it must be there.
-    pub deadline: Instant,
-}
-
-/// Why there is no key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotDerived {
-    /// It was given up ([`Stop`]).
-    Stopped,
-    /// More octets wait than may: ask again once they are hashed.
-    Full,
-    /// Its time was over before it was done, and most of that it had waited for others.
+/// Why a key was not derived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DeriveError {
+    /// The caller cancelled the derivation, it took too long by itself, or its thread panicked.
+    #[error("the key derivation was cancelled, or took too long")]
+    Cancelled,
+    /// Too many bytes are pending. The same call may succeed after [`Engine::clears_in`].
+    #[error("too much key derivation is pending")]
+    QueueFull,
+    /// The deadline passed, and for most of the time the derivation waited for others.
+    #[error("the deadline passed while the key derivation waited for others")]
     Late,
 }
 
@@ -82,8 +77,8 @@ type Digest = (usize, Zeroizing<Vec<u8>>);
 /// Who waits for a pass.
 struct Owner {
     number: usize,
-    stop: Stop,
-    done: Sender<Result<Digest, NotDerived>>,
+    cancellation: Cancellation,
+    done: Sender<Result<Digest, DeriveError>>,
     came: Instant,
     /// Whether this pass had a turn.
     begun: bool,
@@ -100,6 +95,9 @@ struct Pace {
 
 impl Engine {
     /// Starts the threads.
+    ///
+    /// # Errors
+    /// If the system does not start a thread.
     pub fn new(setup: Setup, metrics: KdfMetrics) -> std::io::Result<Self> {
         let processor = Processor::this();
         let shared = Arc::new(Shared {
@@ -135,12 +133,20 @@ impl Engine {
         s2k.bytes_hashed() <= SHORT_OCTETS
     }
 
-    /// Derives a key. The calling thread waits, unless it is a short one ([`Self::is_short`]).
-    pub fn derive(&self, s2k: &S2k<'_>, stop: &Stop) -> Result<Zeroizing<Vec<u8>>, NotDerived> {
+    /// Derives a key. The calling thread waits until the key is derived or given up. It computes a short derivation
+    /// ([`Self::is_short`]) by itself.
+    ///
+    /// # Errors
+    /// If the derivation is cancelled or its deadline passes, or if too many bytes are pending.
+    pub fn derive(
+        &self,
+        s2k: &S2k<'_>,
+        cancellation: &Cancellation,
+    ) -> Result<Zeroizing<Vec<u8>>, DeriveError> {
         if Self::is_short(s2k) {
             let key = s2k
-                .derive(&mut || !stop.is_over(Instant::now()))
-                .map_err(|_| NotDerived::Stopped)?;
+                .derive(&mut || !cancellation.is_over(Instant::now()))
+                .map_err(|_| DeriveError::Cancelled)?;
             self.shared.metrics.hashed(Path::Plain, s2k.bytes_hashed());
             return Ok(key);
         }
@@ -156,18 +162,18 @@ impl Engine {
         let now = Instant::now();
         let mut state = self.shared.lock();
         if state.closed {
-            return Err(NotDerived::Stopped);
+            return Err(DeriveError::Cancelled);
         }
         let all = state.work.saturating_add(work);
         if state.work > 0 && all > self.shared.setup.octets_max {
-            return Err(NotDerived::Full);
+            return Err(DeriveError::QueueFull);
         }
         state.work = all;
         state.pace.derivation(work);
         for (number, pass) in passes.into_iter().enumerate() {
             let owner = Owner {
                 number,
-                stop: stop.clone(),
+                cancellation: cancellation.clone(),
                 done: done.clone(),
                 came: now,
                 begun: false,
@@ -181,7 +187,7 @@ impl Engine {
         let mut by_number = vec![Zeroizing::default(); s2k.passes()];
         for _ in 0..s2k.passes() {
             // Closed without a word where a thread panicked.
-            let (number, digest) = digests.recv().unwrap_or(Err(NotDerived::Stopped))?;
+            let (number, digest) = digests.recv().unwrap_or(Err(DeriveError::Cancelled))?;
             by_number[number] = digest;
         }
         let mut key = Zeroizing::new(Vec::with_capacity(bulkhead_crypto::KEY_LEN_MAX));
@@ -209,12 +215,6 @@ impl Drop for Engine {
         self.shared.work.notify_all();
         drop(state);
         drop(given_up);
-    }
-}
-
-impl Stop {
-    fn is_over(&self, now: Instant) -> bool {
-        self.interrupt.load(Ordering::Relaxed) || now >= self.deadline
     }
 }
 
@@ -323,7 +323,9 @@ impl Shared {
                 return None;
             }
             let now = Instant::now();
-            let given_up = state.queue.remove(|stream| stream.owner.stop.is_over(now));
+            let given_up = state
+                .queue
+                .remove(|stream| stream.owner.cancellation.is_over(now));
             state.work -= given_up.iter().map(Stream::work_left).sum::<u64>();
             let idle = state.idle + 1;
             let turn = state.queue.take(&self.model, idle);
@@ -378,13 +380,13 @@ impl Owner {
 
     /// Why there is no key: because others were in the way, or for its own sake. To wait for another
     /// pass of one's own is not to wait for others.
-    fn given_up(&self, now: Instant) -> NotDerived {
-        let interrupted = self.stop.interrupt.load(Ordering::Relaxed);
+    fn given_up(&self, now: Instant) -> DeriveError {
         let hashed = Duration::from_nanos(self.hashed_ns.load(Ordering::Relaxed));
-        if !interrupted && hashed < now.saturating_duration_since(self.came) / 2 {
-            NotDerived::Late
+        let is_cancelled = self.cancellation.flag.is_cancelled();
+        if !is_cancelled && hashed < now.saturating_duration_since(self.came) / 2 {
+            DeriveError::Late
         } else {
-            NotDerived::Stopped
+            DeriveError::Cancelled
         }
     }
 }

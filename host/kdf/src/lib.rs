@@ -16,7 +16,9 @@
     clippy::many_single_char_names,
     reason = "the working variables of FIPS 180-4 are called a to h"
 )]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
+mod cancel;
 mod cost;
 mod engine;
 mod family;
@@ -30,7 +32,8 @@ mod queue;
 pub mod simulation;
 mod table;
 
-pub use engine::{Engine, NotDerived, Setup, Stop};
+pub use cancel::{CancelFlag, Cancellation};
+pub use engine::{DeriveError, Engine, Setup};
 pub use metrics::KdfMetrics;
 pub use path::Path;
 

@@ -22,32 +22,17 @@ pub(crate) trait PassFamily: Family {
     fn of(pass: &mut Pass) -> Option<&mut Periodic<Self>>;
 }
 
-impl PassFamily for Sha1 {
-    fn of(pass: &mut Pass) -> Option<&mut Periodic<Self>> {
-        match pass {
-            Pass::Sha1(pass) => Some(pass),
-            _ => None,
+macro_rules! pass_family {
+    ($($family:ident)+) => {$(
+        impl PassFamily for $family {
+            fn of(pass: &mut Pass) -> Option<&mut Periodic<Self>> {
+                if let Pass::$family(pass) = pass { Some(pass) } else { None }
+            }
         }
-    }
+    )+};
 }
 
-impl PassFamily for Sha256 {
-    fn of(pass: &mut Pass) -> Option<&mut Periodic<Self>> {
-        match pass {
-            Pass::Sha256(pass) => Some(pass),
-            _ => None,
-        }
-    }
-}
-
-impl PassFamily for Sha512 {
-    fn of(pass: &mut Pass) -> Option<&mut Periodic<Self>> {
-        match pass {
-            Pass::Sha512(pass) => Some(pass),
-            _ => None,
-        }
-    }
-}
+pass_family! { Sha1 Sha256 Sha512 }
 
 /// A pass, with what it belongs to.
 pub(crate) struct Stream<T> {

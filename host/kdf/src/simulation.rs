@@ -32,6 +32,9 @@ impl Work {
     }
 
     /// The key as `RustCrypto` derives it, one octet after the other.
+    ///
+    /// # Panics
+    /// If the key has more than 64 bytes.
     pub fn plainly(&self) -> Vec<u8> {
         self.s2k()
             .derive(&mut || true)
@@ -42,6 +45,9 @@ impl Work {
 
 /// Derives all keys on `threads` threads that take turns, by the cost model or on one path. `joins`
 /// says after how many turns each joins.
+///
+/// # Panics
+/// If a key has more than 64 bytes.
 pub fn side_by_side(path: Option<Path>, threads: usize, works: &[(Work, usize)]) -> Vec<Vec<u8>> {
     let processor = Processor::this();
     let model = Model::new(processor, path);

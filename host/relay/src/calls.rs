@@ -4,7 +4,7 @@ use crate::core::{FAULT_WAIT_MS, Relay, STORE_PAUSE_MS, report_fault};
 use crate::decision::{Decision, of_signing, slot_end};
 use crate::environment::{CallResult, Environment, Point};
 use crate::waiters::SigningResult;
-use bulkhead_sandbox::{Judge, Question, Signing, Wait};
+use bulkhead_sandbox::{SigningComponent, Question, Signing, Wait};
 use bulkhead_store::{Attempt, BootMillis, Claim, Outcome};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,16 +71,16 @@ async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<
 async fn make_one<W: Environment>(relay: &Relay<W>, claimed: Attempt) {
     relay.environment.reached(Point::Claimed);
     let question = Question::Sign(claimed.message.clone());
-    let judge = relay.judges.current();
+    let component = relay.components.current();
     let result = relay
-        .call_upstream(&judge, &question, claimed.trace.clone(), &claimed.slot)
+        .call_upstream(&component, &question, claimed.trace.clone(), &claimed.slot)
         .await;
     relay.environment.reached(Point::Heard);
     let end = slot_end(&result);
     if matches!(&result, CallResult::Answer(answer) if [401, 403].contains(&answer.status)) {
         relay.health.key(false, relay.environment.now());
     }
-    let decision = decide(relay, &judge, &claimed, result);
+    let decision = decide(relay, &component, &claimed, result);
     relay.hold(decision.hold_ms).await;
     relay.note(
         &decision.upstream,
@@ -115,13 +115,13 @@ async fn make_one<W: Environment>(relay: &Relay<W>, claimed: Attempt) {
 
 fn decide<W: Environment>(
     relay: &Relay<W>,
-    judge: &Judge,
+    component: &SigningComponent,
     claimed: &Attempt,
     result: CallResult,
 ) -> Decision<Outcome> {
     let (reply, known_better) = result.into_reply();
     let situation = relay.situation(claimed.number, claimed.created_at);
-    let signing = judge.read_signature(
+    let signing = component.read_signature(
         &reply,
         &claimed.message,
         relay.settings.public_key.as_deref(),

@@ -5,7 +5,7 @@ use crate::decision::{Decision, UpstreamHealth, of_checking, slot_end};
 use crate::environment::{CallResult, Environment};
 use crate::error::RelayError;
 use crate::health::KeyCheck;
-use bulkhead_sandbox::{Checking, Judge, Question, Wait};
+use bulkhead_sandbox::{Checking, SigningComponent, Question, Wait};
 use bulkhead_store::{BootMillis, Claim, Slot, TraceParent};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -103,10 +103,10 @@ impl<W: Environment> Relay<W> {
         trace: Option<TraceParent>,
         slot: Slot,
     ) -> Option<bool> {
-        let judge = self.judges.current();
-        let result = self.call_upstream(&judge, question, trace, &slot).await;
+        let component = self.components.current();
+        let result = self.call_upstream(&component, question, trace, &slot).await;
         let end = slot_end(&result);
-        let mut decision = self.read_check(&judge, question, result);
+        let mut decision = self.read_check(&component, question, result);
         self.hold(decision.hold_ms).await;
         let is_key = matches!(question, Question::CheckKey);
         if is_key && decision.outcome == Some(false) {
@@ -123,15 +123,17 @@ impl<W: Environment> Relay<W> {
 
     fn read_check(
         &self,
-        judge: &Judge,
+        component: &SigningComponent,
         question: &Question,
         result: CallResult,
     ) -> Decision<Option<bool>> {
         let (reply, known_better) = result.into_reply();
         let situation = self.situation(1, self.environment.now().wall);
         let read = match question {
-            Question::CheckKey => judge.read_key_check(&reply, situation),
-            Question::Verify(_) | Question::Sign(_) => judge.read_verification(&reply, situation),
+            Question::CheckKey => component.read_key_check(&reply, situation),
+            Question::Verify(_) | Question::Sign(_) => {
+                component.read_verification(&reply, situation)
+            }
         };
         let checking = read.unwrap_or_else(|fault| {
             Checking::Unknown(Wait {

@@ -8,7 +8,7 @@ use crate::metrics::RelayMetrics;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
 use crate::waiters::Waiters;
-use bulkhead_sandbox::{Fault, Judge, Question, Situation};
+use bulkhead_sandbox::{Fault, SigningComponent, Question, Situation};
 use bulkhead_store::{
     BootMillis, Now, Slot, Store, StoreError, StoreFuture, TraceParent, Unavailable, UnixMillis,
 };
@@ -26,7 +26,7 @@ pub(crate) const FAULT_WAIT_MS: u64 = 60_000;
 pub struct Relay<W> {
     pub(crate) environment: Arc<W>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) judges: Box<dyn Judges>,
+    pub(crate) components: Box<dyn SigningComponents>,
     pub(crate) settings: Settings,
     pub(crate) waiters: Waiters,
     pub(crate) health: HealthState,
@@ -40,15 +40,15 @@ pub struct Relay<W> {
     pub(crate) notify: Notify,
 }
 
-/// Knows who judges: the component can be exchanged while the relay runs. What belongs together, a
+/// Knows who components: the component can be exchanged while the relay runs. What belongs together, a
 /// question and its answer, goes to the same one.
-pub trait Judges: Send + Sync + 'static {
+pub trait SigningComponents: Send + Sync + 'static {
     /// The one to begin with now.
-    fn current(&self) -> Arc<Judge>;
+    fn current(&self) -> Arc<SigningComponent>;
 }
 
 /// Always this one.
-impl Judges for Arc<Judge> {
+impl SigningComponents for Arc<SigningComponent> {
     fn current(&self) -> Self {
         Self::clone(self)
     }
@@ -135,13 +135,13 @@ impl<W: Environment> Relay<W> {
     /// Calls the upstream within a slot.
     pub(crate) async fn call_upstream(
         &self,
-        judge: &Judge,
+        component: &SigningComponent,
         question: &Question,
         trace: Option<TraceParent>,
         slot: &Slot,
     ) -> CallResult {
         let start = self.environment.now();
-        let result = match judge.target(question) {
+        let result = match component.target(question) {
             Ok(target) => {
                 self.environment
                     .call_upstream(target, trace, slot.send_before)

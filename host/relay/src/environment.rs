@@ -56,7 +56,7 @@ pub enum CallResult {
 }
 
 impl CallResult {
-    /// For the judge, and what is known better than it can.
+    /// For the component, and what is known better than it can.
     pub(crate) fn into_reply(self) -> (Reply, Option<String>) {
         match self {
             Self::Answer(answer) => (Reply::Answered(answer), None),

@@ -3,7 +3,7 @@
 //! Requests are stored before they are answered. Whenever the quota has a slot, a message is tried;
 //! what came of it and whom to tell is stored in one step; then receivers are told until they have
 //! heard. What an answer means and how long to wait is for the signing component to say
-//! ([`bulkhead_sandbox::Judge`]), what is due and who may do it for the store
+//! ([`bulkhead_sandbox::SigningComponent`]), what is due and who may do it for the store
 //! ([`bulkhead_store::Store`]): here are the loops that perform it.
 //!
 //! Nothing here reads a clock, makes a random number or opens a socket: an [`Environment`] does.
@@ -23,7 +23,7 @@ mod settings;
 mod tasks;
 mod waiters;
 
-pub use self::core::{Judges, Relay};
+pub use self::core::{SigningComponents, Relay};
 pub use decision::UpstreamHealth;
 pub use environment::{BoxFuture, CallResult, Environment, Point};
 pub use error::RelayError;

@@ -3,7 +3,7 @@
 use crate::core::{FAULT_WAIT_MS, Relay, STORE_PAUSE_MS, report_fault};
 use crate::decision::of_delivering;
 use crate::environment::{CallResult, Environment, Point};
-use bulkhead_sandbox::{Event, Judge};
+use bulkhead_sandbox::{Event, SigningComponent};
 use bulkhead_store::{BootMillis, Claim, Notification, NotificationOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -129,9 +129,9 @@ async fn tell<W: Environment>(
     };
     let secret = relay.settings.webhook_secret.as_ref();
     let now_ms = u64::try_from(now.wall.0).unwrap_or(0);
-    let judge = relay.judges.current();
+    let component = relay.components.current();
     // The id of the request is the same over all tries, and nobody else's.
-    let delivery = judge.webhook(request, &event, secret.map(|secret| &secret.0[..]), now_ms);
+    let delivery = component.webhook(request, &event, secret.map(|secret| &secret.0[..]), now_ms);
     let delivery = match delivery {
         Ok(delivery) => delivery,
         Err(ended) => return fault(ended),
@@ -147,18 +147,18 @@ async fn tell<W: Environment>(
         )
         .await;
     relay.metrics.told(&result);
-    outcome(relay, &judge, notification, result).unwrap_or_else(fault)
+    outcome(relay, &component, notification, result).unwrap_or_else(fault)
 }
 
 fn outcome<W: Environment>(
     relay: &Relay<W>,
-    judge: &Judge,
+    component: &SigningComponent,
     notification: &Notification,
     result: CallResult,
 ) -> Result<NotificationOutcome, bulkhead_sandbox::Fault> {
     let (reply, known_better) = result.into_reply();
     let situation = relay.situation(notification.number, notification.first_try_at);
-    let delivering = judge.read_webhook(&reply, situation)?;
+    let delivering = component.read_webhook(&reply, situation)?;
     Ok(of_delivering(delivering, known_better))
 }
 

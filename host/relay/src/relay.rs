@@ -1,6 +1,6 @@
 //! What callers ask of the relay.
 
-use crate::core::{Judges, Relay};
+use crate::core::{SigningComponents, Relay};
 use crate::environment::{BoxFuture, Environment, Point};
 use crate::error::RelayError;
 use crate::health::{HealthState, RelayHealth};
@@ -44,14 +44,14 @@ impl<W: Environment> Relay<W> {
     pub fn start(
         environment: Arc<W>,
         store: Arc<dyn Store>,
-        judges: impl Judges,
+        components: impl SigningComponents,
         settings: Settings,
         metrics: RelayMetrics,
     ) -> Arc<Self> {
         let relay = Arc::new(Self {
             environment,
             store,
-            judges: Box::new(judges),
+            components: Box::new(components),
             settings,
             waiters: Waiters::default(),
             health: HealthState::new(),

@@ -1,6 +1,6 @@
 //! What every component says of itself.
 
-use crate::contract::{Refusal, RefusalKind, is_unseen};
+use crate::refusal::{Refusal, RefusalKind, is_unseen};
 
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({
@@ -9,22 +9,14 @@ pub(crate) mod bindings {
             package bulkhead:sandbox;
             world described { export bulkhead:component/about@1.0.0; }
         ",
+        additional_derives: [PartialEq, Eq],
     });
 }
 
+pub use bindings::exports::bulkhead::component::about::Description;
+
 /// Octets of each of a description's texts.
 const OCTETS_MAX: usize = 200;
-
-/// Who a component is; see `wit/component`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Description {
-    /// Short name, the same over all versions.
-    pub name: String,
-    /// Version of the implementation.
-    pub version: String,
-    /// One line for people.
-    pub summary: String,
-}
 
 impl Description {
     /// Whether it can be put into a log line, a label or a header as it is.
@@ -49,15 +41,5 @@ impl Description {
             return wrong("version", "is not a semantic version, as 1.2.3 is");
         }
         Ok(())
-    }
-}
-
-impl From<bindings::exports::bulkhead::component::about::Description> for Description {
-    fn from(told: bindings::exports::bulkhead::component::about::Description) -> Self {
-        Self {
-            name: told.name,
-            version: told.version,
-            summary: told.summary,
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! The compiler, in a process of its own. A file of a kilobyte can ask it for any amount of time and memory,
 //! and find what it does not survive; requests are answered by another process.
 
-use crate::contract::{Refusal, RefusalKind};
-use crate::engine;
+use crate::codegen;
+use crate::refusal::{Refusal, RefusalKind};
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -120,14 +120,14 @@ fn answer(limits: CompileLimits) -> std::io::Result<()> {
     let mut wasm = Vec::new();
     std::io::stdin().read_to_end(&mut wasm)?;
     let mut stdout = std::io::stdout().lock();
-    match engine::compile(&wasm) {
+    match codegen::compile(&wasm) {
         Ok(code) => {
             stdout.write_all(&[CODE])?;
             stdout.write_all(&code)?;
         }
         Err(error) => {
             stdout.write_all(&[ERROR])?;
-            stdout.write_all(format!("{error:#}").as_bytes())?;
+            stdout.write_all(error.to_string().as_bytes())?;
         }
     }
     stdout.flush()

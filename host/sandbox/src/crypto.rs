@@ -9,21 +9,26 @@
     reason = "that is how functions are given the store"
 )]
 
-use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
-use crate::instance::{Aside, Fault, State};
-use bulkhead_crypto::{AeadMode, Argon2id, Cipher, Hash, Invalid, KdfLimit, OverLimit, S2k};
-use bulkhead_kdf::{Engine, NotDerived};
+use crate::bindings::bulkhead::crypto::{bulk, kdf};
+use crate::fault::Fault;
+use crate::instance::{KdfOffload, State};
+use bulkhead_crypto::{Argon2id, S2k};
+use bulkhead_kdf::{DeriveError, Engine};
 use std::sync::Arc;
 use wasmtime::component::{Linker, WasmList};
 use wasmtime::{Result, StoreContextMut};
 use zeroize::Zeroizing;
 
+/// The names of both interfaces.
+pub(crate) const INTERFACES: [&str; 2] =
+    ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"];
+
 /// Links both interfaces.
 pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
-    let mut kdf = linker.instance("bulkhead:crypto/kdf@1.0.0")?;
+    let mut kdf = linker.instance(INTERFACES[0])?;
     kdf.func_wrap("s2k", s2k)?;
     kdf.func_wrap("argon2id", argon2id)?;
-    let mut bulk = linker.instance("bulkhead:crypto/bulk@1.0.0")?;
+    let mut bulk = linker.instance(INTERFACES[1])?;
     bulk.func_wrap("cfb-decrypt", cfb_decrypt)?;
     bulk.func_wrap("aead-open", aead_open)?;
     bulk.func_wrap("sha1", sha1)
@@ -98,26 +103,27 @@ impl State {
         octets: u32,
         key_len: u8,
     ) -> Result<Result<Zeroizing<Vec<u8>>, kdf::Refusal>> {
-        let Ok(s2k) = S2k::new(named_hash(hash), salt, passphrase, octets, key_len.into()) else {
-            return Ok(Err(kdf::Refusal::Invalid));
+        let s2k = match S2k::new(hash.into(), salt, passphrase, octets, key_len.into()) {
+            Ok(s2k) => s2k,
+            Err(invalid) => return Ok(Err(invalid.into())),
         };
         match self.kdf_limits.charge_s2k(self.s2k_octets.get(), &s2k) {
             Ok(spent) => self.s2k_octets.set(spent),
             Err(over) => return Ok(Err(over.into())),
         }
-        let key = match &self.aside {
+        let key = match &self.kdf_offload {
             None => s2k
                 .derive(&mut || self.go_on().is_ok())
-                .map_err(|_| self.stopped())?,
-            Some(Aside { engine, .. }) if Engine::is_short(&s2k) => {
-                let derived = engine.derive(&s2k, &self.stop());
-                derived.map_err(|_| self.stopped())?
+                .map_err(|_| self.cancelled())?,
+            Some(KdfOffload { engine, .. }) if Engine::is_short(&s2k) => {
+                let derived = engine.derive(&s2k, &self.cancellation());
+                derived.map_err(|_| self.cancelled())?
             }
-            Some(Aside { engine, turn }) => {
-                let derived = turn.give_up_while(|| engine.derive(&s2k, &self.stop()));
+            Some(KdfOffload { engine, permit }) => {
+                let derived = permit.release_while(|| engine.derive(&s2k, &self.cancellation()));
                 derived.map_err(|why| match why {
-                    NotDerived::Full | NotDerived::Late => Fault::KeysOverloaded,
-                    NotDerived::Stopped => self.stopped(),
+                    DeriveError::QueueFull | DeriveError::Late => Fault::KeysOverloaded,
+                    DeriveError::Cancelled => self.cancelled(),
                 })?
             }
         };
@@ -136,7 +142,7 @@ impl State {
             return Ok(Err(over.into()));
         }
         let key = work.derive(salt, passphrase, key_len.into());
-        Ok(key.map_err(|Invalid| kdf::Refusal::Invalid))
+        Ok(key.map_err(Into::into))
     }
 
     fn cfb_decrypt(
@@ -146,8 +152,8 @@ impl State {
         data: &[u8],
     ) -> Result<Result<Vec<u8>, bulk::Refusal>> {
         self.go_on()?;
-        let plain = bulkhead_crypto::cfb_decrypt(named_cipher(cipher), key, data);
-        Ok(plain.map_err(|Invalid| bulk::Refusal::Invalid))
+        let plain = bulkhead_crypto::cfb_decrypt(cipher.into(), key, data);
+        Ok(plain.map_err(Into::into))
     }
 
     fn aead_open(
@@ -160,19 +166,15 @@ impl State {
         sealed: &[u8],
     ) -> Result<Result<Vec<u8>, bulk::Refusal>> {
         self.go_on()?;
-        let mode = match mode {
-            bulk::AeadMode::Eax => AeadMode::Eax,
-            bulk::AeadMode::Ocb => AeadMode::Ocb,
-            bulk::AeadMode::Gcm => AeadMode::Gcm,
-        };
+        let (mode, cipher) = (mode.into(), cipher.into());
         let mut sealed = sealed.to_vec();
-        let cipher = named_cipher(cipher);
-        let opened = bulkhead_crypto::aead_open(mode, cipher, key, nonce, associated, &mut sealed);
-        Ok(match opened {
-            Ok(true) => Ok(sealed),
-            Ok(false) => Err(bulk::Refusal::Unauthentic),
-            Err(Invalid) => Err(bulk::Refusal::Invalid),
-        })
+        Ok(
+            match bulkhead_crypto::aead_open(mode, cipher, key, nonce, associated, &mut sealed) {
+                Ok(true) => Ok(sealed),
+                Ok(false) => Err(bulk::Refusal::Unauthentic),
+                Err(invalid) => Err(invalid.into()),
+            },
+        )
     }
 
     fn sha1(&self, data: &[u8]) -> Result<Vec<u8>> {
@@ -181,49 +183,7 @@ impl State {
     }
 }
 
-impl From<OverLimit> for kdf::Refusal {
-    fn from(over: OverLimit) -> Self {
-        Self::OverLimit(kdf::Excess {
-            limit: match over.limit {
-                KdfLimit::S2kBytes => kdf::Limit::S2kOctets,
-                KdfLimit::Argon2MemoryKib => kdf::Limit::Argon2MemoryKib,
-                KdfLimit::Argon2Passes => kdf::Limit::Argon2Passes,
-            },
-            asked: over.asked,
-            allowed: over.allowed,
-        })
-    }
-}
-
-fn named_hash(hash: kdf::Hash) -> Hash {
-    match hash {
-        kdf::Hash::Md5 => Hash::Md5,
-        kdf::Hash::Sha1 => Hash::Sha1,
-        kdf::Hash::Ripemd160 => Hash::Ripemd160,
-        kdf::Hash::Sha224 => Hash::Sha224,
-        kdf::Hash::Sha256 => Hash::Sha256,
-        kdf::Hash::Sha384 => Hash::Sha384,
-        kdf::Hash::Sha512 => Hash::Sha512,
-        kdf::Hash::Sha3256 => Hash::Sha3_256,
-        kdf::Hash::Sha3512 => Hash::Sha3_512,
-    }
-}
-
-fn named_cipher(cipher: bulk::Cipher) -> Cipher {
-    match cipher {
-        bulk::Cipher::Idea => Cipher::Idea,
-        bulk::Cipher::Tdes => Cipher::TripleDes,
-        bulk::Cipher::Cast5 => Cipher::Cast5,
-        bulk::Cipher::Blowfish => Cipher::Blowfish,
-        bulk::Cipher::Aes128 => Cipher::Aes128,
-        bulk::Cipher::Aes192 => Cipher::Aes192,
-        bulk::Cipher::Aes256 => Cipher::Aes256,
-        bulk::Cipher::Twofish => Cipher::Twofish,
-        bulk::Cipher::Camellia128 => Cipher::Camellia128,
-        bulk::Cipher::Camellia192 => Cipher::Camellia192,
-        bulk::Cipher::Camellia256 => Cipher::Camellia256,
-    }
-}
+bulkhead_crypto::wit_conversions!(kdf, bulk);
 
 #[cfg(test)]
 mod against_soft;

@@ -1,49 +1,52 @@
 //! The decrypt component, as the host calls it.
 
-use crate::about::Description;
-use crate::contract::{Ready, Refusal, World};
-use crate::crypto;
-use crate::engine::Sandbox;
-use crate::instance::{Aside, Budget, Fault, InstanceLimits, Interrupt};
+use crate::admission::{GuestComponent, KnownAnswerError};
+use crate::bindings::exports::bulkhead::decrypt::decryptor;
+use crate::fault::Fault;
+use crate::instance::{Budget, KdfOffload};
 use crate::linked::Linked;
-use crate::load::Loaded;
-use crate::metrics::ComponentMetrics;
+use crate::refusal::Refusal;
+use crate::world::World;
 use bulkhead_crypto::KdfLimits;
 use bulkhead_envelope::{Excess, Limit, Wiped};
+use bulkhead_kdf::CancelFlag;
 
-pub(crate) mod bindings {
-    wasmtime::component::bindgen!({
-        path: ["../../wit/component", "../../wit/crypto", "../../wit/decrypt"],
-        world: "bulkhead:decrypt/decrypt",
-    });
+pub use decryptor::Limits as DecryptLimits;
+
+/// A message to be opened.
+pub struct OpenRequest<'a> {
+    /// The message, as text.
+    pub message: &'a [u8],
+    /// The passphrase.
+    pub passphrase: &'a str,
+    /// What the message may cost inside the component.
+    pub limits: DecryptLimits,
+    /// What it may cost in key derivation.
+    pub kdf_limits: KdfLimits,
+    /// Ends the instance early.
+    pub cancel: CancelFlag,
+    /// Derives the keys. Without it, the calling thread does.
+    pub kdf_offload: Option<KdfOffload>,
 }
 
-use bindings::exports::bulkhead::decrypt::decryptor;
-
-/// What one message may cost inside the component; see `wit/decrypt` for each.
-#[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "the contract in wit/ documents them")]
-pub struct DecryptLimits {
-    pub plaintext_octets: u64,
-    pub compression_layers: u32,
-    pub compression_ratio: u32,
-    pub session_key_packets: u32,
-    pub armor_header_octets: u32,
-}
-
-/// Why a message was not opened. The first four are the message's fault and final.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why a message was not opened. All but the last case are final: the same message fails again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// No OpenPGP message was found.
+    #[error("no OpenPGP message was found")]
     NotOpenpgp,
-    /// Understood and refused; the text says why, for the caller.
+    /// The message is understood and refused. The text says why, for the caller.
+    #[error("unsupported: {0}")]
     Unsupported(String),
     /// Wrong passphrase or altered message.
+    #[error("wrong passphrase or altered message")]
     Undecryptable,
-    /// Over a limit.
+    /// The message needs more than a limit allows.
+    #[error("over a limit: {0:?}")]
     TooCostly(Excess),
     /// The instance ended without an answer.
-    Fault(Fault),
+    #[error(transparent)]
+    Fault(#[from] Fault),
 }
 
 /// What the host's known answers take, whatever is set up otherwise.
@@ -53,11 +56,6 @@ const KNOWN_ANSWERS: DecryptLimits = DecryptLimits {
     compression_ratio: 1024,
     session_key_packets: 1,
     armor_header_octets: 1024,
-};
-const KNOWN_ANSWERS_KDF: KdfLimits = KdfLimits {
-    s2k_bytes: 256 << 20,
-    argon2_memory_kib: 0,
-    argon2_passes: 0,
 };
 
 /// Made by gpg with the passphrase `topsecret`.
@@ -70,116 +68,81 @@ pub struct Decryptor {
 }
 
 impl Decryptor {
-    /// Links a component. Refused if it imports what its world does not allow, or does not export
-    /// what its world demands; the text names it.
-    pub fn new(
-        sandbox: &Sandbox,
-        loaded: &Loaded,
-        limits: InstanceLimits,
-        metrics: ComponentMetrics,
-    ) -> Result<Self, Refusal> {
-        let linked = Linked::new(&Self::WORLD, sandbox, loaded, limits, metrics, |linker| {
-            crypto::link(linker)
+    /// Opens a message in a fresh instance, and returns its plaintext. Blocks for as long as that takes, which the
+    /// limit on time bounds.
+    ///
+    /// # Errors
+    /// If the message is refused, or if the instance ends without an answer.
+    pub fn open(&self, request: OpenRequest<'_>) -> Result<Wiped, OpenError> {
+        let OpenRequest {
+            message,
+            passphrase,
+            limits,
+            kdf_limits,
+            cancel,
+            kdf_offload,
+        } = request;
+        let copied = message.len() + usize::try_from(limits.plaintext_octets).unwrap_or(0);
+        let budget = Budget {
+            kdf: kdf_limits,
+            kdf_offload,
+            cancel,
+            ..self.linked.budget()
+        };
+        let opened = self.linked.call(budget, copied, |store, instance| {
+            let decryptor = self.decryptor.load(&mut *store, instance)?;
+            decryptor.call_open(store, message, passphrase, limits)
         })?;
+        Ok(opened.map(Wiped::from)?)
+    }
+}
+
+impl GuestComponent for Decryptor {
+    const WORLD: World = World::Decrypt;
+    const SELF_TEST_KDF: KdfLimits = KdfLimits {
+        s2k_bytes: 256 << 20,
+        ..KdfLimits::ZERO
+    };
+
+    fn from_linked(linked: Linked) -> Result<Self, Refusal> {
         Ok(Self {
             decryptor: linked.find(decryptor::GuestIndices::new)?,
             linked,
         })
     }
 
-    /// Opens `message` in a fresh instance. Blocks for as long as that takes, which is bounded by
-    /// the limit on time. Keys are derived `aside`, or by the calling thread.
-    pub fn open(
-        &self,
-        message: &[u8],
-        passphrase: &str,
-        limits: &DecryptLimits,
-        kdf_limits: KdfLimits,
-        interrupt: Interrupt,
-        aside: Option<Aside>,
-    ) -> Result<Wiped, OpenError> {
-        let limits = decryptor::Limits {
-            plaintext_octets: limits.plaintext_octets,
-            compression_layers: limits.compression_layers,
-            compression_ratio: limits.compression_ratio,
-            session_key_packets: limits.session_key_packets,
-            armor_header_octets: limits.armor_header_octets,
+    fn linked(&self) -> &Linked {
+        &self.linked
+    }
+
+    fn known_answers(&self) -> Result<(), KnownAnswerError> {
+        let wrong = |what: &str, outcome: Result<Wiped, OpenError>| {
+            let outcome = outcome.map_or_else(|error| error.to_string(), |_| "a plaintext".into());
+            Err(KnownAnswerError::Wrong(format!(
+                "{what} ends with {outcome}"
+            )))
         };
-        let copied = message.len() + usize::try_from(limits.plaintext_octets).unwrap_or(0);
-        let budget = Budget {
-            limits: self.linked.limits(),
-            kdf: kdf_limits,
-            aside,
-            interrupt,
-        };
-        self.linked
-            .call(budget, copied, |store, instance| {
-                let decryptor = self.decryptor.load(&mut *store, instance)?;
-                decryptor.call_open(store, message, passphrase, limits)
-            })
-            .map_err(OpenError::Fault)?
-            .map(Wiped::from)
-            .map_err(OpenError::from)
-    }
-}
-
-impl Ready for Decryptor {
-    const WORLD: World = World::DECRYPT;
-
-    fn describe(&self) -> Result<Description, Fault> {
-        self.linked.describe()
-    }
-
-    fn self_test(&self) -> Result<Result<(), String>, Fault> {
-        self.linked.self_test(Budget {
-            kdf: KNOWN_ANSWERS_KDF,
-            ..Budget::of(self.linked.limits())
-        })
-    }
-
-    fn known_answers(&self) -> Result<(), String> {
-        let open = |message: &[u8], passphrase| {
-            let interrupt = Interrupt::default();
-            self.open(
+        let open = |message, passphrase| {
+            self.open(OpenRequest {
                 message,
                 passphrase,
-                &KNOWN_ANSWERS,
-                KNOWN_ANSWERS_KDF,
-                interrupt,
-                None,
-            )
+                limits: KNOWN_ANSWERS,
+                kdf_limits: Self::SELF_TEST_KDF,
+                cancel: CancelFlag::default(),
+                kdf_offload: None,
+            })
         };
         match open(SAMPLE, "topsecret") {
             Ok(plaintext) if *plaintext == *b"Nice work!\n" => {}
-            Ok(_) => return Err("the sample opens to something else".into()),
-            Err(error) => return Err(format!("the sample does not open: {error}")),
+            other => return wrong("the sample", other),
         }
         match open(SAMPLE, "wrong") {
             Err(OpenError::Undecryptable) => {}
-            other => return Err(format!("a wrong passphrase ends with {}", named(&other))),
+            other => return wrong("a wrong passphrase", other),
         }
         match open(b"no message at all", "topsecret") {
             Err(OpenError::NotOpenpgp) => Ok(()),
-            other => Err(format!("what is no message ends with {}", named(&other))),
-        }
-    }
-}
-
-fn named(outcome: &Result<Wiped, OpenError>) -> String {
-    match outcome {
-        Ok(_) => "a plaintext".into(),
-        Err(error) => error.to_string(),
-    }
-}
-
-impl std::fmt::Display for OpenError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotOpenpgp => f.write_str("no OpenPGP message was found"),
-            Self::Unsupported(why) => write!(f, "unsupported: {why}"),
-            Self::Undecryptable => f.write_str("wrong passphrase or altered message"),
-            Self::TooCostly(excess) => write!(f, "over a limit: {excess:?}"),
-            Self::Fault(fault) => fault.fmt(f),
+            other => wrong("what is no message", other),
         }
     }
 }

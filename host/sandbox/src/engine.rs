@@ -1,11 +1,12 @@
 //! The engine: how components are compiled, and what instances may use.
 
-use crate::contract::Refusal;
+use crate::codegen::{EngineError, code_config};
 use crate::load::{self, Compiled, Loaded, Source, sha256};
+use crate::refusal::{Refusal, RefusalKind, with_causes};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// One epoch. Running guests look at the clock about this often.
 const TICK: Duration = Duration::from_millis(2);
@@ -27,9 +28,6 @@ pub struct Setup {
     pub memory_octets_max: usize,
     /// Instances alive at the same time, over all components.
     pub instances: u32,
-    /// Reset memory by asking the kernel which pages were touched (Linux 6.7 or later) instead of
-    /// rewriting or dropping them; `None` finds out.
-    pub pagemap_scan: Option<bool>,
 }
 
 /// The engine, and the thread that lets time pass for its guests.
@@ -40,10 +38,27 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Sets the engine up. Fails where the kernel refuses the address space for the instances.
-    pub fn new(setup: &Setup) -> Result<Self, String> {
-        let engine = engine(setup)?;
-        let ticker = Ticker::start(engine.clone()).map_err(|error| error.to_string())?;
+    /// Sets the engine up, and starts the thread.
+    ///
+    /// # Errors
+    /// If the kernel does not provide the address space for the instances, or does not start the thread.
+    pub fn new(setup: &Setup) -> Result<Self, SetupError> {
+        Self::start(engine(setup, Enabled::Auto)?)
+    }
+
+    /// The same, but memory is reset in one way only: by asking the kernel which pages were touched (Linux 6.7 or
+    /// later), or by rewriting or dropping all of them. For tests and measurements.
+    ///
+    /// # Errors
+    /// As in [`Self::new`], and if the kernel cannot tell which pages were touched.
+    #[cfg(any(test, feature = "pagemap-scan"))]
+    pub fn with_pagemap_scan(setup: &Setup, is_used: bool) -> Result<Self, SetupError> {
+        let pagemap_scan = if is_used { Enabled::Yes } else { Enabled::No };
+        Self::start(engine(setup, pagemap_scan)?)
+    }
+
+    fn start(engine: Engine) -> Result<Self, SetupError> {
+        let ticker = Ticker::start(engine.clone())?;
         Ok(Self {
             engine,
             ticker: Arc::new(ticker),
@@ -52,8 +67,11 @@ impl Sandbox {
 
     /// One more, with nothing in common but the thread that lets time pass: what is loaded in one
     /// does not run in the other. Both live until the last of them is dropped.
-    pub fn beside(&self, setup: &Setup) -> Result<Self, String> {
-        let engine = engine(setup)?;
+    ///
+    /// # Errors
+    /// If the kernel does not provide the address space for the instances.
+    pub fn beside(&self, setup: &Setup) -> Result<Self, SetupError> {
+        let engine = engine(setup, Enabled::Auto)?;
         self.ticker.also(engine.clone());
         Ok(Self {
             engine,
@@ -63,7 +81,10 @@ impl Sandbox {
 
     /// Makes a component ready: from machine code where there is some that this processor and this
     /// build accept, else by compiling `wasm`, which takes about a second.
-    pub fn load(&self, wasm: &[u8], precompiled: Option<&'static [u8]>) -> Result<Loaded, String> {
+    ///
+    /// # Errors
+    /// If `wasm` has to be compiled and does not compile.
+    pub fn load(&self, wasm: &[u8], precompiled: Option<&'static [u8]>) -> Result<Loaded, Refusal> {
         if let Some(machine_code) = precompiled {
             match load::trusted_machine_code(&self.engine, machine_code) {
                 Ok(component) => {
@@ -76,18 +97,38 @@ impl Sandbox {
             }
         }
         let component = wasmtime::component::Component::from_binary(&self.engine, wasm)
-            .map_err(|error| format!("{error:#}"))?;
+            .map_err(|error| Refusal::compile(&EngineError(error)))?;
         Ok(Loaded::new(component, Source::Compiled, sha256(wasm)))
     }
 
-    /// Makes a component ready that was compiled before. Refused where an instance of it does not fit
-    /// into what this sandbox gives.
+    /// Makes a component ready that was compiled before.
+    ///
+    /// # Errors
+    /// If an instance of the component needs more than this sandbox gives.
     pub fn load_compiled(&self, compiled: &Compiled) -> Result<Loaded, Refusal> {
         compiled.load(&self.engine)
     }
 }
 
-fn engine(setup: &Setup) -> Result<Engine, String> {
+/// Why a sandbox is not set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The engine does not start. Most likely the kernel refuses the address space.
+    #[error("cannot reserve address space for the instances of components")]
+    Engine(#[from] EngineError),
+    /// The thread that lets time pass for guests does not start.
+    #[error("cannot start the thread that moves the epoch")]
+    Thread(#[from] std::io::Error),
+}
+
+/// For a component that is checked on a machine that cannot set up a sandbox.
+impl From<SetupError> for Refusal {
+    fn from(error: SetupError) -> Self {
+        Self::new(RefusalKind::TooDemanding, with_causes(&error))
+    }
+}
+
+fn engine(setup: &Setup, pagemap_scan: Enabled) -> Result<Engine, EngineError> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(setup.instances)
         .total_core_instances(setup.instances.saturating_mul(CORE_INSTANCES_A_COMPONENT))
@@ -100,52 +141,11 @@ fn engine(setup: &Setup) -> Result<Engine, String> {
         .max_memory_size(setup.memory_octets_max)
         .linear_memory_keep_resident(KEEP_RESIDENT_OCTETS)
         .table_keep_resident(TABLE_ELEMENTS * size_of::<usize>())
-        .pagemap_scan(match setup.pagemap_scan {
-            None => Enabled::Auto,
-            Some(true) => Enabled::Yes,
-            Some(false) => Enabled::No,
-        });
+        .pagemap_scan(pagemap_scan);
     let mut config = code_config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    Engine::new(&config).map_err(|error| format!("{error:#}"))
+    Engine::new(&config).map_err(EngineError)
 }
-
-/// Compiles a component to machine code that [`Sandbox::load`] accepts in a program of the same
-/// build. For build scripts.
-pub fn precompile(wasm: &[u8]) -> Result<Vec<u8>, String> {
-    Engine::new(&code_config())
-        .and_then(|engine| engine.precompile_component(wasm))
-        .map_err(|error| format!("{error:#}"))
-}
-
-/// The same on the calling thread alone.
-pub(crate) fn compile(wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    let mut config = code_config();
-    config.parallel_compilation(false);
-    Engine::new(&config)?.precompile_component(wasm)
-}
-
-/// Everything that decides what machine code looks like: the same at build time and at run time.
-fn code_config() -> Config {
-    let mut config = Config::new();
-    config
-        .wasm_component_model(true)
-        .concurrency_support(false)
-        .epoch_interruption(true)
-        .wasm_backtrace_max_frames(None)
-        .memory_init_cow(true);
-    // Named, so that nothing beyond the architecture's baseline is taken from the machine that
-    // builds: the image must start on every processor it may be put on.
-    config
-        .target(BASELINE)
-        .expect("the baseline target is one wasmtime knows");
-    config
-}
-
-#[cfg(target_arch = "x86_64")]
-const BASELINE: &str = "x86_64-unknown-linux-gnu";
-#[cfg(target_arch = "aarch64")]
-const BASELINE: &str = "aarch64-unknown-linux-gnu";
 
 /// One thread that moves the epoch of engines on; it ends with the last of their sandboxes.
 struct Ticker {
@@ -181,3 +181,6 @@ impl Drop for Ticker {
         self.stop.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

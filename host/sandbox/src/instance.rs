@@ -1,13 +1,12 @@
 //! One instance: its state, its limits, and what became of it.
 
 use crate::engine::{Sandbox, TABLE_ELEMENTS};
-use crate::metrics::ComponentMetrics;
-use crate::pool::Turn;
+use crate::fault::Fault;
+use crate::pool::CpuPermit;
 use bulkhead_crypto::KdfLimits;
-use bulkhead_kdf::{Engine, Stop};
+use bulkhead_kdf::{CancelFlag, Cancellation, Engine};
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
@@ -31,43 +30,6 @@ pub struct InstanceLimits {
     pub time: Duration,
 }
 
-/// A flag the host sets when nobody waits for the answer any more.
-#[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// The flag itself.
-    pub(crate) fn flag(&self) -> &Arc<AtomicBool> {
-        &self.0
-    }
-
-    /// Ends the instance that was given this interrupt, within milliseconds.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether nobody waits any more.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Why an instance ended without an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// The time was over.
-    Deadline,
-    /// It asked for more memory than it may have.
-    Memory,
-    /// The host did not want the answer any more.
-    Interrupted,
-    /// Too much key derivation of others waits; later it may work.
-    KeysOverloaded,
-    /// A trap, a broken contract, or no room for the instance. The text is for the log; it comes
-    /// from the engine and holds nothing of the input.
-    Trap(String),
-}
-
 /// What a store holds beside the guest.
 pub(crate) struct State {
     cli: Option<WasiCliCtx>,
@@ -75,26 +37,25 @@ pub(crate) struct State {
     random: Option<WasiRandomCtx>,
     memory_octets_max: usize,
     /// Linear memory it has.
-    memory_octets: usize,
+    pub(crate) memory_octets: usize,
     memory_refused: bool,
     pub(crate) kdf_limits: KdfLimits,
     /// Octets hashed so far.
     pub(crate) s2k_octets: Cell<u64>,
     /// Keys that were handed to the guest: wiped with this.
     lent: Vec<Arc<[u8]>>,
-    pub(crate) aside: Option<Aside>,
-    interrupt: Interrupt,
+    pub(crate) kdf_offload: Option<KdfOffload>,
+    cancel: CancelFlag,
     deadline: Instant,
 }
 
-/// Where key derivation is done, other than on the thread of the instance, which gives up its turn
-/// meanwhile.
+/// Derives keys on threads of their own. The thread of the instance releases its permit meanwhile.
 #[derive(Clone)]
-pub struct Aside {
-    /// Who does it.
+pub struct KdfOffload {
+    /// The engine with the threads.
     pub engine: Arc<Engine>,
-    /// Of the job that the instance runs in.
-    pub turn: Turn,
+    /// The permit of the job that runs the instance.
+    pub permit: CpuPermit,
 }
 
 impl State {
@@ -120,17 +81,17 @@ impl State {
     }
 
     /// When work for the instance is given up.
-    pub(crate) fn stop(&self) -> Stop {
-        Stop {
-            interrupt: Arc::clone(self.interrupt.flag()),
+    pub(crate) fn cancellation(&self) -> Cancellation {
+        Cancellation {
+            flag: self.cancel.clone(),
             deadline: self.deadline,
         }
     }
 
     /// Whether to go on; otherwise the reason not to.
     pub(crate) fn go_on(&self) -> Result<(), Fault> {
-        if self.interrupt.is_set() {
-            Err(Fault::Interrupted)
+        if self.cancel.is_cancelled() {
+            Err(Fault::Cancelled)
         } else if Instant::now() >= self.deadline {
             Err(Fault::Deadline)
         } else {
@@ -150,9 +111,9 @@ impl Drop for State {
 }
 
 impl State {
-    /// Why work for the instance was stopped: for what [`Self::go_on`] says, or because somebody
-    /// panicked who did it.
-    pub(crate) fn stopped(&self) -> Fault {
+    /// Why work for the instance was cancelled: for the reason of [`Self::go_on`], or because the thread that did it
+    /// panicked.
+    pub(crate) fn cancelled(&self) -> Fault {
         let gone = || Fault::Trap("the key derivation ended without a key".into());
         self.go_on().err().unwrap_or_else(gone)
     }
@@ -183,61 +144,12 @@ impl ResourceLimiter for State {
     }
 }
 
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Deadline => f.write_str("the time was over"),
-            Self::Memory => f.write_str("the memory limit was reached"),
-            Self::Interrupted => f.write_str("interrupted by the host"),
-            Self::KeysOverloaded => f.write_str("too much key derivation waits"),
-            Self::Trap(reason) => write!(f, "trap: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
-/// One fresh store and instance, one call, and both are gone. `copied_octets` is the most that the
-/// guest is about to hand over in one piece.
-pub(crate) fn run<I, R>(
-    sandbox: &Sandbox,
-    metrics: &ComponentMetrics,
-    budget: Budget,
-    copied_octets: usize,
-    instantiate: impl FnOnce(&mut Store<State>) -> wasmtime::Result<I>,
-    call: impl FnOnce(&mut Store<State>, &I) -> wasmtime::Result<R>,
-) -> Result<R, Fault> {
-    let start = Instant::now();
-    let mut store = store(sandbox, budget, start, copied_octets);
-    let outcome = instantiate(&mut store)
-        .and_then(|instance| {
-            metrics.started(start.elapsed());
-            call(&mut store, &instance)
-        })
-        .map_err(|error| fault(&store, &error));
-    let state = store.data();
-    metrics.ended(&outcome, state.memory_octets);
-    outcome
-}
-
 /// What one instance gets.
 pub(crate) struct Budget {
     pub(crate) limits: InstanceLimits,
     pub(crate) kdf: KdfLimits,
-    pub(crate) aside: Option<Aside>,
-    pub(crate) interrupt: Interrupt,
-}
-
-impl Budget {
-    /// Without key derivation, and with nobody to interrupt it.
-    pub(crate) fn of(limits: InstanceLimits) -> Self {
-        Self {
-            limits,
-            kdf: KdfLimits::ZERO,
-            aside: None,
-            interrupt: Interrupt::default(),
-        }
-    }
+    pub(crate) kdf_offload: Option<KdfOffload>,
+    pub(crate) cancel: CancelFlag,
 }
 
 pub(crate) fn store(
@@ -260,8 +172,8 @@ pub(crate) fn store(
             kdf_limits: budget.kdf,
             s2k_octets: Cell::new(0),
             lent: Vec::new(),
-            aside: budget.aside,
-            interrupt: budget.interrupt,
+            kdf_offload: budget.kdf_offload,
+            cancel: budget.cancel,
             deadline: start + budget.limits.time,
         },
     );
@@ -277,7 +189,7 @@ pub(crate) fn store(
 
 /// What ended the guest. A guest whose memory may not grow aborts on its own; that is the limit's
 /// doing and not a bug of the guest.
-fn fault(store: &Store<State>, error: &wasmtime::Error) -> Fault {
+pub(crate) fn fault(store: &Store<State>, error: &wasmtime::Error) -> Fault {
     if let Some(fault) = error.downcast_ref::<Fault>() {
         return fault.clone();
     }

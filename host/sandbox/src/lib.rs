@@ -1,44 +1,59 @@
 //! The sandbox: one fresh WebAssembly instance for each piece of untrusted input.
 //!
 //! This is the only crate that knows wasmtime; none of its types leave it. It knows nothing of
-//! HTTP, configuration or where components come from. What it offers:
-//! [`Sandbox`] (the engine), [`Compiled`] (a component from elsewhere), [`Decryptor`], [`Authenticator`]
-//! and [`Judge`] (components, ready to be instantiated; [`Ready`] is what they have in common), [`Pool`]
-//! (the threads that guests run on) and [`precompile`] (for build scripts).
+//! HTTP, configuration or where components come from. It offers [`Sandbox`] (the engine), [`Compiled`] (a component
+//! from elsewhere), [`Decryptor`], [`Authenticator`] and [`SigningComponent`] (components that can be called;
+//! [`GuestComponent`] is what they have in common), [`Pool`] (the threads that guests run on) and [`precompile`] (for
+//! build scripts).
+//!
+//! A new kind of component takes a file like `token.rs`, a `mod` and a `pub use` for it here, and an entry in the list
+//! of [`World`]s.
 //!
 //! An instance has no files, network, environment, arguments or clock; memory, tables, handles,
 //! octets copied to the host and wall-clock time are limited. A trap ends that instance and
 //! nothing else.
 
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+
 mod about;
+mod admission;
+mod bindings;
+mod codegen;
 mod compiler;
-mod contract;
 mod crypto;
 mod decrypt;
 mod engine;
+mod fault;
 mod instance;
-mod lanes;
 mod linked;
 mod load;
 mod metrics;
+mod per_thread;
 mod pool;
+mod refusal;
 mod signing;
 mod token;
 mod wasi;
+mod world;
 
 pub use about::Description;
+pub use admission::{GuestComponent, KnownAnswerError, SelfTestError, verify};
 pub use bulkhead_crypto::KdfLimits;
+pub use bulkhead_kdf::CancelFlag;
+pub use codegen::{EngineError, precompile};
 pub use compiler::{CompileLimits, serve as serve_compiler};
-pub use contract::{Ready, Refusal, RefusalKind, World};
-pub use decrypt::{DecryptLimits, Decryptor, OpenError};
-pub use engine::{Sandbox, Setup, precompile};
-pub use instance::{Aside, Fault, InstanceLimits, Interrupt};
-pub use lanes::Lanes;
+pub use decrypt::{DecryptLimits, Decryptor, OpenError, OpenRequest};
+pub use engine::{Sandbox, Setup, SetupError};
+pub use fault::Fault;
+pub use instance::{InstanceLimits, KdfOffload};
 pub use load::{Compiled, Loaded, Source, sha256};
 pub use metrics::{ComponentMetrics, SandboxMetrics};
-pub use pool::{Full, Pool, Turn, Waiting};
+pub use per_thread::PerThread;
+pub use pool::{CpuPermit, Pool, QueueFull, Waiting};
+pub use refusal::{Refusal, RefusalKind, with_causes};
 pub use signing::{
-    Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Judge, Question, Reply, Signing,
-    Situation, Wait,
+    Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Question, Reply, Signing,
+    SigningComponent, Situation, VerifyError, Wait,
 };
 pub use token::{Algorithm, Authenticator};
+pub use world::World;

@@ -2,17 +2,23 @@
 
 use crate::about::Description;
 use crate::about::bindings::exports::bulkhead::component::about;
-use crate::contract::{Refusal, World};
+use crate::crypto;
 use crate::engine::Sandbox;
-use crate::instance::{self, Budget, Fault, InstanceLimits, State};
+use crate::fault::Fault;
+use crate::instance::{self, Budget, InstanceLimits, State};
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
+use crate::refusal::Refusal;
 use crate::wasi;
+use crate::world::Contract;
+use bulkhead_crypto::KdfLimits;
+use bulkhead_kdf::CancelFlag;
+use std::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::{Instance, InstancePre, Linker};
 
 /// A component with its imports, ready to be instantiated.
-pub(crate) struct Linked {
+pub struct Linked {
     sandbox: Sandbox,
     instances: InstancePre<State>,
     about: about::GuestIndices,
@@ -21,21 +27,21 @@ pub(crate) struct Linked {
 }
 
 impl Linked {
-    /// Refused where it imports what `world` does not allow, or does not export what it demands.
-    /// `import` adds what the world imports of ours.
+    /// Refused where it imports what `contract` does not allow, or does not export what it demands.
     pub(crate) fn new(
-        world: &World,
+        contract: &Contract,
         sandbox: &Sandbox,
         loaded: &Loaded,
         limits: InstanceLimits,
         metrics: ComponentMetrics,
-        import: impl FnOnce(&mut Linker<State>) -> wasmtime::Result<()>,
     ) -> Result<Self, Refusal> {
-        world.check(&loaded.component, &sandbox.engine)?;
+        contract.check(&loaded.component, &sandbox.engine)?;
         let mut linker = Linker::new(&sandbox.engine);
         let link = |linker: &mut Linker<State>| {
             wasi::add_inert(linker)?;
-            import(linker)?;
+            if contract.imports(&crypto::INTERFACES) {
+                crypto::link(linker)?;
+            }
             linker.instantiate_pre(&loaded.component)
         };
         let instances = link(&mut linker).map_err(|error| Refusal::link(&error))?;
@@ -58,39 +64,53 @@ impl Linked {
     }
 
     pub(crate) fn describe(&self) -> Result<Description, Fault> {
-        let told = self.call(Budget::of(self.limits), 0, |store, instance| {
+        self.call(self.budget(), 0, |store, instance| {
             let about = self.about.load(&mut *store, instance)?;
             about.call_describe(store)
-        })?;
-        Ok(told.into())
+        })
     }
 
-    pub(crate) fn self_test(&self, budget: Budget) -> Result<Result<(), String>, Fault> {
+    /// The inner error is what the component reports.
+    pub(crate) fn self_test(&self, kdf: KdfLimits) -> Result<Result<(), String>, Fault> {
+        let budget = Budget {
+            kdf,
+            ..self.budget()
+        };
         self.call(budget, 0, |store, instance| {
             let about = self.about.load(&mut *store, instance)?;
             about.call_self_test(store)
         })
     }
 
-    pub(crate) fn limits(&self) -> InstanceLimits {
-        self.limits
+    /// The budget of a call that derives no keys and cannot be cancelled.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget {
+            limits: self.limits,
+            kdf: KdfLimits::ZERO,
+            kdf_offload: None,
+            cancel: CancelFlag::default(),
+        }
     }
 
-    /// One call in a fresh instance. `copied_octets` is the most that the guest is about to hand over
-    /// in one piece.
+    /// Makes one call in a fresh store and instance, which are gone afterwards. `copied_octets` is the maximum that the
+    /// guest is about to hand over in one piece.
     pub(crate) fn call<R>(
         &self,
         budget: Budget,
         copied_octets: usize,
         call: impl FnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
-        instance::run(
-            &self.sandbox,
-            &self.metrics,
-            budget,
-            copied_octets,
-            |store| self.instances.instantiate(store),
-            call,
-        )
+        let start = Instant::now();
+        let mut store = instance::store(&self.sandbox, budget, start, copied_octets);
+        let outcome = self
+            .instances
+            .instantiate(&mut store)
+            .and_then(|instance| {
+                self.metrics.started(start.elapsed());
+                call(&mut store, &instance)
+            })
+            .map_err(|error| instance::fault(&store, &error));
+        self.metrics.ended(&outcome, store.data().memory_octets);
+        outcome
     }
 }

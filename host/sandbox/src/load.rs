@@ -1,9 +1,9 @@
 //! Machine code: made by the build for what ships with the binary, made here for files. To take it over
 //! is the one unsafe step of the sandbox.
 
+use crate::codegen;
 use crate::compiler::{self, CompileLimits};
-use crate::contract::{Refusal, RefusalKind};
-use crate::engine;
+use crate::refusal::{Refusal, RefusalKind};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -63,18 +63,22 @@ pub struct Compiled {
 
 impl Compiled {
     /// Compiles Wasm of our own, on the calling thread: about a second for each megabyte.
+    ///
+    /// # Errors
+    /// If `wasm` is not a component, or does not compile.
     pub fn new(wasm: &[u8]) -> Result<Self, Refusal> {
         Self::by(wasm, |wasm| {
-            engine::compile(wasm).map_err(|error| {
-                let reason = format!("it does not compile: {error:#}");
-                Refusal::new(RefusalKind::Invalid, reason)
-            })
+            codegen::compile(wasm).map_err(|error| Refusal::compile(&error))
         })
     }
 
     /// Compiles the Wasm of others: in a process of its own, which is this program with `arguments` and the
     /// limits (in octets and seconds) behind them. With these it has to call
     /// [`serve_compiler`](crate::serve_compiler) and nothing else. Blocks until it ends.
+    ///
+    /// # Errors
+    /// If `wasm` is not a component or does not compile, if that takes more than the limits allow, or if the
+    /// process does not start.
     pub fn apart(wasm: &[u8], arguments: &[&str], limits: &CompileLimits) -> Result<Self, Refusal> {
         Self::by(wasm, |wasm| {
             compiler::compile_apart(wasm, arguments, limits)
@@ -142,7 +146,7 @@ pub(crate) fn trusted_machine_code(
 )]
 fn own_machine_code(engine: &Engine, machine_code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `machine_code` is the output of `precompile` in our build script, embedded by
-    // `include_bytes!`, or of `engine::compile`: in this process, or in one that it started from its own
+    // `include_bytes!`, or of `codegen::compile`: in this process, or in one that it started from its own
     // image and that hands it over by a pipe nobody else has. It is private to `Compiled` since; no other
     // octets get here.
     unsafe { Component::deserialize(engine, machine_code) }

@@ -1,6 +1,6 @@
 //! What instances do, counted: by component, in numbers an operator watches.
 
-use crate::instance::Fault;
+use crate::fault::Fault;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -98,7 +98,7 @@ impl ComponentMetrics {
             Ok(_) => &self.answered,
             Err(Fault::Deadline) => &self.deadline,
             Err(Fault::Memory) => &self.memory_limit,
-            Err(Fault::Interrupted) => &self.interrupted,
+            Err(Fault::Cancelled) => &self.interrupted,
             Err(Fault::KeysOverloaded) => &self.overloaded,
             Err(Fault::Trap(_)) => &self.trap,
         };

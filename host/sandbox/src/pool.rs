@@ -6,19 +6,19 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-type Job = Box<dyn FnOnce(&Turn) + Send>;
+type Job = Box<dyn FnOnce(&CpuPermit) + Send>;
 
 /// A fixed set of threads and their queue. Dropping it lets the threads end after what is queued.
 ///
-/// There are more threads than turns where jobs wait for something else in between: only who has a
-/// turn computes.
+/// A pool has more threads than permits if its jobs wait for something else in between: only a job that has a
+/// permit computes.
 pub struct Pool {
     shared: Arc<Shared>,
 }
 
 struct Shared {
     state: Mutex<State>,
-    /// A turn is free for a job that wants its own back.
+    /// Signalled if a permit is free for a job that resumes.
     back: Condvar,
     queue_max: usize,
 }
@@ -26,9 +26,9 @@ struct Shared {
 struct State {
     /// What waits, and since when.
     queue: VecDeque<(Instant, Job)>,
-    free_turns: usize,
-    /// Jobs that want their turn back: they go before those that have not begun.
-    coming_back: usize,
+    free_permits: usize,
+    /// Jobs that wait to get their permit back. They go before jobs that have not begun.
+    resuming: usize,
     /// Threads without a job. The last one that had one is the first to get the next: its memory is
     /// still in the caches.
     idle: Vec<Thread>,
@@ -58,19 +58,23 @@ impl std::fmt::Debug for Waiting {
     }
 }
 
-/// The queue is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
+/// The job was not queued, because the queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the queue is full")]
+pub struct QueueFull;
 
 impl Pool {
-    /// Starts `threads` threads, of which `turns` compute at the same time, with room for `queue`
+    /// Starts `threads` threads, of which `permits` compute at the same time, with room for `queue`
     /// jobs that wait.
-    pub fn new(name: &str, threads: usize, turns: usize, queue: usize) -> std::io::Result<Self> {
+    ///
+    /// # Errors
+    /// If the system does not start a thread.
+    pub fn new(name: &str, threads: usize, permits: usize, queue: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
-                free_turns: turns,
-                coming_back: 0,
+                free_permits: permits,
+                resuming: 0,
                 idle: Vec::new(),
                 closed: false,
             }),
@@ -79,19 +83,22 @@ impl Pool {
         });
         let pool = Self { shared };
         for number in 0..threads {
-            let turn = Turn(Arc::clone(&pool.shared));
+            let permit = CpuPermit(Arc::clone(&pool.shared));
             std::thread::Builder::new()
                 .name(format!("{name}-{number}"))
-                .spawn(move || work(&turn))?;
+                .spawn(move || work(&permit))?;
         }
         Ok(pool)
     }
 
-    /// Queues a job, or gives it up at once.
-    pub fn submit(&self, job: impl FnOnce(&Turn) + Send + 'static) -> Result<(), Full> {
+    /// Queues a job.
+    ///
+    /// # Errors
+    /// If the queue is full. The job is dropped then.
+    pub fn submit(&self, job: impl FnOnce(&CpuPermit) + Send + 'static) -> Result<(), QueueFull> {
         let mut state = self.shared.lock();
         if state.queue.len() >= self.shared.queue_max {
-            return Err(Full);
+            return Err(QueueFull);
         }
         state.queue.push_back((Instant::now(), Box::new(job)));
         state.wake_one();
@@ -112,22 +119,22 @@ impl Drop for Pool {
     }
 }
 
-/// The right to compute, which every job has.
+/// The right to compute, which every job holds.
 #[derive(Clone)]
-pub struct Turn(Arc<Shared>);
+pub struct CpuPermit(Arc<Shared>);
 
-impl Turn {
-    /// Gives the turn to somebody else while `wait` waits for something. Before the job goes on, it
-    /// has its turn back.
-    pub fn give_up_while<R>(&self, wait: impl FnOnce() -> R) -> R {
-        /// Also where `wait` panics: a turn that nobody has back would be one too many.
+impl CpuPermit {
+    /// Releases the permit to other jobs while `wait` waits for something, and takes it back afterwards, before jobs
+    /// that have not begun.
+    pub fn release_while<R>(&self, wait: impl FnOnce() -> R) -> R {
+        /// Takes the permit back even if `wait` panics. Otherwise there would be one permit too many.
         struct Back<'a>(&'a Shared);
         impl Drop for Back<'_> {
             fn drop(&mut self) {
-                self.0.take_back();
+                self.0.reacquire();
             }
         }
-        self.0.give_up(&mut self.0.lock());
+        self.0.release(&mut self.0.lock());
         let _back = Back(&self.0);
         wait()
     }
@@ -138,39 +145,39 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_up(&self, state: &mut State) {
-        state.free_turns += 1;
-        if state.coming_back > 0 {
+    fn release(&self, state: &mut State) {
+        state.free_permits += 1;
+        if state.resuming > 0 {
             self.back.notify_one();
         } else {
             state.wake_one();
         }
     }
 
-    fn take_back(&self) {
+    fn reacquire(&self) {
         let mut state = self.lock();
-        state.coming_back += 1;
-        while state.free_turns == 0 {
+        state.resuming += 1;
+        while state.free_permits == 0 {
             state = self
                 .back
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        state.coming_back -= 1;
-        state.free_turns -= 1;
+        state.resuming -= 1;
+        state.free_permits -= 1;
         // Whoever was woken for a job may have stepped back for us.
         state.wake_one();
     }
 
-    /// Waits for a job and a turn for it; nothing where there will be none any more.
+    /// Waits for a job and a permit for it. Returns nothing once the pool is closed and its queue is empty.
     fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
-            if state.free_turns > 0
-                && state.coming_back == 0
+            if state.free_permits > 0
+                && state.resuming == 0
                 && let Some((_, job)) = state.queue.pop_front()
             {
-                state.free_turns -= 1;
+                state.free_permits -= 1;
                 // Who came back or ended meanwhile may have woken nobody.
                 state.wake_one();
                 return Some(job);
@@ -192,9 +199,9 @@ impl Shared {
 }
 
 impl State {
-    /// Wakes a thread up where there is a job and a turn for it.
+    /// Wakes up a thread if there is a job and a permit for it.
     fn wake_one(&mut self) {
-        if self.free_turns > 0
+        if self.free_permits > 0
             && !self.queue.is_empty()
             && let Some(thread) = self.idle.pop()
         {
@@ -208,18 +215,18 @@ impl State {
 /// slice to end.
 const NICER: i32 = 10;
 
-fn work(turn: &Turn) {
+fn work(permit: &CpuPermit) {
     if let Err(error) = rustix::process::nice(NICER) {
         tracing::debug!(%error, "a worker keeps its priority");
     }
-    while let Some(job) = turn.0.next() {
+    while let Some(job) = permit.0.next() {
         // A panic is a bug of ours, but it must not take a thread out of service. Whoever waits
         // for the job sees its end of the channel closed.
-        let job = std::panic::AssertUnwindSafe(|| job(turn));
+        let job = std::panic::AssertUnwindSafe(|| job(permit));
         if std::panic::catch_unwind(job).is_err() {
             tracing::error!("a job panicked");
         }
-        turn.0.give_up(&mut turn.0.lock());
+        permit.0.release(&mut permit.0.lock());
     }
 }
 
@@ -237,7 +244,7 @@ mod tests {
         let told = Arc::new(Mutex::new(told));
         let job = || {
             let (taken, told) = (taken.clone(), Arc::clone(&told));
-            move |_: &Turn| {
+            move |_: &CpuPermit| {
                 taken.send(()).expect("listened to");
                 told.lock().expect("no panic").recv().expect("told");
             }
@@ -248,7 +255,7 @@ mod tests {
         pool.submit(job()).expect("room");
         let first = Instant::now();
         pool.submit(job()).expect("room");
-        assert_eq!(pool.submit(job()), Err(Full));
+        assert_eq!(pool.submit(job()), Err(QueueFull));
         assert_eq!(waiting.depth(), 2);
         let age = first.elapsed();
         assert!(waiting.oldest() >= age);
@@ -270,18 +277,18 @@ mod tests {
         was_done.recv().expect("the thread goes on");
     }
 
-    /// One turn, two threads: a job that waits lets another one compute, and gets its turn back
+    /// With one permit and two threads, a job that waits lets another one compute, and gets its permit back
     /// before any job that has not begun.
     #[test]
-    fn who_waits_computes_not_and_comes_back_first() {
+    fn blocked_job_releases_its_permit_and_resumes_first() {
         let pool = Pool::new("test", 2, 1, 4).expect("two threads");
         let (order, in_order) = channel();
         let (go_on, told) = channel::<()>();
         let (back, wants_back) = channel::<()>();
         let first = order.clone();
-        pool.submit(move |turn| {
+        pool.submit(move |permit| {
             first.send("first begins").expect("listened to");
-            turn.give_up_while(|| {
+            permit.release_while(|| {
                 told.recv().expect("told");
                 back.send(()).expect("listened to");
             });
@@ -294,7 +301,7 @@ mod tests {
         pool.submit(move |_| {
             go_on.send(()).expect("listened to");
             wants_back.recv().expect("told");
-            while shared.lock().coming_back == 0 {
+            while shared.lock().resuming == 0 {
                 std::thread::yield_now();
             }
             second.send("second ends").expect("listened to");
@@ -304,8 +311,8 @@ mod tests {
             .expect("room");
         let all: Vec<_> = in_order.iter().collect();
         assert_eq!(all, ["second ends", "first goes on", "third"]);
-        // The last job gives its turn up after it has sent.
-        while pool.shared.lock().free_turns != 1 {
+        // The last job releases its permit after it has sent.
+        while pool.shared.lock().free_permits != 1 {
             std::thread::yield_now();
         }
     }

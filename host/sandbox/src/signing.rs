@@ -1,12 +1,11 @@
 //! The signing component, as the host calls it: the relay's judgement.
 
-use crate::about::Description;
-use crate::contract::{Ready, Refusal, World};
-use crate::engine::Sandbox;
-use crate::instance::{Budget, Fault, InstanceLimits, State};
+use crate::admission::{GuestComponent, KnownAnswerError};
+use crate::fault::Fault;
+use crate::instance::State;
 use crate::linked::Linked;
-use crate::load::Loaded;
-use crate::metrics::ComponentMetrics;
+use crate::refusal::Refusal;
+use crate::world::World;
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
@@ -29,7 +28,7 @@ pub use bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Ev
 
 /// The signing component, linked and ready to be instantiated. Each call runs in a fresh instance,
 /// and blocks until it is over.
-pub struct Judge {
+pub struct SigningComponent {
     linked: Linked,
     /// Interface by interface, since each call looks up no more than it needs.
     upstream: upstream::GuestIndices,
@@ -37,25 +36,11 @@ pub struct Judge {
     webhook: webhook::GuestIndices,
 }
 
-impl Judge {
-    /// Links a component. Refused if it imports what its world does not allow, or does not export
-    /// what its world demands; the text names it.
-    pub fn new(
-        sandbox: &Sandbox,
-        loaded: &Loaded,
-        limits: InstanceLimits,
-        metrics: ComponentMetrics,
-    ) -> Result<Self, Refusal> {
-        let linked = Linked::new(&Self::WORLD, sandbox, loaded, limits, metrics, |_| Ok(()))?;
-        Ok(Self {
-            upstream: linked.find(upstream::GuestIndices::new)?,
-            verifier: linked.find(verifier::GuestIndices::new)?,
-            webhook: linked.find(webhook::GuestIndices::new)?,
-            linked,
-        })
-    }
-
+impl SigningComponent {
     /// Path and query of a question to the upstream.
+    ///
+    /// # Errors
+    /// If the instance ends without an answer.
     pub fn target(&self, question: &Question) -> Result<String, Fault> {
         let octets = match question {
             Question::Sign(message) => message.len(),
@@ -71,6 +56,9 @@ impl Judge {
 
     /// What an answer to the question for a signature means. `pace_ms` is the time in which the
     /// quota allows one call.
+    ///
+    /// # Errors
+    /// If the instance ends without an answer.
     pub fn read_signature(
         &self,
         reply: &Reply,
@@ -86,6 +74,9 @@ impl Judge {
     }
 
     /// What an answer to the question for a verification means.
+    ///
+    /// # Errors
+    /// If the instance ends without an answer.
     pub fn read_verification(
         &self,
         reply: &Reply,
@@ -98,6 +89,9 @@ impl Judge {
     }
 
     /// What an answer to the question whether the key is good means.
+    ///
+    /// # Errors
+    /// If the instance ends without an answer.
     pub fn read_key_check(&self, reply: &Reply, situation: Situation) -> Result<Checking, Fault> {
         self.call(0, |store, instance| {
             let upstream = self.upstream.load(&mut *store, instance)?;
@@ -105,16 +99,22 @@ impl Judge {
         })
     }
 
-    /// Whether a signature belongs to a message under an RSA public key in PEM. The inner error is
-    /// what is wrong with the key.
-    pub fn verify(&self, claim: &Claim, public_key: &str) -> Result<Result<bool, String>, Fault> {
-        self.call(0, |store, instance| {
+    /// Whether a signature belongs to a message under an RSA public key in PEM.
+    ///
+    /// # Errors
+    /// If the key is not valid, or if the instance ends without an answer.
+    pub fn verify(&self, claim: &Claim, public_key: &str) -> Result<bool, VerifyError> {
+        let verified = self.call(0, |store, instance| {
             let verifier = self.verifier.load(&mut *store, instance)?;
             verifier.call_verify(store, claim, public_key)
-        })
+        })?;
+        verified.map_err(VerifyError::Key)
     }
 
     /// The request that tells a receiver of an event; signed where there is a secret.
+    ///
+    /// # Errors
+    /// If the instance ends without an answer.
     pub fn webhook(
         &self,
         id: &str,
@@ -132,6 +132,9 @@ impl Judge {
     }
 
     /// What a receiver's answer means.
+    ///
+    /// # Errors
+    /// If the instance ends without an answer.
     pub fn read_webhook(&self, reply: &Reply, situation: Situation) -> Result<Delivering, Fault> {
         self.call(0, |store, instance| {
             let webhook = self.webhook.load(&mut *store, instance)?;
@@ -144,25 +147,40 @@ impl Judge {
         answer_octets: usize,
         call: impl FnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
-        let budget = Budget::of(self.linked.limits());
-        self.linked.call(budget, answer_octets, call)
+        self.linked.call(self.linked.budget(), answer_octets, call)
     }
 }
 
-impl Ready for Judge {
-    const WORLD: World = World::SIGNING;
+impl GuestComponent for SigningComponent {
+    const WORLD: World = World::Signing;
 
-    fn describe(&self) -> Result<Description, Fault> {
-        self.linked.describe()
+    fn from_linked(linked: Linked) -> Result<Self, Refusal> {
+        Ok(Self {
+            upstream: linked.find(upstream::GuestIndices::new)?,
+            verifier: linked.find(verifier::GuestIndices::new)?,
+            webhook: linked.find(webhook::GuestIndices::new)?,
+            linked,
+        })
     }
 
-    fn self_test(&self) -> Result<Result<(), String>, Fault> {
-        self.linked.self_test(Budget::of(self.linked.limits()))
+    fn linked(&self) -> &Linked {
+        &self.linked
     }
 
-    fn known_answers(&self) -> Result<(), String> {
+    fn known_answers(&self) -> Result<(), KnownAnswerError> {
         known_answers::check(self)
     }
+}
+
+/// Why a signature was not verified.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// The public key is not valid. The component says why.
+    #[error("the public key is not valid: {0}")]
+    Key(String),
+    /// The instance ended without an answer.
+    #[error("the signing component ended early")]
+    Fault(#[from] Fault),
 }
 
 fn octets(reply: &Reply) -> usize {

@@ -1,12 +1,10 @@
 //! The token component, as the host calls it.
 
-use crate::about::Description;
-use crate::contract::{Ready, Refusal, World};
-use crate::engine::Sandbox;
-use crate::instance::{Budget, Fault, InstanceLimits};
+use crate::admission::{GuestComponent, KnownAnswerError};
+use crate::fault::Fault;
 use crate::linked::Linked;
-use crate::load::Loaded;
-use crate::metrics::ComponentMetrics;
+use crate::refusal::Refusal;
+use crate::world::World;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -17,15 +15,7 @@ mod bindings {
 
 use bindings::exports::bulkhead::token::authenticator;
 
-/// The hash under the HMAC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the documentation")]
-pub enum Algorithm {
-    Sha1,
-    Sha256,
-    Sha384,
-    Sha512,
-}
+pub use authenticator::Algorithm;
 
 /// The token component, linked and ready to be instantiated.
 pub struct Authenticator {
@@ -35,32 +25,23 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Links a component. Refused if it imports what its world does not allow, or does not export
-    /// what its world demands; the text names it.
-    pub fn new(
-        sandbox: &Sandbox,
-        loaded: &Loaded,
-        limits: InstanceLimits,
-        metrics: ComponentMetrics,
-    ) -> Result<Self, Refusal> {
-        let linked = Linked::new(&Self::WORLD, sandbox, loaded, limits, metrics, |_| Ok(()))?;
-        Ok(Self {
-            tokens: linked.find(authenticator::GuestIndices::new)?,
-            linked,
-        })
-    }
-
     /// The token of `body`, as lowercase hexadecimal, made in a fresh instance. Blocks: about ten
     /// microseconds, and five more for each KiB of body.
+    ///
+    /// # Errors
+    /// If the instance ends without an answer.
     pub fn make(&self, algorithm: Algorithm, secret: &[u8], body: &[u8]) -> Result<String, Fault> {
-        let budget = Budget::of(self.linked.limits());
-        self.linked.call(budget, 0, |store, instance| {
-            let authenticator = self.tokens.load(&mut *store, instance)?;
-            authenticator.call_make(store, algorithm.into(), secret, body)
-        })
+        self.linked
+            .call(self.linked.budget(), 0, |store, instance| {
+                let authenticator = self.tokens.load(&mut *store, instance)?;
+                authenticator.call_make(store, algorithm, secret, body)
+            })
     }
 
     /// Whether `token` belongs to `body` under one of `secrets`.
+    ///
+    /// # Errors
+    /// If the instance ends without an answer.
     pub fn verify(
         &self,
         algorithm: Algorithm,
@@ -70,30 +51,33 @@ impl Authenticator {
     ) -> Result<bool, Fault> {
         let secrets: Vec<_> = secrets.iter().map(|secret| secret.to_vec()).collect();
         let secrets = zeroize::Zeroizing::new(secrets);
-        let budget = Budget::of(self.linked.limits());
-        self.linked.call(budget, 0, |store, instance| {
-            let authenticator = self.tokens.load(&mut *store, instance)?;
-            authenticator.call_verify(store, algorithm.into(), &secrets, body, token)
-        })
+        self.linked
+            .call(self.linked.budget(), 0, |store, instance| {
+                let authenticator = self.tokens.load(&mut *store, instance)?;
+                authenticator.call_verify(store, algorithm, &secrets, body, token)
+            })
     }
 }
 
-impl Ready for Authenticator {
-    const WORLD: World = World::TOKEN;
+impl GuestComponent for Authenticator {
+    const WORLD: World = World::Token;
 
-    fn describe(&self) -> Result<Description, Fault> {
-        self.linked.describe()
+    fn from_linked(linked: Linked) -> Result<Self, Refusal> {
+        Ok(Self {
+            tokens: linked.find(authenticator::GuestIndices::new)?,
+            linked,
+        })
     }
 
-    fn self_test(&self) -> Result<Result<(), String>, Fault> {
-        self.linked.self_test(Budget::of(self.linked.limits()))
+    fn linked(&self) -> &Linked {
+        &self.linked
     }
 
     /// RFC 2202 section 3 and RFC 4231 section 4.3, test case 2.
-    fn known_answers(&self) -> Result<(), String> {
+    fn known_answers(&self) -> Result<(), KnownAnswerError> {
         const SECRET: &[u8] = b"Jefe";
         const BODY: &[u8] = b"what do ya want for nothing?";
-        let text = |fault: Fault| fault.to_string();
+        let wrong = |what: String| Err(KnownAnswerError::Wrong(what));
         for (algorithm, name, expected) in [
             (
                 Algorithm::Sha1,
@@ -118,17 +102,17 @@ impl Ready for Authenticator {
                  9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
             ),
         ] {
-            if self.make(algorithm, SECRET, BODY).map_err(text)? != expected {
-                return Err(format!(
+            if self.make(algorithm, SECRET, BODY)? != expected {
+                return wrong(format!(
                     "the token of RFC 4231 or RFC 2202 under HMAC-{name} is another"
                 ));
             }
             let upper = expected.to_uppercase();
             let verify = |secrets: &[&[u8]], body: &[u8], token: &str| {
-                self.verify(algorithm, secrets, body, token).map_err(text)
+                self.verify(algorithm, secrets, body, token)
             };
             if !verify(&[b"another", SECRET], BODY, &upper)? {
-                return Err(format!(
+                return wrong(format!(
                     "a good token under HMAC-{name} is taken for a bad one"
                 ));
             }
@@ -140,23 +124,12 @@ impl Ready for Authenticator {
                 (&[], BODY, expected),
             ] {
                 if verify(secrets, body, token)? {
-                    return Err(format!(
+                    return wrong(format!(
                         "a bad token under HMAC-{name} is taken for a good one"
                     ));
                 }
             }
         }
         Ok(())
-    }
-}
-
-impl From<Algorithm> for authenticator::Algorithm {
-    fn from(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::Sha1 => Self::Sha1,
-            Algorithm::Sha256 => Self::Sha256,
-            Algorithm::Sha384 => Self::Sha384,
-            Algorithm::Sha512 => Self::Sha512,
-        }
     }
 }

@@ -12,7 +12,7 @@ mod upkeep;
 
 use crate::config::ComponentSettings;
 pub(crate) use folder::FolderState;
-pub(crate) use slot::{Code, Exchangeable, Places, Slot};
+pub(crate) use slot::{ComponentSource, Exchangeable, Slot, SlotContext};
 pub(crate) use upkeep::{Watch, watch};
 
 /// What is wrong with the folder and the list as they are now, for `check-config`.

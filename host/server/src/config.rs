@@ -515,7 +515,6 @@ impl Settings {
                 .guest_memory_octets
                 .max(self.token.memory_octets),
             instances: instances.into_iter().map(u32::from).sum(),
-            pagemap_scan: None,
         }
     }
 
@@ -524,7 +523,6 @@ impl Settings {
         Setup {
             memory_octets_max: self.token.memory_octets,
             instances: u32::from(1 + LEAVING_PLACES),
-            pagemap_scan: None,
         }
     }
 }

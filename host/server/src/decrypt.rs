@@ -1,6 +1,6 @@
 //! `POST /decryptMessage`.
 
-use crate::components::{Code, Places, Slot};
+use crate::components::{ComponentSource, Slot, SlotContext};
 use crate::config::DecryptSettings;
 use crate::http::{Answer, answer, wanted};
 use crate::problem::{Limited, Problem};
@@ -8,8 +8,8 @@ use crate::room::{RequestBody, Room};
 use bulkhead_envelope::{Request, Wiped};
 use bulkhead_kdf::Engine;
 use bulkhead_sandbox::{
-    Aside, ComponentMetrics, DecryptLimits, Decryptor, Description, InstanceLimits, Interrupt,
-    KdfLimits, Pool, Refusal, Sandbox,
+    CancelFlag, ComponentMetrics, DecryptLimits, Decryptor, Description, GuestComponent as _,
+    InstanceLimits, KdfLimits, KdfOffload, OpenRequest, Pool, Refusal, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;
@@ -51,12 +51,12 @@ impl Decrypt {
         settings: &DecryptSettings,
         keys: Engine,
         answers: Room,
-        places: &Places<'_>,
+        context: &SlotContext<'_>,
     ) -> Result<Self, String> {
-        let metrics = places.metrics;
+        let metrics = context.metrics;
         let counted = metrics.component("decrypt");
         let make = maker(sandbox.clone(), settings, counted);
-        let slot = Slot::new(bulkhead_artifacts::DECRYPT, places, make)?;
+        let slot = Slot::new(bulkhead_artifacts::DECRYPT, context, make)?;
         let pool = Pool::new(
             "decrypt",
             settings.instances().into(),
@@ -92,29 +92,29 @@ impl Decrypt {
     pub(crate) async fn handle(&self, body: RequestBody, form: Form) -> Result<Answer, Problem> {
         let (sender, receiver) = oneshot::channel();
         let (start, started) = oneshot::channel();
-        let interrupt = Interrupt::default();
-        let on_thread = interrupt.clone();
+        let cancel = CancelFlag::default();
+        let on_thread = cancel.clone();
         let in_force = self.slot.current();
         let begun = Arc::clone(&in_force);
         let (settings, answers) = (self.settings.clone(), self.answers.clone());
         let keys = Arc::clone(&self.keys);
         self.pool
-            .submit(move |turn| {
+            .submit(move |permit| {
                 // Nobody waits any more: the client hung up, or was refused.
-                if on_thread.is_set() || start.send(()).is_err() {
+                if on_thread.is_cancelled() || start.send(()).is_err() {
                     return;
                 }
-                let aside = Aside {
+                let kdf_offload = KdfOffload {
                     engine: keys,
-                    turn: turn.clone(),
+                    permit: permit.clone(),
                 };
-                let result = open(&begun.component, &settings, &body, on_thread, aside)
+                let result = open(&begun.component, &settings, &body, on_thread, kdf_offload)
                     .and_then(|plaintext| packed(plaintext, &answers, form));
                 let _gone = sender.send(result);
             })
             .map_err(|_| Problem::overloaded(QUEUE, self.retry_after()))?;
         // Dropped with this future when the client hangs up.
-        let _on_hang_up = InterruptOnDrop(interrupt);
+        let _on_hang_up = CancelOnDrop(cancel);
         if tokio::time::timeout(self.settings.queue_timeout, started)
             .await
             .is_err()
@@ -148,24 +148,25 @@ pub(crate) fn maker(
     sandbox: Sandbox,
     settings: &DecryptSettings,
     metrics: ComponentMetrics,
-) -> impl Fn(Code<'_>) -> Result<(Decryptor, Description), Refusal> + Send + Sync + 'static {
+) -> impl Fn(ComponentSource<'_>) -> Result<(Decryptor, Description), Refusal> + Send + Sync + 'static
+{
     let limits = InstanceLimits {
         memory_octets: settings.guest_memory_octets,
         time: settings.timeout,
     };
-    move |code| {
-        let loaded = code.load(&sandbox)?;
+    move |source| {
+        let loaded = source.load(&sandbox)?;
         let decryptor = Decryptor::new(&sandbox, &loaded, limits, metrics.clone())?;
-        let description = code.introduce(&decryptor)?;
+        let description = source.admit(&decryptor)?;
         Ok((decryptor, description))
     }
 }
 
-struct InterruptOnDrop(Interrupt);
+struct CancelOnDrop(CancelFlag);
 
-impl Drop for InterruptOnDrop {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.set();
+        self.0.cancel();
     }
 }
 
@@ -173,8 +174,8 @@ fn open(
     decryptor: &Decryptor,
     settings: &DecryptSettings,
     body: &[u8],
-    interrupt: Interrupt,
-    aside: Aside,
+    cancel: CancelFlag,
+    kdf_offload: KdfOffload,
 ) -> Result<Wiped, Problem> {
     let Request {
         passphrase,
@@ -192,16 +193,16 @@ fn open(
         argon2_memory_kib: settings.argon2_memory_octets as u64 / 1024,
         argon2_passes: settings.argon2_passes_max.into(),
     };
-    let keys = Arc::clone(&aside.engine);
+    let keys = Arc::clone(&kdf_offload.engine);
     decryptor
-        .open(
-            message.as_bytes(),
-            &passphrase,
-            &limits,
+        .open(OpenRequest {
+            message: message.as_bytes(),
+            passphrase: &passphrase,
+            limits,
             kdf_limits,
-            interrupt,
-            Some(aside),
-        )
+            cancel,
+            kdf_offload: Some(kdf_offload),
+        })
         .map_err(|error| Problem::from_open(error, settings, retry_after(&keys, 0)))
 }
 

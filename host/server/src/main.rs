@@ -27,8 +27,8 @@ mod wire;
 use allocator::LargePages;
 use app::{App, Seldom};
 use bulkhead_kdf::Engine;
-use bulkhead_sandbox::Sandbox;
-use components::{Exchangeable, Places};
+use bulkhead_sandbox::{Sandbox, SetupError, with_causes};
+use components::{Exchangeable, SlotContext};
 use config::{Cli, Command, Settings};
 use decrypt::Decrypt;
 use io::IoThreads;
@@ -129,10 +129,11 @@ fn run(settings: Settings) -> Result<End, String> {
 
 fn app(settings: Settings) -> Result<(App, Option<oneshot::Receiver<()>>), String> {
     let metrics = Arc::new(Metrics::new());
-    let sandbox = Sandbox::new(&settings.sandbox())?;
+    let sandbox = Sandbox::new(&settings.sandbox()).map_err(|error| with_causes(&error))?;
     let inline: Vec<_> = (0..IO_THREADS)
         .map(|_| sandbox.beside(&settings.inline_sandbox()))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<_, _>>()
+        .map_err(|error: SetupError| with_causes(&error))?;
     let bodies = Room::new(
         settings.http.bodies_octets,
         Limited {
@@ -149,15 +150,15 @@ fn app(settings: Settings) -> Result<(App, Option<oneshot::Receiver<()>>), Strin
             variable: "BULKHEAD_ANSWERS_MAX",
         },
     );
-    let places = Places {
+    let context = SlotContext {
         metrics: &metrics,
         header: settings.components.component_header.is_on(),
     };
     let keys = Engine::new(settings.kdf.setup(), metrics.kdf.clone())
         .map_err(|error| format!("cannot start the threads for key derivation: {error}"))?;
-    let decrypt = Decrypt::new(&sandbox, &settings.decrypt, keys, answers, &places)?;
-    let token = Arc::new(Token::new(&sandbox, &inline, &settings.token, &places)?);
-    let signing = signing::start(&sandbox, &settings.signing, &places)?;
+    let decrypt = Decrypt::new(&sandbox, &settings.decrypt, keys, answers, &context)?;
+    let token = Arc::new(Token::new(&sandbox, &inline, &settings.token, &context)?);
+    let signing = signing::start(&sandbox, &settings.signing, &context)?;
     let mut components: Vec<Arc<dyn Exchangeable>> =
         vec![Arc::clone(&decrypt.slot) as _, Arc::clone(&token.slot) as _];
     components.extend(

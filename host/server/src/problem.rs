@@ -280,7 +280,7 @@ impl Problem {
             OpenError::Unsupported(why) => Said::unsupported_message(&why),
             OpenError::Undecryptable => Said::undecryptable(),
             OpenError::TooCostly(excess) => Said::over_limit(excess),
-            OpenError::Fault(Fault::Deadline | Fault::Interrupted) => Said::too_costly(format!(
+            OpenError::Fault(Fault::Deadline | Fault::Cancelled) => Said::too_costly(format!(
                 "The time for one message is over: {} s. Operators raise --decrypt-timeout \
                  (BULKHEAD_DECRYPT_TIMEOUT).",
                 settings.timeout.as_secs_f64()
@@ -350,7 +350,7 @@ mod tests {
             .decrypt;
         for (fault, status, code) in [
             (Fault::Deadline, 422, "too_costly"),
-            (Fault::Interrupted, 422, "too_costly"),
+            (Fault::Cancelled, 422, "too_costly"),
             (Fault::Memory, 422, "too_costly"),
             (Fault::KeysOverloaded, 503, "overloaded"),
             (Fault::Trap("unreachable".into()), 500, "internal"),

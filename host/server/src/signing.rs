@@ -12,7 +12,7 @@ use crate::problem::{Limited, Problem, retry_after};
 use crate::routes::REQUESTS;
 use bulkhead_outbound::Outbound;
 use bulkhead_relay::{Relay, RelayError, RelayHealth, SignOutcome, UpstreamHealth};
-use bulkhead_sandbox::{Claim, Fault, Judge, Pool};
+use bulkhead_sandbox::{Claim, Fault, SigningComponent, Pool};
 use bulkhead_store::{
     BootMillis, Callback, MessageState, NewRequest, NotificationState, Redelivery, RequestId,
     RequestView, TraceParent, UnixMillis,
@@ -39,7 +39,7 @@ const VERIFY_QUEUE: Limited = Limited {
 
 /// The signing capability, where an upstream is configured.
 pub(crate) struct Signing {
-    pub(crate) slot: Arc<Slot<Arc<Judge>>>,
+    pub(crate) slot: Arc<Slot<Arc<SigningComponent>>>,
     relay: Arc<Relay<Outside>>,
     outbound: Arc<Outbound>,
     /// For what takes milliseconds: to verify under the public key.
@@ -130,14 +130,14 @@ impl Signing {
             return valid.map(answer).map_err(|error| problem(&error));
         };
         let in_force = self.slot.current();
-        let judge = Arc::clone(&in_force.component);
-        let valid = self.verify_here(judge, claim, Arc::clone(key)).await?;
+        let component = Arc::clone(&in_force.component);
+        let valid = self.verify_here(component, claim, Arc::clone(key)).await?;
         Ok(in_force.attributed(answer(valid)))
     }
 
     async fn verify_here(
         &self,
-        judge: Arc<Judge>,
+        component: Arc<SigningComponent>,
         claim: Claim,
         key: Arc<str>,
     ) -> Result<bool, Problem> {
@@ -149,16 +149,13 @@ impl Signing {
                     return;
                 }
                 // Or does so now.
-                let _gone = sender.send(judge.verify(&claim, &key));
+                let _gone = sender.send(component.verify(&claim, &key));
             })
             .map_err(|_| Problem::overloaded(VERIFY_QUEUE, 1))?;
-        let fault =
-            |fault: Fault| Problem::internal(format!("the signing component ended early: {fault}"));
         let verified = receiver
             .await
-            .map_err(|_| Problem::internal("the job for the verification panicked"))?
-            .map_err(fault)?;
-        verified.map_err(|why| Problem::internal(format!("the public key is of no use: {why}")))
+            .map_err(|_| Problem::internal("the job for the verification panicked"))?;
+        verified.map_err(|error| Problem::internal(with_causes(&error)))
     }
 
     pub(crate) async fn test_key(

@@ -1,6 +1,6 @@
 //! `POST /token` and `POST /token/verify`.
 
-use crate::components::{Code, Places, Slot};
+use crate::components::{ComponentSource, Slot, SlotContext};
 use crate::config::TokenSettings;
 use crate::health::Capability;
 use crate::http::{Answer, answer, json_answer, wanted};
@@ -8,8 +8,8 @@ use crate::problem::{Limited, Problem};
 use crate::room::RequestBody;
 use crate::secrets::{Secret, Secrets};
 use bulkhead_sandbox::{
-    Algorithm, Authenticator, ComponentMetrics, Description, Fault, InstanceLimits, Lanes, Pool,
-    Refusal, Sandbox,
+    Algorithm, Authenticator, ComponentMetrics, Description, Fault, GuestComponent as _,
+    InstanceLimits, PerThread, Pool, Refusal, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -51,7 +51,7 @@ pub(crate) struct Token {
 pub(crate) struct Authenticators {
     /// For small bodies, called where the request was read: one for each I/O thread. None where it is
     /// too slow for that.
-    inline: Option<Lanes<Authenticator>>,
+    inline: Option<PerThread<Authenticator>>,
     /// For the others, on threads of their own.
     pooled: Authenticator,
 }
@@ -106,12 +106,12 @@ impl Token {
         sandbox: &Sandbox,
         inline: &[Sandbox],
         settings: &TokenSettings,
-        places: &Places<'_>,
+        context: &SlotContext<'_>,
     ) -> Result<Self, String> {
-        let metrics = places.metrics;
+        let metrics = context.metrics;
         let counted = metrics.component("token");
         let make = maker(sandbox.clone(), inline.to_vec(), settings, counted);
-        let slot = Slot::new(bulkhead_artifacts::TOKEN, places, make)?;
+        let slot = Slot::new(bulkhead_artifacts::TOKEN, context, make)?;
         let pool = Pool::new(
             "token",
             settings.workers.into(),
@@ -166,7 +166,7 @@ impl Token {
         if body.len() <= self.settings.inline_octets {
             let in_force = self.slot.borrow();
             if let Some(inline) = &in_force.component.inline {
-                let answered = ask(inline.mine(), algorithm, &secrets, &body, &question);
+                let answered = ask(inline.get(), algorithm, &secrets, &body, &question);
                 // A machine that stood still for that long: a worker has more time.
                 if !matches!(answered, Err(Fault::Deadline)) {
                     return answered
@@ -205,23 +205,24 @@ pub(crate) fn maker(
     inline: Vec<Sandbox>,
     settings: &TokenSettings,
     metrics: ComponentMetrics,
-) -> impl Fn(Code<'_>) -> Result<(Authenticators, Description), Refusal> + Send + Sync + 'static {
+) -> impl Fn(ComponentSource<'_>) -> Result<(Authenticators, Description), Refusal> + Send + Sync + 'static
+{
     let limits = |time| InstanceLimits {
         memory_octets: settings.memory_octets,
         time,
     };
     let (usual, short) = (limits(settings.timeout), limits(INLINE_TIME));
-    move |code| {
+    move |source| {
         let make = |sandbox: &Sandbox, limits| {
-            Authenticator::new(sandbox, &code.load(sandbox)?, limits, metrics.clone())
+            Authenticator::new(sandbox, &source.load(sandbox)?, limits, metrics.clone())
         };
         let pooled = make(&sandbox, usual)?;
-        let description = code.introduce(&pooled)?;
-        let is_quick = matches!(code, Code::BuiltIn(_)) || is_quick(&pooled);
+        let description = source.admit(&pooled)?;
+        let is_quick = matches!(source, ComponentSource::BuiltIn(_)) || is_quick(&pooled);
         let inline = if is_quick {
-            let lanes: Result<_, Refusal> =
+            let authenticators: Result<_, Refusal> =
                 inline.iter().map(|sandbox| make(sandbox, short)).collect();
-            Some(Lanes::new(lanes?))
+            Some(PerThread::new(authenticators?))
         } else {
             tracing::warn!("the token component is slow: small bodies go to the token workers too");
             None
@@ -275,7 +276,7 @@ fn ask(
 fn problem(fault: &Fault) -> Problem {
     match fault {
         // The work is in proportion to the body, which has its own limit: the machine is too busy.
-        Fault::Deadline | Fault::Interrupted => Problem::overloaded(TIME, 1),
+        Fault::Deadline | Fault::Cancelled => Problem::overloaded(TIME, 1),
         Fault::Memory | Fault::KeysOverloaded | Fault::Trap(_) => {
             Problem::internal(format!("the token component ended early: {fault}"))
         }

@@ -13,7 +13,9 @@ mod upstream;
 mod verdict;
 
 use bulkhead_artifacts::SIGNING;
-use bulkhead_sandbox::{ComponentMetrics, InstanceLimits, Judge, Sandbox, Setup};
+use bulkhead_sandbox::{
+    ComponentMetrics, GuestComponent as _, InstanceLimits, Sandbox, Setup, SigningComponent,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,12 +24,11 @@ use std::time::Duration;
 const SEEDS: u64 = 300;
 const SOAK_SEEDS: u64 = 5000;
 
-fn judge() -> Arc<Judge> {
+fn component() -> Arc<SigningComponent> {
     let memory_octets = 32 << 20;
     let setup = Setup {
         memory_octets_max: memory_octets,
         instances: 2,
-        pagemap_scan: None,
     };
     let sandbox = Sandbox::new(&setup).expect("a sandbox");
     let loaded = sandbox
@@ -37,27 +38,28 @@ fn judge() -> Arc<Judge> {
         memory_octets,
         time: Duration::from_mins(1),
     };
-    let judge = Judge::new(&sandbox, &loaded, limits, ComponentMetrics::unregistered());
-    Arc::new(judge.expect("our own component links"))
+    let component =
+        SigningComponent::new(&sandbox, &loaded, limits, ComponentMetrics::unregistered());
+    Arc::new(component.expect("our own component links"))
 }
 
 /// Runs all seeds, on two threads; says which failed.
-fn seeds(name: &str, share: u64, run: impl Fn(u64, &Arc<Judge>) + Sync) {
+fn seeds(name: &str, share: u64, run: impl Fn(u64, &Arc<SigningComponent>) + Sync) {
     if let Ok(seed) = std::env::var("BULKHEAD_TEST_SEED") {
-        return run(seed.parse().expect("a number"), &judge());
+        return run(seed.parse().expect("a number"), &component());
     }
     let soak = std::env::var_os("BULKHEAD_TEST_SOAK").is_some();
     let count = if soak { SOAK_SEEDS } else { SEEDS } / share;
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let worker = || {
-            let judge = judge();
+            let component = component();
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
                 if seed >= count {
                     return;
                 }
-                let ended = catch_unwind(AssertUnwindSafe(|| run(seed, &judge)));
+                let ended = catch_unwind(AssertUnwindSafe(|| run(seed, &component)));
                 assert!(ended.is_ok(), "{name} fails with BULKHEAD_TEST_SEED={seed}");
             }
         };

@@ -7,7 +7,7 @@ use crate::receivers::{Manner, Receivers};
 use crate::upstream::{Upstream, Weather, most_in_window};
 use crate::verdict::{self, Promise};
 use bulkhead_relay::{Environment as _, Point, Relay, RelayMetrics, Settings, SignOutcome};
-use bulkhead_sandbox::Judge;
+use bulkhead_sandbox::SigningComponent;
 use bulkhead_store::model::Model;
 use bulkhead_store::{BacklogMax, BootMillis, Callback, NewRequest, Quota, RequestId};
 use rand::{Rng as _, SeedableRng as _};
@@ -65,7 +65,7 @@ pub(crate) struct Run {
     shared: Arc<Shared>,
     model: Model,
     database_ahead_ms: Arc<AtomicI64>,
-    judge: Arc<Judge>,
+    component: Arc<SigningComponent>,
     settings: Settings,
     replicas: Vec<Replica>,
     born: u64,
@@ -86,7 +86,7 @@ impl Run {
         faults: Faults,
         replicas: usize,
         look_again_ms: u64,
-        judge: &Arc<Judge>,
+        component: &Arc<SigningComponent>,
     ) -> Self {
         let mut chance = ChaCha8Rng::seed_from_u64(seed);
         let mut fork = || ChaCha8Rng::seed_from_u64(chance.r#gen());
@@ -112,7 +112,7 @@ impl Run {
             shared,
             model,
             database_ahead_ms,
-            judge: Arc::clone(judge),
+            component: Arc::clone(component),
             settings: Settings {
                 quota: QUOTA,
                 checks_max: 2,
@@ -161,7 +161,7 @@ impl Run {
         let relay = Relay::start(
             Arc::new(Surroundings(Arc::clone(&process))),
             Arc::new(store),
-            Arc::clone(&self.judge),
+            Arc::clone(&self.component),
             self.settings.clone(),
             RelayMetrics::unregistered(),
         );
@@ -278,7 +278,7 @@ impl Run {
 }
 
 /// Faults of all kinds, and promises that have to be kept all the same.
-pub(crate) fn stormy(seed: u64, judge: &Arc<Judge>) {
+pub(crate) fn stormy(seed: u64, component: &Arc<SigningComponent>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
     let mut how_often = |max: f64| {
         let often = chance.gen_range(0.0..max);
@@ -294,7 +294,7 @@ pub(crate) fn stormy(seed: u64, judge: &Arc<Judge>) {
         stall: how_often(0.2),
     };
     let replicas = chance.gen_range(1..=5);
-    let mut run = Run::new(seed, faults, replicas, 1000, judge);
+    let mut run = Run::new(seed, faults, replicas, 1000, component);
     let storm_ms = chance.gen_range(5..40) * MINUTE_MS;
     let mut events = plan(&mut chance, storm_ms);
     events.sort_by_key(|(at_ms, _)| *at_ms);
@@ -404,9 +404,9 @@ fn plan(chance: &mut ChaCha8Rng, storm_ms: i64) -> Vec<(i64, Event)> {
 
 /// Nothing goes wrong but what the upstream always does: then the quota is used, as far as messages
 /// go, and a retry takes no slot from a first try.
-pub(crate) fn busy(seed: u64, judge: &Arc<Judge>) {
+pub(crate) fn busy(seed: u64, component: &Arc<SigningComponent>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xb5);
-    let mut run = Run::new(seed, Faults::NONE, chance.gen_range(1..=5), 1000, judge);
+    let mut run = Run::new(seed, Faults::NONE, chance.gen_range(1..=5), 1000, component);
     let think_ms = chance.gen_range(10..2000);
     lock(&run.shared.upstream).think_ms = think_ms;
     // A new database is held for a window.
@@ -436,7 +436,7 @@ pub(crate) fn busy(seed: u64, judge: &Arc<Judge>) {
 }
 
 /// Receivers that are down for days, and for longer than anybody is patient.
-pub(crate) fn patient(seed: u64, judge: &Arc<Judge>) {
+pub(crate) fn patient(seed: u64, component: &Arc<SigningComponent>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xda);
     let look_again_ms = 10 * 60 * 1000;
     let mut run = Run::new(
@@ -444,7 +444,7 @@ pub(crate) fn patient(seed: u64, judge: &Arc<Judge>) {
         Faults::NONE,
         chance.gen_range(1..=2),
         look_again_ms,
-        judge,
+        component,
     );
     let hosts = ["days", "weeks", "months"];
     for host in hosts {

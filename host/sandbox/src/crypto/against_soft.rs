@@ -1,12 +1,13 @@
 //! The native crypto and `guest/crypto-soft` in Wasm give the same octets on random inputs.
 //! (`crypto/` itself is compared with rpgp, in its own tests.)
 
-use crate::decrypt::bindings::bulkhead::crypto::{bulk, kdf};
+use crate::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::engine::{Sandbox, Setup};
-use crate::instance::{self, Budget, InstanceLimits, Interrupt, State};
+use crate::instance::{self, Budget, InstanceLimits, State};
 use crate::wasi;
 use bindings::exports::bulkhead::crypto as soft;
 use bulkhead_crypto::{Argon2id, KdfLimits};
+use bulkhead_kdf::CancelFlag;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::fmt::Debug;
@@ -42,7 +43,6 @@ static SOFT: LazyLock<Soft> = LazyLock::new(|| {
     let setup = Setup {
         memory_octets_max: MEMORY_OCTETS,
         instances: 16,
-        pagemap_scan: None,
     };
     let sandbox = Sandbox::new(&setup).expect("the kernel gives address space");
     let loaded = sandbox
@@ -64,8 +64,8 @@ fn store() -> Store<State> {
             time: Duration::from_mins(1),
         },
         kdf: LIMITS,
-        aside: None,
-        interrupt: Interrupt::default(),
+        kdf_offload: None,
+        cancel: CancelFlag::default(),
     };
     instance::store(&SOFT.sandbox, budget, Instant::now(), COPIED_OCTETS)
 }

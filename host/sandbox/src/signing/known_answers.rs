@@ -2,8 +2,10 @@
 //! message or a receiver would suffer from if they were others.
 
 use super::{
-    Answer, Checking, Claim, Delivering, Event, Failure, Judge, Question, Reply, Signing, Situation,
+    Answer, Checking, Claim, Delivering, Event, Failure, Question, Reply, Signing,
+    SigningComponent, Situation, VerifyError,
 };
+use crate::admission::KnownAnswerError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -23,12 +25,16 @@ const SITUATION: Situation = Situation {
     random: 1 << 63,
 };
 
-pub(super) fn check(judge: &Judge) -> Result<(), String> {
-    questions(judge)?;
-    signatures(judge)?;
-    checks(judge)?;
-    verifications(judge)?;
-    webhooks(judge)
+pub(super) fn check(component: &SigningComponent) -> Result<(), KnownAnswerError> {
+    questions(component)?;
+    signatures(component)?;
+    checks(component)?;
+    verifications(component)?;
+    webhooks(component)
+}
+
+fn wrong(expectation: impl Into<String>) -> KnownAnswerError {
+    KnownAnswerError::Wrong(expectation.into())
 }
 
 fn answered(status: u16, retry_after: Option<&str>, body: &[u8]) -> Reply {
@@ -44,8 +50,8 @@ fn signature() -> String {
     words.skip(1).take(1).collect()
 }
 
-fn questions(judge: &Judge) -> Result<(), String> {
-    let target = |question: &Question| judge.target(question).map_err(|fault| fault.to_string());
+fn questions(component: &SigningComponent) -> Result<(), KnownAnswerError> {
+    let target = |question: &Question| component.target(question);
     let claim = Claim {
         message: "abc".into(),
         signature: "ZGVm".into(),
@@ -62,36 +68,35 @@ fn questions(judge: &Judge) -> Result<(), String> {
     ] {
         let got = target(&question)?;
         if got != expected {
-            return Err(format!(
+            return Err(wrong(format!(
                 "the upstream is asked at another target than {expected}"
-            ));
+            )));
         }
     }
     let odd = target(&Question::Sign("a b&message=c\r\n#%é".into()))?;
     let query = odd.strip_prefix("/crypto/sign?message=").unwrap_or(" ");
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"%+-._~".contains(&octet);
     if !query.bytes().all(plain) {
-        return Err("a message is not encoded when the upstream is asked".into());
+        return Err(wrong("a message is not encoded when the upstream is asked"));
     }
     Ok(())
 }
 
-fn signatures(judge: &Judge) -> Result<(), String> {
-    let read = |reply: &Reply, key| {
-        let signing = judge.read_signature(reply, MESSAGE, key, SITUATION, 6000);
-        signing.map_err(|fault| fault.to_string())
-    };
+fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
+    let read = |reply: &Reply, key| component.read_signature(reply, MESSAGE, key, SITUATION, 6000);
     let signature = signature();
     let good = answered(200, None, signature.as_bytes());
     for key in [None, Some(PUBLIC_KEY)] {
         match read(&good, key)? {
             Signing::Signed(signed) if signed == signature => {}
-            _ => return Err("a signature is not taken as it is".into()),
+            _ => return Err(wrong("a signature is not taken as it is")),
         }
     }
     let forged = answered(200, None, STANDARD.encode([7; 256]).as_bytes());
     if !matches!(read(&forged, Some(PUBLIC_KEY))?, Signing::Again(_)) {
-        return Err("a signature counts that does not belong to the public key".into());
+        return Err(wrong(
+            "a signature counts that does not belong to the public key",
+        ));
     }
     for reply in [
         answered(200, None, b"Oops."),
@@ -101,48 +106,59 @@ fn signatures(judge: &Judge) -> Result<(), String> {
     ] {
         match read(&reply, None)? {
             Signing::Again(wait) if wait.after_ms <= DAY_MS => {}
-            _ => return Err("after a failure that passes, a message is not tried again".into()),
+            _ => {
+                return Err(wrong(
+                    "after a failure that passes, a message is not tried again",
+                ));
+            }
         }
     }
     match read(&answered(429, Some("30"), b""), None)? {
         Signing::Slowed(wait) if (30_000..=DAY_MS).contains(&wait.after_ms) => {}
-        _ => return Err("the pause that the upstream asks for with 429 is not kept".into()),
+        _ => {
+            return Err(wrong(
+                "the pause that the upstream asks for with 429 is not kept",
+            ));
+        }
     }
     match read(&answered(401, None, b""), None)? {
         Signing::Paused(wait) if wait.after_ms <= DAY_MS => Ok(()),
-        _ => Err("a refused key is not waited for".into()),
+        _ => Err(wrong("a refused key is not waited for")),
     }
 }
 
-fn checks(judge: &Judge) -> Result<(), String> {
+fn checks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     let failed = answered(502, None, b"Bad gateway");
-    let verification = judge.read_verification(&failed, SITUATION);
-    let key_check = judge.read_key_check(&failed, SITUATION);
+    let verification = component.read_verification(&failed, SITUATION);
+    let key_check = component.read_key_check(&failed, SITUATION);
     for checking in [verification, key_check] {
-        match checking.map_err(|fault| fault.to_string())? {
+        match checking? {
             Checking::Unknown(_) => {}
-            _ => return Err("a failure is taken for an answer".into()),
+            _ => return Err(wrong("a failure is taken for an answer")),
         }
     }
     Ok(())
 }
 
-fn verifications(judge: &Judge) -> Result<(), String> {
+fn verifications(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     for (message, expected) in [(MESSAGE, true), ("another", false)] {
         let claim = Claim {
             message: message.into(),
             signature: signature(),
         };
-        let verified = judge.verify(&claim, PUBLIC_KEY);
-        if verified.map_err(|fault| fault.to_string())? != Ok(expected) {
-            return Err("a known RSA signature comes out wrong".into());
+        match component.verify(&claim, PUBLIC_KEY) {
+            Ok(verified) if verified == expected => {}
+            Err(VerifyError::Fault(fault)) => return Err(fault.into()),
+            Ok(_) | Err(VerifyError::Key(_)) => {
+                return Err(wrong("a known RSA signature comes out wrong"));
+            }
         }
     }
     Ok(())
 }
 
 /// Standard Webhooks 1.0.
-fn webhooks(judge: &Judge) -> Result<(), String> {
+fn webhooks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     const SECRET: &[u8] = b"a secret for known answers only!";
     let event = Event {
         request: "a request".into(),
@@ -150,29 +166,27 @@ fn webhooks(judge: &Judge) -> Result<(), String> {
         outcome: Ok("c2lnbmVk".into()),
         since_ms: SITUATION.now_ms,
     };
-    let delivery = judge
-        .webhook("msg_1", &event, Some(SECRET), SITUATION.now_ms)
-        .map_err(|fault| fault.to_string())?;
+    let delivery = component.webhook("msg_1", &event, Some(SECRET), SITUATION.now_ms)?;
     let header = |wanted: &str| {
         let found = delivery.headers.iter().find(|(name, _)| name == wanted);
         found.map_or("", |(_, value)| value.as_str())
     };
-    let mut mac = <Hmac<Sha256>>::new_from_slice(SECRET).map_err(|error| error.to_string())?;
+    let mut mac =
+        <Hmac<Sha256>>::new_from_slice(SECRET).map_err(|error| wrong(error.to_string()))?;
     mac.update(b"msg_1.1700000000.");
     mac.update(&delivery.body);
     let signature = STANDARD.encode(mac.finalize().into_bytes());
     if header("webhook-id") != "msg_1" || header("webhook-timestamp") != "1700000000" {
-        return Err("a webhook does not say which it is, or when it was sent".into());
+        return Err(wrong(
+            "a webhook does not say which it is, or when it was sent",
+        ));
     }
     if header("webhook-signature") != format!("v1,{signature}") {
-        return Err("a webhook is not signed as Standard Webhooks has it".into());
+        return Err(wrong("a webhook is not signed as Standard Webhooks has it"));
     }
-    let read = |reply: &Reply| {
-        let delivering = judge.read_webhook(reply, SITUATION);
-        delivering.map_err(|fault| fault.to_string())
-    };
+    let read = |reply: &Reply| component.read_webhook(reply, SITUATION);
     if !matches!(read(&answered(204, None, b""))?, Delivering::Delivered) {
-        return Err("a webhook that was taken is not done with".into());
+        return Err(wrong("a webhook that was taken is not done with"));
     }
     for reply in [
         answered(500, None, b""),
@@ -181,7 +195,7 @@ fn webhooks(judge: &Judge) -> Result<(), String> {
     ] {
         match read(&reply)? {
             Delivering::Again(wait) if wait.after_ms <= DAY_MS => {}
-            _ => return Err("a webhook that was not taken is not tried again".into()),
+            _ => return Err(wrong("a webhook that was not taken is not tried again")),
         }
     }
     Ok(())

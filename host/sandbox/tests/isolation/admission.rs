@@ -1,10 +1,11 @@
 //! What a component has to be to be let in: others that were built apart from ours, in editions.
 
 use super::{TIME, sandbox, within};
-use bulkhead_artifacts::{Artifact, DECRYPT, SIGNING, TOKEN};
+use bulkhead_artifacts::{DECRYPT, SIGNING, TOKEN};
 use bulkhead_sandbox::{
-    Algorithm, Authenticator, Compiled, ComponentMetrics, Decryptor, Description, InstanceLimits,
-    Judge, Ready as _, Refusal, RefusalKind, Sandbox, World,
+    Algorithm, Authenticator, Compiled, ComponentMetrics, Decryptor, Description,
+    GuestComponent as _, InstanceLimits, Loaded, Refusal, RefusalKind, Sandbox, SigningComponent,
+    World, verify,
 };
 use bulkhead_test_components::{HOSTILE, TRIAL, TRIAL_MAJOR, TRIAL_MINOR, TRIAL_REACHING};
 use std::sync::LazyLock;
@@ -22,7 +23,7 @@ fn token(wasm: &[u8], limits: InstanceLimits) -> Result<(Authenticator, Descript
     let loaded = SANDBOX.load_compiled(&Compiled::new(wasm)?)?;
     let metrics = ComponentMetrics::unregistered();
     let authenticator = Authenticator::new(&SANDBOX, &loaded, limits, metrics)?;
-    let description = authenticator.prove()?;
+    let description = verify(&authenticator)?;
     Ok((authenticator, description))
 }
 
@@ -32,21 +33,30 @@ fn refused(wasm: &[u8], limits: InstanceLimits) -> Refusal {
 
 #[test]
 fn ours_are_let_in() {
-    let prove = |artifact: Artifact| {
-        let loaded = SANDBOX.load_compiled(&Compiled::new(artifact.wasm).expect("compiles"));
-        let (loaded, metrics) = (loaded.expect("fits"), ComponentMetrics::unregistered());
-        assert_eq!(
-            World::of(&SANDBOX, &loaded).map(|world| world.name),
-            Some(artifact.name)
-        );
-        match artifact.name {
-            "decrypt" => Decryptor::new(&SANDBOX, &loaded, within(TIME), metrics)?.prove(),
-            "token" => Authenticator::new(&SANDBOX, &loaded, within(TIME), metrics)?.prove(),
-            _ => Judge::new(&SANDBOX, &loaded, within(TIME), metrics)?.prove(),
+    let admit = |world: World, loaded: &Loaded| {
+        let metrics = ComponentMetrics::unregistered();
+        match world {
+            World::Decrypt => verify(&Decryptor::new(&SANDBOX, loaded, within(TIME), metrics)?),
+            World::Token => verify(&Authenticator::new(
+                &SANDBOX,
+                loaded,
+                within(TIME),
+                metrics,
+            )?),
+            World::Signing => verify(&SigningComponent::new(
+                &SANDBOX,
+                loaded,
+                within(TIME),
+                metrics,
+            )?),
         }
     };
     for artifact in [DECRYPT, TOKEN, SIGNING] {
-        let description = prove(artifact).expect("let in");
+        let compiled = Compiled::new(artifact.wasm).expect("our own component compiles");
+        let loaded = SANDBOX.load_compiled(&compiled).expect("an instance fits");
+        let world = World::of(&SANDBOX, &loaded).expect("a known world");
+        assert_eq!(world.name(), artifact.name);
+        let description = admit(world, &loaded).expect("admitted");
         assert_eq!(description.name, artifact.name);
         assert_eq!(description.version, env!("CARGO_PKG_VERSION"));
     }
@@ -150,7 +160,7 @@ fn what_misbehaves_is_refused_and_quoted_in_one_line() {
     let loaded = SANDBOX.load_compiled(&Compiled::new(HOSTILE).expect("compiles"));
     let metrics = ComponentMetrics::unregistered();
     let hostile = Decryptor::new(&SANDBOX, &loaded.expect("fits"), within(TIME), metrics);
-    let refusal = hostile.expect("links").prove().expect_err("refused");
+    let refusal = verify(&hostile.expect("links")).expect_err("refused");
     assert_eq!(refusal.kind, RefusalKind::SelfTest);
 }
 

@@ -3,19 +3,20 @@
 use super::{TIME, sandbox, within};
 use bulkhead_artifacts::SIGNING;
 use bulkhead_sandbox::{
-    Answer, Claim, ComponentMetrics, Delivering, Event, Failure, Judge, Question, Ready as _,
-    Reply, Signing, Situation,
+    Answer, Claim, ComponentMetrics, Delivering, Event, Failure, GuestComponent as _, Question,
+    Reply, Signing, SigningComponent, Situation, VerifyError,
 };
 use standardwebhooks::Webhook;
 use std::sync::LazyLock;
 
-static JUDGE: LazyLock<Judge> = LazyLock::new(|| {
+static COMPONENT: LazyLock<SigningComponent> = LazyLock::new(|| {
     let sandbox = sandbox();
     let loaded = sandbox
         .load(SIGNING.wasm, Some(SIGNING.precompiled))
         .expect("our own component loads");
     let metrics = ComponentMetrics::unregistered();
-    Judge::new(&sandbox, &loaded, within(TIME), metrics).expect("our own component links")
+    SigningComponent::new(&sandbox, &loaded, within(TIME), metrics)
+        .expect("our own component links")
 });
 
 const PUBLIC_KEY: &str = include_str!("../../../../guest/signing/src/verifier/public-key.pem");
@@ -44,14 +45,14 @@ fn answered(status: u16, body: &str) -> Reply {
 
 #[test]
 fn it_passes_its_own_test() {
-    assert_eq!(JUDGE.describe().expect("an answer").name, "signing");
-    assert_eq!(JUDGE.self_test(), Ok(Ok(())));
+    assert_eq!(COMPONENT.describe().expect("an answer").name, "signing");
+    assert_eq!(COMPONENT.self_test(), Ok(()));
 }
 
 #[test]
 fn the_largest_messages_go_in_and_out() {
     let message = "ü".repeat(4 << 20);
-    let target = JUDGE.target(&Question::Sign(message.clone()));
+    let target = COMPONENT.target(&Question::Sign(message.clone()));
     assert_eq!(
         target.expect("a target").len(),
         "/crypto/sign?message=".len() + 3 * message.len()
@@ -62,7 +63,9 @@ fn the_largest_messages_go_in_and_out() {
         outcome: Ok(signature()),
         since_ms: 0,
     };
-    let delivery = JUDGE.webhook("id", &event, None, 0).expect("a delivery");
+    let delivery = COMPONENT
+        .webhook("id", &event, None, 0)
+        .expect("a delivery");
     let body: serde_json::Value = serde_json::from_slice(&delivery.body).expect("JSON");
     assert_eq!(body["data"]["message"], event.message);
 }
@@ -71,7 +74,7 @@ fn the_largest_messages_go_in_and_out() {
 fn with_a_public_key_only_what_verifies_is_a_signature() {
     let read = |message, key| {
         let reply = answered(200, &signature());
-        let read = JUDGE.read_signature(&reply, message, key, SITUATION, 6000);
+        let read = COMPONENT.read_signature(&reply, message, key, SITUATION, 6000);
         read.expect("an answer")
     };
     assert_eq!(
@@ -87,8 +90,11 @@ fn with_a_public_key_only_what_verifies_is_a_signature() {
         message: MESSAGE.into(),
         signature: signature(),
     };
-    assert_eq!(JUDGE.verify(&claim, PUBLIC_KEY), Ok(Ok(true)));
-    assert!(matches!(JUDGE.verify(&claim, "no key"), Ok(Err(_))));
+    assert_eq!(COMPONENT.verify(&claim, PUBLIC_KEY), Ok(true));
+    assert!(matches!(
+        COMPONENT.verify(&claim, "no key"),
+        Err(VerifyError::Key(_))
+    ));
 }
 
 /// By a library that knows nothing of ours.
@@ -109,7 +115,7 @@ fn webhooks_verify_with_the_standard_library() {
             outcome,
             since_ms: 1_700_000_000_123,
         };
-        let delivery = JUDGE
+        let delivery = COMPONENT
             .webhook("msg_1", &event, Some(&secret[..]), now_ms)
             .expect("a delivery");
         let headers = delivery
@@ -133,7 +139,11 @@ fn webhooks_verify_with_the_standard_library() {
 
 #[test]
 fn what_receivers_answer() {
-    let read = |reply| JUDGE.read_webhook(&reply, SITUATION).expect("an answer");
+    let read = |reply| {
+        COMPONENT
+            .read_webhook(&reply, SITUATION)
+            .expect("an answer")
+    };
     assert_eq!(read(answered(204, "")), Delivering::Delivered);
     assert!(matches!(read(answered(410, "")), Delivering::Parked(_)));
     let unanswered = Reply::Unanswered(Failure::TimedOut);

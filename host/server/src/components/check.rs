@@ -1,6 +1,6 @@
 //! `bulkhead component check`: what a file would meet with.
 
-use super::slot::Code;
+use super::slot::ComponentSource;
 use super::{folder, pins};
 use crate::config::{COMPILE, CheckSettings, Cli, Settings};
 use crate::{decrypt, signing, token};
@@ -115,7 +115,7 @@ fn judge(settings: &CheckSettings, server: &Settings) -> Verdict {
         Ok((world, outcome)) => (Some(world), outcome),
         Err(refusal) => (None, Err(refusal)),
     };
-    verdict.name = world.map(|world| world.name);
+    verdict.name = world.map(World::name);
     verdict.outcome = outcome.map_err(|refusal| (refusal.kind.code(), refusal.reason));
     verdict
 }
@@ -134,9 +134,8 @@ fn try_out(
     server: &Settings,
     public_key: Option<String>,
 ) -> Result<Tried, Refusal> {
-    let here = |why| Refusal::new(RefusalKind::TooDemanding, why);
     let compiled = Compiled::apart(octets, &COMPILE, &server.components.compile_limits())?;
-    let sandbox = Sandbox::new(&server.sandbox()).map_err(here)?;
+    let sandbox = Sandbox::new(&server.sandbox())?;
     let loaded = sandbox.load_compiled(&compiled)?;
     let Some(world) = world.or_else(|| World::of(&sandbox, &loaded)) else {
         return Err(Refusal::new(
@@ -144,16 +143,19 @@ fn try_out(
             "it exports nothing that makes a decrypt, token or signing component",
         ));
     };
-    let (code, metrics) = (Code::File(&compiled), ComponentMetrics::unregistered());
+    let (source, metrics) = (
+        ComponentSource::File(&compiled),
+        ComponentMetrics::unregistered(),
+    );
     let outcome = match world {
-        World::DECRYPT => decrypt::maker(sandbox, &server.decrypt, metrics)(code).map(described),
-        World::TOKEN => {
-            let inline = sandbox.beside(&server.inline_sandbox()).map_err(here)?;
-            token::maker(sandbox, vec![inline], &server.token, metrics)(code).map(described)
+        World::Decrypt => decrypt::maker(sandbox, &server.decrypt, metrics)(source).map(described),
+        World::Token => {
+            let inline = sandbox.beside(&server.inline_sandbox())?;
+            token::maker(sandbox, vec![inline], &server.token, metrics)(source).map(described)
         }
-        _ => {
-            let sandbox = signing::sandbox(&sandbox, &server.signing).map_err(here)?;
-            signing::maker(sandbox, &server.signing, public_key, metrics)(code).map(described)
+        World::Signing => {
+            let sandbox = signing::sandbox(&sandbox, &server.signing)?;
+            signing::maker(sandbox, &server.signing, public_key, metrics)(source).map(described)
         }
     };
     Ok((world, outcome))

@@ -5,7 +5,7 @@ use crate::metrics::{ComponentEvents, Metrics};
 use arc_swap::ArcSwap;
 use bulkhead_artifacts::Artifact;
 use bulkhead_sandbox::{
-    Compiled, Description, Loaded, Ready, Refusal, RefusalKind, Sandbox, sha256,
+    Compiled, Description, GuestComponent, Loaded, Refusal, Sandbox, sha256, verify,
 };
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
@@ -50,38 +50,38 @@ struct Refused {
     at: SystemTime,
 }
 
-/// What all slots share.
-pub(crate) struct Places<'a> {
+/// Shared by all slots.
+pub(crate) struct SlotContext<'a> {
     pub(crate) metrics: &'a Metrics,
     /// Whether answers say which component made them.
     pub(crate) header: bool,
 }
 
-/// What a slot is filled with.
+/// Where a slot gets its component from.
 #[derive(Clone, Copy)]
-pub(crate) enum Code<'a> {
+pub(crate) enum ComponentSource<'a> {
     /// What ships with the binary.
     BuiltIn(Artifact),
     /// A file, compiled.
     File(&'a Compiled),
 }
 
-impl Code<'_> {
+impl ComponentSource<'_> {
     pub(crate) fn load(self, sandbox: &Sandbox) -> Result<Loaded, Refusal> {
         match self {
-            Self::BuiltIn(artifact) => sandbox
-                .load(artifact.wasm, Some(artifact.precompiled))
-                .map_err(|why| Refusal::new(RefusalKind::Invalid, why)),
+            Self::BuiltIn(artifact) => sandbox.load(artifact.wasm, Some(artifact.precompiled)),
             Self::File(compiled) => sandbox.load_compiled(compiled),
         }
     }
 
     /// Who it is. A file has to show first that it does what it must; what ships with the binary did
     /// so in our tests.
-    pub(crate) fn introduce(self, ready: &impl Ready) -> Result<Description, Refusal> {
+    pub(crate) fn admit(self, component: &impl GuestComponent) -> Result<Description, Refusal> {
         match self {
-            Self::BuiltIn(_) => ready.describe().map_err(|fault| Refusal::silent(&fault)),
-            Self::File(_) => ready.prove(),
+            Self::BuiltIn(_) => component
+                .describe()
+                .map_err(|fault| Refusal::silent(&fault)),
+            Self::File(_) => verify(component),
         }
     }
 
@@ -94,7 +94,7 @@ impl Code<'_> {
 }
 
 /// How a component is made ready for a slot.
-type Make<T> = Box<dyn Fn(Code<'_>) -> Result<(T, Description), Refusal> + Send + Sync>;
+type Make<T> = Box<dyn Fn(ComponentSource<'_>) -> Result<(T, Description), Refusal> + Send + Sync>;
 
 /// The place.
 pub(crate) struct Slot<T> {
@@ -110,18 +110,18 @@ impl<T: Send + Sync> Slot<T> {
     /// Filled with what ships with the binary.
     pub(crate) fn new(
         built_in: Artifact,
-        places: &Places<'_>,
-        make: impl Fn(Code<'_>) -> Result<(T, Description), Refusal> + Send + Sync + 'static,
+        context: &SlotContext<'_>,
+        make: impl Fn(ComponentSource<'_>) -> Result<(T, Description), Refusal> + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let make: Make<T> = Box::new(make);
-        let header = places.header;
-        let first = fill(&make, Code::BuiltIn(built_in), header).map_err(|refusal| {
+        let header = context.header;
+        let first = fill(&make, ComponentSource::BuiltIn(built_in), header).map_err(|refusal| {
             format!(
                 "the {} component that ships with the binary: {refusal}",
                 built_in.name
             )
         })?;
-        let events = places.metrics.component_events(built_in.name);
+        let events = context.metrics.component_events(built_in.name);
         events.begin(&first.identity.label());
         Ok(Self {
             built_in,
@@ -143,8 +143,8 @@ impl<T: Send + Sync> Slot<T> {
         self.in_force.load()
     }
 
-    fn put(&self, code: Code<'_>) -> Result<(), Refusal> {
-        let next = fill(&self.make, code, self.header)?;
+    fn put(&self, source: ComponentSource<'_>) -> Result<(), Refusal> {
+        let next = fill(&self.make, source, self.header)?;
         let before = self.borrow().identity.label();
         self.events.exchanged(&before, &next.identity.label());
         tracing::info!(
@@ -165,10 +165,14 @@ impl<T: Send + Sync> Slot<T> {
     }
 }
 
-fn fill<T>(make: &Make<T>, code: Code<'_>, header: bool) -> Result<InForce<T>, Refusal> {
-    let (component, description) = make(code)?;
-    let sha256 = code.sha256();
-    let built_in = matches!(code, Code::BuiltIn(_));
+fn fill<T>(
+    make: &Make<T>,
+    source: ComponentSource<'_>,
+    header: bool,
+) -> Result<InForce<T>, Refusal> {
+    let (component, description) = make(source)?;
+    let sha256 = source.sha256();
+    let built_in = matches!(source, ComponentSource::BuiltIn(_));
     Ok(InForce {
         component,
         identity: Identity::new(description, sha256, built_in, header),
@@ -240,7 +244,7 @@ impl<T: Send + Sync> Exchangeable for Slot<T> {
     }
 
     fn exchange(&self, compiled: &Compiled) -> Result<(), Refusal> {
-        self.put(Code::File(compiled))
+        self.put(ComponentSource::File(compiled))
     }
 
     fn restore(&self) -> Result<(), Refusal> {
@@ -248,7 +252,7 @@ impl<T: Send + Sync> Exchangeable for Slot<T> {
         if self.borrow().identity.built_in {
             return Ok(());
         }
-        self.put(Code::BuiltIn(self.built_in))
+        self.put(ComponentSource::BuiltIn(self.built_in))
     }
 
     fn accept(&self) {

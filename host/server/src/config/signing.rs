@@ -297,7 +297,6 @@ impl SigningSettings {
         Setup {
             memory_octets_max: self.signing_memory_octets,
             instances: u32::from(1 + verify_workers + TRIAL_PLACES + LEAVING_PLACES),
-            pagemap_scan: None,
         }
     }
 

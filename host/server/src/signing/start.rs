@@ -3,15 +3,16 @@
 use super::Signing;
 use super::store;
 use super::world::{Outside, Upstream};
-use crate::components::{Code, Places, Slot};
+use crate::components::{ComponentSource, Slot, SlotContext};
 use crate::config::signing::{STORE_PASSWORD, SigningSettings, millis};
 use crate::secrets;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulkhead_outbound::{Outbound, Setup, Target};
-use bulkhead_relay::{Judges, Relay, Settings, WebhookSecret};
+use bulkhead_relay::{Relay, Settings, SigningComponents, WebhookSecret};
 use bulkhead_sandbox::{
-    ComponentMetrics, Description, InstanceLimits, Judge, Pool, Refusal, RefusalKind, Sandbox,
+    ComponentMetrics, Description, GuestComponent as _, InstanceLimits, Pool, Refusal, RefusalKind,
+    Sandbox, SetupError, SigningComponent, VerifyError, with_causes,
 };
 use bulkhead_store::BacklogMax;
 use hyper::header::HeaderValue;
@@ -126,7 +127,7 @@ pub(crate) fn check(settings: &SigningSettings) -> (String, Vec<String>) {
 fn no_key(settings: &SigningSettings, key: String) -> Option<String> {
     let sandbox = match Sandbox::new(&settings.sandbox(VERIFY_WORKERS)) {
         Ok(sandbox) => sandbox,
-        Err(why) => return Some(why),
+        Err(error) => return Some(with_causes(&error)),
     };
     let make = maker(
         sandbox,
@@ -134,7 +135,7 @@ fn no_key(settings: &SigningSettings, key: String) -> Option<String> {
         Some(key),
         ComponentMetrics::unregistered(),
     );
-    let refusal = make(Code::BuiltIn(bulkhead_artifacts::SIGNING)).err()?;
+    let refusal = make(ComponentSource::BuiltIn(bulkhead_artifacts::SIGNING)).err()?;
     Some(refusal.reason)
 }
 
@@ -142,9 +143,9 @@ fn no_key(settings: &SigningSettings, key: String) -> Option<String> {
 pub(crate) fn start(
     sandbox: &Sandbox,
     settings: &SigningSettings,
-    places: &Places<'_>,
+    context: &SlotContext<'_>,
 ) -> Result<Option<Signing>, String> {
-    let metrics = places.metrics;
+    let metrics = context.metrics;
     let Some(parts) = Parts::of(settings) else {
         return Ok(None);
     };
@@ -164,10 +165,10 @@ pub(crate) fn start(
             "a secret of less than {WEBHOOK_SECRET_OCTETS_MIN} octets is weak"
         );
     }
-    let sandbox = self::sandbox(sandbox, settings)?;
+    let sandbox = self::sandbox(sandbox, settings).map_err(|error| with_causes(&error))?;
     let counted = metrics.component("signing");
     let make = maker(sandbox, settings, public_key.clone(), counted);
-    let slot = Arc::new(Slot::new(bulkhead_artifacts::SIGNING, places, make)?);
+    let slot = Arc::new(Slot::new(bulkhead_artifacts::SIGNING, context, make)?);
     let cannot_start = |error: std::io::Error| format!("cannot start threads: {error}");
     let thread = RelayThread::start().map_err(cannot_start)?;
     let store = store::open(&settings.store, settings.quota(), &outbound)?;
@@ -219,43 +220,51 @@ pub(crate) fn start(
     }))
 }
 
-/// The engine of the judge.
-pub(crate) fn sandbox(sandbox: &Sandbox, settings: &SigningSettings) -> Result<Sandbox, String> {
+/// The engine of the signing component.
+pub(crate) fn sandbox(
+    sandbox: &Sandbox,
+    settings: &SigningSettings,
+) -> Result<Sandbox, SetupError> {
     sandbox.beside(&settings.sandbox(VERIFY_WORKERS))
 }
 
-/// Whoever is in the slot judges.
-struct InSlot(Arc<Slot<Arc<Judge>>>);
+/// The relay uses the component in the slot.
+struct InSlot(Arc<Slot<Arc<SigningComponent>>>);
 
-impl Judges for InSlot {
-    fn current(&self) -> Arc<Judge> {
+impl SigningComponents for InSlot {
+    fn current(&self) -> Arc<SigningComponent> {
         Arc::clone(&self.0.borrow().component)
     }
 }
 
-/// What makes a component ready to judge, under the public key if there is one.
+/// Prepares a signing component, and checks the public key with it if there is one.
 pub(crate) fn maker(
     sandbox: Sandbox,
     settings: &SigningSettings,
     public_key: Option<String>,
     metrics: ComponentMetrics,
-) -> impl Fn(Code<'_>) -> Result<(Arc<Judge>, Description), Refusal> + Send + Sync + 'static {
+) -> impl Fn(ComponentSource<'_>) -> Result<(Arc<SigningComponent>, Description), Refusal>
++ Send
++ Sync
++ 'static {
     let limits = InstanceLimits {
         memory_octets: settings.signing_memory_octets,
         time: settings.signing_timeout,
     };
-    move |code| {
-        let judge = Judge::new(&sandbox, &code.load(&sandbox)?, limits, metrics.clone())?;
-        let description = code.introduce(&judge)?;
+    move |source| {
+        let component =
+            SigningComponent::new(&sandbox, &source.load(&sandbox)?, limits, metrics.clone())?;
+        let description = source.admit(&component)?;
         if let Some(key) = &public_key {
-            check_key(&judge, key).map_err(|why| Refusal::new(RefusalKind::KnownAnswers, why))?;
+            check_key(&component, key)
+                .map_err(|why| Refusal::new(RefusalKind::KnownAnswers, why))?;
         }
-        Ok((Arc::new(judge), description))
+        Ok((Arc::new(component), description))
     }
 }
 
 /// A key that nothing verifies under would make every signature a failed try.
-fn check_key(judge: &Judge, key: &str) -> Result<(), String> {
+fn check_key(component: &SigningComponent, key: &str) -> Result<(), String> {
     let claim = bulkhead_sandbox::Claim {
         message: "is this a key?".into(),
         signature: String::new(),
@@ -265,11 +274,11 @@ fn check_key(judge: &Judge, key: &str) -> Result<(), String> {
             "--upstream-public-key (BULKHEAD_UPSTREAM_PUBLIC_KEY) is not a public key of RSA: {why}"
         )
     };
-    let verified = judge.verify(&claim, key);
-    let _no = verified
-        .map_err(|fault| of_no_use(fault.to_string()))?
-        .map_err(of_no_use)?;
-    Ok(())
+    match component.verify(&claim, key) {
+        Ok(_) => Ok(()),
+        Err(VerifyError::Key(why)) => Err(of_no_use(why)),
+        Err(VerifyError::Fault(fault)) => Err(of_no_use(fault.to_string())),
+    }
 }
 
 /// The key goes bare into `Authorization`.

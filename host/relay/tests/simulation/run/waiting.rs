@@ -4,7 +4,7 @@
 use super::{MINUTE_MS, PATIENCE_MS, Run};
 use crate::process::{Faults, Surroundings, lock};
 use bulkhead_relay::{Environment as _, SignOutcome};
-use bulkhead_sandbox::Judge;
+use bulkhead_sandbox::SigningComponent;
 use bulkhead_store::{BootMillis, Callback, NewRequest, RequestId};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -54,7 +54,7 @@ fn float(number: usize) -> f64 {
 
 /// Runs that differ by their seeds; `asked_at` says when each message is asked for.
 fn runs(
-    judge: &Arc<Judge>,
+    component: &Arc<SigningComponent>,
     fails: f64,
     tries: u64,
     asked_at: impl Fn(&mut ChaCha8Rng) -> Vec<i64>,
@@ -64,7 +64,7 @@ fn runs(
         calls: 0,
     };
     for seed in 0..tries {
-        let mut run = Run::new(seed, Faults::NONE, 1, 1000, judge);
+        let mut run = Run::new(seed, Faults::NONE, 1, 1000, component);
         lock(&run.shared.upstream).fails = fails;
         let asked_at = asked_at(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x3a17));
         waits.all_ms.extend(run.wait_for_all(&asked_at));
@@ -243,10 +243,10 @@ fn between<'a>(document: &'a str, name: &str) -> &'a str {
 fn waiting_times_are_those_in_the_documentation() {
     const DOCUMENT: &str = include_str!("../../../../../docs/operate/scaling.md");
     const PLOT: &str = include_str!("../../../../../docs/operate/waiting-times.svg");
-    let judge = crate::judge();
+    let component = crate::component();
     let bursts = BURSTS.map(|(size, tries)| {
         let at_once = |_: &mut ChaCha8Rng| vec![0; size as usize];
-        let waits = FAILS.map(|fails| runs(&judge, fails, tries, at_once));
+        let waits = FAILS.map(|fails| runs(&component, fails, tries, at_once));
         (size.to_string(), waits)
     });
     let rates = RATES.map(|rate| {
@@ -257,7 +257,7 @@ fn waiting_times_are_those_in_the_documentation() {
             times.sort_unstable();
             times
         };
-        let waits = FAILS.map(|fails| runs(&judge, fails, RATE_TRIES, spread));
+        let waits = FAILS.map(|fails| runs(&component, fails, RATE_TRIES, spread));
         (rate.to_string(), waits)
     });
     let drawn = bursts.iter().find(|(size, _)| *size == DRAWN.to_string());

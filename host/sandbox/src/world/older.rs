@@ -1,11 +1,12 @@
 //! A host of the next minor version, and a component that was built against this one.
 
-use super::{RefusalKind, World};
+use super::{Contract, World};
 use crate::engine::{Sandbox, Setup};
-use crate::instance::{Budget, InstanceLimits};
+use crate::instance::InstanceLimits;
 use crate::linked::Linked;
 use crate::load::Compiled;
 use crate::metrics::ComponentMetrics;
+use crate::refusal::RefusalKind;
 use bulkhead_test_components::{TRIAL, TRIAL_MAJOR, TRIAL_MINOR};
 use std::time::Duration;
 
@@ -31,9 +32,9 @@ mod bindings {
 
 use bindings::exports::bulkhead::token::authenticator::{Algorithm, GuestIndices};
 
-const NEXT: World = World {
-    exports: &[super::ABOUT, "bulkhead:token/authenticator@1.1.0"],
-    ..World::TOKEN
+const NEXT: Contract = Contract {
+    exports: &["bulkhead:token/authenticator@1.1.0"],
+    ..World::Token.contract()
 };
 
 #[test]
@@ -41,7 +42,6 @@ fn a_component_of_an_older_minor_version_runs() {
     let setup = Setup {
         memory_octets_max: 16 << 20,
         instances: 2,
-        pagemap_scan: None,
     };
     let sandbox = Sandbox::new(&setup).expect("the kernel gives address space");
     let limits = InstanceLimits {
@@ -52,13 +52,13 @@ fn a_component_of_an_older_minor_version_runs() {
         let compiled = Compiled::new(wasm).expect("it compiles");
         let loaded = sandbox.load_compiled(&compiled).expect("it fits");
         let metrics = ComponentMetrics::unregistered();
-        Linked::new(&NEXT, &sandbox, &loaded, limits, metrics, |_| Ok(()))
+        Linked::new(&NEXT, &sandbox, &loaded, limits, metrics)
     };
     // Built against 1.0, and against the very 1.1.
     for wasm in [TRIAL, TRIAL_MINOR] {
         let linked = link(wasm).expect("it is let in");
         let tokens = linked.find(GuestIndices::new).expect("it is found");
-        let made = linked.call(Budget::of(limits), 0, |store, instance| {
+        let made = linked.call(linked.budget(), 0, |store, instance| {
             let tokens = tokens.load(&mut *store, instance)?;
             tokens.call_make(store, Algorithm::Sha256, b"Jefe", trial::WHICH)
         });
