@@ -4,7 +4,7 @@ use crate::core::{FAULT_WAIT_MS, Relay, STORE_PAUSE_MS, report_fault};
 use crate::decision::{Decision, of_signing, slot_end};
 use crate::environment::{CallResult, Environment, Point};
 use crate::waiters::SigningResult;
-use bulkhead_sandbox::{SigningComponent, Question, Signing, Wait};
+use bulkhead_sandbox::{Question, Signing, SigningComponent, Wait};
 use bulkhead_store::{Attempt, BootMillis, Claim, Outcome};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

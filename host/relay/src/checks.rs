@@ -5,7 +5,7 @@ use crate::decision::{Decision, UpstreamHealth, of_checking, slot_end};
 use crate::environment::{CallResult, Environment};
 use crate::error::RelayError;
 use crate::health::KeyCheck;
-use bulkhead_sandbox::{Checking, SigningComponent, Question, Wait};
+use bulkhead_sandbox::{Checking, Question, SigningComponent, Wait};
 use bulkhead_store::{BootMillis, Claim, Slot, TraceParent};
 use std::sync::Arc;
 use tokio::sync::oneshot;

@@ -8,7 +8,7 @@ use crate::metrics::RelayMetrics;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
 use crate::waiters::Waiters;
-use bulkhead_sandbox::{Fault, SigningComponent, Question, Situation};
+use bulkhead_sandbox::{Fault, Question, SigningComponent, Situation};
 use bulkhead_store::{
     BootMillis, Now, Slot, Store, StoreError, StoreFuture, TraceParent, Unavailable, UnixMillis,
 };

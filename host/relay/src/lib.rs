@@ -23,7 +23,7 @@ mod settings;
 mod tasks;
 mod waiters;
 
-pub use self::core::{SigningComponents, Relay};
+pub use self::core::{Relay, SigningComponents};
 pub use decision::UpstreamHealth;
 pub use environment::{BoxFuture, CallResult, Environment, Point};
 pub use error::RelayError;

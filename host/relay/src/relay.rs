@@ -1,6 +1,6 @@
 //! What callers ask of the relay.
 
-use crate::core::{SigningComponents, Relay};
+use crate::core::{Relay, SigningComponents};
 use crate::environment::{BoxFuture, Environment, Point};
 use crate::error::RelayError;
 use crate::health::{HealthState, RelayHealth};

@@ -12,7 +12,7 @@ use crate::problem::{Limited, Problem, retry_after};
 use crate::routes::REQUESTS;
 use bulkhead_outbound::Outbound;
 use bulkhead_relay::{Relay, RelayError, RelayHealth, SignOutcome, UpstreamHealth};
-use bulkhead_sandbox::{Claim, Fault, SigningComponent, Pool};
+use bulkhead_sandbox::{Claim, Pool, SigningComponent, with_causes};
 use bulkhead_store::{
     BootMillis, Callback, MessageState, NewRequest, NotificationState, Redelivery, RequestId,
     RequestView, TraceParent, UnixMillis,
