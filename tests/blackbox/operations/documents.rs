@@ -77,10 +77,10 @@ const DOCUMENTS: &[(&str, &str)] = documents![
 /// Flags of cargo, of Docker, of the wasmtime command, and of `decrypt-offline.wasm`.
 const OTHER_FLAGS: [&str; 7] = [
     "--dir",
+    "--bytes",
     "--help",
     "--invoke",
     "--locked",
-    "--octets",
     "--read-only",
     "--release",
 ];
