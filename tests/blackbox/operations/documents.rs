@@ -1,5 +1,6 @@
 //! What the documentation points to is there: files, tests, flags, variables, links.
 
+use crate::help::help_of;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -37,10 +38,9 @@ fn is_made_of(text: &str, more: &str) -> bool {
 
 #[test]
 fn flags_and_variables_that_the_documentation_names_are_there() {
-    const HELP: &str = include_str!("../help/bulkhead-serve.txt");
-    const HEALTHCHECK: &str = include_str!("../help/bulkhead-healthcheck.txt");
-    let known: BTreeSet<_> = [HELP, HEALTHCHECK]
+    let known: BTreeSet<_> = ["serve", "healthcheck"]
         .into_iter()
+        .map(help_of)
         .flat_map(|help| help.split(|c: char| !(c.is_ascii_alphanumeric() || "-_".contains(c))))
         .collect();
     let mut found = 0;
