@@ -37,12 +37,12 @@ macro_rules! with_all_clients {
         }
         mod python {
             $(#[test]
-            #[ignore = "needs python"]
+            #[ignore = "needs Python"]
             fn $name() { super::$name(super::Client::Python) })+
         }
         mod node {
             $(#[test]
-            #[ignore = "takes Node.js"]
+            #[ignore = "needs Node.js"]
             fn $name() { super::$name(super::Client::Node) })+
         }
     };

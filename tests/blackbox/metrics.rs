@@ -145,7 +145,7 @@ fn what_ends_early_is_counted_too() {
 
 /// The text forms, read by the parsers of Prometheus' own Python client.
 #[test]
-#[ignore = "needs python with prometheus_client"]
+#[ignore = "needs Python: run_tests.sh installs prometheus_client"]
 fn python_reads_both_texts() {
     let server = Server::start_with(&[], &[("SECRET", "s")]);
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);

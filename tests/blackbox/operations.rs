@@ -156,7 +156,7 @@ fn a_file_is_restored(backup: impl Fn(&Path, &Path)) {
 }
 
 #[test]
-#[ignore = "needs the command sqlite3"]
+#[ignore = "needs sqlite3"]
 fn sqlite3_backs_up_under_load_and_the_copy_is_restored() {
     a_file_is_restored(|from, to| {
         let vacuum = format!("VACUUM INTO '{}'", to.display());
@@ -169,7 +169,7 @@ fn sqlite3_backs_up_under_load_and_the_copy_is_restored() {
 }
 
 #[test]
-#[ignore = "needs python"]
+#[ignore = "needs Python"]
 fn python_backs_up_under_load_and_the_copy_is_restored() {
     const PROGRAM: &str =
         "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM INTO ?', sys.argv[2:])";

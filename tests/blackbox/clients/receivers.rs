@@ -23,13 +23,13 @@ macro_rules! with_both_receivers {
         mod python {
             use super::super::Client;
             $(#[test]
-            #[ignore = "needs python with standardwebhooks"]
+            #[ignore = "needs Python: run_tests.sh installs standardwebhooks"]
             fn $name() { super::$name(Client::Python) })+
         }
         mod node {
             use super::super::Client;
             $(#[test]
-            #[ignore = "takes Node.js"]
+            #[ignore = "needs Node.js"]
             fn $name() { super::$name(Client::Node) })+
         }
     };

@@ -21,7 +21,7 @@ fn example(name: &str) -> PathBuf {
 
 /// A JavaScript engine in each instance: what the pool has room for, fits.
 #[test]
-#[ignore = "takes Node.js"]
+#[ignore = "needs Node.js"]
 fn node_made_a_token_component_that_serves() {
     let bodies = [
         Vec::new(),
@@ -67,7 +67,7 @@ fn expected(fixture: &fixtures::Fixture) -> Value {
 }
 
 #[test]
-#[ignore = "takes Node.js"]
+#[ignore = "needs Node.js"]
 fn node_opens_and_refuses_what_our_host_does() {
     let mut requests = String::new();
     let mut answers = Vec::new();

@@ -67,7 +67,7 @@ fn call(call: impl Into<String>, expected: impl Into<String>) -> (String, String
 }
 
 #[test]
-#[ignore = "takes the wasmtime command"]
+#[ignore = "needs the wasmtime command"]
 fn wasmtime_calls_every_function_of_token() {
     // RFC 4231 section 4.3.
     let (secret, body) = (octets("Jefe"), octets("what do ya want for nothing?"));
@@ -91,7 +91,7 @@ fn wasmtime_calls_every_function_of_token() {
 }
 
 #[test]
-#[ignore = "takes the wasmtime command"]
+#[ignore = "needs the wasmtime command"]
 fn wasmtime_calls_every_function_of_signing() {
     let signature = SIGNATURES.split_ascii_whitespace().nth(1).expect("one");
     let (key, signature) = (quoted(PUBLIC_KEY), quoted(signature));
@@ -144,7 +144,7 @@ fn wasmtime_calls_every_function_of_signing() {
 }
 
 #[test]
-#[ignore = "takes the wasmtime command"]
+#[ignore = "needs the wasmtime command"]
 fn wasmtime_calls_every_function_of_decrypt() {
     let limits = "{plaintext-octets: 1024, compression-layers: 4, compression-ratio: 100, \
                   session-key-packets: 4, armor-header-octets: 1024}";

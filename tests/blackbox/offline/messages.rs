@@ -57,7 +57,7 @@ fn octets_differ(
 
 /// All messages of all makers in the soak, and every eighth by default; of what is refused, all.
 #[test]
-#[ignore = "takes the wasmtime command"]
+#[ignore = "needs the wasmtime command"]
 fn wasmtime_opens_and_refuses_what_the_server_does() {
     let some = if soak() { 1 } else { 8 };
     let mut fixtures: Vec<Fixture> = Vec::new();
@@ -79,7 +79,7 @@ fn wasmtime_opens_and_refuses_what_the_server_does() {
 
 /// As the documentation has it: the file itself, and nothing but a request.
 #[test]
-#[ignore = "takes the wasmtime command"]
+#[ignore = "needs the wasmtime command"]
 fn wasmtime_runs_the_command_as_it_is_shipped() {
     let offline = shipped("decrypt-offline");
     let body = request("topsecret", SAMPLE);
@@ -89,7 +89,7 @@ fn wasmtime_runs_the_command_as_it_is_shipped() {
 }
 
 #[test]
-#[ignore = "takes the wasmtime command"]
+#[ignore = "needs the wasmtime command"]
 fn wasmtime_hands_limits_on_and_bad_input_gets_the_servers_answers() {
     let compiled = compiled("decrypt-offline");
     let code = |output: &Output| {
