@@ -52,13 +52,13 @@ fn layer(inside: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_sealed_here_opens() {
+fn sealed_message_opens() {
     let opened = Server::shared().decrypt(PASSPHRASE, &STANDARD.encode(seal(&literal(b"fine"))));
     assert_eq!(opened.json()["DecryptedMessage"], "fine");
 }
 
 #[test]
-fn compression_bombs() {
+fn compression_bomb_exceeds_a_limit() {
     for compression in [CompressionAlgorithm::ZIP, CompressionAlgorithm::ZLIB] {
         limited_by(
             Server::shared(),
@@ -75,7 +75,7 @@ fn compression_bombs() {
 }
 
 #[test]
-fn a_quine_and_deep_nesting() {
+fn nested_compression_exceeds_the_layer_limit() {
     let server = Server::shared();
     limited_by(
         server,
@@ -100,7 +100,7 @@ fn a_quine_and_deep_nesting() {
 }
 
 #[test]
-fn encrypted_again_and_more_than_one_literal() {
+fn nested_encryption_and_several_literals_are_rejected() {
     let server = Server::shared();
     let once = seal(&literal(b"x"));
     assert_eq!(code(server, &seal(&once)), "unsupported_message");
@@ -115,7 +115,7 @@ fn encrypted_again_and_more_than_one_literal() {
 
 /// Half a million packets that mean nothing, in front of the one that does.
 #[test]
-fn floods_of_small_packets() {
+fn message_opens_behind_half_a_million_packets() {
     let server = Server::shared();
     let markers = [b"\xca\x03PGP".repeat(500_000), literal(b"at the end")].concat();
     let opened = server.decrypt(PASSPHRASE, &STANDARD.encode(seal(&markers)));
@@ -137,7 +137,7 @@ fn floods_of_small_packets() {
 
 /// What SEIPD version 1 protects, passed off as what nothing protects.
 #[test]
-fn stripped_of_its_integrity_protection() {
+fn message_without_integrity_protection_is_rejected() {
     let whole = seal(&literal(b"Attack at dawn"));
     let skesk = &whole[..10];
     let encrypted = &whole[whole.len() - 22 - 16 - 2 - literal(b"Attack at dawn").len()..];
@@ -157,7 +157,7 @@ fn stripped_of_its_integrity_protection() {
 
 /// Chunks of SEIPD version 2 left out, doubled, exchanged; the end cut off; another version.
 #[test]
-fn chunks_rearranged() {
+fn rearranged_chunks_fail_authentication() {
     const CHUNK_OCTETS: usize = 64 + 16;
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let text = "Attack at dawn. ".repeat(40);
@@ -221,7 +221,7 @@ fn chunks_rearranged() {
 }
 
 #[test]
-fn memory_is_back_to_normal_afterwards() {
+fn memory_returns_to_normal_after_decompression_bombs() {
     let server = Server::start(&[]);
     let incompressible: Vec<u8> = (0..20_u32 << 20)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)

@@ -50,13 +50,13 @@ macro_rules! with_all_clients {
 use with_all_clients;
 
 with_all_clients!(
-    messages_are_opened,
-    a_wrong_passphrase_is_told_and_not_shown,
-    what_is_not_text_comes_as_octets,
-    tokens_are_made_and_checked,
-    signatures_come_later_and_at_once,
-    what_is_not_signed_is_told,
-    the_readme_is_right,
+    client_decrypts_messages,
+    client_reports_wrong_passphrase_without_printing_it,
+    client_writes_binary_plaintext_as_bytes,
+    client_makes_and_verifies_tokens,
+    client_gets_signature_at_once_or_later,
+    client_reports_failed_and_pending_signatures,
+    readme_commands_work,
 );
 
 /// The folder of an example, which may be used from there.
@@ -171,7 +171,7 @@ fn ended(child: Child) -> Ended {
     }
 }
 
-fn messages_are_opened(client: Client) {
+fn client_decrypts_messages(client: Client) {
     let place = Place::beside(client, Server::shared());
     confidential("Nice work!");
     for message in [SAMPLE.to_owned(), SAMPLE.replace('\n', "\r\n")] {
@@ -185,7 +185,7 @@ fn messages_are_opened(client: Client) {
     }
 }
 
-fn a_wrong_passphrase_is_told_and_not_shown(client: Client) {
+fn client_reports_wrong_passphrase_without_printing_it(client: Client) {
     const WRONG: &str = "a-wrong-passphrase-of-clients";
     confidential(WRONG);
     let place = Place::beside(client, Server::shared());
@@ -212,7 +212,7 @@ fn refusing() -> String {
     format!("http://{}", listener.local_addr().expect("an address"))
 }
 
-fn what_is_not_text_comes_as_octets(client: Client) {
+fn client_writes_binary_plaintext_as_bytes(client: Client) {
     let is_binary = |fixture: &Fixture| {
         let plaintext = fixture.plaintext.as_deref();
         plaintext.is_some_and(|octets| std::str::from_utf8(octets).is_err())
@@ -250,7 +250,7 @@ fn hmac_sha256(key: &[u8], body: &[u8]) -> String {
     format!("{:x}", outer.chain_update(inner.finalize()).finalize())
 }
 
-fn tokens_are_made_and_checked(client: Client) {
+fn client_makes_and_verifies_tokens(client: Client) {
     // RFC 4231 section 4.3, and octets that are no text.
     const SECRET: &str = "Jefe";
     const KNOWN: &str = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
@@ -325,7 +325,7 @@ fn order(relay: &Relay, order: &str) {
     relay.upstream.control(&order);
 }
 
-fn signatures_come_later_and_at_once(client: Client) {
+fn client_gets_signature_at_once_or_later(client: Client) {
     const MESSAGE: &str = "signed by clients & \"signature\":\"no\" 100% + \\\nüber\n";
     confidential(MESSAGE);
     let relay = Relay::start(Kind::Sqlite, &SMOOTH);
@@ -354,7 +354,7 @@ fn signatures_come_later_and_at_once(client: Client) {
     assert_eq!(relay.upstream.summary().arrivals, 2);
 }
 
-fn what_is_not_signed_is_told(client: Client) {
+fn client_reports_failed_and_pending_signatures(client: Client) {
     let relay = Relay::start(Kind::Sqlite, &SMOOTH);
     let mut place = Place::beside(client, relay.server());
     let text = "a text of clients that is not signed";
@@ -400,7 +400,7 @@ fn what_is_not_signed_is_told(client: Client) {
 }
 
 /// The commands of the README, as they stand there.
-fn the_readme_is_right(client: Client) {
+fn readme_commands_work(client: Client) {
     const README: &str = include_str!("../../examples/clients/README.md");
     const SECRET: &str = "a secret of the tokens in the README";
     let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);

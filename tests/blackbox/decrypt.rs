@@ -24,7 +24,7 @@ fn refused(body: &str) -> (u16, String, Value) {
 }
 
 #[test]
-fn the_sample_opens_under_both_spellings_and_media_types() {
+fn sample_opens_with_either_spelling_and_media_type() {
     opens(SAMPLE);
     let capital = json!({"Passphrase": PASSPHRASE, "Message": SAMPLE, "x": [1]}).to_string();
     for media_type in [
@@ -48,7 +48,7 @@ fn the_sample_opens_under_both_spellings_and_media_types() {
 }
 
 #[test]
-fn octets_for_those_who_ask() {
+fn plaintext_is_returned_as_bytes_on_request() {
     let response = Server::shared().decrypt_octets(PASSPHRASE, SAMPLE);
     assert_eq!(response.body, b"Nice work!\n");
     assert_eq!(
@@ -64,7 +64,7 @@ fn octets_for_those_who_ask() {
 }
 
 #[test]
-fn the_shapes_the_sample_circulates_in() {
+fn sample_opens_in_damaged_formatting() {
     opens(&SAMPLE.replacen("-----\n", "-----\n\n", 1));
     opens(&SAMPLE.replace("v2\n\n", "v2\n"));
     for line_end in [
@@ -86,7 +86,7 @@ fn the_shapes_the_sample_circulates_in() {
 }
 
 #[test]
-fn what_is_wrong_with_a_request_has_its_code() {
+fn invalid_request_returns_its_code() {
     let text = |message: &str| json!({"passphrase": "p", "message": message}).to_string();
     for (body, status, code) in [
         ("{", 400, "invalid_json"),
@@ -109,7 +109,7 @@ fn what_is_wrong_with_a_request_has_its_code() {
 }
 
 #[test]
-fn a_wrong_passphrase_and_an_altered_message_look_the_same() {
+fn wrong_passphrase_and_altered_message_return_equal_responses() {
     let altered = SAMPLE.replace("pEoI2S82", "pEoI2S83");
     let answers =
         [("wrong", SAMPLE), (PASSPHRASE, altered.as_str())].map(|(passphrase, message)| {
@@ -122,7 +122,7 @@ fn a_wrong_passphrase_and_an_altered_message_look_the_same() {
 }
 
 #[test]
-fn plaintext_that_is_no_text_is_pointed_to_octets() {
+fn binary_plaintext_error_names_the_binary_media_type() {
     let binary = bulkhead_tests::fixtures::read("gnupg-2.2.jsonl")
         .into_iter()
         .find(|f| {
@@ -145,7 +145,7 @@ fn plaintext_that_is_no_text_is_pointed_to_octets() {
 
 /// The first thing that the README has people do.
 #[test]
-fn the_example_of_the_readme_answers_what_it_says() {
+fn readme_example_returns_the_documented_response() {
     const README: &str = include_str!("../../README.md");
     let response = Server::shared().post(include_str!("../../examples/sample.json"), &[]);
     assert_eq!(response.status, 200);

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 #[test]
-fn it_is_served_as_it_is_kept_and_as_json() {
+fn description_is_served_as_yaml_and_json() {
     let server = Server::shared();
     let get = |path| request(server.address, "GET", path, &[], b"");
     let yaml = get("/openapi.yaml");
@@ -22,7 +22,7 @@ fn it_is_served_as_it_is_kept_and_as_json() {
 }
 
 #[test]
-fn its_example_opens() {
+fn description_example_opens() {
     let operation = &document()["paths"]["/decryptMessage"]["post"];
     let example = |place: &Value| place["examples"]["sample"]["value"].clone();
     let request = example(&operation["requestBody"]["content"]["application/json"]);
@@ -33,7 +33,7 @@ fn its_example_opens() {
 
 /// Statuses and codes, as the table of the README lists them and as the responses do.
 #[test]
-fn it_has_the_codes_of_the_readme_and_no_other() {
+fn description_and_readme_list_the_same_codes() {
     let readme: BTreeSet<(u16, String)> = include_str!("../../README.md")
         .lines()
         .filter_map(|line| {
@@ -88,7 +88,7 @@ const SWIFT: Pace = Pace {
 
 #[test]
 #[ignore = "needs schemathesis: run_tests.sh installs it"]
-fn schemathesis_finds_nothing() {
+fn schemathesis_finds_no_violation() {
     let mut relay = Relay::prepare(Kind::Sqlite, &SWIFT);
     let key = concat!(
         env!("CARGO_MANIFEST_DIR"),

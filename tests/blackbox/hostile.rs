@@ -66,7 +66,7 @@ fn octets(message: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_flipped_bit_is_an_error_and_shows_nothing() {
+fn flipped_bit_returns_an_error_without_plaintext() {
     let server = Server::shared();
     let mut messages = vec![("the sample".to_owned(), "topsecret".to_owned(), sample())];
     for (file, name) in FLIPPED {
@@ -95,7 +95,7 @@ fn every_flipped_bit_is_an_error_and_shows_nothing() {
 }
 
 #[test]
-fn a_flipped_bit_in_the_armor_is_an_error_or_changes_nothing() {
+fn flipped_bit_in_armor_returns_an_error_or_changes_nothing() {
     for bit in 0..SAMPLE.len() * 8 {
         let mut flipped = SAMPLE.as_bytes().to_vec();
         flipped[bit / 8] ^= 1 << (bit % 8);
@@ -111,7 +111,7 @@ fn a_flipped_bit_in_the_armor_is_an_error_or_changes_nothing() {
 }
 
 #[test]
-fn too_many_session_keys() {
+fn message_with_too_many_session_keys_is_rejected() {
     for count in [17, 60_000] {
         assert_eq!(
             code(&with_data(&skesk(2, 0).repeat(count))),
@@ -122,7 +122,7 @@ fn too_many_session_keys() {
 }
 
 #[test]
-fn key_derivation_over_the_budget() {
+fn key_derivation_over_the_limit_is_rejected() {
     let server = Server::start(&["--s2k-octets-max", "64MiB"]);
     let message = with_data(&skesk(2, 0xff).repeat(2));
     let response = server.decrypt("topsecret", &STANDARD.encode(message));
@@ -135,7 +135,7 @@ fn key_derivation_over_the_budget() {
 }
 
 #[test]
-fn argon2_over_the_limits() {
+fn argon2_over_the_limits_is_rejected() {
     for (passes, memory_exponent) in [(1, 17), (1, 31), (255, 10), (1, 255)] {
         let mut packet = vec![0xc3, 22, 4, 9, 4];
         packet.extend([7; 16]);
@@ -151,7 +151,7 @@ fn argon2_over_the_limits() {
 }
 
 #[test]
-fn packet_9_and_plaintext_behind_a_session_key() {
+fn unprotected_data_behind_a_session_key_is_rejected() {
     let key = skesk(2, 0);
     let data = [&[0xc9, 30][..], &[1; 30]].concat();
     assert_eq!(code(&[&key[..], &data].concat()), "unsupported_message");
@@ -163,7 +163,7 @@ fn packet_9_and_plaintext_behind_a_session_key() {
 }
 
 #[test]
-fn pieces_of_one_octet_and_lengths_that_lie() {
+fn one_byte_pieces_and_false_lengths_are_rejected() {
     // A container in pieces of one octet each, a million of them.
     let pieces: Vec<u8> = [0xe0, 1].repeat(1_000_000);
     assert_eq!(
@@ -175,7 +175,7 @@ fn pieces_of_one_octet_and_lengths_that_lie() {
 }
 
 #[test]
-fn armor_headers_over_the_limit() {
+fn armor_headers_over_the_limit_are_rejected() {
     let header = "Comment: x\n".repeat(100_000);
     let message = SAMPLE.replace("Version: GnuPG v2\n", &header);
     let response = Server::shared().decrypt("topsecret", &message);
@@ -183,7 +183,7 @@ fn armor_headers_over_the_limit() {
 }
 
 #[test]
-fn time_is_limited_and_others_are_not_touched() {
+fn decryption_timeout_frees_the_worker() {
     let server = Server::start(&["--decrypt-timeout", "20ms", "--decrypt-workers", "1"]);
     let slow = with_data(&skesk(10, 0xff));
     let response = server.decrypt("topsecret", &STANDARD.encode(slow));
@@ -203,7 +203,7 @@ fn time_is_limited_and_others_are_not_touched() {
 }
 
 #[test]
-fn guest_memory_is_limited_and_given_back() {
+fn guest_memory_is_limited_and_released() {
     let server = Server::start(&["--guest-memory-max", "16MiB"]);
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
     let before = server.resident_octets();
@@ -224,7 +224,7 @@ fn guest_memory_is_limited_and_given_back() {
 /// Texts that have the dearmorer look again and again; each took seconds once, and the time of a
 /// worker. The limit is far above what they need and far below what they took.
 #[test]
-fn text_that_almost_starts_everywhere() {
+fn repeated_armor_beginnings_are_rejected_in_time() {
     let server = Server::start(&["--decrypt-timeout", "4s"]);
     let begin = "-----BEGIN PGP X-----\n";
     for (what, text) in [

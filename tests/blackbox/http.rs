@@ -11,7 +11,7 @@ use serde_json::json;
 use std::io::{Read as _, Write as _};
 
 #[test]
-fn unknown_paths_and_methods() {
+fn unknown_path_and_method_return_404_and_405() {
     let server = Server::shared();
     let response = server.get("GET", "/nothing");
     assert_eq!(
@@ -30,7 +30,7 @@ fn unknown_paths_and_methods() {
 }
 
 #[test]
-fn head_and_options() {
+fn head_and_options_return_no_body() {
     let server = Server::shared();
     let response = server.get("HEAD", "/livez");
     assert_eq!((response.status, response.body.len()), (200, 0));
@@ -51,7 +51,7 @@ fn head_and_options() {
 }
 
 #[test]
-fn content_that_is_not_json_is_sent_back_with_the_way_to_go() {
+fn other_content_type_returns_415_with_accept_post() {
     for headers in [
         &[][..],
         &[("Content-Type", "application/x-www-form-urlencoded")],
@@ -67,7 +67,7 @@ fn content_that_is_not_json_is_sent_back_with_the_way_to_go() {
 }
 
 #[test]
-fn a_body_over_the_limit_is_answered_and_the_answer_arrives() {
+fn body_over_the_limit_returns_413_to_a_client_that_sends_on() {
     let server = Server::start(&["--body-max", "1MiB"]);
     let body = vec![b' '; 20 << 20];
     let headers = [("Content-Type", "application/json")];
@@ -95,7 +95,7 @@ fn a_body_over_the_limit_is_answered_and_the_answer_arrives() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_answered() {
+fn missing_body_returns_408_after_timeout() {
     let server = Server::start(&["--body-timeout", "200ms"]);
     let mut stream = connect(server.address);
     let headers = [("Content-Type", "application/json")];
@@ -111,7 +111,7 @@ fn a_body_that_does_not_come_is_answered() {
 }
 
 #[test]
-fn long_targets_and_headers() {
+fn long_target_and_headers_return_414_and_431() {
     let server = Server::shared();
     let response = server.get("GET", &format!("/{}", "x".repeat(10_000)));
     assert_eq!(
@@ -127,7 +127,7 @@ fn long_targets_and_headers() {
 }
 
 #[test]
-fn request_ids_are_taken_over_if_sane() {
+fn request_id_is_kept_if_well_formed() {
     let server = Server::shared();
     let send = |id| {
         request(
@@ -144,7 +144,7 @@ fn request_ids_are_taken_over_if_sane() {
 }
 
 #[test]
-fn a_full_queue_is_an_answer_at_once() {
+fn full_queue_returns_503_at_once() {
     let one = ["--decrypt-workers", "1", "--decrypt-instances", "1"];
     let server = Server::start(&[&one[..], &["--decrypt-queue-max", "1"]].concat());
     let default = bulkhead_tests::fixtures::text("bench/default.asc");
@@ -173,7 +173,7 @@ fn a_full_queue_is_an_answer_at_once() {
 
 /// Bodies that announce no length take the room they need, not the room they might need.
 #[test]
-fn room_for_bodies_is_shared() {
+fn body_memory_budget_is_shared_by_requests() {
     const HEAD: &[u8] = b"POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     let server = Server::start(&["--body-max", "1MiB", "--bodies-max", "1MiB"]);
     let unfinished: Vec<_> = (0..4)
@@ -207,7 +207,7 @@ fn room_for_bodies_is_shared() {
 
 /// hyper refuses these by itself, with a bare status.
 #[test]
-fn what_is_no_http_is_answered_too() {
+fn malformed_http_returns_a_problem_document() {
     let server = Server::shared();
     let many_headers = format!(
         "GET /livez HTTP/1.1\r\nHost: t\r\n{}\r\n",
@@ -249,7 +249,7 @@ fn what_is_no_http_is_answered_too() {
 
 /// Clients that ask and never read: their answers are held within a limit, and not for ever.
 #[test]
-fn answers_that_nobody_takes() {
+fn unread_responses_are_limited_and_time_out() {
     const ANSWER_OCTETS: usize = 16 << 20;
     let message = STANDARD.encode(seal(&literal(&vec![0; ANSWER_OCTETS])));
     let body = json!({"passphrase": "topsecret", "message": message}).to_string();
@@ -304,7 +304,7 @@ fn answers_that_nobody_takes() {
 }
 
 #[test]
-fn requests_without_a_host_and_to_the_server_as_a_whole() {
+fn missing_host_is_rejected_and_options_asterisk_works() {
     let server = Server::shared();
     let ask = |request: &str| {
         let mut stream = connect(server.address);
@@ -336,7 +336,7 @@ fn requests_without_a_host_and_to_the_server_as_a_whole() {
 }
 
 #[test]
-fn waiting_for_a_worker_has_an_end() {
+fn queued_request_returns_503_after_queue_timeout() {
     let server = Server::start(&[
         "--decrypt-workers",
         "1",
@@ -368,7 +368,7 @@ fn waiting_for_a_worker_has_an_end() {
 /// Many answers of all kinds behind each other, read only once the server can write no more: none
 /// is taken for another, wherever a write had to stop.
 #[test]
-fn answers_in_a_row_to_a_client_that_reads_late() {
+fn pipelined_responses_stay_in_order_for_a_late_reader() {
     const PINGS: usize = 40_000;
     let server = Server::shared();
     // What it opens to looks like an answer of hyper's own, again and again.
@@ -431,7 +431,7 @@ fn next<'a>(rest: &mut &'a [u8], body: bool) -> (u16, &'a [u8]) {
 
 /// One that never pauses would never let a timer fire.
 #[test]
-fn the_time_for_a_body_is_over_however_busily_it_comes() {
+fn body_timeout_ends_a_body_that_never_pauses() {
     let server = Server::start(&["--body-timeout", "200ms"]);
     let mut stream = connect(server.address);
     stream
@@ -455,7 +455,7 @@ fn the_time_for_a_body_is_over_however_busily_it_comes() {
 
 /// Clients that write all of their body before they read anything still get to see the refusal.
 #[test]
-fn refusals_arrive_at_clients_that_send_on() {
+fn early_error_reaches_a_client_that_sends_on() {
     let server = Server::start(&["--body-timeout", "100ms"]);
     let json = ("Content-Type", "application/json");
     for (target, headers, expected) in [

@@ -31,7 +31,7 @@ fn is_available(path: &str) -> bool {
 }
 
 #[test]
-fn every_path_opens_messages_of_every_hash() {
+fn every_kdf_path_opens_messages_of_every_hash() {
     let messages = ["bench/default.asc", "bench/sha256.asc"].map(text);
     for path in ["plain", "sha-ni", "avx512", "avx2"] {
         if !is_available(path) {
@@ -52,7 +52,7 @@ fn every_path_opens_messages_of_every_hash() {
 
 /// Sixteen messages at once are thirty-two streams: a processor with vectors uses them.
 #[test]
-fn messages_that_come_together_are_hashed_side_by_side() {
+fn concurrent_messages_are_hashed_side_by_side() {
     let server = Server::start(&[]);
     let default = default();
     std::thread::scope(|scope| {
@@ -78,7 +78,7 @@ fn messages_that_come_together_are_hashed_side_by_side() {
 }
 
 #[test]
-fn what_waits_for_its_key_is_bounded_by_octets() {
+fn key_derivation_backlog_is_limited_in_bytes() {
     // Room for one message and not for two.
     let server = Server::start(&["--kdf-queue-max", "200MiB", "--kdf-path", "plain"]);
     let default = default();
@@ -117,7 +117,7 @@ fn what_waits_for_its_key_is_bounded_by_octets() {
 }
 
 #[test]
-fn who_hangs_up_stops_costing() {
+fn disconnected_client_frees_its_key_derivation() {
     let server = Server::start(&["--s2k-octets-max", "100GiB", "--kdf-queue-max", "100GiB"]);
     // Minutes of work: sixteen session keys of SHA-512, for each of twenty clients.
     let skesk = b"\x8c\x0d\x04\x09\x03\x0asaltsalt\xff";

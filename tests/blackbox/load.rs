@@ -58,7 +58,7 @@ fn client(server: &Server, connection: usize, end: Instant) -> BTreeMap<&'static
 
 /// No error, no lost count, and nothing left behind.
 #[test]
-fn two_hundred_connections_of_mixed_traffic() {
+fn mixed_traffic_of_200_connections_leaves_nothing_behind() {
     let soak = bulkhead_tests::soak();
     let server = Server::start_with(
         &[],

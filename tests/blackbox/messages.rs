@@ -49,17 +49,17 @@ macro_rules! makers {
 }
 
 makers! {
-    gnupg_2_2: "gnupg-2.2.jsonl", 1000;
-    gnupg_2_4: "gnupg-2.4.jsonl", 600;
-    sequoia: "sequoia.jsonl", 270;
-    sqop: "sqop.jsonl", 20;
-    gosop: "gosop.jsonl", 30;
-    rnp: "rnp.jsonl", 370;
-    openpgpjs: "openpgpjs.jsonl", 300;
+    gnupg_2_2_messages_open: "gnupg-2.2.jsonl", 1000;
+    gnupg_2_4_messages_open: "gnupg-2.4.jsonl", 600;
+    sequoia_messages_open: "sequoia.jsonl", 270;
+    sqop_messages_open: "sqop.jsonl", 20;
+    gosop_messages_open: "gosop.jsonl", 30;
+    rnp_messages_open: "rnp.jsonl", 370;
+    openpgpjs_messages_open: "openpgpjs.jsonl", 300;
 }
 
 #[test]
-fn what_is_to_be_refused_is_refused_with_its_code() {
+fn rejected_fixtures_return_their_codes() {
     let fixtures = fixtures::read("refused.jsonl");
     assert!(fixtures.len() >= 90);
     let server = Server::shared();
@@ -84,7 +84,7 @@ fn what_is_to_be_refused_is_refused_with_its_code() {
 }
 
 #[test]
-fn the_rfc_samples_open_once_the_limit_is_raised() {
+fn rfc_samples_open_with_a_higher_limit() {
     let raised = Server::start(&["--argon2-memory-max", "2GiB", "--decrypt-timeout", "60s"]);
     for fixture in fixtures::read("rfc9580.jsonl") {
         let passphrase = &fixture.passphrases[0];
@@ -107,7 +107,7 @@ fn the_rfc_samples_open_once_the_limit_is_raised() {
 }
 
 #[test]
-fn todays_default_messages_open() {
+fn default_gnupg_messages_open() {
     for file in ["bench/default.asc", "bench/sha256.asc"] {
         let response = Server::shared().decrypt("topsecret", &fixtures::text(file));
         assert_eq!(

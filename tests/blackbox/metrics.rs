@@ -22,7 +22,7 @@ fn metrics(server: &Server, accept: Option<&str>) -> Response {
 }
 
 #[test]
-fn the_form_is_negotiated() {
+fn metrics_format_follows_the_accept_header() {
     let server = Server::start(&[]);
     let json = "application/json";
     let prometheus_server = "application/openmetrics-text;version=1.0.0;q=0.5,\
@@ -66,7 +66,7 @@ fn the_form_is_negotiated() {
 }
 
 #[test]
-fn every_request_is_counted_where_it_belongs() {
+fn requests_are_counted_by_route_and_status() {
     let server = Server::start_with(&[], &[("SECRET", "s")]);
     for _ in 0..3 {
         assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
@@ -114,7 +114,7 @@ fn every_request_is_counted_where_it_belongs() {
 }
 
 #[test]
-fn what_ends_early_is_counted_too() {
+fn timeouts_and_disconnects_are_counted() {
     let server = Server::start(&["--decrypt-timeout", "5ms", "--guest-memory-max", "16MiB"]);
     let default = bulkhead_tests::fixtures::text("bench/default.asc");
     // On a busy machine its keys may have waited for all that time, which is another refusal.
@@ -146,7 +146,7 @@ fn what_ends_early_is_counted_too() {
 /// The text forms, read by the parsers of Prometheus' own Python client.
 #[test]
 #[ignore = "needs Python: run_tests.sh installs prometheus_client"]
-fn python_reads_both_texts() {
+fn python_parses_both_text_formats() {
     let server = Server::start_with(&[], &[("SECRET", "s")]);
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
     assert_eq!(
@@ -203,7 +203,7 @@ fn parsed_by_python(module: &str, text: &[u8]) -> Value {
 }
 
 #[test]
-fn every_queue_is_shown() {
+fn queue_metrics_list_every_queue() {
     for name in [
         "bulkhead_queue_waiting",
         "bulkhead_queue_oldest_age_seconds",

@@ -157,7 +157,7 @@ fn a_file_is_restored(backup: impl Fn(&Path, &Path)) {
 
 #[test]
 #[ignore = "needs sqlite3"]
-fn sqlite3_backs_up_under_load_and_the_copy_is_restored() {
+fn sqlite3_backup_under_load_is_restored() {
     a_file_is_restored(|from, to| {
         let vacuum = format!("VACUUM INTO '{}'", to.display());
         run(Command::new("sqlite3").arg("-bail").arg(from).arg(vacuum));
@@ -170,7 +170,7 @@ fn sqlite3_backs_up_under_load_and_the_copy_is_restored() {
 
 #[test]
 #[ignore = "needs Python"]
-fn python_backs_up_under_load_and_the_copy_is_restored() {
+fn python_backup_under_load_is_restored() {
     const PROGRAM: &str =
         "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM INTO ?', sys.argv[2:])";
     a_file_is_restored(|from, to| {

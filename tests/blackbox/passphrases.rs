@@ -16,7 +16,7 @@ const MESSAGES: u64 = 500;
 const MESSAGES_SOAK: u64 = 20_000;
 
 #[test]
-fn both_of_two_passphrases_open_every_message() {
+fn every_message_opens_with_either_passphrase() {
     let soak = bulkhead_tests::soak();
     for seed in 0..if soak { MESSAGES_SOAK } else { MESSAGES } {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

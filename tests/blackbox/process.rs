@@ -15,7 +15,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
-fn sigterm_finishes_what_runs_and_exits_with_success() {
+fn sigterm_completes_running_requests_and_exits_0() {
     let mut server = Server::start(&[]);
     let body = json!({"passphrase": "topsecret", "message": fixtures::text("bench/default.asc")});
     let body = body.to_string();
@@ -36,7 +36,7 @@ fn sigterm_finishes_what_runs_and_exits_with_success() {
 }
 
 #[test]
-fn readiness_ends_first_while_the_door_is_open() {
+fn readiness_fails_before_the_listener_closes() {
     let mut server = Server::start(&["--drain-delay", "60s"]);
     assert_eq!(server.get("GET", "/readyz").status, 200);
     server.signal("TERM");
@@ -52,7 +52,7 @@ fn readiness_ends_first_while_the_door_is_open() {
 }
 
 #[test]
-fn a_second_signal_cuts() {
+fn second_signal_cuts_running_requests() {
     let mut server = Server::start(&["--drain-timeout", "1h"]);
     let mut idle = connect(server.address);
     let headers = [("Content-Type", "application/json")];
@@ -66,7 +66,7 @@ fn a_second_signal_cuts() {
 }
 
 #[test]
-fn a_port_in_use_is_told_with_the_flag() {
+fn port_in_use_error_names_the_flag() {
     let other = Server::shared();
     let output = run(&["--listen", &other.address.to_string()], &[]);
     assert!(!output.status.success());
@@ -75,7 +75,7 @@ fn a_port_in_use_is_told_with_the_flag() {
 }
 
 #[test]
-fn settings_that_contradict_each_other_are_refused_at_the_start() {
+fn contradicting_settings_stop_the_start() {
     for (set, other) in [
         (["--bodies-max", "1MiB"].as_slice(), "--body-max"),
         (&["--token-memory-max", "4MiB"], "--body-max"),
@@ -94,7 +94,7 @@ fn settings_that_contradict_each_other_are_refused_at_the_start() {
 
 /// Neither a passphrase nor a plaintext, however talkative the log is.
 #[test]
-fn the_log_holds_no_secret() {
+fn log_contains_no_secret_at_trace_level() {
     let server = Server::start_with(&[], &[("BULKHEAD_LOG", "trace")]);
     assert_eq!(server.decrypt("topsecret", fixtures::SAMPLE).status, 200);
     assert_eq!(server.decrypt("wrong-secret", fixtures::SAMPLE).status, 422);
@@ -120,7 +120,7 @@ fn the_log_holds_no_secret() {
 }
 
 #[test]
-fn command_lines_that_cannot_be_meant() {
+fn invalid_command_line_is_rejected_with_its_flag() {
     for (arguments, variables, expected) in [
         (&["--body-max", "1MiB", "serve"][..], &[][..], "--body-max"),
         (&["--listen", "localhost:1"], &[], "127.0.0.1:8080"),
@@ -145,7 +145,7 @@ fn command_lines_that_cannot_be_meant() {
 }
 
 #[test]
-fn a_line_for_each_request_where_it_is_asked_for() {
+fn access_log_has_a_line_for_each_request() {
     let server = Server::start_with(&[], &[("BULKHEAD_ACCESS_LOG", "on")]);
     let id = [("X-Request-Id", "the-one")];
     let target = "/livez?secret=in-the-query";
@@ -165,7 +165,7 @@ fn a_line_for_each_request_where_it_is_asked_for() {
 }
 
 #[test]
-fn health_names_what_is_there() {
+fn health_lists_components_and_capabilities() {
     let server = Server::start_with(&[], &[("SECRET", "s")]);
     let health = server.get("GET", "/health").json();
     assert_eq!(
@@ -192,7 +192,7 @@ fn health_names_what_is_there() {
 }
 
 #[test]
-fn a_health_check_without_curl() {
+fn healthcheck_command_reports_readiness() {
     let check = |address: &str| run(&["healthcheck", "--listen", address], &[]);
     let server = Server::start(&["--drain-delay", "60s"]);
     let address = server.address.to_string();
@@ -214,7 +214,7 @@ fn check_config(arguments: &[&str], variables: &[(&str, &str)]) -> (String, bool
 }
 
 #[test]
-fn check_config_shows_what_is_in_force_and_no_secret() {
+fn check_config_prints_settings_without_secrets() {
     let variables = [
         ("SECRET", "0123456789abcdef0123456789abcdef"),
         ("BULKHEAD_BODY_MAX", "1MiB"),
@@ -241,7 +241,7 @@ fn check_config_shows_what_is_in_force_and_no_secret() {
 }
 
 #[test]
-fn check_config_shows_that_the_store_has_a_password_and_not_which() {
+fn check_config_hides_the_store_password() {
     let variables = |store| {
         [
             ("BULKHEAD_UPSTREAM_URL", "http://upstream.example"),
@@ -280,7 +280,7 @@ fn is_told_and_ends_the_start(variable: &str, variables: &[(&str, &str)]) {
 }
 
 #[test]
-fn check_config_finds_what_ends_the_start() {
+fn check_config_reports_what_stops_the_start() {
     /// RFC 8410 section 10.1.
     const ED25519: &str = "-----BEGIN PUBLIC KEY-----\n\
         MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
@@ -337,7 +337,7 @@ fn check_config_finds_what_ends_the_start() {
 }
 
 #[test]
-fn check_config_tells_a_weak_webhook_secret() {
+fn check_config_warns_of_a_weak_webhook_secret() {
     let weak = "# BULKHEAD_WEBHOOK_SECRET has less than 24 octets, which is weak";
     for (secret, is_weak) in [
         ("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM=", true),
@@ -351,7 +351,7 @@ fn check_config_tells_a_weak_webhook_secret() {
 
 /// Neither check-config nor the log of a start that fails.
 #[test]
-fn no_secret_is_shown_where_an_address_or_a_key_is_mistaken() {
+fn invalid_address_or_key_error_shows_no_secret() {
     for (variable, value) in [
         ("BULKHEAD_UPSTREAM_URL", "https:/user:secretpw@host"),
         ("BULKHEAD_UPSTREAM_URL", "user:secretpw@host"),
@@ -384,7 +384,7 @@ pub(crate) fn make_pipe(path: &Path) {
 }
 
 #[test]
-fn a_file_that_may_never_end_is_refused_by_its_setting() {
+fn file_that_is_not_regular_is_rejected_with_its_setting() {
     let folder = tempfile::tempdir().expect("a folder");
     let pipe = folder.path().join("pipe");
     make_pipe(&pipe);
@@ -414,7 +414,7 @@ fn a_file_that_may_never_end_is_refused_by_its_setting() {
 }
 
 #[test]
-fn check_config_tells_every_problem_at_once() {
+fn check_config_reports_all_problems_at_once() {
     let variables = [
         ("SECRET", ""),
         ("BULKHEAD_BODIES_MAX", "1KiB"),
@@ -451,7 +451,7 @@ fn check_config_tells_every_problem_at_once() {
 
 /// A flag overrules its variable, also where that is broken, and with every subcommand.
 #[test]
-fn flags_win_over_broken_variables() {
+fn flags_override_invalid_variables() {
     let broken = [
         ("BULKHEAD_BODY_MAX", "much"),
         ("BULKHEAD_LISTEN", "nowhere"),
@@ -467,7 +467,7 @@ fn flags_win_over_broken_variables() {
 }
 
 #[test]
-fn check_config_knows_the_log() {
+fn check_config_checks_the_log_filter() {
     let (text, content) = check_config(&[], &[("BULKHEAD_LOG", "debgu")]);
     assert!(!content && text.contains("problem: BULKHEAD_LOG"), "{text}");
     let (text, content) = check_config(&[], &[("BULKHEAD_LOG", "warn")]);
@@ -475,7 +475,7 @@ fn check_config_knows_the_log() {
 }
 
 #[test]
-fn check_config_looks_at_the_folder_of_components_and_the_list_of_pins() {
+fn check_config_checks_components_folder_and_pins() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (here, nowhere, list) = (path(""), path("nowhere"), path("pins"));
@@ -517,7 +517,7 @@ fn health_check_of(answers: &'static [&'static str]) -> std::process::Output {
 }
 
 #[test]
-fn a_health_check_is_not_fooled() {
+fn healthcheck_rejects_other_responses() {
     assert!(
         health_check_of(&["HTTP/1.1 200 OK\r\n\r\n"])
             .status
@@ -538,7 +538,7 @@ fn a_health_check_is_not_fooled() {
 
 /// A connection that the kernel has accepted for us is one that a client counts on.
 #[test]
-fn a_drain_answers_whoever_is_already_connected() {
+fn drain_answers_accepted_connections() {
     let mut server = Server::start(&["--connections-max", "1", "--drain-timeout", "60s"]);
     let body = json!({"passphrase": "topsecret", "message": fixtures::SAMPLE}).to_string();
     let headers = [("Content-Type", "application/json")];
@@ -559,7 +559,7 @@ fn a_drain_answers_whoever_is_already_connected() {
 }
 
 #[test]
-fn with_nothing_open_a_second_signal_cuts_nothing() {
+fn second_signal_without_connections_exits_0() {
     let mut server = Server::start(&["--drain-delay", "60s"]);
     server.signal("TERM");
     until("draining", || server.log().contains("draining"));

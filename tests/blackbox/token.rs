@@ -38,7 +38,7 @@ fn is_valid(server: &Server, token: &str, body: &[u8]) -> bool {
 }
 
 #[test]
-fn known_answers_of_every_algorithm() {
+fn every_algorithm_matches_known_answers() {
     for (algorithm, name, token) in [
         ("sha1", "HMAC-SHA1", SHA1),
         ("sha256", "HMAC-SHA256", SHA256),
@@ -60,7 +60,7 @@ fn known_answers_of_every_algorithm() {
 }
 
 #[test]
-fn what_is_asked_for_wrongly() {
+fn invalid_token_request_is_rejected() {
     let server = server(&[]);
     let neither = make(&server, &[("Accept", "image/png")], BODY);
     assert_eq!(
@@ -83,7 +83,7 @@ fn what_is_asked_for_wrongly() {
 }
 
 #[test]
-fn without_a_secret_only_tokens_are_refused() {
+fn token_without_secret_returns_not_configured() {
     let server = Server::shared();
     for response in [make(server, &[], BODY), verify(server, SHA256, BODY)] {
         assert_eq!(
@@ -95,7 +95,7 @@ fn without_a_secret_only_tokens_are_refused() {
 }
 
 #[test]
-fn secrets_that_cannot_be_meant_end_the_start() {
+fn invalid_secret_stops_the_start() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let path = file.path().to_str().expect("text");
     for variables in [
@@ -113,7 +113,7 @@ fn secrets_that_cannot_be_meant_end_the_start() {
 }
 
 #[test]
-fn weak_secrets_are_warned_of_and_strong_ones_are_not() {
+fn weak_secret_logs_a_warning() {
     let strong = "0123456789abcdef0123456789abcdef";
     assert!(server(&[]).log().contains("weak"));
     assert!(
@@ -124,7 +124,7 @@ fn weak_secrets_are_warned_of_and_strong_ones_are_not() {
 }
 
 #[test]
-fn secrets_are_rotated_without_a_restart() {
+fn secrets_rotate_without_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let [current, previous] = ["current", "previous"].map(|name| folder.path().join(name));
     let write = |path, secret: &str| std::fs::write(path, secret).expect("written");
@@ -172,7 +172,7 @@ fn secrets_are_rotated_without_a_restart() {
 /// Every size class: empty, inline, at the border, on a worker, at the limit.
 #[test]
 #[ignore = "needs openssl"]
-fn openssl_makes_the_same() {
+fn openssl_makes_the_same_tokens() {
     const LIMIT: usize = 32 << 20;
     const INLINE: usize = 64 << 10;
     let mut rng = ChaCha8Rng::seed_from_u64(4231);
@@ -224,7 +224,7 @@ fn by_openssl(digest: &str, body: &[u8]) -> String {
 
 /// A secret file can turn into one that blocks whoever reads it.
 #[test]
-fn a_secret_file_that_hangs_holds_nobody_up() {
+fn blocking_secret_file_delays_no_other_rotation() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("secret");
     std::fs::write(&file, "Jefe").expect("written");

@@ -10,7 +10,7 @@ use wit_parser::{
 const PACKAGES: [&str; 5] = ["component", "crypto", "decrypt", "token", "signing"];
 
 #[test]
-fn every_folder_is_a_package_of_its_name() {
+fn every_folder_is_a_package_with_its_name() {
     let mut folders: Vec<_> = std::fs::read_dir(directory())
         .expect("a folder")
         .map(|entry| entry.expect("an entry"))
@@ -29,7 +29,7 @@ fn every_folder_is_a_package_of_its_name() {
 }
 
 #[test]
-fn everything_says_what_it_is() {
+fn every_wit_item_is_documented() {
     let resolve = contracts();
     let is_silent = |docs: &Docs| docs.contents.as_deref().is_none_or(str::is_empty);
     let silent: Vec<_> = items(&resolve)
@@ -41,7 +41,7 @@ fn everything_says_what_it_is() {
 }
 
 #[test]
-fn everything_says_since_when_it_is_there() {
+fn every_wit_item_has_a_since_gate() {
     let resolve = contracts();
     let silent: Vec<_> = items(&resolve)
         .into_iter()
@@ -52,7 +52,7 @@ fn everything_says_since_when_it_is_there() {
 }
 
 #[test]
-fn an_interface_has_a_file_of_its_name_and_worlds_have_theirs() {
+fn every_interface_and_world_has_its_own_file() {
     let resolve = contracts();
     let file = |span| {
         let place = resolve.source_map.resolve_span(span).expect("a place");
@@ -76,7 +76,7 @@ fn an_interface_has_a_file_of_its_name_and_worlds_have_theirs() {
 
 /// What `wkg wit build` and `wasm-tools component wit --wasm` write, and registries keep.
 #[test]
-fn the_published_form_says_the_same() {
+fn published_package_equals_the_source() {
     let resolve = contracts();
     for (id, package) in &resolve.packages {
         let octets = wit_component::encode(&resolve, id).expect("encoded");

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_relay_is_sent_and_answers() {
+    fn relay_secrets_are_found_in_queries_and_json() {
         let target =
             "/crypto/sign?message=a%20secret+text&callback_url=http://receiver/&signature=AbC_";
         assert_eq!(

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_described_is_taken() {
+    fn described_response_is_accepted() {
         let opened = json!({"DecryptedMessage": "x"});
         judge("POST", "/decryptMessage", &answer(200, &opened, &[])).expect("described");
         judge(
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_described_is_not() {
+    fn undescribed_response_is_rejected() {
         let refused = |method, target, response: &Response| {
             judge(method, target, response).expect_err("not described");
         };
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn notifications_have_what_their_type_says() {
+    fn notification_matches_its_type() {
         let id = "0".repeat(44);
         let data = |name: &str| json!({"id": id, "message": "m", name: "x"});
         let notification = |kind: &str, name: &str| {

@@ -36,9 +36,9 @@ macro_rules! with_both_receivers {
 }
 
 with_both_receivers!(
-    a_webhook_is_verified_and_handled_once,
-    a_webhook_under_another_secret_is_refused,
-    forged_webhooks_are_refused,
+    receiver_handles_verified_webhook_once,
+    receiver_rejects_webhook_with_another_secret,
+    receiver_rejects_forged_webhooks,
 );
 
 /// A running receiver; killed when dropped.
@@ -130,7 +130,7 @@ fn signed_later(relay: &Relay, receiver: &Receiver, message: &str) -> String {
     relay.accepted(message, Some(&format!("http://{}/hooks", receiver.address)))
 }
 
-fn a_webhook_is_verified_and_handled_once(client: Client) {
+fn receiver_handles_verified_webhook_once(client: Client) {
     let receiver = Receiver::start(client);
     let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
     relay.set("BULKHEAD_WEBHOOK_SECRET", SECRET);
@@ -162,7 +162,7 @@ fn a_webhook_is_verified_and_handled_once(client: Client) {
     assert_eq!((events.len(), &events[1]["data"]["id"]), (2, &other.into()));
 }
 
-fn a_webhook_under_another_secret_is_refused(client: Client) {
+fn receiver_rejects_webhook_with_another_secret(client: Client) {
     let receiver = Receiver::start(client);
     let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
     relay.set("BULKHEAD_WEBHOOK_SECRET", OTHER_SECRET);
@@ -190,7 +190,7 @@ fn signed(secret: &str, id: &str, at: i64) -> [(&'static str, String); 3] {
     ]
 }
 
-fn forged_webhooks_are_refused(client: Client) {
+fn receiver_rejects_forged_webhooks(client: Client) {
     let receiver = Receiver::start(client);
     let post = |headers: &[(&str, String)], body: &[u8]| {
         let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();

@@ -10,12 +10,12 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 with_all_clients!(
-    a_passphrase_is_on_no_command_line_and_a_busy_server_asked_again,
-    answers_that_are_not_expected_are_errors_and_redirects_not_followed,
-    what_a_broken_answer_began_with_is_not_shown,
-    a_signature_is_waited_for_while_the_server_is_away,
-    a_signature_that_does_not_come_in_time_is_told_with_its_status_url,
-    waiting_ends_where_it_cannot_help,
+    client_hides_passphrase_and_retries_overloaded_server,
+    client_fails_on_unexpected_status_and_follows_no_redirect,
+    client_prints_nothing_of_truncated_response,
+    client_waits_for_signature_while_server_is_unavailable,
+    client_prints_status_url_after_timeout,
+    client_stops_waiting_after_permanent_error,
 );
 
 /// A server whose answers are written in a test.
@@ -100,7 +100,7 @@ impl Asked {
     }
 }
 
-fn a_passphrase_is_on_no_command_line_and_a_busy_server_asked_again(client: Client) {
+fn client_hides_passphrase_and_retries_overloaded_server(client: Client) {
     const AWKWARD: &str = "unmistakable \"word\" \\ \\n 100%\twith \u{1}, üñí, $(id) & 'quotes'  ";
     // However the rest is written, in JSON or for a shell.
     const PART: &str = "unmistakable";
@@ -172,7 +172,7 @@ const VERBS: [(&str, &str); 4] = [
     ("sign", ""),
 ];
 
-fn answers_that_are_not_expected_are_errors_and_redirects_not_followed(client: Client) {
+fn client_fails_on_unexpected_status_and_follows_no_redirect(client: Client) {
     let server = Scripted::start();
     let elsewhere = Scripted::start();
     let location = format!("Location: {}/", elsewhere.url());
@@ -211,7 +211,7 @@ fn answers_that_are_not_expected_are_errors_and_redirects_not_followed(client: C
     }
 }
 
-fn what_a_broken_answer_began_with_is_not_shown(client: Client) {
+fn client_prints_nothing_of_truncated_response(client: Client) {
     let server = Scripted::start();
     let place = Place::new(client, &server.url());
     let file = place.file("message.asc", SAMPLE);
@@ -280,7 +280,7 @@ impl Waiting {
     }
 }
 
-fn a_signature_is_waited_for_while_the_server_is_away(client: Client) {
+fn client_waits_for_signature_while_server_is_unavailable(client: Client) {
     let waiting = Waiting::start(client, 60);
     // Without an answer, and with half of one.
     drop(waiting.asked());
@@ -299,7 +299,7 @@ fn a_signature_is_waited_for_while_the_server_is_away(client: Client) {
     assert_eq!(waiting.ended().well(), "Sig=\n");
 }
 
-fn a_signature_that_does_not_come_in_time_is_told_with_its_status_url(client: Client) {
+fn client_prints_status_url_after_timeout(client: Client) {
     const WAIT_SECONDS: u32 = 3;
     let start = Instant::now();
     Waiting::start(client, WAIT_SECONDS).not_in_time();
@@ -317,7 +317,7 @@ fn a_signature_that_does_not_come_in_time_is_told_with_its_status_url(client: Cl
     waiting.not_in_time();
 }
 
-fn waiting_ends_where_it_cannot_help(client: Client) {
+fn client_stops_waiting_after_permanent_error(client: Client) {
     let problem = json!({"code": "not_found", "detail": "No such request."}).to_string();
     for (status, body) in [
         ("404 Not Found\r\nRetry-After: 1", problem.as_str()),

@@ -44,7 +44,7 @@ fn nested(levels: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_the_compiler_does_not_survive_is_refused_and_the_next_file_is_taken() {
+fn component_that_crashes_the_compiler_is_rejected_and_the_next_is_accepted() {
     let place = Place::with(
         &[
             ("BULKHEAD_COMPONENT_COMPILE_TIME", "1s"),
@@ -65,7 +65,7 @@ fn what_the_compiler_does_not_survive_is_refused_and_the_next_file_is_taken() {
 }
 
 #[test]
-fn what_takes_too_much_memory_to_compile_is_refused_and_the_next_file_is_taken() {
+fn component_over_the_compile_memory_is_rejected_and_the_next_is_accepted() {
     let place = Place::with(&[("BULKHEAD_COMPONENT_COMPILE_MEMORY", "512MiB")], |_| {});
     place.put("token.wasm", &nested(8000));
     place.wait_for_refusal("token", "too_demanding", "octets of memory");
@@ -76,7 +76,7 @@ fn what_takes_too_much_memory_to_compile_is_refused_and_the_next_file_is_taken()
 }
 
 #[test]
-fn a_start_that_compiles_can_be_stopped() {
+fn startup_stops_on_sigterm_while_compiling() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("token.wasm"), doubling(40)).expect("written");
     let path = folder.path().to_str().expect("a path of text");

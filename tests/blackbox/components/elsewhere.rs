@@ -22,7 +22,7 @@ fn example(name: &str) -> PathBuf {
 /// A JavaScript engine in each instance: what the pool has room for, fits.
 #[test]
 #[ignore = "needs Node.js"]
-fn node_made_a_token_component_that_serves() {
+fn node_token_component_serves_requests() {
     let bodies = [
         Vec::new(),
         b"what do ya want for nothing?".to_vec(),
@@ -68,7 +68,7 @@ fn expected(fixture: &fixtures::Fixture) -> Value {
 
 #[test]
 #[ignore = "needs Node.js"]
-fn node_opens_and_refuses_what_our_host_does() {
+fn node_host_returns_the_same_results() {
     let mut requests = String::new();
     let mut answers = Vec::new();
     for file in MAKERS.iter().chain(&["refused.jsonl", "rfc9580.jsonl"]) {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 #[test]
-fn a_file_takes_over_and_its_removal_gives_back() {
+fn file_replaces_built_in_component_until_removed() {
     let place = Place::new();
     let built_in = place.state("token");
     assert_eq!(built_in["source"], "built-in");
@@ -47,7 +47,7 @@ fn a_file_takes_over_and_its_removal_gives_back() {
 }
 
 #[test]
-fn what_lies_there_at_the_start_is_in_force_at_once() {
+fn file_present_at_startup_is_active_at_once() {
     let place = Place::with(&[], |folder| {
         std::fs::write(folder.join("token.wasm"), TRIAL_MINOR).expect("written");
         std::fs::write(folder.join("decrypt.wasm"), DECRYPT).expect("written");
@@ -62,7 +62,7 @@ fn what_lies_there_at_the_start_is_in_force_at_once() {
 
 /// A file that is ours to the octet is a file all the same: its removal must not go unseen.
 #[test]
-fn our_own_component_can_be_a_file() {
+fn built_in_component_can_be_loaded_from_a_file() {
     let place = Place::new();
     place.put("token.wasm", TOKEN);
     until("it is a file", || place.state("token")["source"] == "file");
@@ -73,7 +73,7 @@ fn our_own_component_can_be_a_file() {
 
 /// As Kubernetes mounts what it keeps for a container.
 #[test]
-fn links_to_links_are_followed_and_exchanged_at_once() {
+fn component_behind_symbolic_links_is_swapped_at_once() {
     let place = Place::with(&[], |folder| {
         for (version, number) in [("..1", 1), ("..2", 2)] {
             std::fs::create_dir(folder.join(version)).expect("made");
@@ -92,7 +92,7 @@ fn links_to_links_are_followed_and_exchanged_at_once() {
 
 /// Some file systems tell nobody: the folder itself is replaced here, which is not told either.
 #[test]
-fn what_the_kernel_does_not_tell_is_found_all_the_same() {
+fn folder_scan_finds_changes_without_events() {
     let place = Place::with(&[("BULKHEAD_COMPONENTS_SCAN", "100ms")], |_| {});
     place.put("token.wasm", &edition(1));
     place.wait_for(1);
@@ -110,7 +110,7 @@ fn what_the_kernel_does_not_tell_is_found_all_the_same() {
 
 /// It may take its time: nobody else waits for it.
 #[test]
-fn a_slow_component_is_not_called_on_threads_that_others_need() {
+fn slow_component_is_not_called_on_io_threads() {
     let place = Place::new();
     let ours = place.ask(b"a small body").json();
     let slow = trial::with_manner(TRIAL, "slow");
@@ -123,7 +123,7 @@ fn a_slow_component_is_not_called_on_threads_that_others_need() {
 /// Standard streams are there, with nothing behind them, on the threads that do I/O as well; and so is the
 /// message of a panic.
 #[test]
-fn a_component_that_prints_reads_and_panics_disturbs_nobody() {
+fn component_that_prints_reads_and_panics_affects_no_other_request() {
     let loud = trial::with_manner(TRIAL, "loud");
     let place = Place::with(&[], |folder| {
         std::fs::write(folder.join("token.wasm"), &loud).expect("written");
@@ -143,7 +143,7 @@ fn a_component_that_prints_reads_and_panics_disturbs_nobody() {
 }
 
 #[test]
-fn exchanges_under_traffic_lose_nothing_mix_nothing_and_leave_nothing() {
+fn hot_swap_under_load_loses_no_request_and_frees_memory() {
     let upstream = MockUpstream::start(&["--calls", "100", "--window", "1s", "--fail", "0"]);
     let store = tempfile::tempdir().expect("a folder");
     let store = format!("sqlite:{}", store.path().join("db").display());

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 #[test]
-fn what_is_refused_leaves_the_last_good_one_in_force_and_says_why() {
+fn rejected_component_leaves_the_last_good_one_active() {
     let place = Place::new();
     place.put("token.wasm", &edition(1));
     place.wait_for(1);
@@ -47,7 +47,7 @@ fn what_is_refused_leaves_the_last_good_one_in_force_and_says_why() {
 
 /// Not what an operator should do, and no harm all the same.
 #[test]
-fn a_file_that_is_copied_slowly_is_taken_when_it_is_whole() {
+fn slowly_copied_file_is_accepted_when_complete() {
     let place = Place::new();
     let whole = edition(1);
     let path = place.components().join("token.wasm");
@@ -64,7 +64,7 @@ fn a_file_that_is_copied_slowly_is_taken_when_it_is_whole() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_and_nothing_is_waited_for() {
+fn unreadable_file_is_rejected_without_waiting() {
     let octets_max = edition(1).len();
     let most = format!("{octets_max}B");
     let place = Place::with(&[("BULKHEAD_COMPONENT_MAX", &most)], |_| {});
@@ -86,7 +86,7 @@ fn what_cannot_be_read_is_refused_and_nothing_is_waited_for() {
 
 /// A misspelt name would otherwise be waited for in vain.
 #[test]
-fn names_of_no_component_are_told() {
+fn unknown_file_name_is_reported() {
     let place = Place::new();
     place.put("tokn.wasm", &edition(1));
     until("it is told", || {
@@ -97,7 +97,7 @@ fn names_of_no_component_are_told() {
 }
 
 #[test]
-fn only_what_is_pinned_is_taken() {
+fn component_is_accepted_only_if_pinned() {
     let folder = tempfile::tempdir().expect("a folder");
     let list = folder.path().join("pins");
     let pin = |editions: &[u64]| {

@@ -17,7 +17,7 @@ fn check(name: &str, octets: &[u8], arguments: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn good_components_are_told_from_others_without_a_server() {
+fn component_check_accepts_valid_components() {
     for (name, wasm) in [("decrypt", DECRYPT), ("token", TOKEN), ("signing", SIGNING)] {
         let (good, text) = check("any.wasm", wasm, &[]);
         assert!(good, "{text}");
@@ -36,7 +36,7 @@ fn good_components_are_told_from_others_without_a_server() {
 
 /// Settings that are wrong say nothing about the file.
 #[test]
-fn wrong_settings_are_not_blamed_on_the_component() {
+fn component_check_reports_wrong_settings_separately() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("signing.wasm");
     std::fs::write(&path, SIGNING).expect("written");
@@ -52,7 +52,7 @@ fn wrong_settings_are_not_blamed_on_the_component() {
 }
 
 #[test]
-fn refusals_are_those_of_a_server() {
+fn component_check_rejects_what_a_server_rejects() {
     let trap = trial::with_manner(TRIAL, "trap");
     let place = Place::new();
     for (wasm, code) in [
@@ -88,7 +88,7 @@ fn wat_of_nothing() -> [u8; 8] {
 }
 
 #[test]
-fn what_is_in_force_is_listed() {
+fn component_list_shows_active_components() {
     let place = Place::with(&[], |folder| {
         std::fs::write(folder.join("token.wasm"), edition(3)).expect("written");
         std::fs::write(folder.join("decrypt.wasm"), b"not wasm").expect("written");

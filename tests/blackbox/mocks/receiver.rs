@@ -48,7 +48,7 @@ fn posted(path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_webhook_is_taken_and_checked() {
+fn webhook_is_recorded_and_verified() {
     let mock = MockReceiver::start(&["--secret", SECRET, "--verbose"]);
     let at = now();
     let response = post(&mock, "/any/path?with=query", &signed(at), BODY);
@@ -90,14 +90,14 @@ fn a_webhook_is_taken_and_checked() {
 }
 
 #[test]
-fn nothing_is_verified_without_a_secret() {
+fn webhook_is_not_verified_without_a_secret() {
     let mock = MockReceiver::start(&[]);
     post(&mock, "/", &signed(now()), BODY);
     assert_eq!(mock.deliveries()[0].verified, None);
 }
 
 #[test]
-fn statuses_for_all_and_for_some_paths() {
+fn ordered_status_applies_to_all_or_some_paths() {
     let mock = MockReceiver::start(&[]);
     let status = |path: &str| post(&mock, path, &[], BODY).status;
     mock.control(&json!([
@@ -129,7 +129,7 @@ fn statuses_for_all_and_for_some_paths() {
 }
 
 #[test]
-fn misbehaviour_as_it_was_ordered() {
+fn receiver_faults_happen_as_ordered() {
     let mock = MockReceiver::start(&[]);
     let broken = |order: Value| {
         mock.control(&order);
@@ -159,7 +159,7 @@ fn misbehaviour_as_it_was_ordered() {
 }
 
 #[test]
-fn a_receiver_that_is_down_comes_back() {
+fn receiver_accepts_connections_after_downtime() {
     let mock = MockReceiver::start(&[]);
     mock.control(&json!({"mode": "down"}));
     assert!(!can_connect(mock.address()));
@@ -170,7 +170,7 @@ fn a_receiver_that_is_down_comes_back() {
 }
 
 #[test]
-fn the_log_is_in_the_file_when_the_answer_is_there() {
+fn log_entry_is_written_before_the_response() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("deliveries");
     let file = path.to_str().expect("text");

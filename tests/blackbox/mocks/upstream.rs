@@ -45,7 +45,7 @@ fn statuses(mock: &MockUpstream) -> Vec<Outcome> {
 }
 
 #[test]
-fn signatures_verify_there_and_wrong_ones_do_not() {
+fn upstream_verifies_only_right_signatures() {
     let mock = reliable();
     let response = sign(&mock, "gr%C3%BC%C3%9Fe+an%20alle%26");
     assert_eq!(response.status, 200);
@@ -82,7 +82,7 @@ fn signatures_verify_there_and_wrong_ones_do_not() {
 
 #[test]
 #[ignore = "needs openssl"]
-fn openssl_agrees_on_signatures() {
+fn openssl_verifies_upstream_signatures() {
     use base64::Engine as _;
     let mock = reliable();
     let response = sign(&mock, "for-openssl");
@@ -112,7 +112,7 @@ fn openssl_agrees_on_signatures() {
 }
 
 #[test]
-fn every_call_counts_whatever_it_is_answered() {
+fn every_call_counts_whatever_its_status() {
     let mock = MockUpstream::start(&["--fail", "0", "--calls", "6", "--key", "another-key"]);
     let with = |key: &str, target: &str| {
         let headers = [("Authorization", key)];
@@ -150,7 +150,7 @@ fn every_call_counts_whatever_it_is_answered() {
 
 /// What is answered 429 follows from the times in the log and from nothing else.
 #[test]
-fn the_quota_is_that_of_the_log() {
+fn quota_follows_from_the_logged_times() {
     const CALLS: usize = 4;
     let window = Duration::from_millis(50);
     let mock = MockUpstream::start(&["--fail", "0", "--calls", "4", "--window", "50ms"]);
@@ -179,7 +179,7 @@ fn the_quota_is_that_of_the_log() {
 }
 
 #[test]
-fn about_every_second_message_fails_for_a_while_and_recovers() {
+fn half_of_the_messages_fail_and_recover() {
     let arguments = [
         "--calls",
         "1000000",
@@ -226,7 +226,7 @@ fn about_every_second_message_fails_for_a_while_and_recovers() {
 }
 
 #[test]
-fn broken_answers_as_they_were_ordered() {
+fn broken_responses_are_sent_as_ordered() {
     let mock = reliable();
     let whole = exchange(mock.address(), &asked("m"));
     assert_eq!((whole.response().status, whole.end), (200, End::Orderly));
@@ -257,7 +257,7 @@ fn broken_answers_as_they_were_ordered() {
 }
 
 #[test]
-fn slow_answers_are_whole_in_the_end() {
+fn slow_responses_arrive_complete() {
     let mock = reliable();
     let slow = |mode: &str, delay: u64| {
         mock.control(&json!({"mode": mode, "next": 1, "delay_ms": delay}));
@@ -281,7 +281,7 @@ fn slow_answers_are_whole_in_the_end() {
 
 /// An octet is there before the next is sent, and not all at the end.
 #[test]
-fn a_drip_is_a_drip() {
+fn drip_sends_single_bytes() {
     let mock = reliable();
     mock.control(&json!({"mode": "drip", "delay_ms": 3_600_000}));
     let came = read_until_silence(mock.address(), &asked("m"), b"\r\n\r\n");
@@ -300,7 +300,7 @@ fn a_drip_is_a_drip() {
 }
 
 #[test]
-fn answers_of_200_that_are_no_signature() {
+fn status_200_without_a_signature_is_sent_as_ordered() {
     let mock = reliable();
     let right = sign(&mock, "m");
     let answered = |mode: &str| {
@@ -328,7 +328,7 @@ fn answers_of_200_that_are_no_signature() {
 }
 
 #[test]
-fn statuses_and_their_retry_after() {
+fn ordered_status_has_its_retry_after() {
     let mock = reliable();
     let ordered = |order: Value| {
         mock.control(&order);
@@ -364,7 +364,7 @@ fn statuses_and_their_retry_after() {
 }
 
 #[test]
-fn misbehaviour_by_chance_is_about_as_frequent_as_it_should() {
+fn random_faults_match_their_probability() {
     let mock = reliable();
     mock.control(&json!([
         {"mode": "500", "probability": 0.3},
@@ -382,7 +382,7 @@ fn misbehaviour_by_chance_is_about_as_frequent_as_it_should() {
 }
 
 #[test]
-fn a_connection_cut_before_it_was_read_is_no_arrival() {
+fn connection_reset_before_reading_is_not_an_arrival() {
     let mock = reliable();
     let mut kept = connect(mock.address());
     let octets = b"GET / HTTP/1.1\r\nHost: m\r\n\r\n";
@@ -399,7 +399,7 @@ fn a_connection_cut_before_it_was_read_is_no_arrival() {
 }
 
 #[test]
-fn a_closed_door_opens_at_the_same_port() {
+fn closed_listener_reopens_on_the_same_port() {
     let mock = reliable();
     let mut kept = connect(mock.address());
     assert!(can_connect(mock.address()));
@@ -422,7 +422,7 @@ fn a_closed_door_opens_at_the_same_port() {
 
 /// The head counts when it is whole, and a connection may carry many.
 #[test]
-fn the_time_is_that_of_the_whole_head() {
+fn arrival_time_is_that_of_the_complete_head() {
     let mock = reliable();
     let octets = asked("m");
     let (most, rest) = octets.split_at(octets.len() - 1);
@@ -446,7 +446,7 @@ fn the_time_is_that_of_the_whole_head() {
 
 /// Whatever a client was answered is in the file, however the process ended.
 #[test]
-fn the_log_survives_kill_9() {
+fn log_is_complete_after_kill_9() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("arrivals");
     let file = path.to_str().expect("text");
@@ -496,7 +496,7 @@ fn the_log_survives_kill_9() {
 }
 
 #[test]
-fn a_mock_ends_with_whoever_started_it() {
+fn mock_exits_with_its_parent() {
     let mut child = Command::new(server::mock("mock-upstream"))
         .arg("--end-with-stdin")
         .stdin(Stdio::piped())
@@ -518,7 +518,7 @@ fn a_mock_ends_with_whoever_started_it() {
 
 /// The search of the servers' logs has to know what was signed, also where no test asked for it.
 #[test]
-fn messages_signatures_and_the_key_are_taken_down() {
+fn mock_records_messages_signatures_and_its_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut child = Command::new(server::mock("mock-upstream"))
         .args([
@@ -561,7 +561,7 @@ fn messages_signatures_and_the_key_are_taken_down() {
 /// What the sample in the README promises: the message there fails at first, so that there is a 202,
 /// and is signed within a minute, so that there is a webhook.
 #[test]
-fn the_sample_of_compose_fails_at_first_and_not_for_long() {
+fn compose_sample_fails_first_and_recovers_within_a_minute() {
     let compose = include_str!("../../../compose.yaml");
     let (_, service) = compose
         .split_once("\n  mock-upstream:\n")

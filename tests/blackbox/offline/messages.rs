@@ -58,7 +58,7 @@ fn octets_differ(
 /// All messages of all makers in the soak, and every eighth by default; of what is refused, all.
 #[test]
 #[ignore = "needs the wasmtime command"]
-fn wasmtime_opens_and_refuses_what_the_server_does() {
+fn wasmtime_returns_the_same_results_as_the_server() {
     let some = if soak() { 1 } else { 8 };
     let mut fixtures: Vec<Fixture> = Vec::new();
     for file in MAKERS {
@@ -80,7 +80,7 @@ fn wasmtime_opens_and_refuses_what_the_server_does() {
 /// As the documentation has it: the file itself, and nothing but a request.
 #[test]
 #[ignore = "needs the wasmtime command"]
-fn wasmtime_runs_the_command_as_it_is_shipped() {
+fn wasmtime_runs_the_shipped_command() {
     let offline = shipped("decrypt-offline");
     let body = request("topsecret", SAMPLE);
     let opened = run(&[], &offline, &[], body.as_bytes());
@@ -90,7 +90,7 @@ fn wasmtime_runs_the_command_as_it_is_shipped() {
 
 #[test]
 #[ignore = "needs the wasmtime command"]
-fn wasmtime_hands_limits_on_and_bad_input_gets_the_servers_answers() {
+fn wasmtime_applies_limits_and_reports_invalid_input() {
     let compiled = compiled("decrypt-offline");
     let code = |output: &Output| {
         let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

@@ -89,7 +89,7 @@ fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
 }
 
 #[test]
-fn alerts_are_about_metrics_that_there_are() {
+fn alerts_use_existing_metrics_and_labels() {
     let exposed = exposed();
     for rule in rules() {
         let expression = rule["expr"].as_str().expect("an expression");
@@ -129,7 +129,7 @@ fn alerts_are_about_metrics_that_there_are() {
 }
 
 #[test]
-fn every_alert_says_how_urgent_it_is_and_what_to_do() {
+fn alerts_have_severity_and_instructions() {
     let rules = rules();
     let names: BTreeSet<_> = rules.iter().map(|rule| rule["alert"].to_string()).collect();
     assert_eq!(names.len(), rules.len());
@@ -145,7 +145,7 @@ fn every_alert_says_how_urgent_it_is_and_what_to_do() {
 
 #[test]
 #[ignore = "needs promtool"]
-fn promtool_takes_the_rules_and_sees_them_fire() {
+fn promtool_accepts_the_rules_and_alerts_fire() {
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     for (verb, file) in [
         ("check", here.join("../docs/alerts.yaml")),

@@ -37,7 +37,7 @@ fn is_made_of(text: &str, more: &str) -> bool {
 }
 
 #[test]
-fn flags_and_variables_that_the_documentation_names_are_there() {
+fn documents_name_existing_flags_and_variables() {
     let known: BTreeSet<_> = ["serve", "healthcheck"]
         .into_iter()
         .map(help_of)
@@ -87,7 +87,7 @@ fn functions(folder: &Path, names: &mut BTreeSet<String>) {
 
 #[test]
 #[ignore = "needs the source tree"]
-fn the_documentation_points_to_files_and_tests_that_are_there() {
+fn documents_name_existing_files_and_tests() {
     let mut names = BTreeSet::new();
     functions(&root(), &mut names);
     assert!(names.len() > 500, "{}", names.len());

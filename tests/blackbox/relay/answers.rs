@@ -7,14 +7,14 @@ use bulkhead_tests::{description, http};
 use serde_json::json;
 
 on_both_stores!(
-    a_message_is_signed_at_once_or_later_and_its_caller_told,
-    callers_of_one_message_share_its_call_and_each_is_told,
-    what_the_upstream_refuses_fails_and_is_told,
-    a_wrong_key_pauses_and_the_right_one_resumes,
-    a_notification_is_sent_again_on_demand,
-    a_drain_cuts_no_webhook,
-    a_drain_that_cuts_a_webhook_says_so,
-    signatures_and_the_key_are_checked,
+    message_is_signed_at_once_or_its_caller_notified,
+    callers_of_one_message_share_a_call_and_are_all_notified,
+    message_refused_by_upstream_fails_and_is_notified,
+    wrong_key_pauses_calls_across_a_restart,
+    notification_is_redelivered_on_request,
+    drain_completes_running_webhooks,
+    drain_timeout_logs_interrupted_webhooks,
+    signature_and_key_checks_use_few_calls,
 );
 
 /// One that waits for answers that are late on purpose, and later still on a busy machine.
@@ -26,7 +26,7 @@ fn patient(kind: Kind) -> Relay {
     relay
 }
 
-fn a_message_is_signed_at_once_or_later_and_its_caller_told(kind: Kind) {
+fn message_is_signed_at_once_or_its_caller_notified(kind: Kind) {
     let relay = patient(kind);
     let (now, took) = relay.sign("signed%20at%20once", None);
     assert_eq!(now.status, 200, "{now:?}");
@@ -78,7 +78,7 @@ fn a_message_is_signed_at_once_or_later_and_its_caller_told(kind: Kind) {
     relay.check_quota();
 }
 
-fn callers_of_one_message_share_its_call_and_each_is_told(kind: Kind) {
+fn callers_of_one_message_share_a_call_and_are_all_notified(kind: Kind) {
     let relay = patient(kind);
     relay.upstream.control(&json!({"mode": "502", "next": 1}));
     relay
@@ -116,7 +116,7 @@ fn callers_of_one_message_share_its_call_and_each_is_told(kind: Kind) {
     assert_eq!(relay.upstream.summary().arrivals, 2);
 }
 
-fn what_the_upstream_refuses_fails_and_is_told(kind: Kind) {
+fn message_refused_by_upstream_fails_and_is_notified(kind: Kind) {
     let relay = patient(kind);
     relay.upstream.control(&json!({"mode": "422", "next": 1}));
     let (refused, _) = relay.sign("refused%20message", None);
@@ -145,7 +145,7 @@ fn what_the_upstream_refuses_fails_and_is_told(kind: Kind) {
     description::judge_notification(&told).expect("as openapi.yaml says");
 }
 
-fn a_wrong_key_pauses_and_the_right_one_resumes(kind: Kind) {
+fn wrong_key_pauses_calls_across_a_restart(kind: Kind) {
     let mut relay = Relay::prepare(kind, &SMOOTH);
     relay.set("BULKHEAD_UPSTREAM_API_KEY", "a-key-that-is-wrong");
     relay.run();
@@ -174,7 +174,7 @@ fn a_wrong_key_pauses_and_the_right_one_resumes(kind: Kind) {
     assert_ne!(relay.health()["upstream"]["held_seconds"], 0);
 }
 
-fn a_notification_is_sent_again_on_demand(kind: Kind) {
+fn notification_is_redelivered_on_request(kind: Kind) {
     let relay = Relay::start(kind, &SMOOTH);
     relay.receiver.control(&json!({"mode": "410"}));
     relay
@@ -205,7 +205,7 @@ fn a_notification_is_sent_again_on_demand(kind: Kind) {
 }
 
 /// One that was cut would be sent again by the next process, though the receiver took it.
-fn a_drain_cuts_no_webhook(kind: Kind) {
+fn drain_completes_running_webhooks(kind: Kind) {
     let mut relay = Relay::start(kind, &SMOOTH);
     relay
         .upstream
@@ -230,7 +230,7 @@ fn a_drain_cuts_no_webhook(kind: Kind) {
     assert_eq!(relay.receiver.deliveries().len(), 1);
 }
 
-fn a_drain_that_cuts_a_webhook_says_so(kind: Kind) {
+fn drain_timeout_logs_interrupted_webhooks(kind: Kind) {
     let mut relay = Relay::prepare(kind, &SMOOTH);
     relay.set("BULKHEAD_DRAIN_TIMEOUT", "100ms");
     relay.run();
@@ -253,7 +253,7 @@ fn a_drain_that_cuts_a_webhook_says_so(kind: Kind) {
     assert!(log.contains(r#""relay.ended":false"#), "{log}");
 }
 
-fn signatures_and_the_key_are_checked(kind: Kind) {
+fn signature_and_key_checks_use_few_calls(kind: Kind) {
     let mut relay = Relay::start(kind, &SMOOTH);
     let verify = |relay: &Relay, message: &str, signature: &str| {
         let target = format!("/crypto/verify?message={message}&signature={signature}");
@@ -304,7 +304,7 @@ fn signatures_and_the_key_are_checked(kind: Kind) {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
+fn invalid_signing_request_is_rejected() {
     let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
     // A new store makes no call for so long.
     relay.set("BULKHEAD_UPSTREAM_WINDOW", "1h");
@@ -404,7 +404,7 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
-fn without_an_upstream_it_says_so() {
+fn signing_without_upstream_returns_not_configured() {
     let server = Server::shared();
     for target in [
         "/crypto/sign?message=m",
@@ -427,7 +427,7 @@ fn without_an_upstream_it_says_so() {
 }
 
 #[test]
-fn settings_that_cannot_work_end_the_start_with_a_reason() {
+fn unusable_settings_stop_the_start_with_a_reason() {
     for (variable, value, needle) in [
         ("BULKHEAD_UPSTREAM_URL", "ftp://x/", "BULKHEAD_UPSTREAM_URL"),
         (

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 on_both_stores!(
-    sixty_at_once_are_all_answered_and_all_signed,
-    whatever_the_upstream_does_answers_come_in_time,
-    a_hundred_a_second_are_answered_in_time,
+    burst_of_60_is_answered_in_time_and_signed,
+    responses_arrive_in_time_during_upstream_faults,
+    rate_of_100_per_second_is_answered_in_time,
 );
 
-fn sixty_at_once_are_all_answered_and_all_signed(kind: Kind) {
+fn burst_of_60_is_answered_in_time_and_signed(kind: Kind) {
     const MESSAGES: usize = 60;
     let pace = Pace {
         calls: 10,
@@ -64,7 +64,7 @@ fn ask(relay: &Relay, messages: usize, name: &str) -> Vec<Option<String>> {
     })
 }
 
-fn whatever_the_upstream_does_answers_come_in_time(kind: Kind) {
+fn responses_arrive_in_time_during_upstream_faults(kind: Kind) {
     let relay = Relay::start(kind, &ROUGH);
     for mode in [
         "hang", "reset", "drip", "garbage", "half", "429", "refuse", "html-200",
@@ -83,7 +83,7 @@ fn whatever_the_upstream_does_answers_come_in_time(kind: Kind) {
 }
 
 /// 6,000 a minute, at times that do not depend on the answers.
-fn a_hundred_a_second_are_answered_in_time(kind: Kind) {
+fn rate_of_100_per_second_is_answered_in_time(kind: Kind) {
     const CLIENTS: usize = 250;
     const PACE: Duration = Duration::from_millis(10);
     let requests: u32 = if soak() { 6000 } else { 200 };

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 const CLIENTS: usize = 16;
 
-on_both_stores!(nothing_accepted_is_lost_whenever_the_process_is_killed);
+on_both_stores!(accepted_requests_survive_kills_at_any_point);
 
 /// `Point::ALL` of the relay.
 const POINTS: [&str; 7] = [
@@ -29,7 +29,7 @@ const POINTS: [&str; 7] = [
 /// What is asked of a process before it dies.
 const ASKED_OF_EACH: u32 = 20;
 
-fn nothing_accepted_is_lost_whenever_the_process_is_killed(kind: Kind) {
+fn accepted_requests_survive_kills_at_any_point(kind: Kind) {
     let kills = if soak() { 200 } else { 21 };
     // So few calls that most have to wait.
     let pace = Pace { calls: 10, ..ROUGH };

@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// A disk that fills up, as the process sees it: files may not grow beyond a limit.
 #[test]
-fn a_full_disk_is_told_and_what_was_promised_is_there() {
+fn full_disk_returns_503_and_keeps_accepted_requests() {
     let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
     relay.upstream.control(&json!({"mode": "hang"}));
     // Kibibytes: room for the tables and their log, and some hundred requests.
@@ -66,7 +66,7 @@ fn a_full_disk_is_told_and_what_was_promised_is_there() {
 
 /// A second server on the same file would spend the quota twice.
 #[test]
-fn two_servers_do_not_share_a_file() {
+fn second_server_on_the_same_file_fails_to_start() {
     let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
     relay.run();
     let output = run(&["--listen", "127.0.0.1:0"], &relay.variables());

@@ -6,7 +6,7 @@ use bulkhead_tests::until;
 use serde_json::{Value, json};
 use std::process::Output;
 
-on_both_stores!(requests_are_listed_shown_and_redelivered);
+on_both_stores!(requests_command_lists_shows_and_redelivers);
 
 fn bulkhead(relay: &Relay, arguments: &[&str]) -> Output {
     run(arguments, &relay.variables())
@@ -17,7 +17,7 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("text")
 }
 
-fn requests_are_listed_shown_and_redelivered(kind: Kind) {
+fn requests_command_lists_shows_and_redelivers(kind: Kind) {
     // A new store makes no call for so long: time to look at what waits.
     let pace = Pace {
         window_ms: 5000,

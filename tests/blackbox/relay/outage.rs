@@ -46,7 +46,7 @@ impl Drop for Database {
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn while_postgres_is_away_nobody_is_promised_anything_and_then_all_goes_on() {
+fn postgres_outage_returns_503_and_work_resumes_afterwards() {
     let away = Duration::from_secs(if soak() { 20 } else { 5 });
     let (database, url) = Database::new();
     let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);

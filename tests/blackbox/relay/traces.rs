@@ -6,13 +6,13 @@ use bulkhead_tests::mock::Outcome;
 use bulkhead_tests::until;
 use serde_json::json;
 
-on_both_stores!(a_trace_is_passed_on_to_the_upstream_and_to_each_receiver);
+on_both_stores!(traceparent_is_forwarded_to_upstream_and_receivers);
 
 fn trace(number: u8) -> String {
     format!("00-0af7651916cd43dd8448eb211c8031{number:02x}-b7ad6b7169203331-01")
 }
 
-fn a_trace_is_passed_on_to_the_upstream_and_to_each_receiver(kind: Kind) {
+fn traceparent_is_forwarded_to_upstream_and_receivers(kind: Kind) {
     let mut relay = Relay::prepare(kind, &SMOOTH);
     relay.set("BULKHEAD_ACCESS_LOG", "on");
     relay.run();

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_for_the_same_and_spread_otherwise() {
+    fn draws_depend_only_on_seed_text_and_number() {
         let draw = |seed, text: &[u8], number| Chance::of(seed, text, number).draw();
         assert_eq!(draw(1, b"a", 0).to_bits(), draw(1, b"a", 0).to_bits());
         let others = [draw(2, b"a", 0), draw(1, b"b", 0), draw(1, b"a", 1)];

@@ -169,7 +169,7 @@ mod tests {
     struct At(#[serde(with = "milliseconds")] Duration);
 
     #[test]
-    fn times_keep_their_microseconds() {
+    fn times_keep_microseconds_in_json() {
         for micros in [
             0,
             1,
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_writer_leaves_whole_lines() {
+    fn killed_writer_leaves_complete_lines() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("log");
         for part in [1, 2] {

@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_queue_up_before_what_stands() {
+    fn counted_rules_apply_before_persistent_ones() {
         let mut rules = rules(
             r#"[{"mode": "500"}, {"mode": "hang", "next": 2}, {"status": 410, "next": 1, "path": "/b"}]"#,
         );
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_path_fits_best_and_normal_ends_it() {
+    fn longest_path_wins_and_normal_clears_it() {
         let json = r#"[{"mode": "hang", "path": "/a"}, {"status": 204, "path": "/a/b"}, {"mode": "reset", "path": "/c"}]"#;
         let mut rules = rules(json);
         let exempt = Some((Act::Status, Some(204)));
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn chances_are_about_kept() {
+    fn random_rules_match_their_probability() {
         let json = r#"[{"mode": "hang", "probability": 0.25}, {"mode": "500", "probability": 0.5},
             {"mode": "503", "probability": 0}]"#;
         let met = met(&mut rules(json), &vec!["/"; 4000]);
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_cut_where_that_is_next() {
+    fn connection_is_reset_when_its_rule_is_next() {
         let mut rules =
             rules(r#"[{"mode": "hang", "next": 1}, {"mode": "reset-before", "next": 1}]"#);
         let mut chance = Chance::of(1, b"", 0);
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
+    fn invalid_order_is_rejected() {
         for (json, named) in [
             ("{", "EOF"),
             ("7", "struct"),
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn no_header_is_not_nothing_said() {
+    fn null_retry_after_differs_from_an_absent_one() {
         for (json, expected) in [
             (r#"{"mode": "429"}"#, RetryAfter::Unsaid),
             (

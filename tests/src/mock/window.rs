@@ -89,19 +89,19 @@ mod tests {
     }
 
     #[test]
-    fn no_arrivals_and_one() {
+    fn zero_and_one_arrival_are_counted() {
         assert_eq!(most(&[], WINDOW), 0);
         assert_eq!(most(&micros(&[5]), WINDOW), 1);
     }
 
     #[test]
-    fn exactly_a_window_apart_is_not_in_one() {
+    fn arrivals_a_window_apart_count_separately() {
         assert_eq!(most(&micros(&[7, 60_000_007]), WINDOW), 1);
         assert_eq!(most(&micros(&[7, 60_000_006]), WINDOW), 2);
     }
 
     #[test]
-    fn the_fullest_window_may_start_anywhere() {
+    fn fullest_window_may_start_anywhere() {
         let times = micros(&[
             0,
             59_000_000,
@@ -117,13 +117,13 @@ mod tests {
     }
 
     #[test]
-    fn the_same_moment_is_in_one_window_however_short() {
+    fn simultaneous_arrivals_share_the_shortest_window() {
         assert_eq!(most(&micros(&[3, 3, 3, 4]), Duration::from_micros(1)), 3);
     }
 
     /// Against the definition: for every arrival, all that follow it by less than a window.
     #[test]
-    fn agrees_with_the_definition() {
+    fn max_in_window_matches_its_definition() {
         for seed in 0..200 {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let many = random.gen_range(1..60);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_border_of_the_quota_is_exact() {
+    fn quota_limit_is_exact_to_the_microsecond() {
         let mut quota = Quota::new(2, WINDOW);
         let at = |micros| Duration::from_micros(micros);
         assert_eq!(quota.arrive(at(10)), None);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_as_told_is_let_in() {
+    fn caller_that_waits_as_told_is_admitted() {
         for seed in 0..200 {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let mut quota = Quota::new(random.gen_range(1..6), Duration::from_micros(100));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn no_calls_at_all() {
+    fn quota_of_zero_rejects_every_call() {
         let mut quota = Quota::new(0, WINDOW);
         assert_eq!(quota.arrive(Duration::ZERO), Some(WINDOW));
     }

@@ -51,7 +51,7 @@ mod tests {
     use rsa::pkcs8::DecodePublicKey as _;
 
     #[test]
-    fn the_published_key_is_that_of_the_signatures() {
+    fn published_key_belongs_to_the_signing_key() {
         let published = RsaPublicKey::from_public_key_pem(PUBLIC_KEY).expect("a key");
         assert_eq!(published, SigningKey::new().public);
     }

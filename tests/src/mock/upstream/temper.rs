@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_as_they_are_written() {
+    fn duration_ranges_are_parsed() {
         let span = |min, max| Span {
             min: Duration::from_millis(min),
             max: Duration::from_millis(max),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn about_every_second_message_fails_at_first() {
+    fn half_of_the_messages_fail_at_first() {
         let mut temper = temper(1, 0.5);
         let failed = (0..2000)
             .filter(|n| temper.fails(&format!("message {n}"), SECOND).is_some())
@@ -124,7 +124,7 @@ mod tests {
 
     /// Whoever fails goes on failing for 30 to 180 s and not longer, and then succeeds in time.
     #[test]
-    fn a_failing_message_recovers_and_others_do_not_notice() {
+    fn failing_message_recovers_within_its_range() {
         let mut temper = temper(2, 0.5);
         let mut recovered = 0;
         let mut spans = Vec::new();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_is_the_same_upstream_in_any_order() {
+    fn same_seed_gives_the_same_failures_in_any_order() {
         let messages: Vec<_> = (0..100).map(|n| n.to_string()).collect();
         let fails = |temper: &mut Temper, message: &String| temper.fails(message, SECOND).is_some();
         let (mut one, mut other) = (temper(3, 0.5), temper(3, 0.5));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn always_and_never() {
+    fn probability_0_never_fails_and_1_always_fails() {
         for (fail, expected) in [(0.0, 0), (1.0, 100)] {
             let mut temper = temper(5, fail);
             let failed = (0..100)
