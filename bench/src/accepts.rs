@@ -18,7 +18,7 @@ const CLIENTS: usize = 64;
 
 /// What a full store may do, in parts of what an empty one does.
 const RATIO_TARGET: f64 = 0.8;
-const MEMORY_TARGET_OCTETS: u64 = 200_000_000;
+const MEMORY_TARGET_BYTES: u64 = 200_000_000;
 const START_TARGET: Duration = Duration::from_secs(2);
 
 /// How often the full store and a fresh one are measured, one after the other: what slows the machine
@@ -26,7 +26,7 @@ const START_TARGET: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 3;
 
 /// Which store is measured.
-enum Place {
+enum StoreChoice {
     Sqlite,
     /// In the database of this URL.
     Postgres(String),
@@ -40,7 +40,7 @@ struct Fresh {
     _schema: Option<Schema>,
 }
 
-impl Place {
+impl StoreChoice {
     fn fresh(&self) -> Fresh {
         // Not where temporary files are, which may be no disk at all.
         let program = std::env::current_exe().expect("this program");
@@ -79,9 +79,9 @@ struct Rate {
 
 /// On `SQLite`, and on `PostgreSQL` where `BULKHEAD_TEST_POSTGRES` names one.
 pub(crate) fn measure(time: Duration, backlog: u64) -> bool {
-    let mut met = one(&Place::Sqlite, time, backlog);
+    let mut met = one(&StoreChoice::Sqlite, time, backlog);
     match std::env::var("BULKHEAD_TEST_POSTGRES") {
-        Ok(database) => met &= one(&Place::Postgres(database), time, backlog),
+        Ok(database) => met &= one(&StoreChoice::Postgres(database), time, backlog),
         Err(_) => {
             println!("\nPostgreSQL is not measured: BULKHEAD_TEST_POSTGRES does not name one");
         }
@@ -89,7 +89,7 @@ pub(crate) fn measure(time: Duration, backlog: u64) -> bool {
     met
 }
 
-fn one(place: &Place, time: Duration, backlog: u64) -> bool {
+fn one(store_choice: &StoreChoice, time: Duration, backlog: u64) -> bool {
     // Nothing is ever signed, so that what is accepted waits.
     let upstream = MockUpstream::start(&["--calls", "1"]);
     let upstream_url = upstream.url();
@@ -106,8 +106,11 @@ fn one(place: &Place, time: Duration, backlog: u64) -> bool {
         ];
         Server::start_with(&[], &variables)
     };
-    println!("\nrequests accepted (202, durable) on {}", place.name());
-    let full_store = place.fresh();
+    println!(
+        "\nrequests accepted (202, durable) on {}",
+        store_choice.name()
+    );
+    let full_store = store_choice.fresh();
     let full_server = start(&full_store);
     let next = AtomicU64::new(0);
     line(
@@ -124,8 +127,8 @@ fn one(place: &Place, time: Duration, backlog: u64) -> bool {
         "1 client, full",
         accepts(full_server.address, 1, time, &next),
     );
-    let ratio = full_to_empty(place, &start, &full_server, time, &next);
-    let resident = full_server.peak_resident_octets();
+    let ratio = full_to_empty(store_choice, &start, &full_server, time, &next);
+    let resident = full_server.peak_resident_bytes();
     drop(full_server);
     let starting = Instant::now();
     let server = start(&full_store);
@@ -138,7 +141,7 @@ fn one(place: &Place, time: Duration, backlog: u64) -> bool {
     let started = starting.elapsed();
     let met = [
         ratio >= RATIO_TARGET,
-        resident < MEMORY_TARGET_OCTETS,
+        resident < MEMORY_TARGET_BYTES,
         started < START_TARGET,
     ];
     println!(
@@ -148,7 +151,7 @@ fn one(place: &Place, time: Duration, backlog: u64) -> bool {
     println!(
         "  resident at most {} MB  target {} MB: {}",
         resident / 1_000_000,
-        MEMORY_TARGET_OCTETS / 1_000_000,
+        MEMORY_TARGET_BYTES / 1_000_000,
         verdict(met[1])
     );
     println!(
@@ -161,7 +164,7 @@ fn one(place: &Place, time: Duration, backlog: u64) -> bool {
 
 /// The median of the rounds.
 fn full_to_empty(
-    place: &Place,
+    store_choice: &StoreChoice,
     start: &impl Fn(&Fresh) -> Server,
     full: &Server,
     time: Duration,
@@ -169,7 +172,7 @@ fn full_to_empty(
 ) -> f64 {
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
-        let fresh = place.fresh();
+        let fresh = store_choice.fresh();
         let server = start(&fresh);
         let disk = syncs(fresh.folder.path(), time / 5);
         println!("  the disk: {disk:.0} appends of 4 KiB with fdatasync a second");

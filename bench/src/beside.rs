@@ -68,13 +68,13 @@ pub(crate) fn measure(time: Duration) -> bool {
         let [busy50, busy99] = [50, 99].map(|percent| percentile(&mut busy, percent));
         let ratio = busy99.as_secs_f64() / idle99.as_secs_f64();
         let target_met = ratio <= RATIO_TARGET;
-        let judged = match at {
+        let verdict_text = match at {
             TOKEN => format!("  target {RATIO_TARGET}: {}", verdict(target_met)),
             _ => String::new(),
         };
         met &= at != TOKEN || target_met;
         println!(
-            "  {:<16}{:>10.3}{:>10.3}{:>12.3}{:>10.3}{:>10.2}{judged}",
+            "  {:<16}{:>10.3}{:>10.3}{:>12.3}{:>10.3}{:>10.2}{verdict_text}",
             format!("{method} {target}"),
             milliseconds(idle50),
             milliseconds(idle99),

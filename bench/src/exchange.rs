@@ -126,9 +126,9 @@ fn latencies(server: &Server, folder: &Path) -> Vec<Duration> {
 }
 
 /// Moves a file there; when that was.
-fn put(folder: &Path, name: &str, octets: &[u8]) -> Instant {
+fn put(folder: &Path, name: &str, bytes: &[u8]) -> Instant {
     let aside = folder.join("aside");
-    std::fs::write(&aside, octets).expect("written");
+    std::fs::write(&aside, bytes).expect("written");
     let start = Instant::now();
     std::fs::rename(aside, folder.join("components").join(name)).expect("moved");
     start

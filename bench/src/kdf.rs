@@ -15,7 +15,7 @@ const HASHES: [(Hash, &str); 3] = [
 ];
 
 /// The highest coded count (RFC 9580 section 3.7.1.3).
-const OCTETS: u32 = 65_011_712;
+const BYTES: u32 = 65_011_712;
 
 const STREAMS: [u8; 6] = [1, 2, 4, 8, 16, 32];
 
@@ -80,20 +80,20 @@ fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
         deadline: Instant::now() + Duration::from_mins(5),
     };
     // About as long for all: a stream alone gets a quarter of the octets.
-    let octets = OCTETS / 4;
+    let bytes = BYTES / 4;
     let start = Instant::now();
     std::thread::scope(|scope| {
         for number in 0..streams {
             let (engine, stop) = (&engine, &stop);
             scope.spawn(move || {
                 let salt = [number; 8];
-                let s2k = S2k::new(hash, &salt, b"topsecret", octets, hash.digest_len());
+                let s2k = S2k::new(hash, &salt, b"topsecret", bytes, hash.digest_len());
                 let key = engine.derive(&s2k.expect("valid"), stop);
                 assert_eq!(key.expect("derived").len(), hash.digest_len());
             });
         }
     });
-    f64::from(streams) * f64::from(octets) / start.elapsed().as_secs_f64() / 1e9
+    f64::from(streams) * f64::from(bytes) / start.elapsed().as_secs_f64() / 1e9
 }
 
 /// One stream, in GB/s.

@@ -132,11 +132,11 @@ pub(crate) fn measure(packages: &Path, time: Duration) -> bool {
         let targets = [None, against_plain, Some(against_gunicorn)];
         for ((name, _), (rate, target)) in contestants.iter().zip(medians.iter().zip(targets)) {
             let ratio = medians[0] / rate;
-            let judged = target.map_or(String::new(), |target| {
+            let verdict_text = target.map_or(String::new(), |target| {
                 met &= ratio >= target;
                 format!("  target {target}: {}", verdict(ratio >= target))
             });
-            println!("  {name:<34}{rate:>12.1}{ratio:>22.2}{judged}");
+            println!("  {name:<34}{rate:>12.1}{ratio:>22.2}{verdict_text}");
         }
     }
     met
@@ -173,7 +173,7 @@ pub(crate) fn mix(time: Duration) -> bool {
         });
     }
     println!(
-        "\nsmall messages (65,536 octets twice), {SMALL_CLIENTS} clients, alone and beside one with \
+        "\nsmall messages (65,536 bytes twice), {SMALL_CLIENTS} clients, alone and beside one with \
          default messages ({opened} opened), in ms"
     );
     println!("  {:<10}{:>8}{:>10}{:>10}", "", "opened", "p50", "p99");

@@ -8,12 +8,12 @@
 mod accepts;
 mod beside;
 mod compare;
+mod decryptors;
 mod exchange;
 mod isolated;
 mod kdf;
 mod load;
 mod messages;
-mod openers;
 mod process;
 
 use clap::{Parser, ValueEnum};
@@ -82,11 +82,11 @@ enum Part {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // What is measured is the server, not how its answers are checked.
-    bulkhead_tests::description::off();
+    bulkhead_tests::description::disable_checks();
     let wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
     let mut met = true;
     if wanted(Part::Messages) {
-        met &= openers::compare_all(&arguments.rpgp_wasm, arguments.rounds);
+        met &= decryptors::compare_all(&arguments.rpgp_wasm, arguments.rounds);
     }
     if wanted(Part::Load) {
         let time = Duration::from_secs(arguments.load_seconds);

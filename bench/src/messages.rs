@@ -33,8 +33,8 @@ pub(crate) fn all(scratch: &Path) -> Vec<Message> {
             target: Some(target),
         }
     };
-    let large = |title, octets, compression, target| {
-        let plaintext = log_lines(octets);
+    let large = |title, bytes, compression, target| {
+        let plaintext = log_lines(bytes);
         let file = scratch.join(format!("{title}.asc"));
         encrypt(scratch, &plaintext, compression, DEFAULT_COUNT, &file);
         let text = std::fs::read_to_string(&file).expect("gpg wrote it");
@@ -65,10 +65,10 @@ pub(crate) fn all(scratch: &Path) -> Vec<Message> {
 }
 
 /// Text that compresses like a log: the same every time, but no two lines alike.
-fn log_lines(octets: usize) -> Vec<u8> {
-    let mut text = String::with_capacity(octets + 128);
+fn log_lines(bytes: usize) -> Vec<u8> {
+    let mut text = String::with_capacity(bytes + 128);
     let mut state = 1_u64;
-    while text.len() < octets {
+    while text.len() < bytes {
         // Knuth's MMIX generator; all that matters is that it does not repeat soon.
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -80,7 +80,7 @@ fn log_lines(octets: usize) -> Vec<u8> {
         )
         .expect("a string takes everything");
     }
-    text.truncate(octets);
+    text.truncate(bytes);
     text.into_bytes()
 }
 

@@ -7,7 +7,7 @@ use bulkhead_tests::server::Server;
 use std::time::{Duration, Instant};
 
 const START_TARGET: Duration = Duration::from_millis(150);
-const IDLE_TARGET_OCTETS: u64 = 60_000_000;
+const IDLE_TARGET_BYTES: u64 = 60_000_000;
 
 /// Clients that keep the workers busy: more than workers, so that the queue is never empty.
 const CLIENTS_A_WORKER: usize = 2;
@@ -37,9 +37,9 @@ pub(crate) fn start(rounds: u32) -> bool {
 pub(crate) fn memory() -> bool {
     let server = Server::start(&[]);
     assert_eq!(server.get("GET", "/livez").status, 200);
-    let idle = server.resident_octets();
+    let idle = server.resident_bytes();
     assert_eq!(server.decrypt(PASSPHRASE, SAMPLE).status, 200);
-    let after_one = server.resident_octets();
+    let after_one = server.resident_bytes();
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let messages = messages::all(scratch.path());
     let large = messages
@@ -55,13 +55,13 @@ pub(crate) fn memory() -> bool {
             });
         }
     });
-    let (peak, after) = (server.peak_resident_octets(), server.resident_octets());
-    let met = idle <= IDLE_TARGET_OCTETS;
+    let (peak, after) = (server.peak_resident_bytes(), server.resident_bytes());
+    let met = idle <= IDLE_TARGET_BYTES;
     println!("\nresident memory, MB");
     println!(
         "  idle {:.1}  target {}: {}",
         mb(idle),
-        IDLE_TARGET_OCTETS / 1_000_000,
+        IDLE_TARGET_BYTES / 1_000_000,
         verdict(met)
     );
     println!("  after one sample {:.1}", mb(after_one));
@@ -82,6 +82,6 @@ pub(crate) fn clients() -> usize {
     clippy::cast_precision_loss,
     reason = "memory sizes are far below 2^52"
 )]
-fn mb(octets: u64) -> f64 {
-    octets as f64 / 1e6
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }

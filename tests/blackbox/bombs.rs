@@ -34,9 +34,9 @@ fn limited_by(server: &Server, message: &[u8], flag: &str) {
 }
 
 /// `octets` zeros, compressed and encrypted by rpgp.
-fn zeros(octets: usize, compression: CompressionAlgorithm) -> Vec<u8> {
+fn zeros(bytes: usize, compression: CompressionAlgorithm) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let mut builder = MessageBuilder::from_bytes("", vec![0; octets])
+    let mut builder = MessageBuilder::from_bytes("", vec![0; bytes])
         .seipd_v1(&mut rng, SymmetricKeyAlgorithm::AES128);
     builder.compression(compression);
     let s2k = StringToKey::new_iterated(&mut rng, HashAlgorithm::Sha256, 0);
@@ -70,7 +70,7 @@ fn compression_bomb_exceeds_a_limit() {
     let bzip2 = zeros(8 << 20, CompressionAlgorithm::BZip2);
     limited_by(Server::shared(), &bzip2, "--compression-ratio-max");
     let generous = Server::start(&["--compression-ratio-max", "1000000"]);
-    let opened = generous.decrypt_octets(PASSPHRASE, &STANDARD.encode(&bzip2));
+    let opened = generous.decrypt_bytes(PASSPHRASE, &STANDARD.encode(&bzip2));
     assert_eq!((opened.status, opened.body.len()), (200, 8 << 20));
 }
 
@@ -130,7 +130,7 @@ fn message_opens_behind_half_a_million_packets() {
         b"\0".to_vec(),
     ]
     .concat();
-    let opened = server.decrypt_octets(PASSPHRASE, &STANDARD.encode(seal(&pieces)));
+    let opened = server.decrypt_bytes(PASSPHRASE, &STANDARD.encode(seal(&pieces)));
     // Format, name length, four octets of date; the rest is data.
     assert_eq!((opened.status, opened.body.len()), (200, 500_002 - 6));
 }
@@ -158,7 +158,7 @@ fn message_without_integrity_protection_is_rejected() {
 /// Chunks of SEIPD version 2 left out, doubled, exchanged; the end cut off; another version.
 #[test]
 fn rearranged_chunks_fail_authentication() {
-    const CHUNK_OCTETS: usize = 64 + 16;
+    const CHUNK_BYTES: usize = 64 + 16;
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let text = "Attack at dawn. ".repeat(40);
     let mut builder = MessageBuilder::from_bytes("", text.clone().into_bytes()).seipd_v2(
@@ -185,7 +185,7 @@ fn rearranged_chunks_fail_authentication() {
     );
     let (fixed, chunks) = seipd[3..].split_at(4 + 32);
     let (chunks, final_tag) = chunks.split_at(chunks.len() - 16);
-    let chunks: Vec<_> = chunks.chunks(CHUNK_OCTETS).collect();
+    let chunks: Vec<_> = chunks.chunks(CHUNK_BYTES).collect();
     assert!(chunks.len() > 8);
     let sealed = |fixed: &[u8], chunks: &[&[u8]], end: &[u8]| {
         let body = [fixed, &chunks.concat(), end].concat();
@@ -237,17 +237,17 @@ fn memory_returns_to_normal_after_decompression_bombs() {
     let all = || {
         for bomb in &bombs {
             let status = server
-                .decrypt_octets(PASSPHRASE, &STANDARD.encode(bomb))
+                .decrypt_bytes(PASSPHRASE, &STANDARD.encode(bomb))
                 .status;
             assert!(status == 200 || status == 422, "{status}");
         }
         assert_eq!(server.decrypt(PASSPHRASE, SAMPLE).status, 200);
     };
     // What one round leaves behind is what is kept for the next one, and it is little.
-    let before = server.resident_octets();
+    let before = server.resident_bytes();
     for _ in 0..3 {
         all();
     }
-    let grown = server.resident_octets().saturating_sub(before);
+    let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < 16 << 20, "{} MiB stayed", grown >> 20);
 }

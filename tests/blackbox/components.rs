@@ -1,10 +1,10 @@
 //! Components that replace those in the binary, while the server runs.
 
 mod bombs;
-mod elsewhere;
-mod exchanges;
-mod refusals;
-mod words;
+mod command_line;
+mod hot_swap;
+mod other_hosts;
+mod rejections;
 
 use bulkhead_test_components::TRIAL;
 use bulkhead_tests::http::{Response, request};
@@ -14,12 +14,12 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// A server with a folder of components.
-pub(crate) struct Place {
+pub(crate) struct ComponentServer {
     pub(crate) server: Server,
     folder: tempfile::TempDir,
 }
 
-impl Place {
+impl ComponentServer {
     pub(crate) fn new() -> Self {
         Self::with(&[], |_| {})
     }
@@ -47,9 +47,9 @@ impl Place {
     }
 
     /// In one step, as an operator should.
-    pub(crate) fn put(&self, name: &str, octets: &[u8]) {
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
         let aside = self.folder.path().join("aside");
-        std::fs::write(&aside, octets).expect("written");
+        std::fs::write(&aside, bytes).expect("written");
         std::fs::rename(aside, self.components().join(name)).expect("moved");
     }
 
@@ -85,15 +85,15 @@ impl Place {
 
     pub(crate) fn wait_for(&self, edition: u64) {
         let version = trial::version(edition);
-        until("the edition answers", || self.who() == version);
+        until("the edition answers", || self.active_version() == version);
     }
 
     pub(crate) fn wait_for_built_in(&self) {
-        until("ours answers", || self.who().len() == 64);
+        until("ours answers", || self.active_version().len() == 64);
     }
 
     /// Until a file was refused, with this code and a reason in which this is said.
-    pub(crate) fn wait_for_refusal(&self, name: &str, code: &str, said: &str) -> Value {
+    pub(crate) fn wait_for_rejection(&self, name: &str, code: &str, said: &str) -> Value {
         until("it is refused", || {
             let refusal = &self.state(name)["last_refusal"];
             let reason = refusal["reason"].as_str().unwrap_or_default();

@@ -49,7 +49,7 @@ fn sample_opens_with_either_spelling_and_media_type() {
 
 #[test]
 fn plaintext_is_returned_as_bytes_on_request() {
-    let response = Server::shared().decrypt_octets(PASSPHRASE, SAMPLE);
+    let response = Server::shared().decrypt_bytes(PASSPHRASE, SAMPLE);
     assert_eq!(response.body, b"Nice work!\n");
     assert_eq!(
         response.header("content-type"),

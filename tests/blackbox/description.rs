@@ -1,7 +1,7 @@
 //! `openapi.yaml`: served, complete, and held against the real server by a generator of requests.
 //! That what other tests are answered is as it says is the harness's work (`bulkhead_tests::description`).
 
-use crate::relay::{Kind, Pace, Relay};
+use crate::relay::{Relay, StoreKind, UpstreamProfile};
 use bulkhead_tests::description::document;
 use bulkhead_tests::http::request;
 use bulkhead_tests::server::Server;
@@ -79,7 +79,7 @@ fn operations() -> impl Iterator<Item = &'static Value> {
 }
 
 /// Fast enough that no quota is in the way of a generator of requests.
-const SWIFT: Pace = Pace {
+const UNLIMITED: UpstreamProfile = UpstreamProfile {
     calls: 5000,
     window_ms: 1000,
     fail: "0",
@@ -89,7 +89,7 @@ const SWIFT: Pace = Pace {
 #[test]
 #[ignore = "needs schemathesis: run_tests.sh installs it"]
 fn schemathesis_finds_no_violation() {
-    let mut relay = Relay::prepare(Kind::Sqlite, &SWIFT);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &UNLIMITED);
     let key = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/src/mock/upstream/public-key.pem"

@@ -53,7 +53,7 @@ const FLIPPED: [(&str, &str); 7] = [
 ];
 
 /// The octets of armored text or bare base64.
-fn octets(message: &str) -> Vec<u8> {
+fn dearmored(message: &str) -> Vec<u8> {
     let message = message.replace('\r', "");
     let data: String = match message.split_once("\n\n") {
         Some((_, body)) => body
@@ -78,16 +78,16 @@ fn flipped_bit_returns_an_error_without_plaintext() {
         messages.push((
             fixture.name,
             fixture.passphrases[0].clone(),
-            octets(&fixture.message),
+            dearmored(&fixture.message),
         ));
     }
-    for (name, passphrase, octets) in messages {
-        let whole = server.decrypt_octets(&passphrase, &STANDARD.encode(&octets));
+    for (name, passphrase, bytes) in messages {
+        let whole = server.decrypt_bytes(&passphrase, &STANDARD.encode(&bytes));
         assert_eq!(whole.status, 200, "{name}");
         for bit in 0..octets.len() * 8 {
-            let mut flipped = octets.clone();
+            let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let response = server.decrypt_octets(&passphrase, &STANDARD.encode(&flipped));
+            let response = server.decrypt_bytes(&passphrase, &STANDARD.encode(&flipped));
             assert_eq!(response.status, 422, "{name}, bit {bit}: {response:?}");
             response.problem();
         }
@@ -102,7 +102,7 @@ fn flipped_bit_in_armor_returns_an_error_or_changes_nothing() {
         let Ok(text) = std::str::from_utf8(&flipped) else {
             continue;
         };
-        let response = Server::shared().decrypt_octets("topsecret", text);
+        let response = Server::shared().decrypt_bytes("topsecret", text);
         match response.status {
             200 => assert_eq!(response.body, b"Nice work!\n", "bit {bit}"),
             status => assert_eq!(status, 422, "bit {bit}"),
@@ -206,7 +206,7 @@ fn decryption_timeout_frees_the_worker() {
 fn guest_memory_is_limited_and_released() {
     let server = Server::start(&["--guest-memory-max", "16MiB"]);
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
-    let before = server.resident_octets();
+    let before = server.resident_bytes();
     for _ in 0..4 {
         let response = server.decrypt("topsecret", &"jA0ECQMC".repeat(3 << 20));
         assert_eq!(response.problem(), "too_costly");
@@ -217,7 +217,7 @@ fn guest_memory_is_limited_and_released() {
         );
     }
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
-    let grown = server.resident_octets().saturating_sub(before);
+    let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < 64 << 20, "{grown} octets stayed");
 }
 

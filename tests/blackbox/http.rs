@@ -250,8 +250,8 @@ fn malformed_http_returns_a_problem_document() {
 /// Clients that ask and never read: their answers are held within a limit, and not for ever.
 #[test]
 fn unread_responses_are_limited_and_time_out() {
-    const ANSWER_OCTETS: usize = 16 << 20;
-    let message = STANDARD.encode(seal(&literal(&vec![0; ANSWER_OCTETS])));
+    const RESPONSE_BYTES: usize = 16 << 20;
+    let message = STANDARD.encode(seal(&literal(&vec![0; RESPONSE_BYTES])));
     let body = json!({"passphrase": "topsecret", "message": message}).to_string();
     let server = Server::start(&[
         "--answers-max",
@@ -261,10 +261,10 @@ fn unread_responses_are_limited_and_time_out() {
         "--connections-max",
         "4",
     ]);
-    let before = server.resident_octets();
-    let octets = "Accept: application/octet-stream\r\nContent-Type: application/json";
+    let before = server.resident_bytes();
+    let bytes = "Accept: application/octet-stream\r\nContent-Type: application/json";
     let head = format!(
-        "POST /decryptMessage HTTP/1.1\r\nHost: t\r\n{octets}\r\nContent-Length: {}\r\n\r\n",
+        "POST /decryptMessage HTTP/1.1\r\nHost: t\r\n{bytes}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     let ask = || {
@@ -293,13 +293,13 @@ fn unread_responses_are_limited_and_time_out() {
         read(&mut ask(), false).is_ok_and(|answer| answer.status == 200)
     });
     until("memory again", || {
-        server.resident_octets() < before + (16 << 20)
+        server.resident_bytes() < before + (16 << 20)
     });
     assert_eq!(server.get("GET", "/livez").status, 200);
     for mut stream in silent {
         let mut answer = Vec::new();
         let _reset = stream.read_to_end(&mut answer);
-        assert!(answer.len() < ANSWER_OCTETS, "it was cut");
+        assert!(answer.len() < RESPONSE_BYTES, "it was cut");
     }
 }
 
@@ -423,9 +423,9 @@ fn next<'a>(rest: &mut &'a [u8], body: bool) -> (u16, &'a [u8]) {
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-    let octets = if body { length.unwrap_or(0) } else { 0 };
-    let found = &rest[end..end + octets];
-    *rest = &rest[end + octets..];
+    let bytes = if body { length.unwrap_or(0) } else { 0 };
+    let found = &rest[end..end + bytes];
+    *rest = &rest[end + bytes..];
     (status.expect("a status"), found)
 }
 

@@ -95,7 +95,7 @@ fn mixed_traffic_of_200_connections_leaves_nothing_behind() {
     // One asks.
     let at_rest = || server.sum("bulkhead_http_connections", &[]) <= 1;
     until("connections closed", at_rest);
-    let (memory, descriptors) = (server.resident_octets(), server.descriptors());
+    let (memory, descriptors) = (server.resident_bytes(), server.descriptors());
     for (target, count) in burst(time) {
         *sent.entry(target).or_default() += count;
     }
@@ -108,6 +108,6 @@ fn mixed_traffic_of_200_connections_leaves_nothing_behind() {
         }
     }
     until("descriptors closed", || server.descriptors() <= descriptors);
-    let grown = server.resident_octets().saturating_sub(memory);
+    let grown = server.resident_bytes().saturating_sub(memory);
     assert!(grown < 16 << 20, "{} MiB stayed", grown >> 20);
 }

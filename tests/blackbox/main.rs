@@ -8,7 +8,7 @@ mod description;
 mod help;
 mod hostile;
 mod http;
-mod keys;
+mod key_derivation;
 mod load;
 mod messages;
 mod metrics;

@@ -20,7 +20,7 @@ fn all_open(file: &str, at_least: usize) {
             return Some("no plaintext in the fixture".into());
         };
         fixture.passphrases.iter().find_map(|passphrase| {
-            let response = server.decrypt_octets(passphrase, &fixture.message);
+            let response = server.decrypt_bytes(passphrase, &fixture.message);
             let opened = response.status == 200 && response.body == *plaintext;
             (!opened).then(|| {
                 format!(
@@ -100,7 +100,7 @@ fn rfc_samples_open_with_a_higher_limit() {
                 );
             }
         }
-        let opened = raised.decrypt_octets(passphrase, &fixture.message);
+        let opened = raised.decrypt_bytes(passphrase, &fixture.message);
         assert_eq!(opened.status, 200, "{}", fixture.name);
         assert_eq!(Some(opened.body), fixture.plaintext, "{}", fixture.name);
     }

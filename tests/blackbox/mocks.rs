@@ -19,26 +19,26 @@ enum End {
 }
 
 /// All that came in answer to some octets.
-struct Came {
-    octets: Vec<u8>,
+struct Received {
+    bytes: Vec<u8>,
     end: End,
     took: Duration,
 }
 
-impl Came {
+impl Received {
     fn response(&self) -> http::Response {
         http::read(&mut &self.octets[..], false).expect("an answer")
     }
 }
 
 /// Sends octets and reads to the end.
-fn exchange(address: SocketAddr, octets: &[u8]) -> Came {
+fn send_and_read(address: SocketAddr, bytes: &[u8]) -> Received {
     let start = Instant::now();
     let mut stream = http::connect(address);
-    let sent = stream.write_all(octets);
-    let mut octets = Vec::new();
+    let sent = stream.write_all(bytes);
+    let mut bytes = Vec::new();
     let end = match sent {
-        Ok(()) => read_to_end(&mut stream, &mut octets),
+        Ok(()) => read_to_end(&mut stream, &mut bytes),
         // A reset is told once, here where it came before the octets were sent.
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -46,11 +46,11 @@ fn exchange(address: SocketAddr, octets: &[u8]) -> Came {
         }
     };
     let took = start.elapsed();
-    Came { octets, end, took }
+    Received { bytes, end, took }
 }
 
-fn read_to_end(stream: &mut TcpStream, octets: &mut Vec<u8>) -> End {
-    match stream.read_to_end(octets) {
+fn read_to_end(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> End {
+    match stream.read_to_end(bytes) {
         Ok(_) => End::Orderly,
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -60,20 +60,20 @@ fn read_to_end(stream: &mut TcpStream, octets: &mut Vec<u8>) -> End {
 }
 
 /// Sends octets and reads until nothing comes any more, though the connection does not end.
-fn read_until_silence(address: SocketAddr, octets: &[u8], last: &[u8]) -> Vec<u8> {
+fn read_until_silence(address: SocketAddr, bytes: &[u8], last: &[u8]) -> Vec<u8> {
     let mut stream = http::connect(address);
-    stream.write_all(octets).expect("taken");
-    let mut came = Vec::new();
-    let mut octet = [0];
-    while !came.ends_with(last) {
-        stream.read_exact(&mut octet).expect("another octet");
-        came.push(octet[0]);
+    stream.write_all(bytes).expect("taken");
+    let mut received = Vec::new();
+    let mut byte = [0];
+    while !received.ends_with(last) {
+        stream.read_exact(&mut byte).expect("another octet");
+        received.push(byte[0]);
     }
     stream.set_read_timeout(Some(SILENCE)).expect("a time-out");
-    let next = stream.read(&mut octet);
+    let next = stream.read(&mut byte);
     let kind = next.expect_err("silence").kind();
     assert!(matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut));
-    came
+    received
 }
 
 fn can_connect(address: SocketAddr) -> bool {

@@ -4,7 +4,7 @@
 mod alerts;
 mod documents;
 
-use crate::relay::{Kind, Pace, Relay, postgres};
+use crate::relay::{Relay, StoreKind, UpstreamProfile, postgres};
 use bulkhead_tests::{until, until_within};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,7 +19,7 @@ const CLIENTS: usize = 4;
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// Enough calls that all is signed soon, and failures all the same.
-const PACE: Pace = Pace {
+const PACE: UpstreamProfile = UpstreamProfile {
     calls: 100,
     window_ms: 1000,
     fail: "0.2",
@@ -70,7 +70,7 @@ fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
     let mut before = Vec::new();
     let mut first_after = 0;
     std::thread::scope(|scope| {
-        let _over = Over(&over);
+        let _stop = StopOnDrop(&over);
         for _ in 0..CLIENTS {
             scope.spawn(client);
         }
@@ -93,9 +93,9 @@ fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
 }
 
 /// Ends the clients, also where the test fails.
-struct Over<'a>(&'a AtomicBool);
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -110,17 +110,17 @@ fn check_restored(relay: &Relay, load: &Load) {
     let last = load.after.last().expect("some came later");
     let target = format!("/crypto/requests/{}", last.id);
     assert_eq!(relay.server().get("GET", &target).status, 404);
-    let patience = Duration::from_mins(2);
+    let timeout = Duration::from_mins(2);
     let mut waiting = load.before.clone();
-    until_within(patience, "all are signed", || {
+    until_within(timeout, "all are signed", || {
         waiting.retain(|one| relay.request(&one.id)["status"] != "signed");
         waiting.is_empty()
     });
     let promised = load.before.iter().filter(|one| one.is_promised);
     let promised: BTreeSet<_> = promised.map(|one| one.id.clone()).collect();
     assert!(!promised.is_empty());
-    until_within(patience, "all are told", || {
-        relay.told().is_superset(&promised)
+    until_within(timeout, "all are told", || {
+        relay.notified_ids().is_superset(&promised)
     });
     relay.check_quota();
 }
@@ -133,7 +133,7 @@ fn run(command: &mut Command) -> Output {
 
 /// A backup of the file by `backup(from, to)`, and the way back that the documentation describes.
 fn a_file_is_restored(backup: impl Fn(&Path, &Path)) {
-    let mut relay = Relay::start(Kind::Sqlite, &PACE);
+    let mut relay = Relay::start(StoreKind::Sqlite, &PACE);
     let (store, copy) = (relay.file("relay.db"), relay.file("copy.db"));
     let load = under_load(&relay, || {
         // One that is there is not written over.
@@ -228,7 +228,7 @@ impl Drop for Databases {
 fn pg_dump_under_load_is_restored() {
     let databases = Databases::new();
     let [lost, restored] = databases.urls();
-    let mut relay = Relay::prepare(Kind::Sqlite, &PACE);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &PACE);
     relay.set("BULKHEAD_STORE", &lost);
     relay.run();
     relay.wait_for_calls();

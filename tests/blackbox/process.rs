@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[test]
 fn sigterm_completes_running_requests_and_exits_0() {
@@ -32,7 +32,7 @@ fn sigterm_completes_running_requests_and_exits_0() {
     stream.write_all(rest.as_bytes()).expect("taken");
     let response = read(&mut stream, false).expect("an answer");
     assert_eq!(response.json()["DecryptedMessage"], "Nice work!\n");
-    assert!(server.wait(PATIENCE).success());
+    assert!(server.wait(TIMEOUT).success());
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn readiness_fails_before_the_listener_closes() {
     );
     assert_eq!(server.get("GET", "/livez").status, 200);
     server.signal("TERM");
-    server.wait(PATIENCE);
+    server.wait(TIMEOUT);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn second_signal_cuts_running_requests() {
     server.signal("TERM");
     server.signal("INT");
     // What ran was not answered: that is no success.
-    assert!(!server.wait(PATIENCE).success());
+    assert!(!server.wait(TIMEOUT).success());
 }
 
 #[test]
@@ -407,7 +407,7 @@ fn file_that_is_not_regular_is_rejected_with_its_setting() {
                 assert!(log.contains("is not a regular file"), "{log}");
                 sender.send(()).expect("somebody waits");
             });
-            let ended = ended.recv_timeout(PATIENCE);
+            let ended = ended.recv_timeout(TIMEOUT);
             assert!(ended.is_ok(), "{variable}: hangs, or see the panic above");
         }
     }
@@ -555,7 +555,7 @@ fn drain_answers_accepted_connections() {
     first.write_all(body.as_bytes()).expect("taken");
     assert_eq!(read(&mut first, false).expect("an answer").status, 200);
     assert_eq!(read(&mut second, false).expect("an answer").status, 200);
-    assert!(server.wait(PATIENCE).success());
+    assert!(server.wait(TIMEOUT).success());
 }
 
 #[test]
@@ -564,7 +564,7 @@ fn second_signal_without_connections_exits_0() {
     server.signal("TERM");
     until("draining", || server.log().contains("draining"));
     server.signal("TERM");
-    assert!(server.wait(PATIENCE).success());
+    assert!(server.wait(TIMEOUT).success());
     assert!(
         server.log().contains("\"connections\":0"),
         "{}",

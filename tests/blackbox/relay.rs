@@ -2,9 +2,9 @@
 
 mod answers;
 mod burst;
+mod command_line;
 mod crashes;
 mod faults;
-mod line;
 mod outage;
 mod traces;
 
@@ -26,7 +26,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// Which store a test is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum StoreKind {
     Sqlite,
     Postgres,
 }
@@ -35,12 +35,12 @@ pub(crate) enum Kind {
 macro_rules! on_both_stores {
     ($($name:ident),+ $(,)?) => {
         mod sqlite {
-            $(#[test] fn $name() { super::$name(super::Kind::Sqlite) })+
+            $(#[test] fn $name() { super::$name(super::StoreKind::Sqlite) })+
         }
         mod postgres {
             $(#[test]
             #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-            fn $name() { super::$name(super::Kind::Postgres) })+
+            fn $name() { super::$name(super::StoreKind::Postgres) })+
         }
     };
 }
@@ -59,7 +59,7 @@ pub(crate) struct Relay {
 }
 
 /// How fast things go.
-pub(crate) struct Pace {
+pub(crate) struct UpstreamProfile {
     pub(crate) calls: usize,
     pub(crate) window_ms: u64,
     /// How often the upstream fails, and for how long then.
@@ -68,7 +68,7 @@ pub(crate) struct Pace {
 }
 
 /// Ten calls a second, none of which fails.
-pub(crate) const SMOOTH: Pace = Pace {
+pub(crate) const RELIABLE: UpstreamProfile = UpstreamProfile {
     calls: 10,
     window_ms: 1000,
     fail: "0",
@@ -76,7 +76,7 @@ pub(crate) const SMOOTH: Pace = Pace {
 };
 
 /// The same of an upstream as it is.
-pub(crate) const ROUGH: Pace = Pace {
+pub(crate) const UNRELIABLE: UpstreamProfile = UpstreamProfile {
     calls: 10,
     window_ms: 1000,
     fail: "0.5",
@@ -85,7 +85,7 @@ pub(crate) const ROUGH: Pace = Pace {
 
 impl Relay {
     /// Everything but the server.
-    pub(crate) fn prepare(kind: Kind, pace: &Pace) -> Self {
+    pub(crate) fn prepare(kind: StoreKind, pace: &UpstreamProfile) -> Self {
         let (calls, window) = (pace.calls.to_string(), format!("{}ms", pace.window_ms));
         let upstream = MockUpstream::start(&[
             "--key",
@@ -101,7 +101,7 @@ impl Relay {
         ]);
         let receiver = MockReceiver::start(&["--secret", WEBHOOK_SECRET]);
         let folder = tempfile::tempdir().expect("a folder");
-        let schema = (kind == Kind::Postgres).then(|| Schema::new(&postgres()));
+        let schema = (kind == StoreKind::Postgres).then(|| Schema::new(&postgres()));
         let store = schema.as_ref().map_or_else(
             || format!("sqlite:{}", folder.path().join("relay.db").display()),
             |schema| schema.url.clone(),
@@ -132,7 +132,7 @@ impl Relay {
     }
 
     /// Everything, once the first call may be made: a new store waits for a window.
-    pub(crate) fn start(kind: Kind, pace: &Pace) -> Self {
+    pub(crate) fn start(kind: StoreKind, pace: &UpstreamProfile) -> Self {
         let mut relay = Self::prepare(kind, pace);
         relay.run();
         relay.wait_for_calls();
@@ -218,7 +218,7 @@ impl Relay {
     }
 
     /// The requests that the receiver was told of.
-    pub(crate) fn told(&self) -> BTreeSet<String> {
+    pub(crate) fn notified_ids(&self) -> BTreeSet<String> {
         let deliveries = self.receiver.deliveries().into_iter();
         deliveries.filter_map(|delivery| delivery.id).collect()
     }

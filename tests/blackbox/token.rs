@@ -184,11 +184,11 @@ fn openssl_makes_the_same_tokens() {
     ] {
         let server = server(&["--token-algorithm", algorithm]);
         let random = (0..20).map(|_| rng.gen_range(0..300_000));
-        for octets in [0, 1, INLINE, INLINE + 1, LIMIT]
+        for bytes in [0, 1, INLINE, INLINE + 1, LIMIT]
             .into_iter()
             .chain(random.collect::<Vec<_>>())
         {
-            let mut body = vec![0; octets];
+            let mut body = vec![0; bytes];
             rng.fill_bytes(&mut body);
             let token = make(&server, &[("Accept", "text/plain")], &body);
             assert_eq!(token.status, 200);
@@ -196,7 +196,7 @@ fn openssl_makes_the_same_tokens() {
             assert_eq!(
                 token,
                 by_openssl(openssl, &body),
-                "{algorithm}, {octets} octets"
+                "{algorithm}, {bytes} octets"
             );
             assert!(is_valid(&server, &token, &body));
         }

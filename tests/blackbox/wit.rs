@@ -79,18 +79,14 @@ fn every_interface_and_world_has_its_own_file() {
 fn published_package_equals_the_source() {
     let resolve = contracts();
     for (id, package) in &resolve.packages {
-        let octets = wit_component::encode(&resolve, id).expect("encoded");
-        let decoded = wit_component::decode(&octets).expect("decoded");
+        let bytes = wit_component::encode(&resolve, id).expect("encoded");
+        let decoded = wit_component::decode(&bytes).expect("decoded");
         let DecodedWasm::WitPackage(published, main) = decoded else {
             panic!("{} is no package any more", package.name);
         };
         assert_eq!(text(&published, main), text(&resolve, id));
         let again = wit_component::encode(&published, main).expect("encoded");
-        assert!(
-            again == octets,
-            "{} changes from form to form",
-            package.name
-        );
+        assert!(again == bytes, "{} changes from form to form", package.name);
     }
 }
 

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 /// Shorter ones would be found in other words.
-const OCTETS_MIN: usize = 8;
-const OCTETS_MAX: usize = 48;
+const BYTES_MIN: usize = 8;
+const BYTES_MAX: usize = 48;
 
 static FOLDER: LazyLock<Option<PathBuf>> =
     LazyLock::new(|| std::env::var_os("BULKHEAD_TEST_LOGS").map(PathBuf::from));
@@ -44,7 +44,7 @@ pub(crate) fn log_file() -> Option<File> {
 }
 
 /// Takes down a secret, or a part of it that is found nowhere else.
-pub fn confidential(text: &str) {
+pub fn record_secret(text: &str) {
     let Some(canaries) = CANARIES.as_ref() else {
         return;
     };
@@ -58,8 +58,8 @@ pub fn confidential(text: &str) {
     if line.starts_with("7.0.0-edition.") {
         return;
     }
-    let end = line.floor_char_boundary(OCTETS_MAX);
-    if end < OCTETS_MIN {
+    let end = line.floor_char_boundary(BYTES_MAX);
+    if end < BYTES_MIN {
         return;
     }
     let mut canaries = canaries.lock().expect("no panic");
@@ -77,33 +77,36 @@ pub(crate) fn request(target: &str, headers: &[(&str, &str)], body: &[u8]) {
         return;
     }
     if is_relay(target) {
-        for text in in_query(target).iter().chain(&in_fields(body)) {
-            confidential(text);
+        for text in secrets_in_query(target)
+            .iter()
+            .chain(&secrets_in_json(body))
+        {
+            record_secret(text);
         }
         return;
     }
     if let Some((_, query)) = target.split_once('?') {
-        confidential(query);
+        record_secret(query);
     }
     for (name, value) in headers {
         if name.eq_ignore_ascii_case("bulkhead-token") {
-            confidential(value);
+            record_secret(value);
         }
     }
-    octets(body);
+    record_body(body);
 }
 
 /// Takes down what is confidential in an answer: a plaintext, a token, a message, a signature.
-pub(crate) fn answer(status: u16, target: &str, body: &[u8]) {
+pub(crate) fn response(status: u16, target: &str, body: &[u8]) {
     if CANARIES.is_some() && is_relay(target) {
-        for text in &in_fields(body) {
-            confidential(text);
+        for text in &secrets_in_json(body) {
+            record_secret(text);
         }
         return;
     }
-    let confidential = target.starts_with("/decryptMessage") || target.starts_with("/token");
-    if CANARIES.is_some() && status == 200 && confidential {
-        octets(body);
+    let is_confidential = target.starts_with("/decryptMessage") || target.starts_with("/token");
+    if CANARIES.is_some() && status == 200 && is_confidential {
+        record_body(body);
     }
 }
 
@@ -112,14 +115,14 @@ fn is_relay(target: &str) -> bool {
 }
 
 /// What the relay never logs, by the names of its parameters and fields.
-const OF_THE_RELAY: [&str; 2] = ["message", "signature"];
+const RELAY_SECRETS: [&str; 2] = ["message", "signature"];
 
 /// Such parameters, as they are written and as they are meant.
-fn in_query(target: &str) -> Vec<String> {
+fn secrets_in_query(target: &str) -> Vec<String> {
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs
-        .filter(|(name, _)| OF_THE_RELAY.contains(name))
+        .filter(|(name, _)| RELAY_SECRETS.contains(name))
         .flat_map(|(_, value)| {
             let spaced = value.replace('+', " ");
             let decoded = percent_decode_str(&spaced).decode_utf8_lossy().into_owned();
@@ -129,13 +132,13 @@ fn in_query(target: &str) -> Vec<String> {
 }
 
 /// Such fields, however deep they are.
-fn in_fields(body: &[u8]) -> Vec<String> {
+fn secrets_in_json(body: &[u8]) -> Vec<String> {
     fn search(value: Value, found: &mut Vec<String>) {
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields {
                     match value {
-                        Value::String(text) if OF_THE_RELAY.contains(&&*name) => found.push(text),
+                        Value::String(text) if RELAY_SECRETS.contains(&&*name) => found.push(text),
                         value => search(value, found),
                     }
                 }
@@ -149,16 +152,16 @@ fn in_fields(body: &[u8]) -> Vec<String> {
     found
 }
 
-fn octets(body: &[u8]) {
+fn record_body(body: &[u8]) {
     match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => fields
             .values()
             .filter_map(Value::as_str)
             .filter(|text| !text.starts_with("HMAC-"))
-            .for_each(confidential),
+            .for_each(record_secret),
         _ => {
             if let Ok(text) = std::str::from_utf8(body) {
-                confidential(text);
+                record_secret(text);
             }
         }
     }
@@ -173,15 +176,15 @@ mod tests {
         let target =
             "/crypto/sign?message=a%20secret+text&callback_url=http://receiver/&signature=AbC_";
         assert_eq!(
-            in_query(target),
+            secrets_in_query(target),
             ["a%20secret+text", "a secret text", "AbC_", "AbC_"]
         );
         let body =
             br#"{"id": "i", "message": "m", "data": [{"signature": "s", "status": "signed"}]}"#;
-        let mut found = in_fields(body);
+        let mut found = secrets_in_json(body);
         found.sort();
         assert_eq!(found, ["m", "s"]);
-        assert!(in_query("/crypto/requests/id").is_empty());
-        assert!(in_fields(b"<html>").is_empty());
+        assert!(secrets_in_query("/crypto/requests/id").is_empty());
+        assert!(secrets_in_json(b"<html>").is_empty());
     }
 }

@@ -12,7 +12,7 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../openapi.json")).expect("openapi.json should be JSON")
 });
 
-static OFF: AtomicBool = AtomicBool::new(false);
+static DISABLED: AtomicBool = AtomicBool::new(false);
 
 /// What any path may answer before it is looked at what is there.
 const BEFORE_ROUTING: [u16; 5] = [400, 405, 414, 431, 501];
@@ -21,8 +21,8 @@ const BEFORE_ROUTING: [u16; 5] = [400, 405, 414, 431, 501];
 const TRIAL: &[u8] = b"-edition.";
 
 /// Checks nothing from now on: for measurements.
-pub fn off() {
-    OFF.store(true, Ordering::Relaxed);
+pub fn disable_checks() {
+    DISABLED.store(true, Ordering::Relaxed);
 }
 
 /// The whole description.
@@ -34,10 +34,10 @@ pub fn document() -> &'static Value {
 /// `X-Request-Id` and are not looked at.
 #[track_caller]
 pub fn check(method: &str, target: &str, response: &Response) {
-    if OFF.load(Ordering::Relaxed) || response.header("x-request-id").is_none() {
+    if DISABLED.load(Ordering::Relaxed) || response.header("x-request-id").is_none() {
         return;
     }
-    if let Err(why) = judge(method, target, response) {
+    if let Err(why) = validate(method, target, response) {
         panic!(
             "openapi.yaml does not say this of {method} {target}: {why}; status {}, headers {:?}, body {}",
             response.status,
@@ -48,14 +48,14 @@ pub fn check(method: &str, target: &str, response: &Response) {
 }
 
 /// The body of a webhook as `openapi.yaml` describes it.
-pub fn judge_notification(body: &Value) -> Result<(), String> {
-    hold(
+pub fn validate_notification(body: &Value) -> Result<(), String> {
+    match_schema(
         "/webhooks/notification/post/requestBody/content/application~1json/schema",
         body,
     )
 }
 
-fn judge(method: &str, target: &str, response: &Response) -> Result<(), String> {
+fn validate(method: &str, target: &str, response: &Response) -> Result<(), String> {
     if response.header("cache-control") != Some("no-store") {
         return Err("no Cache-Control: no-store".to_owned());
     }
@@ -63,14 +63,14 @@ fn judge(method: &str, target: &str, response: &Response) -> Result<(), String> 
     let path = path(target);
     let Some(template) = template(path) else {
         return match (status, method) {
-            (204, "OPTIONS") if path == "*" => promised(&["allow"], response),
+            (204, "OPTIONS") if path == "*" => require_headers(&["allow"], response),
             (404, _) => problem(&["not_found"], method, response),
             _ if BEFORE_ROUTING.contains(&status) => problem(&[], method, response),
             _ => Err("there is no such path".to_owned()),
         };
     };
     if method == "OPTIONS" && status == 204 {
-        return promised(&["allow"], response);
+        return require_headers(&["allow"], response);
     }
     let described = if method == "HEAD" { "GET" } else { method };
     let operation = format!(
@@ -80,7 +80,7 @@ fn judge(method: &str, target: &str, response: &Response) -> Result<(), String> 
     );
     if DOCUMENT.pointer(&operation).is_none() || status == 405 {
         if status == 405 {
-            promised(&["allow"], response)?;
+            require_headers(&["allow"], response)?;
         }
         return if BEFORE_ROUTING.contains(&status) {
             problem(&[], method, response)
@@ -88,8 +88,8 @@ fn judge(method: &str, target: &str, response: &Response) -> Result<(), String> 
             Err("there is no such operation".to_owned())
         };
     }
-    let pointer =
-        followed(&format!("{operation}/responses/{status}")).ok_or("there is no such status")?;
+    let pointer = resolve_reference(&format!("{operation}/responses/{status}"))
+        .ok_or("there is no such status")?;
     headers(&pointer, response)?;
     if method == "HEAD" {
         return Ok(());
@@ -118,14 +118,14 @@ fn template(path: &str) -> Option<&'static str> {
 }
 
 /// Where a place leads that may be a reference.
-fn followed(pointer: &str) -> Option<String> {
+fn resolve_reference(pointer: &str) -> Option<String> {
     match DOCUMENT.pointer(pointer)?.get("$ref") {
-        Some(reference) => followed(reference.as_str()?.strip_prefix('#')?),
+        Some(reference) => resolve_reference(reference.as_str()?.strip_prefix('#')?),
         None => Some(pointer.to_owned()),
     }
 }
 
-fn promised(names: &[&str], response: &Response) -> Result<(), String> {
+fn require_headers(names: &[&str], response: &Response) -> Result<(), String> {
     match names.iter().find(|name| response.header(name).is_none()) {
         Some(name) => Err(format!("no {name}")),
         None => Ok(()),
@@ -139,7 +139,8 @@ fn headers(pointer: &str, response: &Response) -> Result<(), String> {
         .into_iter()
         .flat_map(|names| names.keys())
     {
-        let place = followed(&format!("{pointer}/headers/{name}")).ok_or("a dangling reference")?;
+        let place = resolve_reference(&format!("{pointer}/headers/{name}"))
+            .ok_or("a dangling reference")?;
         let header = DOCUMENT.pointer(&place).ok_or("a dangling reference")?;
         match response.header(&name.to_lowercase()) {
             None if header["required"] == true => return Err(format!("no {name}")),
@@ -150,7 +151,7 @@ fn headers(pointer: &str, response: &Response) -> Result<(), String> {
                     Ok(value) if number => json!(value),
                     _ => json!(text),
                 };
-                hold(&format!("{place}/schema"), &value)?;
+                match_schema(&format!("{place}/schema"), &value)?;
             }
         }
     }
@@ -174,12 +175,12 @@ fn content(pointer: &str, response: &Response) -> Result<(), String> {
         json!(text()?.trim_end())
     };
     let mut parts = response.body.windows(TRIAL.len());
-    if pointer.starts_with("/paths/~1token/") && parts.any(|octets| octets == TRIAL) {
+    if pointer.starts_with("/paths/~1token/") && parts.any(|bytes| bytes == TRIAL) {
         return Ok(());
     }
-    hold(&format!("{media_type}/schema"), &value)?;
+    match_schema(&format!("{media_type}/schema"), &value)?;
     if essence == "application/problem+json" {
-        whole_problem(&value, response)?;
+        check_problem_fields(&value, response)?;
     }
     Ok(())
 }
@@ -193,8 +194,8 @@ fn problem(codes: &[&str], method: &str, response: &Response) -> Result<(), Stri
         return Err("not a problem document".to_owned());
     }
     let document = response.json();
-    hold("/components/schemas/Problem", &document)?;
-    whole_problem(&document, response)?;
+    match_schema("/components/schemas/Problem", &document)?;
+    check_problem_fields(&document, response)?;
     let code = document["code"].as_str().unwrap_or_default();
     if codes.is_empty() || codes.contains(&code) {
         Ok(())
@@ -204,7 +205,7 @@ fn problem(codes: &[&str], method: &str, response: &Response) -> Result<(), Stri
 }
 
 /// What no schema can say of a problem.
-fn whole_problem(document: &Value, response: &Response) -> Result<(), String> {
+fn check_problem_fields(document: &Value, response: &Response) -> Result<(), String> {
     if document["status"] != response.status {
         return Err("another status in the document".to_owned());
     }
@@ -215,13 +216,13 @@ fn whole_problem(document: &Value, response: &Response) -> Result<(), String> {
         return Err("invalid_parameter has a parameter, and nothing else has".to_owned());
     }
     if response.status == 503 && document["code"] != "not_configured" {
-        promised(&["retry-after"], response)?;
+        require_headers(&["retry-after"], response)?;
     }
     Ok(())
 }
 
 /// Holds a value against the schema at a place of the description.
-fn hold(pointer: &str, value: &Value) -> Result<(), String> {
+fn match_schema(pointer: &str, value: &Value) -> Result<(), String> {
     static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> =
         LazyLock::new(Mutex::default);
     let known = VALIDATORS.lock().expect("no panic").get(pointer).cloned();
@@ -249,7 +250,7 @@ fn hold(pointer: &str, value: &Value) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, body: &Value, headers: &[(&str, &str)]) -> Response {
+    fn response(status: u16, body: &Value, headers: &[(&str, &str)]) -> Response {
         let content_type = if status < 400 {
             "application/json"
         } else {
@@ -271,7 +272,7 @@ mod tests {
         }
     }
 
-    fn said(status: u16, code: &str) -> Value {
+    fn problem_body(status: u16, code: &str) -> Value {
         json!({"type": "about:blank", "title": "T", "status": status, "detail": "D", "code": code,
                "request_id": "r"})
     }
@@ -279,76 +280,88 @@ mod tests {
     #[test]
     fn described_response_is_accepted() {
         let opened = json!({"DecryptedMessage": "x"});
-        judge("POST", "/decryptMessage", &answer(200, &opened, &[])).expect("described");
-        judge(
+        validate("POST", "/decryptMessage", &response(200, &opened, &[])).expect("described");
+        validate(
             "POST",
             "/decryptMessage?x=1",
-            &answer(422, &said(422, "not_text"), &[]),
+            &response(422, &problem_body(422, "not_text"), &[]),
         )
         .expect("described");
-        judge(
+        validate(
             "GET",
             "/crypto/requests/x",
-            &answer(404, &said(404, "not_found"), &[]),
+            &response(404, &problem_body(404, "not_found"), &[]),
         )
         .expect("described");
-        judge(
+        validate(
             "GET",
             "/nowhere",
-            &answer(404, &said(404, "not_found"), &[]),
+            &response(404, &problem_body(404, "not_found"), &[]),
         )
         .expect("described");
-        judge(
+        validate(
             "PUT",
             "/token",
-            &answer(405, &said(405, "method_not_allowed"), &[("allow", "POST")]),
+            &response(
+                405,
+                &problem_body(405, "method_not_allowed"),
+                &[("allow", "POST")],
+            ),
         )
         .expect("described");
         let request = json!({"id": "0".repeat(44), "status": "pending", "message": "m", "attempts": 0,
             "created_at": "2026-01-01T00:00:00.000Z", "notification": {"status": "none", "attempts": 0}});
-        judge("GET", "/crypto/requests/x", &answer(200, &request, &[])).expect("described");
-        let busy = answer(503, &said(503, "overloaded"), &[("retry-after", "1")]);
-        judge("POST", "http://host/token", &busy).expect("described");
+        validate("GET", "/crypto/requests/x", &response(200, &request, &[])).expect("described");
+        let busy = response(
+            503,
+            &problem_body(503, "overloaded"),
+            &[("retry-after", "1")],
+        );
+        validate("POST", "http://host/token", &busy).expect("described");
     }
 
     #[test]
     fn undescribed_response_is_rejected() {
-        let refused = |method, target, response: &Response| {
-            judge(method, target, response).expect_err("not described");
+        let assert_rejected = |method, target, response: &Response| {
+            validate(method, target, response).expect_err("not described");
         };
         let further = json!({"DecryptedMessage": "x", "more": 1});
-        refused("POST", "/decryptMessage", &answer(200, &further, &[]));
-        refused("POST", "/decryptMessage", &answer(201, &json!({}), &[]));
-        refused(
+        assert_rejected("POST", "/decryptMessage", &response(200, &further, &[]));
+        assert_rejected("POST", "/decryptMessage", &response(201, &json!({}), &[]));
+        assert_rejected(
             "POST",
             "/decryptMessage",
-            &answer(422, &said(422, "other"), &[]),
+            &response(422, &problem_body(422, "other"), &[]),
         );
-        refused(
+        assert_rejected(
             "POST",
             "/decryptMessage",
-            &answer(422, &said(400, "not_text"), &[]),
+            &response(422, &problem_body(400, "not_text"), &[]),
         );
-        refused("GET", "/decryptMessage", &answer(200, &json!({}), &[]));
-        refused(
+        assert_rejected("GET", "/decryptMessage", &response(200, &json!({}), &[]));
+        assert_rejected(
             "PUT",
             "/token",
-            &answer(405, &said(405, "method_not_allowed"), &[]),
+            &response(405, &problem_body(405, "method_not_allowed"), &[]),
         );
         // Without Retry-After, and with one that is no number.
-        refused(
+        assert_rejected(
             "POST",
             "/token",
-            &answer(503, &said(503, "overloaded"), &[]),
+            &response(503, &problem_body(503, "overloaded"), &[]),
         );
-        refused(
+        assert_rejected(
             "POST",
             "/token",
-            &answer(503, &said(503, "overloaded"), &[("retry-after", "soon")]),
+            &response(
+                503,
+                &problem_body(503, "overloaded"),
+                &[("retry-after", "soon")],
+            ),
         );
-        refused("GET", "/nowhere", &answer(200, &json!({}), &[]));
+        assert_rejected("GET", "/nowhere", &response(200, &json!({}), &[]));
         let token = json!({"token": "00", "algorithm": "HMAC-SHA256"});
-        refused("POST", "/token", &answer(200, &token, &[]));
+        assert_rejected("POST", "/token", &response(200, &token, &[]));
     }
 
     /// `openapi.yaml` is written by hand and `openapi.json` is generated from it, here and not in the build, so
@@ -376,7 +389,7 @@ mod tests {
         let notification = |kind: &str, name: &str| {
             let body =
                 json!({"type": kind, "timestamp": "2026-01-01T00:00:00.000Z", "data": data(name)});
-            judge_notification(&body)
+            validate_notification(&body)
         };
         notification("signature.ready", "signature").expect("described");
         notification("signature.failed", "error").expect("described");

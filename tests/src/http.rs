@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// No answer takes longer than this, or the test fails.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What came back.
 #[derive(Debug)]
@@ -65,10 +65,8 @@ impl Response {
 /// Connects with time-outs.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server accepts");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-    stream
-        .set_write_timeout(Some(PATIENCE))
-        .expect("a time-out");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a time-out");
+    stream.set_write_timeout(Some(TIMEOUT)).expect("a time-out");
     stream
 }
 
@@ -88,16 +86,16 @@ pub fn request(
         .expect("the head is taken");
     stream.write_all(body).expect("the body is taken");
     let response = read(&mut stream, method == "HEAD").expect("an answer");
-    canaries::answer(response.status, target, &response.body);
+    canaries::response(response.status, target, &response.body);
     description::check(method, target, &response);
     response
 }
 
-/// A request head that announces `body_octets` and closes the connection afterwards.
-pub fn head(method: &str, target: &str, headers: &[(&str, &str)], body_octets: usize) -> Vec<u8> {
+/// A request head that announces `body_len` and closes the connection afterwards.
+pub fn head(method: &str, target: &str, headers: &[(&str, &str)], body_len: usize) -> Vec<u8> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
-    if body_octets > 0 {
-        head.push_str(&["Content-Length: ", &body_octets.to_string(), "\r\n"].concat());
+    if body_len > 0 {
+        head.push_str(&["Content-Length: ", &body_len.to_string(), "\r\n"].concat());
     }
     for (name, value) in headers {
         head.push_str(&[name, ": ", value, "\r\n"].concat());
@@ -108,22 +106,22 @@ pub fn head(method: &str, target: &str, headers: &[(&str, &str)], body_octets: u
 /// Reads one response from a connection. The error is the socket's, or an early end.
 pub fn read(stream: &mut impl Read, no_body: bool) -> std::io::Result<Response> {
     let early = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     let end = loop {
-        if let Some(at) = octets.windows(4).position(|four| four == b"\r\n\r\n") {
+        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             break at;
         }
         let mut piece = [0; 4096];
         match stream.read(&mut piece) {
             Ok(0) => return Err(early()),
-            Ok(n) => octets.extend_from_slice(&piece[..n]),
+            Ok(n) => bytes.extend_from_slice(&piece[..n]),
             // Reads with a time-out are not taken up again by the kernel after a signal.
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     };
-    let mut body = octets.split_off(end + 4);
-    let text = String::from_utf8(octets).expect("headers are ASCII");
+    let mut body = bytes.split_off(end + 4);
+    let text = String::from_utf8(bytes).expect("headers are ASCII");
     let mut lines = text.lines();
     let status = lines
         .next()

@@ -13,7 +13,7 @@ pub mod server;
 use std::time::{Duration, Instant};
 
 /// Nothing that is waited for takes longer than this, or the test fails.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Whether this is a run with the large counts.
 pub fn soak() -> bool {
@@ -23,13 +23,13 @@ pub fn soak() -> bool {
 /// Waits for a condition.
 #[track_caller]
 pub fn until(what: &str, condition: impl FnMut() -> bool) {
-    until_within(PATIENCE, what, condition);
+    until_within(TIMEOUT, what, condition);
 }
 
 /// The same for what is known to take long.
 #[track_caller]
-pub fn until_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + patience;
+pub fn until_within(timeout: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + timeout;
     while !condition() {
         assert!(Instant::now() < end, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(1));

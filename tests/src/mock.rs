@@ -6,7 +6,7 @@
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `mode` | an [`Act`] in kebab case; a status; `redirect`; `refuse` or `down` (nobody can connect); `normal` |
+//! | `mode` | an [`Fault`] in kebab case; a status; `redirect`; `refuse` or `down` (nobody can connect); `normal` |
 //! | `next` | for so many requests; orders of this kind queue up |
 //! | `probability` | for each request with this chance; several such orders stand side by side |
 //! | `path` | only for requests whose path begins so |
@@ -14,21 +14,21 @@
 //! | `status`, `location`, `retry_after` | of the answer; `"retry_after": null` is a 429 without it |
 //!
 //! Without `next` and `probability` an order stands until another does for the same path.
-//! `{"mode": "normal"}` ends all of them, and opens the door. `GET /control/arrivals`,
+//! `{"mode": "normal"}` ends all of them, and opens the listener. `GET /control/arrivals`,
 //! `/control/summary` and `/control/deliveries` tell what came.
 
-mod chance;
+mod connection;
 mod control;
-mod door;
+mod listener;
 pub mod receiver;
 mod record;
 mod rules;
+mod seeded_random;
 pub mod upstream;
 mod window;
-mod wire;
 
 pub use record::{Arrival, Delivery, Kind, Outcome, Summary};
-pub use rules::Act;
+pub use rules::Fault;
 pub use window::max_in_window;
 
 use crate::http::{self, Response};
@@ -95,18 +95,18 @@ macro_rules! process {
             #[track_caller]
             pub fn control(&self, order: &Value) {
                 let answer = self.try_control(&order.to_string());
-                let told = String::from_utf8_lossy(&answer.body);
-                assert_eq!(answer.status, 204, "{order}: {told}");
+                let reason = String::from_utf8_lossy(&answer.body);
+                assert_eq!(answer.status, 204, "{order}: {reason}");
             }
 
             /// The same for orders that may be refused.
             pub fn try_control(&self, order: &str) -> Response {
-                self.0.ask("POST", "/control", order.as_bytes())
+                self.0.control_request("POST", "/control", order.as_bytes())
             }
 
-            /// What it said on standard output so far, after the first line.
-            pub fn said(&self) -> String {
-                self.0.said.lock().expect("no panic").clone()
+            /// What it printed on standard output so far, after the first line.
+            pub fn output(&self) -> String {
+                self.0.output.lock().expect("no panic").clone()
             }
 
             /// `kill -9`.
@@ -122,7 +122,7 @@ process!(MockReceiver);
 struct Process {
     child: Child,
     ready: Ready,
-    said: Arc<Mutex<String>>,
+    output: Arc<Mutex<String>>,
 }
 
 /// The first line of every mock.
@@ -146,19 +146,23 @@ impl Process {
         lines.read_line(&mut first).expect("a pipe");
         let ready = serde_json::from_str(&first)
             .unwrap_or_else(|error| panic!("{name} {arguments:?}: {error}: {first:?}"));
-        let said = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&said);
+        let output = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&output);
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 *kept.lock().expect("no panic") += &(line + "\n");
             }
         });
-        Self { child, ready, said }
+        Self {
+            child,
+            ready,
+            output,
+        }
     }
 
     /// Asks on the control port. No secret is sent there, so that none is taken down for the search
     /// of the logs (`http::request` would).
-    fn ask(&self, method: &str, target: &str, body: &[u8]) -> Response {
+    fn control_request(&self, method: &str, target: &str, body: &[u8]) -> Response {
         let mut stream = http::connect(self.ready.control);
         let head = http::head(method, target, &[], body.len());
         stream.write_all(&[&head, body].concat()).expect("taken");
@@ -166,7 +170,7 @@ impl Process {
     }
 
     fn page(&self, name: &str) -> Vec<u8> {
-        let answer = self.ask("GET", &format!("/control/{name}"), b"");
+        let answer = self.control_request("GET", &format!("/control/{name}"), b"");
         assert_eq!(answer.status, 200);
         answer.body
     }

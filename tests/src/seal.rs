@@ -29,8 +29,8 @@ pub fn seal(packets: &[u8]) -> Vec<u8> {
 
 /// A packet with a header in the new format and a length of five octets (RFC 9580 section 4.2.1).
 pub fn packet(tag: u8, body: &[u8]) -> Vec<u8> {
-    let octets = u32::try_from(body.len()).expect("no packet is that long");
-    [&[0xc0 | tag, 255], &octets.to_be_bytes()[..], body].concat()
+    let bytes = u32::try_from(body.len()).expect("no packet is that long");
+    [&[0xc0 | tag, 255], &bytes.to_be_bytes()[..], body].concat()
 }
 
 /// A literal data packet.

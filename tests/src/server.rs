@@ -61,7 +61,7 @@ impl Server {
         for (name, value) in variables {
             if is_secret(name) {
                 let file = std::fs::read_to_string(value);
-                canaries::confidential(file.as_deref().unwrap_or(value));
+                canaries::record_secret(file.as_deref().unwrap_or(value));
             }
         }
         let mut process = command
@@ -122,7 +122,7 @@ impl Server {
     }
 
     /// The same, asking for octets.
-    pub fn decrypt_octets(&self, passphrase: &str, message: &str) -> Response {
+    pub fn decrypt_bytes(&self, passphrase: &str, message: &str) -> Response {
         let body = json!({"passphrase": passphrase, "message": message}).to_string();
         self.post(&body, &[("Accept", "application/octet-stream")])
     }
@@ -194,8 +194,8 @@ impl Server {
     }
 
     /// Waits for the process to end.
-    pub fn wait(&mut self, patience: Duration) -> ExitStatus {
-        let end = Instant::now() + patience;
+    pub fn wait(&mut self, timeout: Duration) -> ExitStatus {
+        let end = Instant::now() + timeout;
         loop {
             if let Some(status) = self.process.try_wait().expect("a child of ours") {
                 return status;
@@ -206,12 +206,12 @@ impl Server {
     }
 
     /// Octets of memory the process holds (resident set).
-    pub fn resident_octets(&self) -> u64 {
+    pub fn resident_bytes(&self) -> u64 {
         self.memory("VmRSS:")
     }
 
     /// The most it ever held.
-    pub fn peak_resident_octets(&self) -> u64 {
+    pub fn peak_resident_bytes(&self) -> u64 {
         self.memory("VmHWM:")
     }
 
@@ -292,8 +292,8 @@ fn listening(log: &mut BufReader<ChildStderr>) -> (Option<SocketAddr>, String) {
     let mut seen = String::new();
     loop {
         let start = seen.len();
-        let octets = log.read_line(&mut seen).expect("a log");
-        if octets == 0 {
+        let bytes = log.read_line(&mut seen).expect("a log");
+        if bytes == 0 {
             return (None, seen);
         }
         let entry: Value = serde_json::from_str(&seen[start..]).unwrap_or_default();
@@ -318,16 +318,17 @@ fn is_secret(variable: &str) -> bool {
 
 /// The server's binary: named by `BULKHEAD_BIN`, or where cargo puts it beside this executable.
 pub fn binary() -> PathBuf {
-    std::env::var_os("BULKHEAD_BIN").map_or_else(|| beside("bulkhead"), PathBuf::from)
+    std::env::var_os("BULKHEAD_BIN")
+        .map_or_else(|| next_to_this_executable("bulkhead"), PathBuf::from)
 }
 
 /// A mock's binary: in the folder named by `BULKHEAD_MOCKS`, or where cargo puts it.
 pub fn mock(name: &str) -> PathBuf {
     let folder = std::env::var_os("BULKHEAD_MOCKS").map(PathBuf::from);
-    folder.map_or_else(|| beside(name), |folder| folder.join(name))
+    folder.map_or_else(|| next_to_this_executable(name), |folder| folder.join(name))
 }
 
-fn beside(name: &str) -> PathBuf {
+fn next_to_this_executable(name: &str) -> PathBuf {
     let here = std::env::current_exe().expect("a path");
     // target/release/deps/blackbox-… or target/release/bulkhead-bench → target/release/bulkhead
     here.ancestors()

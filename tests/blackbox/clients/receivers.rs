@@ -1,8 +1,8 @@
 //! The receivers among the examples: the libraries of Standard Webhooks that others wrote, and our
 //! signatures.
 
-use super::{Client, LATE, folder, order};
-use crate::relay::{Kind, Relay, SMOOTH};
+use super::{Client, LATE, control_upstream, folder};
+use crate::relay::{RELIABLE, Relay, StoreKind};
 use bulkhead_tests::http::{connect, head, read, request};
 use bulkhead_tests::until;
 use serde_json::Value;
@@ -126,13 +126,13 @@ fn keep(pipe: impl Read + Send + 'static, kept: &Arc<Mutex<String>>) {
 }
 
 fn signed_later(relay: &Relay, receiver: &Receiver, message: &str) -> String {
-    order(relay, LATE);
+    control_upstream(relay, LATE);
     relay.accepted(message, Some(&format!("http://{}/hooks", receiver.address)))
 }
 
 fn receiver_handles_verified_webhook_once(client: Client) {
     let receiver = Receiver::start(client);
-    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.set("BULKHEAD_WEBHOOK_SECRET", SECRET);
     relay.run();
     relay.wait_for_calls();
@@ -164,7 +164,7 @@ fn receiver_handles_verified_webhook_once(client: Client) {
 
 fn receiver_rejects_webhook_with_another_secret(client: Client) {
     let receiver = Receiver::start(client);
-    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.set("BULKHEAD_WEBHOOK_SECRET", OTHER_SECRET);
     relay.run();
     relay.wait_for_calls();

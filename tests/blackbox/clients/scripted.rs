@@ -1,7 +1,7 @@
 //! Answers as a test wants them: those that the server seldom gives, and those that only something
 //! between it and its clients does.
 
-use super::{Client, Ended, Place, ended, with_all_clients};
+use super::{Client, ClientSetup, Finished, finish, with_all_clients};
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::until;
 use serde_json::{Value, json};
@@ -19,9 +19,9 @@ with_all_clients!(
 );
 
 /// A server whose answers are written in a test.
-struct Scripted(TcpListener);
+struct ScriptedServer(TcpListener);
 
-impl Scripted {
+impl ScriptedServer {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.set_nonblocking(true).expect("set");
@@ -32,7 +32,7 @@ impl Scripted {
         format!("http://{}", self.0.local_addr().expect("an address"))
     }
 
-    fn asked(&self) -> Asked {
+    fn next_request(&self) -> PendingRequest {
         let mut accepted = None;
         until("the client asks", || {
             accepted = self.0.accept().ok();
@@ -40,42 +40,42 @@ impl Scripted {
         });
         let (stream, _) = accepted.expect("just seen");
         stream.set_nonblocking(false).expect("set");
-        Asked::read(stream)
+        PendingRequest::read(stream)
     }
 
     /// Whether somebody has asked whom nobody answered.
     #[track_caller]
-    fn nobody_asks(&self) {
+    fn assert_no_request(&self) {
         let waiting = self.0.accept().map_err(|error| error.kind());
         assert_eq!(waiting.err(), Some(ErrorKind::WouldBlock));
     }
 }
 
 /// A request that waits for its answer.
-struct Asked {
+struct PendingRequest {
     stream: TcpStream,
     /// In lower case.
     head: String,
     body: Vec<u8>,
 }
 
-impl Asked {
+impl PendingRequest {
     fn read(mut stream: TcpStream) -> Self {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         loop {
             let mut piece = [0; 4096];
             let read = stream.read(&mut piece).expect("octets");
             assert!(read > 0, "the client ended its request early");
-            octets.extend(&piece[..read]);
-            let Some(end) = octets.windows(4).position(|four| four == b"\r\n\r\n") else {
+            bytes.extend(&piece[..read]);
+            let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
                 continue;
             };
-            let head = String::from_utf8_lossy(&octets[..end]).to_ascii_lowercase();
+            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
             let length = head
                 .lines()
                 .find_map(|line| line.strip_prefix("content-length: "));
             let length: usize = length.map_or(0, |length| length.parse().expect("a number"));
-            if let Some(body) = octets.get(end + 4..end + 4 + length) {
+            if let Some(body) = bytes.get(end + 4..end + 4 + length) {
                 let body = body.to_vec();
                 return Self { stream, head, body };
             }
@@ -87,14 +87,14 @@ impl Asked {
     }
 
     /// The status may be followed by headers.
-    fn answer(self, status: &str, body: &str) {
-        self.begin(status, body, body.len());
+    fn respond(self, status: &str, body: &str) {
+        self.respond_partially(status, body, body.len());
     }
 
     /// A body of so many octets, of which these come before the connection breaks.
-    fn begin(mut self, status: &str, body: &str, octets: usize) {
+    fn respond_partially(mut self, status: &str, body: &str, bytes: usize) {
         let head =
-            format!("HTTP/1.1 {status}\r\nContent-Length: {octets}\r\nConnection: close\r\n\r\n");
+            format!("HTTP/1.1 {status}\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n");
         let answer = [head.as_bytes(), body.as_bytes()].concat();
         self.stream.write_all(&answer).expect("taken");
     }
@@ -104,13 +104,13 @@ fn client_hides_passphrase_and_retries_overloaded_server(client: Client) {
     const AWKWARD: &str = "unmistakable \"word\" \\ \\n 100%\twith \u{1}, üñí, $(id) & 'quotes'  ";
     // However the rest is written, in JSON or for a shell.
     const PART: &str = "unmistakable";
-    let server = Scripted::start();
-    let place = Place::new(client, &server.url());
+    let server = ScriptedServer::start();
+    let setup = ClientSetup::new(client, &server.url());
     let text = format!("> \"quoted\" \\ text\r\n{SAMPLE}");
-    let file = place.file("message.asc", &text);
-    let child = place.start(&["decrypt", &file], &format!("{AWKWARD}\n"));
+    let file = setup.file("message.asc", &text);
+    let child = setup.start(&["decrypt", &file], &format!("{AWKWARD}\n"));
 
-    let first = server.asked();
+    let first = server.next_request();
     let request = first.json();
     assert_eq!(request["passphrase"], AWKWARD);
     assert_eq!(
@@ -127,15 +127,15 @@ fn client_hides_passphrase_and_retries_overloaded_server(client: Client) {
     assert!(!lines.iter().any(|line| line.contains(PART)));
 
     let problem = json!({"status": 503, "code": "overloaded", "detail": "Try again."}).to_string();
-    first.answer("503 Service Unavailable\r\nRetry-After: 1", &problem);
-    let second = server.asked();
+    first.respond("503 Service Unavailable\r\nRetry-After: 1", &problem);
+    let second = server.next_request();
     assert_eq!(second.json(), request);
     if second.head.contains("application/octet-stream") {
-        second.answer("200 OK", "plain");
+        second.respond("200 OK", "plain");
     } else {
-        second.answer("200 OK", r#"{"DecryptedMessage": "plain"}"#);
+        second.respond("200 OK", r#"{"DecryptedMessage": "plain"}"#);
     }
-    assert_eq!(ended(child).well(), "plain");
+    assert_eq!(finish(child).success(), "plain");
 
     // Without the header, past the time there is, or where asking again cannot help, it is told.
     for status in [
@@ -143,9 +143,9 @@ fn client_hides_passphrase_and_retries_overloaded_server(client: Client) {
         "503 Service Unavailable\r\nRetry-After: 3600",
         "422 Unprocessable Content\r\nRetry-After: 1",
     ] {
-        let child = place.start(&["decrypt", &file], AWKWARD);
-        server.asked().answer(status, &problem);
-        let refused = ended(child);
+        let child = setup.start(&["decrypt", &file], AWKWARD);
+        server.next_request().respond(status, &problem);
+        let refused = finish(child);
         assert_eq!(refused.status, Some(1), "{refused:?}");
         assert!(refused.errors.contains("overloaded") && !refused.errors.contains(PART));
     }
@@ -161,7 +161,7 @@ fn command_lines() -> Vec<String> {
 }
 
 /// What every client would take for success, whatever it asked for.
-const BELIEVED: &str =
+const PLAUSIBLE_BODY: &str =
     r#"{"valid":true,"token":"no","DecryptedMessage":"no","status":"signed","signature":"no"}"#;
 
 /// What there is to ask for: the verb, and standard input.
@@ -173,30 +173,30 @@ const VERBS: [(&str, &str); 4] = [
 ];
 
 fn client_fails_on_unexpected_status_and_follows_no_redirect(client: Client) {
-    let server = Scripted::start();
-    let elsewhere = Scripted::start();
+    let server = ScriptedServer::start();
+    let elsewhere = ScriptedServer::start();
     let location = format!("Location: {}/", elsewhere.url());
-    let place = Place::new(client, &server.url());
-    let file = place.file("document", SAMPLE);
+    let setup = ClientSetup::new(client, &server.url());
+    let file = setup.file("document", SAMPLE);
     for (verb, input) in VERBS {
         for (status, body) in [
-            ("301 Moved Permanently", BELIEVED),
-            ("302 Found", BELIEVED),
-            ("303 See Other", BELIEVED),
-            ("307 Temporary Redirect", BELIEVED),
-            ("308 Permanent Redirect", BELIEVED),
-            ("201 Created", BELIEVED),
-            ("202 Accepted", BELIEVED),
+            ("301 Moved Permanently", PLAUSIBLE_BODY),
+            ("302 Found", PLAUSIBLE_BODY),
+            ("303 See Other", PLAUSIBLE_BODY),
+            ("307 Temporary Redirect", PLAUSIBLE_BODY),
+            ("308 Permanent Redirect", PLAUSIBLE_BODY),
+            ("201 Created", PLAUSIBLE_BODY),
+            ("202 Accepted", PLAUSIBLE_BODY),
             ("204 No Content", ""),
-            ("206 Partial Content", BELIEVED),
+            ("206 Partial Content", PLAUSIBLE_BODY),
         ] {
             if (verb, status) == ("sign", "202 Accepted") {
                 continue;
             }
-            let child = place.start(&[verb, &file], input);
-            let asked = server.asked();
-            asked.answer(&format!("{status}\r\n{location}"), body);
-            let refused = ended(child);
+            let child = setup.start(&[verb, &file], input);
+            let asked = server.next_request();
+            asked.respond(&format!("{status}\r\n{location}"), body);
+            let refused = finish(child);
             assert_eq!(
                 (refused.status, refused.text()),
                 (Some(1), ""),
@@ -205,19 +205,21 @@ fn client_fails_on_unexpected_status_and_follows_no_redirect(client: Client) {
             // Told with the status alone: nobody knows what else it is.
             assert!(refused.errors.contains(&status[..3]), "{refused:?}");
             assert!(!refused.errors.contains("valid"), "{refused:?}");
-            server.nobody_asks();
-            elsewhere.nobody_asks();
+            server.assert_no_request();
+            elsewhere.assert_no_request();
         }
     }
 }
 
 fn client_prints_nothing_of_truncated_response(client: Client) {
-    let server = Scripted::start();
-    let place = Place::new(client, &server.url());
-    let file = place.file("message.asc", SAMPLE);
-    let child = place.start(&["decrypt", &file], "a-passphrase-of-scripts");
-    server.asked().begin("200 OK", "the beginning", 100);
-    let broken = ended(child);
+    let server = ScriptedServer::start();
+    let setup = ClientSetup::new(client, &server.url());
+    let file = setup.file("message.asc", SAMPLE);
+    let child = setup.start(&["decrypt", &file], "a-passphrase-of-scripts");
+    server
+        .next_request()
+        .respond_partially("200 OK", "the beginning", 100);
+    let broken = finish(child);
     assert_eq!((broken.status, broken.text()), (Some(1), ""), "{broken:?}");
     assert!(!broken.errors.is_empty() && !broken.errors.contains("beginning"));
     assert!(!broken.errors.contains("Traceback"), "{broken:?}");
@@ -230,46 +232,46 @@ const SIGNED: &str =
     r#"{"id":"1","notification":{"status":"none"},"signature":"Sig=","status":"signed"}"#;
 
 /// A client whose request to sign has been accepted.
-struct Waiting {
-    server: Scripted,
-    place: Place,
+struct PendingSignature {
+    server: ScriptedServer,
+    setup: ClientSetup,
     child: std::process::Child,
 }
 
-impl Waiting {
+impl PendingSignature {
     fn start(client: Client, wait_seconds: u32) -> Self {
-        let server = Scripted::start();
-        let mut place = Place::new(client, &server.url());
-        place.wait_seconds = wait_seconds;
-        let child = place.start(&["sign", &place.file("text", "a text of scripts")], "");
+        let server = ScriptedServer::start();
+        let mut setup = ClientSetup::new(client, &server.url());
+        setup.wait_seconds = wait_seconds;
+        let child = setup.start(&["sign", &setup.file("text", "a text of scripts")], "");
         server
-            .asked()
-            .answer("202 Accepted\r\nRetry-After: 1", ACCEPTED);
+            .next_request()
+            .respond("202 Accepted\r\nRetry-After: 1", ACCEPTED);
         Self {
             server,
-            place,
+            setup,
             child,
         }
     }
 
     /// It asks for its signature.
-    fn asked(&self) -> Asked {
-        let asked = self.server.asked();
+    fn next_request(&self) -> PendingRequest {
+        let asked = self.server.next_request();
         let expected = format!("get {STATUS_URL} http/1.1\r\n");
         assert!(asked.head.starts_with(&expected), "{}", asked.head);
         asked
     }
 
     /// How it ends, now that nobody listens any more.
-    fn ended(self) -> Ended {
+    fn finish(self) -> Finished {
         drop(self.server);
-        ended(self.child)
+        finish(self.child)
     }
 
     #[track_caller]
-    fn not_in_time(self) {
-        let status_url = format!("{}{STATUS_URL}\n", self.place.url);
-        let pending = self.ended();
+    fn expect_timeout(self) {
+        let status_url = format!("{}{STATUS_URL}\n", self.setup.url);
+        let pending = self.finish();
         assert_eq!(
             (pending.status, pending.text()),
             (Some(75), ""),
@@ -281,10 +283,12 @@ impl Waiting {
 }
 
 fn client_waits_for_signature_while_server_is_unavailable(client: Client) {
-    let waiting = Waiting::start(client, 60);
+    let waiting = PendingSignature::start(client, 60);
     // Without an answer, and with half of one.
-    drop(waiting.asked());
-    waiting.asked().begin("200 OK", &SIGNED[..20], SIGNED.len());
+    drop(waiting.next_request());
+    waiting
+        .next_request()
+        .respond_partially("200 OK", &SIGNED[..20], SIGNED.len());
     let problem = json!({"code": "store_unavailable", "detail": "Try again."}).to_string();
     for (status, body) in [
         ("502 Bad Gateway", "<html>"),
@@ -294,15 +298,15 @@ fn client_waits_for_signature_while_server_is_unavailable(client: Client) {
         ("200 OK", PENDING),
         ("200 OK", SIGNED),
     ] {
-        waiting.asked().answer(status, body);
+        waiting.next_request().respond(status, body);
     }
-    assert_eq!(waiting.ended().well(), "Sig=\n");
+    assert_eq!(waiting.finish().success(), "Sig=\n");
 }
 
 fn client_prints_status_url_after_timeout(client: Client) {
     const WAIT_SECONDS: u32 = 3;
     let start = Instant::now();
-    Waiting::start(client, WAIT_SECONDS).not_in_time();
+    PendingSignature::start(client, WAIT_SECONDS).expect_timeout();
     // The last second is for the pause for which there is no time.
     let waited = start.elapsed();
     assert!(
@@ -311,10 +315,10 @@ fn client_prints_status_url_after_timeout(client: Client) {
     );
 
     // The server may say that it takes longer than there is time.
-    let waiting = Waiting::start(client, 60);
-    let asked = waiting.asked();
-    asked.answer("503 Service Unavailable\r\nRetry-After: 3600", "");
-    waiting.not_in_time();
+    let waiting = PendingSignature::start(client, 60);
+    let asked = waiting.next_request();
+    asked.respond("503 Service Unavailable\r\nRetry-After: 3600", "");
+    waiting.expect_timeout();
 }
 
 fn client_stops_waiting_after_permanent_error(client: Client) {
@@ -325,9 +329,9 @@ fn client_stops_waiting_after_permanent_error(client: Client) {
         ("202 Accepted\r\nRetry-After: 1", SIGNED),
         ("302 Found\r\nLocation: /", SIGNED),
     ] {
-        let waiting = Waiting::start(client, 60);
-        waiting.asked().answer(status, body);
-        let ended = waiting.ended();
+        let waiting = PendingSignature::start(client, 60);
+        waiting.next_request().respond(status, body);
+        let ended = waiting.finish();
         assert_eq!((ended.status, ended.text()), (Some(1), ""), "{ended:?}");
         assert!(ended.errors.contains(&status[..3]), "{ended:?}");
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Files that are small, and ask the compiler for more than anybody has.
 
-use super::{Place, edition};
+use super::{ComponentServer, edition};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn nested(levels: usize) -> Vec<u8> {
 
 #[test]
 fn component_that_crashes_the_compiler_is_rejected_and_the_next_is_accepted() {
-    let place = Place::with(
+    let setup = ComponentServer::with(
         &[
             ("BULKHEAD_COMPONENT_COMPILE_TIME", "1s"),
             // More than is filled in that time, however fast the machine is.
@@ -56,23 +56,23 @@ fn component_that_crashes_the_compiler_is_rejected_and_the_next_is_accepted() {
             std::fs::write(folder.join("token.wasm"), unlucky).expect("written");
         },
     );
-    place.wait_for_refusal("token", "invalid", "the compiler does not survive it");
-    place.put("token.wasm", &doubling(40));
-    place.wait_for_refusal("token", "too_demanding", "more than 1 s of a processor");
-    place.wait_for_built_in();
-    place.put("token.wasm", &edition(1));
-    place.wait_for(1);
+    setup.wait_for_rejection("token", "invalid", "the compiler does not survive it");
+    setup.put("token.wasm", &doubling(40));
+    setup.wait_for_rejection("token", "too_demanding", "more than 1 s of a processor");
+    setup.wait_for_built_in();
+    setup.put("token.wasm", &edition(1));
+    setup.wait_for(1);
 }
 
 #[test]
 fn component_over_the_compile_memory_is_rejected_and_the_next_is_accepted() {
-    let place = Place::with(&[("BULKHEAD_COMPONENT_COMPILE_MEMORY", "512MiB")], |_| {});
-    place.put("token.wasm", &nested(8000));
-    place.wait_for_refusal("token", "too_demanding", "octets of memory");
-    place.wait_for_built_in();
-    assert!(place.server.resident_octets() < 200 << 20);
-    place.put("token.wasm", &edition(1));
-    place.wait_for(1);
+    let setup = ComponentServer::with(&[("BULKHEAD_COMPONENT_COMPILE_MEMORY", "512MiB")], |_| {});
+    setup.put("token.wasm", &nested(8000));
+    setup.wait_for_rejection("token", "too_demanding", "octets of memory");
+    setup.wait_for_built_in();
+    assert!(setup.server.resident_bytes() < 200 << 20);
+    setup.put("token.wasm", &edition(1));
+    setup.wait_for(1);
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn startup_stops_on_sigterm_while_compiling() {
     let mut line = String::new();
     while !line.contains("being compiled") {
         line.clear();
-        let octets = std::io::BufRead::read_line(&mut log, &mut line).expect("a line");
-        assert!(octets > 0, "it says what it does");
+        let bytes = std::io::BufRead::read_line(&mut log, &mut line).expect("a line");
+        assert!(bytes > 0, "it says what it does");
     }
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is there");

@@ -1,8 +1,8 @@
 //! The mock receiver.
 
-use super::{End, can_connect, exchange, read_until_silence};
+use super::{End, can_connect, read_until_silence, send_and_read};
 use bulkhead_tests::http::{Response, connect, head, read};
-use bulkhead_tests::mock::{Act, Delivery, MockReceiver, Outcome};
+use bulkhead_tests::mock::{Delivery, Fault, MockReceiver, Outcome};
 use bulkhead_tests::until;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
@@ -85,8 +85,8 @@ fn webhook_is_recorded_and_verified() {
     assert!(deliveries.is_sorted_by_key(|delivery| delivery.at));
     let line =
         "POST /any/path?with=query i signature.ready of \"m\" (webhook msg_1, verified) -> 204";
-    until("its line", || mock.said().lines().count() == 5);
-    assert!(mock.said().contains(line), "{}", mock.said());
+    until("its line", || mock.output().lines().count() == 5);
+    assert!(mock.output().contains(line), "{}", mock.output());
 }
 
 #[test]
@@ -133,25 +133,25 @@ fn receiver_faults_happen_as_ordered() {
     let mock = MockReceiver::start(&[]);
     let broken = |order: Value| {
         mock.control(&order);
-        exchange(mock.address(), &posted("/hook"))
+        send_and_read(mock.address(), &posted("/hook"))
     };
     mock.control(&json!({"mode": "hang", "next": 1}));
     read_until_silence(mock.address(), &posted("/hook"), b"");
-    let came = broken(json!({"mode": "reset", "next": 1}));
-    assert_eq!((came.octets.len(), came.end), (0, End::Reset));
+    let received = broken(json!({"mode": "reset", "next": 1}));
+    assert_eq!((received.bytes.len(), received.end), (0, End::Reset));
     // An answer to be had, and yet not whole.
-    let came = broken(json!({"mode": "half", "next": 1}));
-    assert!(came.octets.starts_with(b"HTTP/1.1 200 ") && came.end == End::Orderly);
+    let received = broken(json!({"mode": "half", "next": 1}));
+    assert!(received.bytes.starts_with(b"HTTP/1.1 200 ") && received.end == End::Orderly);
     mock.control(&json!({"mode": "drip", "next": 1, "delay_ms": 3_600_000}));
     read_until_silence(mock.address(), &posted("/hook"), b"\r\n\r\n");
-    let came = broken(json!({"status": 202, "delay_ms": 120, "next": 1}));
-    assert_eq!(came.response().status, 202);
-    assert!(came.took >= Duration::from_millis(120));
+    let received = broken(json!({"status": 202, "delay_ms": 120, "next": 1}));
+    assert_eq!(received.response().status, 202);
+    assert!(received.took >= Duration::from_millis(120));
     let statuses: Vec<_> = mock.deliveries().into_iter().map(|d| d.status).collect();
     let expected = [
-        Outcome::Broken(Act::Hang),
-        Outcome::Broken(Act::Reset),
-        Outcome::Broken(Act::Half),
+        Outcome::Broken(Fault::Hang),
+        Outcome::Broken(Fault::Reset),
+        Outcome::Broken(Fault::Half),
         Outcome::Answered(200),
         Outcome::Answered(202),
     ];

@@ -1,9 +1,9 @@
 //! The mock upstream.
 
-use super::{End, can_connect, exchange, read_to_end, read_until_silence};
+use super::{End, can_connect, read_to_end, read_until_silence, send_and_read};
 use bulkhead_tests::http::{Response, connect, head, read, request};
 use bulkhead_tests::mock::upstream::{KEY, PUBLIC_KEY};
-use bulkhead_tests::mock::{Act, Arrival, Kind, MockUpstream, Outcome, max_in_window};
+use bulkhead_tests::mock::{Arrival, Fault, Kind, MockUpstream, Outcome, max_in_window};
 use bulkhead_tests::{server, until};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -86,7 +86,7 @@ fn openssl_verifies_upstream_signatures() {
     use base64::Engine as _;
     let mock = reliable();
     let response = sign(&mock, "for-openssl");
-    let octets = base64::engine::general_purpose::URL_SAFE
+    let bytes = base64::engine::general_purpose::URL_SAFE
         .decode(&response.body)
         .expect("base64url");
     let folder = tempfile::tempdir().expect("a folder");
@@ -100,7 +100,7 @@ fn openssl_verifies_upstream_signatures() {
             .args(["dgst", "-sha256", "-verify"])
             .arg(file("key", PUBLIC_KEY.as_bytes()))
             .arg("-signature")
-            .arg(file("signature", &octets))
+            .arg(file("signature", &bytes))
             .arg(file("message", message.as_bytes()))
             .output()
             .expect("openssl runs")
@@ -125,7 +125,7 @@ fn every_call_counts_whatever_its_status() {
     let response = request(mock.address(), "POST", "/crypto/sign", &[], b"message=m");
     assert_eq!(response.status, 401);
     mock.control(&json!({"mode": "reset", "next": 1}));
-    assert_eq!(exchange(mock.address(), &asked("m")).end, End::Reset);
+    assert_eq!(send_and_read(mock.address(), &asked("m")).end, End::Reset);
     let refused = sign(&mock, "m");
     assert_eq!(refused.status, 429);
     let wait: u64 = refused
@@ -157,8 +157,8 @@ fn quota_follows_from_the_logged_times() {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let mut kept = connect(mock.address());
     for _ in 0..300 {
-        let octets = b"GET / HTTP/1.1\r\nHost: m\r\nAuthorization: mock-upstream-key\r\n\r\n";
-        kept.write_all(octets).expect("taken");
+        let bytes = b"GET / HTTP/1.1\r\nHost: m\r\nAuthorization: mock-upstream-key\r\n\r\n";
+        kept.write_all(bytes).expect("taken");
         read(&mut kept, false).expect("an answer");
         std::thread::sleep(Duration::from_micros(random.gen_range(0..25_000)));
     }
@@ -228,30 +228,30 @@ fn half_of_the_messages_fail_and_recover() {
 #[test]
 fn broken_responses_are_sent_as_ordered() {
     let mock = reliable();
-    let whole = exchange(mock.address(), &asked("m"));
+    let whole = send_and_read(mock.address(), &asked("m"));
     assert_eq!((whole.response().status, whole.end), (200, End::Orderly));
     let broken = |mode: &str| {
         mock.control(&json!({"mode": mode, "next": 1}));
-        exchange(mock.address(), &asked("m"))
+        send_and_read(mock.address(), &asked("m"))
     };
     mock.control(&json!({"mode": "hang", "next": 1}));
     read_until_silence(mock.address(), &asked("m"), b"");
-    let came = broken("reset");
-    assert_eq!((came.octets.len(), came.end), (0, End::Reset));
-    let came = broken("garbage");
-    assert_eq!(came.end, End::Orderly);
-    assert!(!came.octets.is_empty() && !came.octets.starts_with(b"HTTP/"));
-    let came = broken("half");
-    assert_eq!(came.end, End::Orderly);
-    let text = String::from_utf8_lossy(&came.octets);
+    let received = broken("reset");
+    assert_eq!((received.bytes.len(), received.end), (0, End::Reset));
+    let received = broken("garbage");
+    assert_eq!(received.end, End::Orderly);
+    assert!(!received.bytes.is_empty() && !received.bytes.starts_with(b"HTTP/"));
+    let received = broken("half");
+    assert_eq!(received.end, End::Orderly);
+    let text = String::from_utf8_lossy(&received.bytes);
     let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Length: 344\r\n"));
     assert_eq!(body.len(), 172);
     // Used up: all is well again.
     assert_eq!(sign(&mock, "m").status, 200);
-    let acts = [Act::Hang, Act::Reset, Act::Garbage, Act::Half];
+    let faults = [Fault::Hang, Fault::Reset, Fault::Garbage, Fault::Half];
     let mut expected = vec![Outcome::Answered(200)];
-    expected.extend(acts.map(Outcome::Broken));
+    expected.extend(faults.map(Outcome::Broken));
     expected.push(Outcome::Answered(200));
     assert_eq!(statuses(&mock), expected);
 }
@@ -261,11 +261,14 @@ fn slow_responses_arrive_complete() {
     let mock = reliable();
     let slow = |mode: &str, delay: u64| {
         mock.control(&json!({"mode": mode, "next": 1, "delay_ms": delay}));
-        let came = exchange(mock.address(), &asked("m"));
-        assert_eq!((came.response().status, &came.end), (200, &End::Orderly));
-        assert_eq!(came.response().body.len(), 344);
-        let head = came.octets.len() - 344;
-        (came.took, u32::try_from(head).expect("a short head"))
+        let received = send_and_read(mock.address(), &asked("m"));
+        assert_eq!(
+            (received.response().status, &received.end),
+            (200, &End::Orderly)
+        );
+        assert_eq!(received.response().body.len(), 344);
+        let head = received.bytes.len() - 344;
+        (received.took, u32::try_from(head).expect("a short head"))
     };
     let wait = Duration::from_millis(1);
     assert!(slow("late", 150).0 >= 150 * wait);
@@ -275,7 +278,7 @@ fn slow_responses_arrive_complete() {
     // Times that nobody gave are scaled: 20 s, and an octet a second.
     let mock = MockUpstream::start(&["--fail", "0", "--scale", "0.005"]);
     mock.control(&json!({"mode": "late"}));
-    let late = exchange(mock.address(), &asked("m"));
+    let late = send_and_read(mock.address(), &asked("m"));
     assert!((Duration::from_millis(100)..Duration::from_secs(10)).contains(&late.took));
 }
 
@@ -284,8 +287,8 @@ fn slow_responses_arrive_complete() {
 fn drip_sends_single_bytes() {
     let mock = reliable();
     mock.control(&json!({"mode": "drip", "delay_ms": 3_600_000}));
-    let came = read_until_silence(mock.address(), &asked("m"), b"\r\n\r\n");
-    assert!(came.starts_with(b"HTTP/1.1 200 "));
+    let received = read_until_silence(mock.address(), &asked("m"), b"\r\n\r\n");
+    assert!(received.starts_with(b"HTTP/1.1 200 "));
     mock.control(&json!({"mode": "slow-headers", "delay_ms": 3_600_000}));
     read_until_silence(mock.address(), &asked("m"), b"");
     // Pieces of what takes for ever otherwise: some octets are there before others are sent.
@@ -371,13 +374,13 @@ fn random_faults_match_their_probability() {
         {"mode": "garbage", "probability": 0.3},
     ]));
     for _ in 0..300 {
-        exchange(mock.address(), &asked("m"));
+        send_and_read(mock.address(), &asked("m"));
     }
     let statuses = statuses(&mock);
     let count = |wanted: Outcome| statuses.iter().filter(|status| **status == wanted).count();
     // 90, 63 and 147 are expected; the bounds are five standard deviations.
     assert!((50..130).contains(&count(Outcome::Answered(500))));
-    assert!((28..98).contains(&count(Outcome::Broken(Act::Garbage))));
+    assert!((28..98).contains(&count(Outcome::Broken(Fault::Garbage))));
     assert!((104..190).contains(&count(Outcome::Answered(200))));
 }
 
@@ -385,14 +388,14 @@ fn random_faults_match_their_probability() {
 fn connection_reset_before_reading_is_not_an_arrival() {
     let mock = reliable();
     let mut kept = connect(mock.address());
-    let octets = b"GET / HTTP/1.1\r\nHost: m\r\n\r\n";
-    kept.write_all(octets).expect("taken");
+    let bytes = b"GET / HTTP/1.1\r\nHost: m\r\n\r\n";
+    kept.write_all(bytes).expect("taken");
     assert_eq!(read(&mut kept, false).expect("an answer").status, 401);
     mock.control(&json!({"mode": "reset-before", "next": 2}));
     // A kept connection as well as a new one.
-    kept.write_all(octets).expect("taken");
+    kept.write_all(bytes).expect("taken");
     assert_eq!(read_to_end(&mut kept, &mut Vec::new()), End::Reset);
-    assert_eq!(exchange(mock.address(), &asked("m")).end, End::Reset);
+    assert_eq!(send_and_read(mock.address(), &asked("m")).end, End::Reset);
     assert_eq!(sign(&mock, "m").status, 200);
     let summary = mock.summary();
     assert_eq!((summary.arrivals, summary.cut_unread), (2, 2));
@@ -424,8 +427,8 @@ fn closed_listener_reopens_on_the_same_port() {
 #[test]
 fn arrival_time_is_that_of_the_complete_head() {
     let mock = reliable();
-    let octets = asked("m");
-    let (most, rest) = octets.split_at(octets.len() - 1);
+    let bytes = asked("m");
+    let (most, rest) = bytes.split_at(bytes.len() - 1);
     let mut slow = connect(mock.address());
     slow.write_all(most).expect("taken");
     let mut kept = TcpStream::connect(mock.address()).expect("it accepts");
@@ -588,6 +591,6 @@ fn compose_sample_fails_first_and_recovers_within_a_minute() {
     });
     let took = start.elapsed().div_f64(0.02);
     assert!(took < Duration::from_secs(30), "{took:?}");
-    let lines = mock.said();
+    let lines = mock.output();
     assert!(lines.contains("hello") && lines.contains("502"), "{lines}");
 }

@@ -43,7 +43,7 @@ fn exported(component: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-fn octets(text: &str) -> String {
+fn byte_list(text: &str) -> String {
     format!("{:?}", text.as_bytes())
 }
 
@@ -70,7 +70,7 @@ fn call(call: impl Into<String>, expected: impl Into<String>) -> (String, String
 #[ignore = "needs the wasmtime command"]
 fn wasmtime_calls_every_function_of_token() {
     // RFC 4231 section 4.3.
-    let (secret, body) = (octets("Jefe"), octets("what do ya want for nothing?"));
+    let (secret, body) = (byte_list("Jefe"), byte_list("what do ya want for nothing?"));
     let token = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
     let mut all = about("token").to_vec();
     all.extend([
@@ -98,7 +98,7 @@ fn wasmtime_calls_every_function_of_signing() {
     let message = quoted("what do ya want for nothing?");
     let situation = "{tries: 1, age-ms: 0, now-ms: 1700000000000, random: 9}";
     let answered = |status: u16, body: &str| {
-        let body = octets(body);
+        let body = byte_list(body);
         format!("answered({{status: {status}, retry-after: none, body: {body}}})")
     };
     let (good, bad) = (answered(200, ""), answered(502, "Bad Gateway"));
@@ -148,12 +148,12 @@ fn wasmtime_calls_every_function_of_signing() {
 fn wasmtime_calls_every_function_of_decrypt() {
     let limits = "{plaintext-octets: 1024, compression-layers: 4, compression-ratio: 100, \
                   session-key-packets: 4, armor-header-octets: 1024}";
-    let sample = octets(SAMPLE);
+    let sample = byte_list(SAMPLE);
     let mut all = about("decrypt").to_vec();
     all.extend([
         call(
             format!("open({sample}, \"topsecret\", {limits})"),
-            format!("ok({})", octets("Nice work!\n")),
+            format!("ok({})", byte_list("Nice work!\n")),
         ),
         call(
             format!("open({sample}, \"wrong\", {limits})"),

@@ -30,21 +30,21 @@ fn differs(server: &Server, compiled: &Path, passphrase: &str, message: &str) ->
     let fields = expected.as_object_mut().expect("a document");
     fields.remove("request_id");
     if expected["code"] == "not_text" {
-        return octets_differ(server, compiled, passphrase, message);
+        return binary_plaintext_differs(server, compiled, passphrase, message);
     }
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     (status != Some(1) || printed != expected).then(|| format!("{expected}: {output:?}"))
 }
 
 /// The same where the plaintext is no text: another way to ask for its octets is named, and asked.
-fn octets_differ(
+fn binary_plaintext_differs(
     server: &Server,
     compiled: &Path,
     passphrase: &str,
     message: &str,
 ) -> Option<String> {
     let body = request(passphrase, message);
-    let answer = server.decrypt_octets(passphrase, message);
+    let answer = server.decrypt_bytes(passphrase, message);
     let refused = run(&[], compiled, &[], body.as_bytes());
     let document: Value = serde_json::from_slice(&refused.stdout).unwrap_or_default();
     let says_how = document["code"] == "not_text"
@@ -131,8 +131,8 @@ fn wasmtime_applies_limits_and_reports_invalid_input() {
         let output = run(&[], &compiled, &[], body.as_bytes());
         assert_eq!(code(&output), answer.problem(), "{body}");
     }
-    let octets = run(&[], &compiled, &["--octets"], sample.as_bytes());
-    assert_eq!(octets.stdout, b"Nice work!\n");
+    let bytes = run(&[], &compiled, &["--octets"], sample.as_bytes());
+    assert_eq!(bytes.stdout, b"Nice work!\n");
     let unknown = run(&[], &compiled, &["--raw"], b"");
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
     assert!(unknown.stdout.is_empty() && !unknown.stderr.is_empty());

@@ -1,6 +1,6 @@
 //! `docs/alerts.yaml` is about metrics that there are, with labels and values that they have.
 
-use crate::relay::{Kind, Relay, SMOOTH};
+use crate::relay::{RELIABLE, Relay, StoreKind};
 use bulkhead_tests::http::request;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +52,7 @@ fn selectors(expression: &str) -> Vec<Selector<'_>> {
 
 /// The samples that a server exposes: by name, the values of each label.
 fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
-    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.set("SECRET", "0123456789abcdef0123456789abcdef");
     relay.run();
     relay.wait_for_calls();

@@ -1,6 +1,6 @@
 //! What callers are answered.
 
-use super::{ANSWER_TIME, Kind, Relay, SMOOTH, WEBHOOK_SECRET, on_both_stores};
+use super::{ANSWER_TIME, RELIABLE, Relay, StoreKind, WEBHOOK_SECRET, on_both_stores};
 use bulkhead_tests::server::{Server, run};
 use bulkhead_tests::until;
 use bulkhead_tests::{description, http};
@@ -18,15 +18,15 @@ on_both_stores!(
 );
 
 /// One that waits for answers that are late on purpose, and later still on a busy machine.
-fn patient(kind: Kind) -> Relay {
-    let mut relay = Relay::prepare(kind, &SMOOTH);
+fn patient(kind: StoreKind) -> Relay {
+    let mut relay = Relay::prepare(kind, &RELIABLE);
     relay.set("BULKHEAD_UPSTREAM_TIMEOUT", "10s");
     relay.run();
     relay.wait_for_calls();
     relay
 }
 
-fn message_is_signed_at_once_or_its_caller_notified(kind: Kind) {
+fn message_is_signed_at_once_or_its_caller_notified(kind: StoreKind) {
     let relay = patient(kind);
     let (now, took) = relay.sign("signed%20at%20once", None);
     assert_eq!(now.status, 200, "{now:?}");
@@ -62,7 +62,7 @@ fn message_is_signed_at_once_or_its_caller_notified(kind: Kind) {
     assert_eq!(told.verified, Some(true));
     assert_eq!(told.id.as_deref(), Some(id));
     let body = told.body;
-    description::judge_notification(&body).expect("as openapi.yaml says");
+    description::validate_notification(&body).expect("as openapi.yaml says");
     assert_eq!(body["type"], "signature.ready");
     assert_eq!(body["data"]["signature"], signed["signature"]);
     until("that is written down", || {
@@ -78,7 +78,7 @@ fn message_is_signed_at_once_or_its_caller_notified(kind: Kind) {
     relay.check_quota();
 }
 
-fn callers_of_one_message_share_a_call_and_are_all_notified(kind: Kind) {
+fn callers_of_one_message_share_a_call_and_are_all_notified(kind: StoreKind) {
     let relay = patient(kind);
     relay.upstream.control(&json!({"mode": "502", "next": 1}));
     relay
@@ -116,7 +116,7 @@ fn callers_of_one_message_share_a_call_and_are_all_notified(kind: Kind) {
     assert_eq!(relay.upstream.summary().arrivals, 2);
 }
 
-fn message_refused_by_upstream_fails_and_is_notified(kind: Kind) {
+fn message_refused_by_upstream_fails_and_is_notified(kind: StoreKind) {
     let relay = patient(kind);
     relay.upstream.control(&json!({"mode": "422", "next": 1}));
     let (refused, _) = relay.sign("refused%20message", None);
@@ -142,11 +142,11 @@ fn message_refused_by_upstream_fails_and_is_notified(kind: Kind) {
     let told = relay.receiver.deliveries().remove(0).body;
     assert_eq!(told["type"], "signature.failed");
     assert_eq!(told["data"]["error"], relay.request(&id)["error"]);
-    description::judge_notification(&told).expect("as openapi.yaml says");
+    description::validate_notification(&told).expect("as openapi.yaml says");
 }
 
-fn wrong_key_pauses_calls_across_a_restart(kind: Kind) {
-    let mut relay = Relay::prepare(kind, &SMOOTH);
+fn wrong_key_pauses_calls_across_a_restart(kind: StoreKind) {
+    let mut relay = Relay::prepare(kind, &RELIABLE);
     relay.set("BULKHEAD_UPSTREAM_API_KEY", "a-key-that-is-wrong");
     relay.run();
     relay.wait_for_calls();
@@ -174,8 +174,8 @@ fn wrong_key_pauses_calls_across_a_restart(kind: Kind) {
     assert_ne!(relay.health()["upstream"]["held_seconds"], 0);
 }
 
-fn notification_is_redelivered_on_request(kind: Kind) {
-    let relay = Relay::start(kind, &SMOOTH);
+fn notification_is_redelivered_on_request(kind: StoreKind) {
+    let relay = Relay::start(kind, &RELIABLE);
     relay.receiver.control(&json!({"mode": "410"}));
     relay
         .upstream
@@ -205,8 +205,8 @@ fn notification_is_redelivered_on_request(kind: Kind) {
 }
 
 /// One that was cut would be sent again by the next process, though the receiver took it.
-fn drain_completes_running_webhooks(kind: Kind) {
-    let mut relay = Relay::start(kind, &SMOOTH);
+fn drain_completes_running_webhooks(kind: StoreKind) {
+    let mut relay = Relay::start(kind, &RELIABLE);
     relay
         .upstream
         .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
@@ -230,8 +230,8 @@ fn drain_completes_running_webhooks(kind: Kind) {
     assert_eq!(relay.receiver.deliveries().len(), 1);
 }
 
-fn drain_timeout_logs_interrupted_webhooks(kind: Kind) {
-    let mut relay = Relay::prepare(kind, &SMOOTH);
+fn drain_timeout_logs_interrupted_webhooks(kind: StoreKind) {
+    let mut relay = Relay::prepare(kind, &RELIABLE);
     relay.set("BULKHEAD_DRAIN_TIMEOUT", "100ms");
     relay.run();
     relay.wait_for_calls();
@@ -253,8 +253,8 @@ fn drain_timeout_logs_interrupted_webhooks(kind: Kind) {
     assert!(log.contains(r#""relay.ended":false"#), "{log}");
 }
 
-fn signature_and_key_checks_use_few_calls(kind: Kind) {
-    let mut relay = Relay::start(kind, &SMOOTH);
+fn signature_and_key_checks_use_few_calls(kind: StoreKind) {
+    let mut relay = Relay::start(kind, &RELIABLE);
     let verify = |relay: &Relay, message: &str, signature: &str| {
         let target = format!("/crypto/verify?message={message}&signature={signature}");
         let response = relay.server().get("GET", &target);
@@ -305,7 +305,7 @@ fn signature_and_key_checks_use_few_calls(kind: Kind) {
 
 #[test]
 fn invalid_signing_request_is_rejected() {
-    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     // A new store makes no call for so long.
     relay.set("BULKHEAD_UPSTREAM_WINDOW", "1h");
     relay.set("BULKHEAD_MESSAGE_MAX", "100B");
@@ -454,7 +454,7 @@ fn unusable_settings_stop_the_start_with_a_reason() {
             "/nonexistent/x.db",
         ),
     ] {
-        let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+        let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
         relay.set(variable, value);
         let output = run(&["--listen", "127.0.0.1:0"], &relay.variables());
         let log = String::from_utf8_lossy(&output.stderr);

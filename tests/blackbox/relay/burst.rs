@@ -1,6 +1,6 @@
 //! Far more requests than the quota allows: all are answered in time, and all are signed in the end.
 
-use super::{ANSWER_TIME, Kind, Pace, ROUGH, Relay, on_both_stores};
+use super::{ANSWER_TIME, Relay, StoreKind, UNRELIABLE, UpstreamProfile, on_both_stores};
 use bulkhead_tests::{soak, until_within};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -13,12 +13,12 @@ on_both_stores!(
     rate_of_100_per_second_is_answered_in_time,
 );
 
-fn burst_of_60_is_answered_in_time_and_signed(kind: Kind) {
+fn burst_of_60_is_answered_in_time_and_signed(kind: StoreKind) {
     const MESSAGES: usize = 60;
-    let pace = Pace {
+    let pace = UpstreamProfile {
         calls: 10,
         window_ms: if soak() { 6000 } else { 2000 },
-        ..ROUGH
+        ..UNRELIABLE
     };
     let relay = Relay::start(kind, &pace);
     let ids = ask(&relay, MESSAGES, "burst");
@@ -27,12 +27,12 @@ fn burst_of_60_is_answered_in_time_and_signed(kind: Kind) {
         waiting.len() >= MESSAGES - 10,
         "the quota lets ten be signed at once"
     );
-    let patience = Duration::from_secs(if soak() { 300 } else { 100 });
-    until_within(patience, "all are signed", || {
+    let timeout = Duration::from_secs(if soak() { 300 } else { 100 });
+    until_within(timeout, "all are signed", || {
         relay.upstream.summary().signed_messages == MESSAGES
     });
     until_within(Duration::from_secs(20), "all are told", || {
-        relay.told().is_superset(&waiting)
+        relay.notified_ids().is_superset(&waiting)
     });
     // Nobody is told twice, and nobody who was answered.
     assert_eq!(relay.receiver.deliveries().len(), waiting.len());
@@ -64,8 +64,8 @@ fn ask(relay: &Relay, messages: usize, name: &str) -> Vec<Option<String>> {
     })
 }
 
-fn responses_arrive_in_time_during_upstream_faults(kind: Kind) {
-    let relay = Relay::start(kind, &ROUGH);
+fn responses_arrive_in_time_during_upstream_faults(kind: StoreKind) {
+    let relay = Relay::start(kind, &UNRELIABLE);
     for mode in [
         "hang", "reset", "drip", "garbage", "half", "429", "refuse", "html-200",
     ] {
@@ -83,11 +83,11 @@ fn responses_arrive_in_time_during_upstream_faults(kind: Kind) {
 }
 
 /// 6,000 a minute, at times that do not depend on the answers.
-fn rate_of_100_per_second_is_answered_in_time(kind: Kind) {
+fn rate_of_100_per_second_is_answered_in_time(kind: StoreKind) {
     const CLIENTS: usize = 250;
     const PACE: Duration = Duration::from_millis(10);
     let requests: u32 = if soak() { 6000 } else { 200 };
-    let relay = Relay::start(kind, &ROUGH);
+    let relay = Relay::start(kind, &UNRELIABLE);
     let mut slowest = Duration::ZERO;
     for mode in ["hang", "reset", "drip", "garbage"] {
         relay

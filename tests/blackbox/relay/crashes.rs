@@ -1,7 +1,7 @@
 //! kill -9, by chance and at named points: nothing that was accepted is lost, nothing is over the
 //! quota, and nobody is told twice without a reason.
 
-use super::{Kind, Pace, ROUGH, Relay, on_both_stores};
+use super::{Relay, StoreKind, UNRELIABLE, UpstreamProfile, on_both_stores};
 use bulkhead_tests::http;
 use bulkhead_tests::{soak, until_within};
 use rand::{Rng as _, SeedableRng as _};
@@ -29,10 +29,13 @@ const POINTS: [&str; 7] = [
 /// What is asked of a process before it dies.
 const ASKED_OF_EACH: u32 = 20;
 
-fn accepted_requests_survive_kills_at_any_point(kind: Kind) {
+fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
     let kills = if soak() { 200 } else { 21 };
     // So few calls that most have to wait.
-    let pace = Pace { calls: 10, ..ROUGH };
+    let pace = UpstreamProfile {
+        calls: 10,
+        ..UNRELIABLE
+    };
     let mut relay = Relay::prepare(kind, &pace);
     relay.set("BULKHEAD_UPSTREAM_TIMEOUT", "500ms");
     let seed = rand::random();
@@ -80,8 +83,8 @@ fn accepted_requests_survive_kills_at_any_point(kind: Kind) {
     let accepted = accepted.into_inner().expect("no panic");
     relay.run();
     assert!(accepted.len() > kills, "{} accepted", accepted.len());
-    let patience = Duration::from_secs(if soak() { 900 } else { 200 });
-    until_within(patience, "everybody accepted is told", || {
+    let timeout = Duration::from_secs(if soak() { 900 } else { 200 });
+    until_within(timeout, "everybody accepted is told", || {
         let told: BTreeMap<_, _> = relay
             .receiver
             .deliveries()

@@ -1,6 +1,6 @@
 //! Stores that fail: nobody is promised what is not stored.
 
-use super::{ANSWER_TIME, Kind, Relay, SMOOTH};
+use super::{ANSWER_TIME, RELIABLE, Relay, StoreKind};
 use bulkhead_tests::server::{Server, binary, run};
 use bulkhead_tests::until;
 use serde_json::json;
@@ -10,7 +10,7 @@ use std::process::Command;
 /// A disk that fills up, as the process sees it: files may not grow beyond a limit.
 #[test]
 fn full_disk_returns_503_and_keeps_accepted_requests() {
-    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.upstream.control(&json!({"mode": "hang"}));
     // Kibibytes: room for the tables and their log, and some hundred requests.
     let limited = format!("ulimit -f 2000; trap '' XFSZ; exec {}", binary().display());
@@ -67,7 +67,7 @@ fn full_disk_returns_503_and_keeps_accepted_requests() {
 /// A second server on the same file would spend the quota twice.
 #[test]
 fn second_server_on_the_same_file_fails_to_start() {
-    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.run();
     let output = run(&["--listen", "127.0.0.1:0"], &relay.variables());
     let log = String::from_utf8_lossy(&output.stderr);

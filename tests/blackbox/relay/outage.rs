@@ -1,6 +1,6 @@
 //! A database that is away for a while: nobody is promised anything, and then all goes on.
 
-use super::{ANSWER_TIME, Kind, Relay, SMOOTH};
+use super::{ANSWER_TIME, RELIABLE, Relay, StoreKind};
 use bulkhead_tests::{soak, until_within};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ const CLIENTS: usize = 8;
 const UP: u8 = 0;
 const CHANGING: u8 = 1;
 const AWAY: u8 = 2;
-const OVER: u8 = 3;
+const STOPPED: u8 = 3;
 
 /// A server of this test alone, which it can stop.
 struct Database(tempfile::TempDir);
@@ -49,7 +49,7 @@ impl Drop for Database {
 fn postgres_outage_returns_503_and_work_resumes_afterwards() {
     let away = Duration::from_secs(if soak() { 20 } else { 5 });
     let (database, url) = Database::new();
-    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.set("BULKHEAD_STORE", &url);
     relay.set("BULKHEAD_UPSTREAM_TIMEOUT", "5s");
     relay.run();
@@ -61,7 +61,7 @@ fn postgres_outage_returns_503_and_work_resumes_afterwards() {
     let (phase, asked) = (AtomicU8::new(UP), AtomicU32::new(0));
     let (promised, refused) = (Mutex::new(BTreeSet::new()), AtomicU32::new(0));
     let client = || {
-        while phase.load(Ordering::Relaxed) != OVER {
+        while phase.load(Ordering::Relaxed) != STOPPED {
             let before = phase.load(Ordering::Relaxed);
             let number = asked.fetch_add(1, Ordering::Relaxed);
             let url = relay.callback(&number.to_string());
@@ -89,7 +89,7 @@ fn postgres_outage_returns_503_and_work_resumes_afterwards() {
         }
     };
     std::thread::scope(|scope| {
-        let _over = Over(&phase);
+        let _stop = StopOnDrop(&phase);
         for _ in 0..CLIENTS {
             scope.spawn(client);
         }
@@ -112,16 +112,16 @@ fn postgres_outage_returns_503_and_work_resumes_afterwards() {
     assert!(refused.load(Ordering::Relaxed) > 0);
     let promised = promised.into_inner().expect("no panic");
     until_within(Duration::from_mins(2), "everybody promised is told", || {
-        relay.told().is_superset(&promised)
+        relay.notified_ids().is_superset(&promised)
     });
     relay.check_quota();
 }
 
 /// Ends the clients, also where the test fails.
-struct Over<'a>(&'a AtomicU8);
+struct StopOnDrop<'a>(&'a AtomicU8);
 
-impl Drop for Over<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.store(OVER, Ordering::Relaxed);
+        self.0.store(STOPPED, Ordering::Relaxed);
     }
 }

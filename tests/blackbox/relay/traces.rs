@@ -1,6 +1,6 @@
 //! Whose trace a call belongs to: `traceparent` of W3C Trace Context.
 
-use super::{Kind, Relay, SMOOTH, on_both_stores};
+use super::{RELIABLE, Relay, StoreKind, on_both_stores};
 use bulkhead_tests::http;
 use bulkhead_tests::mock::Outcome;
 use bulkhead_tests::until;
@@ -12,8 +12,8 @@ fn trace(number: u8) -> String {
     format!("00-0af7651916cd43dd8448eb211c8031{number:02x}-b7ad6b7169203331-01")
 }
 
-fn traceparent_is_forwarded_to_upstream_and_receivers(kind: Kind) {
-    let mut relay = Relay::prepare(kind, &SMOOTH);
+fn traceparent_is_forwarded_to_upstream_and_receivers(kind: StoreKind) {
+    let mut relay = Relay::prepare(kind, &RELIABLE);
     relay.set("BULKHEAD_ACCESS_LOG", "on");
     relay.run();
     relay.wait_for_calls();

@@ -1,6 +1,6 @@
 //! What the mocks log, a JSON object a line.
 
-use super::rules::Act;
+use super::rules::Fault;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
@@ -25,7 +25,7 @@ pub struct Arrival {
     /// What was answered, if anything was.
     pub status: Outcome,
     /// How it misbehaved, if it did.
-    pub mode: Option<Act>,
+    pub mode: Option<Fault>,
     /// More than the quota in the window that ends here.
     pub over_quota: bool,
 }
@@ -51,7 +51,7 @@ pub enum Outcome {
     /// An answer that a client can read, sooner or later.
     Answered(u16),
     /// None; the mode says what happened instead.
-    Broken(Act),
+    Broken(Fault),
 }
 
 /// What the mock upstream counted.
@@ -100,7 +100,7 @@ pub struct Delivery {
     /// What was answered, if anything was.
     pub status: Outcome,
     /// How it misbehaved, if it did.
-    pub mode: Option<Act>,
+    pub mode: Option<Fault>,
     /// Whether the signature is right; none without a secret to know it by.
     pub verified: Option<bool>,
     /// Why the signature is not right.

@@ -10,14 +10,14 @@ pub fn max_in_window(arrivals: &[Arrival], window: Duration) -> usize {
     let mut times: Vec<_> = arrivals.iter().map(|arrival| arrival.at).collect();
     times.sort_unstable();
     let mut first = 0;
-    let mut most = 0;
+    let mut fullest = 0;
     for (last, time) in times.iter().enumerate() {
         while first < last && *time >= times[first] + window {
             first += 1;
         }
-        most = most.max(last + 1 - first);
+        fullest = fullest.max(last + 1 - first);
     }
-    most
+    fullest
 }
 
 /// So many calls in any window, and everything that arrives counts.
@@ -71,7 +71,7 @@ mod tests {
         times.iter().map(|at| Duration::from_micros(*at)).collect()
     }
 
-    fn most(times: &[Duration], window: Duration) -> usize {
+    fn fullest(times: &[Duration], window: Duration) -> usize {
         let arrivals: Vec<_> = times
             .iter()
             .map(|at| Arrival {
@@ -90,14 +90,14 @@ mod tests {
 
     #[test]
     fn zero_and_one_arrival_are_counted() {
-        assert_eq!(most(&[], WINDOW), 0);
-        assert_eq!(most(&micros(&[5]), WINDOW), 1);
+        assert_eq!(fullest(&[], WINDOW), 0);
+        assert_eq!(fullest(&micros(&[5]), WINDOW), 1);
     }
 
     #[test]
     fn arrivals_a_window_apart_count_separately() {
-        assert_eq!(most(&micros(&[7, 60_000_007]), WINDOW), 1);
-        assert_eq!(most(&micros(&[7, 60_000_006]), WINDOW), 2);
+        assert_eq!(fullest(&micros(&[7, 60_000_007]), WINDOW), 1);
+        assert_eq!(fullest(&micros(&[7, 60_000_006]), WINDOW), 2);
     }
 
     #[test]
@@ -110,15 +110,15 @@ mod tests {
             118_999_999,
             130_000_000,
         ]);
-        assert_eq!(most(&times, WINDOW), 4);
+        assert_eq!(fullest(&times, WINDOW), 4);
         let mut shuffled = times;
         shuffled.reverse();
-        assert_eq!(most(&shuffled, WINDOW), 4);
+        assert_eq!(fullest(&shuffled, WINDOW), 4);
     }
 
     #[test]
     fn simultaneous_arrivals_share_the_shortest_window() {
-        assert_eq!(most(&micros(&[3, 3, 3, 4]), Duration::from_micros(1)), 3);
+        assert_eq!(fullest(&micros(&[3, 3, 3, 4]), Duration::from_micros(1)), 3);
     }
 
     /// Against the definition: for every arrival, all that follow it by less than a window.
@@ -137,7 +137,7 @@ mod tests {
                     times.iter().filter(within).count()
                 })
                 .max();
-            assert_eq!(Some(most(&times, window)), by_definition, "seed {seed}");
+            assert_eq!(Some(fullest(&times, window)), by_definition, "seed {seed}");
         }
     }
 

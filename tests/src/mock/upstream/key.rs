@@ -38,9 +38,9 @@ impl SigningKey {
 
     pub(crate) fn verifies(&self, message: &str, signature: &str) -> bool {
         let hashed = Sha256::digest(message);
-        BASE64URL.decode(signature).is_ok_and(|octets| {
+        BASE64URL.decode(signature).is_ok_and(|bytes| {
             let scheme = Pkcs1v15Sign::new::<Sha256>();
-            self.public.verify(scheme, &hashed, &octets).is_ok()
+            self.public.verify(scheme, &hashed, &bytes).is_ok()
         })
     }
 }

@@ -1,15 +1,15 @@
 //! `bulkhead component …`.
 
-use super::{Place, edition};
+use super::{ComponentServer, edition};
 use bulkhead_test_components::{TRIAL, TRIAL_REACHING};
 use bulkhead_tests::server::run;
 use bulkhead_wasm::{DECRYPT, SIGNING, TOKEN};
 use serde_json::Value;
 
-fn check(name: &str, octets: &[u8], arguments: &[&str]) -> (bool, String) {
+fn check(name: &str, bytes: &[u8], arguments: &[&str]) -> (bool, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(name);
-    std::fs::write(&path, octets).expect("written");
+    std::fs::write(&path, bytes).expect("written");
     let path = path.to_str().expect("a path of text");
     let output = run(&[&["component", "check", path], arguments].concat(), &[]);
     let text = String::from_utf8(output.stdout).expect("text");
@@ -54,15 +54,15 @@ fn component_check_reports_wrong_settings_separately() {
 #[test]
 fn component_check_rejects_what_a_server_rejects() {
     let trap = trial::with_manner(TRIAL, "trap");
-    let place = Place::new();
+    let setup = ComponentServer::new();
     for (wasm, code) in [
         (&b"not wasm"[..], "not_a_component"),
         (TRIAL_REACHING, "import"),
         (SIGNING, "world"),
         (&trap, "self_test"),
     ] {
-        place.put("token.wasm", wasm);
-        let refusal = place.wait_for_refusal("token", code, "");
+        setup.put("token.wasm", wasm);
+        let refusal = setup.wait_for_rejection("token", code, "");
         let reason = refusal["reason"].as_str().expect("a reason");
         let (good, text) = check("token.wasm", wasm, &[]);
         assert!(
@@ -89,11 +89,11 @@ fn wat_of_nothing() -> [u8; 8] {
 
 #[test]
 fn component_list_shows_active_components() {
-    let place = Place::with(&[], |folder| {
+    let setup = ComponentServer::with(&[], |folder| {
         std::fs::write(folder.join("token.wasm"), edition(3)).expect("written");
         std::fs::write(folder.join("decrypt.wasm"), b"not wasm").expect("written");
     });
-    let address = place.server.address.to_string();
+    let address = setup.server.address.to_string();
     let output = run(&["component", "list", "--listen", &address], &[]);
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{text}");
@@ -104,7 +104,7 @@ fn component_list_shows_active_components() {
     let output = run(&["component", "list", "--listen", &address, "--json"], &[]);
     let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(all.as_array().map(Vec::len), Some(2));
-    drop(place);
+    drop(setup);
     let output = run(&["component", "list", "--listen", &address], &[]);
     let said = String::from_utf8(output.stderr).expect("text");
     assert!(

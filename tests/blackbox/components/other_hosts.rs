@@ -2,7 +2,7 @@
 //!
 //! Ignored by default: `BULKHEAD_TEST_NODE` names a folder in which `tests/node.sh` has built the examples.
 
-use super::Place;
+use super::ComponentServer;
 use crate::messages::MAKERS;
 use bulkhead_tests::fixtures;
 use bulkhead_tests::http::request;
@@ -29,22 +29,22 @@ fn node_token_component_serves_requests() {
         vec![b'x'; 100_000],
         (0..=255).collect(),
     ];
-    let place = Place::new();
-    let ours: Vec<Value> = bodies.iter().map(|body| place.ask(body).json()).collect();
+    let setup = ComponentServer::new();
+    let ours: Vec<Value> = bodies.iter().map(|body| setup.ask(body).json()).collect();
     let file = std::fs::read(example("token-js").join("token.wasm")).expect("it was built");
-    place.put("token.wasm", &file);
+    setup.put("token.wasm", &file);
     until_within(Duration::from_mins(3), "it is compiled and tried", || {
-        place.state("token")["source"] == "file"
+        setup.state("token")["source"] == "file"
     });
     for (body, ours) in bodies.iter().zip(ours) {
-        let response = place.ask(body);
+        let response = setup.ask(body);
         let by = response.header("bulkhead-component").expect("a header");
         assert!(by.starts_with("token-js/"), "{by}");
         assert_eq!(response.json(), ours);
         let token = ours["token"].as_str().expect("a token").to_uppercase();
         for (token, valid) in [(token.as_str(), true), (&token[1..], false)] {
             let headers = [("Bulkhead-Token", token)];
-            let address = place.server.address;
+            let address = setup.server.address;
             let response = request(address, "POST", "/token/verify", &headers, body);
             assert_eq!(response.json()["valid"], valid, "{response:?}");
         }

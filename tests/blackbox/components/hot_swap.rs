@@ -1,6 +1,6 @@
 //! Files that are taken.
 
-use super::{Place, edition};
+use super::{ComponentServer, edition};
 use bulkhead_test_components::{TRIAL, TRIAL_MINOR};
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::request;
@@ -13,19 +13,19 @@ use std::time::Duration;
 
 #[test]
 fn file_replaces_built_in_component_until_removed() {
-    let place = Place::new();
-    let built_in = place.state("token");
+    let setup = ComponentServer::new();
+    let built_in = setup.state("token");
     assert_eq!(built_in["source"], "built-in");
-    place.wait_for_built_in();
+    setup.wait_for_built_in();
     for number in [1, 2] {
-        place.put("token.wasm", &edition(number));
-        place.wait_for(number);
-        let state = place.state("token");
+        setup.put("token.wasm", &edition(number));
+        setup.wait_for(number);
+        let state = setup.state("token");
         assert_eq!(state["version"], trial::version(number));
         assert_eq!(state["description"], "Makes tokens, for tests");
         assert_eq!(state["source"], "file");
         assert_eq!(state["last_refusal"], serde_json::Value::Null);
-        let header = place
+        let header = setup
             .ask(b"x")
             .header("bulkhead-component")
             .map(str::to_owned);
@@ -35,26 +35,26 @@ fn file_replaces_built_in_component_until_removed() {
             state["sha256"].as_str().expect("a sum")
         );
         assert_eq!(header, Some(expected));
-        let metrics = place.server.get("GET", "/metrics").json().to_string();
+        let metrics = setup.server.get("GET", "/metrics").json().to_string();
         assert!(metrics.contains(&trial::version(number)), "{metrics}");
         assert!(!metrics.contains(&trial::version(3 - number)), "{metrics}");
     }
-    place.remove("token.wasm");
-    place.wait_for_built_in();
-    let state = place.state("token");
+    setup.remove("token.wasm");
+    setup.wait_for_built_in();
+    let state = setup.state("token");
     assert_eq!(state["sha256"], built_in["sha256"]);
     assert_eq!(state["source"], "built-in");
 }
 
 #[test]
 fn file_present_at_startup_is_active_at_once() {
-    let place = Place::with(&[], |folder| {
+    let setup = ComponentServer::with(&[], |folder| {
         std::fs::write(folder.join("token.wasm"), TRIAL_MINOR).expect("written");
         std::fs::write(folder.join("decrypt.wasm"), DECRYPT).expect("written");
     });
-    assert_eq!(place.who(), trial::version(1));
-    assert_eq!(place.state("decrypt")["source"], "file");
-    let opened = place.server.decrypt("topsecret", SAMPLE);
+    assert_eq!(setup.active_version(), trial::version(1));
+    assert_eq!(setup.state("decrypt")["source"], "file");
+    let opened = setup.server.decrypt("topsecret", SAMPLE);
     assert_eq!(opened.json()["DecryptedMessage"], "Nice work!\n");
     let header = opened.header("bulkhead-component").expect("a header");
     assert!(header.starts_with("decrypt/"), "{header}");
@@ -63,18 +63,18 @@ fn file_present_at_startup_is_active_at_once() {
 /// A file that is ours to the octet is a file all the same: its removal must not go unseen.
 #[test]
 fn built_in_component_can_be_loaded_from_a_file() {
-    let place = Place::new();
-    place.put("token.wasm", TOKEN);
-    until("it is a file", || place.state("token")["source"] == "file");
-    place.wait_for_built_in();
-    place.remove("token.wasm");
-    until("it is not", || place.state("token")["source"] == "built-in");
+    let setup = ComponentServer::new();
+    setup.put("token.wasm", TOKEN);
+    until("it is a file", || setup.state("token")["source"] == "file");
+    setup.wait_for_built_in();
+    setup.remove("token.wasm");
+    until("it is not", || setup.state("token")["source"] == "built-in");
 }
 
 /// As Kubernetes mounts what it keeps for a container.
 #[test]
 fn component_behind_symbolic_links_is_swapped_at_once() {
-    let place = Place::with(&[], |folder| {
+    let setup = ComponentServer::with(&[], |folder| {
         for (version, number) in [("..1", 1), ("..2", 2)] {
             std::fs::create_dir(folder.join(version)).expect("made");
             let file = folder.join(version).join("token.wasm");
@@ -83,41 +83,41 @@ fn component_behind_symbolic_links_is_swapped_at_once() {
         symlink("..1", folder.join("..data")).expect("linked");
         symlink("..data/token.wasm", folder.join("token.wasm")).expect("linked");
     });
-    place.wait_for(1);
-    let folder = place.components();
+    setup.wait_for(1);
+    let folder = setup.components();
     symlink("..2", folder.join("..data_tmp")).expect("linked");
     std::fs::rename(folder.join("..data_tmp"), folder.join("..data")).expect("moved");
-    place.wait_for(2);
+    setup.wait_for(2);
 }
 
 /// Some file systems tell nobody: the folder itself is replaced here, which is not told either.
 #[test]
 fn folder_scan_finds_changes_without_events() {
-    let place = Place::with(&[("BULKHEAD_COMPONENTS_SCAN", "100ms")], |_| {});
-    place.put("token.wasm", &edition(1));
-    place.wait_for(1);
-    let folder = place.components();
+    let setup = ComponentServer::with(&[("BULKHEAD_COMPONENTS_SCAN", "100ms")], |_| {});
+    setup.put("token.wasm", &edition(1));
+    setup.wait_for(1);
+    let folder = setup.components();
     std::fs::rename(&folder, folder.with_extension("old")).expect("moved");
-    until("it is missed", || place.health()["status"] == "degraded");
-    assert_eq!(place.health()["components_dir"]["status"], "failing");
-    assert_eq!(place.who(), trial::version(1), "nothing changes");
+    until("it is missed", || setup.health()["status"] == "degraded");
+    assert_eq!(setup.health()["components_dir"]["status"], "failing");
+    assert_eq!(setup.active_version(), trial::version(1), "nothing changes");
     std::fs::create_dir(&folder).expect("made");
-    place.wait_for_built_in();
-    assert_eq!(place.health()["status"], "ok");
-    place.put("token.wasm", &edition(2));
-    place.wait_for(2);
+    setup.wait_for_built_in();
+    assert_eq!(setup.health()["status"], "ok");
+    setup.put("token.wasm", &edition(2));
+    setup.wait_for(2);
 }
 
 /// It may take its time: nobody else waits for it.
 #[test]
 fn slow_component_is_not_called_on_io_threads() {
-    let place = Place::new();
-    let ours = place.ask(b"a small body").json();
+    let setup = ComponentServer::new();
+    let ours = setup.ask(b"a small body").json();
     let slow = trial::with_manner(TRIAL, "slow");
-    place.put("token.wasm", &slow);
-    until("it is taken", || place.state("token")["source"] == "file");
-    assert_eq!(place.ask(b"a small body").json(), ours);
-    assert!(place.server.log().contains("the token component is slow"));
+    setup.put("token.wasm", &slow);
+    until("it is taken", || setup.state("token")["source"] == "file");
+    assert_eq!(setup.ask(b"a small body").json(), ours);
+    assert!(setup.server.log().contains("the token component is slow"));
 }
 
 /// Standard streams are there, with nothing behind them, on the threads that do I/O as well; and so is the
@@ -125,18 +125,18 @@ fn slow_component_is_not_called_on_io_threads() {
 #[test]
 fn component_that_prints_reads_and_panics_affects_no_other_request() {
     let loud = trial::with_manner(TRIAL, "loud");
-    let place = Place::with(&[], |folder| {
+    let setup = ComponentServer::with(&[], |folder| {
         std::fs::write(folder.join("token.wasm"), &loud).expect("written");
     });
-    assert_eq!(place.state("token")["source"], "file");
-    let quiet = Place::new();
+    assert_eq!(setup.state("token")["source"], "file");
+    let quiet = ComponentServer::new();
     for body in [b"small".to_vec(), vec![b'l'; 1 << 20]] {
-        let response = place.ask(&body);
+        let response = setup.ask(&body);
         assert_eq!(response.json(), quiet.ask(&body).json());
     }
-    assert_eq!(place.ask(b"panic").problem(), "internal");
-    assert_eq!(place.ask(b"small").status, 200);
-    let log = place.server.log();
+    assert_eq!(setup.ask(b"panic").problem(), "internal");
+    assert_eq!(setup.ask(b"small").status, 200);
+    let log = setup.server.log();
     for said in ["good morning", "anybody there", "as loud as can be"] {
         assert!(!log.contains(said), "{log}");
     }
@@ -148,7 +148,7 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
     let store = tempfile::tempdir().expect("a folder");
     let store = format!("sqlite:{}", store.path().join("db").display());
     let url = upstream.url();
-    let place = Place::with(
+    let setup = ComponentServer::with(
         &[
             ("BULKHEAD_UPSTREAM_URL", &url),
             ("BULKHEAD_UPSTREAM_API_KEY", "mock-upstream-key"),
@@ -171,10 +171,10 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
             std::thread::sleep(Duration::from_millis(2));
         }
     };
-    let address = place.server.address;
+    let address = setup.server.address;
     let token = || {
         steadily(&|_| {
-            let response = place.ask(trial::WHICH);
+            let response = setup.ask(trial::WHICH);
             assert_eq!(response.status, 200, "{response:?}");
             let token = response.json()["token"]
                 .as_str()
@@ -198,14 +198,14 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
     };
     let decrypt = || {
         steadily(&|_| {
-            let opened = place.server.decrypt("topsecret", SAMPLE);
+            let opened = setup.server.decrypt("topsecret", SAMPLE);
             assert_eq!(opened.status, 200, "{opened:?}");
         });
     };
     let sign = || {
         steadily(&|number| {
             let target = format!("/crypto/sign?message=m{number}");
-            let signed = place.server.get("GET", &target);
+            let signed = setup.server.get("GET", &target);
             assert!([200, 202].contains(&signed.status), "{signed:?}");
         });
     };
@@ -213,56 +213,56 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
         for client in [&token as &(dyn Fn() + Sync), &large, &decrypt, &sign] {
             scope.spawn(client);
         }
-        let exchanges = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            exchange(&place, count);
+        let swaps = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            swap_repeatedly(&setup, count);
         }));
         stop.store(true, Ordering::Relaxed);
-        exchanges.expect("all of them");
+        swaps.expect("all of them");
     });
     assert!(asked.load(Ordering::Relaxed) > count, "there was traffic");
 }
 
 /// So many editions one after the other, and back; what memory it takes meanwhile.
-fn exchange(place: &Place, count: u64) {
+fn swap_repeatedly(setup: &ComponentServer, count: u64) {
     const WARM: u64 = 10;
-    const GROWTH_OCTETS: u64 = 48 << 20;
+    const GROWTH_BYTES: u64 = 48 << 20;
     const OTHERS: [(&str, &[u8]); 2] = [("decrypt", DECRYPT), ("signing", SIGNING)];
     let mut before = (0, 0);
     for number in 1..=count + WARM {
-        place.put("token.wasm", &edition(number));
-        place.wait_for(number);
+        setup.put("token.wasm", &edition(number));
+        setup.wait_for(number);
         // The others take turns between a file and what ships with the binary, less often: they are larger.
         if number % 10 == 0 {
             let is_file = number % 20 == 0;
             for (name, wasm) in OTHERS {
                 let file = format!("{name}.wasm");
                 if is_file {
-                    place.put(&file, wasm);
+                    setup.put(&file, wasm);
                 } else if number > 10 {
-                    place.remove(&file);
+                    setup.remove(&file);
                 }
             }
             let source = if is_file { "file" } else { "built-in" };
             for (name, _) in OTHERS {
                 until("the others follow", || {
-                    place.state(name)["source"] == source
+                    setup.state(name)["source"] == source
                 });
             }
         }
         if number <= WARM {
             // The most that there were: a thread has the code once it had a request, and the one before
             // for as long as that runs.
-            let mappings = place.server.code_mappings().max(before.1);
-            before = (place.server.resident_octets(), mappings);
+            let mappings = setup.server.code_mappings().max(before.1);
+            before = (setup.server.resident_bytes(), mappings);
         }
     }
     // The last request on an old one ends some time.
     until("no code is left over", || {
-        place.server.code_mappings() <= before.1
+        setup.server.code_mappings() <= before.1
     });
-    let after = place.server.resident_octets();
+    let after = setup.server.resident_bytes();
     assert!(
-        after < before.0 + GROWTH_OCTETS,
+        after < before.0 + GROWTH_BYTES,
         "{after} octets after {} before",
         before.0
     );

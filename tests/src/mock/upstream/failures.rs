@@ -1,19 +1,19 @@
 //! Which messages fail to be signed, and for how long.
 
-use super::super::chance::Chance;
-use super::super::wire::Response;
+use super::super::connection::Response;
+use super::super::seeded_random::SeededRandom;
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
 /// From one time to another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Span {
+pub(crate) struct DurationRange {
     min: Duration,
     max: Duration,
 }
 
-impl Span {
+impl DurationRange {
     pub(crate) fn scaled(self, factor: f64) -> Self {
         Self {
             min: self.min.mul_f64(factor),
@@ -21,13 +21,13 @@ impl Span {
         }
     }
 
-    pub(crate) fn pick(self, chance: &mut Chance) -> Duration {
-        self.min + self.max.saturating_sub(self.min).mul_f64(chance.draw())
+    pub(crate) fn pick(self, random: &mut SeededRandom) -> Duration {
+        self.min + self.max.saturating_sub(self.min).mul_f64(random.draw())
     }
 }
 
 /// `30s..180s`, or one time for both.
-impl FromStr for Span {
+impl FromStr for DurationRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -42,22 +42,22 @@ impl FromStr for Span {
 }
 
 /// Each message for itself: one that fails says nothing of others.
-pub(crate) struct Temper {
+pub(crate) struct FailureModel {
     seed: u64,
     fail: f64,
-    degraded: Span,
-    messages: HashMap<String, Mood>,
+    degraded: DurationRange,
+    messages: HashMap<String, MessageState>,
 }
 
 #[derive(Default)]
-struct Mood {
+struct MessageState {
     /// How often it was left to chance.
     draws: u64,
     degraded_until: Duration,
 }
 
-impl Temper {
-    pub(crate) fn new(seed: u64, fail: f64, degraded: Span) -> Self {
+impl FailureModel {
+    pub(crate) fn new(seed: u64, fail: f64, degraded: DurationRange) -> Self {
         Self {
             seed,
             fail,
@@ -68,17 +68,17 @@ impl Temper {
 
     /// The failure to answer a message with now, if it is to fail.
     pub(crate) fn fails(&mut self, message: &str, now: Duration) -> Option<Response> {
-        let mood = self.messages.entry(message.to_owned()).or_default();
-        if now >= mood.degraded_until {
-            let mut chance = Chance::of(self.seed, message.as_bytes(), mood.draws);
-            mood.draws += 1;
-            if !chance.hits(self.fail) {
+        let state = self.messages.entry(message.to_owned()).or_default();
+        if now >= state.degraded_until {
+            let mut random = SeededRandom::of(self.seed, message.as_bytes(), state.draws);
+            state.draws += 1;
+            if !random.happens(self.fail) {
                 return None;
             }
-            mood.degraded_until = now + self.degraded.pick(&mut chance);
+            state.degraded_until = now + self.degraded.pick(&mut random);
         }
         // Both are met in the wild.
-        let response = if mood.draws.is_multiple_of(2) {
+        let response = if state.draws.is_multiple_of(2) {
             Response::text(502, "the signing machine does not answer\n")
         } else {
             let page = "<html><head><title>502 Bad Gateway</title></head></html>\n";
@@ -94,29 +94,29 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn temper(seed: u64, fail: f64) -> Temper {
-        Temper::new(seed, fail, "30s..180s".parse().expect("a span"))
+    fn failures(seed: u64, fail: f64) -> FailureModel {
+        FailureModel::new(seed, fail, "30s..180s".parse().expect("a span"))
     }
 
     #[test]
     fn duration_ranges_are_parsed() {
-        let span = |min, max| Span {
+        let span = |min, max| DurationRange {
             min: Duration::from_millis(min),
             max: Duration::from_millis(max),
         };
         assert_eq!("30s..3m".parse(), Ok(span(30_000, 180_000)));
         assert_eq!("5ms".parse(), Ok(span(5, 5)));
         for wrong in ["", "5", "9s..8s", "1s..", "1s..2s..3s"] {
-            assert!(wrong.parse::<Span>().is_err(), "{wrong}");
+            assert!(wrong.parse::<DurationRange>().is_err(), "{wrong}");
         }
         assert_eq!(span(100, 300).scaled(0.1), span(10, 30));
     }
 
     #[test]
     fn half_of_the_messages_fail_at_first() {
-        let mut temper = temper(1, 0.5);
+        let mut failures = failures(1, 0.5);
         let failed = (0..2000)
-            .filter(|n| temper.fails(&format!("message {n}"), SECOND).is_some())
+            .filter(|n| failures.fails(&format!("message {n}"), SECOND).is_some())
             .count();
         // Five standard deviations.
         assert!((889..1111).contains(&failed), "{failed}");
@@ -125,29 +125,29 @@ mod tests {
     /// Whoever fails goes on failing for 30 to 180 s and not longer, and then succeeds in time.
     #[test]
     fn failing_message_recovers_within_its_range() {
-        let mut temper = temper(2, 0.5);
+        let mut failures = failures(2, 0.5);
         let mut recovered = 0;
         let mut spans = Vec::new();
         for n in 0..200 {
             let message = format!("message {n}");
             let mut now = SECOND;
-            if temper.fails(&message, now).is_none() {
+            if failures.fails(&message, now).is_none() {
                 continue;
             }
-            let end = temper.messages[&message].degraded_until;
-            let draws = temper.messages[&message].draws;
+            let end = failures.messages[&message].degraded_until;
+            let draws = failures.messages[&message].draws;
             spans.push(end.saturating_sub(now));
             while now < end {
                 assert!(
-                    temper.fails(&message, now).is_some(),
+                    failures.fails(&message, now).is_some(),
                     "{message} at {now:?}"
                 );
                 now += SECOND;
             }
-            assert_eq!(temper.messages[&message].draws, draws);
+            assert_eq!(failures.messages[&message].draws, draws);
             let mut tries = 0;
-            while temper.fails(&message, now).is_some() {
-                now = temper.messages[&message].degraded_until;
+            while failures.fails(&message, now).is_some() {
+                now = failures.messages[&message].degraded_until;
                 tries += 1;
                 assert!(tries < 30, "{message}");
             }
@@ -163,8 +163,10 @@ mod tests {
     #[test]
     fn same_seed_gives_the_same_failures_in_any_order() {
         let messages: Vec<_> = (0..100).map(|n| n.to_string()).collect();
-        let fails = |temper: &mut Temper, message: &String| temper.fails(message, SECOND).is_some();
-        let (mut one, mut other) = (temper(3, 0.5), temper(3, 0.5));
+        let fails = |failures: &mut FailureModel, message: &String| {
+            failures.fails(message, SECOND).is_some()
+        };
+        let (mut one, mut other) = (failures(3, 0.5), failures(3, 0.5));
         let forwards: Vec<_> = messages.iter().map(|m| fails(&mut one, m)).collect();
         let mut backwards: Vec<_> = messages
             .iter()
@@ -173,7 +175,7 @@ mod tests {
             .collect();
         backwards.reverse();
         assert_eq!(forwards, backwards);
-        let mut third = temper(4, 0.5);
+        let mut third = failures(4, 0.5);
         let otherwise: Vec<_> = messages.iter().map(|m| fails(&mut third, m)).collect();
         assert_ne!(forwards, otherwise);
     }
@@ -181,9 +183,9 @@ mod tests {
     #[test]
     fn probability_0_never_fails_and_1_always_fails() {
         for (fail, expected) in [(0.0, 0), (1.0, 100)] {
-            let mut temper = temper(5, fail);
+            let mut failures = failures(5, fail);
             let failed = (0..100)
-                .filter(|n| temper.fails(&n.to_string(), SECOND).is_some())
+                .filter(|n| failures.fails(&n.to_string(), SECOND).is_some())
                 .count();
             assert_eq!(failed, expected);
         }

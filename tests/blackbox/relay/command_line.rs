@@ -1,6 +1,6 @@
 //! The store from the command line, beside a running server.
 
-use super::{Kind, Pace, Relay, SMOOTH, on_both_stores};
+use super::{RELIABLE, Relay, StoreKind, UpstreamProfile, on_both_stores};
 use bulkhead_tests::server::run;
 use bulkhead_tests::until;
 use serde_json::{Value, json};
@@ -17,11 +17,11 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("text")
 }
 
-fn requests_command_lists_shows_and_redelivers(kind: Kind) {
+fn requests_command_lists_shows_and_redelivers(kind: StoreKind) {
     // A new store makes no call for so long: time to look at what waits.
-    let pace = Pace {
+    let pace = UpstreamProfile {
         window_ms: 5000,
-        ..SMOOTH
+        ..RELIABLE
     };
     let mut relay = Relay::prepare(kind, &pace);
     assert!(said(&bulkhead(&relay, &["migrate"])).contains("up to date"));

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// What a message of megabytes is.
-const LARGE_OCTETS: usize = 1_000_000;
+const LARGE_BYTES: usize = 1_000_000;
 
 /// A table for each message. Returns whether all targets were met.
 pub(crate) fn compare_all(rpgp_wasm: &Path, rounds: u32) -> bool {
@@ -23,7 +23,7 @@ pub(crate) fn compare_all(rpgp_wasm: &Path, rounds: u32) -> bool {
     let server = Server::start(&[]);
     let mut met = true;
     for message in messages::all(scratch.path()) {
-        let rounds = if message.plaintext.len() >= LARGE_OCTETS {
+        let rounds = if message.plaintext.len() >= LARGE_BYTES {
             rounds.div_ceil(2)
         } else {
             rounds

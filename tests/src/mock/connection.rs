@@ -6,8 +6,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-const HEAD_OCTETS_MAX: usize = 256 * 1024;
-const BODY_OCTETS_MAX: usize = 4 * 1024 * 1024;
+const HEAD_BYTES_MAX: usize = 256 * 1024;
+const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// No connection stays longer than this without an octet, hanging ones included.
 const IDLE_MAX: Duration = Duration::from_mins(10);
@@ -25,8 +25,8 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    fn parse(octets: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(octets);
+    fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
         let mut lines = text.split("\r\n");
         let mut words = lines.next().unwrap_or_default().split(' ');
         let mut word = || words.next().unwrap_or_default().to_owned();
@@ -115,14 +115,14 @@ impl Response {
     }
 
     /// The head with a length that need not be true.
-    fn head(&self, body_octets: usize, last: bool) -> String {
+    fn head(&self, body_len: usize, last: bool) -> String {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         for (name, value) in &self.headers {
             head += &[name, ": ", value, "\r\n"].concat();
         }
         // RFC 9110 section 8.6: none with 204.
         if self.status != 204 {
-            head += &["Content-Length: ", &body_octets.to_string(), "\r\n"].concat();
+            head += &["Content-Length: ", &body_len.to_string(), "\r\n"].concat();
         }
         if last {
             head += "Connection: close\r\n";
@@ -150,7 +150,7 @@ fn reason(status: u16) -> &'static str {
 }
 
 /// How an answer goes out. Waits are between octets where there are many.
-pub(crate) enum Manner {
+pub(crate) enum SendMode {
     Whole,
     Late(Duration),
     SlowHead(Duration),
@@ -171,23 +171,23 @@ pub(crate) trait Service: Send + Sync + 'static {
     }
 
     /// Called when the head was read and no octet of the body was asked for.
-    fn serve(&self, head: &Head, body: Body<'_>) -> io::Result<(Response, Manner)>;
+    fn serve(&self, head: &Head, body: Body<'_>) -> io::Result<(Response, SendMode)>;
 }
 
 /// Serves one connection to its end.
-pub(crate) fn converse(stream: Arc<TcpStream>, service: &impl Service) -> io::Result<()> {
+pub(crate) fn serve_connection(stream: Arc<TcpStream>, service: &impl Service) -> io::Result<()> {
     stream.set_read_timeout(Some(IDLE_MAX))?;
     stream.set_write_timeout(Some(IDLE_MAX))?;
     stream.set_nodelay(true)?;
     let mut connection = Connection {
         stream,
-        ahead: Vec::new(),
+        unread: Vec::new(),
     };
     if service.cuts_unread() {
         return connection.reset();
     }
     let mut is_first = true;
-    while !connection.ahead.is_empty() || connection.fill()? {
+    while !connection.unread.is_empty() || connection.fill()? {
         if !is_first && service.cuts_unread() {
             return connection.reset();
         }
@@ -203,7 +203,7 @@ pub(crate) fn converse(stream: Arc<TcpStream>, service: &impl Service) -> io::Re
         // Not worth a decoder: neither the relay nor common tools send it without being told to.
         let refused = if head.header("transfer-encoding").is_some() {
             Some(411)
-        } else if body_left > BODY_OCTETS_MAX {
+        } else if body_left > BODY_BYTES_MAX {
             Some(413)
         } else {
             None
@@ -211,16 +211,16 @@ pub(crate) fn converse(stream: Arc<TcpStream>, service: &impl Service) -> io::Re
         if let Some(status) = refused {
             return connection.whole(&Response::text(status, "a length, and not so long\n"), true);
         }
-        let (response, manner) = service.serve(
+        let (response, send_mode) = service.serve(
             &head,
             Body {
                 connection: &mut connection,
-                octets_left: &mut body_left,
+                bytes_left: &mut body_left,
                 continues: head.header("expect").is_some(),
             },
         )?;
         connection.take(body_left)?;
-        if !connection.perform(response, &manner, head.is_last())? {
+        if !connection.perform(response, &send_mode, head.is_last())? {
             return Ok(());
         }
     }
@@ -230,26 +230,26 @@ pub(crate) fn converse(stream: Arc<TcpStream>, service: &impl Service) -> io::Re
 /// The body of a request, still to be read.
 pub(crate) struct Body<'a> {
     connection: &'a mut Connection,
-    octets_left: &'a mut usize,
+    bytes_left: &'a mut usize,
     continues: bool,
 }
 
 impl Body<'_> {
     pub(crate) fn read(self) -> io::Result<Vec<u8>> {
-        let octets = std::mem::take(self.octets_left);
-        if self.continues && octets > 0 {
+        let bytes = std::mem::take(self.bytes_left);
+        if self.continues && bytes > 0 {
             let mut stream = &*self.connection.stream;
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
-        self.connection.take(octets)
+        self.connection.take(bytes)
     }
 }
 
 struct Connection {
-    /// Shared with the door, which cuts it when it closes.
+    /// Shared with the listener, which cuts it when it closes.
     stream: Arc<TcpStream>,
     /// Octets that were read and not used.
-    ahead: Vec<u8>,
+    unread: Vec<u8>,
 }
 
 impl Connection {
@@ -258,9 +258,9 @@ impl Connection {
         let mut piece = [0; 16 * 1024];
         loop {
             match (&*self.stream).read(&mut piece) {
-                Ok(octets) => {
-                    self.ahead.extend_from_slice(&piece[..octets]);
-                    return Ok(octets > 0);
+                Ok(bytes) => {
+                    self.unread.extend_from_slice(&piece[..octets]);
+                    return Ok(bytes > 0);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -272,52 +272,57 @@ impl Connection {
     fn head(&mut self) -> io::Result<Option<Head>> {
         let mut searched = 0;
         loop {
-            let unseen = &self.ahead[searched..];
+            let unseen = &self.unread[searched..];
             if let Some(at) = unseen.windows(4).position(|four| four == b"\r\n\r\n") {
-                let rest = self.ahead.split_off(searched + at + 4);
-                let head = std::mem::replace(&mut self.ahead, rest);
+                let rest = self.unread.split_off(searched + at + 4);
+                let head = std::mem::replace(&mut self.unread, rest);
                 return Ok(Some(Head::parse(&head)));
             }
-            if self.ahead.len() > HEAD_OCTETS_MAX {
+            if self.unread.len() > HEAD_BYTES_MAX {
                 return Ok(None);
             }
-            searched = self.ahead.len().saturating_sub(3);
+            searched = self.unread.len().saturating_sub(3);
             if !self.fill()? {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
     }
 
-    fn take(&mut self, octets: usize) -> io::Result<Vec<u8>> {
-        while self.ahead.len() < octets {
+    fn take(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
+        while self.unread.len() < bytes {
             if !self.fill()? {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
-        let rest = self.ahead.split_off(octets);
-        Ok(std::mem::replace(&mut self.ahead, rest))
+        let rest = self.unread.split_off(bytes);
+        Ok(std::mem::replace(&mut self.unread, rest))
     }
 
     /// Whether the connection goes on.
-    fn perform(&mut self, mut response: Response, manner: &Manner, last: bool) -> io::Result<bool> {
+    fn perform(
+        &mut self,
+        mut response: Response,
+        send_mode: &SendMode,
+        last: bool,
+    ) -> io::Result<bool> {
         let mut stream = &*self.stream;
-        match *manner {
-            Manner::Whole => self.whole(&response, last)?,
-            Manner::Late(wait) => {
+        match *send_mode {
+            SendMode::Whole => self.whole(&response, last)?,
+            SendMode::Late(wait) => {
                 std::thread::sleep(wait);
                 self.whole(&response, last)?;
             }
-            Manner::SlowHead(wait) => {
+            SendMode::SlowHead(wait) => {
                 let head = response.head(response.body.len(), last);
                 slowly(stream, head.as_bytes(), wait)?;
                 stream.write_all(response.body.as_bytes())?;
             }
-            Manner::Drip(wait) => {
+            SendMode::Drip(wait) => {
                 let head = response.head(response.body.len(), last);
                 stream.write_all(head.as_bytes())?;
                 slowly(stream, response.body.as_bytes(), wait)?;
             }
-            Manner::Half => {
+            SendMode::Half => {
                 // With 204 nothing would be missing.
                 if response.status == 204 {
                     response.status = 200;
@@ -328,17 +333,17 @@ impl Connection {
                 stream.write_all(&response.body.as_bytes()[..sent])?;
                 return self.end();
             }
-            Manner::Garbage => {
+            SendMode::Garbage => {
                 stream.write_all(GARBAGE)?;
                 return self.end();
             }
-            Manner::Hang => {
+            SendMode::Hang => {
                 while self.fill()? {
-                    self.ahead.clear();
+                    self.unread.clear();
                 }
                 return Ok(false);
             }
-            Manner::Reset => {
+            SendMode::Reset => {
                 self.reset()?;
                 return Ok(false);
             }
@@ -363,10 +368,10 @@ impl Connection {
     }
 }
 
-fn slowly(mut stream: &TcpStream, octets: &[u8], wait: Duration) -> io::Result<()> {
-    for octet in octets.chunks(1) {
+fn slowly(mut stream: &TcpStream, bytes: &[u8], wait: Duration) -> io::Result<()> {
+    for byte in bytes.chunks(1) {
         std::thread::sleep(wait);
-        stream.write_all(octet)?;
+        stream.write_all(byte)?;
     }
     Ok(())
 }

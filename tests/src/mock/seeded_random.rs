@@ -1,14 +1,14 @@
-//! Chance that is the same in every run with the same seed, however threads take turns.
+//! Random draws that are the same in every run with the same seed, however threads take turns.
 
 use sha2::{Digest as _, Sha256};
 
 /// Draws for one event, which is named by some text and a number.
-pub(crate) struct Chance {
+pub(crate) struct SeededRandom {
     state: Sha256,
     draws: u64,
 }
 
-impl Chance {
+impl SeededRandom {
     pub(crate) fn of(seed: u64, text: &[u8], number: u64) -> Self {
         let state = Sha256::new()
             .chain_update(seed.to_be_bytes())
@@ -26,7 +26,7 @@ impl Chance {
         f64::from(u32::from_be_bytes(four)) / (f64::from(u32::MAX) + 1.0)
     }
 
-    pub(crate) fn hits(&mut self, probability: f64) -> bool {
+    pub(crate) fn happens(&mut self, probability: f64) -> bool {
         self.draw() < probability
     }
 }
@@ -37,14 +37,14 @@ mod tests {
 
     #[test]
     fn draws_depend_only_on_seed_text_and_number() {
-        let draw = |seed, text: &[u8], number| Chance::of(seed, text, number).draw();
+        let draw = |seed, text: &[u8], number| SeededRandom::of(seed, text, number).draw();
         assert_eq!(draw(1, b"a", 0).to_bits(), draw(1, b"a", 0).to_bits());
         let others = [draw(2, b"a", 0), draw(1, b"b", 0), draw(1, b"a", 1)];
         for other in others {
             assert_ne!(draw(1, b"a", 0).to_bits(), other.to_bits());
         }
-        let mut chance = Chance::of(7, b"", 0);
-        let draws: Vec<_> = (0..10_000).map(|_| chance.draw()).collect();
+        let mut random = SeededRandom::of(7, b"", 0);
+        let draws: Vec<_> = (0..10_000).map(|_| random.draw()).collect();
         assert!(draws.iter().all(|draw| (0.0..1.0).contains(draw)));
         let mean = draws.iter().sum::<f64>() / 10_000.0;
         // Five standard deviations.

@@ -1,6 +1,6 @@
 //! A listener that can be closed for a time and opened again at the same port.
 
-use super::wire::{Service, converse};
+use super::connection::{Service, serve_connection};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,10 +9,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 const CONNECTIONS_MAX: usize = 4096;
-const STACK_OCTETS: usize = 512 * 1024;
+const STACK_BYTES: usize = 512 * 1024;
 
 /// Where connections come in.
-pub(crate) struct Door {
+pub(crate) struct ReopenableListener {
     pub(crate) address: SocketAddr,
     /// Bound to the port and never listening, so that nobody else gets it while we are closed.
     _reserved: OwnedFd,
@@ -26,7 +26,7 @@ enum State {
     Closed { until: Option<Instant> },
 }
 
-impl Door {
+impl ReopenableListener {
     /// Opens at an address; with port 0 at any that is free.
     pub(crate) fn new(address: SocketAddr) -> io::Result<Self> {
         let reserved = bound(address)?;
@@ -91,9 +91,9 @@ impl Door {
         if matches!(*self.state(), State::Closed { .. }) {
             return;
         }
-        let thread = std::thread::Builder::new().stack_size(STACK_OCTETS);
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
         // Clients hang up as they like, and without a thread this one is simply closed.
-        drop(thread.spawn(move || converse(stream, &*service)));
+        drop(thread.spawn(move || serve_connection(stream, &*service)));
     }
 
     /// Waits until there is one.
