@@ -1,4 +1,5 @@
-//! How fast the relay promises: requests stored durably and answered 202, beside what the disk can do.
+//! Measures how many requests the relay stores and accepts with 202 per second, compared with the
+//! speed of the disk.
 
 use crate::compare::{milliseconds, percentile, verdict};
 use bulkhead_tests::http;
@@ -13,36 +14,36 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Clients that ask at the same time.
+/// The number of concurrent clients.
 const CLIENTS: usize = 64;
 
-/// What a full store may do, in parts of what an empty one does.
+/// The minimum rate with a full store, relative to an empty one.
 const RATIO_TARGET: f64 = 0.8;
 const MEMORY_TARGET_BYTES: u64 = 200_000_000;
 const START_TARGET: Duration = Duration::from_secs(2);
 
-/// How often the full store and a fresh one are measured, one after the other: what slows the machine
-/// down for a while slows both.
+/// The number of rounds. Each round measures a fresh store and the full one in turn, so that a slow
+/// phase of the machine affects both.
 const ROUNDS: usize = 3;
 
-/// Which store is measured.
+/// The store to measure.
 enum StoreChoice {
     Sqlite,
-    /// In the database of this URL.
+    /// In the database with this URL.
     Postgres(String),
 }
 
-/// A store that nobody has used yet.
+/// An unused store.
 struct Fresh {
     url: String,
-    /// On the disk of the store, at least with `SQLite`.
+    /// On the disk of the store, if the store is `SQLite`.
     folder: tempfile::TempDir,
     _schema: Option<Schema>,
 }
 
 impl StoreChoice {
     fn fresh(&self) -> Fresh {
-        // Not where temporary files are, which may be no disk at all.
+        // The folder for temporary files may be in memory, so that this one is beside the program.
         let program = std::env::current_exe().expect("this program");
         let beside = program.parent().expect("in a folder");
         let folder = tempfile::tempdir_in(beside).expect("a folder");
@@ -68,16 +69,17 @@ impl StoreChoice {
     }
 }
 
-/// What was measured.
+/// A measurement.
 struct Rate {
     per_second: f64,
-    /// Of those that were accepted.
+    /// The times of accepted requests.
     times: Vec<Duration>,
-    /// Those that were told to come again (503).
+    /// The number of requests that got 503.
     refused: usize,
 }
 
-/// On `SQLite`, and on `PostgreSQL` where `BULKHEAD_TEST_POSTGRES` names one.
+/// Measures `SQLite`, and `PostgreSQL` if `BULKHEAD_TEST_POSTGRES` is set. Returns whether all
+/// targets were met.
 pub(crate) fn measure(time: Duration, backlog: u64) -> bool {
     let mut met = one(&StoreChoice::Sqlite, time, backlog);
     match std::env::var("BULKHEAD_TEST_POSTGRES") {
@@ -90,7 +92,7 @@ pub(crate) fn measure(time: Duration, backlog: u64) -> bool {
 }
 
 fn one(store_choice: &StoreChoice, time: Duration, backlog: u64) -> bool {
-    // Nothing is ever signed, so that what is accepted waits.
+    // The upstream signs nothing, so that accepted requests stay in the backlog.
     let upstream = MockUpstream::start(&["--calls", "1"]);
     let upstream_url = upstream.url();
     let backlog_max = (backlog * 10).to_string();
@@ -162,7 +164,7 @@ fn one(store_choice: &StoreChoice, time: Duration, backlog: u64) -> bool {
     met.into_iter().all(|met| met)
 }
 
-/// The median of the rounds.
+/// Returns the median ratio of all rounds.
 fn full_to_empty(
     store_choice: &StoreChoice,
     start: &impl Fn(&Fresh) -> Server,
@@ -202,7 +204,7 @@ fn line(name: &str, mut rate: Rate) {
     );
 }
 
-/// Appends of a page with a wait for the disk each, a second.
+/// Returns the number of 4 KiB appends with `fdatasync` per second.
 fn syncs(folder: &Path, time: Duration) -> f64 {
     let file = File::create(folder.join("raw")).expect("a file");
     let start = Instant::now();
@@ -216,7 +218,7 @@ fn syncs(folder: &Path, time: Duration) -> f64 {
     f64::from(count) / start.elapsed().as_secs_f64()
 }
 
-/// What so many clients get accepted in a time, each on one connection.
+/// Sends requests for `time`, with one connection per client.
 fn accepts(address: SocketAddr, clients: usize, time: Duration, next: &AtomicU64) -> Rate {
     let start = Instant::now();
     let end = start + time;
@@ -229,7 +231,7 @@ fn accepts(address: SocketAddr, clients: usize, time: Duration, next: &AtomicU64
     }
 }
 
-/// Until so many were accepted; how often one was refused meanwhile.
+/// Sends requests until the backlog has `to` messages. Returns the number of rejections.
 fn fill(address: SocketAddr, to: u64, next: &AtomicU64) -> usize {
     let (_times, refused) = ask(address, CLIENTS, next, || {
         next.load(Ordering::Relaxed) >= to
@@ -237,8 +239,8 @@ fn fill(address: SocketAddr, to: u64, next: &AtomicU64) -> usize {
     refused
 }
 
-/// The time of each that was accepted, and how often one was refused. Each message is asked for until
-/// it is accepted.
+/// Returns the time of each accepted request and the number of rejections. Clients repeat each
+/// message until it is accepted.
 fn ask(
     address: SocketAddr,
     clients: usize,

@@ -1,4 +1,4 @@
-//! Whether one route blocks another: small requests while every worker opens messages.
+//! Measures whether one route blocks another: small requests while every worker decrypts messages.
 
 use crate::compare::{milliseconds, percentile, verdict};
 use crate::messages::PASSPHRASE;
@@ -9,22 +9,23 @@ use bulkhead_tests::server::Server;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Method, target, body of what is asked.
+/// The requests: method, target, body.
 const ASKED: [(&str, &str, &[u8]); 3] = [
     ("GET", "/livez", b""),
     ("GET", "/health", b""),
     ("POST", "/token", &[b'x'; 100]),
 ];
-/// The one with a target: its p99 beside busy workers, in p99s of an idle server.
+/// The request with a target. The target limits the ratio of its p99 with busy workers to its p99
+/// on an idle server.
 const TOKEN: usize = 2;
 const RATIO_TARGET: f64 = 3.0;
 
-/// Time between two requests. They are few on purpose: a generator that keeps a core busy itself
-/// measures the time that it waits for one.
+/// The pause between two requests. A client without pauses would keep a core busy and measure its
+/// own wait for the core.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Asks each route in turn, on a new connection each time: of an idle server, then of one whose
-/// workers are all busy with default messages.
+/// Sends requests to each route in turn, each on a new connection: first to an idle server, then
+/// while all workers decrypt default messages.
 pub(crate) fn measure(time: Duration) -> bool {
     let server = Server::start_with(&[], &[("SECRET", "0123456789abcdef0123456789abcdef")]);
     let idle = ask(&server, time);
@@ -40,7 +41,7 @@ pub(crate) fn measure(time: Duration) -> bool {
                 }
             });
         }
-        // Every worker has finished one, so that all are at work from here on.
+        // Every worker has finished one message, so that all are busy from here on.
         while (opened.load(Ordering::Relaxed) as usize) < clients() {
             std::thread::sleep(PAUSE);
         }
@@ -86,7 +87,7 @@ pub(crate) fn measure(time: Duration) -> bool {
     met
 }
 
-/// How long the answers of each route took.
+/// Returns the response times of each route.
 fn ask(server: &Server, time: Duration) -> [Vec<Duration>; ASKED.len()] {
     let mut times = ASKED.map(|_| Vec::new());
     let end = Instant::now() + time;

@@ -1,4 +1,5 @@
-//! Who opens messages: gpg as a process, rpgp natively and in Wasm, and the server over HTTP.
+//! Compares programs that decrypt messages: gpg as a process, rpgp natively and in Wasm, and the
+//! server over HTTP.
 
 use crate::compare::{Contestant, side_by_side};
 use crate::messages::{self, Message, PASSPHRASE};
@@ -11,10 +12,10 @@ use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
 
-/// What a message of megabytes is.
+/// The plaintext size from which a message counts as large.
 const LARGE_BYTES: usize = 1_000_000;
 
-/// A table for each message. Returns whether all targets were met.
+/// Prints a table for each message. Returns whether all targets were met.
 pub(crate) fn compare_all(rpgp_wasm: &Path, rounds: u32) -> bool {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let sandbox = sandbox();

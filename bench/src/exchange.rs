@@ -1,5 +1,5 @@
-//! What it costs to exchange a component while requests are answered: how soon the new one answers, and
-//! what the others notice while it is compiled.
+//! Measures the cost of swapping a component under load: the time until the new component responds,
+//! and the response times while it is compiled.
 
 use crate::compare::{milliseconds, percentile, verdict};
 use bulkhead_test_components::TRIAL;
@@ -11,27 +11,27 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// From the file's move to the first answer of its component.
+/// The maximum time from the move of the file to the first response of its component.
 const LATENCY_TARGET: Duration = Duration::from_secs(5);
 
-/// The p99 while components are compiled, in p99s without.
+/// The maximum ratio of the p99 during compilation to the p99 without.
 const RATIO_TARGET: f64 = 2.0;
 
-/// Time between two requests of a client: clients that keep the processors busy themselves would measure
-/// that.
+/// The pause between two requests of a client. Clients without pauses would keep the processors
+/// busy and measure their own load.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// How often times with and without compilation follow each other.
+/// The number of alternations between phases with and without compilation.
 const ROUNDS: usize = 5;
 
-/// Requests of a kind that are answered all along.
+/// A kind of request that is sent continuously.
 struct Kind {
     name: &'static str,
     clients: usize,
     ask: fn(&Server),
 }
 
-/// The last leaves the compiler no processor of its own, on a machine with two.
+/// On a machine with two processors, the last kind leaves no idle processor for the compiler.
 const KINDS: [Kind; 3] = [
     Kind {
         name: "POST /token",
@@ -108,7 +108,7 @@ pub(crate) fn measure(time: Duration) -> bool {
     met
 }
 
-/// Of twenty editions of a token component.
+/// Returns the latencies of twenty editions of a token component.
 fn latencies(server: &Server, folder: &Path) -> Vec<Duration> {
     (1..=20)
         .map(|number| {
@@ -125,7 +125,7 @@ fn latencies(server: &Server, folder: &Path) -> Vec<Duration> {
         .collect()
 }
 
-/// Moves a file there; when that was.
+/// Moves a file into the folder. Returns the time of the move.
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> Instant {
     let aside = folder.join("aside");
     std::fs::write(&aside, bytes).expect("written");
@@ -134,19 +134,19 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) -> Instant {
     start
 }
 
-/// The decrypt component with a section of its own behind it that means nothing: another file to whoever
-/// compares sums.
+/// Returns the decrypt component with a custom section at its end, so that its checksum is new.
 fn decrypt_edition(number: u64) -> Vec<u8> {
     let mut wasm = DECRYPT.to_vec();
     let name = b"edition";
-    // Custom section: id 0, length, length of its name, name, content.
+    // A custom section: id 0, length, length of its name, name, content.
     wasm.extend([0, 1 + 7 + 8, 7]);
     wasm.extend(name);
     wasm.extend(number.to_be_bytes());
     wasm
 }
 
-/// How long requests took, without anything to compile and with one component after the other.
+/// Returns the response times without compilation, and while one component after the other is
+/// compiled.
 fn beside(server: &Server, folder: &Path, kind: &Kind, time: Duration) -> [Vec<Duration>; 2] {
     static EDITION: AtomicU64 = AtomicU64::new(1);
     let mut all = [Vec::new(), Vec::new()];
@@ -172,7 +172,7 @@ fn beside(server: &Server, folder: &Path, kind: &Kind, time: Duration) -> [Vec<D
     all
 }
 
-/// Which decrypt component is in force.
+/// Returns the checksum of the active decrypt component.
 fn in_force(server: &Server) -> String {
     let health = server.get("GET", "/health").json();
     health["components"][0]["sha256"].to_string()

@@ -1,4 +1,4 @@
-//! Hashing alone: octets a second on one thread, by path, beside OpenSSL.
+//! Measures hashing alone: bytes per second on one thread, for each path, compared with OpenSSL.
 
 use bulkhead_crypto::{Hash, S2k};
 use bulkhead_kdf::{Engine, KdfMetrics, Path, Setup, Stop};
@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-/// What OpenSSL calls a hash.
+/// The hashes and their names in OpenSSL.
 const HASHES: [(Hash, &str); 3] = [
     (Hash::Sha1, "sha1"),
     (Hash::Sha256, "sha256"),
     (Hash::Sha512, "sha512"),
 ];
 
-/// The highest coded count (RFC 9580 section 3.7.1.3).
+/// The maximum coded count (RFC 9580 section 3.7.1.3).
 const BYTES: u32 = 65_011_712;
 
 const STREAMS: [u8; 6] = [1, 2, 4, 8, 16, 32];
 
 const TURNS: usize = 3;
 
-/// A table for each hash: paths by streams side by side.
+/// Prints a table for each hash: one row per path, one column per number of concurrent streams.
 pub(crate) fn measure() {
     for (hash, openssl) in HASHES {
         println!(
@@ -67,7 +67,7 @@ pub(crate) fn measure() {
     }
 }
 
-/// As many derivations of one pass at the same time.
+/// Returns the rate of `streams` concurrent derivations.
 fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
     let setup = Setup {
         threads: 1,
@@ -79,7 +79,7 @@ fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
         interrupt: Arc::new(AtomicBool::new(false)),
         deadline: Instant::now() + Duration::from_mins(5),
     };
-    // About as long for all: a stream alone gets a quarter of the octets.
+    // A quarter of the maximum, to keep the run short.
     let bytes = BYTES / 4;
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -96,7 +96,7 @@ fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
     f64::from(streams) * f64::from(bytes) / start.elapsed().as_secs_f64() / 1e9
 }
 
-/// One stream, in GB/s.
+/// Returns the rate of one stream in GB/s.
 fn openssl_speed(hash: &str) -> Option<f64> {
     let output = Command::new("openssl")
         .args([
@@ -104,7 +104,7 @@ fn openssl_speed(hash: &str) -> Option<f64> {
         ])
         .output()
         .ok()?;
-    // The last line ends with octets a second.
+    // The last line ends with the rate in bytes per second.
     let text = String::from_utf8_lossy(&output.stdout);
     let rate: f64 = text.lines().last()?.rsplit(':').next()?.parse().ok()?;
     Some(rate / 1e9)

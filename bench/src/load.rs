@@ -1,4 +1,4 @@
-//! Many clients at once: how many default messages are opened in a second, by whom.
+//! Measures how many default messages are decrypted per second with many clients.
 
 use crate::compare::{milliseconds, percentile, verdict};
 use crate::messages::{self, PASSPHRASE};
@@ -12,25 +12,27 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Clients, and what the server must reach: times gunicorn, and times itself without lanes.
+/// The number of clients, and the minimum speed of the server: relative to gunicorn, and relative
+/// to itself without vector paths.
 const LOADS: [(usize, f64, Option<f64>); 2] = [(8, 4.0, None), (32, 8.0, Some(2.5))];
 
-/// Turns of each contestant.
+/// The number of turns of each contestant.
 const TURNS: usize = 3;
 
-/// Clients with small messages, in the mix.
+/// The number of clients with small messages in the mix.
 const SMALL_CLIENTS: usize = 2;
-/// Their p99 beside a default message, in p99s alone.
+/// The maximum ratio of their p99 beside default messages to their p99 alone.
 const MIX_TARGET: f64 = 3.0;
 
-/// gunicorn with Flask and python-gnupg; killed when dropped.
+/// gunicorn with Flask and python-gnupg. The process is killed when this value is dropped.
 struct Gunicorn {
     process: Child,
     address: SocketAddr,
 }
 
 impl Gunicorn {
-    /// Two workers, from the packages that bench/run.sh installs; nothing where there are none.
+    /// Starts two workers with the packages that bench/run.sh installs. Returns `None` if they are
+    /// not installed.
     fn start(packages: &Path) -> Option<Self> {
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("bound");
@@ -67,14 +69,15 @@ impl Gunicorn {
 
 impl Drop for Gunicorn {
     fn drop(&mut self) {
-        // Its workers end with it only where it is asked to end.
+        // gunicorn ends its workers only after SIGTERM.
         let id = self.process.id().to_string();
         let _asked = Command::new("kill").arg(id).status();
         let _ended = self.process.wait();
     }
 }
 
-/// Requests a second with so many clients, each of which asks again when it is answered.
+/// Returns requests per second. Each client sends its next request after the response to the last
+/// one.
 fn rate(address: SocketAddr, body: &str, clients: usize, time: Duration) -> f64 {
     let answered = AtomicU32::new(0);
     let start = Instant::now();
@@ -101,7 +104,7 @@ fn body(message: &str) -> String {
     json!({"passphrase": PASSPHRASE, "message": message}).to_string()
 }
 
-/// Requests a second, of default messages. Returns whether all targets were met.
+/// Measures default messages in requests per second. Returns whether all targets were met.
 pub(crate) fn measure(packages: &Path, time: Duration) -> bool {
     let lanes = Server::start(&[]);
     let plain = Server::start(&["--kdf-path", "plain"]);
@@ -147,7 +150,8 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// Small messages alone, and beside a client that has default messages opened one after the other.
+/// Measures small messages alone, and while another client decrypts default messages. Returns
+/// whether the target was met.
 pub(crate) fn mix(time: Duration) -> bool {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let small = body(&messages::small(scratch.path()));

@@ -1,4 +1,4 @@
-//! The server as a process: how fast it starts, and what it holds.
+//! Measures the server as a process: start-up time and memory.
 
 use crate::compare::{milliseconds, percentile, verdict};
 use crate::messages::{self, PASSPHRASE};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 const START_TARGET: Duration = Duration::from_millis(150);
 const IDLE_TARGET_BYTES: u64 = 60_000_000;
 
-/// Clients that keep the workers busy: more than workers, so that the queue is never empty.
+/// Clients per worker. More than one, so that the queue is never empty.
 const CLIENTS_A_WORKER: usize = 2;
 
-/// From the start of the process to the first decrypted sample.
+/// Measures the time from the start of the process to the first decrypted sample.
 pub(crate) fn start(rounds: u32) -> bool {
     let mut times: Vec<_> = (0..rounds)
         .map(|_| {
@@ -33,7 +33,8 @@ pub(crate) fn start(rounds: u32) -> bool {
     median <= START_TARGET
 }
 
-/// Resident memory before the first request, after one, and with large messages on every worker.
+/// Measures resident memory before the first request, after one, and with large messages on every
+/// worker.
 pub(crate) fn memory() -> bool {
     let server = Server::start(&[]);
     assert_eq!(server.get("GET", "/livez").status, 200);

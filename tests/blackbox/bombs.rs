@@ -1,5 +1,5 @@
-//! Messages that cost more than they weigh, and such that pretend to be less protected than they
-//! were. All are authentic, or were: their makers know the passphrase.
+//! Small messages with a large cost, and messages that hide how they were protected. All of them
+//! are authentic or were before a change: their makers know the passphrase.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,7 +24,7 @@ fn code(server: &Server, message: &[u8]) -> String {
         .problem()
 }
 
-/// The flag that the refusal of a message names.
+/// Checks that the rejection of a message names this flag.
 #[track_caller]
 fn limited_by(server: &Server, message: &[u8], flag: &str) {
     let response = server.decrypt(PASSPHRASE, &STANDARD.encode(message));
@@ -33,7 +33,7 @@ fn limited_by(server: &Server, message: &[u8], flag: &str) {
     assert!(detail.contains(flag), "{detail}");
 }
 
-/// `octets` zeros, compressed and encrypted by rpgp.
+/// Returns a message of `bytes` zeros, compressed and encrypted by rpgp.
 fn zeros(bytes: usize, compression: CompressionAlgorithm) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut builder = MessageBuilder::from_bytes("", vec![0; bytes])
@@ -46,7 +46,7 @@ fn zeros(bytes: usize, compression: CompressionAlgorithm) -> Vec<u8> {
     builder.to_vec(&mut rng).expect("rpgp writes the message")
 }
 
-/// An uncompressed "compressed" packet around `inside`.
+/// Returns a "compressed" packet that contains `inside` without compression.
 fn layer(inside: &[u8]) -> Vec<u8> {
     packet(8, &[&[0], inside].concat())
 }
@@ -66,7 +66,7 @@ fn compression_bomb_exceeds_a_limit() {
             "--plaintext-max",
         );
     }
-    // BZip2 makes 100 octets of this, so that the ratio is noticed long before the size.
+    // BZip2 compresses this to 100 bytes, so that the ratio reaches its limit long before the size.
     let bzip2 = zeros(8 << 20, CompressionAlgorithm::BZip2);
     limited_by(Server::shared(), &bzip2, "--compression-ratio-max");
     let generous = Server::start(&["--compression-ratio-max", "1000000"]);
@@ -94,7 +94,7 @@ fn nested_compression_exceeds_the_layer_limit() {
     limited_by(server, &seal(&nested), "--compression-layers-max");
     let bushy = layer(&literal(b"x")).repeat(1000);
     assert_eq!(code(server, &seal(&bushy)), "unsupported_message");
-    // Each of these would be unpacked up to the limit, to find nothing.
+    // Each of these packets decompresses to the limit without a literal packet.
     let empty = layer(&packet(21, &[0; 1000])).repeat(200);
     assert_eq!(code(server, &seal(&empty)), "unsupported_message");
 }
@@ -113,14 +113,14 @@ fn nested_encryption_and_several_literals_are_rejected() {
     );
 }
 
-/// Half a million packets that mean nothing, in front of the one that does.
+/// The message follows half a million packets without content.
 #[test]
 fn message_opens_behind_half_a_million_packets() {
     let server = Server::shared();
     let markers = [b"\xca\x03PGP".repeat(500_000), literal(b"at the end")].concat();
     let opened = server.decrypt(PASSPHRASE, &STANDARD.encode(seal(&markers)));
     assert_eq!(opened.json()["DecryptedMessage"], "at the end");
-    // The same outside of the encryption, and in pieces of one octet inside.
+    // The same packets outside of the encryption, and pieces of one byte inside.
     let outside = [b"\xca\x03PGP".repeat(500_000), seal(&literal(b"x"))].concat();
     let opened = server.decrypt(PASSPHRASE, &STANDARD.encode(outside));
     assert_eq!(opened.json()["DecryptedMessage"], "x");
@@ -131,11 +131,11 @@ fn message_opens_behind_half_a_million_packets() {
     ]
     .concat();
     let opened = server.decrypt_bytes(PASSPHRASE, &STANDARD.encode(seal(&pieces)));
-    // Format, name length, four octets of date; the rest is data.
+    // The format, the length of the name and four bytes of date precede the data.
     assert_eq!((opened.status, opened.body.len()), (200, 500_002 - 6));
 }
 
-/// What SEIPD version 1 protects, passed off as what nothing protects.
+/// Data that SEIPD version 1 protected, in a packet without protection.
 #[test]
 fn message_without_integrity_protection_is_rejected() {
     let whole = seal(&literal(b"Attack at dawn"));
@@ -155,7 +155,8 @@ fn message_without_integrity_protection_is_rejected() {
     );
 }
 
-/// Chunks of SEIPD version 2 left out, doubled, exchanged; the end cut off; another version.
+/// Chunks of SEIPD version 2 are missing, repeated or swapped, the end is missing, or the version
+/// differs.
 #[test]
 fn rearranged_chunks_fail_authentication() {
     const CHUNK_BYTES: usize = 64 + 16;
@@ -176,7 +177,7 @@ fn rearranged_chunks_fail_authentication() {
     let opened = server.decrypt(PASSPHRASE, &STANDARD.encode(&message));
     assert_eq!(opened.json()["DecryptedMessage"], text);
 
-    // An SKESK with a length of one octet, then a SEIPD with a length of two.
+    // An SKESK with a length field of one byte, then a SEIPD with a length field of two bytes.
     let (skesk, seipd) = message.split_at(2 + usize::from(message[1]));
     assert!(
         seipd[0] == 0xd2 && (192..224).contains(&seipd[1]),
@@ -243,7 +244,7 @@ fn memory_returns_to_normal_after_decompression_bombs() {
         }
         assert_eq!(server.decrypt(PASSPHRASE, SAMPLE).status, 200);
     };
-    // What one round leaves behind is what is kept for the next one, and it is little.
+    // Buffers that the server keeps after one round serve the next round. They are small.
     let before = server.resident_bytes();
     for _ in 0..3 {
         all();

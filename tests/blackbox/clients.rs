@@ -1,7 +1,7 @@
-//! The examples in `examples/clients`, run as their users run them.
+//! Runs the examples in `examples/clients` as their users do.
 //!
-//! Ignored by default, since they need curl, Python or Node.js; `BULKHEAD_TEST_NODE` names a folder in
-//! which `tests/node.sh` has put those in JavaScript.
+//! These tests are ignored by default, because they need curl, Python or Node.js.
+//! `BULKHEAD_TEST_NODE` names the folder that `tests/node.sh` filled with the JavaScript examples.
 
 mod receivers;
 mod scripted;
@@ -19,7 +19,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Which example a test is about.
+/// The example under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Client {
     Curl,
@@ -59,7 +59,7 @@ with_all_clients!(
     readme_commands_work,
 );
 
-/// The folder of an example, which may be used from there.
+/// Returns the folder in which an example can be run.
 fn folder(client: Client) -> PathBuf {
     let name = match client {
         Client::Curl => "curl",
@@ -84,7 +84,7 @@ fn program(client: Client) -> PathBuf {
     folder(client).join(name)
 }
 
-/// How a client ended.
+/// The result of a client's process.
 #[derive(Debug)]
 struct Finished {
     status: Option<i32>,
@@ -97,7 +97,7 @@ impl Finished {
         std::str::from_utf8(&self.output).expect("text")
     }
 
-    /// What a client that succeeds wrote.
+    /// Returns the output of a client that must have succeeded.
     #[track_caller]
     fn success(&self) -> &str {
         assert_eq!(self.status, Some(0), "{self:?}");
@@ -105,7 +105,7 @@ impl Finished {
     }
 }
 
-/// A client, and the files that it is given.
+/// A client with its input files and environment.
 struct ClientSetup {
     client: Client,
     files: tempfile::TempDir,
@@ -138,7 +138,7 @@ impl ClientSetup {
         command
             .env("BULKHEAD_URL", &self.url)
             .env("BULKHEAD_WAIT", self.wait_seconds.to_string())
-            // Nobody listens there: who goes through a proxy gets nowhere.
+            // No proxy listens there, so that a client that uses a proxy fails.
             .env("http_proxy", "http://127.0.0.1:1")
             .env_remove("no_proxy")
             .env_remove("NO_PROXY")
@@ -152,7 +152,7 @@ impl ClientSetup {
         let mut command = self.command(program(self.client));
         let mut child = command.args(arguments).spawn().expect("it starts");
         let mut stdin = child.stdin.take().expect("piped");
-        // Who does not read it ends early.
+        // The write fails if the client ends without reading its input.
         drop(stdin.write_all(input.as_bytes()));
         child
     }
@@ -179,7 +179,7 @@ fn client_decrypts_messages(client: Client) {
         let opened = setup.run(&["decrypt", &file], "topsecret\n");
         assert_eq!(opened.success(), "Nice work!\n");
         assert_eq!(opened.errors, "");
-        // A line end at the end of a passphrase does not count, and need not be there.
+        // A line end after the passphrase is optional.
         let opened = setup.run(&["decrypt", &file], "topsecret");
         assert_eq!(opened.success(), "Nice work!\n");
     }
@@ -193,7 +193,7 @@ fn client_reports_wrong_passphrase_without_printing_it(client: Client) {
     assert_eq!((refused.status, refused.text()), (Some(1), ""));
     assert!(refused.errors.contains("undecryptable"), "{refused:?}");
     assert!(!refused.errors.contains(WRONG), "{refused:?}");
-    // Nor does it matter what is wrong.
+    // The passphrase is not printed after other errors either.
     let elsewhere = ClientSetup::new(client, &refusing());
     for ended in [
         setup.run(&["decrypt", &setup.file("message.asc", b"\xff")], WRONG),
@@ -206,7 +206,7 @@ fn client_reports_wrong_passphrase_without_printing_it(client: Client) {
     assert_eq!(setup.run(&["decrypt"], "").status, Some(2));
 }
 
-/// A URL at which nobody listens.
+/// Returns a URL on which no process listens.
 fn refusing() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     format!("http://{}", listener.local_addr().expect("an address"))
@@ -241,7 +241,7 @@ fn client_writes_binary_plaintext_as_bytes(client: Client) {
     );
 }
 
-/// RFC 2104, for keys of at most a block.
+/// HMAC of RFC 2104, for keys of at most one block.
 fn hmac_sha256(key: &[u8], body: &[u8]) -> String {
     let mut block = [0; 64];
     block[..key.len()].copy_from_slice(key);
@@ -251,7 +251,7 @@ fn hmac_sha256(key: &[u8], body: &[u8]) -> String {
 }
 
 fn client_makes_and_verifies_tokens(client: Client) {
-    // RFC 4231 section 4.3, and octets that are no text.
+    // RFC 4231 section 4.3, and bytes that are not text.
     const SECRET: &str = "Jefe";
     const KNOWN: &str = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
     let body = b"what do ya want for nothing?";
@@ -304,7 +304,7 @@ fn client_makes_and_verifies_tokens(client: Client) {
     assert!(refused.errors.contains("not_configured"), "{refused:?}");
 }
 
-/// The signature of the mock, asked of itself.
+/// Returns the signature of the mock upstream for a message.
 fn signature(relay: &Relay, message: &str) -> String {
     let encoded =
         percent_encoding::utf8_percent_encode(message, percent_encoding::NON_ALPHANUMERIC);
@@ -336,7 +336,7 @@ fn client_gets_signature_at_once_or_later(client: Client) {
     let url = relay.callback("hook");
     let later = setup.run(&["sign", &file, &url], "");
     assert_eq!(later.success(), expected);
-    // It was accepted first: who is answered at once is not called back.
+    // The request was accepted with 202 first. After a response of 200 there would be no webhook.
     until("the callback is told", || {
         !relay.receiver.deliveries().is_empty()
     });
@@ -350,7 +350,7 @@ fn client_gets_signature_at_once_or_later(client: Client) {
     let now = http::request(address, "POST", "/crypto/sign", &headers, body.as_bytes());
     assert_eq!(now.status, 200, "{now:?}");
     assert_eq!(setup.run(&["sign", &file], "").success(), expected);
-    // That of the mock's own answer above, and that of the relay.
+    // One call by this test, above, and one by the relay.
     assert_eq!(relay.upstream.summary().arrivals, 2);
 }
 
@@ -360,7 +360,7 @@ fn client_reports_failed_and_pending_signatures(client: Client) {
     let text = "a text of clients that is not signed";
     record_secret(text);
     let file = setup.file("text", text);
-    // Refused after it was accepted, and then at once.
+    // The upstream refuses the first request after 202, and the next one at once.
     control_upstream(
         &relay,
         r#"{"mode": "late", "delay_ms": 1900, "status": 422, "next": 1}"#,
@@ -374,7 +374,7 @@ fn client_reports_failed_and_pending_signatures(client: Client) {
     let refused = setup.run(&["sign", &file, "ftp://receiver.example/"], "");
     assert!(refused.errors.contains("callback_refused"), "{refused:?}");
 
-    // Not in the time that there is; the same command gets it in the end.
+    // The signature does not arrive in time. Repeating the command gets it later.
     let another = setup.file("another", "another text of clients");
     record_secret("another text of clients");
     control_upstream(&relay, r#"{"mode": "502"}"#);
@@ -399,7 +399,7 @@ fn client_reports_failed_and_pending_signatures(client: Client) {
     );
 }
 
-/// The commands of the README, as they stand there.
+/// Runs the commands of the README unchanged.
 fn readme_commands_work(client: Client) {
     const README: &str = include_str!("../../examples/clients/README.md");
     const SECRET: &str = "a secret of the tokens in the README";
@@ -427,7 +427,7 @@ fn readme_commands_work(client: Client) {
         let lines = README.lines().filter(|line| line.starts_with(&start));
         lines.map(|line| line.replace(shown, own)).collect()
     };
-    // What curl can do, all can.
+    // All clients support the commands that the README shows for curl.
     let mut script = commands("curl/bulkhead.sh");
     assert_eq!(script.len(), 5);
     if client != Client::Curl {

@@ -1,4 +1,4 @@
-//! Components that replace those in the binary, while the server runs.
+//! Components from a folder replace the built-in ones while the server runs.
 
 mod bombs;
 mod command_line;
@@ -24,7 +24,7 @@ impl ComponentServer {
         Self::with(&[], |_| {})
     }
 
-    /// With further variables, in a folder that is prepared.
+    /// Starts a server with further variables. `prepare` fills the folder first.
     pub(crate) fn with(variables: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let components = folder.path().join("components");
@@ -46,7 +46,7 @@ impl ComponentServer {
         self.folder.path().join("components")
     }
 
-    /// In one step, as an operator should.
+    /// Moves a file into the folder in one step, as operators should.
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
         let aside = self.folder.path().join("aside");
         std::fs::write(&aside, bytes).expect("written");
@@ -61,7 +61,7 @@ impl ComponentServer {
         self.server.get("GET", "/health").json()
     }
 
-    /// What `/health` says of one component.
+    /// Returns the state of one component in `/health`.
     pub(crate) fn state(&self, name: &str) -> Value {
         let health = self.health();
         let all = health["components"].as_array().expect("a list");
@@ -73,7 +73,7 @@ impl ComponentServer {
         request(self.server.address, "POST", "/token", &[], body)
     }
 
-    /// What answers: the version of a trial component, or a token.
+    /// Returns the version of the active trial component, or a token of the built-in component.
     pub(crate) fn who(&self) -> String {
         let response = self.ask(trial::WHICH);
         assert_eq!(response.status, 200, "{response:?}");
@@ -92,7 +92,7 @@ impl ComponentServer {
         until("ours answers", || self.active_version().len() == 64);
     }
 
-    /// Until a file was refused, with this code and a reason in which this is said.
+    /// Waits until a file is rejected with this code and with a reason that contains `said`.
     pub(crate) fn wait_for_rejection(&self, name: &str, code: &str, said: &str) -> Value {
         until("it is refused", || {
             let refusal = &self.state(name)["last_refusal"];

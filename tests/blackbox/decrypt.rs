@@ -1,4 +1,4 @@
-//! `POST /decryptMessage`: the answer, and what is refused.
+//! `POST /decryptMessage`: its responses and its errors.
 
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http;
@@ -143,7 +143,7 @@ fn binary_plaintext_error_names_the_binary_media_type() {
     );
 }
 
-/// The first thing that the README has people do.
+/// The first command of the README.
 #[test]
 fn readme_example_returns_the_documented_response() {
     const README: &str = include_str!("../../README.md");

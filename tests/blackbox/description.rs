@@ -1,5 +1,5 @@
-//! `openapi.yaml`: served, complete, and held against the real server by a generator of requests.
-//! That what other tests are answered is as it says is the harness's work (`bulkhead_tests::description`).
+//! `openapi.yaml` is served, is complete, and passes a generator of requests. The harness checks
+//! the responses of all other tests against it (`bulkhead_tests::description`).
 
 use crate::relay::{Relay, StoreKind, UpstreamProfile};
 use bulkhead_tests::description::document;
@@ -31,7 +31,7 @@ fn description_example_opens() {
     assert_eq!(response.json(), answer);
 }
 
-/// Statuses and codes, as the table of the README lists them and as the responses do.
+/// The README's table and the responses list the same statuses and codes.
 #[test]
 fn description_and_readme_list_the_same_codes() {
     let readme: BTreeSet<(u16, String)> = include_str!("../../README.md")
@@ -44,7 +44,7 @@ fn description_and_readme_list_the_same_codes() {
         })
         .collect();
     let mut described = BTreeSet::from([
-        // Of any path, in words.
+        // These apply to any path. The description has them in words.
         (404, "not_found".to_owned()),
         (405, "method_not_allowed".to_owned()),
     ]);
@@ -78,7 +78,7 @@ fn operations() -> impl Iterator<Item = &'static Value> {
     })
 }
 
-/// Fast enough that no quota is in the way of a generator of requests.
+/// A quota that does not limit a generator of requests.
 const UNLIMITED: UpstreamProfile = UpstreamProfile {
     calls: 5000,
     window_ms: 1000,

@@ -1,17 +1,17 @@
-//! Messages made to hurt: each gets its code, within the limits, and the process lives on.
+//! Hostile messages: each gets its error code within the limits, and the server keeps running.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulkhead_tests::fixtures::{self, SAMPLE};
 use bulkhead_tests::server::Server;
 
-/// The sample's octets.
+/// Returns the sample in binary form.
 fn sample() -> Vec<u8> {
     let data: String = SAMPLE.lines().skip(3).take(2).collect();
     STANDARD.decode(data).expect("base64")
 }
 
-/// The sample's session-key packet, with another hash and count.
+/// Returns the sample's session-key packet with another hash and count.
 fn skesk(hash: u8, count: u8) -> Vec<u8> {
     let mut packet = sample()[..15].to_vec();
     packet[5] = hash;
@@ -52,7 +52,7 @@ const FLIPPED: [(&str, &str); 7] = [
     ),
 ];
 
-/// The octets of armored text or bare base64.
+/// Decodes armored text or bare base64.
 fn dearmored(message: &str) -> Vec<u8> {
     let message = message.replace('\r', "");
     let data: String = match message.split_once("\n\n") {
@@ -164,7 +164,7 @@ fn unprotected_data_behind_a_session_key_is_rejected() {
 
 #[test]
 fn one_byte_pieces_and_false_lengths_are_rejected() {
-    // A container in pieces of one octet each, a million of them.
+    // A container in a million pieces of one byte.
     let pieces: Vec<u8> = [0xe0, 1].repeat(1_000_000);
     assert_eq!(
         code(&[&skesk(2, 0)[..], &[0xd2], &pieces, &[0]].concat()),
@@ -221,8 +221,8 @@ fn guest_memory_is_limited_and_released() {
     assert!(grown < 64 << 20, "{grown} octets stayed");
 }
 
-/// Texts that have the dearmorer look again and again; each took seconds once, and the time of a
-/// worker. The limit is far above what they need and far below what they took.
+/// Texts that make a naive dearmorer search again and again. Each of them once took seconds of a
+/// worker's time. The limit is far from both the needed and the former time.
 #[test]
 fn repeated_armor_beginnings_are_rejected_in_time() {
     let server = Server::start(&["--decrypt-timeout", "4s"]);

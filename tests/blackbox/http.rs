@@ -1,4 +1,4 @@
-//! Behaviour common to all routes.
+//! Behaviour of all routes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -171,7 +171,7 @@ fn full_queue_returns_503_at_once() {
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
 }
 
-/// Bodies that announce no length take the room they need, not the room they might need.
+/// A body of unknown length reserves only the memory that it needs.
 #[test]
 fn body_memory_budget_is_shared_by_requests() {
     const HEAD: &[u8] = b"POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -185,7 +185,7 @@ fn body_memory_budget_is_shared_by_requests() {
         })
         .collect();
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
-    // One that takes all of the room: what comes beside it is refused, and served once it is gone.
+    // A body that takes nearly the whole budget: another one gets 503 until the first is gone.
     let mut large = connect(server.address);
     large.write_all(HEAD).expect("taken");
     large
@@ -205,7 +205,7 @@ fn body_memory_budget_is_shared_by_requests() {
     until("room again", || server.post(&body, &[]).status != 503);
 }
 
-/// hyper refuses these by itself, with a bare status.
+/// hyper rejects these requests by itself, with a bare status.
 #[test]
 fn malformed_http_returns_a_problem_document() {
     let server = Server::shared();
@@ -228,7 +228,8 @@ fn malformed_http_returns_a_problem_document() {
         (&huge_target, 414, "target_too_long"),
     ] {
         let mut stream = connect(server.address);
-        // A good request first, and one without a body: the answer must be told from theirs.
+        // Earlier responses on the same connection, with and without a body, must not be confused
+        // with the error.
         for method in ["GET", "HEAD"] {
             let request = format!("{method} /livez HTTP/1.1\r\nHost: t\r\n\r\n");
             stream.write_all(request.as_bytes()).expect("taken");
@@ -247,7 +248,7 @@ fn malformed_http_returns_a_problem_document() {
     }
 }
 
-/// Clients that ask and never read: their answers are held within a limit, and not for ever.
+/// Clients that never read their responses: the memory for them is limited, and so is the time.
 #[test]
 fn unread_responses_are_limited_and_time_out() {
     const RESPONSE_BYTES: usize = 16 << 20;
@@ -274,7 +275,7 @@ fn unread_responses_are_limited_and_time_out() {
         stream
     };
     let silent = [ask(), ask()];
-    // Both answers are under way: their first octets are there to read.
+    // Both responses are under way: their first bytes have arrived.
     for stream in &silent {
         assert_eq!(stream.peek(&mut [0]).expect("an answer"), 1);
     }
@@ -288,7 +289,7 @@ fn unread_responses_are_limited_and_time_out() {
             .to_string()
             .contains("--answers-max")
     );
-    // Their time passes; room, connections and memory come back.
+    // After the timeout, the budget, the connections and the memory are free again.
     until("room again", || {
         read(&mut ask(), false).is_ok_and(|answer| answer.status == 200)
     });
@@ -365,13 +366,13 @@ fn queued_request_returns_503_after_queue_timeout() {
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
 }
 
-/// Many answers of all kinds behind each other, read only once the server can write no more: none
-/// is taken for another, wherever a write had to stop.
+/// The client reads only after the server's writes have blocked. Wherever a write was interrupted,
+/// no response is confused with another.
 #[test]
 fn pipelined_responses_stay_in_order_for_a_late_reader() {
     const PINGS: usize = 40_000;
     let server = Server::shared();
-    // What it opens to looks like an answer of hyper's own, again and again.
+    // The plaintext repeats the text of hyper's own error response.
     let text = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".repeat(200_000);
     let message = STANDARD.encode(seal(&literal(text.as_bytes())));
     let body = json!({"passphrase": "topsecret", "message": message}).to_string();
@@ -391,7 +392,7 @@ fn pipelined_responses_stay_in_order_for_a_late_reader() {
             .write_all(b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\nnonsense\r\n\r\n")
             .expect("taken");
     });
-    // The first answer is there; the others fill the socket before anybody reads.
+    // The first response has arrived. The other responses fill the socket before the client reads.
     stream.peek(&mut [0]).expect("an answer");
     let mut all = Vec::new();
     stream.read_to_end(&mut all).expect("closed in good order");
@@ -411,7 +412,7 @@ fn pipelined_responses_stay_in_order_for_a_late_reader() {
     assert!(rest.is_empty());
 }
 
-/// Status and body of the next answer in what was read.
+/// Parses the status and the body of the next response.
 fn next<'a>(rest: &mut &'a [u8], body: bool) -> (u16, &'a [u8]) {
     let end = rest
         .windows(4)
@@ -429,7 +430,7 @@ fn next<'a>(rest: &mut &'a [u8], body: bool) -> (u16, &'a [u8]) {
     (status.expect("a status"), found)
 }
 
-/// One that never pauses would never let a timer fire.
+/// A client that never pauses must not prevent the timer from firing.
 #[test]
 fn body_timeout_ends_a_body_that_never_pauses() {
     let server = Server::start(&["--body-timeout", "200ms"]);
@@ -442,7 +443,7 @@ fn body_timeout_ends_a_body_that_never_pauses() {
     let response = std::thread::scope(|scope| {
         let answer = scope.spawn(move || read(&mut reader, false).expect("an answer"));
         while !answer.is_finished() {
-            // In the end the server reads no more of it.
+            // The server stops reading in the end.
             let _closed = stream.write_all(&pieces);
         }
         answer.join().expect("no panic")
@@ -453,7 +454,7 @@ fn body_timeout_ends_a_body_that_never_pauses() {
     );
 }
 
-/// Clients that write all of their body before they read anything still get to see the refusal.
+/// Clients that write their whole body before they read still receive the error.
 #[test]
 fn early_error_reaches_a_client_that_sends_on() {
     let server = Server::start(&["--body-timeout", "100ms"]);

@@ -1,5 +1,5 @@
-//! Key derivation as seen from outside: every way gives the same keys, what waits is bounded, and who
-//! hangs up costs nothing any more.
+//! Key derivation as clients see it: all paths derive the same keys, the backlog is limited, and a
+//! disconnected client costs nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,7 @@ use std::io::Write as _;
 
 const PASSPHRASE: &str = "topsecret";
 
-/// What gpg makes today: 65,011,712 octets of SHA-1, twice.
+/// A message as gpg makes it today: 65,011,712 bytes of SHA-1, twice.
 fn default() -> String {
     text("bench/default.asc")
 }
@@ -21,7 +21,7 @@ fn hashed_by(server: &Server, path: &str) -> u64 {
     server.sum("bulkhead_kdf_hashed_bytes_total", &[("path", path)])
 }
 
-/// As `check-config` sees it.
+/// Returns whether `check-config` accepts this path on this machine.
 fn is_available(path: &str) -> bool {
     let checked = run(&["check-config", "--kdf-path", path], &[]);
     let report = String::from_utf8_lossy(&checked.stdout).into_owned();
@@ -50,7 +50,8 @@ fn every_kdf_path_opens_messages_of_every_hash() {
     }
 }
 
-/// Sixteen messages at once are thirty-two streams: a processor with vectors uses them.
+/// Sixteen messages at once are 32 streams, which a processor with vector instructions hashes
+/// together.
 #[test]
 fn concurrent_messages_are_hashed_side_by_side() {
     let server = Server::start(&[]);
@@ -79,7 +80,7 @@ fn concurrent_messages_are_hashed_side_by_side() {
 
 #[test]
 fn key_derivation_backlog_is_limited_in_bytes() {
-    // Room for one message and not for two.
+    // The budget suffices for one message and not for two.
     let server = Server::start(&["--kdf-queue-max", "200MiB", "--kdf-path", "plain"]);
     let default = default();
     let answers: Vec<_> = std::thread::scope(|scope| {
@@ -110,7 +111,7 @@ fn key_derivation_backlog_is_limited_in_bytes() {
             .and_then(|after| after.parse().ok());
         assert!(after.is_some_and(|after: u32| (1..=60).contains(&after)));
     }
-    // There is room again afterwards.
+    // The budget is free again afterwards.
     assert_eq!(server.decrypt(PASSPHRASE, &default).status, 200);
     let overloaded = [("component", "decrypt"), ("end", "overloaded")];
     assert!(server.sum("bulkhead_sandbox_instances_total", &overloaded) > 0);

@@ -1,4 +1,4 @@
-//! Many connections at the same time, of every kind.
+//! Many concurrent connections with mixed traffic.
 
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::{connect, read};
@@ -10,18 +10,19 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 const CONNECTIONS: usize = 200;
-/// Of those; fewer than the queue holds, so that none is to be refused.
+/// The connections that decrypt. They are fewer than the queue holds, so that no request is
+/// rejected.
 const DECRYPTING: usize = 20;
 const TIME: Duration = Duration::from_secs(3);
 const TIME_SOAK: Duration = Duration::from_secs(30);
 
-/// Requests of one connection: method, target, body.
+/// Returns the requests of one connection: method, target, body.
 fn requests(connection: usize) -> Vec<(&'static str, &'static str, String)> {
     if connection < DECRYPTING {
         let body = json!({"passphrase": "topsecret", "message": SAMPLE}).to_string();
         return vec![("POST", "/decryptMessage", body)];
     }
-    // Some on the I/O thread, some on a worker.
+    // Small bodies are handled on the I/O thread, large ones on a worker.
     let body = "x".repeat(if connection.is_multiple_of(10) {
         100_000
     } else {
@@ -36,7 +37,7 @@ fn requests(connection: usize) -> Vec<(&'static str, &'static str, String)> {
     ]
 }
 
-/// Sends until the time is over; how many of each went out and were answered with 200.
+/// Sends requests until `end`. Returns the number of requests per target. All of them must get 200.
 fn client(server: &Server, connection: usize, end: Instant) -> BTreeMap<&'static str, u64> {
     let mut stream = connect(server.address);
     let mut sent = BTreeMap::new();
@@ -56,7 +57,7 @@ fn client(server: &Server, connection: usize, end: Instant) -> BTreeMap<&'static
     sent
 }
 
-/// No error, no lost count, and nothing left behind.
+/// No error, no lost count, and no leaked memory or descriptor.
 #[test]
 fn mixed_traffic_of_200_connections_leaves_nothing_behind() {
     let soak = bulkhead_tests::soak();
@@ -64,7 +65,7 @@ fn mixed_traffic_of_200_connections_leaves_nothing_behind() {
         &[],
         &[
             ("SECRET", "0123456789abcdef0123456789abcdef"),
-            // Always: hundreds of thousands of requests are too many to say more of each.
+            // Hundreds of thousands of requests are too many for a log at trace level.
             ("BULKHEAD_LOG", "info"),
             ("BULKHEAD_ACCESS_LOG", "off"),
         ],
@@ -90,9 +91,9 @@ fn mixed_traffic_of_200_connections_leaves_nothing_behind() {
             sent
         })
     };
-    // The first burst makes what is made once: threads' buffers, slots, tables.
+    // The first burst creates what is created once: buffers of threads, slots, tables.
     let mut sent = burst(Duration::from_millis(500));
-    // One asks.
+    // The request for the metrics is a connection too.
     let at_rest = || server.sum("bulkhead_http_connections", &[]) <= 1;
     until("connections closed", at_rest);
     let (memory, descriptors) = (server.resident_bytes(), server.descriptors());

@@ -1,12 +1,12 @@
-//! Every message of the corpus, through the whole server.
+//! The server opens every message of the corpus.
 
 use bulkhead_tests::fixtures;
 use bulkhead_tests::server::Server;
 
-/// Requests in flight.
+/// The number of concurrent requests.
 const CLIENTS: usize = 4;
 
-/// Opens each message with each of its passphrases and compares the octets.
+/// Opens each message with each of its passphrases and compares the plaintexts.
 fn all_open(file: &str, at_least: usize) {
     let fixtures = fixtures::read(file);
     assert!(
@@ -39,10 +39,10 @@ fn all_open(file: &str, at_least: usize) {
     );
 }
 
-/// A test for each maker, and the list of their files.
+/// Makes a test for each maker, and the list of their files.
 macro_rules! makers {
     ($($name:ident: $file:literal, $at_least:literal;)+) => {
-        /// Files of messages that open, one for each maker.
+        /// The files with messages that open, one per maker.
         pub(crate) const MAKERS: &[&str] = &[$($file),+];
         $(#[test] fn $name() { all_open($file, $at_least); })+
     };

@@ -1,4 +1,4 @@
-//! `GET /metrics`, and that nothing gets lost in it.
+//! `GET /metrics`: formats and counts.
 
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::{Response, connect, request};
@@ -97,10 +97,10 @@ fn requests_are_counted_by_route_and_status() {
     assert_eq!(server.sum(durations, &[("route", "/decryptMessage")]), 4);
     let instances = "bulkhead_sandbox_instances_total";
     let answered = |component| [("component", component), ("end", "answered")];
-    // Each component was asked who it is at the start.
+    // Each component described itself once at the start.
     assert_eq!(server.sum(instances, &answered("decrypt")), 4 + 1);
     assert_eq!(server.sum(instances, &answered("token")), 1 + 1);
-    // Four times the sample: two passes of 12,058,624 octets.
+    // Four samples of two passes, each 12,058,624 bytes.
     assert_eq!(
         server.sum("bulkhead_kdf_hashed_bytes_total", &[]),
         4 * 24_117_248
@@ -117,15 +117,16 @@ fn requests_are_counted_by_route_and_status() {
 fn timeouts_and_disconnects_are_counted() {
     let server = Server::start(&["--decrypt-timeout", "5ms", "--guest-memory-max", "16MiB"]);
     let default = bulkhead_tests::fixtures::text("bench/default.asc");
-    // On a busy machine its keys may have waited for all that time, which is another refusal.
+    // On a busy machine the time may have passed in the key-derivation queue, which is a different
+    // error.
     until("its own work takes too long", || {
         server.decrypt("topsecret", &default).problem() == "too_costly"
     });
     let instances = "bulkhead_sandbox_instances_total";
     assert_eq!(server.sum(instances, &[("end", "deadline")]), 1);
 
-    // Clients that do not wait for their answer. On a busy machine one may be answered before it is
-    // missed; not all of them are.
+    // Clients that disconnect before their response. On a busy machine a response may be sent
+    // before the server notices, so that this repeats.
     let server = Server::start(&[]);
     let body = serde_json::json!({"passphrase": "topsecret", "message": default}).to_string();
     let head = format!(
@@ -143,7 +144,7 @@ fn timeouts_and_disconnects_are_counted() {
     });
 }
 
-/// The text forms, read by the parsers of Prometheus' own Python client.
+/// The parsers of Prometheus' own Python client read both text formats.
 #[test]
 #[ignore = "needs Python: run_tests.sh installs prometheus_client"]
 fn python_parses_both_text_formats() {
@@ -176,7 +177,7 @@ fn python_parses_both_text_formats() {
     }
 }
 
-/// Every sample as name, labels, value.
+/// Returns every sample as name, labels and value.
 fn parsed_by_python(module: &str, text: &[u8]) -> Value {
     let program = format!(
         "import json, sys\n\

@@ -1,4 +1,4 @@
-//! The mocks themselves, over real sockets: what the tests of the relay are judged by has to be right.
+//! Tests of the mocks themselves over real sockets, because the tests of the relay depend on them.
 
 mod receiver;
 mod upstream;
@@ -8,17 +8,17 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// For how long silence has to last to be taken for that.
+/// The time without data that counts as silence.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Debug, Eq, PartialEq)]
 enum End {
     Orderly,
     Reset,
 }
 
-/// All that came in answer to some octets.
+/// All data of a connection, and its end.
 struct Received {
     bytes: Vec<u8>,
     end: End,
@@ -31,7 +31,7 @@ impl Received {
     }
 }
 
-/// Sends octets and reads to the end.
+/// Sends bytes and reads until the connection ends.
 fn send_and_read(address: SocketAddr, bytes: &[u8]) -> Received {
     let start = Instant::now();
     let mut stream = http::connect(address);
@@ -39,7 +39,7 @@ fn send_and_read(address: SocketAddr, bytes: &[u8]) -> Received {
     let mut bytes = Vec::new();
     let end = match sent {
         Ok(()) => read_to_end(&mut stream, &mut bytes),
-        // A reset is told once, here where it came before the octets were sent.
+        // A reset is reported once. Here it arrived before all bytes were sent.
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
             End::Reset
@@ -59,7 +59,8 @@ fn read_to_end(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> End {
     }
 }
 
-/// Sends octets and reads until nothing comes any more, though the connection does not end.
+/// Sends bytes and reads until the server falls silent without ending the connection. The data must
+/// end with `last`.
 fn read_until_silence(address: SocketAddr, bytes: &[u8], last: &[u8]) -> Vec<u8> {
     let mut stream = http::connect(address);
     stream.write_all(bytes).expect("taken");

@@ -1,7 +1,7 @@
-//! The components without a server, under the plain `wasmtime` command.
+//! The components under the plain `wasmtime` command, without a server.
 //!
-//! Ignored by default, since it takes that command: `BULKHEAD_TEST_WASMTIME` names it, and `run_tests.sh`
-//! installs it where it is missing.
+//! These tests are ignored by default. `BULKHEAD_TEST_WASMTIME` names the command. `./run_tests.sh
+//! soak` installs it if it is missing.
 
 mod invoke;
 mod messages;
@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// What runs without a server.
+/// The components that run without a server.
 const SHIPPED: [&str; 3] = ["decrypt-offline", "signing", "token"];
 
-/// The components as operators get them.
+/// Returns a component in the form that operators get.
 fn shipped(name: &str) -> PathBuf {
     folder().join(name).with_extension("wasm")
 }
 
-/// Compiled beforehand, for many runs of the same component.
+/// Returns a precompiled component, for many runs.
 fn compiled(name: &str) -> PathBuf {
     folder().join(name).with_extension("cwasm")
 }
@@ -60,12 +60,12 @@ fn wasmtime(arguments: &[&OsStr], input: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("wasmtime starts");
-    // Answers are shorter than a pipe holds until all input is read.
+    // All output fits into the pipe until the input is read.
     let _refused_early = child.stdin.take().expect("a pipe").write_all(input);
     child.wait_with_output().expect("wasmtime ends")
 }
 
-/// `wasmtime run FILE`, with options in front of the file and arguments behind it.
+/// Runs `wasmtime run FILE` with options before the file and arguments after it.
 fn run(options: &[&str], file: &Path, arguments: &[&str], input: &[u8]) -> Output {
     let mut all: Vec<&OsStr> = vec!["run".as_ref()];
     if file.extension() == Some("cwasm".as_ref()) {

@@ -1,5 +1,5 @@
-//! What `docs/operations.md` has operators do, done: backups under load that are put back, and alerts
-//! about what there is. And what this and the other documents point to is there.
+//! The procedures of `docs/operations.md`: backups under load, restores and alerts. Also checks
+//! that the documents refer to existing things.
 
 mod alerts;
 mod documents;
@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 const CLIENTS: usize = 4;
 
-/// The promise of the interface.
+/// The maximum response time that the interface promises.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
-/// Enough calls that all is signed soon, and failures all the same.
+/// A quota that signs everything soon, with some failures.
 const PACE: UpstreamProfile = UpstreamProfile {
     calls: 100,
     window_ms: 1000,
@@ -26,25 +26,25 @@ const PACE: UpstreamProfile = UpstreamProfile {
     degraded: "200ms..1s",
 };
 
-/// A request that was answered with 200 or 202.
+/// A request that got 200 or 202.
 #[derive(Debug, Clone)]
 struct Accepted {
     id: String,
     message: String,
-    /// Whether the answer was 202.
+    /// Whether the status was 202.
     is_promised: bool,
 }
 
-/// Those of a run with a backup in its midst.
+/// The requests of a run with a backup in its middle.
 struct Load {
     /// Accepted before the backup began.
     before: Vec<Accepted>,
-    /// Asked for after it had ended.
+    /// Sent after the backup had ended.
     after: Vec<Accepted>,
 }
 
-/// Clients ask all the while, and each gets what was asked for in time; `backup` is made while others
-/// are accepted.
+/// Clients send requests continuously and get responses in time. `backup` runs while requests are
+/// accepted.
 fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
     let (accepted, asked) = (Mutex::new(Vec::new()), AtomicU32::new(0));
     let over = AtomicBool::new(false);
@@ -62,7 +62,7 @@ fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
                 is_promised: response.status == 202,
             };
             accepted.lock().expect("no panic").push(one);
-            // Enough to be a load, and few enough to be signed in the end.
+            // This pause keeps the load low enough that everything is signed in the end.
             std::thread::sleep(Duration::from_millis(10));
         }
     };
@@ -92,7 +92,7 @@ fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
     Load { before, after }
 }
 
-/// Ends the clients, also where the test fails.
+/// Stops the clients even if the test fails.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -101,8 +101,8 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// After a restore: what was accepted before the backup is there, and is signed and told in the end.
-/// What came later is not known any more.
+/// After a restore, requests from before the backup exist, and are signed and notified in the end.
+/// Later requests are unknown.
 fn check_restored(relay: &Relay, load: &Load) {
     for one in &load.before {
         assert_eq!(relay.request(&one.id)["message"], one.message.as_str());
@@ -131,16 +131,16 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-/// A backup of the file by `backup(from, to)`, and the way back that the documentation describes.
+/// Backs the file up with `backup(from, to)` and restores it as the documentation describes.
 fn a_file_is_restored(backup: impl Fn(&Path, &Path)) {
     let mut relay = Relay::start(StoreKind::Sqlite, &PACE);
     let (store, copy) = (relay.file("relay.db"), relay.file("copy.db"));
     let load = under_load(&relay, || {
-        // One that is there is not written over.
+        // SQLite does not overwrite an existing copy.
         drop(std::fs::remove_file(&copy));
         backup(&store, &copy);
     });
-    // As it is lost in earnest: with a log beside it that belongs to the old file.
+    // As after a real loss, the write-ahead log of the old file must go too.
     relay.server().signal("KILL");
     relay.server = None;
     let stopped = Instant::now();
@@ -148,7 +148,7 @@ fn a_file_is_restored(backup: impl Fn(&Path, &Path)) {
         std::fs::remove_file(relay.file(name)).expect("it is there");
     }
     std::fs::rename(&copy, &store).expect("put back");
-    // It knows nothing of the calls since.
+    // The copy does not contain the latest calls.
     let window = relay.window + Duration::from_secs(1);
     until("a window has passed", || stopped.elapsed() > window);
     relay.run();
@@ -180,7 +180,7 @@ fn python_backup_under_load_is_restored() {
     });
 }
 
-/// Databases of a test's own; dropped with this, unless it fails.
+/// The databases of one test. They are dropped with this value unless the test fails.
 struct Databases {
     server: String,
     names: [String; 2],
@@ -206,7 +206,7 @@ impl Databases {
             .arg(&self.server));
     }
 
-    /// The URLs: of the one that is lost, and of the one that takes its place.
+    /// Returns the URLs of the lost database and of the restored one.
     fn urls(&self) -> [String; 2] {
         let (server, _) = self.server.rsplit_once('/').expect("a URL");
         self.names.each_ref().map(|name| format!("{server}/{name}"))
@@ -249,7 +249,8 @@ fn pg_dump_under_load_is_restored() {
         .arg(&restored)
         .arg(&copy));
     relay.set("BULKHEAD_STORE", &restored);
-    // Nobody waits here: the tables know that they come from a copy, and hold calls for a window.
+    // No wait is needed here: the tables record that they were restored, and hold calls for a
+    // window.
     relay.run();
     check_restored(&relay, &load);
     relay.server = None;

@@ -1,8 +1,8 @@
-//! Messages with several passphrases, made here by rpgp in large numbers.
+//! Messages with several passphrases, made by rpgp in large numbers.
 //!
-//! A session key of version 4 has no integrity of its own: under the wrong passphrase it decrypts
-//! to something that looks like a key about once in 25 times. Whoever takes the first plausible
-//! key fails then, so that only numbers can show that we do not.
+//! A session key of version 4 has no integrity protection: with a wrong passphrase, about one in 25
+//! decrypts to a plausible key. An implementation that uses the first plausible key fails for these
+//! messages, so that only a large number of them can show that Bulkhead does not.
 
 use bulkhead_tests::server::Server;
 use pgp::composed::MessageBuilder;

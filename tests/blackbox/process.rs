@@ -24,7 +24,7 @@ fn sigterm_completes_running_requests_and_exits_0() {
     stream
         .write_all(&head("POST", "/decryptMessage", &headers, body.len()))
         .expect("taken");
-    // The request is under way: its head is there, its body not yet whole.
+    // The request is under way: its head has arrived, its body is incomplete.
     let (first, rest) = body.split_at(10);
     stream.write_all(first.as_bytes()).expect("taken");
     assert_eq!(server.get("GET", "/livez").status, 200);
@@ -61,7 +61,7 @@ fn second_signal_cuts_running_requests() {
     assert_eq!(server.get("GET", "/livez").status, 200);
     server.signal("TERM");
     server.signal("INT");
-    // What ran was not answered: that is no success.
+    // The running request got no response, so that the exit status is not 0.
     assert!(!server.wait(TIMEOUT).success());
 }
 
@@ -92,7 +92,7 @@ fn contradicting_settings_stop_the_start() {
     }
 }
 
-/// Neither a passphrase nor a plaintext, however talkative the log is.
+/// Neither a passphrase nor a plaintext is logged, even at trace level.
 #[test]
 fn log_contains_no_secret_at_trace_level() {
     let server = Server::start_with(&[], &[("BULKHEAD_LOG", "trace")]);
@@ -206,7 +206,7 @@ fn healthcheck_command_reports_readiness() {
     assert!(String::from_utf8_lossy(&gone.stderr).contains(&address));
 }
 
-/// What `check-config` prints, and whether it was content.
+/// Returns the output of `check-config`, and whether it succeeded.
 fn check_config(arguments: &[&str], variables: &[(&str, &str)]) -> (String, bool) {
     let output = run(&[&["check-config"], arguments].concat(), variables);
     let text = String::from_utf8(output.stdout).expect("text");
@@ -260,17 +260,17 @@ fn check_config_hides_the_store_password() {
     }
 }
 
-/// With it the rest of the relay's settings count. Nobody listens there.
+/// The relay's other settings take effect only with an upstream. No process listens there.
 const UPSTREAM: (&str, &str) = ("BULKHEAD_UPSTREAM_URL", "http://127.0.0.1:1");
 
-/// What a server says that is to end at the start.
+/// Returns the log of a server that must not start.
 fn refused(variables: &[(&str, &str)]) -> String {
     let output = run(&["--listen", "127.0.0.1:0"], variables);
     assert!(!output.status.success(), "{variables:?}");
     String::from_utf8(output.stderr).expect("text")
 }
 
-/// Both `check-config` and a server end, and name the variable.
+/// Both `check-config` and the server fail and name the variable.
 fn is_told_and_ends_the_start(variable: &str, variables: &[(&str, &str)]) {
     let (text, content) = check_config(&[], variables);
     let told = |line: &str| line.starts_with("problem: ") && line.contains(variable);
@@ -310,7 +310,7 @@ fn check_config_reports_what_stops_the_start() {
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", &private),
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", half),
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", &file("empty", "")),
-        // What `whsec_$UNSET` becomes.
+        // The result of `whsec_$UNSET` in a shell.
         ("BULKHEAD_WEBHOOK_SECRET", "whsec_"),
     ] {
         is_told_and_ends_the_start(variable, &[UPSTREAM, (variable, value)]);
@@ -349,7 +349,7 @@ fn check_config_warns_of_a_weak_webhook_secret() {
     }
 }
 
-/// Neither check-config nor the log of a start that fails.
+/// Neither `check-config` nor the log of a failed start shows a secret.
 #[test]
 fn invalid_address_or_key_error_shows_no_secret() {
     for (variable, value) in [
@@ -369,7 +369,7 @@ fn invalid_address_or_key_error_shows_no_secret() {
             "https://user:secretpw@host/key",
         ),
     ] {
-        // The later one counts.
+        // If both set the same variable, the later one wins.
         let variables = [UPSTREAM, (variable, value)];
         let (text, _) = check_config(&[], &variables);
         let log = refused(&variables);
@@ -377,7 +377,7 @@ fn invalid_address_or_key_error_shows_no_secret() {
     }
 }
 
-/// Makes a pipe that nobody writes to: to read it takes for ever.
+/// Makes a named pipe without a writer, so that reading it blocks.
 pub(crate) fn make_pipe(path: &Path) {
     let made = Command::new("mkfifo").arg(path).status();
     assert!(made.expect("mkfifo runs").success());
@@ -449,7 +449,7 @@ fn check_config_reports_all_problems_at_once() {
     assert_eq!(problems.len(), 6, "{text}");
 }
 
-/// A flag overrules its variable, also where that is broken, and with every subcommand.
+/// A flag overrides its variable even if the variable is invalid, with and without a subcommand.
 #[test]
 fn flags_override_invalid_variables() {
     let broken = [
@@ -497,7 +497,7 @@ fn check_config_checks_components_folder_and_pins() {
     assert!(content, "{text}");
 }
 
-/// What a server answers that is none of ours, a line at a time.
+/// Runs the health check against a fake server that sends these pieces.
 fn health_check_of(answers: &'static [&'static str]) -> std::process::Output {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -527,7 +527,7 @@ fn healthcheck_rejects_other_responses() {
         &["SSH-2.0 200 banner\r\n"][..],
         &["HTTP/1.1 503 No\r\n\r\n"],
         &[""],
-        // Each piece in time, all of them together not.
+        // Each piece arrives in time, but not all of them together.
         &[
             "H", "T", "T", "P", "/", "1", ".", "1", " ", "2", "0", "0", "\r\n",
         ],
@@ -536,7 +536,7 @@ fn healthcheck_rejects_other_responses() {
     }
 }
 
-/// A connection that the kernel has accepted for us is one that a client counts on.
+/// A connection that the kernel has accepted gets a response.
 #[test]
 fn drain_answers_accepted_connections() {
     let mut server = Server::start(&["--connections-max", "1", "--drain-timeout", "60s"]);

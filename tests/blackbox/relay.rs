@@ -21,10 +21,10 @@ use std::time::{Duration, Instant};
 const KEY: &str = "a-key-for-the-mock-upstream";
 const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// The promise of the interface.
+/// The maximum response time that the interface promises.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
-/// Which store a test is about.
+/// The store under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoreKind {
     Sqlite,
@@ -46,7 +46,7 @@ macro_rules! on_both_stores {
 }
 pub(crate) use on_both_stores;
 
-/// A relay with its surroundings, and what is configured.
+/// A relay with its mocks and its configuration.
 pub(crate) struct Relay {
     pub(crate) upstream: MockUpstream,
     pub(crate) receiver: MockReceiver,
@@ -58,16 +58,16 @@ pub(crate) struct Relay {
     _schema: Option<Schema>,
 }
 
-/// How fast things go.
+/// The quota and the failures of the upstream.
 pub(crate) struct UpstreamProfile {
     pub(crate) calls: usize,
     pub(crate) window_ms: u64,
-    /// How often the upstream fails, and for how long then.
+    /// The probability of a failure, and its duration.
     pub(crate) fail: &'static str,
     pub(crate) degraded: &'static str,
 }
 
-/// Ten calls a second, none of which fails.
+/// Ten calls per second without failures.
 pub(crate) const RELIABLE: UpstreamProfile = UpstreamProfile {
     calls: 10,
     window_ms: 1000,
@@ -75,7 +75,7 @@ pub(crate) const RELIABLE: UpstreamProfile = UpstreamProfile {
     degraded: "0s..0s",
 };
 
-/// The same of an upstream as it is.
+/// Ten calls per second with the failures of the real upstream.
 pub(crate) const UNRELIABLE: UpstreamProfile = UpstreamProfile {
     calls: 10,
     window_ms: 1000,
@@ -84,7 +84,7 @@ pub(crate) const UNRELIABLE: UpstreamProfile = UpstreamProfile {
 };
 
 impl Relay {
-    /// Everything but the server.
+    /// Starts the mocks, but not the server.
     pub(crate) fn prepare(kind: StoreKind, pace: &UpstreamProfile) -> Self {
         let (calls, window) = (pace.calls.to_string(), format!("{}ms", pace.window_ms));
         let upstream = MockUpstream::start(&[
@@ -131,7 +131,8 @@ impl Relay {
         }
     }
 
-    /// Everything, once the first call may be made: a new store waits for a window.
+    /// Starts the mocks and the server, and waits until calls are allowed: a new store holds calls
+    /// for a window.
     pub(crate) fn start(kind: StoreKind, pace: &UpstreamProfile) -> Self {
         let mut relay = Self::prepare(kind, pace);
         relay.run();
@@ -143,7 +144,7 @@ impl Relay {
         self.variables.insert(name.into(), value.into());
     }
 
-    /// What the server is configured with.
+    /// Returns the configuration of the server.
     pub(crate) fn variables(&self) -> Vec<(&str, &str)> {
         let variables = self.variables.iter();
         variables
@@ -151,13 +152,13 @@ impl Relay {
             .collect()
     }
 
-    /// Starts the server, or another one in its place.
+    /// Starts the server. A running one is killed first.
     pub(crate) fn run(&mut self) {
         self.server = None;
         self.server = Some(Server::start_with(&[], &self.variables()));
     }
 
-    /// Another one, that will kill itself. Whether that was not before it listened.
+    /// Starts a server that will kill itself. Returns false if it did so before it listened.
     pub(crate) fn run_to_crash(&mut self, at: &[(&str, &str)]) -> bool {
         self.server = None;
         let variables = [&self.variables(), at].concat();
@@ -188,7 +189,7 @@ impl Relay {
         format!("{}/{path}", self.receiver.url())
     }
 
-    /// Asks for a signature, as a client that measures.
+    /// Sends a request to sign. Returns the response and its time.
     pub(crate) fn sign(&self, message: &str, callback: Option<&str>) -> (Response, Duration) {
         let mut target = format!("/crypto/sign?message={message}");
         if let Some(url) = callback {
@@ -199,7 +200,7 @@ impl Relay {
         (response, start.elapsed())
     }
 
-    /// The same, where a 202 is expected.
+    /// Sends a request to sign that must get 202. Returns the request's id.
     pub(crate) fn accepted(&self, message: &str, callback: Option<&str>) -> String {
         let (response, _) = self.sign(message, callback);
         assert_eq!(response.status, 202, "{response:?}");
@@ -217,13 +218,13 @@ impl Relay {
         self.request(id)
     }
 
-    /// The requests that the receiver was told of.
+    /// Returns the ids of the requests of which the receiver was notified.
     pub(crate) fn notified_ids(&self) -> BTreeSet<String> {
         let deliveries = self.receiver.deliveries().into_iter();
         deliveries.filter_map(|delivery| delivery.id).collect()
     }
 
-    /// What the upstream itself counted.
+    /// Checks the quota against the upstream's own log.
     pub(crate) fn check_quota(&self) {
         let arrivals = self.upstream.arrivals();
         let most = max_in_window(&arrivals, self.window);
@@ -232,7 +233,7 @@ impl Relay {
     }
 }
 
-/// The URL of the test server.
+/// Returns the URL of the test database.
 pub(crate) fn postgres() -> String {
     std::env::var("BULKHEAD_TEST_POSTGRES")
         .expect("BULKHEAD_TEST_POSTGRES is the URL of a PostgreSQL; run_tests.sh starts one")

@@ -78,7 +78,7 @@ fn invalid_token_request_is_rejected() {
         (get.status, get.header("allow")),
         (405, Some("POST, OPTIONS"))
     );
-    // An empty body is a body.
+    // An empty body is valid.
     assert_eq!(make(&server, &[], b"").status, 200);
 }
 
@@ -151,7 +151,7 @@ fn secrets_rotate_without_a_restart() {
         .to_owned();
     assert!(is_valid(&server, &new, BODY) && is_valid(&server, SHA256, BODY));
 
-    // What cannot be read changes nothing.
+    // An unreadable secret changes nothing.
     write(&current, "");
     server.signal("HUP");
     until("the failure", || server.log().contains("SECRET_FILE, "));
@@ -169,7 +169,7 @@ fn secrets_rotate_without_a_restart() {
     until("the end of the second", || !is_valid(&server, &new, BODY));
 }
 
-/// Every size class: empty, inline, at the border, on a worker, at the limit.
+/// Every size class: empty, inline, at the limit of inline bodies, on a worker, at the maximum.
 #[test]
 #[ignore = "needs openssl"]
 fn openssl_makes_the_same_tokens() {
@@ -222,7 +222,7 @@ fn by_openssl(digest: &str, body: &[u8]) -> String {
     text.trim().rsplit(' ').next().expect("a word").to_owned()
 }
 
-/// A secret file can turn into one that blocks whoever reads it.
+/// Reading a secret file may block if the file is replaced by a pipe.
 #[test]
 fn blocking_secret_file_delays_no_other_rotation() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -236,7 +236,7 @@ fn blocking_secret_file_delays_no_other_rotation() {
         server.log().contains("is not a regular file")
     });
     assert!(is_valid(&server, SHA256, BODY));
-    // The next rotation is not behind it.
+    // The next rotation is not delayed.
     std::fs::remove_file(&file).expect("removed");
     std::fs::write(&file, "new").expect("written");
     server.signal("HUP");

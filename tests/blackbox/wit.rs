@@ -1,4 +1,4 @@
-//! The contracts in `wit/`, as somebody finds them who builds a component against them.
+//! The contracts in `wit/`, as authors of components see them.
 
 use std::path::PathBuf;
 use wit_component::{DecodedWasm, WitPrinter};
@@ -6,7 +6,7 @@ use wit_parser::{
     Docs, PackageId, Resolve, Span, Stability, Type, TypeDef, TypeDefKind, WorldItem,
 };
 
-/// All packages, each behind those it depends on.
+/// All packages, in the order of their dependencies.
 const PACKAGES: [&str; 5] = ["component", "crypto", "decrypt", "token", "signing"];
 
 #[test]
@@ -74,7 +74,8 @@ fn every_interface_and_world_has_its_own_file() {
     }
 }
 
-/// What `wkg wit build` and `wasm-tools component wit --wasm` write, and registries keep.
+/// The form that `wkg wit build` and `wasm-tools component wit --wasm` write and that registries
+/// keep.
 #[test]
 fn published_package_equals_the_source() {
     let resolve = contracts();
@@ -90,7 +91,7 @@ fn published_package_equals_the_source() {
     }
 }
 
-/// Where the contracts are: named by `BULKHEAD_WIT`, or in the source tree.
+/// Returns the folder that `BULKHEAD_WIT` names, or else the folder in the source tree.
 fn directory() -> PathBuf {
     std::env::var_os("BULKHEAD_WIT").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")),
@@ -98,7 +99,7 @@ fn directory() -> PathBuf {
     )
 }
 
-/// Folder by folder, as our guests and the host name them.
+/// Loads folder by folder, like the guests and the host.
 fn contracts() -> Resolve {
     let mut resolve = Resolve {
         all_features: true,
@@ -117,13 +118,13 @@ fn text(resolve: &Resolve, package: PackageId) -> String {
     printer.output.to_string()
 }
 
-/// Something in a contract.
+/// An item of a contract.
 struct Item<'a> {
-    /// Its name and place.
+    /// The item's name and location.
     what: String,
-    /// None where comments have no place.
+    /// `None` if the item cannot have a comment.
     docs: Option<&'a Docs>,
-    /// None where gates have no place.
+    /// `None` if the item cannot have a gate.
     stability: Option<&'a Stability>,
 }
 
@@ -153,8 +154,8 @@ fn items(resolve: &Resolve) -> Vec<Item<'_>> {
         for (key, it) in it.imports.iter().chain(&it.exports) {
             let docs = match it {
                 WorldItem::Function(it) => Some(&it.docs),
-                // Types are among those below. A comment on an interface here is one that older tools
-                // stumble over when they read the published form.
+                // Types are handled below. Older tools fail on a comment on an interface here when
+                // they read the published form.
                 WorldItem::Type { .. } | WorldItem::Interface { .. } => None,
             };
             add(
@@ -166,7 +167,7 @@ fn items(resolve: &Resolve) -> Vec<Item<'_>> {
         }
     }
     for (_, it) in &resolve.types {
-        // Without a name it is part of another.
+        // A type without a name is part of another type.
         let Some(name) = &it.name else { continue };
         let docs = (!is_used(resolve, it)).then_some(&it.docs);
         add(name, it.span, docs, Some(&it.stability));
@@ -177,7 +178,7 @@ fn items(resolve: &Resolve) -> Vec<Item<'_>> {
     items
 }
 
-/// Whether it comes from another interface, by `use`.
+/// Returns whether a type comes from another interface by `use`.
 fn is_used(resolve: &Resolve, it: &TypeDef) -> bool {
     match it.kind {
         TypeDefKind::Type(Type::Id(other)) => resolve.types[other].owner != it.owner,
@@ -185,7 +186,7 @@ fn is_used(resolve: &Resolve, it: &TypeDef) -> bool {
     }
 }
 
-/// Fields and cases.
+/// Returns fields and cases.
 fn parts(it: &TypeDef) -> Vec<(&str, Span, &Docs)> {
     macro_rules! all {
         ($parts:expr) => {

@@ -1,8 +1,9 @@
-//! What must not be in a log, and the logs to look for it in.
+//! Records secrets, so that a search of the servers' logs can prove that they contain none.
 //!
-//! With `BULKHEAD_TEST_LOGS` set to a folder, every server of a test run logs all it can into a file
-//! there, and whatever confidential was sent to one or came back is written to `canaries`, a line
-//! each. When the run is over `run_tests.sh` searches the files for the lines: none may be found.
+//! If `BULKHEAD_TEST_LOGS` names a folder, every server of a test run logs at trace level into a
+//! file of that folder, and the harness writes every secret that it sends or receives to the file
+//! `canaries`, one per line. After the run, `run_tests.sh` searches the logs for these lines. The
+//! run fails if it finds one.
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 
-/// Shorter ones would be found in other words.
+/// Shorter texts would match unrelated words.
 const BYTES_MIN: usize = 8;
 const BYTES_MAX: usize = 48;
 
@@ -34,7 +35,7 @@ static CANARIES: LazyLock<Option<Mutex<Canaries>>> = LazyLock::new(|| {
     }))
 });
 
-/// A file for the log of one server; none where logs are not kept.
+/// Creates the log file of one server. Returns `None` if logs are not kept.
 pub(crate) fn log_file() -> Option<File> {
     static SERVERS: AtomicU32 = AtomicU32::new(0);
     let number = SERVERS.fetch_add(1, Ordering::Relaxed);
@@ -43,18 +44,18 @@ pub(crate) fn log_file() -> Option<File> {
     Some(File::create(folder.join(name)).expect("a file"))
 }
 
-/// Takes down a secret, or a part of it that is found nowhere else.
+/// Records a secret, or a part of it that occurs nowhere else.
 pub fn record_secret(text: &str) {
     let Some(canaries) = CANARIES.as_ref() else {
         return;
     };
-    // A line of its own: the lines of armor that every message has are not confidential.
+    // The longest line that is specific to this text. Armor lines occur in every message.
     let lines = text.split(['\r', '\n']).map(str::trim);
     let own = lines.filter(|line| !line.contains("-----") && !line.starts_with("Version:"));
     let Some(line) = own.max_by_key(|line| line.len()) else {
         return;
     };
-    // What a trial component says in place of a token: its version, which everybody may know.
+    // A trial component returns its version as the token, and the version is public.
     if line.starts_with("7.0.0-edition.") {
         return;
     }
@@ -64,14 +65,14 @@ pub fn record_secret(text: &str) {
     }
     let mut canaries = canaries.lock().expect("no panic");
     if canaries.written.insert(line[..end].to_owned()) {
-        // In one write: the mocks of the same run append to this file too.
+        // A single write, because the mocks of the same run append to this file too.
         let line = [&line[..end], "\n"].concat();
         canaries.file.write_all(line.as_bytes()).expect("written");
     }
 }
 
-/// Takes down what is confidential in a request: query, token, and all text in the body; of the
-/// signing relay messages and signatures, since ids and the receivers' names may be in its log.
+/// Records the secrets of a request: the query, the token and all text in the body. For the signing
+/// relay, only messages and signatures are secrets: its log may contain ids and receivers' names.
 pub(crate) fn request(target: &str, headers: &[(&str, &str)], body: &[u8]) {
     if CANARIES.is_none() {
         return;
@@ -96,7 +97,7 @@ pub(crate) fn request(target: &str, headers: &[(&str, &str)], body: &[u8]) {
     record_body(body);
 }
 
-/// Takes down what is confidential in an answer: a plaintext, a token, a message, a signature.
+/// Records the secrets of a response: a plaintext, a token, a message, a signature.
 pub(crate) fn response(status: u16, target: &str, body: &[u8]) {
     if CANARIES.is_some() && is_relay(target) {
         for text in &secrets_in_json(body) {
@@ -114,10 +115,10 @@ fn is_relay(target: &str) -> bool {
     target.starts_with("/crypto/")
 }
 
-/// What the relay never logs, by the names of its parameters and fields.
+/// The relay's parameters and fields that must never be logged.
 const RELAY_SECRETS: [&str; 2] = ["message", "signature"];
 
-/// Such parameters, as they are written and as they are meant.
+/// Returns the values of these query parameters, as they are written and decoded.
 fn secrets_in_query(target: &str) -> Vec<String> {
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -131,7 +132,7 @@ fn secrets_in_query(target: &str) -> Vec<String> {
         .collect()
 }
 
-/// Such fields, however deep they are.
+/// Returns the values of these JSON fields at any depth.
 fn secrets_in_json(body: &[u8]) -> Vec<String> {
     fn search(value: Value, found: &mut Vec<String>) {
         match value {

@@ -1,5 +1,5 @@
-//! Holds answers against `openapi.yaml`: their status, their content type, the headers that are
-//! promised, their body.
+//! Checks responses against `openapi.yaml`: the status, the content type, the required headers and
+//! the body.
 
 use crate::http::Response;
 use jsonschema::Validator;
@@ -14,24 +14,24 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 
 static DISABLED: AtomicBool = AtomicBool::new(false);
 
-/// What any path may answer before it is looked at what is there.
+/// Statuses that any path can return, because they precede routing.
 const BEFORE_ROUTING: [u16; 5] = [400, 405, 414, 431, 501];
 
-/// The component of some tests answers with what it is instead of a token.
+/// Part of the version that a trial component returns as the token.
 const TRIAL: &[u8] = b"-edition.";
 
-/// Checks nothing from now on: for measurements.
+/// Disables all checks, so that benchmarks measure only the server.
 pub fn disable_checks() {
     DISABLED.store(true, Ordering::Relaxed);
 }
 
-/// The whole description.
+/// Returns the whole description.
 pub fn document() -> &'static Value {
     &DOCUMENT
 }
 
-/// Panics where our server answers what `openapi.yaml` does not say. Answers of others have no
-/// `X-Request-Id` and are not looked at.
+/// Panics if a response does not match `openapi.yaml`. Responses without `X-Request-Id` are
+/// ignored, because they do not come from Bulkhead.
 #[track_caller]
 pub fn check(method: &str, target: &str, response: &Response) {
     if DISABLED.load(Ordering::Relaxed) || response.header("x-request-id").is_none() {
@@ -47,7 +47,7 @@ pub fn check(method: &str, target: &str, response: &Response) {
     }
 }
 
-/// The body of a webhook as `openapi.yaml` describes it.
+/// Checks the body of a webhook against `openapi.yaml`.
 pub fn validate_notification(body: &Value) -> Result<(), String> {
     match_schema(
         "/webhooks/notification/post/requestBody/content/application~1json/schema",
@@ -97,7 +97,7 @@ fn validate(method: &str, target: &str, response: &Response) -> Result<(), Strin
     content(&pointer, response)
 }
 
-/// The path of a target in origin or absolute form.
+/// Returns the path of a request target in origin form or absolute form.
 fn path(target: &str) -> &str {
     let rest = target.strip_prefix("http://").map_or(target, |rest| {
         rest.find('/').map_or("/", |slash| &rest[slash..])
@@ -105,7 +105,7 @@ fn path(target: &str) -> &str {
     rest.split('?').next().unwrap_or_default()
 }
 
-/// The described path that this one is.
+/// Returns the template of `openapi.yaml` that matches a path.
 fn template(path: &str) -> Option<&'static str> {
     let paths = DOCUMENT["paths"].as_object().expect("paths");
     paths.keys().map(String::as_str).find(|template| {
@@ -117,7 +117,7 @@ fn template(path: &str) -> Option<&'static str> {
     })
 }
 
-/// Where a place leads that may be a reference.
+/// Follows the reference at a pointer, if there is one.
 fn resolve_reference(pointer: &str) -> Option<String> {
     match DOCUMENT.pointer(pointer)?.get("$ref") {
         Some(reference) => resolve_reference(reference.as_str()?.strip_prefix('#')?),
@@ -185,7 +185,8 @@ fn content(pointer: &str, response: &Response) -> Result<(), String> {
     Ok(())
 }
 
-/// A problem that no operation describes, with one of the codes if there are any.
+/// Checks a problem document that no operation describes. Its code must be one of `codes`, unless
+/// that list is empty.
 fn problem(codes: &[&str], method: &str, response: &Response) -> Result<(), String> {
     if method == "HEAD" {
         return Ok(());
@@ -204,7 +205,7 @@ fn problem(codes: &[&str], method: &str, response: &Response) -> Result<(), Stri
     }
 }
 
-/// What no schema can say of a problem.
+/// Checks the rules for problem documents that a schema cannot express.
 fn check_problem_fields(document: &Value, response: &Response) -> Result<(), String> {
     if document["status"] != response.status {
         return Err("another status in the document".to_owned());
@@ -221,14 +222,14 @@ fn check_problem_fields(document: &Value, response: &Response) -> Result<(), Str
     Ok(())
 }
 
-/// Holds a value against the schema at a place of the description.
+/// Checks a value against the schema at a pointer of the description.
 fn match_schema(pointer: &str, value: &Value) -> Result<(), String> {
     static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> =
         LazyLock::new(Mutex::default);
     let known = VALIDATORS.lock().expect("no panic").get(pointer).cloned();
     let validator = known.unwrap_or_else(|| {
-        // The whole document around it is what its references lead into. A reference is a URI, in
-        // which templates of paths have to be escaped.
+        // References in the schema lead into the whole document, so that the schema contains it. A
+        // reference is a URI, in which the braces of path templates are escaped.
         let mut schema = DOCUMENT.clone();
         let reference = pointer.replace('{', "%7B").replace('}', "%7D");
         schema["$ref"] = json!(format!("#{reference}"));
@@ -344,7 +345,7 @@ mod tests {
             "/token",
             &response(405, &problem_body(405, "method_not_allowed"), &[]),
         );
-        // Without Retry-After, and with one that is no number.
+        // Without `Retry-After`, and with a value that is not a number.
         assert_rejected(
             "POST",
             "/token",

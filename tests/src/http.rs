@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client that shows exactly what came over the wire and can misbehave.
+//! A small HTTP/1.1 client that shows exactly what the server sent, and that can misbehave.
 
 use crate::{canaries, description};
 use serde_json::Value;
@@ -6,22 +6,22 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// No answer takes longer than this, or the test fails.
+/// The maximum time to wait for a response.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What came back.
+/// A response of the server.
 #[derive(Debug)]
 pub struct Response {
-    /// Status code.
+    /// The status code.
     pub status: u16,
-    /// Names in lower case, in order.
+    /// The headers in the order in which they were sent, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Octets of the body.
+    /// The body.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// A header's first value.
+    /// Returns a header's first value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -29,7 +29,7 @@ impl Response {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON. Panics if it is none, with the body.
+    /// Parses the body as JSON. The panic of a failure shows the body.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
             panic!(
@@ -40,7 +40,7 @@ impl Response {
         })
     }
 
-    /// The `code` of a problem document, after checking that it is a whole one.
+    /// Returns the `code` of a problem document, after checking that the document is complete.
     pub fn problem(&self) -> String {
         assert_eq!(
             self.header("content-type"),
@@ -62,7 +62,7 @@ impl Response {
     }
 }
 
-/// Connects with time-outs.
+/// Connects, with time-outs for reading and writing.
 pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the server accepts");
     stream.set_read_timeout(Some(TIMEOUT)).expect("a time-out");
@@ -70,7 +70,7 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// One request on a connection of its own. What our server answers has to be as `openapi.yaml` says.
+/// Sends one request on its own connection, and checks Bulkhead's response against `openapi.yaml`.
 #[track_caller]
 pub fn request(
     address: SocketAddr,
@@ -91,7 +91,8 @@ pub fn request(
     response
 }
 
-/// A request head that announces `body_len` and closes the connection afterwards.
+/// Returns a request head with a body length of `body_len`, which closes the connection after the
+/// response.
 pub fn head(method: &str, target: &str, headers: &[(&str, &str)], body_len: usize) -> Vec<u8> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
     if body_len > 0 {
@@ -103,7 +104,8 @@ pub fn head(method: &str, target: &str, headers: &[(&str, &str)], body_len: usiz
     (head + "\r\n").into_bytes()
 }
 
-/// Reads one response from a connection. The error is the socket's, or an early end.
+/// Reads one response from a connection. Returns the socket's error, or `UnexpectedEof` if the
+/// response is incomplete.
 pub fn read(stream: &mut impl Read, no_body: bool) -> std::io::Result<Response> {
     let early = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     let mut bytes = Vec::new();
@@ -115,7 +117,7 @@ pub fn read(stream: &mut impl Read, no_body: bool) -> std::io::Result<Response> 
         match stream.read(&mut piece) {
             Ok(0) => return Err(early()),
             Ok(n) => bytes.extend_from_slice(&piece[..n]),
-            // Reads with a time-out are not taken up again by the kernel after a signal.
+            // The kernel does not resume a read with a time-out after a signal.
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -1,5 +1,5 @@
-//! The floor under `/token`: hyper and a native HMAC, without limits, metrics, request ids or a
-//! sandbox. Listens on the address it is given.
+//! The lower bound for `/token`: hyper and a native HMAC, without limits, metrics, request ids or a
+//! sandbox. The argument is the address to listen on.
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// As many as the server under test has.
+/// The same number as in the server under test.
 const IO_THREADS: usize = 2;
 
 fn main() -> std::io::Result<()> {

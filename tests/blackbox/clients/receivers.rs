@@ -1,4 +1,4 @@
-//! The receivers among the examples: the libraries of Standard Webhooks that others wrote, and our
+//! The example receivers, which use other authors' Standard Webhooks libraries, verify Bulkhead's
 //! signatures.
 
 use super::{Client, LATE, control_upstream, folder};
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-/// "this secret is known to all", and one that is not that.
+/// "this secret is known to all", and another secret.
 const SECRET: &str = "whsec_dGhpcyBzZWNyZXQgaXMga25vd24gdG8gYWxs";
 const OTHER_SECRET: &str = "whsec_dGhpcyBzZWNyZXQgaXMgYW5vdGhlciBvbmUu";
 
@@ -41,7 +41,7 @@ with_both_receivers!(
     receiver_rejects_forged_webhooks,
 );
 
-/// A running receiver; killed when dropped.
+/// A running receiver. It is killed when this value is dropped.
 struct Receiver {
     process: Child,
     address: SocketAddr,
@@ -87,7 +87,7 @@ impl Receiver {
         }
     }
 
-    /// What it wrote, once that is so many lines.
+    /// Waits until the receiver has written `count` lines, and returns them.
     #[track_caller]
     fn events(&self, count: usize) -> Vec<Value> {
         let lines = || self.output.lock().expect("no panic").clone();
@@ -99,7 +99,7 @@ impl Receiver {
     }
 
     fn post(&self, headers: &[(&str, &str)], body: &[u8]) -> u16 {
-        // Nothing in these bodies is confidential, and `request` would take it down as if it were.
+        // `request` would record these bodies as secrets, although they are public.
         let mut stream = connect(self.address);
         let head = head("POST", "/hooks", headers, body.len());
         stream.write_all(&[&head, body].concat()).expect("taken");
@@ -109,13 +109,13 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // Already ended, perhaps; either way it is gone then.
+        // The kill fails if the process has already ended.
         drop(self.process.kill());
         drop(self.process.wait());
     }
 }
 
-/// Reads on so that the pipe never fills up.
+/// Keeps reading, so that the pipe does not fill up.
 fn keep(pipe: impl Read + Send + 'static, kept: &Arc<Mutex<String>>) {
     let kept = Arc::clone(kept);
     std::thread::spawn(move || {
@@ -152,7 +152,7 @@ fn receiver_handles_verified_webhook_once(client: Client) {
     );
     assert_eq!(told["data"]["signature"], relay.request(&id)["signature"]);
 
-    // The same once more is taken, and not handled again; another one is.
+    // A repeated webhook is accepted and not handled again. A new one is handled.
     let again = format!("/crypto/requests/{id}/redeliver");
     let again = request(relay.server().address, "POST", &again, &[], b"");
     assert_eq!(again.status, 202, "{again:?}");
@@ -179,7 +179,7 @@ fn receiver_rejects_webhook_with_another_secret(client: Client) {
 
 const BODY: &str = r#"{"type":"signature.ready","data":{"id":"1","message":"ü"}}"#;
 
-/// The headers of a webhook with this body.
+/// Returns the headers of a webhook with `BODY`.
 fn signed(secret: &str, id: &str, at: i64) -> [(&'static str, String); 3] {
     let webhook = Webhook::new(secret).expect("a secret");
     let signature = webhook.sign(id, at, BODY.as_bytes()).expect("signed");
@@ -206,7 +206,7 @@ fn receiver_rejects_forged_webhooks(client: Client) {
     ];
     let body = BODY.as_bytes();
     let changed = BODY.replace('1', "2");
-    // What is not UTF-8 must not be taken for what it would be replaced by, nor the other way round.
+    // Invalid UTF-8 and its replacement character must not count as equal.
     let replaced = BODY.replace('ü', "\u{fffd}");
     let invalid = [b"\xff", body].concat();
     for (what, headers, body) in [
@@ -235,7 +235,7 @@ fn receiver_rejects_forged_webhooks(client: Client) {
         headers[2].1 = signature.into();
         assert_eq!(post(&headers, body), 400, "{signature:?}");
     }
-    // Right ones are taken, also after forged ones with the same id, and each is handled once.
+    // Right webhooks are accepted even after forged ones with the same id. Each is handled once.
     assert_eq!(post(&right, body), 204);
     assert_eq!(post(&right, body), 204);
     assert_eq!(post(&signed(SECRET, "msg_2", now), body), 204);

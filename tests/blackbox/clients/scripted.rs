@@ -1,5 +1,5 @@
-//! Answers as a test wants them: those that the server seldom gives, and those that only something
-//! between it and its clients does.
+//! Scripted responses: rare ones of the server, and those that only a proxy between client and
+//! server sends.
 
 use super::{Client, ClientSetup, Finished, finish, with_all_clients};
 use bulkhead_tests::fixtures::SAMPLE;
@@ -18,7 +18,7 @@ with_all_clients!(
     client_stops_waiting_after_permanent_error,
 );
 
-/// A server whose answers are written in a test.
+/// A server whose responses are written in the test.
 struct ScriptedServer(TcpListener);
 
 impl ScriptedServer {
@@ -43,7 +43,7 @@ impl ScriptedServer {
         PendingRequest::read(stream)
     }
 
-    /// Whether somebody has asked whom nobody answered.
+    /// Checks that no request is waiting.
     #[track_caller]
     fn assert_no_request(&self) {
         let waiting = self.0.accept().map_err(|error| error.kind());
@@ -51,10 +51,10 @@ impl ScriptedServer {
     }
 }
 
-/// A request that waits for its answer.
+/// A request without a response so far.
 struct PendingRequest {
     stream: TcpStream,
-    /// In lower case.
+    /// The head is in lower case.
     head: String,
     body: Vec<u8>,
 }
@@ -91,7 +91,7 @@ impl PendingRequest {
         self.respond_partially(status, body, body.len());
     }
 
-    /// A body of so many octets, of which these come before the connection breaks.
+    /// Announces a body of `bytes` bytes, sends `body` and closes the connection.
     fn respond_partially(mut self, status: &str, body: &str, bytes: usize) {
         let head =
             format!("HTTP/1.1 {status}\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n");
@@ -102,7 +102,7 @@ impl PendingRequest {
 
 fn client_hides_passphrase_and_retries_overloaded_server(client: Client) {
     const AWKWARD: &str = "unmistakable \"word\" \\ \\n 100%\twith \u{1}, üñí, $(id) & 'quotes'  ";
-    // However the rest is written, in JSON or for a shell.
+    // This part needs no escaping in JSON or in a shell.
     const PART: &str = "unmistakable";
     let server = ScriptedServer::start();
     let setup = ClientSetup::new(client, &server.url());
@@ -117,7 +117,7 @@ fn client_hides_passphrase_and_retries_overloaded_server(client: Client) {
         request["message"].as_str().expect("text").trim_end(),
         text.trim_end()
     );
-    // While it waits for its answer, everybody may look.
+    // While the client waits for the response, every local user can see its command line.
     let lines = command_lines();
     let seen = match client {
         Client::Curl => format!("{}/decryptMessage", server.url()),
@@ -137,7 +137,8 @@ fn client_hides_passphrase_and_retries_overloaded_server(client: Client) {
     }
     assert_eq!(finish(child).success(), "plain");
 
-    // Without the header, past the time there is, or where asking again cannot help, it is told.
+    // Without the header, with a wait beyond the limit, or after a permanent error, the client
+    // reports the error.
     for status in [
         "503 Service Unavailable",
         "503 Service Unavailable\r\nRetry-After: 3600",
@@ -151,7 +152,7 @@ fn client_hides_passphrase_and_retries_overloaded_server(client: Client) {
     }
 }
 
-/// What `ps` shows to everybody.
+/// Returns the command lines of all processes.
 fn command_lines() -> Vec<String> {
     let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
     processes
@@ -160,11 +161,11 @@ fn command_lines() -> Vec<String> {
         .collect()
 }
 
-/// What every client would take for success, whatever it asked for.
+/// A body that every client would accept with status 200, for any command.
 const PLAUSIBLE_BODY: &str =
     r#"{"valid":true,"token":"no","DecryptedMessage":"no","status":"signed","signature":"no"}"#;
 
-/// What there is to ask for: the verb, and standard input.
+/// The commands, with their standard input.
 const VERBS: [(&str, &str); 4] = [
     ("decrypt", "a-passphrase-of-scripts\n"),
     ("token", ""),
@@ -202,7 +203,7 @@ fn client_fails_on_unexpected_status_and_follows_no_redirect(client: Client) {
                 (Some(1), ""),
                 "{verb} {status}: {refused:?}"
             );
-            // Told with the status alone: nobody knows what else it is.
+            // The error shows only the status, because the body is not a problem document.
             assert!(refused.errors.contains(&status[..3]), "{refused:?}");
             assert!(!refused.errors.contains("valid"), "{refused:?}");
             server.assert_no_request();
@@ -231,7 +232,7 @@ const PENDING: &str = r#"{"id":"1","notification":{"status":"none"},"status":"pe
 const SIGNED: &str =
     r#"{"id":"1","notification":{"status":"none"},"signature":"Sig=","status":"signed"}"#;
 
-/// A client whose request to sign has been accepted.
+/// A client whose request to sign was accepted with 202.
 struct PendingSignature {
     server: ScriptedServer,
     setup: ClientSetup,
@@ -254,7 +255,7 @@ impl PendingSignature {
         }
     }
 
-    /// It asks for its signature.
+    /// Waits for the client's request for its signature.
     fn next_request(&self) -> PendingRequest {
         let asked = self.server.next_request();
         let expected = format!("get {STATUS_URL} http/1.1\r\n");
@@ -262,7 +263,7 @@ impl PendingSignature {
         asked
     }
 
-    /// How it ends, now that nobody listens any more.
+    /// Stops the server and waits for the client to end.
     fn finish(self) -> Finished {
         drop(self.server);
         finish(self.child)
@@ -284,7 +285,7 @@ impl PendingSignature {
 
 fn client_waits_for_signature_while_server_is_unavailable(client: Client) {
     let waiting = PendingSignature::start(client, 60);
-    // Without an answer, and with half of one.
+    // No response, and half a response.
     drop(waiting.next_request());
     waiting
         .next_request()
@@ -307,14 +308,15 @@ fn client_prints_status_url_after_timeout(client: Client) {
     const WAIT_SECONDS: u32 = 3;
     let start = Instant::now();
     PendingSignature::start(client, WAIT_SECONDS).expect_timeout();
-    // The last second is for the pause for which there is no time.
+    // The client does not start a pause that exceeds the limit, so that it may end up to a second
+    // early.
     let waited = start.elapsed();
     assert!(
         waited >= Duration::from_secs(u64::from(WAIT_SECONDS) - 1),
         "{waited:?}"
     );
 
-    // The server may say that it takes longer than there is time.
+    // The server asks for a longer pause than the limit allows.
     let waiting = PendingSignature::start(client, 60);
     let asked = waiting.next_request();
     asked.respond("503 Service Unavailable\r\nRetry-After: 3600", "");

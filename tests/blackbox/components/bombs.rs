@@ -1,17 +1,18 @@
-//! Files that are small, and ask the compiler for more than anybody has.
+//! Small files that would overload the compiler.
 
 use super::{ComponentServer, edition};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// wasmtime's compiler panics on it: a typed reference to a function that nobody calls.
+/// wasmtime's compiler panics on a typed reference to a function that is never called.
 const UNLUCKY: &str = r#"(component
     (import "m" (core module $m
         (type $t (func))
         (export "f" (func (param (ref null $t))))))
     (core instance (instantiate $m)))"#;
 
-/// Each level has two instances of the one before it: the compiler makes 2^levels of the first.
+/// Returns a component in which each level has two instances of the level below. The compiler
+/// creates 2^levels instances.
 fn doubling(levels: u32) -> Vec<u8> {
     let mut text = String::from("(component (component $c0)");
     for level in 1..=levels {
@@ -26,7 +27,7 @@ fn doubling(levels: u32) -> Vec<u8> {
     wat::parse_str(text).expect("a component")
 }
 
-/// Components in components.
+/// Returns components nested in components.
 fn nested(levels: usize) -> Vec<u8> {
     let mut wasm = b"\0asm\x0d\0\x01\0".to_vec();
     for _ in 1..levels {
@@ -48,7 +49,7 @@ fn component_that_crashes_the_compiler_is_rejected_and_the_next_is_accepted() {
     let setup = ComponentServer::with(
         &[
             ("BULKHEAD_COMPONENT_COMPILE_TIME", "1s"),
-            // More than is filled in that time, however fast the machine is.
+            // More memory than the compiler can fill in that time on any machine.
             ("BULKHEAD_COMPONENT_COMPILE_MEMORY", "4GiB"),
         ],
         |folder| {

@@ -1,4 +1,4 @@
-//! `bulkhead component …`.
+//! The command `bulkhead component`.
 
 use super::{ComponentServer, edition};
 use bulkhead_test_components::{TRIAL, TRIAL_REACHING};
@@ -34,7 +34,7 @@ fn component_check_accepts_valid_components() {
     }
 }
 
-/// Settings that are wrong say nothing about the file.
+/// Wrong settings say nothing about the file.
 #[test]
 fn component_check_reports_wrong_settings_separately() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -82,7 +82,7 @@ fn component_check_rejects_what_a_server_rejects() {
     );
 }
 
-/// The smallest component: a preamble and nothing.
+/// Returns the smallest component, which has only a preamble.
 fn wat_of_nothing() -> [u8; 8] {
     *b"\0asm\x0d\0\x01\0"
 }

@@ -1,4 +1,4 @@
-//! Files that are taken.
+//! Files that are accepted.
 
 use super::{ComponentServer, edition};
 use bulkhead_test_components::{TRIAL, TRIAL_MINOR};
@@ -60,7 +60,8 @@ fn file_present_at_startup_is_active_at_once() {
     assert!(header.starts_with("decrypt/"), "{header}");
 }
 
-/// A file that is ours to the octet is a file all the same: its removal must not go unseen.
+/// A file that equals the built-in component still counts as a file, so that its removal is
+/// noticed.
 #[test]
 fn built_in_component_can_be_loaded_from_a_file() {
     let setup = ComponentServer::new();
@@ -71,7 +72,7 @@ fn built_in_component_can_be_loaded_from_a_file() {
     until("it is not", || setup.state("token")["source"] == "built-in");
 }
 
-/// As Kubernetes mounts what it keeps for a container.
+/// The layout in which Kubernetes mounts configuration.
 #[test]
 fn component_behind_symbolic_links_is_swapped_at_once() {
     let setup = ComponentServer::with(&[], |folder| {
@@ -90,7 +91,7 @@ fn component_behind_symbolic_links_is_swapped_at_once() {
     setup.wait_for(2);
 }
 
-/// Some file systems tell nobody: the folder itself is replaced here, which is not told either.
+/// Some file systems report no events. Replacing the folder itself causes no event either.
 #[test]
 fn folder_scan_finds_changes_without_events() {
     let setup = ComponentServer::with(&[("BULKHEAD_COMPONENTS_SCAN", "100ms")], |_| {});
@@ -108,7 +109,7 @@ fn folder_scan_finds_changes_without_events() {
     setup.wait_for(2);
 }
 
-/// It may take its time: nobody else waits for it.
+/// A slow component must not delay other requests.
 #[test]
 fn slow_component_is_not_called_on_io_threads() {
     let setup = ComponentServer::new();
@@ -120,8 +121,7 @@ fn slow_component_is_not_called_on_io_threads() {
     assert!(setup.server.log().contains("the token component is slow"));
 }
 
-/// Standard streams are there, with nothing behind them, on the threads that do I/O as well; and so is the
-/// message of a panic.
+/// Standard streams exist without content, on I/O threads too. The message of a panic goes nowhere.
 #[test]
 fn component_that_prints_reads_and_panics_affects_no_other_request() {
     let loud = trial::with_manner(TRIAL, "loud");
@@ -167,7 +167,7 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
             }
             ask(number);
             asked.fetch_add(1, Ordering::Relaxed);
-            // Steady, and not all that the machine can do: what compiles has to get on as well.
+            // A steady load that leaves time for the compiler.
             std::thread::sleep(Duration::from_millis(2));
         }
     };
@@ -222,7 +222,7 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
     assert!(asked.load(Ordering::Relaxed) > count, "there was traffic");
 }
 
-/// So many editions one after the other, and back; what memory it takes meanwhile.
+/// Installs `count` editions one after the other, and checks the memory that they leave behind.
 fn swap_repeatedly(setup: &ComponentServer, count: u64) {
     const WARM: u64 = 10;
     const GROWTH_BYTES: u64 = 48 << 20;
@@ -231,7 +231,8 @@ fn swap_repeatedly(setup: &ComponentServer, count: u64) {
     for number in 1..=count + WARM {
         setup.put("token.wasm", &edition(number));
         setup.wait_for(number);
-        // The others take turns between a file and what ships with the binary, less often: they are larger.
+        // The other components alternate between a file and the built-in one. They are larger, so
+        // that they do this less often.
         if number % 10 == 0 {
             let is_file = number % 20 == 0;
             for (name, wasm) in OTHERS {
@@ -250,13 +251,13 @@ fn swap_repeatedly(setup: &ComponentServer, count: u64) {
             }
         }
         if number <= WARM {
-            // The most that there were: a thread has the code once it had a request, and the one before
-            // for as long as that runs.
+            // The maximum so far: a thread holds a component's code from its first request, and the
+            // previous code until its last request has ended.
             let mappings = setup.server.code_mappings().max(before.1);
             before = (setup.server.resident_bytes(), mappings);
         }
     }
-    // The last request on an old one ends some time.
+    // The last request on an old component may still be running.
     until("no code is left over", || {
         setup.server.code_mappings() <= before.1
     });

@@ -1,6 +1,8 @@
-//! Components and hosts of others: our contracts in JavaScript, our component under Node.js.
+//! Bulkhead's contracts in other implementations: a token component in JavaScript, and the decrypt
+//! component under Node.js.
 //!
-//! Ignored by default: `BULKHEAD_TEST_NODE` names a folder in which `tests/node.sh` has built the examples.
+//! These tests are ignored by default. `BULKHEAD_TEST_NODE` names the folder in which
+//! `tests/node.sh` has built the examples.
 
 use super::ComponentServer;
 use crate::messages::MAKERS;
@@ -19,7 +21,7 @@ fn example(name: &str) -> PathBuf {
     PathBuf::from(built).join("examples").join(name)
 }
 
-/// A JavaScript engine in each instance: what the pool has room for, fits.
+/// Each instance contains a JavaScript engine, and still fits into the pool.
 #[test]
 #[ignore = "needs Node.js"]
 fn node_token_component_serves_requests() {
@@ -51,7 +53,7 @@ fn node_token_component_serves_requests() {
     }
 }
 
-/// What comes of a message, as `open.mjs` writes it.
+/// Returns the expected result in the format of `open.mjs`.
 fn expected(fixture: &fixtures::Fixture) -> Value {
     use base64::Engine as _;
     match (fixture.expect.as_deref(), &fixture.plaintext) {

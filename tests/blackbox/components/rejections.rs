@@ -1,4 +1,5 @@
-//! Files that are not taken: what is in force stays, and everybody is told why.
+//! Files that are rejected: the active component stays, and `/health`, the log and the metrics say
+//! why.
 
 use super::{ComponentServer, edition};
 use bulkhead_test_components::{TRIAL, TRIAL_MAJOR, TRIAL_REACHING};
@@ -45,7 +46,7 @@ fn rejected_component_leaves_the_last_good_one_active() {
     assert!(setup.state("token")["last_refusal"].is_null());
 }
 
-/// Not what an operator should do, and no harm all the same.
+/// Operators should not copy files slowly, but it does no harm.
 #[test]
 fn slowly_copied_file_is_accepted_when_complete() {
     let setup = ComponentServer::new();
@@ -54,7 +55,7 @@ fn slowly_copied_file_is_accepted_when_complete() {
     let (first, rest) = whole.split_at(whole.len() / 2);
     let mut file = std::fs::File::create(&path).expect("made");
     file.write_all(first).expect("written");
-    // Nobody is told of it before it is closed; it is found.
+    // The write causes no event before the file is closed. The scan finds the file.
     setup.wait_for_rejection("token", "invalid", "does not compile");
     setup.wait_for_built_in();
     file.write_all(rest).expect("written");
@@ -84,7 +85,7 @@ fn unreadable_file_is_rejected_without_waiting() {
     setup.wait_for(1);
 }
 
-/// A misspelt name would otherwise be waited for in vain.
+/// Without this report, a file with a misspelt name would seem to be ignored for no reason.
 #[test]
 fn unknown_file_name_is_reported() {
     let setup = ComponentServer::new();
@@ -122,13 +123,13 @@ fn component_is_accepted_only_if_pinned() {
     assert_eq!(setup.active_version(), trial::version(1));
     pin(&[1, 2]);
     setup.wait_for(2);
-    // Taken off the list, it is asked no longer.
+    // Without its pin, the component is not called any more.
     pin(&[1]);
     setup.wait_for_built_in();
     setup.wait_for_rejection("token", "not_pinned", "");
     setup.put("token.wasm", &edition(1));
     setup.wait_for(1);
-    // A list that says nothing takes nothing off, and nothing new is taken.
+    // An invalid list deactivates nothing, and no new component is accepted.
     for broken in ["no sum at all\n", ""] {
         if broken.is_empty() {
             std::fs::remove_file(&list).expect("removed");

@@ -34,7 +34,7 @@ fn post(mock: &MockReceiver, path: &str, headers: &[(String, String)], body: &st
         .iter()
         .map(|(n, v)| (n.as_str(), v.as_str()))
         .collect();
-    // Nothing in these bodies is confidential, and `request` would take it down as if it were.
+    // `request` would record these bodies as secrets, although they are public.
     let head = head("POST", path, &headers, body.len());
     let mut stream = connect(mock.address());
     stream
@@ -53,7 +53,7 @@ fn webhook_is_recorded_and_verified() {
     let at = now();
     let response = post(&mock, "/any/path?with=query", &signed(at), BODY);
     assert_eq!((response.status, response.body.len()), (204, 0));
-    // Each altered in one thing: the body, the secret's signature, the time, and without any.
+    // Webhooks with one defect each: another body, another signature, an old time, no headers.
     assert_eq!(
         post(&mock, "/", &signed(at), &BODY.replace('m', "n")).status,
         204
@@ -139,7 +139,7 @@ fn receiver_faults_happen_as_ordered() {
     read_until_silence(mock.address(), &posted("/hook"), b"");
     let received = broken(json!({"mode": "reset", "next": 1}));
     assert_eq!((received.bytes.len(), received.end), (0, End::Reset));
-    // An answer to be had, and yet not whole.
+    // A readable head with an incomplete body.
     let received = broken(json!({"mode": "half", "next": 1}));
     assert!(received.bytes.starts_with(b"HTTP/1.1 200 ") && received.end == End::Orderly);
     mock.control(&json!({"mode": "drip", "next": 1, "delay_ms": 3_600_000}));

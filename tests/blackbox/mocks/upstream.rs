@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// One that fails at nothing unless it is told to.
+/// Returns a mock without failures unless they are ordered.
 fn reliable() -> MockUpstream {
     MockUpstream::start(&["--fail", "0", "--calls", "1000000"])
 }
@@ -29,7 +29,7 @@ fn sign(mock: &MockUpstream, message: &str) -> Response {
     get(mock.address(), &format!("/crypto/sign?message={message}"))
 }
 
-/// The octets of a request to sign.
+/// Returns the bytes of a request to sign.
 fn asked(message: &str) -> Vec<u8> {
     let target = format!("/crypto/sign?message={message}");
     head("GET", &target, &[("Authorization", KEY)], 0)
@@ -74,7 +74,7 @@ fn upstream_verifies_only_right_signatures() {
     let kinds: Vec<_> = arrivals.iter().map(|arrival| arrival.kind).collect();
     assert_eq!(kinds[..2], [Kind::Sign, Kind::Verify]);
     assert_eq!(mock.summary().signed_messages, 1);
-    // For tests, and not counted.
+    // This path is for tests and does not count.
     let before = arrivals.len();
     assert_eq!(text(&get(mock.address(), "/public-key")), PUBLIC_KEY);
     assert_eq!(mock.arrivals().len(), before);
@@ -148,7 +148,7 @@ fn every_call_counts_whatever_its_status() {
     assert_eq!(over, [false, false, false, false, false, false, true]);
 }
 
-/// What is answered 429 follows from the times in the log and from nothing else.
+/// Responses with 429 depend only on the times in the log.
 #[test]
 fn quota_follows_from_the_logged_times() {
     const CALLS: usize = 4;
@@ -194,7 +194,7 @@ fn half_of_the_messages_fail_and_recover() {
     let mut failed = Vec::new();
     for message in &messages {
         let status = sign(&mock, message).status;
-        // The same seed is the same upstream.
+        // Equal seeds give equal failures.
         assert_eq!(sign(&other, message).status, status);
         assert!([200, 502].contains(&status));
         if status == 502 {
@@ -213,7 +213,7 @@ fn half_of_the_messages_fail_and_recover() {
         assert!(bodies.iter().all(|(status, _)| [200, 502].contains(status)));
     }
     assert_eq!(mock.summary().signed_messages, messages.len());
-    // At least 30 ms, as 3 s are when scaled, from the first failure to the first success.
+    // At least 30 ms, which are 3 s when scaled, pass from the first failure to the first success.
     let arrivals = mock.arrivals();
     for message in &failed {
         let mut own = arrivals
@@ -247,7 +247,7 @@ fn broken_responses_are_sent_as_ordered() {
     let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Length: 344\r\n"));
     assert_eq!(body.len(), 172);
-    // Used up: all is well again.
+    // The commands are used up, so that the mock works again.
     assert_eq!(sign(&mock, "m").status, 200);
     let faults = [Fault::Hang, Fault::Reset, Fault::Garbage, Fault::Half];
     let mut expected = vec![Outcome::Answered(200)];
@@ -275,14 +275,14 @@ fn slow_responses_arrive_complete() {
     assert!(slow("drip", 1).0 >= 344 * wait);
     let (took, head) = slow("slow-headers", 1);
     assert!(took >= head * wait && head > 60);
-    // Times that nobody gave are scaled: 20 s, and an octet a second.
+    // The default delays are scaled: 20 s, and 1 s per byte.
     let mock = MockUpstream::start(&["--fail", "0", "--scale", "0.005"]);
     mock.control(&json!({"mode": "late"}));
     let late = send_and_read(mock.address(), &asked("m"));
     assert!((Duration::from_millis(100)..Duration::from_secs(10)).contains(&late.took));
 }
 
-/// An octet is there before the next is sent, and not all at the end.
+/// Each byte arrives before the next one is sent.
 #[test]
 fn drip_sends_single_bytes() {
     let mock = reliable();
@@ -291,7 +291,7 @@ fn drip_sends_single_bytes() {
     assert!(received.starts_with(b"HTTP/1.1 200 "));
     mock.control(&json!({"mode": "slow-headers", "delay_ms": 3_600_000}));
     read_until_silence(mock.address(), &asked("m"), b"");
-    // Pieces of what takes for ever otherwise: some octets are there before others are sent.
+    // Some bytes arrive before others are sent.
     mock.control(&json!({"mode": "drip", "delay_ms": 100}));
     let mut stream = connect(mock.address());
     stream.write_all(&asked("m")).expect("taken");
@@ -323,7 +323,7 @@ fn status_200_without_a_signature_is_sent_as_ordered() {
         Some("text/html; charset=utf-8")
     );
     assert!(text(&html).contains("<p>"));
-    // Only the first was right.
+    // Only the first signature was right.
     assert_eq!(mock.summary().signed_messages, 1);
     mock.control(&json!({"mode": "normal"}));
     let target = format!("/crypto/verify?message=m&signature={}", text(&wrong));
@@ -356,7 +356,7 @@ fn ordered_status_has_its_retry_after() {
     for status in [500, 401, 404] {
         assert_eq!(ordered(json!({"mode": status.to_string()})), (status, None));
     }
-    // On one path only.
+    // A fault on one path only.
     mock.control(&json!([{"mode": "normal"}, {"mode": "500", "path": "/crypto/verify"}]));
     let target = "/crypto/verify?message=m&signature=AAAA";
     assert_eq!(get(mock.address(), target).status, 500);
@@ -378,7 +378,7 @@ fn random_faults_match_their_probability() {
     }
     let statuses = statuses(&mock);
     let count = |wanted: Outcome| statuses.iter().filter(|status| **status == wanted).count();
-    // 90, 63 and 147 are expected; the bounds are five standard deviations.
+    // Expected are 90, 63 and 147. The bounds are five standard deviations.
     assert!((50..130).contains(&count(Outcome::Answered(500))));
     assert!((28..98).contains(&count(Outcome::Broken(Fault::Garbage))));
     assert!((104..190).contains(&count(Outcome::Answered(200))));
@@ -392,7 +392,7 @@ fn connection_reset_before_reading_is_not_an_arrival() {
     kept.write_all(bytes).expect("taken");
     assert_eq!(read(&mut kept, false).expect("an answer").status, 401);
     mock.control(&json!({"mode": "reset-before", "next": 2}));
-    // A kept connection as well as a new one.
+    // This works on an open connection and on a new one.
     kept.write_all(bytes).expect("taken");
     assert_eq!(read_to_end(&mut kept, &mut Vec::new()), End::Reset);
     assert_eq!(send_and_read(mock.address(), &asked("m")).end, End::Reset);
@@ -408,7 +408,7 @@ fn closed_listener_reopens_on_the_same_port() {
     assert!(can_connect(mock.address()));
     mock.control(&json!({"mode": "refuse"}));
     assert!(!can_connect(mock.address()));
-    // Nobody else is given the port meanwhile, and who was connected is not any more.
+    // No other process can bind the port meanwhile, and open connections are cut.
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
     let taken = rustix::net::bind(socket.expect("a socket"), &mock.address());
     assert_eq!(taken, Err(rustix::io::Errno::ADDRINUSE));
@@ -423,7 +423,7 @@ fn closed_listener_reopens_on_the_same_port() {
     assert_eq!(sign(&mock, "m").status, 200);
 }
 
-/// The head counts when it is whole, and a connection may carry many.
+/// A request arrives when its head is complete. One connection may carry many requests.
 #[test]
 fn arrival_time_is_that_of_the_complete_head() {
     let mock = reliable();
@@ -447,7 +447,7 @@ fn arrival_time_is_that_of_the_complete_head() {
     assert!(arrivals.is_sorted_by_key(|arrival| arrival.at));
 }
 
-/// Whatever a client was answered is in the file, however the process ended.
+/// Every response that a client received is in the log file, even after SIGKILL.
 #[test]
 fn log_is_complete_after_kill_9() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -519,7 +519,7 @@ fn mock_exits_with_its_parent() {
     until("its end", || child.try_wait().expect("ours").is_some());
 }
 
-/// The search of the servers' logs has to know what was signed, also where no test asked for it.
+/// The search of the servers' logs must know every signed message, even if no test requested it.
 #[test]
 fn mock_records_messages_signatures_and_its_key() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -561,8 +561,8 @@ fn mock_records_messages_signatures_and_its_key() {
     child.wait().expect("ours");
 }
 
-/// What the sample in the README promises: the message there fails at first, so that there is a 202,
-/// and is signed within a minute, so that there is a webhook.
+/// The compose demo in the README depends on this: its message fails first, so that the response is
+/// 202, and is signed within a minute, so that a webhook follows.
 #[test]
 fn compose_sample_fails_first_and_recovers_within_a_minute() {
     let compose = include_str!("../../../compose.yaml");
@@ -582,7 +582,7 @@ fn compose_sample_fails_first_and_recovers_within_a_minute() {
     let mock = MockUpstream::start(&arguments);
     let response = sign(&mock, "hello");
     assert_eq!(response.status, 502);
-    // As the relay would when it is alone: more often at first, then at the pace of the quota.
+    // Like the relay without other messages: at the pace of the quota.
     let start = Instant::now();
     let pace = Duration::from_secs(6).mul_f64(0.02);
     until("a signature", || {

@@ -1,4 +1,4 @@
-//! Each function of each component, called by name.
+//! Calls each function of each component by name.
 
 use super::{compiled, run, shipped};
 use bulkhead_tests::fixtures::SAMPLE;
@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use wit_component::DecodedWasm;
 
-/// An RSA key and signatures under it, made with openssl.
+/// An RSA key and its signatures, made with openssl.
 const PUBLIC_KEY: &str = include_str!("../../../guest/signing/src/verifier/public-key.pem");
 const SIGNATURES: &str = include_str!("../../../guest/signing/src/verifier/signatures.txt");
 
-/// Calls all of them: a function in the form of WAVE, and what the answer must begin with.
+/// Calls all functions. Each call is in WAVE format, with the expected beginning of the result.
 fn calls(name: &str, calls: &[(String, String)]) {
     let component = compiled(name);
     let mut called = BTreeSet::new();
@@ -26,7 +26,7 @@ fn calls(name: &str, calls: &[(String, String)]) {
     assert_eq!(called, exported(&shipped(name)), "what {name} exports");
 }
 
-/// The names of all functions that a component exports, but for what makes it a command.
+/// Returns the names of all exported functions except the entry point of a command.
 fn exported(component: &Path) -> BTreeSet<String> {
     let wasm = std::fs::read(component).expect("it was written");
     let decoded = wit_component::decode(&wasm).expect("a component");
@@ -47,7 +47,7 @@ fn byte_list(text: &str) -> String {
     format!("{:?}", text.as_bytes())
 }
 
-/// A string of WAVE.
+/// Formats a string in WAVE.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

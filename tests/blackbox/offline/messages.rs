@@ -1,4 +1,4 @@
-//! `decrypt-offline.wasm` as a command: the same answers as the server's.
+//! `decrypt-offline.wasm` as a command returns the same results as the server.
 
 use super::{compiled, run, shipped};
 use crate::messages::MAKERS;
@@ -9,14 +9,15 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Output;
 
-/// Commands at the same time.
+/// The number of concurrent processes.
 const PROCESSES: usize = 2;
 
 fn request(passphrase: &str, message: &str) -> String {
     json!({"passphrase": passphrase, "message": message}).to_string()
 }
 
-/// What the server answers is what the command prints, but for the id of the request.
+/// Compares the command's output with the server's response, except for the request id. Returns the
+/// difference.
 fn differs(server: &Server, compiled: &Path, passphrase: &str, message: &str) -> Option<String> {
     let body = request(passphrase, message);
     let answer = server.post(&body, &[]);
@@ -36,7 +37,8 @@ fn differs(server: &Server, compiled: &Path, passphrase: &str, message: &str) ->
     (status != Some(1) || printed != expected).then(|| format!("{expected}: {output:?}"))
 }
 
-/// The same where the plaintext is no text: another way to ask for its octets is named, and asked.
+/// Compares a binary plaintext. The first error must name the option `--octets`, and the call with
+/// this option must return the plaintext.
 fn binary_plaintext_differs(
     server: &Server,
     compiled: &Path,
@@ -55,7 +57,8 @@ fn binary_plaintext_differs(
     (!says_how || !same).then(|| format!("{refused:?} {output:?}"))
 }
 
-/// All messages of all makers in the soak, and every eighth by default; of what is refused, all.
+/// The soak tier runs all messages, the default tier every eighth. Both run all messages that must
+/// be rejected.
 #[test]
 #[ignore = "needs the wasmtime command"]
 fn wasmtime_returns_the_same_results_as_the_server() {
@@ -77,7 +80,7 @@ fn wasmtime_returns_the_same_results_as_the_server() {
     assert!(failures.is_empty(), "{count}:\n{}", failures.join("\n"));
 }
 
-/// As the documentation has it: the file itself, and nothing but a request.
+/// Runs the file itself, with only a request, as the documentation shows.
 #[test]
 #[ignore = "needs the wasmtime command"]
 fn wasmtime_runs_the_shipped_command() {

@@ -1,4 +1,4 @@
-//! `docs/alerts.yaml` is about metrics that there are, with labels and values that they have.
+//! `docs/alerts.yaml` uses existing metrics, labels and values.
 
 use crate::relay::{RELIABLE, Relay, StoreKind};
 use bulkhead_tests::http::request;
@@ -18,10 +18,10 @@ fn rules() -> Vec<Value> {
     rules.flatten().cloned().collect()
 }
 
-/// A metric in an expression, and what its labels are to be.
+/// A metric in an expression, with its label matchers.
 struct Selector<'a> {
     sample: &'a str,
-    /// Label and value; several values where the expression has alternatives.
+    /// Each label with its values. An expression with alternatives has several.
     labels: Vec<(&'a str, Vec<&'a str>)>,
 }
 
@@ -50,7 +50,7 @@ fn selectors(expression: &str) -> Vec<Selector<'_>> {
     starts.map(selector).collect()
 }
 
-/// The samples that a server exposes: by name, the values of each label.
+/// Returns the samples that a server exposes: for each name, the values of each label.
 fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.set("SECRET", "0123456789abcdef0123456789abcdef");
@@ -69,7 +69,7 @@ fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
         assert_eq!(answer.status, 200);
         String::from_utf8(answer.body).expect("UTF-8")
     };
-    // The receiver knows of it before the relay has counted its answer.
+    // The receiver gets the webhook before the relay has counted the result.
     bulkhead_tests::until("the try is counted", || {
         text().contains("\nbulkhead_webhook_tries_total{")
     });
@@ -94,7 +94,7 @@ fn alerts_use_existing_metrics_and_labels() {
     for rule in rules() {
         let expression = rule["expr"].as_str().expect("an expression");
         let selectors = selectors(expression);
-        // `up` alone is Prometheus' own.
+        // `up` is a metric of Prometheus itself.
         assert!(
             !selectors.is_empty() || expression.starts_with("up{"),
             "{expression}"
@@ -115,7 +115,8 @@ fn alerts_use_existing_metrics_and_labels() {
                 let seen = labels.get(label);
                 let seen = seen.unwrap_or_else(|| panic!("{name} has no {label}: {expression}"));
                 for value in values {
-                    // What was not seen is listed, but for statuses, classes of them and paths.
+                    // Values that did not occur in this test must be in the document, except for
+                    // statuses and paths.
                     let is_digit = |c: char| c.is_ascii_digit();
                     let is_status = value.len() == 3 && value.starts_with(is_digit);
                     let is_path = value.starts_with('/') && ROUTES.contains(value);

@@ -1,10 +1,10 @@
-//! What the documentation points to is there: files, tests, flags, variables, links.
+//! Files, tests, flags, variables and links in the documentation exist.
 
 use crate::help::help_of;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Documents, and where links in them start from.
+/// The documents, and the folder to which their links are relative.
 const DOCUMENTS: [(&str, &str, &str); 5] = [
     (
         "security",
@@ -25,7 +25,7 @@ const DOCUMENTS: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// What stands between backticks.
+/// Returns the texts between backticks.
 fn spans(text: &str) -> impl Iterator<Item = &str> {
     let inline = text.lines().filter(|line| !line.starts_with("    "));
     inline.flat_map(|line| line.split('`').skip(1).step_by(2))
@@ -51,7 +51,7 @@ fn documents_name_existing_flags_and_variables() {
             let is_variable = word.starts_with("BULKHEAD_") && !word.starts_with("BULKHEAD_TEST_");
             if (is_flag || is_variable) && word == span {
                 found += 1;
-                // The secrets themselves are no flags; cargo has flags too.
+                // The secrets themselves do not have flags, and cargo has its own.
                 let is_secret = known.contains(format!("{word}_FILE").as_str());
                 let is_cargos = ["--locked", "--release", "--workspace"].contains(&word);
                 let is_known = known.contains(word) || is_secret || is_cargos;
@@ -66,11 +66,11 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The names of all functions in the sources, tests among them.
+/// Collects the names of all functions in the sources, including tests.
 fn functions(folder: &Path, names: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
         let path = entry.path();
-        // What cargo builds into is marked; a module may be called like it.
+        // Cargo marks its target folder with this file. A module may have the same name.
         let is_built = path.join("CACHEDIR.TAG").exists();
         if path.is_dir() && !is_built && !path.ends_with("node_modules") {
             functions(&path, names);

@@ -1,4 +1,4 @@
-//! What callers are answered.
+//! The relay's responses to callers.
 
 use super::{ANSWER_TIME, RELIABLE, Relay, StoreKind, WEBHOOK_SECRET, on_both_stores};
 use bulkhead_tests::server::{Server, run};
@@ -17,7 +17,8 @@ on_both_stores!(
     signature_and_key_checks_use_few_calls,
 );
 
-/// One that waits for answers that are late on purpose, and later still on a busy machine.
+/// Starts a relay with a long timeout, for responses that are late on purpose and later on a busy
+/// machine.
 fn patient(kind: StoreKind) -> Relay {
     let mut relay = Relay::prepare(kind, &RELIABLE);
     relay.set("BULKHEAD_UPSTREAM_TIMEOUT", "10s");
@@ -33,7 +34,7 @@ fn message_is_signed_at_once_or_its_caller_notified(kind: StoreKind) {
     assert!(took < ANSWER_TIME);
     assert_eq!(now.json()["message"], "signed at once");
     let signature = now.json()["signature"].clone();
-    // Right after the answer the request says the same.
+    // Right after the response, the request has the same state.
     let id = now.json()["id"].as_str().expect("an id").to_owned();
     assert_eq!(relay.request(&id)["signature"], signature);
     assert_eq!(relay.request(&id)["notification"]["status"], "none");
@@ -51,7 +52,7 @@ fn message_is_signed_at_once_or_its_caller_notified(kind: StoreKind) {
     assert_eq!(document["status_url"], format!("/crypto/requests/{id}"));
     assert_eq!(later.header("location"), document["status_url"].as_str());
     assert!(later.header("retry-after").is_some());
-    // The answer that came late is not thrown away.
+    // A late signature is used.
     let signed = relay.wait_until_signed(id);
     assert_eq!(signed["attempts"], 1);
     until("the receiver is told", || {
@@ -163,11 +164,11 @@ fn wrong_key_pauses_calls_across_a_restart(kind: StoreKind) {
         ids.iter()
             .all(|id| relay.request(id)["status"] == "pending")
     );
-    // One call, or few that were under way together, and then none for a minute.
+    // A few calls may have been under way together. After them, there are none for a minute.
     assert!(relay.upstream.summary().arrivals <= 5);
     relay.set("BULKHEAD_UPSTREAM_API_KEY", super::KEY);
     relay.run();
-    // The pause outlasts the process: whoever starts anew does not hammer either.
+    // The pause outlasts the process, so that a restart does not repeat the calls.
     until("the store is looked into", || {
         !relay.health()["upstream"]["held_seconds"].is_null()
     });
@@ -204,7 +205,8 @@ fn notification_is_redelivered_on_request(kind: StoreKind) {
     }
 }
 
-/// One that was cut would be sent again by the next process, though the receiver took it.
+/// An interrupted webhook would be sent again by the next process, although the receiver accepted
+/// it.
 fn drain_completes_running_webhooks(kind: StoreKind) {
     let mut relay = Relay::start(kind, &RELIABLE);
     relay
@@ -279,7 +281,7 @@ fn signature_and_key_checks_use_few_calls(kind: StoreKind) {
     assert!(!verify(&relay, "another-message", &signature));
     assert_eq!(relay.upstream.summary().arrivals, calls + 1);
 
-    // With the public key both answers are known here.
+    // With the public key, the server verifies without a call.
     let pem = http::request(relay.upstream.address(), "GET", "/public-key", &[], b"");
     let path = relay.file("key.pem");
     std::fs::write(&path, pem.body).expect("written");
@@ -291,7 +293,7 @@ fn signature_and_key_checks_use_few_calls(kind: StoreKind) {
     assert!(!verify(&relay, "another-message", &signature));
     assert!(!verify(&relay, "another-message", "no-base64!"));
     assert_eq!(relay.upstream.summary().arrivals, calls);
-    // And a signature that does not verify is none.
+    // A signature that does not verify is not accepted.
     relay
         .upstream
         .control(&json!({"mode": "wrong-signature", "next": 1}));
@@ -306,7 +308,7 @@ fn signature_and_key_checks_use_few_calls(kind: StoreKind) {
 #[test]
 fn invalid_signing_request_is_rejected() {
     let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
-    // A new store makes no call for so long.
+    // A new store makes no call for a window.
     relay.set("BULKHEAD_UPSTREAM_WINDOW", "1h");
     relay.set("BULKHEAD_MESSAGE_MAX", "100B");
     relay.set("BULKHEAD_BACKLOG_MAX", "2");
@@ -342,7 +344,7 @@ fn invalid_signing_request_is_rejected() {
             callback.replace(' ', "+")
         ));
         let told = (refused.status, refused.problem());
-        // Those that the tests are allowed are not asked for here.
+        // These addresses are not among those that the tests allow.
         assert_eq!(told, (422, "callback_refused".into()), "{callback}");
     }
     let large = get(&format!("/crypto/sign?message={}", "x".repeat(101)));
@@ -371,7 +373,7 @@ fn invalid_signing_request_is_rejected() {
     assert_eq!(post("{}", &[]).status, 415);
     assert_eq!(post("{", &json_type).problem(), "invalid_json");
     assert_eq!(post("{}", &json_type).problem(), "invalid_parameter");
-    // No call is made yet: they wait.
+    // No call is allowed yet, so that these requests wait.
     assert_eq!(
         post(r#"{"message": "the first one"}"#, &json_type).status,
         202
@@ -386,7 +388,7 @@ fn invalid_signing_request_is_rejected() {
         (503, "backlog_full")
     );
     assert!(full.header("retry-after").is_some());
-    // For one that waits already there is room for another caller, and then for none.
+    // A waiting message accepts one more caller, and no further one.
     let join = |path: &str| {
         let url = format!("https://receiver.example/{path}");
         let body = json!({"message": "the first one", "callback_url": url}).to_string();
@@ -446,7 +448,7 @@ fn unusable_settings_stop_the_start_with_a_reason() {
             "BULKHEAD_UPSTREAM_PUBLIC_KEY",
         ),
         ("BULKHEAD_CA_FILE", "/nonexistent", "/nonexistent"),
-        // The store is a file.
+        // The store is a file, which has no password.
         ("BULKHEAD_STORE_PASSWORD", "x", "BULKHEAD_STORE_PASSWORD"),
         (
             "BULKHEAD_STORE",

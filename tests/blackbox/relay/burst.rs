@@ -1,4 +1,4 @@
-//! Far more requests than the quota allows: all are answered in time, and all are signed in the end.
+//! More requests than the quota allows: all get a response in time, and all are signed in the end.
 
 use super::{ANSWER_TIME, Relay, StoreKind, UNRELIABLE, UpstreamProfile, on_both_stores};
 use bulkhead_tests::{soak, until_within};
@@ -34,12 +34,12 @@ fn burst_of_60_is_answered_in_time_and_signed(kind: StoreKind) {
     until_within(Duration::from_secs(20), "all are told", || {
         relay.notified_ids().is_superset(&waiting)
     });
-    // Nobody is told twice, and nobody who was answered.
+    // No request is notified twice, and none that got 200.
     assert_eq!(relay.receiver.deliveries().len(), waiting.len());
     relay.check_quota();
 }
 
-/// Asks for so many messages at once; the ids of those that wait.
+/// Sends `messages` requests at once. Returns the id of each request that got 202.
 fn ask(relay: &Relay, messages: usize, name: &str) -> Vec<Option<String>> {
     std::thread::scope(|scope| {
         let callers: Vec<_> = (0..messages)
@@ -82,7 +82,7 @@ fn responses_arrive_in_time_during_upstream_faults(kind: StoreKind) {
     relay.check_quota();
 }
 
-/// 6,000 a minute, at times that do not depend on the answers.
+/// 6,000 per minute, at times that do not depend on the responses.
 fn rate_of_100_per_second_is_answered_in_time(kind: StoreKind) {
     const CLIENTS: usize = 250;
     const PACE: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! The store from the command line, beside a running server.
+//! The store on the command line, while a server runs.
 
 use super::{RELIABLE, Relay, StoreKind, UpstreamProfile, on_both_stores};
 use bulkhead_tests::server::run;
@@ -18,7 +18,7 @@ fn said(output: &Output) -> String {
 }
 
 fn requests_command_lists_shows_and_redelivers(kind: StoreKind) {
-    // A new store makes no call for so long: time to look at what waits.
+    // A new store makes no call for a window, which leaves time to list waiting requests.
     let pace = UpstreamProfile {
         window_ms: 5000,
         ..RELIABLE

@@ -1,5 +1,5 @@
-//! kill -9, by chance and at named points: nothing that was accepted is lost, nothing is over the
-//! quota, and nobody is told twice without a reason.
+//! SIGKILL at random times and at named points: no accepted request is lost, the quota holds, and
+//! receivers are notified twice only after a kill.
 
 use super::{Relay, StoreKind, UNRELIABLE, UpstreamProfile, on_both_stores};
 use bulkhead_tests::http;
@@ -15,7 +15,7 @@ const CLIENTS: usize = 16;
 
 on_both_stores!(accepted_requests_survive_kills_at_any_point);
 
-/// `Point::ALL` of the relay.
+/// The names in the relay's `Point::ALL`.
 const POINTS: [&str; 7] = [
     "accepted",
     "claimed",
@@ -26,12 +26,12 @@ const POINTS: [&str; 7] = [
     "notification-finished",
 ];
 
-/// What is asked of a process before it dies.
+/// The number of requests that each process gets before it dies.
 const ASKED_OF_EACH: u32 = 20;
 
 fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
     let kills = if soak() { 200 } else { 21 };
-    // So few calls that most have to wait.
+    // A small quota, so that most requests have to wait.
     let pace = UpstreamProfile {
         calls: 10,
         ..UNRELIABLE
@@ -46,14 +46,14 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
         let at_point = kill % 3 != 2;
         let crash = format!("{}:{}", POINTS[kill % POINTS.len()], chance.gen_range(0..3));
         let crash = [("BULKHEAD_TEST_CRASH_AT", crash.as_str())];
-        // What waits from before may bring it to its point at once.
+        // Work from before the last kill may bring the process to its point at once.
         if !relay.run_to_crash(if at_point { &crash } else { &[] }) {
             assert!(at_point, "it ended by itself");
             continue;
         }
         let dies_at = Instant::now() + Duration::from_millis(chance.gen_range(300..2500));
-        // While a new store holds calls back, all answers come at once: without a bound a fast machine
-        // would be promised more than can be signed while a test may wait.
+        // While a new store holds calls back, responses are immediate. Without a limit, a fast
+        // machine would accept more requests than can be signed during the test.
         let left = AtomicU32::new(ASKED_OF_EACH);
         let one_less = |left: u32| left.checked_sub(1);
         let asks = || {
@@ -77,7 +77,7 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
                 scope.spawn(asks);
             }
         });
-        // What has not killed itself by now is.
+        // Kills the process if it has not killed itself.
         relay.server().signal("KILL");
     }
     let accepted = accepted.into_inner().expect("no panic");
@@ -97,8 +97,8 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
         })
     });
     relay.check_quota();
-    // A kill between the receiver's answer and the commit tells again what was under way: four at one
-    // host (`--webhooks-per-host-max`).
+    // After a kill between the receiver's response and the commit, running webhooks are sent again.
+    // At most four run per host (`--webhooks-per-host-max`).
     let deliveries = relay.receiver.deliveries();
     let mut count: BTreeMap<_, usize> = BTreeMap::new();
     for delivery in &deliveries {
@@ -113,7 +113,7 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
     );
 }
 
-/// Asks; the id where the answer was 202. The server may be gone at any time.
+/// Sends a request to sign. Returns its id if the status was 202. The server may die at any time.
 fn ask(relay: &Relay, message: &str) -> Option<String> {
     let url = relay.callback(message);
     let target = format!("/crypto/sign?message={message}&callback_url={url}");

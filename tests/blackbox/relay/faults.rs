@@ -1,4 +1,4 @@
-//! Stores that fail: nobody is promised what is not stored.
+//! Stores that fail: no request is accepted without being stored.
 
 use super::{ANSWER_TIME, RELIABLE, Relay, StoreKind};
 use bulkhead_tests::server::{Server, binary, run};
@@ -7,12 +7,12 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// A disk that fills up, as the process sees it: files may not grow beyond a limit.
+/// A full disk, simulated by a limit on the size of files.
 #[test]
 fn full_disk_returns_503_and_keeps_accepted_requests() {
     let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.upstream.control(&json!({"mode": "hang"}));
-    // Kibibytes: room for the tables and their log, and some hundred requests.
+    // In KiB: enough for the tables, their log and some hundred requests.
     let limited = format!("ulimit -f 2000; trap '' XFSZ; exec {}", binary().display());
     relay.server = Some(Server::start_command(
         Command::new("bash").args(["-c", &(limited + " --listen 127.0.0.1:0")]),
@@ -49,7 +49,7 @@ fn full_disk_returns_503_and_keeps_accepted_requests() {
         relay.health()["capabilities"]["signing"]["status"],
         "failing"
     );
-    // With room again, what was promised is there, and goes on.
+    // After a restart without the limit, accepted requests exist and are signed.
     relay.upstream.control(&json!({"mode": "normal"}));
     relay.run();
     for id in &promised {
@@ -64,7 +64,7 @@ fn full_disk_returns_503_and_keeps_accepted_requests() {
     relay.check_quota();
 }
 
-/// A second server on the same file would spend the quota twice.
+/// A second server on the same file would use the quota twice.
 #[test]
 fn second_server_on_the_same_file_fails_to_start() {
     let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);

@@ -1,4 +1,4 @@
-//! A database that is away for a while: nobody is promised anything, and then all goes on.
+//! A database outage: no request is accepted meanwhile, and work resumes afterwards.
 
 use super::{ANSWER_TIME, RELIABLE, Relay, StoreKind};
 use bulkhead_tests::{soak, until_within};
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 const CLIENTS: usize = 8;
 
-/// What a client may be answered.
+/// The phases of the test, which determine the allowed responses.
 const UP: u8 = 0;
 const CHANGING: u8 = 1;
 const AWAY: u8 = 2;
 const STOPPED: u8 = 3;
 
-/// A server of this test alone, which it can stop.
+/// A database server for this test, which the test can stop.
 struct Database(tempfile::TempDir);
 
 impl Database {
@@ -54,7 +54,7 @@ fn postgres_outage_returns_503_and_work_resumes_afterwards() {
     relay.set("BULKHEAD_UPSTREAM_TIMEOUT", "5s");
     relay.run();
     relay.wait_for_calls();
-    // Later than anybody waits, so that there is something to promise.
+    // Later than the response time, so that requests get 202.
     let late = json!({"mode": "late", "delay_ms": 1900});
     relay.upstream.control(&late);
     let relay = &relay;
@@ -84,7 +84,7 @@ fn postgres_outage_returns_503_and_work_resumes_afterwards() {
             if before == AWAY && after == AWAY {
                 assert_eq!(response.status, 503, "{response:?}");
             }
-            // Enough to be a load, and few enough to be signed in the end.
+            // This pause keeps the load low enough that everything is signed in the end.
             std::thread::sleep(Duration::from_millis(300));
         }
     };
@@ -117,7 +117,7 @@ fn postgres_outage_returns_503_and_work_resumes_afterwards() {
     relay.check_quota();
 }
 
-/// Ends the clients, also where the test fails.
+/// Stops the clients even if the test fails.
 struct StopOnDrop<'a>(&'a AtomicU8);
 
 impl Drop for StopOnDrop<'_> {

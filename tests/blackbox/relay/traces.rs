@@ -1,4 +1,4 @@
-//! Whose trace a call belongs to: `traceparent` of W3C Trace Context.
+//! Calls carry the `traceparent` of their request (W3C Trace Context).
 
 use super::{RELIABLE, Relay, StoreKind, on_both_stores};
 use bulkhead_tests::http;
@@ -32,13 +32,13 @@ fn traceparent_is_forwarded_to_upstream_and_receivers(kind: StoreKind) {
     std::thread::scope(|scope| {
         let relay = &relay;
         let caller = scope.spawn(|| get(relay, &a, &[("TraceParent", &first)]));
-        // Who comes first makes the call.
+        // The first request determines the trace of the call.
         until("the call is made", || {
             relay.upstream.summary().arrivals == 1
         });
         let joined = [
             (&b, vec![("traceparent", second.as_str())]),
-            // Two of them are as good as none.
+            // Two headers count as none.
             (&c, vec![("traceparent", &first), ("traceparent", &second)]),
         ];
         let joined =
@@ -62,7 +62,7 @@ fn traceparent_is_forwarded_to_upstream_and_receivers(kind: StoreKind) {
     let third = trace(3);
     outlives_the_process(&mut relay, &third);
 
-    // Checks are calls too, and so is what has nothing to tell.
+    // Verification calls carry it too. A request without a valid header causes a call without one.
     let fourth = trace(4);
     let verify = "/crypto/verify?message=never+signed&signature=AAAA";
     get(&relay, verify, &[("traceparent", &fourth)]);
@@ -96,7 +96,7 @@ fn get(relay: &Relay, target: &str, headers: &[(&str, &str)]) -> http::Response 
     http::request(relay.server().address, "GET", target, headers, b"")
 }
 
-/// The store keeps it for the process after this one.
+/// The store keeps the header across a restart.
 fn outlives_the_process(relay: &mut Relay, trace: &str) {
     relay
         .receiver

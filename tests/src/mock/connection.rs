@@ -1,4 +1,4 @@
-//! HTTP/1.1 as octets: what a client sent, and answers that come whole or broken.
+//! HTTP/1.1 at the level of bytes: reads requests, and sends complete or broken responses.
 
 use percent_encoding::percent_decode_str;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -9,18 +9,18 @@ use std::time::Duration;
 const HEAD_BYTES_MAX: usize = 256 * 1024;
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// No connection stays longer than this without an octet, hanging ones included.
+/// The maximum time without a byte on a connection, which also ends connections that hang.
 const IDLE_MAX: Duration = Duration::from_mins(10);
 
-/// What no client can take for HTTP: a TLS alert, and text that ends as a head would.
+/// Bytes that are not HTTP: a TLS alert, and text that ends like a head.
 const GARBAGE: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46 this is no answer\xff\xfe\r\n\r\n\x00";
 
-/// A request without its body. What is malformed has an empty method or target.
+/// The head of a request. If it is malformed, the method or the target is empty.
 pub(crate) struct Head {
     pub(crate) method: String,
     pub(crate) target: String,
     minor_version: char,
-    /// Names in lower case.
+    /// The names are in lower case.
     headers: Vec<(String, String)>,
 }
 
@@ -42,7 +42,7 @@ impl Head {
         }
     }
 
-    /// A header's first value.
+    /// Returns a header's first value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let header = self.headers.iter().find(|(found, _)| found == name);
         header.map(|(_, value)| value.as_str())
@@ -53,7 +53,8 @@ impl Head {
         &self.target[..end]
     }
 
-    /// A parameter of the query, decoded as forms are. None where it is missing or not UTF-8.
+    /// Returns a query parameter, decoded like a form field. Returns `None` if it is missing or not
+    /// UTF-8.
     pub(crate) fn parameter(&self, name: &str) -> Option<String> {
         let (_, query) = self.target.split_once('?')?;
         let value = query.split('&').find_map(|pair| {
@@ -71,7 +72,7 @@ impl Head {
     }
 }
 
-/// An answer as it should be.
+/// A well-formed response.
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
@@ -99,7 +100,7 @@ impl Response {
         }
     }
 
-    /// A status that says all.
+    /// A response without a body.
     pub(crate) fn empty(status: u16) -> Self {
         let (headers, body) = (Vec::new(), String::new());
         Self {
@@ -114,13 +115,13 @@ impl Response {
         self
     }
 
-    /// The head with a length that need not be true.
+    /// Formats the head with a length that may differ from the body's.
     fn head(&self, body_len: usize, last: bool) -> String {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         for (name, value) in &self.headers {
             head += &[name, ": ", value, "\r\n"].concat();
         }
-        // RFC 9110 section 8.6: none with 204.
+        // RFC 9110 section 8.6: a response with 204 has no `Content-Length`.
         if self.status != 204 {
             head += &["Content-Length: ", &body_len.to_string(), "\r\n"].concat();
         }
@@ -149,32 +150,32 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// How an answer goes out. Waits are between octets where there are many.
+/// How a response is sent. The delays of slow modes are between bytes.
 pub(crate) enum SendMode {
     Whole,
     Late(Duration),
     SlowHead(Duration),
     Drip(Duration),
-    /// A length is announced and half of it comes, then an orderly end.
+    /// Announces a length, sends half of the body, and closes the connection.
     Half,
     Garbage,
-    /// Nothing, until the client gives up.
+    /// Sends nothing until the client closes the connection.
     Hang,
     Reset,
 }
 
-/// What answers requests.
+/// Handles requests.
 pub(crate) trait Service: Send + Sync + 'static {
-    /// Whether the connection is to be reset before a request is read from it.
+    /// Returns whether the connection is to be reset before a request is read.
     fn cuts_unread(&self) -> bool {
         false
     }
 
-    /// Called when the head was read and no octet of the body was asked for.
+    /// Called after the head was read, before any byte of the body.
     fn serve(&self, head: &Head, body: Body<'_>) -> io::Result<(Response, SendMode)>;
 }
 
-/// Serves one connection to its end.
+/// Serves one connection until it ends.
 pub(crate) fn serve_connection(stream: Arc<TcpStream>, service: &impl Service) -> io::Result<()> {
     stream.set_read_timeout(Some(IDLE_MAX))?;
     stream.set_write_timeout(Some(IDLE_MAX))?;
@@ -200,7 +201,7 @@ pub(crate) fn serve_connection(stream: Arc<TcpStream>, service: &impl Service) -
             .header("content-length")
             .and_then(|length| length.parse().ok())
             .unwrap_or(0);
-        // Not worth a decoder: neither the relay nor common tools send it without being told to.
+        // Chunked bodies are not supported: the relay and common tools do not send them by default.
         let refused = if head.header("transfer-encoding").is_some() {
             Some(411)
         } else if body_left > BODY_BYTES_MAX {
@@ -227,7 +228,7 @@ pub(crate) fn serve_connection(stream: Arc<TcpStream>, service: &impl Service) -
     Ok(())
 }
 
-/// The body of a request, still to be read.
+/// The body of a request, which has not been read yet.
 pub(crate) struct Body<'a> {
     connection: &'a mut Connection,
     bytes_left: &'a mut usize,
@@ -246,14 +247,14 @@ impl Body<'_> {
 }
 
 struct Connection {
-    /// Shared with the listener, which cuts it when it closes.
+    /// Shared with the listener, which shuts it down when it closes.
     stream: Arc<TcpStream>,
-    /// Octets that were read and not used.
+    /// Bytes that were read and not used yet.
     unread: Vec<u8>,
 }
 
 impl Connection {
-    /// Reads something. False at the end of what the client sends.
+    /// Reads some bytes. Returns false at the end of the client's data.
     fn fill(&mut self) -> io::Result<bool> {
         let mut piece = [0; 16 * 1024];
         loop {
@@ -268,7 +269,7 @@ impl Connection {
         }
     }
 
-    /// None where it is too long.
+    /// Reads a head. Returns `None` if it is too long.
     fn head(&mut self) -> io::Result<Option<Head>> {
         let mut searched = 0;
         loop {
@@ -298,7 +299,7 @@ impl Connection {
         Ok(std::mem::replace(&mut self.unread, rest))
     }
 
-    /// Whether the connection goes on.
+    /// Sends a response. Returns whether the connection stays open.
     fn perform(
         &mut self,
         mut response: Response,
@@ -323,7 +324,7 @@ impl Connection {
                 slowly(stream, response.body.as_bytes(), wait)?;
             }
             SendMode::Half => {
-                // With 204 nothing would be missing.
+                // A response with 204 would be complete without a body.
                 if response.status == 204 {
                     response.status = 200;
                 }
@@ -361,7 +362,7 @@ impl Connection {
         Ok(false)
     }
 
-    /// With no time to linger, the close that follows sends RST.
+    /// Without a linger time, closing the socket sends RST.
     fn reset(&self) -> io::Result<()> {
         rustix::net::sockopt::set_socket_linger(&*self.stream, Some(Duration::ZERO))?;
         Ok(())

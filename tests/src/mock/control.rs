@@ -1,5 +1,4 @@
-//! What both mocks have beside their own work: arguments, and the second port that they are told on
-//! how to behave.
+//! The parts that both mocks share: arguments, and the control port.
 
 use super::connection::{Body, Head, Response, SendMode, Service};
 use super::listener::ReopenableListener;
@@ -12,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Arguments of every mock.
+/// The arguments of every mock.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CommonArgs {
     /// Address and port to serve on
@@ -31,15 +30,15 @@ pub(crate) struct CommonArgs {
     #[arg(long)]
     pub(crate) verbose: bool,
 
-    /// Seed of all that happens by chance
+    /// Seed of all random behaviour
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) seed: u64,
 
-    /// Factor for all times given here, and for those that nobody gave
+    /// Factor for all durations, given ones and defaults
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
     pub(crate) scale: f64,
 
-    /// End when standard input does, and so with whoever started this
+    /// Exit at the end of standard input, and so together with the parent process
     #[arg(long)]
     end_with_stdin: bool,
 }
@@ -50,7 +49,7 @@ fn factor(text: &str) -> Result<f64, String> {
 }
 
 impl CommonArgs {
-    /// Says a line where that is asked for.
+    /// Prints a line if `--verbose` is set.
     pub(crate) fn print_line(&self, line: impl FnOnce() -> String) {
         if self.verbose {
             print_line(&line());
@@ -58,20 +57,20 @@ impl CommonArgs {
     }
 }
 
-/// Nobody listening to it is no reason to end.
+/// A closed standard output is not a reason to exit.
 fn print_line(line: &str) {
     let mut out = io::stdout().lock();
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
-/// A mock that can be told how to behave.
+/// A mock with a control port.
 pub(crate) trait Mock: Service {
-    /// Whether it has signatures to spoil.
+    /// Whether the mock accepts faults of signatures.
     const SIGNS: bool;
 
     fn with_rules(&self, change: impl FnOnce(&mut Rules));
 
-    /// What `GET /control/NAME` answers.
+    /// Returns the content of `GET /control/NAME`.
     fn page(&self, name: &str) -> Option<String>;
 }
 
@@ -104,7 +103,7 @@ pub(crate) fn run<M: Mock>(common: &CommonArgs, mock: M) -> ExitCode {
     listener.serve(&mock)
 }
 
-/// Tells why there is nothing to serve.
+/// Prints the error and returns a failure.
 pub(crate) fn fail(error: &io::Error) -> ExitCode {
     drop(writeln!(io::stderr(), "{error}"));
     ExitCode::FAILURE

@@ -1,4 +1,4 @@
-//! A receiver of webhooks on any path.
+//! A webhook receiver that accepts any path.
 
 use super::connection::{Body, Head, Response, SendMode, Service};
 use super::control::{CommonArgs, Mock, fail, run};
@@ -18,15 +18,15 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// A receiver of webhooks. Takes them on any path; on the control port POST /control and GET
-/// /control/deliveries.
+/// A receiver of webhooks. It accepts them on any path. The control port serves POST /control and
+/// GET /control/deliveries.
 #[derive(Debug, Parser)]
 #[command(name = "mock-receiver", max_term_width = 100)]
 struct Settings {
     #[command(flatten)]
     common: CommonArgs,
 
-    /// Secret of the signatures (Standard Webhooks)
+    /// Secret of the webhook signatures (Standard Webhooks)
     #[arg(long, value_name = "whsec_BASE64", value_parser = secret)]
     secret: Option<String>,
 }
@@ -109,7 +109,7 @@ impl Service for Receiver {
         let rule = state.rules.decide(head.path(), &mut random);
         let fault = match &rule {
             None => Fault::Normal,
-            // A request was read before the connection could be cut.
+            // This request was read before the connection could be reset.
             Some(rule) if rule.fault == Fault::ResetBefore => Fault::Reset,
             Some(rule) => rule.fault,
         };
@@ -141,12 +141,12 @@ impl Service for Receiver {
     }
 }
 
-/// 204, or what was ordered.
+/// Returns 204, or the response of the rule.
 fn answer(rule: Option<&Rule>) -> Response {
     let Some(rule) = rule else {
         return Response::empty(204);
     };
-    // What comes in part or in pieces has to have a body.
+    // A response that is sent in part or byte by byte needs a body.
     let default = match rule.fault {
         Fault::Half | Fault::Drip => 200,
         _ => 204,

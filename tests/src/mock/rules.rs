@@ -1,4 +1,4 @@
-//! Misbehaviour as it is ordered over the control interface.
+//! Faults, and the rules of the control interface that choose them.
 
 use super::connection::SendMode;
 use super::seeded_random::SeededRandom;
@@ -11,37 +11,37 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
-    /// No misbehaviour.
+    /// No fault.
     Normal,
-    /// A status that was ordered.
+    /// A given status.
     Status,
-    /// Reads the request and never answers.
+    /// Reads the request and never responds.
     Hang,
     /// Reads the request and resets the connection.
     Reset,
-    /// Resets the connection before it reads a request, which then is no arrival.
+    /// Resets the connection before it reads a request. No arrival is recorded.
     ResetBefore,
-    /// The body comes octet by octet.
+    /// Sends the body byte by byte.
     Drip,
-    /// What comes is not HTTP.
+    /// Sends bytes that are not HTTP.
     Garbage,
-    /// Half of the body comes, then an end.
+    /// Sends half of the body and closes the connection.
     Half,
-    /// The answer comes after a while.
+    /// Sends the response after a delay.
     Late,
-    /// The head comes octet by octet.
+    /// Sends the head byte by byte.
     SlowHeaders,
-    /// 200 with a signature cut where no base64 ends.
+    /// Returns 200 with a signature that is not valid base64, because its end is missing.
     TruncatedBase64,
-    /// 200 with the signature of another message.
+    /// Returns 200 with the signature of another message.
     WrongSignature,
-    /// 200 with a page of HTML.
+    /// Returns 200 with an HTML page.
     #[serde(rename = "html-200")]
     Html200,
 }
 
 impl Fault {
-    /// Whether the client gets no answer that it could read.
+    /// Returns whether the client gets no readable response.
     pub(crate) fn breaks(self) -> bool {
         match self {
             Self::Hang | Self::Reset | Self::ResetBefore | Self::Garbage | Self::Half => true,
@@ -64,33 +64,33 @@ impl Fault {
     }
 }
 
-/// How some requests are to be treated.
+/// A fault, and the requests to which it applies.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
-    /// How their paths begin.
+    /// The prefix of their paths.
     path: String,
     pub(crate) fault: Fault,
     pub(crate) status: Option<u16>,
     delay: Option<Duration>,
     pub(crate) retry_after: RetryAfter,
     pub(crate) location: Option<String>,
-    /// For so many requests only.
+    /// The number of requests for which the rule remains in force.
     next: Option<u64>,
     probability: Option<f64>,
 }
 
-/// The header of an ordered status.
+/// The `Retry-After` header of a rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum RetryAfter {
-    /// What the mock finds fit.
+    /// The default of the mock.
     Default,
     Omitted,
     Fixed(String),
 }
 
 impl Rule {
-    /// How an answer under this rule goes out. Delays that are not given are a second for each
-    /// octet and 20 s for what comes late, scaled.
+    /// Returns how a response under this rule is sent. The default delays are 1 s per byte and 20 s
+    /// for late responses, both scaled.
     pub(crate) fn send_mode(&self, scale: f64) -> SendMode {
         let delay = |seconds| {
             let default = Duration::from_secs(seconds).mul_f64(scale);
@@ -117,17 +117,17 @@ impl Rule {
     }
 }
 
-/// What a control request commands.
+/// A command of the control interface.
 #[derive(Debug)]
 pub(crate) enum ControlCommand {
-    /// Nobody can connect, for a time or until `Normal`.
+    /// Closes the listener for a time, or until `Normal`.
     Close(Option<Duration>),
-    /// Everything as it was at the start, or for the paths that begin so.
+    /// Removes the rules of all paths with this prefix. An empty prefix also reopens the listener.
     Normal(String),
     Rule(Rule),
 }
 
-/// A command as it is written.
+/// The JSON form of a command.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CommandJson {
@@ -139,7 +139,7 @@ struct CommandJson {
     next: Option<u64>,
     probability: Option<f64>,
     delay_ms: Option<u64>,
-    /// `null` is no header, which is not the same as nothing said.
+    /// `null` means no header. That differs from a missing field.
     #[serde(default, deserialize_with = "present_value")]
     retry_after: Option<Value>,
     location: Option<String>,
@@ -149,7 +149,7 @@ fn present_value<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Value>, D:
     Value::deserialize(from).map(Some)
 }
 
-/// Reads one command or an array of them. The error says what is wrong.
+/// Parses one command or an array of them. The error says what is wrong.
 pub(crate) fn parse_commands(json: &[u8], signs: bool) -> Result<Vec<ControlCommand>, String> {
     let value: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     let values = match value {
@@ -237,8 +237,8 @@ fn parse_command(json_command: CommandJson, signs: bool) -> Result<ControlComman
     }))
 }
 
-/// The rules in force: first those for the next so many requests, in the order they came; then those
-/// until changed, of which the one with the longest path fits best; then those by chance.
+/// The rules in force. Rules with a count apply first, in the order of their arrival. Persistent
+/// rules apply next; the longest path wins. Rules with a probability apply last.
 #[derive(Default)]
 pub(crate) struct Rules {
     next: VecDeque<Rule>,
@@ -247,8 +247,8 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Puts a rule in force. It replaces one that stands for the same path, or has a chance there
-    /// for the same fault; rules for the next so many queue up.
+    /// Adds a rule. A persistent rule replaces the one with the same path. A rule with a
+    /// probability replaces the one with the same path and fault. Rules with a count queue up.
     pub(crate) fn add(&mut self, rule: Rule) {
         if rule.next.is_some() {
             self.next.push_back(rule);
@@ -264,7 +264,7 @@ impl Rules {
         }
     }
 
-    /// Forgets the rules for paths that begin so.
+    /// Removes the rules of all paths with this prefix.
     pub(crate) fn clear(&mut self, path: &str) {
         self.next.retain(|rule| !rule.path.starts_with(path));
         self.persistent.retain(|rule| !rule.path.starts_with(path));
@@ -272,7 +272,7 @@ impl Rules {
             .retain(|rule| !rule.path.starts_with(path));
     }
 
-    /// The rule for a request, which is used up by that if it is for the next so many.
+    /// Returns the rule for a request. If the rule has a count, the count decreases.
     pub(crate) fn decide(&mut self, path: &str, random: &mut SeededRandom) -> Option<Rule> {
         if let Some(at) = self.next.iter().position(|rule| rule.fits(path)) {
             return Some(self.use_up(at));
@@ -282,14 +282,15 @@ impl Rules {
             return Some(rule.clone());
         }
         let mut here = self.probabilistic.iter().filter(|rule| rule.fits(path));
-        // Those that act before a request is read had their chance.
+        // Faults that precede reading were decided by `cut_unread`.
         let hit = here.find(|rule| {
             rule.fault != Fault::ResetBefore && random.happens(rule.probability.unwrap_or(0.0))
         });
         hit.cloned()
     }
 
-    /// Whether to cut a connection off before its next request is read. No path is known then.
+    /// Returns whether to reset a connection before its next request is read. The path is not known
+    /// at that time.
     pub(crate) fn cut_unread(&mut self, random: &mut SeededRandom) -> bool {
         let cuts = |rule: &Rule| rule.fault == Fault::ResetBefore && rule.path.is_empty();
         if let Some(first) = self.next.front() {
@@ -333,7 +334,7 @@ mod tests {
         rules
     }
 
-    /// What some requests meet: fault and status.
+    /// Returns the fault and the status for each request.
     fn met(rules: &mut Rules, paths: &[&str]) -> Vec<Option<(Fault, Option<u16>)>> {
         let mut random = SeededRandom::of(1, b"", 0);
         let mut decide = |path: &&str| rules.decide(path, &mut random);
@@ -386,7 +387,8 @@ mod tests {
             {"mode": "503", "probability": 0}]"#;
         let met = met(&mut rules(json), &vec!["/"; 4000]);
         let count = |wanted| met.iter().filter(|fault| **fault == wanted).count();
-        // 1000 and, of the others, 1500 are expected; the bounds are five standard deviations.
+        // Expected are 1000, and 1500 of the remaining 3000. The bounds are five standard
+        // deviations.
         assert!((863..1137).contains(&count(Some((Fault::Hang, None)))));
         assert!((1347..1653).contains(&count(Some((Fault::Status, Some(500))))));
         assert_eq!(count(Some((Fault::Status, Some(503)))), 0);

@@ -1,8 +1,8 @@
-//! Random draws that are the same in every run with the same seed, however threads take turns.
+//! Random draws that depend only on a seed and on the event, and not on the order of threads.
 
 use sha2::{Digest as _, Sha256};
 
-/// Draws for one event, which is named by some text and a number.
+/// The draws for one event, which a text and a number identify.
 pub(crate) struct SeededRandom {
     state: Sha256,
     draws: u64,
@@ -17,7 +17,7 @@ impl SeededRandom {
         Self { state, draws: 0 }
     }
 
-    /// Evenly from 0 to just below 1.
+    /// Returns a number from 0 to less than 1, evenly distributed.
     pub(crate) fn draw(&mut self) -> f64 {
         self.draws += 1;
         let hash = self.state.clone().chain_update(self.draws.to_be_bytes());
@@ -47,7 +47,7 @@ mod tests {
         let draws: Vec<_> = (0..10_000).map(|_| random.draw()).collect();
         assert!(draws.iter().all(|draw| (0.0..1.0).contains(draw)));
         let mean = draws.iter().sum::<f64>() / 10_000.0;
-        // Five standard deviations.
+        // The bound is five standard deviations.
         assert!((mean - 0.5).abs() < 0.0145, "{mean}");
     }
 }

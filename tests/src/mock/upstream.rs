@@ -1,4 +1,4 @@
-//! The upstream signing API, as unreliable as the real one and worse where it is told to be.
+//! A mock of the upstream signing API, with its failures and further ones on command.
 
 mod failures;
 mod key;
@@ -22,23 +22,23 @@ use std::time::{Duration, Instant};
 
 pub use key::PUBLIC_KEY;
 
-/// What `--key` is where it is not given.
+/// The default of `--key`.
 pub const KEY: &str = "mock-upstream-key";
 
-/// The upstream signing API as the relay may meet it. Serves GET /crypto/sign, /crypto/verify and /
-/// with the key bare in Authorization, and GET /public-key for whoever wants to check; on the
-/// control port POST /control, GET /control/arrivals and /control/summary.
+/// The upstream signing API with its failures. It serves GET /crypto/sign, /crypto/verify and /,
+/// which need the key in Authorization without a scheme, and GET /public-key, which needs no key.
+/// The control port serves POST /control, GET /control/arrivals and GET /control/summary.
 #[derive(Debug, Parser)]
 #[command(name = "mock-upstream", max_term_width = 100)]
 struct Settings {
     #[command(flatten)]
     common: CommonArgs,
 
-    /// What Authorization must be
+    /// Required value of Authorization
     #[arg(long, default_value = KEY)]
     key: String,
 
-    /// Calls of all kinds in any window; over it the answer is 429
+    /// Maximum number of calls in any window; further calls get 429
     #[arg(long, value_name = "N", default_value = "10")]
     calls: usize,
 
@@ -46,15 +46,15 @@ struct Settings {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     window: Duration,
 
-    /// How probable it is that signing a message fails when it is not failing already
+    /// Probability that signing a message begins to fail
     #[arg(long, value_name = "PROBABILITY", default_value = "0.5", value_parser = probability)]
     fail: f64,
 
-    /// For how long the message goes on failing then
+    /// How long the message keeps failing
     #[arg(long, value_name = "MIN..MAX", default_value = "30s..180s")]
     degraded: DurationRange,
 
-    /// How long an answer takes
+    /// Time until a response is sent
     #[arg(long, value_name = "MIN..MAX", default_value = "0s")]
     latency: DurationRange,
 }
@@ -93,7 +93,7 @@ struct State {
     cut_unread: u64,
 }
 
-/// What a request asks, as far as it can be understood.
+/// A parsed request.
 enum ApiCall {
     Sign(String),
     Verify {
@@ -101,7 +101,7 @@ enum ApiCall {
         signature: String,
     },
     Key,
-    /// To sign or to verify, and a parameter is missing, empty or not UTF-8.
+    /// A request to sign or verify with a parameter that is missing, empty or not UTF-8.
     Incomplete(Kind),
     OtherMethod,
     Unknown,
@@ -142,11 +142,11 @@ impl ApiCall {
     }
 }
 
-/// An answer whose signature, which takes a millisecond, is still to be made.
+/// A response that may need a signature. Signing takes a millisecond and happens outside the lock.
 enum PendingResponse {
     Ready(Response),
     Signature(String),
-    /// Of another message.
+    /// The signature of another message.
     WrongSignature(String),
     CutSignature(String),
 }
@@ -178,7 +178,8 @@ impl Upstream {
         })
     }
 
-    /// Counts, decides and logs. All under one lock, so that the log is in the order of its times.
+    /// Counts, decides and logs a call under one lock, so that the log is in the order of its
+    /// times.
     fn arrive(&self, head: &Head) -> (PendingResponse, SendMode) {
         let call = ApiCall::of(head);
         if let Some(message) = call.message() {
@@ -193,7 +194,7 @@ impl Upstream {
         let rule = state.rules.decide(head.path(), &mut random);
         let fault = match &rule {
             None => Fault::Normal,
-            // A request was read before the connection could be cut.
+            // This request was read before the connection could be reset.
             Some(rule) if rule.fault == Fault::ResetBefore => Fault::Reset,
             Some(rule) => rule.fault,
         };
@@ -201,7 +202,7 @@ impl Upstream {
             Some(rule) if rule.status.is_some() => {
                 PendingResponse::Ready(ordered_response(rule, over, &state.quota))
             }
-            // What nobody gets to see changes nothing.
+            // A response that is never sent must not change the state.
             Some(_) if matches!(fault, Fault::Hang | Fault::Reset | Fault::Garbage) => {
                 PendingResponse::Ready(Response::empty(200))
             }
@@ -237,7 +238,7 @@ impl Upstream {
         (answer, send_mode)
     }
 
-    /// What is answered where nothing else was ordered.
+    /// Returns the response to a call for which no rule sets a status.
     fn answer(
         &self,
         failures: &mut FailureModel,
@@ -300,7 +301,7 @@ impl Upstream {
             }
             PendingResponse::CutSignature(message) => {
                 let mut signature = sign(&message);
-                // One character more than whole groups of four: no octet ends there.
+                // One character more than a multiple of four is never valid base64.
                 signature.truncate(signature.len() / 8 * 4 + 1);
                 Response::text(200, signature)
             }
@@ -327,12 +328,12 @@ impl Upstream {
     }
 }
 
-/// What the log can hold.
+/// Truncates a duration to the log's precision.
 pub(crate) fn whole_micros(time: Duration) -> Duration {
     Duration::new(time.as_secs(), time.subsec_micros() * 1000)
 }
 
-/// For `Retry-After`, which has whole seconds: rather too long than too short.
+/// Formats a wait for `Retry-After` in whole seconds, rounded up.
 fn seconds(wait: Duration) -> String {
     let begun = u64::from(wait.subsec_nanos() > 0);
     (wait.as_secs() + begun).max(1).to_string()
@@ -383,7 +384,7 @@ impl Service for Upstream {
     }
 
     fn serve(&self, head: &Head, _: Body<'_>) -> io::Result<(Response, SendMode)> {
-        // For tests only, and no call.
+        // This path is for tests and does not count as a call.
         if (head.method.as_str(), head.path()) == ("GET", "/public-key") {
             return Ok((Response::text(200, PUBLIC_KEY), SendMode::Whole));
         }

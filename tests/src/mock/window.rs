@@ -1,11 +1,11 @@
-//! Arrivals in sliding windows of time, exact to the microsecond.
+//! Counts arrivals in sliding windows, exact to the microsecond.
 
 use super::record::Arrival;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The most arrivals in any window. A window of 60 s holds what is less than 60 s apart: two
-/// arrivals exactly 60 s apart are not in one.
+/// Returns the maximum number of arrivals in any window. Two arrivals exactly one window apart are
+/// not in the same window.
 pub fn max_in_window(arrivals: &[Arrival], window: Duration) -> usize {
     let mut times: Vec<_> = arrivals.iter().map(|arrival| arrival.at).collect();
     times.sort_unstable();
@@ -20,11 +20,11 @@ pub fn max_in_window(arrivals: &[Arrival], window: Duration) -> usize {
     fullest
 }
 
-/// So many calls in any window, and everything that arrives counts.
+/// A number of calls in any window. Every arrival counts, including rejected ones.
 pub(crate) struct Quota {
     pub(crate) calls: usize,
     pub(crate) window: Duration,
-    /// Those that later ones may share a window with.
+    /// The arrivals that may share a window with a later one.
     recent: VecDeque<Duration>,
 }
 
@@ -38,7 +38,7 @@ impl Quota {
         }
     }
 
-    /// Counts an arrival. Where it is one too many, says how long until one would not be.
+    /// Counts an arrival. If it exceeds the quota, returns the time until a call would be accepted.
     pub(crate) fn arrive(&mut self, now: Duration) -> Option<Duration> {
         while self.recent.front().is_some_and(|t| now >= *t + self.window) {
             self.recent.pop_front();
@@ -52,7 +52,7 @@ impl Quota {
         Some((*gone_by + self.window).saturating_sub(now))
     }
 
-    /// Arrivals in the window that ends with the last one.
+    /// Returns the number of arrivals in the window that ends with the last one.
     pub(crate) fn in_window(&self) -> usize {
         self.recent.len()
     }
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(fullest(&micros(&[3, 3, 3, 4]), Duration::from_micros(1)), 3);
     }
 
-    /// Against the definition: for every arrival, all that follow it by less than a window.
+    /// The definition: for every arrival, count the arrivals less than a window later.
     #[test]
     fn max_in_window_matches_its_definition() {
         for seed in 0..200 {
@@ -147,9 +147,11 @@ mod tests {
         let at = |micros| Duration::from_micros(micros);
         assert_eq!(quota.arrive(at(10)), None);
         assert_eq!(quota.arrive(at(20)), None);
-        // One microsecond early; when the first is a window ago, the second is still there with it.
+        // This call is one microsecond early. When the first call leaves the window, this one is
+        // still in it together with the second.
         assert_eq!(quota.arrive(at(60_000_009)), Some(at(11)));
-        // The one refused counts as well: two again, and with it three in the window.
+        // Rejected calls count too. Two of them are still in the window, and this call is the
+        // third.
         assert_eq!(quota.arrive(at(60_000_010)), Some(at(59_999_999)));
         assert_eq!(quota.arrive(at(120_000_009)), None);
         assert_eq!(quota.in_window(), 2);

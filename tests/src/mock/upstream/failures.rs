@@ -1,4 +1,4 @@
-//! Which messages fail to be signed, and for how long.
+//! Decides which messages fail to be signed, and for how long.
 
 use super::super::connection::Response;
 use super::super::seeded_random::SeededRandom;
@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// From one time to another.
+/// A range of durations.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct DurationRange {
     min: Duration,
@@ -26,7 +26,7 @@ impl DurationRange {
     }
 }
 
-/// `30s..180s`, or one time for both.
+/// Parses `30s..180s`, or a single duration.
 impl FromStr for DurationRange {
     type Err = String;
 
@@ -41,7 +41,7 @@ impl FromStr for DurationRange {
     }
 }
 
-/// Each message for itself: one that fails says nothing of others.
+/// The failure state of each message. Messages fail independently of each other.
 pub(crate) struct FailureModel {
     seed: u64,
     fail: f64,
@@ -51,7 +51,7 @@ pub(crate) struct FailureModel {
 
 #[derive(Default)]
 struct MessageState {
-    /// How often it was left to chance.
+    /// How many times a random draw was made for the message.
     draws: u64,
     degraded_until: Duration,
 }
@@ -66,7 +66,7 @@ impl FailureModel {
         }
     }
 
-    /// The failure to answer a message with now, if it is to fail.
+    /// Returns the failure response for a message, or `None` if signing succeeds.
     pub(crate) fn fails(&mut self, message: &str, now: Duration) -> Option<Response> {
         let state = self.messages.entry(message.to_owned()).or_default();
         if now >= state.degraded_until {
@@ -77,7 +77,7 @@ impl FailureModel {
             }
             state.degraded_until = now + self.degraded.pick(&mut random);
         }
-        // Both are met in the wild.
+        // The real upstream returns both.
         let response = if state.draws.is_multiple_of(2) {
             Response::text(502, "the signing machine does not answer\n")
         } else {
@@ -118,11 +118,11 @@ mod tests {
         let failed = (0..2000)
             .filter(|n| failures.fails(&format!("message {n}"), SECOND).is_some())
             .count();
-        // Five standard deviations.
+        // The bounds are five standard deviations.
         assert!((889..1111).contains(&failed), "{failed}");
     }
 
-    /// Whoever fails goes on failing for 30 to 180 s and not longer, and then succeeds in time.
+    /// A failing message keeps failing for 30 to 180 s, and then recovers.
     #[test]
     fn failing_message_recovers_within_its_range() {
         let mut failures = failures(2, 0.5);

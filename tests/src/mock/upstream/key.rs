@@ -1,4 +1,4 @@
-//! Real signatures, by a key that is no secret.
+//! The signing key of the mock upstream. It is public.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -7,16 +7,17 @@ use rsa::pkcs8::DecodePrivateKey as _;
 use rsa::{Pkcs1v15Sign, RsaPrivateKey, RsaPublicKey};
 use sha2::{Digest as _, Sha256};
 
-/// Padded, as Python's `urlsafe_b64encode` writes it; read either way.
+/// Encodes with padding, like Python's `urlsafe_b64encode`. Decodes with or without padding.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The public key of all signatures, as PEM.
+/// The public key of all signatures, in PEM.
 pub const PUBLIC_KEY: &str = include_str!("public-key.pem");
 
-/// RSA with 2048 bits, PKCS #1 v1.5 and SHA-256. Made for these tests with `openssl genpkey`.
+/// RSA with 2048 bits, PKCS #1 v1.5 and SHA-256. The key was made for these tests with `openssl
+/// genpkey`.
 pub(crate) struct SigningKey {
     private: RsaPrivateKey,
     public: RsaPublicKey,
