@@ -44,9 +44,9 @@ struct Fresh {
 impl StoreChoice {
     fn fresh(&self) -> Fresh {
         // The folder for temporary files may be in memory, so that this one is beside the program.
-        let program = std::env::current_exe().expect("this program");
-        let beside = program.parent().expect("in a folder");
-        let folder = tempfile::tempdir_in(beside).expect("a folder");
+        let program = std::env::current_exe().expect("path of this program should be known");
+        let beside = program.parent().expect("program should be in a folder");
+        let folder = tempfile::tempdir_in(beside).expect("folder should be accessible");
         let schema = match self {
             Self::Sqlite => None,
             Self::Postgres(database) => Some(Schema::new(database)),
@@ -206,13 +206,14 @@ fn line(name: &str, mut rate: Rate) {
 
 /// Returns the number of 4 KiB appends with `fdatasync` per second.
 fn syncs(folder: &Path, time: Duration) -> f64 {
-    let file = File::create(folder.join("raw")).expect("a file");
+    let file = File::create(folder.join("raw")).expect("file should be accessible");
     let start = Instant::now();
     let mut count = 0_u32;
     while start.elapsed() < time {
         let at = u64::from(count) * 4096;
-        file.write_all_at(&[1; 4096], at).expect("written");
-        file.sync_data().expect("synced");
+        file.write_all_at(&[1; 4096], at)
+            .expect("file should be written");
+        file.sync_data().expect("file should be synced");
         count += 1;
     }
     f64::from(count) / start.elapsed().as_secs_f64()
@@ -259,8 +260,10 @@ fn ask(
                 );
                 loop {
                     let start = Instant::now();
-                    stream.write_all(request.as_bytes()).expect("taken");
-                    let response = http::read(&mut stream, false).expect("an answer");
+                    stream
+                        .write_all(request.as_bytes())
+                        .expect("data should be sent");
+                    let response = http::read(&mut stream, false).expect("response should arrive");
                     if response.status == 202 {
                         times.push(start.elapsed());
                         break;
@@ -274,7 +277,7 @@ fn ask(
         let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
         let mut all = (Vec::new(), 0);
         for thread in threads {
-            let (times, refused) = thread.join().expect("no panic");
+            let (times, refused) = thread.join().expect("thread should not panic");
             all.0.extend(times);
             all.1 += refused;
         }

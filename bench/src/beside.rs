@@ -48,7 +48,7 @@ pub(crate) fn measure(time: Duration) -> bool {
         busy = Some(ask(&server, time));
         stop.store(true, Ordering::Relaxed);
     });
-    let (opened, busy) = (opened.into_inner(), busy.expect("measured"));
+    let (opened, busy) = (opened.into_inner(), busy.expect("measurement should exist"));
     println!(
         "\nsmall requests while {} clients open default messages ({opened} opened); each route \
          asked {} times, in ms",

@@ -17,9 +17,10 @@ const LARGE_BYTES: usize = 1_000_000;
 
 /// Prints a table for each message. Returns whether all targets were met.
 pub(crate) fn compare_all(rpgp_wasm: &Path, rounds: u32) -> bool {
-    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let scratch = tempfile::tempdir().expect("temporary directory should be created");
     let sandbox = sandbox();
-    let rpgp_wasm = std::fs::read(rpgp_wasm).expect("bench/run.sh builds rpgp as a component");
+    let rpgp_wasm =
+        std::fs::read(rpgp_wasm).expect("bench/run.sh should have built rpgp as a component");
     let rpgp_wasm = load(&sandbox, &rpgp_wasm);
     let server = Server::start(&[]);
     let mut met = true;
@@ -48,7 +49,7 @@ pub(crate) fn compare_all(rpgp_wasm: &Path, rounds: u32) -> bool {
                 name: "rpgp native, in this process",
                 run: Box::new(|| {
                     bulkhead_bench_rpgp::open(message.text.as_bytes(), PASSPHRASE)
-                        .expect("rpgp opens it")
+                        .expect("rpgp should open the message")
                 }),
                 expected,
                 target: None,
@@ -76,7 +77,7 @@ fn gpg(scratch: &Path, message: &Message) -> Vec<u8> {
         .arg("--decrypt")
         .arg(&message.file)
         .output();
-    output.expect("gpg runs").stdout
+    output.expect("gpg should run").stdout
 }
 
 fn sandbox() -> Sandbox {
@@ -85,7 +86,7 @@ fn sandbox() -> Sandbox {
         instances: 1,
         pagemap_scan: None,
     })
-    .expect("the kernel gives address space")
+    .expect("address space should be reserved")
 }
 
 const LIMITS: InstanceLimits = InstanceLimits {
@@ -100,7 +101,7 @@ fn load(sandbox: &Sandbox, wasm: &[u8]) -> Decryptor {
             let metrics = ComponentMetrics::unregistered();
             Decryptor::new(sandbox, &loaded, LIMITS, metrics).map_err(|no| no.reason)
         })
-        .expect("the component loads")
+        .expect("component should load")
 }
 
 fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {
@@ -124,5 +125,7 @@ fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {
         Interrupt::default(),
         None,
     );
-    opened.expect("rpgp in Wasm opens it").to_vec()
+    opened
+        .expect("rpgp in Wasm should open the message")
+        .to_vec()
 }

@@ -59,16 +59,16 @@ fn decrypt(server: &Server) {
 }
 
 pub(crate) fn measure(time: Duration) -> bool {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let components = folder.path().join("components");
-    std::fs::create_dir(&components).expect("made");
+    std::fs::create_dir(&components).expect("folder should be created");
     let server = Server::start_with(
         &[],
         &[
             ("SECRET", "0123456789abcdef0123456789abcdef"),
             (
                 "BULKHEAD_COMPONENTS_DIR",
-                components.to_str().expect("text"),
+                components.to_str().expect("text should be UTF-8"),
             ),
             ("BULKHEAD_COMPONENT_HEADER", "on"),
         ],
@@ -128,9 +128,9 @@ fn latencies(server: &Server, folder: &Path) -> Vec<Duration> {
 /// Moves a file into the folder. Returns the time of the move.
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> Instant {
     let aside = folder.join("aside");
-    std::fs::write(&aside, bytes).expect("written");
+    std::fs::write(&aside, bytes).expect("file should be written");
     let start = Instant::now();
-    std::fs::rename(aside, folder.join("components").join(name)).expect("moved");
+    std::fs::rename(aside, folder.join("components").join(name)).expect("file should be moved");
     start
 }
 
@@ -194,7 +194,7 @@ fn ask(server: &Server, kind: &Kind, time: Duration) -> Vec<Duration> {
         let clients: Vec<_> = (0..kind.clients).map(|_| scope.spawn(client)).collect();
         clients
             .into_iter()
-            .flat_map(|client| client.join().expect("no panic"))
+            .flat_map(|client| client.join().expect("thread should not panic"))
             .collect()
     })
 }

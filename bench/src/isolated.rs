@@ -28,14 +28,18 @@ pub(crate) fn measure(calls: u32) -> bool {
             instances: 3,
             pagemap_scan,
         })
-        .expect("the kernel gives address space");
+        .expect("address space should be reserved");
         let decryptor = load(&sandbox, bulkhead_artifacts::DECRYPT, Decryptor::new);
         let authenticator = load(&sandbox, bulkhead_artifacts::TOKEN, Authenticator::new);
         met &= line(&format!("decrypt component, {how}"), calls, target, || {
-            decryptor.describe().expect("it describes itself");
+            decryptor
+                .describe()
+                .expect("component should describe itself");
         });
         met &= line(&format!("token component, {how}"), calls, target, || {
-            authenticator.describe().expect("it describes itself");
+            authenticator
+                .describe()
+                .expect("component should describe itself");
         });
     }
     met
@@ -77,5 +81,5 @@ fn load<T>(
             let metrics = ComponentMetrics::unregistered();
             link(sandbox, &loaded, LIMITS, metrics).map_err(|no| no.reason)
         })
-        .expect("the component loads")
+        .expect("component should load")
 }

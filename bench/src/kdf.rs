@@ -74,7 +74,7 @@ fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
         path,
         octets_max: u64::MAX,
     };
-    let engine = Engine::new(setup, KdfMetrics::unregistered()).expect("a thread");
+    let engine = Engine::new(setup, KdfMetrics::unregistered()).expect("thread should start");
     let stop = Stop {
         interrupt: Arc::new(AtomicBool::new(false)),
         deadline: Instant::now() + Duration::from_mins(5),
@@ -88,8 +88,8 @@ fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
             scope.spawn(move || {
                 let salt = [number; 8];
                 let s2k = S2k::new(hash, &salt, b"topsecret", bytes, hash.digest_len());
-                let key = engine.derive(&s2k.expect("valid"), stop);
-                assert_eq!(key.expect("derived").len(), hash.digest_len());
+                let key = engine.derive(&s2k.expect("derivation should be valid"), stop);
+                assert_eq!(key.expect("key should be derived").len(), hash.digest_len());
             });
         }
     });

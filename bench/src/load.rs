@@ -34,8 +34,8 @@ impl Gunicorn {
     /// Starts two workers with the packages that bench/run.sh installs. Returns `None` if they are
     /// not installed.
     fn start(packages: &Path) -> Option<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("bound");
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port should be free");
+        let address = free.local_addr().expect("socket should be bound");
         drop(free);
         if !packages.join("gunicorn").is_dir() {
             return None;
@@ -153,7 +153,7 @@ fn median(mut rates: Vec<f64>) -> f64 {
 /// Measures small messages alone, and while another client decrypts default messages. Returns
 /// whether the target was met.
 pub(crate) fn mix(time: Duration) -> bool {
-    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let scratch = tempfile::tempdir().expect("temporary directory should be created");
     let small = body(&messages::small(scratch.path()));
     let default = body(&text("bench/default.asc"));
     let server = Server::start(&[]);
@@ -173,7 +173,7 @@ pub(crate) fn mix(time: Duration) -> bool {
             });
             beside.extend(small_ones(server.address, &small, time));
             stop.store(true, Ordering::Relaxed);
-            opened += large.join().expect("no panic");
+            opened += large.join().expect("thread should not panic");
         });
     }
     println!(
@@ -210,7 +210,7 @@ fn small_ones(address: SocketAddr, body: &str, time: Duration) -> Vec<Duration> 
         let clients: Vec<_> = (0..SMALL_CLIENTS).map(|_| scope.spawn(client)).collect();
         clients
             .into_iter()
-            .flat_map(|client| client.join().expect("no panic"))
+            .flat_map(|client| client.join().expect("thread should not panic"))
             .collect()
     })
 }

@@ -20,10 +20,11 @@ pub(crate) struct Message {
 /// Returns the six messages. gpg makes the large ones in `scratch` during the call.
 pub(crate) fn all(scratch: &Path) -> Vec<Message> {
     // Written once, outside the time of each gpg.
-    std::fs::write(scratch.join("passphrase"), PASSPHRASE).expect("scratch is writable");
+    std::fs::write(scratch.join("passphrase"), PASSPHRASE)
+        .expect("scratch folder should be writable");
     let small = |title, text: String, target| {
         let file = scratch.join(format!("{title}.asc"));
-        std::fs::write(&file, &text).expect("scratch is writable");
+        std::fs::write(&file, &text).expect("scratch folder should be writable");
         let plaintext = b"Nice work!\n".to_vec();
         Message {
             title,
@@ -37,7 +38,7 @@ pub(crate) fn all(scratch: &Path) -> Vec<Message> {
         let plaintext = log_lines(bytes);
         let file = scratch.join(format!("{title}.asc"));
         encrypt(scratch, &plaintext, compression, DEFAULT_COUNT, &file);
-        let text = std::fs::read_to_string(&file).expect("gpg wrote it");
+        let text = std::fs::read_to_string(&file).expect("gpg should have written the file");
         Message {
             title,
             text,
@@ -78,7 +79,7 @@ fn log_lines(bytes: usize) -> Vec<u8> {
             text,
             "level=info request={request:012x} status=200 time_us={time_us} path=/orders"
         )
-        .expect("a string takes everything");
+        .expect("writing to a string should succeed");
     }
     text.truncate(bytes);
     text.into_bytes()
@@ -89,16 +90,17 @@ const DEFAULT_COUNT: &str = "65011712";
 
 /// Returns a short message with a cheap key derivation, made by gpg during the call.
 pub(crate) fn small(scratch: &Path) -> String {
-    std::fs::write(scratch.join("passphrase"), PASSPHRASE).expect("scratch is writable");
+    std::fs::write(scratch.join("passphrase"), PASSPHRASE)
+        .expect("scratch folder should be writable");
     let file = scratch.join("small.asc");
     encrypt(scratch, b"Nice work!\n", "none", "65536", &file);
-    std::fs::read_to_string(&file).expect("gpg wrote it")
+    std::fs::read_to_string(&file).expect("gpg should have written the file")
 }
 
 /// Runs `gpg --symmetric` with today's defaults (AES-256, S2K with SHA-1) except for the count.
 fn encrypt(scratch: &Path, plaintext: &[u8], compression: &str, count: &str, to: &Path) {
     let from = scratch.join("plaintext");
-    std::fs::write(&from, plaintext).expect("scratch is writable");
+    std::fs::write(&from, plaintext).expect("scratch folder should be writable");
     let status = gpg(scratch)
         .args([
             "--armor",
@@ -120,7 +122,7 @@ fn encrypt(scratch: &Path, plaintext: &[u8], compression: &str, count: &str, to:
         .arg("--symmetric")
         .arg(from)
         .status()
-        .expect("gpg runs");
+        .expect("gpg should run");
     assert!(status.success(), "gpg: {status}");
 }
 

@@ -41,12 +41,12 @@ pub(crate) fn memory() -> bool {
     let idle = server.resident_bytes();
     assert_eq!(server.decrypt(PASSPHRASE, SAMPLE).status, 200);
     let after_one = server.resident_bytes();
-    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let scratch = tempfile::tempdir().expect("temporary directory should be created");
     let messages = messages::all(scratch.path());
     let large = messages
         .iter()
         .max_by_key(|message| message.text.len())
-        .expect("there are messages");
+        .expect("there should be messages");
     std::thread::scope(|scope| {
         for _ in 0..clients() {
             scope.spawn(|| {

@@ -42,8 +42,10 @@ fn zeros(bytes: usize, compression: CompressionAlgorithm) -> Vec<u8> {
     let s2k = StringToKey::new_iterated(&mut rng, HashAlgorithm::Sha256, 0);
     builder
         .encrypt_with_password(s2k, &PASSPHRASE.into())
-        .expect("rpgp takes the passphrase");
-    builder.to_vec(&mut rng).expect("rpgp writes the message")
+        .expect("rpgp should accept the passphrase");
+    builder
+        .to_vec(&mut rng)
+        .expect("rpgp should write the message")
 }
 
 /// Returns a "compressed" packet that contains `inside` without compression.
@@ -79,7 +81,7 @@ fn nested_compression_exceeds_the_layer_limit() {
     let server = Server::shared();
     limited_by(
         server,
-        &seal(&STANDARD.decode(QUINE).expect("base64")),
+        &seal(&STANDARD.decode(QUINE).expect("text should be base64")),
         "--compression-layers-max",
     );
     let mut nested = literal(b"in four layers");
@@ -171,8 +173,10 @@ fn rearranged_chunks_fail_authentication() {
     let s2k = StringToKey::new_iterated(&mut rng, HashAlgorithm::Sha256, 0);
     builder
         .encrypt_with_password(&mut rng, s2k, &PASSPHRASE.into())
-        .expect("rpgp takes the passphrase");
-    let message = builder.to_vec(&mut rng).expect("rpgp writes the message");
+        .expect("rpgp should accept the passphrase");
+    let message = builder
+        .to_vec(&mut rng)
+        .expect("rpgp should write the message");
     let server = Server::shared();
     let opened = server.decrypt(PASSPHRASE, &STANDARD.encode(&message));
     assert_eq!(opened.json()["DecryptedMessage"], text);
@@ -230,7 +234,7 @@ fn memory_returns_to_normal_after_decompression_bombs() {
     let bombs = [
         zeros(64 << 20, CompressionAlgorithm::ZIP),
         zeros(64 << 20, CompressionAlgorithm::BZip2),
-        seal(&STANDARD.decode(QUINE).expect("base64")),
+        seal(&STANDARD.decode(QUINE).expect("text should be base64")),
         seal(&b"\xca\x03PGP".repeat(1 << 20)),
         b"\xc3\x04\x04\x07\0\x08".repeat(60_000),
         seal(&literal(&incompressible)),

@@ -66,7 +66,7 @@ fn folder(client: Client) -> PathBuf {
         Client::Python => "python",
         Client::Node => {
             let built = std::env::var_os("BULKHEAD_TEST_NODE")
-                .expect("BULKHEAD_TEST_NODE names the folder that tests/node.sh filled");
+                .expect("BULKHEAD_TEST_NODE should name the folder that tests/node.sh filled");
             return PathBuf::from(built).join("examples/javascript");
         }
     };
@@ -94,7 +94,7 @@ struct Finished {
 
 impl Finished {
     fn text(&self) -> &str {
-        std::str::from_utf8(&self.output).expect("text")
+        std::str::from_utf8(&self.output).expect("text should be UTF-8")
     }
 
     /// Returns the output of a client that must have succeeded.
@@ -117,7 +117,7 @@ impl ClientSetup {
     fn new(client: Client, url: &str) -> Self {
         Self {
             client,
-            files: tempfile::tempdir().expect("a folder"),
+            files: tempfile::tempdir().expect("folder should be accessible"),
             url: url.to_owned(),
             wait_seconds: 60,
         }
@@ -129,8 +129,8 @@ impl ClientSetup {
 
     fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let path = self.files.path().join(name);
-        std::fs::write(&path, bytes).expect("written");
-        path.to_str().expect("text").to_owned()
+        std::fs::write(&path, bytes).expect("file should be written");
+        path.to_str().expect("text should be UTF-8").to_owned()
     }
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -150,8 +150,11 @@ impl ClientSetup {
 
     fn start(&self, arguments: &[&str], input: &str) -> Child {
         let mut command = self.command(program(self.client));
-        let mut child = command.args(arguments).spawn().expect("it starts");
-        let mut stdin = child.stdin.take().expect("piped");
+        let mut child = command
+            .args(arguments)
+            .spawn()
+            .expect("program should start");
+        let mut stdin = child.stdin.take().expect("stream should be piped");
         // The write fails if the client ends without reading its input.
         drop(stdin.write_all(input.as_bytes()));
         child
@@ -163,11 +166,11 @@ impl ClientSetup {
 }
 
 fn finish(child: Child) -> Finished {
-    let output = child.wait_with_output().expect("it ends");
+    let output = child.wait_with_output().expect("process should end");
     Finished {
         status: output.status.code(),
         output: output.stdout,
-        errors: String::from_utf8(output.stderr).expect("text"),
+        errors: String::from_utf8(output.stderr).expect("text should be UTF-8"),
     }
 }
 
@@ -208,8 +211,11 @@ fn client_reports_wrong_passphrase_without_printing_it(client: Client) {
 
 /// Returns a URL on which no process listens.
 fn refusing() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    format!("http://{}", listener.local_addr().expect("an address"))
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port should be free");
+    format!(
+        "http://{}",
+        listener.local_addr().expect("address should be valid")
+    )
 }
 
 fn client_writes_binary_plaintext_as_bytes(client: Client) {
@@ -220,7 +226,7 @@ fn client_writes_binary_plaintext_as_bytes(client: Client) {
     let binary = fixtures::read("gnupg-2.2.jsonl")
         .into_iter()
         .find(is_binary);
-    let binary = binary.expect("a binary one");
+    let binary = binary.expect("a binary fixture should exist");
     let passphrase = &binary.passphrases[0];
     record_secret(passphrase);
     let setup = ClientSetup::beside(client, Server::shared());
@@ -313,7 +319,7 @@ fn signature(relay: &Relay, message: &str) -> String {
     let headers = [("Authorization", key)];
     let response = http::request(relay.upstream.address(), "GET", &target, &headers, b"");
     assert_eq!(response.status, 200, "{response:?}");
-    let signature = String::from_utf8(response.body).expect("base64");
+    let signature = String::from_utf8(response.body).expect("text should be base64");
     record_secret(&signature);
     signature
 }
@@ -321,7 +327,7 @@ fn signature(relay: &Relay, message: &str) -> String {
 const LATE: &str = r#"{"mode": "late", "delay_ms": 1900, "next": 1}"#;
 
 fn control_upstream(relay: &Relay, order: &str) {
-    let order = serde_json::from_str(order).expect("JSON");
+    let order = serde_json::from_str(order).expect("text should be JSON");
     relay.upstream.control(&order);
 }
 
@@ -337,7 +343,7 @@ fn client_gets_signature_at_once_or_later(client: Client) {
     let later = setup.run(&["sign", &file, &url], "");
     assert_eq!(later.success(), expected);
     // The request was accepted with 202 first. After a response of 200 there would be no webhook.
-    until("the callback is told", || {
+    until("the callback is notified", || {
         !relay.receiver.deliveries().is_empty()
     });
     let told = relay.receiver.deliveries().remove(0);
@@ -388,7 +394,7 @@ fn client_reports_failed_and_pending_signatures(client: Client) {
     let (_, id) = pending
         .errors
         .split_once("/crypto/requests/")
-        .expect("the status URL");
+        .expect("error should contain the status URL");
     assert_eq!(relay.request(id.trim_end())["status"], "pending");
     control_upstream(&relay, r#"{"mode": "normal"}"#);
     setup.wait_seconds = 60;
@@ -420,8 +426,8 @@ fn readme_commands_work(client: Client) {
         Client::Python => ("python", "python/bulkhead.py"),
         Client::Node => ("javascript", "javascript/bulkhead.mjs"),
     };
-    let to = folder(client).canonicalize().expect("it is there");
-    std::os::unix::fs::symlink(to, setup.files.path().join(name)).expect("linked");
+    let to = folder(client).canonicalize().expect("it should exist");
+    std::os::unix::fs::symlink(to, setup.files.path().join(name)).expect("link should be created");
     let commands = |shown: &str| -> Vec<String> {
         let start = format!("    {shown} ");
         let lines = README.lines().filter(|line| line.starts_with(&start));
@@ -438,10 +444,12 @@ fn readme_commands_work(client: Client) {
     let mut bash = setup.command("bash");
     bash.args(["-euc", &script.join("\n")])
         .current_dir(setup.files.path());
-    let all = finish(bash.spawn().expect("bash runs"));
+    let all = finish(bash.spawn().expect("bash should start"));
     let verified = script.iter().filter(|line| line.contains(" verify "));
     assert_eq!(all.success(), "valid\n".repeat(verified.count()), "{all:?}");
-    let wrote = |name| std::fs::read_to_string(setup.files.path().join(name)).expect("a file");
+    let wrote = |name| {
+        std::fs::read_to_string(setup.files.path().join(name)).expect("file should be accessible")
+    };
     assert_eq!(wrote("plaintext"), "Nice work!\n");
     let token = hmac_sha256(SECRET.as_bytes(), b"a document of the README");
     record_secret(&token);

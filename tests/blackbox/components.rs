@@ -26,11 +26,14 @@ impl ComponentServer {
 
     /// Starts a server with further variables. `prepare` fills the folder first.
     pub(crate) fn with(variables: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("folder should be accessible");
         let components = folder.path().join("components");
-        std::fs::create_dir(&components).expect("made");
+        std::fs::create_dir(&components).expect("folder should be created");
         prepare(&components);
-        let path = components.to_str().expect("a path of text").to_owned();
+        let path = components
+            .to_str()
+            .expect("path should be UTF-8")
+            .to_owned();
         let ours = [
             ("BULKHEAD_COMPONENTS_DIR", path.as_str()),
             ("BULKHEAD_COMPONENT_HEADER", "on"),
@@ -49,12 +52,12 @@ impl ComponentServer {
     /// Moves a file into the folder in one step, as operators should.
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
         let aside = self.folder.path().join("aside");
-        std::fs::write(&aside, bytes).expect("written");
-        std::fs::rename(aside, self.components().join(name)).expect("moved");
+        std::fs::write(&aside, bytes).expect("file should be written");
+        std::fs::rename(aside, self.components().join(name)).expect("file should be moved");
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        std::fs::remove_file(self.components().join(name)).expect("removed");
+        std::fs::remove_file(self.components().join(name)).expect("file should be removed");
     }
 
     pub(crate) fn health(&self) -> Value {
@@ -64,9 +67,11 @@ impl ComponentServer {
     /// Returns the state of one component in `/health`.
     pub(crate) fn state(&self, name: &str) -> Value {
         let health = self.health();
-        let all = health["components"].as_array().expect("a list");
+        let all = health["components"]
+            .as_array()
+            .expect("value should be an array");
         let found = all.iter().find(|state| state["name"] == name);
-        found.expect("named").clone()
+        found.expect("component should be listed").clone()
     }
 
     pub(crate) fn ask(&self, body: &[u8]) -> Response {
@@ -79,22 +84,24 @@ impl ComponentServer {
         assert_eq!(response.status, 200, "{response:?}");
         response.json()["token"]
             .as_str()
-            .expect("a token")
+            .expect("token should be a string")
             .to_owned()
     }
 
     pub(crate) fn wait_for(&self, edition: u64) {
         let version = trial::version(edition);
-        until("the edition answers", || self.active_version() == version);
+        until("the edition is active", || self.active_version() == version);
     }
 
     pub(crate) fn wait_for_built_in(&self) {
-        until("ours answers", || self.active_version().len() == 64);
+        until("the built-in component is active", || {
+            self.active_version().len() == 64
+        });
     }
 
     /// Waits until a file is rejected with this code and with a reason that contains `said`.
     pub(crate) fn wait_for_rejection(&self, name: &str, code: &str, said: &str) -> Value {
-        until("it is refused", || {
+        until("the rejection is reported", || {
             let refusal = &self.state(name)["last_refusal"];
             let reason = refusal["reason"].as_str().unwrap_or_default();
             refusal["code"] == code && reason.contains(said)

@@ -130,7 +130,7 @@ fn binary_plaintext_error_names_the_binary_media_type() {
                 .as_ref()
                 .is_some_and(|p| std::str::from_utf8(p).is_err())
         })
-        .expect("a binary one");
+        .expect("a binary fixture should exist");
     let response = Server::shared().decrypt(&binary.passphrases[0], &binary.message);
     assert_eq!(
         (response.status, response.problem().as_str()),
@@ -149,7 +149,7 @@ fn readme_example_returns_the_documented_response() {
     const README: &str = include_str!("../../README.md");
     let response = Server::shared().post(include_str!("../../examples/sample.json"), &[]);
     assert_eq!(response.status, 200);
-    let answer = String::from_utf8(response.body).expect("text");
+    let answer = String::from_utf8(response.body).expect("text should be UTF-8");
     assert!(README.contains("-d @examples/sample.json"));
     assert!(README.lines().any(|line| line.trim() == answer), "{answer}");
 }

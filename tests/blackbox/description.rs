@@ -49,7 +49,10 @@ fn description_and_readme_list_the_same_codes() {
         (405, "method_not_allowed".to_owned()),
     ]);
     for operation in operations() {
-        for (status, response) in operation["responses"].as_object().expect("responses") {
+        for (status, response) in operation["responses"]
+            .as_object()
+            .expect("responses should be an object")
+        {
             let response = response["$ref"].as_str().map_or(response, |reference| {
                 document()
                     .pointer(&reference[1..])
@@ -61,8 +64,8 @@ fn description_and_readme_list_the_same_codes() {
             let code = &content["schema"]["allOf"][1]["properties"]["code"];
             let codes = code["enum"].as_array().cloned();
             for code in codes.unwrap_or_else(|| vec![code["const"].clone()]) {
-                let code = code.as_str().expect("a code").to_owned();
-                described.insert((status.parse().expect("a status"), code));
+                let code = code.as_str().expect("code should be a string").to_owned();
+                described.insert((status.parse().expect("status should be a number"), code));
             }
         }
     }
@@ -70,7 +73,9 @@ fn description_and_readme_list_the_same_codes() {
 }
 
 fn operations() -> impl Iterator<Item = &'static Value> {
-    let paths = document()["paths"].as_object().expect("paths");
+    let paths = document()["paths"]
+        .as_object()
+        .expect("paths should be an object");
     let items = paths.values().filter_map(Value::as_object);
     items.flat_map(|item| {
         let operations = item.iter().filter(|(name, _)| *name != "parameters");
@@ -105,7 +110,7 @@ fn schemathesis_finds_no_violation() {
     relay.wait_for_calls();
     let address = relay.server().address;
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let output = Command::new("python3")
         .args(["-m", "schemathesis.cli", "--config-file"])
         .arg(format!("{root}/tests/schemathesis.toml"))
@@ -117,7 +122,7 @@ fn schemathesis_finds_no_violation() {
             std::env::var_os("BULKHEAD_TEST_SCHEMATHESIS").unwrap_or_default(),
         )
         .output()
-        .expect("python3 starts");
+        .expect("python3 should start");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),

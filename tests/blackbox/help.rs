@@ -28,9 +28,9 @@ fn append_help(command: &str, pages: &mut String) {
         .arg("--help")
         .env_clear()
         .output()
-        .expect("the binary should run");
+        .expect("binary should run");
     assert!(output.status.success(), "{command}: {output:?}");
-    let help = String::from_utf8(output.stdout).expect("the help text should be UTF-8");
+    let help = String::from_utf8(output.stdout).expect("help text should be UTF-8");
     *pages += &[&heading(command), help.as_str(), "\n"].concat();
     let (_, commands) = help.split_once("\nCommands:\n").unwrap_or_default();
     let commands = commands.split("\n\n").next().unwrap_or_default();
@@ -50,7 +50,7 @@ fn help_texts_equal_the_golden_file() {
     append_help("", &mut pages);
     if std::env::var_os("BULKHEAD_TEST_WRITE").is_some() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/blackbox/help.txt");
-        std::fs::write(path, &pages).expect("the source tree should be writable");
+        std::fs::write(path, &pages).expect("source tree should be writable");
         return;
     }
     for (number, (line, golden)) in pages.lines().zip(GOLDEN.lines()).enumerate() {
@@ -83,7 +83,7 @@ fn settings_page_lists_every_flag() {
         let entry = help
             .split(&format!("--{flag} "))
             .nth(1)
-            .expect("the flag should be in the help text");
+            .expect("flag should be in the help text");
         let entry = entry.split("\n      --").next().unwrap_or(entry);
         if let Some((_, default)) = entry.split_once("[default: ") {
             let default = default.split(']').next().unwrap_or(default);

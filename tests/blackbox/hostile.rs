@@ -8,7 +8,7 @@ use bulkhead_tests::server::Server;
 /// Returns the sample in binary form.
 fn sample() -> Vec<u8> {
     let data: String = SAMPLE.lines().skip(3).take(2).collect();
-    STANDARD.decode(data).expect("base64")
+    STANDARD.decode(data).expect("text should be base64")
 }
 
 /// Returns the sample's session-key packet with another hash and count.
@@ -62,7 +62,7 @@ fn dearmored(message: &str) -> Vec<u8> {
             .collect(),
         None => message.lines().collect(),
     };
-    STANDARD.decode(data.trim()).expect("base64")
+    STANDARD.decode(data.trim()).expect("text should be base64")
 }
 
 #[test]

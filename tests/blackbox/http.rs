@@ -81,15 +81,21 @@ fn body_over_the_limit_returns_413_to_a_client_that_sends_on() {
     let mut stream = connect(server.address);
     stream
         .write_all(b"POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .expect("taken");
+        .expect("data should be sent");
     for _ in 0..20 {
-        stream.write_all(b"100000\r\n").expect("taken");
-        stream.write_all(&body[..1 << 20]).expect("taken");
-        stream.write_all(b"\r\n").expect("taken");
+        stream
+            .write_all(b"100000\r\n")
+            .expect("data should be sent");
+        stream
+            .write_all(&body[..1 << 20])
+            .expect("data should be sent");
+        stream.write_all(b"\r\n").expect("data should be sent");
     }
-    stream.write_all(b"0\r\n\r\n").expect("taken");
+    stream.write_all(b"0\r\n\r\n").expect("data should be sent");
     assert_eq!(
-        read(&mut stream, false).expect("an answer").problem(),
+        read(&mut stream, false)
+            .expect("response should arrive")
+            .problem(),
         "body_too_large"
     );
 }
@@ -101,9 +107,9 @@ fn missing_body_returns_408_after_timeout() {
     let headers = [("Content-Type", "application/json")];
     stream
         .write_all(&head("POST", "/decryptMessage", &headers, 100))
-        .expect("taken");
-    stream.write_all(b"{").expect("taken");
-    let response = read(&mut stream, false).expect("an answer");
+        .expect("data should be sent");
+    stream.write_all(b"{").expect("data should be sent");
+    let response = read(&mut stream, false).expect("response should arrive");
     assert_eq!(
         (response.status, response.problem().as_str()),
         (408, "body_timeout")
@@ -154,14 +160,14 @@ fn full_queue_returns_503_at_once() {
             .collect();
         clients
             .into_iter()
-            .map(|client| client.join().expect("no panic"))
+            .map(|client| client.join().expect("thread should not panic"))
             .collect()
     });
     assert!(statuses.iter().any(|response| response.status == 200));
     let refused = statuses
         .iter()
         .find(|response| response.status == 503)
-        .expect("one too many");
+        .expect("a request should be rejected");
     assert_eq!(refused.problem(), "overloaded");
     assert!(
         refused
@@ -179,30 +185,34 @@ fn body_memory_budget_is_shared_by_requests() {
     let unfinished: Vec<_> = (0..4)
         .map(|_| {
             let mut stream = connect(server.address);
-            stream.write_all(HEAD).expect("taken");
-            stream.write_all(b"1\r\n{\r\n").expect("taken");
+            stream.write_all(HEAD).expect("data should be sent");
+            stream
+                .write_all(b"1\r\n{\r\n")
+                .expect("data should be sent");
             stream
         })
         .collect();
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
     // A body that takes nearly the whole budget: another one gets 503 until the first is gone.
     let mut large = connect(server.address);
-    large.write_all(HEAD).expect("taken");
+    large.write_all(HEAD).expect("data should be sent");
     large
         .write_all(&[b"c0000\r\n", &vec![b' '; 0xc_0000][..], b"\r\n"].concat())
-        .expect("taken");
+        .expect("data should be sent");
     drop(unfinished);
     let body = " ".repeat(900_000);
     let mut refused = None;
-    until("no room", || {
+    until("the budget is exhausted", || {
         refused = Some(server.post(&body, &[])).filter(|response| response.status == 503);
         refused.is_some()
     });
-    let refused = refused.expect("just seen");
+    let refused = refused.expect("value was seen");
     assert_eq!(refused.problem(), "overloaded");
     assert!(refused.header("retry-after").is_some());
     drop(large);
-    until("room again", || server.post(&body, &[]).status != 503);
+    until("the budget is free", || {
+        server.post(&body, &[]).status != 503
+    });
 }
 
 /// hyper rejects these requests by itself, with a bare status.
@@ -232,18 +242,24 @@ fn malformed_http_returns_a_problem_document() {
         // with the error.
         for method in ["GET", "HEAD"] {
             let request = format!("{method} /livez HTTP/1.1\r\nHost: t\r\n\r\n");
-            stream.write_all(request.as_bytes()).expect("taken");
-            let response = read(&mut stream, method == "HEAD").expect("an answer");
+            stream
+                .write_all(request.as_bytes())
+                .expect("data should be sent");
+            let response = read(&mut stream, method == "HEAD").expect("response should arrive");
             assert_eq!(response.status, 200);
         }
-        stream.write_all(sent.as_bytes()).expect("taken");
-        let response = read(&mut stream, false).expect("an answer");
+        stream
+            .write_all(sent.as_bytes())
+            .expect("data should be sent");
+        let response = read(&mut stream, false).expect("response should arrive");
         assert_eq!(
             (response.status, response.problem().as_str()),
             (status, code)
         );
         let mut rest = Vec::new();
-        stream.read_to_end(&mut rest).expect("closed in good order");
+        stream
+            .read_to_end(&mut rest)
+            .expect("connection should close in order");
         assert!(rest.is_empty(), "{rest:?}");
     }
 }
@@ -270,16 +286,20 @@ fn unread_responses_are_limited_and_time_out() {
     );
     let ask = || {
         let mut stream = connect(server.address);
-        stream.write_all(head.as_bytes()).expect("taken");
-        stream.write_all(body.as_bytes()).expect("taken");
+        stream
+            .write_all(head.as_bytes())
+            .expect("data should be sent");
+        stream
+            .write_all(body.as_bytes())
+            .expect("data should be sent");
         stream
     };
     let silent = [ask(), ask()];
     // Both responses are under way: their first bytes have arrived.
     for stream in &silent {
-        assert_eq!(stream.peek(&mut [0]).expect("an answer"), 1);
+        assert_eq!(stream.peek(&mut [0]).expect("response should arrive"), 1);
     }
-    let refused = read(&mut ask(), false).expect("an answer");
+    let refused = read(&mut ask(), false).expect("response should arrive");
     assert_eq!(
         (refused.status, refused.problem().as_str()),
         (503, "overloaded")
@@ -290,10 +310,10 @@ fn unread_responses_are_limited_and_time_out() {
             .contains("--answers-max")
     );
     // After the timeout, the budget, the connections and the memory are free again.
-    until("room again", || {
+    until("the budget is free", || {
         read(&mut ask(), false).is_ok_and(|answer| answer.status == 200)
     });
-    until("memory again", || {
+    until("the memory is released", || {
         server.resident_bytes() < before + (16 << 20)
     });
     assert_eq!(server.get("GET", "/livez").status, 200);
@@ -309,8 +329,10 @@ fn missing_host_is_rejected_and_options_asterisk_works() {
     let server = Server::shared();
     let ask = |request: &str| {
         let mut stream = connect(server.address);
-        stream.write_all(request.as_bytes()).expect("taken");
-        read(&mut stream, false).expect("an answer")
+        stream
+            .write_all(request.as_bytes())
+            .expect("data should be sent");
+        read(&mut stream, false).expect("response should arrive")
     };
     let hostless = ask("GET /livez HTTP/1.1\r\n\r\n");
     assert_eq!(
@@ -354,14 +376,17 @@ fn queued_request_returns_503_after_queue_timeout() {
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| server.decrypt("topsecret", &STANDARD.encode(slow)));
         let mut refused = None;
-        until("the worker is busy", || {
+        until("a request is rejected", || {
             let answer = server.decrypt("topsecret", SAMPLE);
             refused = Some(answer).filter(|answer| answer.status == 503);
             refused.is_some()
         });
-        let detail = refused.expect("just seen").json()["detail"].to_string();
+        let detail = refused.expect("value was seen").json()["detail"].to_string();
         assert!(detail.contains("--decrypt-queue-timeout"), "{detail}");
-        assert_eq!(slow.join().expect("no panic").problem(), "undecryptable");
+        assert_eq!(
+            slow.join().expect("thread should not panic").problem(),
+            "undecryptable"
+        );
     });
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
 }
@@ -377,26 +402,32 @@ fn pipelined_responses_stay_in_order_for_a_late_reader() {
     let message = STANDARD.encode(seal(&literal(text.as_bytes())));
     let body = json!({"passphrase": "topsecret", "message": message}).to_string();
     let mut stream = connect(server.address);
-    let mut sender = stream.try_clone().expect("a second handle");
+    let mut sender = stream.try_clone().expect("socket should be cloned");
     let sending = std::thread::spawn(move || {
         let ping = b"HEAD /livez HTTP/1.1\r\nHost: t\r\n\r\n".repeat(PINGS);
-        sender.write_all(&ping).expect("taken");
+        sender.write_all(&ping).expect("data should be sent");
         let head = format!(
             "POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n\
              Accept: application/octet-stream\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        sender.write_all(head.as_bytes()).expect("taken");
-        sender.write_all(body.as_bytes()).expect("taken");
+        sender
+            .write_all(head.as_bytes())
+            .expect("data should be sent");
+        sender
+            .write_all(body.as_bytes())
+            .expect("data should be sent");
         sender
             .write_all(b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\nnonsense\r\n\r\n")
-            .expect("taken");
+            .expect("data should be sent");
     });
     // The first response has arrived. The other responses fill the socket before the client reads.
-    stream.peek(&mut [0]).expect("an answer");
+    stream.peek(&mut [0]).expect("response should arrive");
     let mut all = Vec::new();
-    stream.read_to_end(&mut all).expect("closed in good order");
-    sending.join().expect("no panic");
+    stream
+        .read_to_end(&mut all)
+        .expect("connection should close in order");
+    sending.join().expect("thread should not panic");
 
     let mut rest = &all[..];
     for _ in 0..PINGS {
@@ -417,7 +448,7 @@ fn next<'a>(rest: &mut &'a [u8], body: bool) -> (u16, &'a [u8]) {
     let end = rest
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
-        .expect("a head")
+        .expect("head should be complete")
         + 4;
     let head = String::from_utf8_lossy(&rest[..end]).to_ascii_lowercase();
     let status = head.get(9..12).and_then(|status| status.parse().ok());
@@ -427,7 +458,7 @@ fn next<'a>(rest: &mut &'a [u8], body: bool) -> (u16, &'a [u8]) {
     let bytes = if body { length.unwrap_or(0) } else { 0 };
     let found = &rest[end..end + bytes];
     *rest = &rest[end + bytes..];
-    (status.expect("a status"), found)
+    (status.expect("status should be a number"), found)
 }
 
 /// A client that never pauses must not prevent the timer from firing.
@@ -437,16 +468,16 @@ fn body_timeout_ends_a_body_that_never_pauses() {
     let mut stream = connect(server.address);
     stream
         .write_all(b"POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .expect("taken");
+        .expect("data should be sent");
     let pieces = b"1\r\n \r\n".repeat(10_000);
-    let mut reader = stream.try_clone().expect("a clone");
+    let mut reader = stream.try_clone().expect("socket should be cloned");
     let response = std::thread::scope(|scope| {
-        let answer = scope.spawn(move || read(&mut reader, false).expect("an answer"));
+        let answer = scope.spawn(move || read(&mut reader, false).expect("response should arrive"));
         while !answer.is_finished() {
             // The server stops reading in the end.
             let _closed = stream.write_all(&pieces);
         }
-        answer.join().expect("no panic")
+        answer.join().expect("thread should not panic")
     });
     assert_eq!(
         (response.status, response.problem().as_str()),
@@ -469,14 +500,16 @@ fn early_error_reaches_a_client_that_sends_on() {
         let piece = vec![b' '; 1 << 20];
         stream
             .write_all(&head("POST", target, headers, 8 << 20))
-            .expect("taken");
+            .expect("data should be sent");
         for _ in 0..8 {
-            stream.write_all(&piece).expect("taken, though refused");
+            stream
+                .write_all(&piece)
+                .expect("data should be sent despite the error");
             if expected == 408 {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
         }
-        let response = read(&mut stream, false).expect("an answer");
+        let response = read(&mut stream, false).expect("response should arrive");
         assert_eq!(response.status, expected, "{headers:?}");
     }
 }

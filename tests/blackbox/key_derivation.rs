@@ -88,7 +88,9 @@ fn key_derivation_backlog_is_limited_in_bytes() {
             .map(|_| scope.spawn(|| server.decrypt(PASSPHRASE, &default)))
             .collect();
         let answers = clients.into_iter().map(std::thread::ScopedJoinHandle::join);
-        answers.map(|answer| answer.expect("no panic")).collect()
+        answers
+            .map(|answer| answer.expect("thread should not panic"))
+            .collect()
     });
     assert!(answers.iter().any(|answer| answer.status == 200));
     let refused: Vec<_> = answers
@@ -130,12 +132,14 @@ fn disconnected_client_frees_its_key_derivation() {
             let json = [("content-type", "application/json")];
             let mut stream = connect(server.address);
             let head = head("POST", "/decryptMessage", &json, body.len());
-            stream.write_all(&head).expect("taken");
-            stream.write_all(body.as_bytes()).expect("taken");
+            stream.write_all(&head).expect("data should be sent");
+            stream
+                .write_all(body.as_bytes())
+                .expect("data should be sent");
             stream
         })
         .collect();
-    until("all are under way", || {
+    until("all derivations have started", || {
         server.sum("bulkhead_kdf_streams", &[]) >= 20
     });
     drop(clients);

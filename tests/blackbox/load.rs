@@ -47,9 +47,13 @@ fn client(server: &Server, connection: usize, end: Instant) -> BTreeMap<&'static
                 "{method} {target} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             );
-            stream.write_all(head.as_bytes()).expect("taken");
-            stream.write_all(body.as_bytes()).expect("taken");
-            let answer = read(&mut stream, false).expect("an answer");
+            stream
+                .write_all(head.as_bytes())
+                .expect("data should be sent");
+            stream
+                .write_all(body.as_bytes())
+                .expect("data should be sent");
+            let answer = read(&mut stream, false).expect("response should arrive");
             assert_eq!(answer.status, 200, "{target}: {answer:?}");
             *sent.entry(target).or_default() += 1;
         }
@@ -84,7 +88,7 @@ fn mixed_traffic_of_200_connections_leaves_nothing_behind() {
                 .collect();
             let mut sent = BTreeMap::<_, u64>::new();
             for client in clients {
-                for (target, count) in client.join().expect("no panic") {
+                for (target, count) in client.join().expect("thread should not panic") {
                     *sent.entry(target).or_default() += count;
                 }
             }
@@ -95,12 +99,12 @@ fn mixed_traffic_of_200_connections_leaves_nothing_behind() {
     let mut sent = burst(Duration::from_millis(500));
     // The request for the metrics is a connection too.
     let at_rest = || server.sum("bulkhead_http_connections", &[]) <= 1;
-    until("connections closed", at_rest);
+    until("the connections are closed", at_rest);
     let (memory, descriptors) = (server.resident_bytes(), server.descriptors());
     for (target, count) in burst(time) {
         *sent.entry(target).or_default() += count;
     }
-    until("connections closed", at_rest);
+    until("the connections are closed", at_rest);
     for (target, count) in sent {
         assert!(count > 0);
         if target != "/metrics" {
@@ -108,7 +112,9 @@ fn mixed_traffic_of_200_connections_leaves_nothing_behind() {
             assert_eq!(counted, count, "{target}");
         }
     }
-    until("descriptors closed", || server.descriptors() <= descriptors);
+    until("the descriptors are closed", || {
+        server.descriptors() <= descriptors
+    });
     let grown = server.resident_bytes().saturating_sub(memory);
     assert!(grown < 16 << 20, "{} MiB stayed", grown >> 20);
 }

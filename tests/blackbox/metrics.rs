@@ -79,8 +79,12 @@ fn requests_are_counted_by_route_and_status() {
     assert_eq!(server.get("GET", "/made/up/by/a/client").status, 404);
     assert_eq!(server.get("BREW", "/token").status, 405);
     let mut nonsense = connect(server.address);
-    nonsense.write_all(b"nonsense\r\n\r\n").expect("taken");
-    nonsense.read_to_end(&mut Vec::new()).expect("answered");
+    nonsense
+        .write_all(b"nonsense\r\n\r\n")
+        .expect("data should be sent");
+    nonsense
+        .read_to_end(&mut Vec::new())
+        .expect("connection should end");
     let requests = "bulkhead_http_requests_total";
     for (route, status, count) in [
         ("/decryptMessage", "200", 3),
@@ -119,7 +123,7 @@ fn timeouts_and_disconnects_are_counted() {
     let default = bulkhead_tests::fixtures::text("bench/default.asc");
     // On a busy machine the time may have passed in the key-derivation queue, which is a different
     // error.
-    until("its own work takes too long", || {
+    until("the timeout is reached", || {
         server.decrypt("topsecret", &default).problem() == "too_costly"
     });
     let instances = "bulkhead_sandbox_instances_total";
@@ -133,10 +137,14 @@ fn timeouts_and_disconnects_are_counted() {
         "POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    until("a client is missed", || {
+    until("a disconnect is counted", || {
         let mut stream = connect(server.address);
-        stream.write_all(head.as_bytes()).expect("taken");
-        stream.write_all(body.as_bytes()).expect("taken");
+        stream
+            .write_all(head.as_bytes())
+            .expect("data should be sent");
+        stream
+            .write_all(body.as_bytes())
+            .expect("data should be sent");
         drop(stream);
         let hung_up = [("status", "hung_up")];
         let missed = server.samples("bulkhead_http_requests_total", &hung_up);
@@ -160,12 +168,13 @@ fn python_parses_both_text_formats() {
     ] {
         let text = metrics(&server, Some(accept)).body;
         let found = parsed_by_python(module, &text);
-        let sample =
-            |name: &str, route: &str| {
-                found.as_array().expect("a list").iter().any(|sample| {
-                    sample[0] == name && sample[1]["route"] == route && sample[2] == 1.0
-                })
-            };
+        let sample = |name: &str, route: &str| {
+            found
+                .as_array()
+                .expect("value should be an array")
+                .iter()
+                .any(|sample| sample[0] == name && sample[1]["route"] == route && sample[2] == 1.0)
+        };
         assert!(
             sample("bulkhead_http_requests_total", "/decryptMessage"),
             "{found}"
@@ -191,16 +200,16 @@ fn parsed_by_python(module: &str, text: &[u8]) -> Value {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("python3 runs");
+        .expect("python3 should start");
     python
         .stdin
         .take()
-        .expect("piped")
+        .expect("stream should be piped")
         .write_all(text)
-        .expect("taken");
-    let output = python.wait_with_output().expect("python ends");
+        .expect("data should be sent");
+    let output = python.wait_with_output().expect("python3 should end");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(text));
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    serde_json::from_slice(&output.stdout).expect("text should be JSON")
 }
 
 #[test]

@@ -27,7 +27,7 @@ struct Received {
 
 impl Received {
     fn response(&self) -> http::Response {
-        http::read(&mut &self.octets[..], false).expect("an answer")
+        http::read(&mut &self.octets[..], false).expect("response should arrive")
     }
 }
 
@@ -63,16 +63,20 @@ fn read_to_end(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> End {
 /// end with `last`.
 fn read_until_silence(address: SocketAddr, bytes: &[u8], last: &[u8]) -> Vec<u8> {
     let mut stream = http::connect(address);
-    stream.write_all(bytes).expect("taken");
+    stream.write_all(bytes).expect("data should be sent");
     let mut received = Vec::new();
     let mut byte = [0];
     while !received.ends_with(last) {
-        stream.read_exact(&mut byte).expect("another octet");
+        stream
+            .read_exact(&mut byte)
+            .expect("another byte should arrive");
         received.push(byte[0]);
     }
-    stream.set_read_timeout(Some(SILENCE)).expect("a time-out");
+    stream
+        .set_read_timeout(Some(SILENCE))
+        .expect("time-out should be set");
     let next = stream.read(&mut byte);
-    let kind = next.expect_err("silence").kind();
+    let kind = next.expect_err("no data should arrive").kind();
     assert!(matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut));
     received
 }

@@ -29,8 +29,8 @@ fn compiled(name: &str) -> PathBuf {
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let made = FOLDER.get_or_init(|| {
-        let made = tempfile::tempdir().expect("a folder");
-        let path = made.path().to_str().expect("a path of text");
+        let made = tempfile::tempdir().expect("folder should be accessible");
+        let path = made.path().to_str().expect("path should be UTF-8");
         let exported = server::run(&["component", "export", path], &[]);
         assert!(exported.status.success(), "{exported:?}");
         for name in SHIPPED {
@@ -52,17 +52,21 @@ fn folder() -> &'static Path {
 
 fn wasmtime(arguments: &[&OsStr], input: &[u8]) -> Output {
     let wasmtime = std::env::var_os("BULKHEAD_TEST_WASMTIME")
-        .expect("BULKHEAD_TEST_WASMTIME names a wasmtime command");
+        .expect("BULKHEAD_TEST_WASMTIME should name a wasmtime command");
     let mut child = Command::new(wasmtime)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("wasmtime starts");
+        .expect("wasmtime should start");
     // All output fits into the pipe until the input is read.
-    let _refused_early = child.stdin.take().expect("a pipe").write_all(input);
-    child.wait_with_output().expect("wasmtime ends")
+    let _refused_early = child
+        .stdin
+        .take()
+        .expect("pipe should be readable")
+        .write_all(input);
+    child.wait_with_output().expect("wasmtime should end")
 }
 
 /// Runs `wasmtime run FILE` with options before the file and arguments after it.

@@ -57,16 +57,19 @@ fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
             assert!(took < ANSWER_TIME, "{took:?}");
             assert!([200, 202].contains(&response.status), "{response:?}");
             let one = Accepted {
-                id: response.json()["id"].as_str().expect("an id").to_owned(),
+                id: response.json()["id"]
+                    .as_str()
+                    .expect("id should be a string")
+                    .to_owned(),
                 message,
                 is_promised: response.status == 202,
             };
-            accepted.lock().expect("no panic").push(one);
+            accepted.lock().expect("thread should not panic").push(one);
             // This pause keeps the load low enough that everything is signed in the end.
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    let all = || accepted.lock().expect("no panic").clone();
+    let all = || accepted.lock().expect("thread should not panic").clone();
     let mut before = Vec::new();
     let mut first_after = 0;
     std::thread::scope(|scope| {
@@ -74,15 +77,15 @@ fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
         for _ in 0..CLIENTS {
             scope.spawn(client);
         }
-        until("some are accepted", || all().len() >= 100);
-        until("others are accepted while a backup is made", || {
+        until("some requests are accepted", || all().len() >= 100);
+        until("requests are accepted during a backup", || {
             before = all();
             backup();
             all().len() > before.len()
         });
         first_after = asked.load(Ordering::Relaxed);
         let enough = all().len() + 50;
-        until("more are accepted afterwards", || all().len() >= enough);
+        until("more requests are accepted", || all().len() >= enough);
     });
     let number = |one: &Accepted| one.message.rsplit('-').next()?.parse::<u32>().ok();
     let after = all()
@@ -107,26 +110,29 @@ fn check_restored(relay: &Relay, load: &Load) {
     for one in &load.before {
         assert_eq!(relay.request(&one.id)["message"], one.message.as_str());
     }
-    let last = load.after.last().expect("some came later");
+    let last = load
+        .after
+        .last()
+        .expect("some requests should follow the backup");
     let target = format!("/crypto/requests/{}", last.id);
     assert_eq!(relay.server().get("GET", &target).status, 404);
     let timeout = Duration::from_mins(2);
     let mut waiting = load.before.clone();
-    until_within(timeout, "all are signed", || {
+    until_within(timeout, "all requests are signed", || {
         waiting.retain(|one| relay.request(&one.id)["status"] != "signed");
         waiting.is_empty()
     });
     let promised = load.before.iter().filter(|one| one.is_promised);
     let promised: BTreeSet<_> = promised.map(|one| one.id.clone()).collect();
     assert!(!promised.is_empty());
-    until_within(timeout, "all are told", || {
+    until_within(timeout, "all requests are notified", || {
         relay.notified_ids().is_superset(&promised)
     });
     relay.check_quota();
 }
 
 fn run(command: &mut Command) -> Output {
-    let output = command.output().expect("the command runs");
+    let output = command.output().expect("command should run");
     assert!(output.status.success(), "{output:?}");
     output
 }
@@ -145,9 +151,9 @@ fn a_file_is_restored(backup: impl Fn(&Path, &Path)) {
     relay.server = None;
     let stopped = Instant::now();
     for name in ["relay.db", "relay.db-wal", "relay.db-shm"] {
-        std::fs::remove_file(relay.file(name)).expect("it is there");
+        std::fs::remove_file(relay.file(name)).expect("it should exist");
     }
-    std::fs::rename(&copy, &store).expect("put back");
+    std::fs::rename(&copy, &store).expect("copy should be moved");
     // The copy does not contain the latest calls.
     let window = relay.window + Duration::from_secs(1);
     until("a window has passed", || stopped.elapsed() > window);
@@ -208,7 +214,7 @@ impl Databases {
 
     /// Returns the URLs of the lost database and of the restored one.
     fn urls(&self) -> [String; 2] {
-        let (server, _) = self.server.rsplit_once('/').expect("a URL");
+        let (server, _) = self.server.rsplit_once('/').expect("text should be a URL");
         self.names.each_ref().map(|name| format!("{server}/{name}"))
     }
 }

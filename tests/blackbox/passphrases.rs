@@ -26,11 +26,11 @@ fn every_message_opens_with_either_passphrase() {
             let s2k = StringToKey::new_iterated(&mut rng, HashAlgorithm::Sha256, 0);
             builder
                 .encrypt_with_password(s2k, &passphrase.into())
-                .expect("rpgp takes the passphrase");
+                .expect("rpgp should accept the passphrase");
         }
         let message = builder
             .to_armored_string(&mut rng, pgp::composed::ArmorOptions::default())
-            .expect("rpgp writes the message");
+            .expect("rpgp should write the message");
         for passphrase in ["first", "second"] {
             let response = Server::shared().decrypt(passphrase, &message);
             assert_eq!(

@@ -23,14 +23,18 @@ fn sigterm_completes_running_requests_and_exits_0() {
     let headers = [("Content-Type", "application/json")];
     stream
         .write_all(&head("POST", "/decryptMessage", &headers, body.len()))
-        .expect("taken");
+        .expect("data should be sent");
     // The request is under way: its head has arrived, its body is incomplete.
     let (first, rest) = body.split_at(10);
-    stream.write_all(first.as_bytes()).expect("taken");
+    stream
+        .write_all(first.as_bytes())
+        .expect("data should be sent");
     assert_eq!(server.get("GET", "/livez").status, 200);
     server.signal("TERM");
-    stream.write_all(rest.as_bytes()).expect("taken");
-    let response = read(&mut stream, false).expect("an answer");
+    stream
+        .write_all(rest.as_bytes())
+        .expect("data should be sent");
+    let response = read(&mut stream, false).expect("response should arrive");
     assert_eq!(response.json()["DecryptedMessage"], "Nice work!\n");
     assert!(server.wait(TIMEOUT).success());
 }
@@ -40,7 +44,9 @@ fn readiness_fails_before_the_listener_closes() {
     let mut server = Server::start(&["--drain-delay", "60s"]);
     assert_eq!(server.get("GET", "/readyz").status, 200);
     server.signal("TERM");
-    until("not ready", || server.get("GET", "/readyz").status != 200);
+    until("the server is not ready", || {
+        server.get("GET", "/readyz").status != 200
+    });
     let response = server.get("GET", "/readyz");
     assert_eq!(
         (response.status, response.problem().as_str()),
@@ -57,7 +63,7 @@ fn second_signal_cuts_running_requests() {
     let mut idle = connect(server.address);
     let headers = [("Content-Type", "application/json")];
     idle.write_all(&head("POST", "/decryptMessage", &headers, 100))
-        .expect("taken");
+        .expect("data should be sent");
     assert_eq!(server.get("GET", "/livez").status, 200);
     server.signal("TERM");
     server.signal("INT");
@@ -101,7 +107,7 @@ fn log_contains_no_secret_at_trace_level() {
     let broken = r#"{"passphrase": "broken-secret", "message": "m"#;
     let id = [("X-Request-Id", "the-last-one")];
     assert_eq!(server.post(broken, &id).status, 400);
-    until("the log of the last request", || {
+    until("the last request is logged", || {
         server.log().contains("the-last-one")
     });
     for secret in [
@@ -151,13 +157,13 @@ fn access_log_has_a_line_for_each_request() {
     let target = "/livez?secret=in-the-query";
     let answer = bulkhead_tests::http::request(server.address, "GET", target, &id, b"");
     assert_eq!(answer.status, 200);
-    until("its line", || server.log().contains("the-one"));
+    until("the line is printed", || server.log().contains("the-one"));
     let log = server.log();
     let line = log
         .lines()
         .find(|line| line.contains("the-one"))
-        .expect("just seen");
-    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        .expect("value was seen");
+    let line: serde_json::Value = serde_json::from_str(line).expect("text should be JSON");
     assert_eq!(line["fields"]["request.route"], "/livez");
     assert_eq!(line["fields"]["response.status"], 200);
     assert!(line["fields"]["duration_us"].is_u64());
@@ -175,7 +181,12 @@ fn health_lists_components_and_capabilities() {
     for (at, name) in ["decrypt", "token"].into_iter().enumerate() {
         let component = &health["components"][at];
         assert_eq!(component["name"], name);
-        let text = |field: &str| component[field].as_str().expect("text").to_owned();
+        let text = |field: &str| {
+            component[field]
+                .as_str()
+                .expect("text should be UTF-8")
+                .to_owned()
+        };
         assert!(
             text("sha256").len() == 64 && text("since").ends_with('Z'),
             "{component}"
@@ -198,7 +209,9 @@ fn healthcheck_command_reports_readiness() {
     let address = server.address.to_string();
     assert!(check(&address).status.success());
     server.signal("TERM");
-    until("not ready", || !check(&address).status.success());
+    until("the server is not ready", || {
+        !check(&address).status.success()
+    });
     assert_eq!(server.get("GET", "/health").problem(), "draining");
     drop(server);
     let gone = check(&address);
@@ -209,7 +222,7 @@ fn healthcheck_command_reports_readiness() {
 /// Returns the output of `check-config`, and whether it succeeded.
 fn check_config(arguments: &[&str], variables: &[(&str, &str)]) -> (String, bool) {
     let output = run(&[&["check-config"], arguments].concat(), variables);
-    let text = String::from_utf8(output.stdout).expect("text");
+    let text = String::from_utf8(output.stdout).expect("text should be UTF-8");
     (text, output.status.success())
 }
 
@@ -222,7 +235,9 @@ fn check_config_prints_settings_without_secrets() {
     ];
     let (text, content) = check_config(&["--listen", "127.0.0.1:2"], &variables);
     assert!(content, "{text}");
-    let processors = std::thread::available_parallelism().expect("some").get();
+    let processors = std::thread::available_parallelism()
+        .expect("processors should be counted")
+        .get();
     let default = |flag: &str, number: String| format!("{flag} {number}  # default");
     for line in [
         "--listen 127.0.0.1:2  # flag",
@@ -267,7 +282,7 @@ const UPSTREAM: (&str, &str) = ("BULKHEAD_UPSTREAM_URL", "http://127.0.0.1:1");
 fn refused(variables: &[(&str, &str)]) -> String {
     let output = run(&["--listen", "127.0.0.1:0"], variables);
     assert!(!output.status.success(), "{variables:?}");
-    String::from_utf8(output.stderr).expect("text")
+    String::from_utf8(output.stderr).expect("text should be UTF-8")
 }
 
 /// Both `check-config` and the server fail and name the variable.
@@ -284,10 +299,10 @@ fn check_config_reports_what_stops_the_start() {
     /// RFC 8410 section 10.1.
     const ED25519: &str = "-----BEGIN PUBLIC KEY-----\n\
         MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let file = |name: &str, content: &str| {
         let path = folder.path().join(name);
-        std::fs::write(&path, content).expect("written");
+        std::fs::write(&path, content).expect("file should be written");
         path.display().to_string()
     };
     let place = |path: &str| format!("sqlite:{path}");
@@ -318,7 +333,7 @@ fn check_config_reports_what_stops_the_start() {
         assert!(content, "without an upstream: {text}");
     }
     let key = file("key.pem", PUBLIC_KEY);
-    let bare = tempfile::tempdir().expect("a folder");
+    let bare = tempfile::tempdir().expect("folder should be accessible");
     let fresh = place(&bare.path().join("fresh.db").display().to_string());
     for (variable, value) in [
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", PUBLIC_KEY),
@@ -332,7 +347,7 @@ fn check_config_reports_what_stops_the_start() {
         let (text, content) = check_config(&[], &[UPSTREAM, (variable, value)]);
         assert!(content, "{text}");
     }
-    let made = std::fs::read_dir(bare.path()).expect("a folder");
+    let made = std::fs::read_dir(bare.path()).expect("folder should be accessible");
     assert_eq!(made.count(), 0);
 }
 
@@ -380,12 +395,12 @@ fn invalid_address_or_key_error_shows_no_secret() {
 /// Makes a named pipe without a writer, so that reading it blocks.
 pub(crate) fn make_pipe(path: &Path) {
     let made = Command::new("mkfifo").arg(path).status();
-    assert!(made.expect("mkfifo runs").success());
+    assert!(made.expect("mkfifo should run").success());
 }
 
 #[test]
 fn file_that_is_not_regular_is_rejected_with_its_setting() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let pipe = folder.path().join("pipe");
     make_pipe(&pipe);
     let pipe = pipe.display().to_string();
@@ -405,7 +420,7 @@ fn file_that_is_not_regular_is_rejected_with_its_setting() {
                 is_told_and_ends_the_start(variable, &variables);
                 let log = refused(&variables);
                 assert!(log.contains("is not a regular file"), "{log}");
-                sender.send(()).expect("somebody waits");
+                sender.send(()).expect("receiver should wait");
             });
             let ended = ended.recv_timeout(TIMEOUT);
             assert!(ended.is_ok(), "{variable}: hangs, or see the panic above");
@@ -476,7 +491,7 @@ fn check_config_checks_the_log_filter() {
 
 #[test]
 fn check_config_checks_components_folder_and_pins() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (here, nowhere, list) = (path(""), path("nowhere"), path("pins"));
     let check = |dir: &str| {
@@ -492,17 +507,20 @@ fn check_config_checks_components_folder_and_pins() {
     for flag in ["--components-dir (", "--components-pin ("] {
         assert!(!content && text.contains(flag), "{text}");
     }
-    std::fs::write(&list, "").expect("written");
+    std::fs::write(&list, "").expect("file should be written");
     let (text, content) = check(&here);
     assert!(content, "{text}");
 }
 
 /// Runs the health check against a fake server that sends these pieces.
 fn health_check_of(answers: &'static [&'static str]) -> std::process::Output {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port should be free");
+    let address = listener
+        .local_addr()
+        .expect("address should be valid")
+        .to_string();
     let fake = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a client");
+        let (mut stream, _) = listener.accept().expect("a client should connect");
         for answer in answers {
             if stream.write_all(answer.as_bytes()).is_err() {
                 return;
@@ -512,7 +530,7 @@ fn health_check_of(answers: &'static [&'static str]) -> std::process::Output {
     });
     let arguments = ["healthcheck", "--timeout", "300ms", "--listen", &address];
     let output = run(&arguments, &[]);
-    fake.join().expect("no panic");
+    fake.join().expect("thread should not panic");
     output
 }
 
@@ -545,16 +563,28 @@ fn drain_answers_accepted_connections() {
     let mut first = connect(server.address);
     first
         .write_all(&head("POST", "/decryptMessage", &headers, body.len()))
-        .expect("taken");
+        .expect("data should be sent");
     let mut second = connect(server.address);
     second
         .write_all(&head("GET", "/livez", &[], 0))
-        .expect("taken");
+        .expect("data should be sent");
     server.signal("TERM");
-    until("draining", || server.log().contains("draining"));
-    first.write_all(body.as_bytes()).expect("taken");
-    assert_eq!(read(&mut first, false).expect("an answer").status, 200);
-    assert_eq!(read(&mut second, false).expect("an answer").status, 200);
+    until("the server drains", || server.log().contains("draining"));
+    first
+        .write_all(body.as_bytes())
+        .expect("data should be sent");
+    assert_eq!(
+        read(&mut first, false)
+            .expect("response should arrive")
+            .status,
+        200
+    );
+    assert_eq!(
+        read(&mut second, false)
+            .expect("response should arrive")
+            .status,
+        200
+    );
     assert!(server.wait(TIMEOUT).success());
 }
 
@@ -562,7 +592,7 @@ fn drain_answers_accepted_connections() {
 fn second_signal_without_connections_exits_0() {
     let mut server = Server::start(&["--drain-delay", "60s"]);
     server.signal("TERM");
-    until("draining", || server.log().contains("draining"));
+    until("the server drains", || server.log().contains("draining"));
     server.signal("TERM");
     assert!(server.wait(TIMEOUT).success());
     assert!(

@@ -100,7 +100,7 @@ impl Relay {
             pace.degraded,
         ]);
         let receiver = MockReceiver::start(&["--secret", WEBHOOK_SECRET]);
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("folder should be accessible");
         let schema = (kind == StoreKind::Postgres).then(|| Schema::new(&postgres()));
         let store = schema.as_ref().map_or_else(
             || format!("sqlite:{}", folder.path().join("relay.db").display()),
@@ -167,7 +167,7 @@ impl Relay {
     }
 
     pub(crate) fn server(&self) -> &Server {
-        self.server.as_ref().expect("it runs")
+        self.server.as_ref().expect("server should run")
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -204,7 +204,10 @@ impl Relay {
     pub(crate) fn accepted(&self, message: &str, callback: Option<&str>) -> String {
         let (response, _) = self.sign(message, callback);
         assert_eq!(response.status, 202, "{response:?}");
-        response.json()["id"].as_str().expect("an id").to_owned()
+        response.json()["id"]
+            .as_str()
+            .expect("id should be a string")
+            .to_owned()
     }
 
     pub(crate) fn request(&self, id: &str) -> Value {
@@ -214,7 +217,9 @@ impl Relay {
     }
 
     pub(crate) fn wait_until_signed(&self, id: &str) -> Value {
-        until("it is signed", || self.request(id)["status"] == "signed");
+        until("the request is signed", || {
+            self.request(id)["status"] == "signed"
+        });
         self.request(id)
     }
 
@@ -235,6 +240,7 @@ impl Relay {
 
 /// Returns the URL of the test database.
 pub(crate) fn postgres() -> String {
-    std::env::var("BULKHEAD_TEST_POSTGRES")
-        .expect("BULKHEAD_TEST_POSTGRES is the URL of a PostgreSQL; run_tests.sh starts one")
+    std::env::var("BULKHEAD_TEST_POSTGRES").expect(
+        "BULKHEAD_TEST_POSTGRES should be the URL of a PostgreSQL server; run_tests.sh starts one",
+    )
 }

@@ -34,7 +34,9 @@ fn verify(server: &Server, token: &str, body: &[u8]) -> Response {
 fn is_valid(server: &Server, token: &str, body: &[u8]) -> bool {
     let response = verify(server, token, body);
     assert_eq!(response.status, 200, "{response:?}");
-    response.json()["valid"].as_bool().expect("a boolean")
+    response.json()["valid"]
+        .as_bool()
+        .expect("value should be a boolean")
 }
 
 #[test]
@@ -96,8 +98,8 @@ fn token_without_secret_returns_not_configured() {
 
 #[test]
 fn invalid_secret_stops_the_start() {
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    let path = file.path().to_str().expect("text");
+    let file = tempfile::NamedTempFile::new().expect("file should be accessible");
+    let path = file.path().to_str().expect("text should be UTF-8");
     for variables in [
         &[("SECRET", "")][..],
         &[("SECRET_PREVIOUS", "x")],
@@ -125,12 +127,12 @@ fn weak_secret_logs_a_warning() {
 
 #[test]
 fn secrets_rotate_without_a_restart() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let [current, previous] = ["current", "previous"].map(|name| folder.path().join(name));
-    let write = |path, secret: &str| std::fs::write(path, secret).expect("written");
+    let write = |path, secret: &str| std::fs::write(path, secret).expect("file should be written");
     write(&current, "Jefe\n");
     write(&previous, "long gone");
-    let files = [&current, &previous].map(|path| path.to_str().expect("text"));
+    let files = [&current, &previous].map(|path| path.to_str().expect("text should be UTF-8"));
     let server = Server::start(&[
         "--secret-file",
         files[0],
@@ -142,31 +144,37 @@ fn secrets_rotate_without_a_restart() {
     write(&current, "new");
     write(&previous, "Jefe");
     server.signal("HUP");
-    until("the new secret", || {
+    until("the new secret is in use", || {
         make(&server, &[], BODY).json()["token"] != SHA256
     });
     let new = make(&server, &[], BODY).json()["token"]
         .as_str()
-        .expect("a token")
+        .expect("token should be a string")
         .to_owned();
     assert!(is_valid(&server, &new, BODY) && is_valid(&server, SHA256, BODY));
 
     // An unreadable secret changes nothing.
     write(&current, "");
     server.signal("HUP");
-    until("the failure", || server.log().contains("SECRET_FILE, "));
+    until("the failure is logged", || {
+        server.log().contains("SECRET_FILE, ")
+    });
     assert_eq!(make(&server, &[], BODY).json()["token"], *new);
 
     write(&current, "newer");
     write(&previous, "new");
     server.signal("HUP");
-    until("the end of the first", || !is_valid(&server, SHA256, BODY));
+    until("the first secret is invalid", || {
+        !is_valid(&server, SHA256, BODY)
+    });
     assert!(is_valid(&server, &new, BODY));
 
     // The rotation ends when the previous secret is gone.
-    std::fs::remove_file(&previous).expect("removed");
+    std::fs::remove_file(&previous).expect("file should be removed");
     server.signal("HUP");
-    until("the end of the second", || !is_valid(&server, &new, BODY));
+    until("the second secret is invalid", || {
+        !is_valid(&server, &new, BODY)
+    });
 }
 
 /// Every size class: empty, inline, at the limit of inline bodies, on a worker, at the maximum.
@@ -192,7 +200,7 @@ fn openssl_makes_the_same_tokens() {
             rng.fill_bytes(&mut body);
             let token = make(&server, &[("Accept", "text/plain")], &body);
             assert_eq!(token.status, 200);
-            let token = String::from_utf8(token.body).expect("hexadecimal");
+            let token = String::from_utf8(token.body).expect("token should be hexadecimal");
             assert_eq!(
                 token,
                 by_openssl(openssl, &body),
@@ -209,38 +217,47 @@ fn by_openssl(digest: &str, body: &[u8]) -> String {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("openssl runs");
+        .expect("openssl should start");
     openssl
         .stdin
         .take()
-        .expect("piped")
+        .expect("stream should be piped")
         .write_all(body)
-        .expect("taken");
-    let output = openssl.wait_with_output().expect("openssl ends");
-    let text = String::from_utf8(output.stdout).expect("text");
+        .expect("data should be sent");
+    let output = openssl.wait_with_output().expect("openssl should end");
+    let text = String::from_utf8(output.stdout).expect("text should be UTF-8");
     // "HMAC-SHA2-256(stdin)= 5bdc…"
-    text.trim().rsplit(' ').next().expect("a word").to_owned()
+    text.trim()
+        .rsplit(' ')
+        .next()
+        .expect("output should have a word")
+        .to_owned()
 }
 
 /// Reading a secret file may block if the file is replaced by a pipe.
 #[test]
 fn blocking_secret_file_delays_no_other_rotation() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let file = folder.path().join("secret");
-    std::fs::write(&file, "Jefe").expect("written");
-    let mut server = Server::start(&["--secret-file", file.to_str().expect("text")]);
-    std::fs::remove_file(&file).expect("removed");
+    std::fs::write(&file, "Jefe").expect("file should be written");
+    let mut server = Server::start(&[
+        "--secret-file",
+        file.to_str().expect("text should be UTF-8"),
+    ]);
+    std::fs::remove_file(&file).expect("file should be removed");
     make_pipe(&file);
     server.signal("HUP");
-    until("it is refused", || {
+    until("the rejection is reported", || {
         server.log().contains("is not a regular file")
     });
     assert!(is_valid(&server, SHA256, BODY));
     // The next rotation is not delayed.
-    std::fs::remove_file(&file).expect("removed");
-    std::fs::write(&file, "new").expect("written");
+    std::fs::remove_file(&file).expect("file should be removed");
+    std::fs::write(&file, "new").expect("file should be written");
     server.signal("HUP");
-    until("the new secret", || !is_valid(&server, SHA256, BODY));
+    until("the new secret is in use", || {
+        !is_valid(&server, SHA256, BODY)
+    });
     server.signal("TERM");
     assert!(server.wait(std::time::Duration::from_secs(30)).success());
 }

@@ -12,10 +12,15 @@ const PACKAGES: [&str; 5] = ["component", "crypto", "decrypt", "token", "signing
 #[test]
 fn every_folder_is_a_package_with_its_name() {
     let mut folders: Vec<_> = std::fs::read_dir(directory())
-        .expect("a folder")
-        .map(|entry| entry.expect("an entry"))
+        .expect("folder should be accessible")
+        .map(|entry| entry.expect("entry should be valid"))
         .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().into_string().expect("text"))
+        .map(|entry| {
+            entry
+                .file_name()
+                .into_string()
+                .expect("text should be UTF-8")
+        })
         .collect();
     folders.sort();
     let mut known = PACKAGES;
@@ -55,18 +60,21 @@ fn every_wit_item_has_a_since_gate() {
 fn every_interface_and_world_has_its_own_file() {
     let resolve = contracts();
     let file = |span| {
-        let place = resolve.source_map.resolve_span(span).expect("a place");
+        let place = resolve
+            .source_map
+            .resolve_span(span)
+            .expect("span should have a location");
         PathBuf::from(place.path)
     };
     let expected = |package: Option<PackageId>, stem: &str| {
-        let package = &resolve.packages[package.expect("one of ours")];
+        let package = &resolve.packages[package.expect("item should belong to a package")];
         directory()
             .join(&package.name.name)
             .join(stem)
             .with_extension("wit")
     };
     for (_, interface) in &resolve.interfaces {
-        let name = interface.name.as_deref().expect("a name");
+        let name = interface.name.as_deref().expect("name should be present");
         assert_eq!(file(interface.span), expected(interface.package, name));
     }
     for (_, world) in &resolve.worlds {
@@ -80,13 +88,13 @@ fn every_interface_and_world_has_its_own_file() {
 fn published_package_equals_the_source() {
     let resolve = contracts();
     for (id, package) in &resolve.packages {
-        let bytes = wit_component::encode(&resolve, id).expect("encoded");
-        let decoded = wit_component::decode(&bytes).expect("decoded");
+        let bytes = wit_component::encode(&resolve, id).expect("package should be encoded");
+        let decoded = wit_component::decode(&bytes).expect("bytes should be decoded");
         let DecodedWasm::WitPackage(published, main) = decoded else {
             panic!("{} is no package any more", package.name);
         };
         assert_eq!(text(&published, main), text(&resolve, id));
-        let again = wit_component::encode(&published, main).expect("encoded");
+        let again = wit_component::encode(&published, main).expect("package should be encoded");
         assert!(again == bytes, "{} changes from form to form", package.name);
     }
 }
@@ -114,7 +122,9 @@ fn contracts() -> Resolve {
 
 fn text(resolve: &Resolve, package: PackageId) -> String {
     let mut printer = WitPrinter::default();
-    printer.print(resolve, package, &[]).expect("printed");
+    printer
+        .print(resolve, package, &[])
+        .expect("package should be printed");
     printer.output.to_string()
 }
 

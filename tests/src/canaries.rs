@@ -31,7 +31,11 @@ static CANARIES: LazyLock<Option<Mutex<Canaries>>> = LazyLock::new(|| {
     let mut file = OpenOptions::new();
     Some(Mutex::new(Canaries {
         written: HashSet::new(),
-        file: file.create(true).append(true).open(path).expect("a file"),
+        file: file
+            .create(true)
+            .append(true)
+            .open(path)
+            .expect("file should be accessible"),
     }))
 });
 
@@ -41,7 +45,7 @@ pub(crate) fn log_file() -> Option<File> {
     let number = SERVERS.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}-{number}.log", std::process::id());
     let folder = FOLDER.as_ref()?;
-    Some(File::create(folder.join(name)).expect("a file"))
+    Some(File::create(folder.join(name)).expect("file should be accessible"))
 }
 
 /// Records a secret, or a part of it that occurs nowhere else.
@@ -63,11 +67,14 @@ pub fn record_secret(text: &str) {
     if end < BYTES_MIN {
         return;
     }
-    let mut canaries = canaries.lock().expect("no panic");
+    let mut canaries = canaries.lock().expect("thread should not panic");
     if canaries.written.insert(line[..end].to_owned()) {
         // A single write, because the mocks of the same run append to this file too.
         let line = [&line[..end], "\n"].concat();
-        canaries.file.write_all(line.as_bytes()).expect("written");
+        canaries
+            .file
+            .write_all(line.as_bytes())
+            .expect("file should be written");
     }
 }
 

@@ -107,7 +107,9 @@ fn path(target: &str) -> &str {
 
 /// Returns the template of `openapi.yaml` that matches a path.
 fn template(path: &str) -> Option<&'static str> {
-    let paths = DOCUMENT["paths"].as_object().expect("paths");
+    let paths = DOCUMENT["paths"]
+        .as_object()
+        .expect("paths should be an object");
     paths.keys().map(String::as_str).find(|template| {
         let (ours, theirs) = (path.split('/'), template.split('/'));
         ours.clone().count() == theirs.clone().count()
@@ -226,7 +228,11 @@ fn check_problem_fields(document: &Value, response: &Response) -> Result<(), Str
 fn match_schema(pointer: &str, value: &Value) -> Result<(), String> {
     static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> =
         LazyLock::new(Mutex::default);
-    let known = VALIDATORS.lock().expect("no panic").get(pointer).cloned();
+    let known = VALIDATORS
+        .lock()
+        .expect("thread should not panic")
+        .get(pointer)
+        .cloned();
     let validator = known.unwrap_or_else(|| {
         // References in the schema lead into the whole document, so that the schema contains it. A
         // reference is a URI, in which the braces of path templates are escaped.
@@ -238,7 +244,7 @@ fn match_schema(pointer: &str, value: &Value) -> Result<(), String> {
             .build(&schema)
             .unwrap_or_else(|error| panic!("the schema at {pointer}: {error}"));
         let validator = Arc::new(validator);
-        let mut validators = VALIDATORS.lock().expect("no panic");
+        let mut validators = VALIDATORS.lock().expect("thread should not panic");
         validators.insert(pointer.to_owned(), Arc::clone(&validator));
         validator
     });
@@ -281,25 +287,26 @@ mod tests {
     #[test]
     fn described_response_is_accepted() {
         let opened = json!({"DecryptedMessage": "x"});
-        validate("POST", "/decryptMessage", &response(200, &opened, &[])).expect("described");
+        validate("POST", "/decryptMessage", &response(200, &opened, &[]))
+            .expect("response should be described");
         validate(
             "POST",
             "/decryptMessage?x=1",
             &response(422, &problem_body(422, "not_text"), &[]),
         )
-        .expect("described");
+        .expect("response should be described");
         validate(
             "GET",
             "/crypto/requests/x",
             &response(404, &problem_body(404, "not_found"), &[]),
         )
-        .expect("described");
+        .expect("response should be described");
         validate(
             "GET",
             "/nowhere",
             &response(404, &problem_body(404, "not_found"), &[]),
         )
-        .expect("described");
+        .expect("response should be described");
         validate(
             "PUT",
             "/token",
@@ -309,22 +316,23 @@ mod tests {
                 &[("allow", "POST")],
             ),
         )
-        .expect("described");
+        .expect("response should be described");
         let request = json!({"id": "0".repeat(44), "status": "pending", "message": "m", "attempts": 0,
             "created_at": "2026-01-01T00:00:00.000Z", "notification": {"status": "none", "attempts": 0}});
-        validate("GET", "/crypto/requests/x", &response(200, &request, &[])).expect("described");
+        validate("GET", "/crypto/requests/x", &response(200, &request, &[]))
+            .expect("response should be described");
         let busy = response(
             503,
             &problem_body(503, "overloaded"),
             &[("retry-after", "1")],
         );
-        validate("POST", "http://host/token", &busy).expect("described");
+        validate("POST", "http://host/token", &busy).expect("response should be described");
     }
 
     #[test]
     fn undescribed_response_is_rejected() {
         let assert_rejected = |method, target, response: &Response| {
-            validate(method, target, response).expect_err("not described");
+            validate(method, target, response).expect_err("response should be rejected");
         };
         let further = json!({"DecryptedMessage": "x", "more": 1});
         assert_rejected("POST", "/decryptMessage", &response(200, &further, &[]));
@@ -371,10 +379,10 @@ mod tests {
     fn json_description_equals_the_yaml_one() {
         let yaml: Value = serde_saphyr::from_str(include_str!("../../openapi.yaml"))
             .expect("openapi.yaml should be YAML that JSON can hold");
-        let json = serde_json::to_string_pretty(&yaml).expect("a Value is JSON") + "\n";
+        let json = serde_json::to_string_pretty(&yaml).expect("value should serialize") + "\n";
         if std::env::var_os("BULKHEAD_TEST_WRITE").is_some() {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi.json");
-            std::fs::write(path, &json).expect("the source tree should be writable");
+            std::fs::write(path, &json).expect("source tree should be writable");
         } else {
             assert!(
                 json == include_str!("../../openapi.json"),
@@ -392,9 +400,9 @@ mod tests {
                 json!({"type": kind, "timestamp": "2026-01-01T00:00:00.000Z", "data": data(name)});
             validate_notification(&body)
         };
-        notification("signature.ready", "signature").expect("described");
-        notification("signature.failed", "error").expect("described");
-        notification("signature.ready", "error").expect_err("not described");
-        notification("signature.other", "error").expect_err("not described");
+        notification("signature.ready", "signature").expect("response should be described");
+        notification("signature.failed", "error").expect("response should be described");
+        notification("signature.ready", "error").expect_err("response should be rejected");
+        notification("signature.other", "error").expect_err("response should be rejected");
     }
 }

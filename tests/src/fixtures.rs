@@ -58,7 +58,7 @@ pub fn each(
         let threads: Vec<_> = (0..at_a_time).map(|_| scope.spawn(checks)).collect();
         threads
             .into_iter()
-            .flat_map(|thread| thread.join().expect("no panic"))
+            .flat_map(|thread| thread.join().expect("thread should not panic"))
             .collect()
     })
 }
@@ -72,17 +72,20 @@ fn directory() -> PathBuf {
 }
 
 fn fixture(line: &str) -> Fixture {
-    let line: Value = serde_json::from_str(line).expect("a JSON object a line");
+    let line: Value = serde_json::from_str(line).expect("line should be a JSON object");
     let text = |field: &str| line[field].as_str().map(str::to_owned);
-    let passphrases = line["passphrases"].as_array().expect("passphrases");
+    let passphrases = line["passphrases"]
+        .as_array()
+        .expect("passphrases should be an array");
     Fixture {
-        name: text("name").expect("a name"),
+        name: text("name").expect("name should be present"),
         passphrases: passphrases
             .iter()
             .filter_map(|p| p.as_str().map(str::to_owned))
             .collect(),
-        plaintext: text("plaintext_base64").map(|b| STANDARD.decode(b).expect("base64")),
-        message: text("message").expect("a message"),
+        plaintext: text("plaintext_base64")
+            .map(|b| STANDARD.decode(b).expect("text should be base64")),
+        message: text("message").expect("message should be a string"),
         expect: text("expect").or_else(|| text("expect_default")),
     }
 }

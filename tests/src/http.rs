@@ -58,15 +58,22 @@ impl Response {
                 "{field}: {document}"
             );
         }
-        document["code"].as_str().expect("a code").to_owned()
+        document["code"]
+            .as_str()
+            .expect("code should be a string")
+            .to_owned()
     }
 }
 
 /// Connects, with time-outs for reading and writing.
 pub fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the server accepts");
-    stream.set_read_timeout(Some(TIMEOUT)).expect("a time-out");
-    stream.set_write_timeout(Some(TIMEOUT)).expect("a time-out");
+    let stream = TcpStream::connect(address).expect("server should accept the connection");
+    stream
+        .set_read_timeout(Some(TIMEOUT))
+        .expect("time-out should be set");
+    stream
+        .set_write_timeout(Some(TIMEOUT))
+        .expect("time-out should be set");
     stream
 }
 
@@ -83,9 +90,9 @@ pub fn request(
     let mut stream = connect(address);
     stream
         .write_all(&head(method, target, headers, body.len()))
-        .expect("the head is taken");
-    stream.write_all(body).expect("the body is taken");
-    let response = read(&mut stream, method == "HEAD").expect("an answer");
+        .expect("head should be sent");
+    stream.write_all(body).expect("body should be sent");
+    let response = read(&mut stream, method == "HEAD").expect("response should arrive");
     canaries::response(response.status, target, &response.body);
     description::check(method, target, &response);
     response
@@ -123,13 +130,13 @@ pub fn read(stream: &mut impl Read, no_body: bool) -> std::io::Result<Response> 
         }
     };
     let mut body = bytes.split_off(end + 4);
-    let text = String::from_utf8(bytes).expect("headers are ASCII");
+    let text = String::from_utf8(bytes).expect("headers should be ASCII");
     let mut lines = text.lines();
     let status = lines
         .next()
         .and_then(|line| line.split(' ').nth(1))
         .and_then(|status| status.parse().ok())
-        .expect("a status line");
+        .expect("status line should be valid");
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
@@ -137,7 +144,9 @@ pub fn read(stream: &mut impl Read, no_body: bool) -> std::io::Result<Response> 
     let length = headers
         .iter()
         .find(|(name, _)| name == "content-length")
-        .map_or(0, |(_, value)| value.parse().expect("a length"));
+        .map_or(0, |(_, value)| {
+            value.parse().expect("length should be a number")
+        });
     if !no_body {
         let have = body.len();
         body.resize(length, 0);

@@ -31,7 +31,7 @@ pub fn until(what: &str, condition: impl FnMut() -> bool) {
 pub fn until_within(timeout: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + timeout;
     while !condition() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
+        assert!(Instant::now() < end, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -60,7 +60,7 @@ impl MockUpstream {
     /// Returns the mock's counts.
     pub fn summary(&self) -> Summary {
         let page = self.0.page("summary");
-        serde_json::from_slice(&page).expect("a summary")
+        serde_json::from_slice(&page).expect("summary should be valid")
     }
 }
 
@@ -109,7 +109,11 @@ macro_rules! process {
 
             /// Returns the standard output so far, without its first line.
             pub fn output(&self) -> String {
-                self.0.output.lock().expect("no panic").clone()
+                self.0
+                    .output
+                    .lock()
+                    .expect("thread should not panic")
+                    .clone()
             }
 
             /// Kills the process with SIGKILL.
@@ -143,17 +147,19 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("the binary starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+            .expect("binary should start");
+        let mut lines = BufReader::new(child.stdout.take().expect("stream should be piped"));
         let mut first = String::new();
-        lines.read_line(&mut first).expect("a pipe");
+        lines
+            .read_line(&mut first)
+            .expect("pipe should be readable");
         let ready = serde_json::from_str(&first)
             .unwrap_or_else(|error| panic!("{name} {arguments:?}: {error}: {first:?}"));
         let output = Arc::new(Mutex::new(String::new()));
         let kept = Arc::clone(&output);
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
-                *kept.lock().expect("no panic") += &(line + "\n");
+                *kept.lock().expect("thread should not panic") += &(line + "\n");
             }
         });
         Self {
@@ -168,8 +174,10 @@ impl Process {
     fn control_request(&self, method: &str, target: &str, body: &[u8]) -> Response {
         let mut stream = http::connect(self.ready.control);
         let head = http::head(method, target, &[], body.len());
-        stream.write_all(&[&head, body].concat()).expect("taken");
-        http::read(&mut stream, false).expect("an answer")
+        stream
+            .write_all(&[&head, body].concat())
+            .expect("data should be sent");
+        http::read(&mut stream, false).expect("response should arrive")
     }
 
     fn page(&self, name: &str) -> Vec<u8> {
@@ -181,7 +189,9 @@ impl Process {
     fn lines<T: DeserializeOwned>(&self, name: &str) -> Vec<T> {
         let page = self.page(name);
         let entries = serde_json::Deserializer::from_slice(&page).into_iter();
-        entries.map(|entry| entry.expect("an entry")).collect()
+        entries
+            .map(|entry| entry.expect("entry should be valid"))
+            .collect()
     }
 
     fn kill(&mut self) {

@@ -32,7 +32,7 @@ impl Schema {
             .args(["-q", "-v", "ON_ERROR_STOP=1", "-c", command])
             .arg(&self.database)
             .output()
-            .expect("psql runs");
+            .expect("psql should run");
         assert!(output.status.success(), "{output:?}");
     }
 }

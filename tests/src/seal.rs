@@ -17,10 +17,10 @@ pub fn seal(packets: &[u8]) -> Vec<u8> {
     let hash_alg = HashAlgorithm::Sha256;
     let key = StringToKey::Simple { hash_alg }
         .derive_key(PASSPHRASE.as_bytes(), CIPHER.key_size())
-        .expect("rpgp derives a key");
+        .expect("rpgp should derive a key");
     let encrypted = CIPHER
         .encrypt_protected(ChaCha8Rng::seed_from_u64(0), key.as_ref(), packets)
-        .expect("rpgp encrypts");
+        .expect("rpgp should encrypt");
     let skesk = [4, CIPHER.into(), 0, hash_alg.into()];
     [
         packet(3, &skesk),
@@ -32,7 +32,7 @@ pub fn seal(packets: &[u8]) -> Vec<u8> {
 /// Returns a packet with a header in the new format and a length of five bytes (RFC 9580 section
 /// 4.2.1).
 pub fn packet(tag: u8, body: &[u8]) -> Vec<u8> {
-    let bytes = u32::try_from(body.len()).expect("no packet is that long");
+    let bytes = u32::try_from(body.len()).expect("packet should be shorter than 4 GiB");
     [&[0xc0 | tag, 255], &bytes.to_be_bytes()[..], body].concat()
 }
 

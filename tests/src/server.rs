@@ -71,14 +71,15 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the binary starts");
-        let mut lines = BufReader::new(process.stderr.take().expect("piped"));
+            .expect("binary should start");
+        let mut lines = BufReader::new(process.stderr.take().expect("stream should be piped"));
         let (address, start) = listening(&mut lines);
         if let Some(file) = &mut log_file {
-            file.write_all(start.as_bytes()).expect("written");
+            file.write_all(start.as_bytes())
+                .expect("file should be written");
         }
         let Some(address) = address else {
-            process.wait().expect("it ended");
+            process.wait().expect("process should end");
             return Err(start);
         };
         let log = Arc::new(Mutex::new(start));
@@ -87,9 +88,9 @@ impl Server {
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 if let Some(file) = &mut log_file {
-                    writeln!(file, "{line}").expect("written");
+                    writeln!(file, "{line}").expect("file should be written");
                 }
-                *kept.lock().expect("no panic") += &(line + "\n");
+                *kept.lock().expect("thread should not panic") += &(line + "\n");
             }
         });
         Ok(Self {
@@ -101,7 +102,7 @@ impl Server {
 
     /// Returns the log so far.
     pub fn log(&self) -> String {
-        self.log.lock().expect("no panic").clone()
+        self.log.lock().expect("thread should not panic").clone()
     }
 
     /// Returns a server with default settings, which most tests share.
@@ -150,7 +151,9 @@ impl Server {
     /// the fields `labels` and `value`. Some samples exist only after a first count.
     pub fn samples(&self, name: &str, labels: &[(&str, &str)]) -> Vec<Value> {
         let document = self.get("GET", "/metrics").json();
-        let metrics = document["metrics"].as_array().expect("a list");
+        let metrics = document["metrics"]
+            .as_array()
+            .expect("value should be an array");
         let samples = metrics
             .iter()
             .filter_map(|metric| metric["samples"].as_array())
@@ -170,7 +173,9 @@ impl Server {
         let samples = self.samples(name, labels);
         assert!(!samples.is_empty(), "no sample {name} with {labels:?}");
         let values = samples.iter().map(|sample| sample["value"].as_u64());
-        values.map(|value| value.expect("a whole number")).sum()
+        values
+            .map(|value| value.expect("value should be an integer"))
+            .sum()
     }
 
     /// Sends a signal by its name.
@@ -179,7 +184,7 @@ impl Server {
         let status = Command::new("sh")
             .args(["-c", "kill -s $0 $1", name, &self.process.id().to_string()])
             .status()
-            .expect("sh runs");
+            .expect("sh should run");
         assert!(status.success());
     }
 
@@ -199,7 +204,7 @@ impl Server {
     pub fn wait(&mut self, timeout: Duration) -> ExitStatus {
         let end = Instant::now() + timeout;
         loop {
-            if let Some(status) = self.process.try_wait().expect("a child of ours") {
+            if let Some(status) = self.process.try_wait().expect("child should be waitable") {
                 return status;
             }
             assert!(Instant::now() < end, "the server does not end");
@@ -220,16 +225,14 @@ impl Server {
     /// Returns the number of open file descriptors.
     pub fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.process.id());
-        std::fs::read_dir(path)
-            .expect("the process is alive")
-            .count()
+        std::fs::read_dir(path).expect("process should run").count()
     }
 
     /// Returns the number of executable mappings without a file: compiled code, and the kernel's
     /// own.
     pub fn code_mappings(&self) -> usize {
         let path = format!("/proc/{}/maps", self.process.id());
-        let maps = std::fs::read_to_string(path).expect("the process is alive");
+        let maps = std::fs::read_to_string(path).expect("process should run");
         let is_code = |line: &&str| {
             let mut columns = line.split_whitespace().skip(1);
             columns.next().is_some_and(|rights| rights.contains('x')) && columns.nth(2) == Some("0")
@@ -239,12 +242,12 @@ impl Server {
 
     fn memory(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
-        let status = std::fs::read_to_string(path).expect("the process is alive");
+        let status = std::fs::read_to_string(path).expect("process should run");
         status
             .lines()
             .find_map(|line| line.strip_prefix(field))
             .and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
-            .expect("a resident set")
+            .expect("status should list the resident memory")
             * 1024
     }
 }
@@ -265,7 +268,7 @@ pub fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .args(arguments)
         .envs(variables.iter().copied())
         .output()
-        .expect("the binary starts")
+        .expect("binary should start")
 }
 
 /// A developer's environment must not change the result of a test.
@@ -285,7 +288,7 @@ fn guard(process: &Child) -> Child {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("sh runs")
+        .expect("sh should run")
 }
 
 /// Waits for the log line that contains the address. Returns the address and the log so far.
@@ -294,13 +297,16 @@ fn listening(log: &mut BufReader<ChildStderr>) -> (Option<SocketAddr>, String) {
     let mut seen = String::new();
     loop {
         let start = seen.len();
-        let bytes = log.read_line(&mut seen).expect("a log");
+        let bytes = log.read_line(&mut seen).expect("log should be readable");
         if bytes == 0 {
             return (None, seen);
         }
         let entry: Value = serde_json::from_str(&seen[start..]).unwrap_or_default();
         if let Some(address) = entry["fields"]["address"].as_str() {
-            return (Some(address.parse().expect("an address")), seen);
+            return (
+                Some(address.parse().expect("address should be valid")),
+                seen,
+            );
         }
     }
 }
@@ -333,7 +339,7 @@ pub fn mock(name: &str) -> PathBuf {
 }
 
 fn next_to_this_executable(name: &str) -> PathBuf {
-    let here = std::env::current_exe().expect("a path");
+    let here = std::env::current_exe().expect("path should be known");
     // target/release/deps/blackbox-… or target/release/bulkhead-bench → target/release/bulkhead
     here.ancestors()
         .skip(1)

@@ -15,8 +15,13 @@ use std::sync::Arc;
 const IO_THREADS: usize = 2;
 
 fn main() -> std::io::Result<()> {
-    let address = std::env::args().nth(1).expect("an address to listen on");
-    let secret: Arc<[u8]> = std::env::var("SECRET").expect("SECRET").into_bytes().into();
+    let address = std::env::args()
+        .nth(1)
+        .expect("first argument should be the address to listen on");
+    let secret: Arc<[u8]> = std::env::var("SECRET")
+        .expect("SECRET should be set")
+        .into_bytes()
+        .into();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(IO_THREADS)
         .enable_all()
@@ -45,7 +50,8 @@ async fn answer(
     let body = body
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret).expect("keys of any length");
+    let mut mac =
+        Hmac::<sha2::Sha256>::new_from_slice(secret).expect("HMAC accepts keys of any length");
     mac.update(&body);
     let token = base16ct::lower::encode_string(&mac.finalize().into_bytes());
     let answer = format!(r#"{{"algorithm":"HMAC-SHA256","token":"{token}"}}"#);

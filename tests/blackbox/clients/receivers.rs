@@ -56,9 +56,9 @@ impl Receiver {
             Client::Node => "receiver.mjs",
             Client::Curl => panic!("curl receives nothing"),
         };
-        let secrets = tempfile::tempdir().expect("a folder");
+        let secrets = tempfile::tempdir().expect("folder should be accessible");
         let secret = secrets.path().join("webhook-secret");
-        std::fs::write(&secret, format!("{SECRET}\n")).expect("written");
+        std::fs::write(&secret, format!("{SECRET}\n")).expect("file should be written");
         let mut process = Command::new(folder(client).join(name))
             .arg(secret)
             .arg("0")
@@ -66,10 +66,12 @@ impl Receiver {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("it starts");
-        let mut errors = BufReader::new(process.stderr.take().expect("piped"));
+            .expect("program should start");
+        let mut errors = BufReader::new(process.stderr.take().expect("stream should be piped"));
         let mut first = String::new();
-        errors.read_line(&mut first).expect("a pipe");
+        errors
+            .read_line(&mut first)
+            .expect("pipe should be readable");
         let address = first.trim().strip_prefix("listening on http://");
         let address = address.and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| {
@@ -78,7 +80,10 @@ impl Receiver {
         });
         let output = Arc::new(Mutex::new(String::new()));
         keep(errors, &Arc::default());
-        keep(process.stdout.take().expect("piped"), &output);
+        keep(
+            process.stdout.take().expect("stream should be piped"),
+            &output,
+        );
         Self {
             process,
             address,
@@ -90,11 +95,13 @@ impl Receiver {
     /// Waits until the receiver has written `count` lines, and returns them.
     #[track_caller]
     fn events(&self, count: usize) -> Vec<Value> {
-        let lines = || self.output.lock().expect("no panic").clone();
-        until("it has handled them", || lines().lines().count() >= count);
+        let lines = || self.output.lock().expect("thread should not panic").clone();
+        until("the events are handled", || {
+            lines().lines().count() >= count
+        });
         lines()
             .lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .map(|line| serde_json::from_str(line).expect("text should be JSON"))
             .collect()
     }
 
@@ -102,8 +109,12 @@ impl Receiver {
         // `request` would record these bodies as secrets, although they are public.
         let mut stream = connect(self.address);
         let head = head("POST", "/hooks", headers, body.len());
-        stream.write_all(&[&head, body].concat()).expect("taken");
-        read(&mut stream, false).expect("an answer").status
+        stream
+            .write_all(&[&head, body].concat())
+            .expect("data should be sent");
+        read(&mut stream, false)
+            .expect("response should arrive")
+            .status
     }
 }
 
@@ -120,7 +131,7 @@ fn keep(pipe: impl Read + Send + 'static, kept: &Arc<Mutex<String>>) {
     let kept = Arc::clone(kept);
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            *kept.lock().expect("no panic") += &(line + "\n");
+            *kept.lock().expect("thread should not panic") += &(line + "\n");
         }
     });
 }
@@ -142,7 +153,7 @@ fn receiver_handles_verified_webhook_once(client: Client) {
         "a-message-for-a-receiver-of-others-%C3%BC",
     );
     let delivered = || relay.request(&id)["notification"]["status"] == "delivered";
-    until("it is delivered", delivered);
+    until("the webhook is delivered", delivered);
     let told = receiver.events(1).remove(0);
     assert_eq!(told["type"], "signature.ready");
     assert_eq!(told["data"]["id"], *id);
@@ -156,7 +167,7 @@ fn receiver_handles_verified_webhook_once(client: Client) {
     let again = format!("/crypto/requests/{id}/redeliver");
     let again = request(relay.server().address, "POST", &again, &[], b"");
     assert_eq!(again.status, 202, "{again:?}");
-    until("it is delivered again", delivered);
+    until("the webhook is delivered again", delivered);
     let other = signed_later(&relay, &receiver, "another-message-for-a-receiver");
     let events = receiver.events(2);
     assert_eq!((events.len(), &events[1]["data"]["id"]), (2, &other.into()));
@@ -169,7 +180,7 @@ fn receiver_rejects_webhook_with_another_secret(client: Client) {
     relay.run();
     relay.wait_for_calls();
     let id = signed_later(&relay, &receiver, "a-message-under-another-secret");
-    until("it is refused", || {
+    until("the rejection is reported", || {
         let notification = relay.request(&id)["notification"].take();
         let why = notification["last_error"].as_str();
         notification["status"] == "pending" && why.is_some_and(|why| why.contains("400"))
@@ -181,8 +192,10 @@ const BODY: &str = r#"{"type":"signature.ready","data":{"id":"1","message":"ü"}
 
 /// Returns the headers of a webhook with `BODY`.
 fn signed(secret: &str, id: &str, at: i64) -> [(&'static str, String); 3] {
-    let webhook = Webhook::new(secret).expect("a secret");
-    let signature = webhook.sign(id, at, BODY.as_bytes()).expect("signed");
+    let webhook = Webhook::new(secret).expect("secret should be valid");
+    let signature = webhook
+        .sign(id, at, BODY.as_bytes())
+        .expect("signature should exist");
     [
         ("webhook-id", id.to_owned()),
         ("webhook-timestamp", at.to_string()),
@@ -197,7 +210,8 @@ fn receiver_rejects_forged_webhooks(client: Client) {
         receiver.post(&headers, body)
     };
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = i64::try_from(since.expect("after 1970").as_secs()).expect("not so late");
+    let now = i64::try_from(since.expect("clock should be after 1970").as_secs())
+        .expect("time should fit");
     let right = signed(SECRET, "msg_1", now);
     let of_another = [
         ("webhook-id", "msg_2".to_owned()),
@@ -239,6 +253,6 @@ fn receiver_rejects_forged_webhooks(client: Client) {
     assert_eq!(post(&right, body), 204);
     assert_eq!(post(&right, body), 204);
     assert_eq!(post(&signed(SECRET, "msg_2", now), body), 204);
-    let event: Value = serde_json::from_str(BODY).expect("JSON");
+    let event: Value = serde_json::from_str(BODY).expect("text should be JSON");
     assert_eq!(receiver.events(2), [event.clone(), event]);
 }

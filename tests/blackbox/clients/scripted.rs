@@ -23,23 +23,30 @@ struct ScriptedServer(TcpListener);
 
 impl ScriptedServer {
     fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.set_nonblocking(true).expect("set");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port should be free");
+        listener
+            .set_nonblocking(true)
+            .expect("socket option should be set");
         Self(listener)
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.0.local_addr().expect("an address"))
+        format!(
+            "http://{}",
+            self.0.local_addr().expect("address should be valid")
+        )
     }
 
     fn next_request(&self) -> PendingRequest {
         let mut accepted = None;
-        until("the client asks", || {
+        until("the client sends a request", || {
             accepted = self.0.accept().ok();
             accepted.is_some()
         });
-        let (stream, _) = accepted.expect("just seen");
-        stream.set_nonblocking(false).expect("set");
+        let (stream, _) = accepted.expect("value was seen");
+        stream
+            .set_nonblocking(false)
+            .expect("socket option should be set");
         PendingRequest::read(stream)
     }
 
@@ -64,7 +71,7 @@ impl PendingRequest {
         let mut bytes = Vec::new();
         loop {
             let mut piece = [0; 4096];
-            let read = stream.read(&mut piece).expect("octets");
+            let read = stream.read(&mut piece).expect("bytes should arrive");
             assert!(read > 0, "the client ended its request early");
             bytes.extend(&piece[..read]);
             let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
@@ -74,7 +81,9 @@ impl PendingRequest {
             let length = head
                 .lines()
                 .find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.map_or(0, |length| length.parse().expect("a number"));
+            let length: usize = length.map_or(0, |length| {
+                length.parse().expect("value should be a number")
+            });
             if let Some(body) = bytes.get(end + 4..end + 4 + length) {
                 let body = body.to_vec();
                 return Self { stream, head, body };
@@ -83,7 +92,7 @@ impl PendingRequest {
     }
 
     fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("JSON")
+        serde_json::from_slice(&self.body).expect("text should be JSON")
     }
 
     /// The status may be followed by headers.
@@ -96,7 +105,7 @@ impl PendingRequest {
         let head =
             format!("HTTP/1.1 {status}\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n");
         let answer = [head.as_bytes(), body.as_bytes()].concat();
-        self.stream.write_all(&answer).expect("taken");
+        self.stream.write_all(&answer).expect("data should be sent");
     }
 }
 
@@ -114,7 +123,10 @@ fn client_hides_passphrase_and_retries_overloaded_server(client: Client) {
     let request = first.json();
     assert_eq!(request["passphrase"], AWKWARD);
     assert_eq!(
-        request["message"].as_str().expect("text").trim_end(),
+        request["message"]
+            .as_str()
+            .expect("text should be UTF-8")
+            .trim_end(),
         text.trim_end()
     );
     // While the client waits for the response, every local user can see its command line.
@@ -154,7 +166,9 @@ fn client_hides_passphrase_and_retries_overloaded_server(client: Client) {
 
 /// Returns the command lines of all processes.
 fn command_lines() -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+    let processes = std::fs::read_dir("/proc")
+        .expect("/proc should be readable")
+        .flatten();
     processes
         .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
         .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))

@@ -24,14 +24,14 @@ fn doubling(levels: u32) -> Vec<u8> {
         );
     }
     let _infallible = write!(text, "(instance (instantiate $c{levels})))");
-    wat::parse_str(text).expect("a component")
+    wat::parse_str(text).expect("bytes should be a component")
 }
 
 /// Returns components nested in components.
 fn nested(levels: usize) -> Vec<u8> {
     let mut wasm = b"\0asm\x0d\0\x01\0".to_vec();
     for _ in 1..levels {
-        let mut length = u32::try_from(wasm.len()).expect("small");
+        let mut length = u32::try_from(wasm.len()).expect("length should fit");
         let mut outer = b"\0asm\x0d\0\x01\0\x04".to_vec();
         while length >= 0x80 {
             outer.push((length & 0x7f) as u8 | 0x80);
@@ -53,8 +53,8 @@ fn component_that_crashes_the_compiler_is_rejected_and_the_next_is_accepted() {
             ("BULKHEAD_COMPONENT_COMPILE_MEMORY", "4GiB"),
         ],
         |folder| {
-            let unlucky = wat::parse_str(UNLUCKY).expect("a component");
-            std::fs::write(folder.join("token.wasm"), unlucky).expect("written");
+            let unlucky = wat::parse_str(UNLUCKY).expect("bytes should be a component");
+            std::fs::write(folder.join("token.wasm"), unlucky).expect("file should be written");
         },
     );
     setup.wait_for_rejection("token", "invalid", "the compiler does not survive it");
@@ -78,27 +78,28 @@ fn component_over_the_compile_memory_is_rejected_and_the_next_is_accepted() {
 
 #[test]
 fn startup_stops_on_sigterm_while_compiling() {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("token.wasm"), doubling(40)).expect("written");
-    let path = folder.path().to_str().expect("a path of text");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
+    std::fs::write(folder.path().join("token.wasm"), doubling(40)).expect("file should be written");
+    let path = folder.path().to_str().expect("path should be UTF-8");
     let mut child = std::process::Command::new(bulkhead_tests::server::binary())
         .env_clear()
         .args(["--listen", "127.0.0.1:0", "--components-dir", path])
         .stderr(std::process::Stdio::piped())
         .spawn()
-        .expect("the binary starts");
-    let mut log = std::io::BufReader::new(child.stderr.take().expect("piped"));
+        .expect("binary should start");
+    let mut log = std::io::BufReader::new(child.stderr.take().expect("stream should be piped"));
     let mut line = String::new();
     while !line.contains("being compiled") {
         line.clear();
-        let bytes = std::io::BufRead::read_line(&mut log, &mut line).expect("a line");
+        let bytes =
+            std::io::BufRead::read_line(&mut log, &mut line).expect("line should be readable");
         assert!(bytes > 0, "it says what it does");
     }
     let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is there");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it should exist");
     let mut status = None;
-    bulkhead_tests::until_within(Duration::from_secs(10), "it ends", || {
-        status = child.try_wait().expect("asked");
+    bulkhead_tests::until_within(Duration::from_secs(10), "the process ends", || {
+        status = child.try_wait().expect("child should be waitable");
         status.is_some()
     });
     assert!(status.is_some_and(|status| status.success()), "{status:?}");

@@ -7,12 +7,12 @@ use bulkhead_wasm::{DECRYPT, SIGNING, TOKEN};
 use serde_json::Value;
 
 fn check(name: &str, bytes: &[u8], arguments: &[&str]) -> (bool, String) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let path = folder.path().join(name);
-    std::fs::write(&path, bytes).expect("written");
-    let path = path.to_str().expect("a path of text");
+    std::fs::write(&path, bytes).expect("file should be written");
+    let path = path.to_str().expect("path should be UTF-8");
     let output = run(&[&["component", "check", path], arguments].concat(), &[]);
-    let text = String::from_utf8(output.stdout).expect("text");
+    let text = String::from_utf8(output.stdout).expect("text should be UTF-8");
     (output.status.success(), text)
 }
 
@@ -26,7 +26,7 @@ fn component_check_accepts_valid_components() {
             "{text}"
         );
         let (good, text) = check("any.wasm", wasm, &["--json"]);
-        let document: Value = serde_json::from_str(&text).expect("JSON");
+        let document: Value = serde_json::from_str(&text).expect("text should be JSON");
         assert!(good && document["accepted"] == true, "{text}");
         assert_eq!(document["component"], name);
         assert_eq!(document["name"], name);
@@ -37,13 +37,13 @@ fn component_check_accepts_valid_components() {
 /// Wrong settings say nothing about the file.
 #[test]
 fn component_check_reports_wrong_settings_separately() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let path = folder.path().join("signing.wasm");
-    std::fs::write(&path, SIGNING).expect("written");
-    let path = path.to_str().expect("a path of text");
+    std::fs::write(&path, SIGNING).expect("file should be written");
+    let path = path.to_str().expect("path should be UTF-8");
     let wrong = [("BULKHEAD_UPSTREAM_PUBLIC_KEY", "/nonexistent")];
     let output = run(&["component", "check", path], &wrong);
-    let text = String::from_utf8(output.stdout).expect("text");
+    let text = String::from_utf8(output.stdout).expect("text should be UTF-8");
     assert!(!output.status.success());
     assert!(
         text.contains("misconfigured") && text.contains("BULKHEAD_UPSTREAM_PUBLIC_KEY"),
@@ -63,14 +63,16 @@ fn component_check_rejects_what_a_server_rejects() {
     ] {
         setup.put("token.wasm", wasm);
         let refusal = setup.wait_for_rejection("token", code, "");
-        let reason = refusal["reason"].as_str().expect("a reason");
+        let reason = refusal["reason"]
+            .as_str()
+            .expect("reason should be a string");
         let (good, text) = check("token.wasm", wasm, &[]);
         assert!(
             !good && text.contains(reason) && text.contains(code),
             "{text}\n{reason}"
         );
         let (good, text) = check("any.wasm", wasm, &["--as", "token", "--json"]);
-        let document: Value = serde_json::from_str(&text).expect("JSON");
+        let document: Value = serde_json::from_str(&text).expect("text should be JSON");
         assert!(!good && document["accepted"] == false, "{text}");
         assert_eq!(document["reason"], reason);
         assert_eq!(document["code"], code);
@@ -90,23 +92,23 @@ fn wat_of_nothing() -> [u8; 8] {
 #[test]
 fn component_list_shows_active_components() {
     let setup = ComponentServer::with(&[], |folder| {
-        std::fs::write(folder.join("token.wasm"), edition(3)).expect("written");
-        std::fs::write(folder.join("decrypt.wasm"), b"not wasm").expect("written");
+        std::fs::write(folder.join("token.wasm"), edition(3)).expect("file should be written");
+        std::fs::write(folder.join("decrypt.wasm"), b"not wasm").expect("file should be written");
     });
     let address = setup.server.address.to_string();
     let output = run(&["component", "list", "--listen", &address], &[]);
-    let text = String::from_utf8(output.stdout).expect("text");
+    let text = String::from_utf8(output.stdout).expect("text should be UTF-8");
     assert!(output.status.success(), "{text}");
     assert!(text.contains(&trial::version(3)), "{text}");
     assert!(text.contains("it is not WebAssembly"), "{text}");
     assert!(text.starts_with("name  implementation  version"), "{text}");
     assert!(text.contains("token  trial  "), "{text}");
     let output = run(&["component", "list", "--listen", &address, "--json"], &[]);
-    let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let all: Value = serde_json::from_slice(&output.stdout).expect("text should be JSON");
     assert_eq!(all.as_array().map(Vec::len), Some(2));
     drop(setup);
     let output = run(&["component", "list", "--listen", &address], &[]);
-    let said = String::from_utf8(output.stderr).expect("text");
+    let said = String::from_utf8(output.stderr).expect("text should be UTF-8");
     assert!(
         !output.status.success() && said.contains("Is a server running"),
         "{said}"

@@ -32,7 +32,9 @@ fn file_replaces_built_in_component_until_removed() {
         let expected = format!(
             "trial/{}; sha256={}",
             trial::version(number),
-            state["sha256"].as_str().expect("a sum")
+            state["sha256"]
+                .as_str()
+                .expect("checksum should be a string")
         );
         assert_eq!(header, Some(expected));
         let metrics = setup.server.get("GET", "/metrics").json().to_string();
@@ -49,14 +51,16 @@ fn file_replaces_built_in_component_until_removed() {
 #[test]
 fn file_present_at_startup_is_active_at_once() {
     let setup = ComponentServer::with(&[], |folder| {
-        std::fs::write(folder.join("token.wasm"), TRIAL_MINOR).expect("written");
-        std::fs::write(folder.join("decrypt.wasm"), DECRYPT).expect("written");
+        std::fs::write(folder.join("token.wasm"), TRIAL_MINOR).expect("file should be written");
+        std::fs::write(folder.join("decrypt.wasm"), DECRYPT).expect("file should be written");
     });
     assert_eq!(setup.active_version(), trial::version(1));
     assert_eq!(setup.state("decrypt")["source"], "file");
     let opened = setup.server.decrypt("topsecret", SAMPLE);
     assert_eq!(opened.json()["DecryptedMessage"], "Nice work!\n");
-    let header = opened.header("bulkhead-component").expect("a header");
+    let header = opened
+        .header("bulkhead-component")
+        .expect("header should be present");
     assert!(header.starts_with("decrypt/"), "{header}");
 }
 
@@ -66,10 +70,14 @@ fn file_present_at_startup_is_active_at_once() {
 fn built_in_component_can_be_loaded_from_a_file() {
     let setup = ComponentServer::new();
     setup.put("token.wasm", TOKEN);
-    until("it is a file", || setup.state("token")["source"] == "file");
+    until("the file is active", || {
+        setup.state("token")["source"] == "file"
+    });
     setup.wait_for_built_in();
     setup.remove("token.wasm");
-    until("it is not", || setup.state("token")["source"] == "built-in");
+    until("the built-in component is active", || {
+        setup.state("token")["source"] == "built-in"
+    });
 }
 
 /// The layout in which Kubernetes mounts configuration.
@@ -77,17 +85,18 @@ fn built_in_component_can_be_loaded_from_a_file() {
 fn component_behind_symbolic_links_is_swapped_at_once() {
     let setup = ComponentServer::with(&[], |folder| {
         for (version, number) in [("..1", 1), ("..2", 2)] {
-            std::fs::create_dir(folder.join(version)).expect("made");
+            std::fs::create_dir(folder.join(version)).expect("folder should be created");
             let file = folder.join(version).join("token.wasm");
-            std::fs::write(file, edition(number)).expect("written");
+            std::fs::write(file, edition(number)).expect("file should be written");
         }
-        symlink("..1", folder.join("..data")).expect("linked");
-        symlink("..data/token.wasm", folder.join("token.wasm")).expect("linked");
+        symlink("..1", folder.join("..data")).expect("link should be created");
+        symlink("..data/token.wasm", folder.join("token.wasm")).expect("link should be created");
     });
     setup.wait_for(1);
     let folder = setup.components();
-    symlink("..2", folder.join("..data_tmp")).expect("linked");
-    std::fs::rename(folder.join("..data_tmp"), folder.join("..data")).expect("moved");
+    symlink("..2", folder.join("..data_tmp")).expect("link should be created");
+    std::fs::rename(folder.join("..data_tmp"), folder.join("..data"))
+        .expect("file should be moved");
     setup.wait_for(2);
 }
 
@@ -98,11 +107,13 @@ fn folder_scan_finds_changes_without_events() {
     setup.put("token.wasm", &edition(1));
     setup.wait_for(1);
     let folder = setup.components();
-    std::fs::rename(&folder, folder.with_extension("old")).expect("moved");
-    until("it is missed", || setup.health()["status"] == "degraded");
+    std::fs::rename(&folder, folder.with_extension("old")).expect("file should be moved");
+    until("the missing folder is reported", || {
+        setup.health()["status"] == "degraded"
+    });
     assert_eq!(setup.health()["components_dir"]["status"], "failing");
     assert_eq!(setup.active_version(), trial::version(1), "nothing changes");
-    std::fs::create_dir(&folder).expect("made");
+    std::fs::create_dir(&folder).expect("folder should be created");
     setup.wait_for_built_in();
     assert_eq!(setup.health()["status"], "ok");
     setup.put("token.wasm", &edition(2));
@@ -116,7 +127,9 @@ fn slow_component_is_not_called_on_io_threads() {
     let ours = setup.ask(b"a small body").json();
     let slow = trial::with_manner(TRIAL, "slow");
     setup.put("token.wasm", &slow);
-    until("it is taken", || setup.state("token")["source"] == "file");
+    until("the file is active", || {
+        setup.state("token")["source"] == "file"
+    });
     assert_eq!(setup.ask(b"a small body").json(), ours);
     assert!(setup.server.log().contains("the token component is slow"));
 }
@@ -126,7 +139,7 @@ fn slow_component_is_not_called_on_io_threads() {
 fn component_that_prints_reads_and_panics_affects_no_other_request() {
     let loud = trial::with_manner(TRIAL, "loud");
     let setup = ComponentServer::with(&[], |folder| {
-        std::fs::write(folder.join("token.wasm"), &loud).expect("written");
+        std::fs::write(folder.join("token.wasm"), &loud).expect("file should be written");
     });
     assert_eq!(setup.state("token")["source"], "file");
     let quiet = ComponentServer::new();
@@ -145,7 +158,7 @@ fn component_that_prints_reads_and_panics_affects_no_other_request() {
 #[test]
 fn hot_swap_under_load_loses_no_request_and_frees_memory() {
     let upstream = MockUpstream::start(&["--calls", "100", "--window", "1s", "--fail", "0"]);
-    let store = tempfile::tempdir().expect("a folder");
+    let store = tempfile::tempdir().expect("folder should be accessible");
     let store = format!("sqlite:{}", store.path().join("db").display());
     let url = upstream.url();
     let setup = ComponentServer::with(
@@ -178,9 +191,11 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
             assert_eq!(response.status, 200, "{response:?}");
             let token = response.json()["token"]
                 .as_str()
-                .expect("a token")
+                .expect("token should be a string")
                 .to_owned();
-            let header = response.header("bulkhead-component").expect("a header");
+            let header = response
+                .header("bulkhead-component")
+                .expect("header should be present");
             let by_trial = header.starts_with("trial/");
             assert_eq!(
                 by_trial,
@@ -217,7 +232,7 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
             swap_repeatedly(&setup, count);
         }));
         stop.store(true, Ordering::Relaxed);
-        swaps.expect("all of them");
+        swaps.expect("all swaps should succeed");
     });
     assert!(asked.load(Ordering::Relaxed) > count, "there was traffic");
 }
@@ -245,7 +260,7 @@ fn swap_repeatedly(setup: &ComponentServer, count: u64) {
             }
             let source = if is_file { "file" } else { "built-in" };
             for (name, _) in OTHERS {
-                until("the others follow", || {
+                until("the other components follow", || {
                     setup.state(name)["source"] == source
                 });
             }
@@ -258,7 +273,7 @@ fn swap_repeatedly(setup: &ComponentServer, count: u64) {
         }
     }
     // The last request on an old component may still be running.
-    until("no code is left over", || {
+    until("old code is unmapped", || {
         setup.server.code_mappings() <= before.1
     });
     let after = setup.server.resident_bytes();

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 fn example(name: &str) -> PathBuf {
     let built = std::env::var_os("BULKHEAD_TEST_NODE")
-        .expect("BULKHEAD_TEST_NODE names the folder that tests/node.sh filled");
+        .expect("BULKHEAD_TEST_NODE should name the folder that tests/node.sh filled");
     PathBuf::from(built).join("examples").join(name)
 }
 
@@ -33,17 +33,23 @@ fn node_token_component_serves_requests() {
     ];
     let setup = ComponentServer::new();
     let ours: Vec<Value> = bodies.iter().map(|body| setup.ask(body).json()).collect();
-    let file = std::fs::read(example("token-js").join("token.wasm")).expect("it was built");
+    let file = std::fs::read(example("token-js").join("token.wasm"))
+        .expect("component should have been built");
     setup.put("token.wasm", &file);
-    until_within(Duration::from_mins(3), "it is compiled and tried", || {
+    until_within(Duration::from_mins(3), "the component is active", || {
         setup.state("token")["source"] == "file"
     });
     for (body, ours) in bodies.iter().zip(ours) {
         let response = setup.ask(body);
-        let by = response.header("bulkhead-component").expect("a header");
+        let by = response
+            .header("bulkhead-component")
+            .expect("header should be present");
         assert!(by.starts_with("token-js/"), "{by}");
         assert_eq!(response.json(), ours);
-        let token = ours["token"].as_str().expect("a token").to_uppercase();
+        let token = ours["token"]
+            .as_str()
+            .expect("token should be a string")
+            .to_uppercase();
         for (token, valid) in [(token.as_str(), true), (&token[1..], false)] {
             let headers = [("Bulkhead-Token", token)];
             let address = setup.server.address;
@@ -94,18 +100,18 @@ fn node_host_returns_the_same_results() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("node starts");
-    let mut stdin = child.stdin.take().expect("a pipe");
+        .expect("node should start");
+    let mut stdin = child.stdin.take().expect("pipe should be readable");
     stdin
         .write_all(requests.as_bytes())
-        .expect("it reads all first");
+        .expect("program should read its whole input");
     drop(stdin);
-    let output = child.wait_with_output().expect("it ends");
-    let lines = String::from_utf8(output.stdout).expect("JSON");
+    let output = child.wait_with_output().expect("process should end");
+    let lines = String::from_utf8(output.stdout).expect("text should be JSON");
     assert_eq!(lines.lines().count(), answers.len());
     assert!(answers.len() > 3000);
     for (line, (name, expected)) in lines.lines().zip(answers) {
-        let answer: Value = serde_json::from_str(line).expect("JSON");
+        let answer: Value = serde_json::from_str(line).expect("text should be JSON");
         let got = match &answer["plaintext_base64"] {
             Value::Null => &answer["refusal"]["tag"],
             plaintext => plaintext,

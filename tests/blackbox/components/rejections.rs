@@ -32,7 +32,7 @@ fn rejected_component_leaves_the_last_good_one_active() {
         assert_eq!(refusal["sha256"].as_str().map(str::len), Some(64));
         assert_eq!(setup.active_version(), trial::version(1), "{code}");
         assert_eq!(setup.health()["status"], "degraded");
-        until("it is logged", || setup.server.log().contains(said));
+        until("the log contains it", || setup.server.log().contains(said));
         let metrics = setup.server.get("GET", "/metrics").json().to_string();
         assert!(metrics.contains(code), "{metrics}");
     }
@@ -53,12 +53,12 @@ fn slowly_copied_file_is_accepted_when_complete() {
     let whole = edition(1);
     let path = setup.components().join("token.wasm");
     let (first, rest) = whole.split_at(whole.len() / 2);
-    let mut file = std::fs::File::create(&path).expect("made");
-    file.write_all(first).expect("written");
+    let mut file = std::fs::File::create(&path).expect("folder should be created");
+    file.write_all(first).expect("file should be written");
     // The write causes no event before the file is closed. The scan finds the file.
     setup.wait_for_rejection("token", "invalid", "does not compile");
     setup.wait_for_built_in();
-    file.write_all(rest).expect("written");
+    file.write_all(rest).expect("file should be written");
     drop(file);
     setup.wait_for(1);
     assert!(setup.state("token")["last_refusal"].is_null());
@@ -69,15 +69,15 @@ fn unreadable_file_is_rejected_without_waiting() {
     let bytes_max = edition(1).len();
     let most = format!("{bytes_max}B");
     let setup = ComponentServer::with(&[("BULKHEAD_COMPONENT_MAX", &most)], |_| {});
-    std::fs::create_dir(setup.components().join("token.wasm")).expect("made");
+    std::fs::create_dir(setup.components().join("token.wasm")).expect("folder should be created");
     let refusal = setup.wait_for_rejection("token", "unreadable", "");
     assert_eq!(refusal["reason"], "it is not a file");
-    std::fs::remove_dir(setup.components().join("token.wasm")).expect("removed");
+    std::fs::remove_dir(setup.components().join("token.wasm")).expect("file should be removed");
     setup.put("token.wasm", &vec![0; bytes_max + 1]);
     let reason = format!(
         "it has more than {bytes_max} octets; --component-max (BULKHEAD_COMPONENT_MAX) allows more"
     );
-    until("it is too large", || {
+    until("the size is reported", || {
         setup.state("token")["last_refusal"]["reason"] == reason.as_str()
     });
     setup.wait_for_built_in();
@@ -90,27 +90,29 @@ fn unreadable_file_is_rejected_without_waiting() {
 fn unknown_file_name_is_reported() {
     let setup = ComponentServer::new();
     setup.put("tokn.wasm", &edition(1));
-    until("it is told", || {
+    until("it is reported", || {
         setup.health()["components_dir"]["unknown_files"] == serde_json::json!(["tokn.wasm"])
     });
-    until("it is logged", || setup.server.log().contains("tokn.wasm"));
+    until("the log contains it", || {
+        setup.server.log().contains("tokn.wasm")
+    });
     assert_eq!(setup.health()["status"], "ok");
 }
 
 #[test]
 fn component_is_accepted_only_if_pinned() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let list = folder.path().join("pins");
     let pin = |editions: &[u64]| {
         let mut text = String::from("# editions\n");
         for number in editions {
             let sum = sha256(&edition(*number));
-            writeln!(text, "{sum}  token.wasm").expect("written");
+            writeln!(text, "{sum}  token.wasm").expect("file should be written");
         }
-        std::fs::write(&list, text).expect("written");
+        std::fs::write(&list, text).expect("file should be written");
     };
     pin(&[1]);
-    let path = list.to_str().expect("a path of text");
+    let path = list.to_str().expect("path should be UTF-8");
     let variables = [
         ("BULKHEAD_COMPONENTS_PIN", path),
         ("BULKHEAD_COMPONENTS_SCAN", "100ms"),
@@ -132,25 +134,25 @@ fn component_is_accepted_only_if_pinned() {
     // An invalid list deactivates nothing, and no new component is accepted.
     for broken in ["no sum at all\n", ""] {
         if broken.is_empty() {
-            std::fs::remove_file(&list).expect("removed");
+            std::fs::remove_file(&list).expect("file should be removed");
         } else {
-            std::fs::write(&list, broken).expect("written");
+            std::fs::write(&list, broken).expect("file should be written");
         }
         setup.wait_for_rejection("token", "not_pinned", "--components-pin");
-        until("the list is missed", || {
+        until("the invalid list is reported", || {
             let health = setup.health();
             health["status"] == "degraded" && health["components_dir"]["status"] == "failing"
         });
         assert_eq!(setup.active_version(), trial::version(1));
         setup.put("token.wasm", &edition(2));
         let second = sha256(&edition(2));
-        until("the new one is refused", || {
+        until("the new file is rejected", || {
             setup.state("token")["last_refusal"]["sha256"] == second.as_str()
         });
         assert_eq!(setup.active_version(), trial::version(1));
         setup.put("token.wasm", &edition(1));
         pin(&[1]);
-        until("all is well", || setup.health()["status"] == "ok");
+        until("the status is ok", || setup.health()["status"] == "ok");
         assert_eq!(setup.active_version(), trial::version(1));
     }
 }
@@ -159,7 +161,7 @@ fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     let mut text = String::new();
     for byte in sha2::Sha256::digest(bytes) {
-        write!(text, "{byte:02x}").expect("written");
+        write!(text, "{byte:02x}").expect("file should be written");
     }
     text
 }

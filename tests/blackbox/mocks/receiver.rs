@@ -15,13 +15,15 @@ const BODY: &str = r#"{"type":"signature.ready","data":{"id":"i","message":"m"}}
 
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let seconds = since.expect("after 1970").as_secs();
-    i64::try_from(seconds).expect("not so late")
+    let seconds = since.expect("clock should be after 1970").as_secs();
+    i64::try_from(seconds).expect("time should fit")
 }
 
 fn signed(at: i64) -> [(String, String); 3] {
-    let webhook = Webhook::new(SECRET).expect("a secret");
-    let signature = webhook.sign("msg_1", at, BODY.as_bytes()).expect("signed");
+    let webhook = Webhook::new(SECRET).expect("secret should be valid");
+    let signature = webhook
+        .sign("msg_1", at, BODY.as_bytes())
+        .expect("signature should exist");
     [
         ("webhook-id".into(), "msg_1".into()),
         ("webhook-timestamp".into(), at.to_string()),
@@ -39,8 +41,8 @@ fn post(mock: &MockReceiver, path: &str, headers: &[(String, String)], body: &st
     let mut stream = connect(mock.address());
     stream
         .write_all(&[&head, body.as_bytes()].concat())
-        .expect("taken");
-    read(&mut stream, false).expect("an answer")
+        .expect("data should be sent");
+    read(&mut stream, false).expect("response should arrive")
 }
 
 fn posted(path: &str) -> Vec<u8> {
@@ -85,7 +87,7 @@ fn webhook_is_recorded_and_verified() {
     assert!(deliveries.is_sorted_by_key(|delivery| delivery.at));
     let line =
         "POST /any/path?with=query i signature.ready of \"m\" (webhook msg_1, verified) -> 204";
-    until("its line", || mock.output().lines().count() == 5);
+    until("the line is printed", || mock.output().lines().count() == 5);
     assert!(mock.output().contains(line), "{}", mock.output());
 }
 
@@ -166,22 +168,24 @@ fn receiver_accepts_connections_after_downtime() {
     mock.control(&json!({"mode": "normal"}));
     assert_eq!(post(&mock, "/", &[], BODY).status, 204);
     mock.control(&json!({"mode": "down", "delay_ms": 50}));
-    until("it is back", || can_connect(mock.address()));
+    until("the receiver is back", || can_connect(mock.address()));
 }
 
 #[test]
 fn log_entry_is_written_before_the_response() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let path = folder.path().join("deliveries");
-    let file = path.to_str().expect("text");
+    let file = path.to_str().expect("text should be UTF-8");
     let mut mock = MockReceiver::start(&["--log", file]);
     for n in 0..20 {
         post(&mock, &format!("/{n}"), &[], BODY);
     }
     mock.kill();
-    let text = std::fs::read_to_string(&path).expect("a file");
+    let text = std::fs::read_to_string(&path).expect("file should be accessible");
     let lines = text.lines().map(serde_json::from_str::<Delivery>);
-    let paths: Vec<_> = lines.map(|line| line.expect("a line").path).collect();
+    let paths: Vec<_> = lines
+        .map(|line| line.expect("line should be readable").path)
+        .collect();
     let sent: Vec<_> = (0..20).map(|n| format!("/{n}")).collect();
     assert_eq!(paths, sent);
 }

@@ -36,7 +36,7 @@ fn asked(message: &str) -> Vec<u8> {
 }
 
 fn text(response: &Response) -> &str {
-    std::str::from_utf8(&response.body).expect("text")
+    std::str::from_utf8(&response.body).expect("text should be UTF-8")
 }
 
 fn statuses(mock: &MockUpstream) -> Vec<Outcome> {
@@ -88,11 +88,11 @@ fn openssl_verifies_upstream_signatures() {
     let response = sign(&mock, "for-openssl");
     let bytes = base64::engine::general_purpose::URL_SAFE
         .decode(&response.body)
-        .expect("base64url");
-    let folder = tempfile::tempdir().expect("a folder");
+        .expect("text should be base64url");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let file = |name: &str, content: &[u8]| {
         let path = folder.path().join(name);
-        std::fs::write(&path, content).expect("written");
+        std::fs::write(&path, content).expect("file should be written");
         path
     };
     let verified = |message: &str| {
@@ -103,7 +103,7 @@ fn openssl_verifies_upstream_signatures() {
             .arg(file("signature", &bytes))
             .arg(file("message", message.as_bytes()))
             .output()
-            .expect("openssl runs")
+            .expect("openssl should start")
             .status
             .success()
     };
@@ -130,9 +130,9 @@ fn every_call_counts_whatever_its_status() {
     assert_eq!(refused.status, 429);
     let wait: u64 = refused
         .header("retry-after")
-        .expect("a wait")
+        .expect("header should be present")
         .parse()
-        .expect("seconds");
+        .expect("wait should be in seconds");
     assert!((50..=60).contains(&wait), "{wait}");
     let summary = mock.summary();
     assert_eq!((summary.arrivals, summary.over_quota), (7, 1));
@@ -158,8 +158,8 @@ fn quota_follows_from_the_logged_times() {
     let mut kept = connect(mock.address());
     for _ in 0..300 {
         let bytes = b"GET / HTTP/1.1\r\nHost: m\r\nAuthorization: mock-upstream-key\r\n\r\n";
-        kept.write_all(bytes).expect("taken");
-        read(&mut kept, false).expect("an answer");
+        kept.write_all(bytes).expect("data should be sent");
+        read(&mut kept, false).expect("response should arrive");
         std::thread::sleep(Duration::from_micros(random.gen_range(0..25_000)));
     }
     let arrivals = mock.arrivals();
@@ -204,7 +204,7 @@ fn half_of_the_messages_fail_and_recover() {
     assert!((15..45).contains(&failed.len()), "{}", failed.len());
     for message in &failed {
         let mut bodies = HashSet::new();
-        until("a signature", || {
+        until("the message is signed", || {
             let response = sign(&mock, message);
             let media_type = response.header("content-type").map(str::to_owned);
             bodies.insert((response.status, media_type));
@@ -219,8 +219,11 @@ fn half_of_the_messages_fail_and_recover() {
         let mut own = arrivals
             .iter()
             .filter(|a| a.message.as_ref() == Some(message));
-        let first = own.next().expect("it failed").at;
-        let last = own.next_back().expect("it succeeded").at;
+        let first = own.next().expect("message should have failed first").at;
+        let last = own
+            .next_back()
+            .expect("message should have succeeded last")
+            .at;
         assert!(last >= first + Duration::from_millis(30));
     }
 }
@@ -244,7 +247,9 @@ fn broken_responses_are_sent_as_ordered() {
     let received = broken("half");
     assert_eq!(received.end, End::Orderly);
     let text = String::from_utf8_lossy(&received.bytes);
-    let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .expect("head should be complete");
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Length: 344\r\n"));
     assert_eq!(body.len(), 172);
     // The commands are used up, so that the mock works again.
@@ -268,7 +273,10 @@ fn slow_responses_arrive_complete() {
         );
         assert_eq!(received.response().body.len(), 344);
         let head = received.bytes.len() - 344;
-        (received.took, u32::try_from(head).expect("a short head"))
+        (
+            received.took,
+            u32::try_from(head).expect("head should be short"),
+        )
     };
     let wait = Duration::from_millis(1);
     assert!(slow("late", 150).0 >= 150 * wait);
@@ -294,10 +302,10 @@ fn drip_sends_single_bytes() {
     // Some bytes arrive before others are sent.
     mock.control(&json!({"mode": "drip", "delay_ms": 100}));
     let mut stream = connect(mock.address());
-    stream.write_all(&asked("m")).expect("taken");
+    stream.write_all(&asked("m")).expect("data should be sent");
     let mut piece = [0; 4096];
     for _ in 0..3 {
-        let read = stream.read(&mut piece).expect("octets");
+        let read = stream.read(&mut piece).expect("bytes should arrive");
         assert!((1..300).contains(&read), "{read}");
     }
 }
@@ -389,11 +397,16 @@ fn connection_reset_before_reading_is_not_an_arrival() {
     let mock = reliable();
     let mut kept = connect(mock.address());
     let bytes = b"GET / HTTP/1.1\r\nHost: m\r\n\r\n";
-    kept.write_all(bytes).expect("taken");
-    assert_eq!(read(&mut kept, false).expect("an answer").status, 401);
+    kept.write_all(bytes).expect("data should be sent");
+    assert_eq!(
+        read(&mut kept, false)
+            .expect("response should arrive")
+            .status,
+        401
+    );
     mock.control(&json!({"mode": "reset-before", "next": 2}));
     // This works on an open connection and on a new one.
-    kept.write_all(bytes).expect("taken");
+    kept.write_all(bytes).expect("data should be sent");
     assert_eq!(read_to_end(&mut kept, &mut Vec::new()), End::Reset);
     assert_eq!(send_and_read(mock.address(), &asked("m")).end, End::Reset);
     assert_eq!(sign(&mock, "m").status, 200);
@@ -410,7 +423,7 @@ fn closed_listener_reopens_on_the_same_port() {
     assert!(!can_connect(mock.address()));
     // No other process can bind the port meanwhile, and open connections are cut.
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
-    let taken = rustix::net::bind(socket.expect("a socket"), &mock.address());
+    let taken = rustix::net::bind(socket.expect("socket should be created"), &mock.address());
     assert_eq!(taken, Err(rustix::io::Errno::ADDRINUSE));
     read_to_end(&mut kept, &mut Vec::new());
     mock.control(&json!({"mode": "normal"}));
@@ -418,7 +431,7 @@ fn closed_listener_reopens_on_the_same_port() {
     let closed = Instant::now();
     mock.control(&json!({"mode": "refuse", "delay_ms": 100}));
     assert!(!can_connect(mock.address()));
-    until("the door is open", || can_connect(mock.address()));
+    until("the listener is open", || can_connect(mock.address()));
     assert!(closed.elapsed() >= Duration::from_millis(100));
     assert_eq!(sign(&mock, "m").status, 200);
 }
@@ -430,14 +443,19 @@ fn arrival_time_is_that_of_the_complete_head() {
     let bytes = asked("m");
     let (most, rest) = bytes.split_at(bytes.len() - 1);
     let mut slow = connect(mock.address());
-    slow.write_all(most).expect("taken");
-    let mut kept = TcpStream::connect(mock.address()).expect("it accepts");
+    slow.write_all(most).expect("data should be sent");
+    let mut kept = TcpStream::connect(mock.address()).expect("listener should accept");
     let two =
         "GET /crypto/sign?message=n HTTP/1.1\r\nAuthorization: mock-upstream-key\r\n\r\n".repeat(2);
-    kept.write_all(two.as_bytes()).expect("taken");
-    until("two arrivals", || mock.arrivals().len() == 2);
-    slow.write_all(rest).expect("taken");
-    assert_eq!(read(&mut slow, false).expect("an answer").status, 200);
+    kept.write_all(two.as_bytes()).expect("data should be sent");
+    until("two calls arrive", || mock.arrivals().len() == 2);
+    slow.write_all(rest).expect("data should be sent");
+    assert_eq!(
+        read(&mut slow, false)
+            .expect("response should arrive")
+            .status,
+        200
+    );
     let arrivals = mock.arrivals();
     let messages: Vec<_> = arrivals
         .iter()
@@ -450,13 +468,13 @@ fn arrival_time_is_that_of_the_complete_head() {
 /// Every response that a client received is in the log file, even after SIGKILL.
 #[test]
 fn log_is_complete_after_kill_9() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let path = folder.path().join("arrivals");
-    let file = path.to_str().expect("text");
+    let file = path.to_str().expect("text should be UTF-8");
     let mut mock = MockUpstream::start(&["--fail", "0", "--calls", "20", "--log", file]);
     let address = mock.address();
     let answered = Mutex::new(Vec::new());
-    let lines = || std::fs::read_to_string(&path).expect("a file");
+    let lines = || std::fs::read_to_string(&path).expect("file should be accessible");
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let answered = &answered;
@@ -470,19 +488,19 @@ fn log_is_complete_after_kill_9() {
                     let Ok(response) = read(&mut stream, false) else {
                         return;
                     };
-                    let mut answered = answered.lock().expect("no panic");
+                    let mut answered = answered.lock().expect("thread should not panic");
                     answered.push((message, response.status));
                 }
             });
         }
-        until("some arrivals", || lines().lines().count() > 200);
+        until("some calls arrive", || lines().lines().count() > 200);
         mock.kill();
     });
     let text = lines();
     assert!(text.ends_with('\n'));
     let arrivals: Vec<Arrival> = text
         .lines()
-        .map(|line| serde_json::from_str(line).expect("a whole line"))
+        .map(|line| serde_json::from_str(line).expect("line should be complete"))
         .collect();
     for (at, arrival) in arrivals.iter().enumerate() {
         assert_eq!(arrival.seq, at as u64);
@@ -491,7 +509,7 @@ fn log_is_complete_after_kill_9() {
         .iter()
         .filter_map(|arrival| Some((arrival.message.clone()?, arrival.status)))
         .collect();
-    let answered = answered.into_inner().expect("no panic");
+    let answered = answered.into_inner().expect("thread should not panic");
     assert!(answered.len() > 100);
     for (message, status) in answered {
         assert!(logged.contains(&(message, Outcome::Answered(status))));
@@ -505,24 +523,35 @@ fn mock_exits_with_its_parent() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("the binary starts");
+        .expect("binary should start");
     let mut line = String::new();
-    let mut out = BufReader::new(child.stdout.take().expect("piped"));
-    out.read_line(&mut line).expect("a pipe");
-    let ready: Value = serde_json::from_str(&line).expect("JSON");
+    let mut out = BufReader::new(child.stdout.take().expect("stream should be piped"));
+    out.read_line(&mut line).expect("pipe should be readable");
+    let ready: Value = serde_json::from_str(&line).expect("text should be JSON");
     let address: SocketAddr = ready["listening"]
         .as_str()
         .and_then(|a| a.parse().ok())
-        .expect("an address");
-    assert!(can_connect(address) && child.try_wait().expect("ours").is_none());
+        .expect("address should be valid");
+    assert!(
+        can_connect(address)
+            && child
+                .try_wait()
+                .expect("child should be waitable")
+                .is_none()
+    );
     drop(child.stdin.take());
-    until("its end", || child.try_wait().expect("ours").is_some());
+    until("the process ends", || {
+        child
+            .try_wait()
+            .expect("child should be waitable")
+            .is_some()
+    });
 }
 
 /// The search of the servers' logs must know every signed message, even if no test requested it.
 #[test]
 fn mock_records_messages_signatures_and_its_key() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let mut child = Command::new(server::mock("mock-upstream"))
         .args([
             "--end-with-stdin",
@@ -535,19 +564,20 @@ fn mock_records_messages_signatures_and_its_key() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("the binary starts");
+        .expect("binary should start");
     let mut line = String::new();
-    let mut out = BufReader::new(child.stdout.take().expect("piped"));
-    out.read_line(&mut line).expect("a pipe");
-    let ready: Value = serde_json::from_str(&line).expect("JSON");
+    let mut out = BufReader::new(child.stdout.take().expect("stream should be piped"));
+    out.read_line(&mut line).expect("pipe should be readable");
+    let ready: Value = serde_json::from_str(&line).expect("text should be JSON");
     let address = ready["listening"]
         .as_str()
         .and_then(|a| a.parse().ok())
-        .expect("an address");
+        .expect("address should be valid");
     let target = "/crypto/sign?message=a%20message%20to%20keep";
     let headers = [("Authorization", "the-key-of-this-test")];
     let response = request(address, "GET", target, &headers, b"");
-    let canaries = std::fs::read_to_string(folder.path().join("canaries")).expect("a file");
+    let canaries =
+        std::fs::read_to_string(folder.path().join("canaries")).expect("file should be accessible");
     let lines: Vec<_> = canaries.lines().collect();
     assert_eq!(
         lines,
@@ -558,7 +588,7 @@ fn mock_records_messages_signatures_and_its_key() {
         ]
     );
     drop(child.stdin.take());
-    child.wait().expect("ours");
+    child.wait().expect("child should be waitable");
 }
 
 /// The compose demo in the README depends on this: its message fails first, so that the response is
@@ -568,8 +598,10 @@ fn compose_sample_fails_first_and_recovers_within_a_minute() {
     let compose = include_str!("../../../compose.yaml");
     let (_, service) = compose
         .split_once("\n  mock-upstream:\n")
-        .expect("the service");
-    let (_, command) = service.split_once("command:\n").expect("its arguments");
+        .expect("service should be in compose.yaml");
+    let (_, command) = service
+        .split_once("command:\n")
+        .expect("service should have arguments");
     let arguments = command
         .lines()
         .map_while(|line| line.trim().strip_prefix("- "));
@@ -585,7 +617,7 @@ fn compose_sample_fails_first_and_recovers_within_a_minute() {
     // Like the relay without other messages: at the pace of the quota.
     let start = Instant::now();
     let pace = Duration::from_secs(6).mul_f64(0.02);
-    until("a signature", || {
+    until("the message is signed", || {
         std::thread::sleep(pace);
         sign(&mock, "hello").status == 200
     });

@@ -21,15 +21,20 @@ fn calls(name: &str, calls: &[(String, String)]) {
             output.status.success() && printed.starts_with(expected.as_str()),
             "{call}: {output:?}"
         );
-        called.insert(call.split('(').next().expect("a name").to_owned());
+        called.insert(
+            call.split('(')
+                .next()
+                .expect("name should be present")
+                .to_owned(),
+        );
     }
     assert_eq!(called, exported(&shipped(name)), "what {name} exports");
 }
 
 /// Returns the names of all exported functions except the entry point of a command.
 fn exported(component: &Path) -> BTreeSet<String> {
-    let wasm = std::fs::read(component).expect("it was written");
-    let decoded = wit_component::decode(&wasm).expect("a component");
+    let wasm = std::fs::read(component).expect("file should have been written");
+    let decoded = wit_component::decode(&wasm).expect("bytes should be a component");
     let DecodedWasm::Component(resolve, world) = decoded else {
         panic!("a package, not a component");
     };
@@ -93,7 +98,10 @@ fn wasmtime_calls_every_function_of_token() {
 #[test]
 #[ignore = "needs the wasmtime command"]
 fn wasmtime_calls_every_function_of_signing() {
-    let signature = SIGNATURES.split_ascii_whitespace().nth(1).expect("one");
+    let signature = SIGNATURES
+        .split_ascii_whitespace()
+        .nth(1)
+        .expect("a signature should exist");
     let (key, signature) = (quoted(PUBLIC_KEY), quoted(signature));
     let message = quoted("what do ya want for nothing?");
     let situation = "{tries: 1, age-ms: 0, now-ms: 1700000000000, random: 9}";

@@ -28,7 +28,9 @@ fn differs(server: &Server, compiled: &Path, passphrase: &str, message: &str) ->
         return (!same).then(|| format!("{output:?}"));
     }
     let mut expected = answer.json();
-    let fields = expected.as_object_mut().expect("a document");
+    let fields = expected
+        .as_object_mut()
+        .expect("document should be an object");
     fields.remove("request_id");
     if expected["code"] == "not_text" {
         return binary_plaintext_differs(server, compiled, passphrase, message);
@@ -119,7 +121,7 @@ fn wasmtime_applies_limits_and_reports_invalid_input() {
     ] {
         let output = with(wrong, &sample);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let name = wrong.split('=').next().expect("a name");
+        let name = wrong.split('=').next().expect("name should be present");
         assert_eq!(output.status.code(), Some(1), "{wrong}: {output:?}");
         assert!(said.contains(name) && output.stdout.is_empty(), "{said}");
     }

@@ -10,11 +10,13 @@ const METRICS: &str = include_str!("../../../docs/metrics.md");
 const ROUTES: &str = include_str!("../../../openapi.yaml");
 
 fn rules() -> Vec<Value> {
-    let file: Value = serde_saphyr::from_str(ALERTS).expect("YAML");
-    let groups = file["groups"].as_array().expect("groups");
+    let file: Value = serde_saphyr::from_str(ALERTS).expect("text should be YAML");
+    let groups = file["groups"]
+        .as_array()
+        .expect("groups should be an array");
     let rules = groups
         .iter()
-        .map(|group| group["rules"].as_array().expect("rules"));
+        .map(|group| group["rules"].as_array().expect("rules should be an array"));
     rules.flatten().cloned().collect()
 }
 
@@ -35,7 +37,9 @@ fn selectors(expression: &str) -> Vec<Selector<'_>> {
         let matchers = matchers.map_or("", |(matchers, _)| matchers);
         let labels = matchers.split(',').filter(|matcher| !matcher.is_empty());
         let labels = labels.map(|matcher| {
-            let (label, value) = matcher.split_once('=').expect("a label and a value");
+            let (label, value) = matcher
+                .split_once('=')
+                .expect("matcher should have a label and a value");
             let value = value.trim_start_matches('~').trim_matches('"');
             (
                 label.trim().trim_end_matches('!'),
@@ -62,20 +66,20 @@ fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     relay
         .upstream
         .control(&serde_json::json!({"mode": "normal"}));
-    bulkhead_tests::until("it is told", || !relay.receiver.deliveries().is_empty());
+    bulkhead_tests::until("it is reported", || !relay.receiver.deliveries().is_empty());
     let accept = [("Accept", "text/plain")];
     let text = || {
         let answer = request(relay.server().address, "GET", "/metrics", &accept, b"");
         assert_eq!(answer.status, 200);
-        String::from_utf8(answer.body).expect("UTF-8")
+        String::from_utf8(answer.body).expect("text should be UTF-8")
     };
     // The receiver gets the webhook before the relay has counted the result.
-    bulkhead_tests::until("the try is counted", || {
+    bulkhead_tests::until("the attempt is counted", || {
         text().contains("\nbulkhead_webhook_tries_total{")
     });
     let mut found: BTreeMap<_, BTreeMap<_, BTreeSet<_>>> = BTreeMap::new();
     for line in text().lines().filter(|line| !line.starts_with('#')) {
-        let (series, _) = line.rsplit_once(' ').expect("a value");
+        let (series, _) = line.rsplit_once(' ').expect("sample should have a value");
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let sample = found.entry(name.to_owned()).or_default();
         for label in labels.trim_end_matches("\"}").split("\",") {
@@ -92,7 +96,9 @@ fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
 fn alerts_use_existing_metrics_and_labels() {
     let exposed = exposed();
     for rule in rules() {
-        let expression = rule["expr"].as_str().expect("an expression");
+        let expression = rule["expr"]
+            .as_str()
+            .expect("expression should be a string");
         let selectors = selectors(expression);
         // `up` is a metric of Prometheus itself.
         assert!(

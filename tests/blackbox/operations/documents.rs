@@ -68,7 +68,10 @@ fn root() -> PathBuf {
 
 /// Collects the names of all functions in the sources, including tests.
 fn functions(folder: &Path, names: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+    for entry in std::fs::read_dir(folder)
+        .expect("folder should be accessible")
+        .flatten()
+    {
         let path = entry.path();
         // Cargo marks its target folder with this file. A module may have the same name.
         let is_built = path.join("CACHEDIR.TAG").exists();
@@ -76,7 +79,7 @@ fn functions(folder: &Path, names: &mut BTreeSet<String>) {
             functions(&path, names);
         }
         if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = std::fs::read_to_string(&path).expect("text");
+            let text = std::fs::read_to_string(&path).expect("text should be UTF-8");
             for rest in text.split("fn ").skip(1) {
                 let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
                 names.insert(rest[..end.unwrap_or(rest.len())].to_owned());

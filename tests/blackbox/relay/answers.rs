@@ -35,7 +35,10 @@ fn message_is_signed_at_once_or_its_caller_notified(kind: StoreKind) {
     assert_eq!(now.json()["message"], "signed at once");
     let signature = now.json()["signature"].clone();
     // Right after the response, the request has the same state.
-    let id = now.json()["id"].as_str().expect("an id").to_owned();
+    let id = now.json()["id"]
+        .as_str()
+        .expect("id should be a string")
+        .to_owned();
     assert_eq!(relay.request(&id)["signature"], signature);
     assert_eq!(relay.request(&id)["notification"]["status"], "none");
 
@@ -47,7 +50,7 @@ fn message_is_signed_at_once_or_its_caller_notified(kind: StoreKind) {
     assert_eq!(later.status, 202, "{later:?}");
     assert!(took < ANSWER_TIME, "{took:?}");
     let document = later.json();
-    let id = document["id"].as_str().expect("an id");
+    let id = document["id"].as_str().expect("id should be a string");
     assert_eq!(document["status"], "pending");
     assert_eq!(document["status_url"], format!("/crypto/requests/{id}"));
     assert_eq!(later.header("location"), document["status_url"].as_str());
@@ -55,7 +58,7 @@ fn message_is_signed_at_once_or_its_caller_notified(kind: StoreKind) {
     // A late signature is used.
     let signed = relay.wait_until_signed(id);
     assert_eq!(signed["attempts"], 1);
-    until("the receiver is told", || {
+    until("the receiver is notified", || {
         relay.receiver.deliveries().len() == 1
     });
     let told = relay.receiver.deliveries().remove(0);
@@ -63,10 +66,10 @@ fn message_is_signed_at_once_or_its_caller_notified(kind: StoreKind) {
     assert_eq!(told.verified, Some(true));
     assert_eq!(told.id.as_deref(), Some(id));
     let body = told.body;
-    description::validate_notification(&body).expect("as openapi.yaml says");
+    description::validate_notification(&body).expect("notification should match openapi.yaml");
     assert_eq!(body["type"], "signature.ready");
     assert_eq!(body["data"]["signature"], signed["signature"]);
-    until("that is written down", || {
+    until("the delivery is stored", || {
         relay.request(id)["notification"]["status"] == "delivered"
     });
 
@@ -94,7 +97,7 @@ fn callers_of_one_message_share_a_call_and_are_all_notified(kind: StoreKind) {
             .collect();
         callers
             .into_iter()
-            .map(|caller| caller.join().expect("no panic"))
+            .map(|caller| caller.join().expect("thread should not panic"))
             .collect()
     });
     assert_eq!(
@@ -102,12 +105,14 @@ fn callers_of_one_message_share_a_call_and_are_all_notified(kind: StoreKind) {
         "the same message and callback is the same request"
     );
     assert_ne!(ids[0], ids[1]);
-    until("both are told", || relay.receiver.deliveries().len() == 2);
+    until("both callers are notified", || {
+        relay.receiver.deliveries().len() == 2
+    });
     let mut told: Vec<_> = relay
         .receiver
         .deliveries()
         .into_iter()
-        .map(|delivery| (delivery.path, delivery.id.expect("an id")))
+        .map(|delivery| (delivery.path, delivery.id.expect("id should be a string")))
         .collect();
     told.sort();
     assert_eq!(
@@ -133,17 +138,17 @@ fn message_refused_by_upstream_fails_and_is_notified(kind: StoreKind) {
         .control(&json!({"mode": "late", "delay_ms": 1900, "status": 422, "next": 1}));
     let url = relay.callback("failed");
     let id = relay.accepted("another%20one", Some(&url));
-    until("it has an end", || {
+    until("the request has ended", || {
         relay.request(&id)["status"] != "pending"
     });
-    until("the receiver is told", || {
+    until("the receiver is notified", || {
         !relay.receiver.deliveries().is_empty()
     });
     assert_eq!(relay.request(&id)["status"], "failed");
     let told = relay.receiver.deliveries().remove(0).body;
     assert_eq!(told["type"], "signature.failed");
     assert_eq!(told["data"]["error"], relay.request(&id)["error"]);
-    description::validate_notification(&told).expect("as openapi.yaml says");
+    description::validate_notification(&told).expect("notification should match openapi.yaml");
 }
 
 fn wrong_key_pauses_calls_across_a_restart(kind: StoreKind) {
@@ -154,7 +159,7 @@ fn wrong_key_pauses_calls_across_a_restart(kind: StoreKind) {
     let ids: Vec<_> = (0..5)
         .map(|n| relay.accepted(&format!("message-for-a-key-{n}"), None))
         .collect();
-    until("the refusal shows", || {
+    until("the wrong key is reported", || {
         relay.health()["upstream"]["status"] == "refusing"
     });
     let health = relay.health();
@@ -169,7 +174,7 @@ fn wrong_key_pauses_calls_across_a_restart(kind: StoreKind) {
     relay.set("BULKHEAD_UPSTREAM_API_KEY", super::KEY);
     relay.run();
     // The pause outlasts the process, so that a restart does not repeat the calls.
-    until("the store is looked into", || {
+    until("the pause is known", || {
         !relay.health()["upstream"]["held_seconds"].is_null()
     });
     assert_ne!(relay.health()["upstream"]["held_seconds"], 0);
@@ -183,21 +188,24 @@ fn notification_is_redelivered_on_request(kind: StoreKind) {
         .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
     let url = relay.callback("gone");
     let id = relay.accepted("message-for-a-receiver", Some(&url));
-    until("it is parked", || {
+    until("the notification is parked", || {
         relay.request(&id)["notification"]["status"] == "parked"
     });
     relay.receiver.control(&json!({"mode": "normal"}));
     let target = format!("/crypto/requests/{id}/redeliver");
     let again = http::request(relay.server().address, "POST", &target, &[], b"");
     assert_eq!(again.status, 202, "{again:?}");
-    until("it is delivered", || {
+    until("the webhook is delivered", || {
         relay.request(&id)["notification"]["status"] == "delivered"
     });
     let deliveries = relay.receiver.deliveries();
     assert!(deliveries.len() == 2 && deliveries[0].id == deliveries[1].id);
 
     let (now, _) = relay.sign("answered-at-once", None);
-    let id = now.json()["id"].as_str().expect("an id").to_owned();
+    let id = now.json()["id"]
+        .as_str()
+        .expect("id should be a string")
+        .to_owned();
     for (id, status) in [(id.as_str(), 409), (&"0".repeat(44), 404), ("none", 404)] {
         let target = format!("/crypto/requests/{id}/redeliver");
         let none = http::request(relay.server().address, "POST", &target, &[], b"");
@@ -224,7 +232,7 @@ fn drain_completes_running_webhooks(kind: StoreKind) {
     let ended = relay
         .server
         .as_mut()
-        .expect("it runs")
+        .expect("server should run")
         .wait(ANSWER_TIME * 5);
     assert!(ended.success());
     relay.run();
@@ -246,7 +254,7 @@ fn drain_timeout_logs_interrupted_webhooks(kind: StoreKind) {
     until("the webhook is under way", || {
         relay.receiver.deliveries().len() == 1
     });
-    let server = relay.server.as_mut().expect("it runs");
+    let server = relay.server.as_mut().expect("server should run");
     server.signal("TERM");
     let ended = server.wait(ANSWER_TIME * 5);
     assert_eq!(ended.code(), Some(1), "{ended:?}");
@@ -261,7 +269,9 @@ fn signature_and_key_checks_use_few_calls(kind: StoreKind) {
         let target = format!("/crypto/verify?message={message}&signature={signature}");
         let response = relay.server().get("GET", &target);
         assert_eq!(response.status, 200, "{response:?}");
-        response.json()["valid"].as_bool().expect("yes or no")
+        response.json()["valid"]
+            .as_bool()
+            .expect("valid should be a boolean")
     };
     let key = relay.server().get("GET", "/crypto/test_api_key").json();
     assert_eq!(key["valid"], true);
@@ -269,7 +279,7 @@ fn signature_and_key_checks_use_few_calls(kind: StoreKind) {
     let (signed, _) = relay.sign("message-to-verify", None);
     let signature = signed.json()["signature"]
         .as_str()
-        .expect("signed")
+        .expect("signature should exist")
         .to_owned();
     let calls = relay.upstream.summary().arrivals;
     assert!(verify(&relay, "message-to-verify", &signature));
@@ -284,7 +294,7 @@ fn signature_and_key_checks_use_few_calls(kind: StoreKind) {
     // With the public key, the server verifies without a call.
     let pem = http::request(relay.upstream.address(), "GET", "/public-key", &[], b"");
     let path = relay.file("key.pem");
-    std::fs::write(&path, pem.body).expect("written");
+    std::fs::write(&path, pem.body).expect("file should be written");
     relay.set("BULKHEAD_UPSTREAM_PUBLIC_KEY", &path.display().to_string());
     relay.run();
     relay.wait_for_calls();
@@ -298,10 +308,15 @@ fn signature_and_key_checks_use_few_calls(kind: StoreKind) {
         .upstream
         .control(&json!({"mode": "wrong-signature", "next": 1}));
     let (signed, _) = relay.sign("signed-wrong-at-first", None);
-    let id = signed.json()["id"].as_str().expect("an id").to_owned();
+    let id = signed.json()["id"]
+        .as_str()
+        .expect("id should be a string")
+        .to_owned();
     let signed = relay.wait_until_signed(&id);
     assert_eq!(signed["attempts"], 2);
-    let signature = signed["signature"].as_str().expect("signed");
+    let signature = signed["signature"]
+        .as_str()
+        .expect("signature should exist");
     assert!(verify(&relay, "signed-wrong-at-first", signature));
 }
 

@@ -28,10 +28,10 @@ fn burst_of_60_is_answered_in_time_and_signed(kind: StoreKind) {
         "the quota lets ten be signed at once"
     );
     let timeout = Duration::from_secs(if soak() { 300 } else { 100 });
-    until_within(timeout, "all are signed", || {
+    until_within(timeout, "all requests are signed", || {
         relay.upstream.summary().signed_messages == MESSAGES
     });
-    until_within(Duration::from_secs(20), "all are told", || {
+    until_within(Duration::from_secs(20), "all requests are notified", || {
         relay.notified_ids().is_superset(&waiting)
     });
     // No request is notified twice, and none that got 200.
@@ -59,7 +59,7 @@ fn ask(relay: &Relay, messages: usize, name: &str) -> Vec<Option<String>> {
             .collect();
         callers
             .into_iter()
-            .map(|caller| caller.join().expect("no panic"))
+            .map(|caller| caller.join().expect("thread should not panic"))
             .collect()
     })
 }
@@ -111,7 +111,7 @@ fn rate_of_100_per_second_is_answered_in_time(kind: StoreKind) {
         std::thread::scope(|scope| {
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
             for client in clients {
-                slowest = slowest.max(client.join().expect("no panic"));
+                slowest = slowest.max(client.join().expect("thread should not panic"));
             }
         });
         relay.upstream.control(&json!({"mode": "normal"}));

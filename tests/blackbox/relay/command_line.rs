@@ -14,7 +14,7 @@ fn bulkhead(relay: &Relay, arguments: &[&str]) -> Output {
 
 fn said(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout.clone()).expect("text")
+    String::from_utf8(output.stdout.clone()).expect("text should be UTF-8")
 }
 
 fn requests_command_lists_shows_and_redelivers(kind: StoreKind) {
@@ -46,7 +46,7 @@ fn requests_command_lists_shows_and_redelivers(kind: StoreKind) {
         .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
     let url = relay.callback("gone");
     let parked = relay.accepted("a-message-for-nobody", Some(&url));
-    until("it is parked", || {
+    until("the notification is parked", || {
         relay.request(&parked)["notification"]["status"] == "parked"
     });
     let listed = said(&bulkhead(&relay, &["requests", "list", "parked"]));
@@ -55,11 +55,11 @@ fn requests_command_lists_shows_and_redelivers(kind: StoreKind) {
         "{listed}"
     );
     let shown = said(&bulkhead(&relay, &["requests", "show", &parked]));
-    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    let shown: Value = serde_json::from_str(&shown).expect("text should be JSON");
     assert_eq!(shown["notification"]["status"], "parked");
     relay.receiver.control(&json!({"mode": "normal"}));
     assert!(said(&bulkhead(&relay, &["requests", "redeliver", &parked])).contains("due"));
-    until("the running server delivers it", || {
+    until("the running server delivers the webhook", || {
         relay.request(&parked)["notification"]["status"] == "delivered"
     });
     for arguments in [["requests", "show"], ["requests", "redeliver"]] {

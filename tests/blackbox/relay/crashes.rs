@@ -68,7 +68,10 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
                 let number = asked.fetch_add(1, Ordering::Relaxed);
                 let message = format!("message-of-crashes-{number}");
                 if let Some(id) = ask(&relay, &message) {
-                    accepted.lock().expect("no panic").push((id, message));
+                    accepted
+                        .lock()
+                        .expect("thread should not panic")
+                        .push((id, message));
                 }
             }
         };
@@ -80,11 +83,11 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
         // Kills the process if it has not killed itself.
         relay.server().signal("KILL");
     }
-    let accepted = accepted.into_inner().expect("no panic");
+    let accepted = accepted.into_inner().expect("thread should not panic");
     relay.run();
     assert!(accepted.len() > kills, "{} accepted", accepted.len());
     let timeout = Duration::from_secs(if soak() { 900 } else { 200 });
-    until_within(timeout, "everybody accepted is told", || {
+    until_within(timeout, "all accepted requests are notified", || {
         let told: BTreeMap<_, _> = relay
             .receiver
             .deliveries()
@@ -122,5 +125,10 @@ fn ask(relay: &Relay, message: &str) -> Option<String> {
     stream.write_all(&http::head("GET", &target, &[], 0)).ok()?;
     let response = http::read(&mut stream, false).ok()?;
     assert!([200, 202, 503].contains(&response.status), "{response:?}");
-    (response.status == 202).then(|| response.json()["id"].as_str().expect("an id").to_owned())
+    (response.status == 202).then(|| {
+        response.json()["id"]
+            .as_str()
+            .expect("id should be a string")
+            .to_owned()
+    })
 }

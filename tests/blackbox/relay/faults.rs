@@ -26,7 +26,10 @@ fn full_disk_returns_503_and_keeps_accepted_requests() {
         match response.status {
             200 => {}
             202 => {
-                let id = response.json()["id"].as_str().expect("an id").to_owned();
+                let id = response.json()["id"]
+                    .as_str()
+                    .expect("id should be a string")
+                    .to_owned();
                 promised.insert(id);
             }
             503 => {
@@ -56,7 +59,7 @@ fn full_disk_returns_503_and_keeps_accepted_requests() {
         let _there = relay.request(id);
     }
     relay.wait_for_calls();
-    until("some are signed", || {
+    until("some requests are signed", || {
         promised
             .iter()
             .any(|id| relay.request(id)["status"] == "signed")

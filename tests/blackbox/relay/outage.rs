@@ -23,7 +23,7 @@ struct Database(tempfile::TempDir);
 
 impl Database {
     fn new() -> (Self, String) {
-        let database = Self(tempfile::tempdir().expect("a folder"));
+        let database = Self(tempfile::tempdir().expect("folder should be accessible"));
         let url = database.script("start");
         (database, url)
     }
@@ -32,7 +32,7 @@ impl Database {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres.sh");
         let folder = self.0.path().join("postgres");
         let output = Command::new(script).arg(action).arg(folder).output();
-        let output = output.expect("the script runs");
+        let output = output.expect("script should run");
         assert!(output.status.success(), "{action}: {output:?}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
@@ -72,8 +72,11 @@ fn postgres_outage_returns_503_and_work_resumes_afterwards() {
             match response.status {
                 200 => {}
                 202 => {
-                    let id = response.json()["id"].as_str().expect("an id").to_owned();
-                    promised.lock().expect("no panic").insert(id);
+                    let id = response.json()["id"]
+                        .as_str()
+                        .expect("id should be a string")
+                        .to_owned();
+                    promised.lock().expect("thread should not panic").insert(id);
                 }
                 503 => {
                     assert_eq!(response.problem(), "store_unavailable");
@@ -93,27 +96,31 @@ fn postgres_outage_returns_503_and_work_resumes_afterwards() {
         for _ in 0..CLIENTS {
             scope.spawn(client);
         }
-        until_within(away * 2, "some are promised", || {
-            promised.lock().expect("no panic").len() > CLIENTS
+        until_within(away * 2, "some requests get 202", || {
+            promised.lock().expect("thread should not panic").len() > CLIENTS
         });
         phase.store(CHANGING, Ordering::Relaxed);
         database.script("halt");
         phase.store(AWAY, Ordering::Relaxed);
         let end = Instant::now() + away;
-        until_within(away * 2, "the time is over", || Instant::now() >= end);
+        until_within(away * 2, "the outage is over", || Instant::now() >= end);
         assert_eq!(relay.health()["store"]["status"], "failing");
         phase.store(CHANGING, Ordering::Relaxed);
         database.script("start");
-        let before = promised.lock().expect("no panic").len();
-        until_within(Duration::from_secs(10), "promises are made again", || {
-            promised.lock().expect("no panic").len() > before
-        });
+        let before = promised.lock().expect("thread should not panic").len();
+        until_within(
+            Duration::from_secs(10),
+            "requests are accepted again",
+            || promised.lock().expect("thread should not panic").len() > before,
+        );
     });
     assert!(refused.load(Ordering::Relaxed) > 0);
-    let promised = promised.into_inner().expect("no panic");
-    until_within(Duration::from_mins(2), "everybody promised is told", || {
-        relay.notified_ids().is_superset(&promised)
-    });
+    let promised = promised.into_inner().expect("thread should not panic");
+    until_within(
+        Duration::from_mins(2),
+        "all accepted requests are notified",
+        || relay.notified_ids().is_superset(&promised),
+    );
     relay.check_quota();
 }
 

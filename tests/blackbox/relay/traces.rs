@@ -33,7 +33,7 @@ fn traceparent_is_forwarded_to_upstream_and_receivers(kind: StoreKind) {
         let relay = &relay;
         let caller = scope.spawn(|| get(relay, &a, &[("TraceParent", &first)]));
         // The first request determines the trace of the call.
-        until("the call is made", || {
+        until("the call arrives", || {
             relay.upstream.summary().arrivals == 1
         });
         let joined = [
@@ -43,12 +43,12 @@ fn traceparent_is_forwarded_to_upstream_and_receivers(kind: StoreKind) {
         ];
         let joined =
             joined.map(|(target, headers)| scope.spawn(move || get(relay, target, &headers)));
-        assert_eq!(caller.join().expect("no panic").status, 202);
+        assert_eq!(caller.join().expect("thread should not panic").status, 202);
         for caller in joined {
-            assert!(caller.join().expect("no panic").status < 300);
+            assert!(caller.join().expect("thread should not panic").status < 300);
         }
     });
-    until("the first is told", || {
+    until("the first caller is notified", || {
         !relay.receiver.deliveries().is_empty()
     });
     for told in relay.receiver.deliveries() {
@@ -71,11 +71,9 @@ fn traceparent_is_forwarded_to_upstream_and_receivers(kind: StoreKind) {
         "/crypto/sign?message=untraced",
         &[("traceparent", "00-1-2-3")],
     );
-    until("both calls are made", || {
-        relay.upstream.arrivals().len() >= 4
-    });
+    until("both calls arrive", || relay.upstream.arrivals().len() >= 4);
     let id = &fourth[3..35];
-    until("the log has it", || {
+    until("the log contains the trace", || {
         relay
             .server()
             .log()
@@ -112,13 +110,16 @@ fn outlives_the_process(relay: &mut Relay, trace: &str) {
         let told = relay.receiver.deliveries().into_iter();
         told.filter(|told| told.path == "/kept").collect::<Vec<_>>()
     };
-    let id = waits.json()["id"].as_str().expect("an id").to_owned();
-    until("the try is written down", || {
+    let id = waits.json()["id"]
+        .as_str()
+        .expect("id should be a string")
+        .to_owned();
+    until("the attempt is stored", || {
         relay.request(&id)["notification"]["attempts"] == 1
     });
     relay.server = None;
     relay.run();
-    until("it is delivered", || {
+    until("the webhook is delivered", || {
         kept(relay)
             .iter()
             .any(|told| told.status == Outcome::Answered(204))

@@ -50,7 +50,7 @@ impl ReopenableListener {
         if let State::Open(listener) = before {
             // Ends a blocked `accept`. From here on, Linux refuses connections.
             rustix::net::shutdown(&listener, rustix::net::Shutdown::Both)
-                .expect("a listener can be shut down");
+                .expect("listener should shut down");
         }
         self.changed.notify_all();
         for connection in lock(&self.connections).iter().filter_map(Weak::upgrade) {
@@ -63,7 +63,7 @@ impl ReopenableListener {
     pub(crate) fn open(&self) {
         let mut state = self.state();
         if matches!(*state, State::Closed { .. }) {
-            *state = State::Open(listener(self.address).expect("the port is reserved"));
+            *state = State::Open(listener(self.address).expect("reserved port should be free"));
             self.changed.notify_all();
         }
     }

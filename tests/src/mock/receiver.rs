@@ -45,7 +45,8 @@ pub fn main() -> ExitCode {
     };
     let receiver = Receiver {
         common: common.clone(),
-        webhook: secret.map(|secret| Webhook::new(&secret).expect("checked with the arguments")),
+        webhook: secret
+            .map(|secret| Webhook::new(&secret).expect("secret was checked with the arguments")),
         start: Instant::now(),
         state: Mutex::new(State {
             journal,

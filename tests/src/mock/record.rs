@@ -126,14 +126,15 @@ impl<T: Serialize> Journal<T> {
         if let Some(file) = &mut self.file {
             // A single write before the response is sent: an entry is in the file before a client
             // can know of it, even if this process is killed.
-            let line = serde_json::to_string(&entry).expect("plain fields") + "\n";
-            file.write_all(line.as_bytes()).expect("the log is written");
+            let line = serde_json::to_string(&entry).expect("entry should serialize") + "\n";
+            file.write_all(line.as_bytes())
+                .expect("log should be written");
         }
         self.entries.push(entry);
     }
 
     pub(crate) fn lines(&self) -> String {
-        let line = |entry| serde_json::to_string(entry).expect("plain fields") + "\n";
+        let line = |entry| serde_json::to_string(entry).expect("entry should serialize") + "\n";
         self.entries.iter().map(line).collect()
     }
 }
@@ -180,24 +181,31 @@ mod tests {
             999_999_999_999,
         ] {
             let at = At(Duration::from_micros(micros));
-            let text = serde_json::to_string(&at).expect("a number");
-            assert_eq!(serde_json::from_str::<At>(&text).expect("a number"), at);
+            let text = serde_json::to_string(&at).expect("value should be a number");
+            assert_eq!(
+                serde_json::from_str::<At>(&text).expect("value should be a number"),
+                at
+            );
         }
-        let text = serde_json::to_string(&At(Duration::from_micros(1_234_567))).expect("a number");
+        let text = serde_json::to_string(&At(Duration::from_micros(1_234_567)))
+            .expect("value should be a number");
         assert_eq!(text, "1234.567");
     }
 
     #[test]
     fn killed_writer_leaves_complete_lines() {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("folder should be accessible");
         let path = folder.path().join("log");
         for part in [1, 2] {
-            let mut journal = Journal::new(Some(&path)).expect("a file");
+            let mut journal = Journal::new(Some(&path)).expect("file should be accessible");
             journal.record(part);
             assert_eq!(journal.lines(), format!("{part}\n"));
             // The journal is neither flushed nor closed, because it has no buffer.
             std::mem::forget(journal);
         }
-        assert_eq!(std::fs::read_to_string(&path).expect("a file"), "1\n2\n");
+        assert_eq!(
+            std::fs::read_to_string(&path).expect("file should be accessible"),
+            "1\n2\n"
+        );
     }
 }

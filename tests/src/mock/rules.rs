@@ -324,7 +324,7 @@ mod tests {
 
     fn rules(json: &str) -> Rules {
         let mut rules = Rules::default();
-        for command in parse_commands(json.as_bytes(), true).expect("commands") {
+        for command in parse_commands(json.as_bytes(), true).expect("commands should be valid") {
             match command {
                 ControlCommand::Rule(rule) => rules.add(rule),
                 ControlCommand::Normal(path) => rules.clear(&path),

@@ -403,7 +403,9 @@ impl Mock for Upstream {
     fn page(&self, name: &str) -> Option<String> {
         match name {
             "arrivals" => Some(lock(&self.state).journal.lines()),
-            "summary" => Some(serde_json::to_string(&self.summary()).expect("plain fields") + "\n"),
+            "summary" => {
+                Some(serde_json::to_string(&self.summary()).expect("entry should serialize") + "\n")
+            }
             _ => None,
         }
     }

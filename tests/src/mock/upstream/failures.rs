@@ -95,7 +95,11 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn failures(seed: u64, fail: f64) -> FailureModel {
-        FailureModel::new(seed, fail, "30s..180s".parse().expect("a span"))
+        FailureModel::new(
+            seed,
+            fail,
+            "30s..180s".parse().expect("range should be valid"),
+        )
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) struct SigningKey {
 impl SigningKey {
     pub(crate) fn new() -> Self {
         let private = RsaPrivateKey::from_pkcs8_pem(include_str!("private-key.pem"))
-            .expect("this very file is a key");
+            .expect("private-key.pem should be a key");
         let public = private.to_public_key();
         Self { private, public }
     }
@@ -34,7 +34,7 @@ impl SigningKey {
     pub(crate) fn sign(&self, message: &str) -> String {
         let hashed = Sha256::digest(message);
         let signature = self.private.sign(Pkcs1v15Sign::new::<Sha256>(), &hashed);
-        BASE64URL.encode(signature.expect("the key is long enough for the hash"))
+        BASE64URL.encode(signature.expect("key should be long enough for the hash"))
     }
 
     pub(crate) fn verifies(&self, message: &str, signature: &str) -> bool {
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn published_key_belongs_to_the_signing_key() {
-        let published = RsaPublicKey::from_public_key_pem(PUBLIC_KEY).expect("a key");
+        let published = RsaPublicKey::from_public_key_pem(PUBLIC_KEY).expect("key should be valid");
         assert_eq!(published, SigningKey::new().public);
     }
 
