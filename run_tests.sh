@@ -31,7 +31,7 @@ step() { printf '\n== %4d s  %s\n' "$SECONDS" "$*"; }
 export ALLOWED_SKIPS=$PWD/tests/allowed-skips
 . tests/skips.sh
 
-# skip_tests NEED TEXT: leaves out every test with that text in its name.
+# skip_tests NEED TEXT: skips every test with that text in its name.
 skips=()
 skip_tests() {
   skip "$1" "tests with \"$2\" in their names"

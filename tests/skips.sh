@@ -1,11 +1,11 @@
 # shellcheck shell=sh
-# How the scripts that run tests leave something out; they read this file with `.`. The list allowed-skips beside it
-# says what each environment may leave out.
+# Functions for skipping tests; the scripts that run tests read this file with `.`. The list allowed-skips contains the
+# skips that each environment permits.
 
-# skip_allowed ENVIRONMENT NEED: whether the list has it. ALLOWED_SKIPS is the path of the list.
+# skip_allowed ENVIRONMENT NEED: whether the list permits the skip. ALLOWED_SKIPS is the path of the list.
 skip_allowed() { grep -qxF "$1: $2" "$ALLOWED_SKIPS"; }
 
-# skip NEED TEXT…: prints what is left out and why, and exits if that is not allowed.
+# skip NEED TEXT…: prints the skip and its reason, and exits if the list does not permit it.
 skip() {
   need=$1
   shift

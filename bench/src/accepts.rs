@@ -85,7 +85,7 @@ pub(crate) fn measure(time: Duration, backlog: u64) -> bool {
     match std::env::var("BULKHEAD_TEST_POSTGRES") {
         Ok(database) => met &= one(&StoreChoice::Postgres(database), time, backlog),
         Err(_) => {
-            println!("\nPostgreSQL is not measured: BULKHEAD_TEST_POSTGRES does not name one");
+            println!("\nPostgreSQL is not measured: BULKHEAD_TEST_POSTGRES is not set");
         }
     }
     met
@@ -122,7 +122,7 @@ fn one(store_choice: &StoreChoice, time: Duration, backlog: u64) -> bool {
     let filling = Instant::now();
     let refused = fill(full_server.address, backlog, &next);
     println!(
-        "  filled to {backlog} messages in {:.0} s, {refused} times told to come again",
+        "  filled to {backlog} messages in {:.0} s, {refused} rejections",
         filling.elapsed().as_secs_f64()
     );
     line(
@@ -177,7 +177,7 @@ fn full_to_empty(
         let fresh = store_choice.fresh();
         let server = start(&fresh);
         let disk = syncs(fresh.folder.path(), time / 5);
-        println!("  the disk: {disk:.0} appends of 4 KiB with fdatasync a second");
+        println!("  the disk: {disk:.0} appends of 4 KiB with fdatasync per second");
         let [empty, full] = [("empty", &server), ("full", full)].map(|(name, server)| {
             let rate = accepts(server.address, CLIENTS, time, next);
             let per_second = rate.per_second;
@@ -194,10 +194,10 @@ fn line(name: &str, mut rate: Rate) {
     let [median, p99] = [50, 99].map(|percent| percentile(&mut rate.times, percent));
     let refused = match rate.refused {
         0 => String::new(),
-        refused => format!(", {refused} times told to come again"),
+        refused => format!(", {refused} rejections"),
     };
     println!(
-        "  {name:<22}{:>9.0} a second, p50 {:.1} ms, p99 {:.1} ms{refused}",
+        "  {name:<22}{:>9.0} per second, p50 {:.1} ms, p99 {:.1} ms{refused}",
         rate.per_second,
         milliseconds(median),
         milliseconds(p99)

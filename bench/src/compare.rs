@@ -23,7 +23,7 @@ pub(crate) fn side_by_side(title: &str, rounds: u32, contestants: &mut [Contesta
             let time = start.elapsed();
             assert!(
                 answer == contestant.expected,
-                "{} opens {title} to something else: {:?}…",
+                "{} returns a wrong result for {title}: {:?}…",
                 contestant.name,
                 String::from_utf8_lossy(&answer[..answer.len().min(300)])
             );

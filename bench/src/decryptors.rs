@@ -31,7 +31,7 @@ pub(crate) fn compare_all(rpgp_wasm: &Path, rounds: u32) -> bool {
             rounds
         };
         let Ok(plaintext) = std::str::from_utf8(&message.plaintext) else {
-            unreachable!("the plaintexts are text");
+            unreachable!("all plaintexts are UTF-8");
         };
         let request = json!({"passphrase": PASSPHRASE, "message": message.text}).to_string();
         let answer = json!({"DecryptedMessage": plaintext})

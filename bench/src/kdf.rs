@@ -50,12 +50,12 @@ pub(crate) fn measure() {
         if by_openssl > 0.0 {
             println!("  {:<22}{by_openssl:>8.2}", "openssl speed");
         } else {
-            println!("  openssl speed: not measured, there is no openssl");
+            println!("  openssl speed: not measured, openssl is missing");
         }
         for (path, rates) in rows {
             let name = path.map_or("auto", Path::name);
             if path.is_some_and(|path| !path.is_available()) {
-                println!("  {name}: not measured, this processor does not have it");
+                println!("  {name}: not measured, this processor does not support it");
                 continue;
             }
             print!("  {name:<22}");

@@ -129,7 +129,7 @@ pub(crate) fn measure(packages: &Path, time: Duration) -> bool {
         println!("\ndefault messages, {clients} clients ({TURNS} turns of {time:?} each)");
         println!(
             "  {:<34}{:>12}{:>22}",
-            "", "requests/s", "Bulkhead has times"
+            "", "requests/s", "Bulkhead is faster by"
         );
         let medians: Vec<_> = rates.into_iter().map(median).collect();
         let targets = [None, against_plain, Some(against_gunicorn)];

@@ -37,7 +37,7 @@ impl ComponentServer {
         let ours = [
             ("BULKHEAD_COMPONENTS_DIR", path.as_str()),
             ("BULKHEAD_COMPONENT_HEADER", "on"),
-            ("SECRET", "a secret of more than 32 octets, for tests"),
+            ("SECRET", "a secret of more than 32 bytes, for tests"),
         ];
         Self {
             server: Server::start_with(&[], &[&ours, variables].concat()),

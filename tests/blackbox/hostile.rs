@@ -218,7 +218,7 @@ fn guest_memory_is_limited_and_released() {
     }
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
     let grown = server.resident_bytes().saturating_sub(before);
-    assert!(grown < 64 << 20, "{grown} octets stayed");
+    assert!(grown < 64 << 20, "memory should not grow by {grown} bytes");
 }
 
 /// Texts that make a naive dearmorer search again and again. Each of them once took seconds of a

@@ -320,7 +320,7 @@ fn unread_responses_are_limited_and_time_out() {
     for mut stream in silent {
         let mut answer = Vec::new();
         let _reset = stream.read_to_end(&mut answer);
-        assert!(answer.len() < RESPONSE_BYTES, "it was cut");
+        assert!(answer.len() < RESPONSE_BYTES, "response should be cut");
     }
 }
 
@@ -370,7 +370,7 @@ fn queued_request_returns_503_after_queue_timeout() {
         "--s2k-octets-max",
         "100GiB",
     ]);
-    // About a second of work: SHA-256 over 65,011,712 octets, for each of 16 session keys.
+    // About a second of work: SHA-256 over 65,011,712 bytes for each of 16 session keys.
     let skesk = b"\x8c\x0d\x04\x09\x03\x08saltsalt\xff";
     let slow = [&skesk.repeat(16)[..], b"\xd2\x1f\x01", &[7; 30]].concat();
     std::thread::scope(|scope| {

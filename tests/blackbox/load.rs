@@ -116,5 +116,9 @@ fn mixed_traffic_of_200_connections_leaves_nothing_behind() {
         server.descriptors() <= descriptors
     });
     let grown = server.resident_bytes().saturating_sub(memory);
-    assert!(grown < 16 << 20, "{} MiB stayed", grown >> 20);
+    assert!(
+        grown < 16 << 20,
+        "memory should not grow by {} MiB",
+        grown >> 20
+    );
 }

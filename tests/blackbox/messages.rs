@@ -11,13 +11,13 @@ fn all_open(file: &str, at_least: usize) {
     let fixtures = fixtures::read(file);
     assert!(
         fixtures.len() >= at_least,
-        "{file} has only {} lines",
+        "{file} should have more than {} lines",
         fixtures.len()
     );
     let server = Server::shared();
     let failures = fixtures::each(&fixtures, CLIENTS, |fixture| {
         let Some(plaintext) = &fixture.plaintext else {
-            return Some("no plaintext in the fixture".into());
+            return Some("fixture has no plaintext".into());
         };
         fixture.passphrases.iter().find_map(|passphrase| {
             let response = server.decrypt_bytes(passphrase, &fixture.message);

@@ -233,8 +233,8 @@ fn check_config_prints_settings_without_secrets() {
         ("BULKHEAD_BODY_MAX", "1MiB"),
         ("BULKHEAD_LISTEN", "127.0.0.1:1"),
     ];
-    let (text, content) = check_config(&["--listen", "127.0.0.1:2"], &variables);
-    assert!(content, "{text}");
+    let (text, is_valid) = check_config(&["--listen", "127.0.0.1:2"], &variables);
+    assert!(is_valid, "{text}");
     let processors = std::thread::available_parallelism()
         .expect("processors should be counted")
         .get();
@@ -264,12 +264,12 @@ fn check_config_hides_the_store_password() {
             ("BULKHEAD_STORE", store),
         ]
     };
-    for (store, content, line) in [
+    for (store, is_valid, line) in [
         ("postgres://u@h/d", true, "BULKHEAD_STORE_PASSWORD (set)"),
         ("sqlite:x.db", false, "problem: BULKHEAD_STORE_PASSWORD"),
     ] {
-        let (text, was_content) = check_config(&[], &variables(store));
-        assert_eq!(was_content, content, "{text}");
+        let (text, succeeded) = check_config(&[], &variables(store));
+        assert_eq!(succeeded, is_valid, "{text}");
         assert!(text.lines().any(|found| found.starts_with(line)), "{text}");
         assert!(!text.contains("confidential"), "{text}");
     }
@@ -279,18 +279,21 @@ fn check_config_hides_the_store_password() {
 const UPSTREAM: (&str, &str) = ("BULKHEAD_UPSTREAM_URL", "http://127.0.0.1:1");
 
 /// Returns the log of a server that must not start.
-fn refused(variables: &[(&str, &str)]) -> String {
+fn failed_start_log(variables: &[(&str, &str)]) -> String {
     let output = run(&["--listen", "127.0.0.1:0"], variables);
     assert!(!output.status.success(), "{variables:?}");
     String::from_utf8(output.stderr).expect("text should be UTF-8")
 }
 
 /// Both `check-config` and the server fail and name the variable.
-fn is_told_and_ends_the_start(variable: &str, variables: &[(&str, &str)]) {
-    let (text, content) = check_config(&[], variables);
-    let told = |line: &str| line.starts_with("problem: ") && line.contains(variable);
-    assert!(!content && text.lines().any(told), "{variables:?}: {text}");
-    let log = refused(variables);
+fn check_config_and_start_fail(variable: &str, variables: &[(&str, &str)]) {
+    let (text, is_valid) = check_config(&[], variables);
+    let reported = |line: &str| line.starts_with("problem: ") && line.contains(variable);
+    assert!(
+        !is_valid && text.lines().any(reported),
+        "{variables:?}: {text}"
+    );
+    let log = failed_start_log(variables);
     assert!(log.contains(variable), "{variables:?}: {log}");
 }
 
@@ -328,9 +331,9 @@ fn check_config_reports_what_stops_the_start() {
         // The result of `whsec_$UNSET` in a shell.
         ("BULKHEAD_WEBHOOK_SECRET", "whsec_"),
     ] {
-        is_told_and_ends_the_start(variable, &[UPSTREAM, (variable, value)]);
-        let (text, content) = check_config(&[], &[(variable, value)]);
-        assert!(content, "without an upstream: {text}");
+        check_config_and_start_fail(variable, &[UPSTREAM, (variable, value)]);
+        let (text, is_valid) = check_config(&[], &[(variable, value)]);
+        assert!(is_valid, "without an upstream: {text}");
     }
     let key = file("key.pem", PUBLIC_KEY);
     let bare = tempfile::tempdir().expect("folder should be accessible");
@@ -344,8 +347,8 @@ fn check_config_reports_what_stops_the_start() {
         ),
         ("BULKHEAD_STORE", &fresh),
     ] {
-        let (text, content) = check_config(&[], &[UPSTREAM, (variable, value)]);
-        assert!(content, "{text}");
+        let (text, is_valid) = check_config(&[], &[UPSTREAM, (variable, value)]);
+        assert!(is_valid, "{text}");
     }
     let made = std::fs::read_dir(bare.path()).expect("folder should be accessible");
     assert_eq!(made.count(), 0);
@@ -358,8 +361,8 @@ fn check_config_warns_of_a_weak_webhook_secret() {
         ("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM=", true),
         ("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0", false),
     ] {
-        let (text, content) = check_config(&[], &[UPSTREAM, ("BULKHEAD_WEBHOOK_SECRET", secret)]);
-        assert!(content && !text.contains(secret), "{text}");
+        let (text, is_valid) = check_config(&[], &[UPSTREAM, ("BULKHEAD_WEBHOOK_SECRET", secret)]);
+        assert!(is_valid && !text.contains(secret), "{text}");
         assert_eq!(text.lines().any(|line| line == weak), is_weak, "{text}");
     }
 }
@@ -387,7 +390,7 @@ fn invalid_address_or_key_error_shows_no_secret() {
         // If both set the same variable, the later one wins.
         let variables = [UPSTREAM, (variable, value)];
         let (text, _) = check_config(&[], &variables);
-        let log = refused(&variables);
+        let log = failed_start_log(&variables);
         assert!(!(text + &log).contains("secretpw"), "{value}");
     }
 }
@@ -417,13 +420,16 @@ fn file_that_is_not_regular_is_rejected_with_its_setting() {
             let (sender, ended) = mpsc::channel();
             std::thread::spawn(move || {
                 let variables = [UPSTREAM, (variable, &file)];
-                is_told_and_ends_the_start(variable, &variables);
-                let log = refused(&variables);
+                check_config_and_start_fail(variable, &variables);
+                let log = failed_start_log(&variables);
                 assert!(log.contains("is not a regular file"), "{log}");
                 sender.send(()).expect("receiver should wait");
             });
             let ended = ended.recv_timeout(TIMEOUT);
-            assert!(ended.is_ok(), "{variable}: hangs, or see the panic above");
+            assert!(
+                ended.is_ok(),
+                "{variable}: should end in time, or see the panic above"
+            );
         }
     }
 }
@@ -442,8 +448,8 @@ fn check_config_reports_all_problems_at_once() {
         "--token-algorithm",
         "md5",
     ];
-    let (text, content) = check_config(&arguments, &variables);
-    assert!(!content);
+    let (text, is_valid) = check_config(&arguments, &variables);
+    assert!(!is_valid);
     let problems: Vec<_> = text
         .lines()
         .filter(|line| line.starts_with("problem: "))
@@ -472,8 +478,8 @@ fn flags_override_invalid_variables() {
         ("BULKHEAD_LISTEN", "nowhere"),
     ];
     let flags = ["--body-max", "3MiB", "--listen", "127.0.0.1:0"];
-    let (text, content) = check_config(&flags, &broken);
-    assert!(content, "{text}");
+    let (text, is_valid) = check_config(&flags, &broken);
+    assert!(is_valid, "{text}");
     for word in [&[][..], &["serve"]] {
         let arguments = [word, &flags].concat();
         let server = Server::start_exactly(&arguments, &broken);
@@ -483,10 +489,13 @@ fn flags_override_invalid_variables() {
 
 #[test]
 fn check_config_checks_the_log_filter() {
-    let (text, content) = check_config(&[], &[("BULKHEAD_LOG", "debgu")]);
-    assert!(!content && text.contains("problem: BULKHEAD_LOG"), "{text}");
-    let (text, content) = check_config(&[], &[("BULKHEAD_LOG", "warn")]);
-    assert!(content && text.contains("BULKHEAD_LOG warn\n"), "{text}");
+    let (text, is_valid) = check_config(&[], &[("BULKHEAD_LOG", "debgu")]);
+    assert!(
+        !is_valid && text.contains("problem: BULKHEAD_LOG"),
+        "{text}"
+    );
+    let (text, is_valid) = check_config(&[], &[("BULKHEAD_LOG", "warn")]);
+    assert!(is_valid && text.contains("BULKHEAD_LOG warn\n"), "{text}");
 }
 
 #[test]
@@ -503,13 +512,13 @@ fn check_config_checks_components_folder_and_pins() {
             ],
         )
     };
-    let (text, content) = check(&nowhere);
+    let (text, is_valid) = check(&nowhere);
     for flag in ["--components-dir (", "--components-pin ("] {
-        assert!(!content && text.contains(flag), "{text}");
+        assert!(!is_valid && text.contains(flag), "{text}");
     }
     std::fs::write(&list, "").expect("file should be written");
-    let (text, content) = check(&here);
-    assert!(content, "{text}");
+    let (text, is_valid) = check(&here);
+    assert!(is_valid, "{text}");
 }
 
 /// Runs the health check against a fake server that sends these pieces.

@@ -233,7 +233,10 @@ impl Relay {
     pub(crate) fn check_quota(&self) {
         let arrivals = self.upstream.arrivals();
         let most = max_in_window(&arrivals, self.window);
-        assert!(most <= self.calls, "{most} arrivals in a window");
+        assert!(
+            most <= self.calls,
+            "a window should not have {most} arrivals"
+        );
         assert!(arrivals.iter().all(|arrival| !arrival.over_quota));
     }
 }

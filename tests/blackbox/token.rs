@@ -204,7 +204,7 @@ fn openssl_makes_the_same_tokens() {
             assert_eq!(
                 token,
                 by_openssl(openssl, &body),
-                "{algorithm}, {bytes} octets"
+                "{algorithm}, {bytes} bytes"
             );
             assert!(is_valid(&server, &token, &body));
         }

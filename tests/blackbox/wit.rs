@@ -42,7 +42,7 @@ fn every_wit_item_is_documented() {
         .filter(|item| item.docs.is_some_and(is_silent))
         .map(|item| item.what)
         .collect();
-    assert!(silent.is_empty(), "no comment says what it is: {silent:#?}");
+    assert!(silent.is_empty(), "items should have comments: {silent:#?}");
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn every_wit_item_has_a_since_gate() {
         .filter(|item| item.stability.is_some_and(|gate| !gate.is_stable()))
         .map(|item| item.what)
         .collect();
-    assert!(silent.is_empty(), "without @since: {silent:#?}");
+    assert!(silent.is_empty(), "items should have @since: {silent:#?}");
 }
 
 #[test]
@@ -91,11 +91,15 @@ fn published_package_equals_the_source() {
         let bytes = wit_component::encode(&resolve, id).expect("package should be encoded");
         let decoded = wit_component::decode(&bytes).expect("bytes should be decoded");
         let DecodedWasm::WitPackage(published, main) = decoded else {
-            panic!("{} is no package any more", package.name);
+            panic!("{} should decode to a package", package.name);
         };
         assert_eq!(text(&published, main), text(&resolve, id));
         let again = wit_component::encode(&published, main).expect("package should be encoded");
-        assert!(again == bytes, "{} changes from form to form", package.name);
+        assert!(
+            again == bytes,
+            "{} should encode to the same bytes again",
+            package.name
+        );
     }
 }
 

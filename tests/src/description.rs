@@ -39,7 +39,7 @@ pub fn check(method: &str, target: &str, response: &Response) {
     }
     if let Err(why) = validate(method, target, response) {
         panic!(
-            "openapi.yaml does not say this of {method} {target}: {why}; status {}, headers {:?}, body {}",
+            "{method} {target} does not match openapi.yaml: {why}; status {}, headers {:?}, body {}",
             response.status,
             response.headers,
             String::from_utf8_lossy(&response.body[..response.body.len().min(1000)])
@@ -57,7 +57,7 @@ pub fn validate_notification(body: &Value) -> Result<(), String> {
 
 fn validate(method: &str, target: &str, response: &Response) -> Result<(), String> {
     if response.header("cache-control") != Some("no-store") {
-        return Err("no Cache-Control: no-store".to_owned());
+        return Err("Cache-Control is not no-store".to_owned());
     }
     let status = response.status;
     let path = path(target);
@@ -66,7 +66,7 @@ fn validate(method: &str, target: &str, response: &Response) -> Result<(), Strin
             (204, "OPTIONS") if path == "*" => require_headers(&["allow"], response),
             (404, _) => problem(&["not_found"], method, response),
             _ if BEFORE_ROUTING.contains(&status) => problem(&[], method, response),
-            _ => Err("there is no such path".to_owned()),
+            _ => Err("the path is not described".to_owned()),
         };
     };
     if method == "OPTIONS" && status == 204 {
@@ -85,11 +85,11 @@ fn validate(method: &str, target: &str, response: &Response) -> Result<(), Strin
         return if BEFORE_ROUTING.contains(&status) {
             problem(&[], method, response)
         } else {
-            Err("there is no such operation".to_owned())
+            Err("the operation is not described".to_owned())
         };
     }
     let pointer = resolve_reference(&format!("{operation}/responses/{status}"))
-        .ok_or("there is no such status")?;
+        .ok_or("the status is not described")?;
     headers(&pointer, response)?;
     if method == "HEAD" {
         return Ok(());
@@ -129,7 +129,7 @@ fn resolve_reference(pointer: &str) -> Option<String> {
 
 fn require_headers(names: &[&str], response: &Response) -> Result<(), String> {
     match names.iter().find(|name| response.header(name).is_none()) {
-        Some(name) => Err(format!("no {name}")),
+        Some(name) => Err(format!("the header {name} is missing")),
         None => Ok(()),
     }
 }
@@ -142,10 +142,14 @@ fn headers(pointer: &str, response: &Response) -> Result<(), String> {
         .flat_map(|names| names.keys())
     {
         let place = resolve_reference(&format!("{pointer}/headers/{name}"))
-            .ok_or("a dangling reference")?;
-        let header = DOCUMENT.pointer(&place).ok_or("a dangling reference")?;
+            .ok_or("a reference of openapi.yaml leads nowhere")?;
+        let header = DOCUMENT
+            .pointer(&place)
+            .ok_or("a reference of openapi.yaml leads nowhere")?;
         match response.header(&name.to_lowercase()) {
-            None if header["required"] == true => return Err(format!("no {name}")),
+            None if header["required"] == true => {
+                return Err(format!("the header {name} is missing"));
+            }
             None => {}
             Some(text) => {
                 let number = header["schema"]["type"] == "integer";
@@ -166,7 +170,7 @@ fn content(pointer: &str, response: &Response) -> Result<(), String> {
     let media_type = format!("{pointer}/content/{}", essence.replace('/', "~1"));
     let described = DOCUMENT
         .pointer(&media_type)
-        .ok_or_else(|| format!("no content of type {content_type:?}"))?;
+        .ok_or_else(|| format!("content type {content_type:?} is not described"))?;
     if described.get("schema").is_none() {
         return Ok(());
     }
@@ -194,7 +198,7 @@ fn problem(codes: &[&str], method: &str, response: &Response) -> Result<(), Stri
         return Ok(());
     }
     if response.header("content-type") != Some("application/problem+json") {
-        return Err("not a problem document".to_owned());
+        return Err("the response is not a problem document".to_owned());
     }
     let document = response.json();
     match_schema("/components/schemas/Problem", &document)?;
@@ -203,20 +207,20 @@ fn problem(codes: &[&str], method: &str, response: &Response) -> Result<(), Stri
     if codes.is_empty() || codes.contains(&code) {
         Ok(())
     } else {
-        Err(format!("the code {code}"))
+        Err(format!("code {code} is not expected here"))
     }
 }
 
 /// Checks the rules for problem documents that a schema cannot express.
 fn check_problem_fields(document: &Value, response: &Response) -> Result<(), String> {
     if document["status"] != response.status {
-        return Err("another status in the document".to_owned());
+        return Err("the document has another status".to_owned());
     }
     if document["request_id"].as_str() != response.header("x-request-id") {
-        return Err("another request_id in the document".to_owned());
+        return Err("the document has another request_id".to_owned());
     }
     if (document["code"] == "invalid_parameter") != document["parameter"].is_string() {
-        return Err("invalid_parameter has a parameter, and nothing else has".to_owned());
+        return Err("exactly the code invalid_parameter must have a parameter".to_owned());
     }
     if response.status == 503 && document["code"] != "not_configured" {
         require_headers(&["retry-after"], response)?;
@@ -242,7 +246,7 @@ fn match_schema(pointer: &str, value: &Value) -> Result<(), String> {
         let validator = jsonschema::draft202012::options()
             .should_validate_formats(true)
             .build(&schema)
-            .unwrap_or_else(|error| panic!("the schema at {pointer}: {error}"));
+            .unwrap_or_else(|error| panic!("schema at {pointer} should compile: {error}"));
         let validator = Arc::new(validator);
         let mut validators = VALIDATORS.lock().expect("thread should not panic");
         validators.insert(pointer.to_owned(), Arc::clone(&validator));

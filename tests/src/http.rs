@@ -33,7 +33,7 @@ impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
             panic!(
-                "{error} in a body with status {}: {}",
+                "body with status {} should be JSON: {error}: {}",
                 self.status,
                 String::from_utf8_lossy(&self.body)
             )

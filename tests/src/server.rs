@@ -42,7 +42,7 @@ impl Server {
     /// Starts a command that becomes the server.
     pub fn start_command(command: &mut Command, variables: &[(&str, &str)]) -> Self {
         Self::spawn(command, variables)
-            .unwrap_or_else(|log| panic!("the server ended before it listened:\n{log}"))
+            .unwrap_or_else(|log| panic!("the server should listen, but ended:\n{log}"))
     }
 
     /// Starts a server that may kill itself at any time. Returns `None` if it ended before it
@@ -171,7 +171,10 @@ impl Server {
     #[track_caller]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let samples = self.samples(name, labels);
-        assert!(!samples.is_empty(), "no sample {name} with {labels:?}");
+        assert!(
+            !samples.is_empty(),
+            "a sample {name} with {labels:?} should exist"
+        );
         let values = samples.iter().map(|sample| sample["value"].as_u64());
         values
             .map(|value| value.expect("value should be an integer"))
@@ -207,7 +210,7 @@ impl Server {
             if let Some(status) = self.process.try_wait().expect("child should be waitable") {
                 return status;
             }
-            assert!(Instant::now() < end, "the server does not end");
+            assert!(Instant::now() < end, "the server should end in time");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -348,7 +351,7 @@ fn next_to_this_executable(name: &str) -> PathBuf {
         .find(|path| path.is_file())
         .unwrap_or_else(|| {
             panic!(
-                "no {name} near {}: build the workspace first, or say where it is (BULKHEAD_BIN, BULKHEAD_MOCKS)",
+                "no {name} near {}: build the workspace first, or set BULKHEAD_BIN and BULKHEAD_MOCKS",
                 here.display()
             )
         })

@@ -54,7 +54,7 @@ impl Receiver {
         let name = match client {
             Client::Python => "receiver.py",
             Client::Node => "receiver.mjs",
-            Client::Curl => panic!("curl receives nothing"),
+            Client::Curl => panic!("there is no receiver with curl"),
         };
         let secrets = tempfile::tempdir().expect("folder should be accessible");
         let secret = secrets.path().join("webhook-secret");
@@ -76,7 +76,7 @@ impl Receiver {
         let address = address.and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| {
             drop(errors.read_to_string(&mut first));
-            panic!("{name} does not listen: {first}")
+            panic!("{name} should listen: {first}")
         });
         let output = Arc::new(Mutex::new(String::new()));
         keep(errors, &Arc::default());

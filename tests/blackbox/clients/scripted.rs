@@ -72,7 +72,7 @@ impl PendingRequest {
         loop {
             let mut piece = [0; 4096];
             let read = stream.read(&mut piece).expect("bytes should arrive");
-            assert!(read > 0, "the client ended its request early");
+            assert!(read > 0, "client should send its whole request");
             bytes.extend(&piece[..read]);
             let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
                 continue;

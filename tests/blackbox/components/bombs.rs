@@ -93,7 +93,7 @@ fn startup_stops_on_sigterm_while_compiling() {
         line.clear();
         let bytes =
             std::io::BufRead::read_line(&mut log, &mut line).expect("line should be readable");
-        assert!(bytes > 0, "it says what it does");
+        assert!(bytes > 0, "log should report the compilation");
     }
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it should exist");

@@ -77,7 +77,7 @@ fn component_check_rejects_what_a_server_rejects() {
         assert_eq!(document["reason"], reason);
         assert_eq!(document["code"], code);
     }
-    let (good, text) = check("none.wasm", &wat_of_nothing(), &[]);
+    let (good, text) = check("none.wasm", &empty_component(), &[]);
     assert!(
         !good && text.contains("it exports nothing that makes"),
         "{text}"
@@ -85,7 +85,7 @@ fn component_check_rejects_what_a_server_rejects() {
 }
 
 /// Returns the smallest component, which has only a preamble.
-fn wat_of_nothing() -> [u8; 8] {
+fn empty_component() -> [u8; 8] {
     *b"\0asm\x0d\0\x01\0"
 }
 

@@ -112,7 +112,11 @@ fn folder_scan_finds_changes_without_events() {
         setup.health()["status"] == "degraded"
     });
     assert_eq!(setup.health()["components_dir"]["status"], "failing");
-    assert_eq!(setup.active_version(), trial::version(1), "nothing changes");
+    assert_eq!(
+        setup.active_version(),
+        trial::version(1),
+        "the last component should stay active"
+    );
     std::fs::create_dir(&folder).expect("folder should be created");
     setup.wait_for_built_in();
     assert_eq!(setup.health()["status"], "ok");
@@ -234,7 +238,10 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
         stop.store(true, Ordering::Relaxed);
         swaps.expect("all swaps should succeed");
     });
-    assert!(asked.load(Ordering::Relaxed) > count, "there was traffic");
+    assert!(
+        asked.load(Ordering::Relaxed) > count,
+        "requests should be sent during the swaps"
+    );
 }
 
 /// Installs `count` editions one after the other, and checks the memory that they leave behind.
@@ -279,7 +286,7 @@ fn swap_repeatedly(setup: &ComponentServer, count: u64) {
     let after = setup.server.resident_bytes();
     assert!(
         after < before.0 + GROWTH_BYTES,
-        "{after} octets after {} before",
+        "memory should not grow from {} to {after} bytes",
         before.0
     );
 }

@@ -28,7 +28,11 @@ fn calls(name: &str, calls: &[(String, String)]) {
                 .to_owned(),
         );
     }
-    assert_eq!(called, exported(&shipped(name)), "what {name} exports");
+    assert_eq!(
+        called,
+        exported(&shipped(name)),
+        "every export of {name} should be called"
+    );
 }
 
 /// Returns the names of all exported functions except the entry point of a command.
@@ -36,7 +40,7 @@ fn exported(component: &Path) -> BTreeSet<String> {
     let wasm = std::fs::read(component).expect("file should have been written");
     let decoded = wit_component::decode(&wasm).expect("bytes should be a component");
     let DecodedWasm::Component(resolve, world) = decoded else {
-        panic!("a package, not a component");
+        panic!("file should be a component");
     };
     let exports = &resolve.worlds[world].exports;
     let ours = exports.values().filter_map(|item| match item {

@@ -108,7 +108,7 @@ fn alerts_use_existing_metrics_and_labels() {
         for selector in selectors {
             let name = selector.sample;
             let labels = exposed.get(name);
-            let labels = labels.unwrap_or_else(|| panic!("nothing exposes {name}: {expression}"));
+            let labels = labels.unwrap_or_else(|| panic!("{name} should be exposed: {expression}"));
             let family = ["_bucket", "_count", "_sum"]
                 .iter()
                 .find_map(|end| name.strip_suffix(end));
@@ -116,10 +116,11 @@ fn alerts_use_existing_metrics_and_labels() {
             let row = METRICS
                 .lines()
                 .find(|line| line.starts_with("| `bulkhead_") && line.contains(&row));
-            let row = row.unwrap_or_else(|| panic!("{name} is not in docs/metrics.md"));
+            let row = row.unwrap_or_else(|| panic!("{name} should be in docs/metrics.md"));
             for (label, values) in selector.labels {
                 let seen = labels.get(label);
-                let seen = seen.unwrap_or_else(|| panic!("{name} has no {label}: {expression}"));
+                let seen =
+                    seen.unwrap_or_else(|| panic!("{name} should have {label}: {expression}"));
                 for value in values {
                     // Values that did not occur in this test must be in the document, except for
                     // statuses and paths.
@@ -128,7 +129,7 @@ fn alerts_use_existing_metrics_and_labels() {
                     let is_path = value.starts_with('/') && ROUTES.contains(value);
                     let is_listed = row.contains(&format!("`{value}`"));
                     let is_one = seen.contains(value) || is_listed || is_status || is_path;
-                    assert!(is_one, "{name} has no {label}={value}: {expression}");
+                    assert!(is_one, "{name} should have {label}={value}: {expression}");
                 }
             }
         }

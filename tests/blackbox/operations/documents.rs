@@ -55,7 +55,7 @@ fn documents_name_existing_flags_and_variables() {
                 let is_secret = known.contains(format!("{word}_FILE").as_str());
                 let is_cargos = ["--locked", "--release", "--workspace"].contains(&word);
                 let is_known = known.contains(word) || is_secret || is_cargos;
-                assert!(is_known, "{document}: {word} is in no help text");
+                assert!(is_known, "{document}: {word} should be in a help text");
             }
         }
     }
@@ -101,26 +101,29 @@ fn documents_name_existing_files_and_tests() {
             let is_metric = span.starts_with("bulkhead_");
             if is_lower && !is_metric && is_made_of(span, "_") && span.matches('_').count() >= 3 {
                 tests += 1;
-                assert!(names.contains(span), "{document}: there is no test {span}");
+                assert!(names.contains(span), "{document}: test {span} should exist");
             }
             let head = span.split('/').next().unwrap_or_default();
             let is_ours = span.contains('/') && !head.is_empty() && root().join(head).is_dir();
             if is_ours && is_made_of(span, "/._-") {
                 assert!(
                     root().join(span).exists(),
-                    "{document}: there is no file {span}"
+                    "{document}: file {span} should exist"
                 );
             }
         }
         assert!(
             tests > 0 || document == "CONTRIBUTING",
-            "{document} names no test"
+            "{document} should name a test"
         );
         for rest in text.split("](").skip(1) {
             let target = rest.split([')', '#']).next().unwrap_or_default();
             let is_file = !target.is_empty() && !target.contains("://");
             let path = root().join(folder).join(target);
-            assert!(!is_file || path.exists(), "{document}: a link to {target}");
+            assert!(
+                !is_file || path.exists(),
+                "{document}: link to {target} should lead to a file"
+            );
         }
     }
 }

@@ -19,7 +19,7 @@ on_both_stores!(
 
 /// Starts a relay with a long timeout, for responses that are late on purpose and later on a busy
 /// machine.
-fn patient(kind: StoreKind) -> Relay {
+fn with_long_timeout(kind: StoreKind) -> Relay {
     let mut relay = Relay::prepare(kind, &RELIABLE);
     relay.set("BULKHEAD_UPSTREAM_TIMEOUT", "10s");
     relay.run();
@@ -28,7 +28,7 @@ fn patient(kind: StoreKind) -> Relay {
 }
 
 fn message_is_signed_at_once_or_its_caller_notified(kind: StoreKind) {
-    let relay = patient(kind);
+    let relay = with_long_timeout(kind);
     let (now, took) = relay.sign("signed%20at%20once", None);
     assert_eq!(now.status, 200, "{now:?}");
     assert!(took < ANSWER_TIME);
@@ -83,7 +83,7 @@ fn message_is_signed_at_once_or_its_caller_notified(kind: StoreKind) {
 }
 
 fn callers_of_one_message_share_a_call_and_are_all_notified(kind: StoreKind) {
-    let relay = patient(kind);
+    let relay = with_long_timeout(kind);
     relay.upstream.control(&json!({"mode": "502", "next": 1}));
     relay
         .upstream
@@ -102,7 +102,7 @@ fn callers_of_one_message_share_a_call_and_are_all_notified(kind: StoreKind) {
     });
     assert_eq!(
         ids[0], ids[2],
-        "the same message and callback is the same request"
+        "equal message and callback should give the same request"
     );
     assert_ne!(ids[0], ids[1]);
     until("both callers are notified", || {
@@ -123,7 +123,7 @@ fn callers_of_one_message_share_a_call_and_are_all_notified(kind: StoreKind) {
 }
 
 fn message_refused_by_upstream_fails_and_is_notified(kind: StoreKind) {
-    let relay = patient(kind);
+    let relay = with_long_timeout(kind);
     relay.upstream.control(&json!({"mode": "422", "next": 1}));
     let (refused, _) = relay.sign("refused%20message", None);
     assert_eq!(
@@ -287,7 +287,11 @@ fn signature_and_key_checks_use_few_calls(kind: StoreKind) {
         relay.server().get("GET", "/crypto/test_api_key").json()["valid"],
         true
     );
-    assert_eq!(relay.upstream.summary().arrivals, calls, "both were known");
+    assert_eq!(
+        relay.upstream.summary().arrivals,
+        calls,
+        "both results should be known without a call"
+    );
     assert!(!verify(&relay, "another-message", &signature));
     assert_eq!(relay.upstream.summary().arrivals, calls + 1);
 
@@ -417,7 +421,11 @@ fn invalid_signing_request_is_rejected() {
     );
     let detail = full.json()["detail"].to_string();
     assert!(detail.contains("--callers-max"), "{detail}");
-    assert_eq!(join("a").status, 202, "who waits already");
+    assert_eq!(
+        join("a").status,
+        202,
+        "a waiting caller should be accepted again"
+    );
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn burst_of_60_is_answered_in_time_and_signed(kind: StoreKind) {
     let waiting: BTreeSet<_> = ids.into_iter().flatten().collect();
     assert!(
         waiting.len() >= MESSAGES - 10,
-        "the quota lets ten be signed at once"
+        "the quota allows ten signatures at once"
     );
     let timeout = Duration::from_secs(if soak() { 300 } else { 100 });
     until_within(timeout, "all requests are signed", || {
@@ -75,7 +75,7 @@ fn responses_arrive_in_time_during_upstream_faults(kind: StoreKind) {
         let asked = ask(&relay, 20, mode);
         assert!(
             asked.iter().all(Option::is_some),
-            "{mode}: nothing can be signed"
+            "{mode}: no message should be signed"
         );
         relay.upstream.control(&json!({"mode": "normal"}));
     }
@@ -116,7 +116,7 @@ fn rate_of_100_per_second_is_answered_in_time(kind: StoreKind) {
         });
         relay.upstream.control(&json!({"mode": "normal"}));
     }
-    eprintln!("the slowest of {requests} answers for each fault took {slowest:?}");
+    eprintln!("the slowest of {requests} responses per fault took {slowest:?}");
     assert!(slowest < ANSWER_TIME, "{slowest:?}");
     relay.check_quota();
 }

@@ -48,7 +48,7 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
         let crash = [("BULKHEAD_TEST_CRASH_AT", crash.as_str())];
         // Work from before the last kill may bring the process to its point at once.
         if !relay.run_to_crash(if at_point { &crash } else { &[] }) {
-            assert!(at_point, "it ended by itself");
+            assert!(at_point, "server should not end by itself");
             continue;
         }
         let dies_at = Instant::now() + Duration::from_millis(chance.gen_range(300..2500));
@@ -85,7 +85,11 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
     }
     let accepted = accepted.into_inner().expect("thread should not panic");
     relay.run();
-    assert!(accepted.len() > kills, "{} accepted", accepted.len());
+    assert!(
+        accepted.len() > kills,
+        "only {} requests accepted",
+        accepted.len()
+    );
     let timeout = Duration::from_secs(if soak() { 900 } else { 200 });
     until_within(timeout, "all accepted requests are notified", || {
         let told: BTreeMap<_, _> = relay
@@ -109,9 +113,9 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
     }
     let twice = deliveries.len() - count.len();
     let under_way = 4;
-    assert!(twice <= kills * under_way, "{twice} told again");
+    assert!(twice <= kills * under_way, "{twice} webhooks repeated");
     eprintln!(
-        "{kills} kills, {} accepted, {twice} told again",
+        "{kills} kills, {} accepted, {twice} webhooks repeated",
         accepted.len()
     );
 }

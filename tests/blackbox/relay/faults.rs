@@ -44,7 +44,7 @@ fn full_disk_returns_503_and_keeps_accepted_requests() {
     }
     assert!(
         refused > 20,
-        "the disk was not full after {} promises",
+        "the disk should be full after {} accepted requests",
         promised.len()
     );
     assert!(!promised.is_empty());

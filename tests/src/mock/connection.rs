@@ -13,7 +13,7 @@ const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 const IDLE_MAX: Duration = Duration::from_mins(10);
 
 /// Bytes that are not HTTP: a TLS alert, and text that ends like a head.
-const GARBAGE: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46 this is no answer\xff\xfe\r\n\r\n\x00";
+const GARBAGE: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46 this is not HTTP\xff\xfe\r\n\r\n\x00";
 
 /// The head of a request. If it is malformed, the method or the target is empty.
 pub(crate) struct Head {
@@ -210,7 +210,10 @@ pub(crate) fn serve_connection(stream: Arc<TcpStream>, service: &impl Service) -
             None
         };
         if let Some(status) = refused {
-            return connection.whole(&Response::text(status, "a length, and not so long\n"), true);
+            return connection.whole(
+                &Response::text(status, "send Content-Length, at most 4 MiB\n"),
+                true,
+            );
         }
         let (response, send_mode) = service.serve(
             &head,

@@ -45,7 +45,7 @@ pub(crate) struct CommonArgs {
 
 fn factor(text: &str) -> Result<f64, String> {
     let factor = text.parse().ok().filter(|f: &f64| (0.0..=1e6).contains(f));
-    factor.ok_or_else(|| "a number from 0 to 1000000".to_owned())
+    factor.ok_or_else(|| "must be a number from 0 to 1000000".to_owned())
 }
 
 impl CommonArgs {

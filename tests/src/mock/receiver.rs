@@ -154,7 +154,7 @@ fn answer(rule: Option<&Rule>) -> Response {
     };
     let mut response = match rule.status.unwrap_or(default) {
         204 => Response::empty(204),
-        status => Response::text(status, "this is what the receiver says\n"),
+        status => Response::text(status, "status as ordered\n"),
     };
     if let Some(location) = &rule.location {
         response = response.with("Location", location);

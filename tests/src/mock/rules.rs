@@ -171,20 +171,20 @@ fn parse_command(json_command: CommandJson, signs: bool) -> Result<ControlComman
     let bounded = json_command.next.is_some() || json_command.probability.is_some();
     let delay = json_command.delay_ms.map(Duration::from_millis);
     if json_command.next == Some(0) {
-        return Err("next: at least 1".into());
+        return Err("next must be at least 1".into());
     }
     if json_command
         .probability
         .is_some_and(|p| !(0.0..=1.0).contains(&p))
     {
-        return Err("probability: from 0 to 1".into());
+        return Err("probability must be from 0 to 1".into());
     }
     if json_command.next.is_some() && json_command.probability.is_some() {
-        return Err("next and probability: one of them".into());
+        return Err("give only one of next and probability".into());
     }
     if matches!(mode.as_str(), "refuse" | "down") {
         return if bounded || !path.is_empty() || json_command.status.is_some() {
-            Err("a closed listener knows delay_ms and nothing else".into())
+            Err("refuse and down accept only delay_ms".into())
         } else {
             Ok(ControlCommand::Close(delay))
         };
@@ -192,7 +192,7 @@ fn parse_command(json_command: CommandJson, signs: bool) -> Result<ControlComman
     let mut status = json_command.status;
     let fault = match mode.as_str() {
         "" if status.is_some() => Fault::Status,
-        "" => return Err("mode or status is needed".into()),
+        "" => return Err("mode or status is required".into()),
         "redirect" => {
             status = status.or(Some(302));
             Fault::Status
@@ -204,16 +204,16 @@ fn parse_command(json_command: CommandJson, signs: bool) -> Result<ControlComman
         _ => serde_json::from_value(mode.clone().into()).map_err(|error| error.to_string())?,
     };
     if status.is_some_and(|status| !(200..=599).contains(&status)) {
-        return Err("status: from 200 to 599".into());
+        return Err("status must be from 200 to 599".into());
     }
     if fault == Fault::Status && status.is_none() {
-        return Err("status: which?".into());
+        return Err("status is required".into());
     }
     if fault.is_about_signatures() && !signs {
-        return Err("this mode is for an upstream".into());
+        return Err("only the mock upstream supports this mode".into());
     }
     if mode == "redirect" && json_command.location.is_none() {
-        return Err("location: where to?".into());
+        return Err("location is required".into());
     }
     if fault == Fault::Normal && status.is_none() && delay.is_none() && !bounded {
         return Ok(ControlCommand::Normal(path));
@@ -223,7 +223,7 @@ fn parse_command(json_command: CommandJson, signs: bool) -> Result<ControlComman
         Some(Value::Null) => RetryAfter::Omitted,
         Some(Value::String(text)) => RetryAfter::Fixed(text),
         Some(Value::Number(seconds)) => RetryAfter::Fixed(seconds.to_string()),
-        Some(_) => return Err("retry_after: a string, a number or null".into()),
+        Some(_) => return Err("retry_after must be a string, a number or null".into()),
     };
     Ok(ControlCommand::Rule(Rule {
         path,
@@ -328,7 +328,7 @@ mod tests {
             match command {
                 ControlCommand::Rule(rule) => rules.add(rule),
                 ControlCommand::Normal(path) => rules.clear(&path),
-                ControlCommand::Close(_) => panic!("not here"),
+                ControlCommand::Close(_) => panic!("no test closes the listener"),
             }
         }
         rules
@@ -414,7 +414,10 @@ mod tests {
             (r#"{"mode": "hang", "nxt": 1}"#, "nxt"),
             (r#"{"mode": "hang", "next": 0}"#, "next"),
             (r#"{"mode": "hang", "probability": 1.5}"#, "probability"),
-            (r#"{"mode": "hang", "next": 1, "probability": 1}"#, "one of"),
+            (
+                r#"{"mode": "hang", "next": 1, "probability": 1}"#,
+                "only one",
+            ),
             (r#"{"mode": "600"}"#, "status"),
             (r#"{"mode": "status"}"#, "status"),
             (r#"{"mode": "redirect"}"#, "location"),
@@ -448,7 +451,7 @@ mod tests {
             let Some(ControlCommand::Rule(rule)) =
                 parse_commands(json.as_bytes(), true).expect(json).pop()
             else {
-                panic!("a rule: {json}");
+                panic!("{json} should be a rule");
             };
             assert_eq!(rule.retry_after, expected, "{json}");
         }

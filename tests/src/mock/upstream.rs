@@ -61,7 +61,7 @@ struct Settings {
 
 fn probability(text: &str) -> Result<f64, String> {
     let parsed = text.parse().ok().filter(|p: &f64| (0.0..=1.0).contains(p));
-    parsed.ok_or_else(|| "a number from 0 to 1".to_owned())
+    parsed.ok_or_else(|| "must be a number from 0 to 1".to_owned())
 }
 
 /// Runs the mock with the arguments of this process.
@@ -251,7 +251,7 @@ impl Upstream {
         let response = if let Some(wait) = over {
             Response::text(429, "too many calls\n").with("Retry-After", seconds(wait))
         } else if head.header("authorization") != Some(&*self.key) {
-            Response::text(401, "this key is none of ours\n")
+            Response::text(401, "the key is wrong\n")
         } else {
             match call {
                 ApiCall::Sign(message) => match fault {
@@ -269,9 +269,9 @@ impl Upstream {
                 },
                 ApiCall::Verify { message, signature } => {
                     if self.signing_key.verifies(message, signature) {
-                        Response::text(200, "the signature is right\n")
+                        Response::text(200, "the signature is valid\n")
                     } else {
-                        Response::text(400, "the signature is wrong\n")
+                        Response::text(400, "the signature is invalid\n")
                     }
                 }
                 ApiCall::Key => Response::text(200, "Welcome to the signing API\n"),

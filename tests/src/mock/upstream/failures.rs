@@ -35,7 +35,7 @@ impl FromStr for DurationRange {
         let time = |text| humantime::parse_duration(text).map_err(|error| error.to_string());
         let (min, max) = (time(min)?, time(max)?);
         if min > max {
-            return Err("from the shorter to the longer, as in 30s..180s".to_owned());
+            return Err("the minimum must not exceed the maximum, as in 30s..180s".to_owned());
         }
         Ok(Self { min, max })
     }
@@ -79,7 +79,7 @@ impl FailureModel {
         }
         // The real upstream returns both.
         let response = if state.draws.is_multiple_of(2) {
-            Response::text(502, "the signing machine does not answer\n")
+            Response::text(502, "the signing machine does not respond\n")
         } else {
             let page = "<html><head><title>502 Bad Gateway</title></head></html>\n";
             Response::html(502, page)
