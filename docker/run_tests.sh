@@ -33,7 +33,8 @@ printf '\n== skipped tests\n'
 sed -n 's/^test .* \.\.\. ignored,* *\([^:]*\).*/\1/p' "$work/output" | sort >"$work/needs"
 uniq -c "$work/needs"
 uniq "$work/needs" >"$work/distinct"
-ALLOWED_SKIPS=/opt/bulkhead/allowed-skips
+export ALLOWED_SKIPS=/opt/bulkhead/allowed-skips
+# shellcheck source=tests/skips.sh
 . /opt/bulkhead/skips.sh
 while read -r need; do
   skip_allowed image "$need" || {

@@ -37,7 +37,7 @@ up() {
   step "$file: up"
   compose up --detach --no-build >"$work/up" 2>&1 || {
     cat "$work/up" >&2
-    fail "$file did not start (`make image` builds its images)"
+    fail "$file did not start (make image builds its images)"
   }
   within 120 "health of the servers" servers_are_healthy
   base=http://$(compose port "$2" "$3")
