@@ -1,5 +1,6 @@
 //! Tests of the mocks themselves over real sockets, because the tests of the relay depend on them.
 
+mod process;
 mod receiver;
 mod upstream;
 
