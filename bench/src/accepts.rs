@@ -75,7 +75,7 @@ struct Rate {
     /// The times of accepted requests.
     times: Vec<Duration>,
     /// The number of requests that got 503.
-    refused: usize,
+    rejections: usize,
 }
 
 /// Measures `SQLite`, and `PostgreSQL` if `BULKHEAD_TEST_POSTGRES` is set. Returns whether all
@@ -120,9 +120,9 @@ fn one(store_choice: &StoreChoice, time: Duration, backlog: u64) -> bool {
         accepts(full_server.address, 1, time, &next),
     );
     let filling = Instant::now();
-    let refused = fill(full_server.address, backlog, &next);
+    let rejections = fill(full_server.address, backlog, &next);
     println!(
-        "  filled to {backlog} messages in {:.0} s, {refused} rejections",
+        "  filled to {backlog} messages in {:.0} s, {rejections} rejections",
         filling.elapsed().as_secs_f64()
     );
     line(
@@ -192,12 +192,12 @@ fn full_to_empty(
 
 fn line(name: &str, mut rate: Rate) {
     let [median, p99] = [50, 99].map(|percent| percentile(&mut rate.times, percent));
-    let refused = match rate.refused {
+    let rejections = match rate.rejections {
         0 => String::new(),
-        refused => format!(", {refused} rejections"),
+        rejections => format!(", {rejections} rejections"),
     };
     println!(
-        "  {name:<22}{:>9.0} per second, p50 {:.1} ms, p99 {:.1} ms{refused}",
+        "  {name:<22}{:>9.0} per second, p50 {:.1} ms, p99 {:.1} ms{rejections}",
         rate.per_second,
         milliseconds(median),
         milliseconds(p99)
@@ -223,26 +223,26 @@ fn syncs(folder: &Path, time: Duration) -> f64 {
 fn accepts(address: SocketAddr, clients: usize, time: Duration, next: &AtomicU64) -> Rate {
     let start = Instant::now();
     let end = start + time;
-    let (times, refused) = ask(address, clients, next, || Instant::now() >= end);
+    let (times, rejections) = send_requests(address, clients, next, || Instant::now() >= end);
     Rate {
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         per_second: times.len() as f64 / start.elapsed().as_secs_f64(),
         times,
-        refused,
+        rejections,
     }
 }
 
 /// Sends requests until the backlog has `to` messages. Returns the number of rejections.
 fn fill(address: SocketAddr, to: u64, next: &AtomicU64) -> usize {
-    let (_times, refused) = ask(address, CLIENTS, next, || {
+    let (_times, rejections) = send_requests(address, CLIENTS, next, || {
         next.load(Ordering::Relaxed) >= to
     });
-    refused
+    rejections
 }
 
 /// Returns the time of each accepted request and the number of rejections. Clients repeat each
 /// message until it is accepted.
-fn ask(
+fn send_requests(
     address: SocketAddr,
     clients: usize,
     next: &AtomicU64,
@@ -252,7 +252,7 @@ fn ask(
         let client = || {
             let mut stream = http::connect(address);
             let mut times = Vec::new();
-            let mut refused = 0;
+            let mut rejections = 0;
             while !done() {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let request = format!(
@@ -269,17 +269,17 @@ fn ask(
                         break;
                     }
                     assert_eq!(response.status, 503, "{response:?}");
-                    refused += 1;
+                    rejections += 1;
                 }
             }
-            (times, refused)
+            (times, rejections)
         };
         let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
         let mut all = (Vec::new(), 0);
         for thread in threads {
-            let (times, refused) = thread.join().expect("thread should not panic");
+            let (times, rejections) = thread.join().expect("thread should not panic");
             all.0.extend(times);
-            all.1 += refused;
+            all.1 += rejections;
         }
         all
     })

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The requests: method, target, body.
-const ASKED: [(&str, &str, &[u8]); 3] = [
+const REQUESTS: [(&str, &str, &[u8]); 3] = [
     ("GET", "/livez", b""),
     ("GET", "/health", b""),
     ("POST", "/token", &[b'x'; 100]),
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// while all workers decrypt default messages.
 pub(crate) fn measure(time: Duration) -> bool {
     let server = Server::start_with(&[], &[("SECRET", "0123456789abcdef0123456789abcdef")]);
-    let idle = ask(&server, time);
+    let idle = measure_routes(&server, time);
     let default = text("bench/default.asc");
     let (stop, opened) = (AtomicBool::new(false), AtomicU32::new(0));
     let mut busy = None;
@@ -45,7 +45,7 @@ pub(crate) fn measure(time: Duration) -> bool {
         while (opened.load(Ordering::Relaxed) as usize) < clients() {
             std::thread::sleep(PAUSE);
         }
-        busy = Some(ask(&server, time));
+        busy = Some(measure_routes(&server, time));
         stop.store(true, Ordering::Relaxed);
     });
     let (opened, busy) = (opened.into_inner(), busy.expect("measurement should exist"));
@@ -60,7 +60,7 @@ pub(crate) fn measure(time: Duration) -> bool {
         "", "idle p50", "idle p99", "beside p50", "p99", "ratio p99"
     );
     let mut met = true;
-    for (at, ((method, target, _), (mut idle, mut busy))) in ASKED
+    for (at, ((method, target, _), (mut idle, mut busy))) in REQUESTS
         .into_iter()
         .zip(idle.into_iter().zip(busy))
         .enumerate()
@@ -88,15 +88,15 @@ pub(crate) fn measure(time: Duration) -> bool {
 }
 
 /// Returns the response times of each route.
-fn ask(server: &Server, time: Duration) -> [Vec<Duration>; ASKED.len()] {
-    let mut times = ASKED.map(|_| Vec::new());
+fn measure_routes(server: &Server, time: Duration) -> [Vec<Duration>; REQUESTS.len()] {
+    let mut times = REQUESTS.map(|_| Vec::new());
     let end = Instant::now() + time;
     while Instant::now() < end {
-        for ((method, target, body), times) in ASKED.into_iter().zip(&mut times) {
+        for ((method, target, body), times) in REQUESTS.into_iter().zip(&mut times) {
             let start = Instant::now();
-            let answer = request(server.address, method, target, &[], body);
+            let response = request(server.address, method, target, &[], body);
             times.push(start.elapsed());
-            assert_eq!(answer.status, 200);
+            assert_eq!(response.status, 200);
             std::thread::sleep(PAUSE);
         }
     }

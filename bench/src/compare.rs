@@ -19,13 +19,13 @@ pub(crate) fn side_by_side(title: &str, rounds: u32, contestants: &mut [Contesta
     for round in 0..=rounds {
         for (contestant, times) in contestants.iter_mut().zip(&mut times) {
             let start = Instant::now();
-            let answer = (contestant.run)();
+            let response = (contestant.run)();
             let time = start.elapsed();
             assert!(
-                answer == contestant.expected,
+                response == contestant.expected,
                 "{} returns a wrong result for {title}: {:?}…",
                 contestant.name,
-                String::from_utf8_lossy(&answer[..answer.len().min(300)])
+                String::from_utf8_lossy(&response[..response.len().min(300)])
             );
             if round > 0 {
                 times.push(time);

@@ -34,7 +34,7 @@ pub(crate) fn compare_all(rpgp_wasm: &Path, rounds: u32) -> bool {
             unreachable!("all plaintexts are UTF-8");
         };
         let request = json!({"passphrase": PASSPHRASE, "message": message.text}).to_string();
-        let answer = json!({"DecryptedMessage": plaintext})
+        let response = json!({"DecryptedMessage": plaintext})
             .to_string()
             .into_bytes();
         let expected = &message.plaintext[..];
@@ -63,7 +63,7 @@ pub(crate) fn compare_all(rpgp_wasm: &Path, rounds: u32) -> bool {
             Contestant {
                 name: "Bulkhead, over HTTP",
                 run: Box::new(|| server.post(&request, &[]).body),
-                expected: &answer,
+                expected: &response,
                 target: message.target,
             },
         ];

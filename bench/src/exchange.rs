@@ -28,7 +28,7 @@ const ROUNDS: usize = 5;
 struct Kind {
     name: &'static str,
     clients: usize,
-    ask: fn(&Server),
+    send: fn(&Server),
 }
 
 /// On a machine with two processors, the last kind leaves no idle processor for the compiler.
@@ -36,26 +36,26 @@ const KINDS: [Kind; 3] = [
     Kind {
         name: "POST /token",
         clients: 1,
-        ask: |server| {
-            let answer = request(server.address, "POST", "/token", &[], &[b'x'; 100]);
-            assert_eq!(answer.status, 200, "{answer:?}");
+        send: |server| {
+            let response = request(server.address, "POST", "/token", &[], &[b'x'; 100]);
+            assert_eq!(response.status, 200, "{response:?}");
         },
     },
     Kind {
         name: "POST /decryptMessage",
         clients: 1,
-        ask: decrypt,
+        send: decrypt,
     },
     Kind {
         name: "the same, 2 clients",
         clients: 2,
-        ask: decrypt,
+        send: decrypt,
     },
 ];
 
 fn decrypt(server: &Server) {
-    let answer = server.decrypt("topsecret", SAMPLE);
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let response = server.decrypt("topsecret", SAMPLE);
+    assert_eq!(response.status, 200, "{response:?}");
 }
 
 pub(crate) fn measure(time: Duration) -> bool {
@@ -77,7 +77,7 @@ pub(crate) fn measure(time: Duration) -> bool {
     let [median, most] = [50, 100].map(|percent| percentile(&mut latencies, percent));
     let in_time = most <= LATENCY_TARGET;
     println!(
-        "\nexchanging components: from the move of the file to its first answer {:.0} ms (median), \
+        "\nexchanging components: from the move of the file to its first response {:.0} ms (median), \
          {:.0} ms at most, of {}  target {LATENCY_TARGET:?}: {}",
         milliseconds(median),
         milliseconds(most),
@@ -115,8 +115,8 @@ fn latencies(server: &Server, folder: &Path) -> Vec<Duration> {
             let start = put(folder, "token.wasm", &trial::edition(TRIAL, number));
             let version = trial::version(number);
             loop {
-                let answer = request(server.address, "POST", "/token", &[], trial::WHICH);
-                if answer.json()["token"] == version {
+                let response = request(server.address, "POST", "/token", &[], trial::WHICH);
+                if response.json()["token"] == version {
                     return start.elapsed();
                 }
                 std::thread::sleep(Duration::from_millis(1));
@@ -152,7 +152,7 @@ fn beside(server: &Server, folder: &Path, kind: &Kind, time: Duration) -> [Vec<D
     let mut all = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         let span = time / u32::try_from(2 * ROUNDS).unwrap_or(1);
-        all[0].extend(ask(server, kind, span));
+        all[0].extend(send(server, kind, span));
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -165,7 +165,7 @@ fn beside(server: &Server, folder: &Path, kind: &Kind, time: Duration) -> [Vec<D
                     }
                 }
             });
-            all[1].extend(ask(server, kind, span));
+            all[1].extend(send(server, kind, span));
             stop.store(true, Ordering::Relaxed);
         });
     }
@@ -178,13 +178,13 @@ fn in_force(server: &Server) -> String {
     health["components"][0]["sha256"].to_string()
 }
 
-fn ask(server: &Server, kind: &Kind, time: Duration) -> Vec<Duration> {
+fn send(server: &Server, kind: &Kind, time: Duration) -> Vec<Duration> {
     let end = Instant::now() + time;
     let client = || {
         let mut times = Vec::new();
         while Instant::now() < end {
             let start = Instant::now();
-            (kind.ask)(server);
+            (kind.send)(server);
             times.push(start.elapsed());
             std::thread::sleep(PAUSE);
         }

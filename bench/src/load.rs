@@ -96,8 +96,8 @@ fn rate(address: SocketAddr, body: &str, clients: usize, time: Duration) -> f64 
 
 fn post(address: SocketAddr, body: &str) {
     let json = [("content-type", "application/json")];
-    let answer = request(address, "POST", "/decryptMessage", &json, body.as_bytes());
-    assert_eq!(answer.json()["DecryptedMessage"], "Nice work!\n");
+    let response = request(address, "POST", "/decryptMessage", &json, body.as_bytes());
+    assert_eq!(response.json()["DecryptedMessage"], "Nice work!\n");
 }
 
 fn body(message: &str) -> String {
@@ -201,9 +201,9 @@ fn small_ones(address: SocketAddr, body: &str, time: Duration) -> Vec<Duration> 
         let client = || {
             let mut times = Vec::new();
             while start.elapsed() < time {
-                let asked = Instant::now();
+                let start_of_request = Instant::now();
                 post(address, body);
-                times.push(asked.elapsed());
+                times.push(start_of_request.elapsed());
             }
             times
         };

@@ -197,10 +197,13 @@ fn client_reports_wrong_passphrase_without_printing_it(client: Client) {
     assert!(refused.errors.contains("undecryptable"), "{refused:?}");
     assert!(!refused.errors.contains(WRONG), "{refused:?}");
     // The passphrase is not printed after other errors either.
-    let elsewhere = ClientSetup::new(client, &refusing());
+    let unreachable = ClientSetup::new(client, &unused_url());
     for ended in [
         setup.run(&["decrypt", &setup.file("message.asc", b"\xff")], WRONG),
-        elsewhere.run(&["decrypt", &elsewhere.file("message.asc", SAMPLE)], WRONG),
+        unreachable.run(
+            &["decrypt", &unreachable.file("message.asc", SAMPLE)],
+            WRONG,
+        ),
     ] {
         assert_eq!((ended.status, ended.text()), (Some(1), ""));
         assert!(!ended.errors.is_empty() && !ended.errors.contains(WRONG));
@@ -210,7 +213,7 @@ fn client_reports_wrong_passphrase_without_printing_it(client: Client) {
 }
 
 /// Returns a URL on which no process listens.
-fn refusing() -> String {
+fn unused_url() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port should be free");
     format!(
         "http://{}",
@@ -292,7 +295,7 @@ fn client_makes_and_verifies_tokens(client: Client) {
                 continue;
             }
             // Without the server.
-            let mut here = ClientSetup::new(client, &refusing());
+            let mut here = ClientSetup::new(client, &unused_url());
             here.wait_seconds = 0;
             let secret = here.file("secret", format!("{SECRET}\n"));
             let checked = here.run(&["verify", "--secret-file", &secret, &file], &token);
@@ -346,9 +349,9 @@ fn client_gets_signature_at_once_or_later(client: Client) {
     until("the callback is notified", || {
         !relay.receiver.deliveries().is_empty()
     });
-    let told = relay.receiver.deliveries().remove(0);
-    assert_eq!(told.body["data"]["signature"], expected.trim_end());
-    assert_eq!(told.body["data"]["message"], MESSAGE);
+    let notification = relay.receiver.deliveries().remove(0);
+    assert_eq!(notification.body["data"]["signature"], expected.trim_end());
+    assert_eq!(notification.body["data"]["message"], MESSAGE);
 
     let body = json!({"message": MESSAGE}).to_string();
     let headers = [("Content-Type", "application/json")];

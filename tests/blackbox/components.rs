@@ -34,13 +34,13 @@ impl ComponentServer {
             .to_str()
             .expect("path should be UTF-8")
             .to_owned();
-        let ours = [
+        let defaults = [
             ("BULKHEAD_COMPONENTS_DIR", path.as_str()),
             ("BULKHEAD_COMPONENT_HEADER", "on"),
             ("SECRET", "a secret of more than 32 bytes, for tests"),
         ];
         Self {
-            server: Server::start_with(&[], &[&ours, variables].concat()),
+            server: Server::start_with(&[], &[&defaults, variables].concat()),
             folder,
         }
     }
@@ -74,13 +74,13 @@ impl ComponentServer {
         found.expect("component should be listed").clone()
     }
 
-    pub(crate) fn ask(&self, body: &[u8]) -> Response {
+    pub(crate) fn post_token(&self, body: &[u8]) -> Response {
         request(self.server.address, "POST", "/token", &[], body)
     }
 
     /// Returns the version of the active trial component, or a token of the built-in component.
     pub(crate) fn who(&self) -> String {
-        let response = self.ask(trial::WHICH);
+        let response = self.post_token(trial::WHICH);
         assert_eq!(response.status, 200, "{response:?}");
         response.json()["token"]
             .as_str()

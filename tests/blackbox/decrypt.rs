@@ -111,14 +111,14 @@ fn invalid_request_returns_its_code() {
 #[test]
 fn wrong_passphrase_and_altered_message_return_equal_responses() {
     let altered = SAMPLE.replace("pEoI2S82", "pEoI2S83");
-    let answers =
+    let responses =
         [("wrong", SAMPLE), (PASSPHRASE, altered.as_str())].map(|(passphrase, message)| {
             let body = json!({"passphrase": passphrase, "message": message}).to_string();
             let response = Server::shared().post(&body, &[("X-Request-Id", "same")]);
             assert_eq!(response.header("x-request-id"), Some("same"));
             response.body
         });
-    assert_eq!(answers[0], answers[1]);
+    assert_eq!(responses[0], responses[1]);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn readme_example_returns_the_documented_response() {
     const README: &str = include_str!("../../README.md");
     let response = Server::shared().post(include_str!("../../examples/sample.json"), &[]);
     assert_eq!(response.status, 200);
-    let answer = String::from_utf8(response.body).expect("text should be UTF-8");
+    let body = String::from_utf8(response.body).expect("text should be UTF-8");
     assert!(README.contains("-d @examples/sample.json"));
-    assert!(README.lines().any(|line| line.trim() == answer), "{answer}");
+    assert!(README.lines().any(|line| line.trim() == body), "{body}");
 }

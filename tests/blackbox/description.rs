@@ -26,9 +26,9 @@ fn description_example_opens() {
     let operation = &document()["paths"]["/decryptMessage"]["post"];
     let example = |place: &Value| place["examples"]["sample"]["value"].clone();
     let request = example(&operation["requestBody"]["content"]["application/json"]);
-    let answer = example(&operation["responses"]["200"]["content"]["application/json"]);
+    let expected = example(&operation["responses"]["200"]["content"]["application/json"]);
     let response = Server::shared().post(&request.to_string(), &[]);
-    assert_eq!(response.json(), answer);
+    assert_eq!(response.json(), expected);
 }
 
 /// The README's table and the responses list the same statuses and codes.
@@ -123,12 +123,12 @@ fn schemathesis_finds_no_violation() {
         )
         .output()
         .expect("python3 should start");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
-        "schemathesis should find no violation:\n{said}{}",
+        "schemathesis should find no violation:\n{stdout}{}",
         String::from_utf8_lossy(&output.stderr)
     );
     let tested = format!("{0} selected / {0} total", operations().count());
-    assert!(said.contains(&tested), "all operations should be tested");
+    assert!(stdout.contains(&tested), "all operations should be tested");
 }

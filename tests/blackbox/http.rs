@@ -284,7 +284,7 @@ fn unread_responses_are_limited_and_time_out() {
         "POST /decryptMessage HTTP/1.1\r\nHost: t\r\n{bytes}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    let ask = || {
+    let send = || {
         let mut stream = connect(server.address);
         stream
             .write_all(head.as_bytes())
@@ -294,12 +294,12 @@ fn unread_responses_are_limited_and_time_out() {
             .expect("data should be sent");
         stream
     };
-    let silent = [ask(), ask()];
+    let silent = [send(), send()];
     // Both responses are under way: their first bytes have arrived.
     for stream in &silent {
         assert_eq!(stream.peek(&mut [0]).expect("response should arrive"), 1);
     }
-    let refused = read(&mut ask(), false).expect("response should arrive");
+    let refused = read(&mut send(), false).expect("response should arrive");
     assert_eq!(
         (refused.status, refused.problem().as_str()),
         (503, "overloaded")
@@ -311,47 +311,48 @@ fn unread_responses_are_limited_and_time_out() {
     );
     // After the timeout, the budget, the connections and the memory are free again.
     until("the budget is free", || {
-        read(&mut ask(), false).is_ok_and(|answer| answer.status == 200)
+        read(&mut send(), false).is_ok_and(|response| response.status == 200)
     });
     until("the memory is released", || {
         server.resident_bytes() < before + (16 << 20)
     });
     assert_eq!(server.get("GET", "/livez").status, 200);
     for mut stream in silent {
-        let mut answer = Vec::new();
-        let _reset = stream.read_to_end(&mut answer);
-        assert!(answer.len() < RESPONSE_BYTES, "response should be cut");
+        let mut response = Vec::new();
+        let _reset = stream.read_to_end(&mut response);
+        assert!(response.len() < RESPONSE_BYTES, "response should be cut");
     }
 }
 
 #[test]
 fn missing_host_is_rejected_and_options_asterisk_works() {
     let server = Server::shared();
-    let ask = |request: &str| {
+    let send = |request: &str| {
         let mut stream = connect(server.address);
         stream
             .write_all(request.as_bytes())
             .expect("data should be sent");
         read(&mut stream, false).expect("response should arrive")
     };
-    let hostless = ask("GET /livez HTTP/1.1\r\n\r\n");
+    let hostless = send("GET /livez HTTP/1.1\r\n\r\n");
     assert_eq!(
         (hostless.status, hostless.problem().as_str()),
         (400, "malformed_request")
     );
-    let twice = ask("GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    let twice = send("GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
     assert_eq!(
         (twice.status, twice.problem().as_str()),
         (400, "malformed_request")
     );
-    assert_eq!(ask("GET /livez HTTP/1.0\r\n\r\n").status, 200);
-    let coded =
-        ask("POST /token HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n");
+    assert_eq!(send("GET /livez HTTP/1.0\r\n\r\n").status, 200);
+    let coded = send(
+        "POST /token HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    );
     assert_eq!(
         (coded.status, coded.problem().as_str()),
         (501, "unknown_transfer_coding")
     );
-    let whole = ask("OPTIONS * HTTP/1.1\r\nHost: t\r\n\r\n");
+    let whole = send("OPTIONS * HTTP/1.1\r\nHost: t\r\n\r\n");
     assert_eq!(
         (whole.status, whole.header("allow")),
         (204, Some("GET, HEAD, POST, OPTIONS"))
@@ -377,8 +378,8 @@ fn queued_request_returns_503_after_queue_timeout() {
         let slow = scope.spawn(|| server.decrypt("topsecret", &STANDARD.encode(slow)));
         let mut refused = None;
         until("a request is rejected", || {
-            let answer = server.decrypt("topsecret", SAMPLE);
-            refused = Some(answer).filter(|answer| answer.status == 503);
+            let response = server.decrypt("topsecret", SAMPLE);
+            refused = Some(response).filter(|response| response.status == 503);
             refused.is_some()
         });
         let detail = refused.expect("value was seen").json()["detail"].to_string();
@@ -472,12 +473,13 @@ fn body_timeout_ends_a_body_that_never_pauses() {
     let pieces = b"1\r\n \r\n".repeat(10_000);
     let mut reader = stream.try_clone().expect("socket should be cloned");
     let response = std::thread::scope(|scope| {
-        let answer = scope.spawn(move || read(&mut reader, false).expect("response should arrive"));
-        while !answer.is_finished() {
+        let response_thread =
+            scope.spawn(move || read(&mut reader, false).expect("response should arrive"));
+        while !response_thread.is_finished() {
             // The server stops reading in the end.
             let _closed = stream.write_all(&pieces);
         }
-        answer.join().expect("thread should not panic")
+        response_thread.join().expect("thread should not panic")
     });
     assert_eq!(
         (response.status, response.problem().as_str()),

@@ -83,35 +83,35 @@ fn key_derivation_backlog_is_limited_in_bytes() {
     // The budget suffices for one message and not for two.
     let server = Server::start(&["--kdf-queue-max", "200MiB", "--kdf-path", "plain"]);
     let default = default();
-    let answers: Vec<_> = std::thread::scope(|scope| {
+    let responses: Vec<_> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..12)
             .map(|_| scope.spawn(|| server.decrypt(PASSPHRASE, &default)))
             .collect();
-        let answers = clients.into_iter().map(std::thread::ScopedJoinHandle::join);
-        answers
-            .map(|answer| answer.expect("thread should not panic"))
+        let responses = clients.into_iter().map(std::thread::ScopedJoinHandle::join);
+        responses
+            .map(|response| response.expect("thread should not panic"))
             .collect()
     });
-    assert!(answers.iter().any(|answer| answer.status == 200));
-    let refused: Vec<_> = answers
+    assert!(responses.iter().any(|response| response.status == 200));
+    let refused: Vec<_> = responses
         .iter()
-        .filter(|answer| answer.status != 200)
+        .filter(|response| response.status != 200)
         .collect();
     assert!(
         !refused.is_empty(),
         "some requests should exceed the budget"
     );
-    for answer in refused {
+    for response in refused {
         assert_eq!(
-            (answer.status, answer.problem().as_str()),
+            (response.status, response.problem().as_str()),
             (503, "overloaded")
         );
         assert!(
-            answer.json()["detail"]
+            response.json()["detail"]
                 .to_string()
                 .contains("--kdf-queue-max")
         );
-        let after = answer
+        let after = response
             .header("retry-after")
             .and_then(|after| after.parse().ok());
         assert!(after.is_some_and(|after: u32| (1..=60).contains(&after)));

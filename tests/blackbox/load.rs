@@ -53,8 +53,8 @@ fn client(server: &Server, connection: usize, end: Instant) -> BTreeMap<&'static
             stream
                 .write_all(body.as_bytes())
                 .expect("data should be sent");
-            let answer = read(&mut stream, false).expect("response should arrive");
-            assert_eq!(answer.status, 200, "{target}: {answer:?}");
+            let response = read(&mut stream, false).expect("response should arrive");
+            assert_eq!(response.status, 200, "{target}: {response:?}");
             *sent.entry(target).or_default() += 1;
         }
     }

@@ -32,7 +32,7 @@ struct Accepted {
     id: String,
     message: String,
     /// Whether the status was 202.
-    is_promised: bool,
+    is_pending: bool,
 }
 
 /// The requests of a run with a backup in its middle.
@@ -46,11 +46,11 @@ struct Load {
 /// Clients send requests continuously and get responses in time. `backup` runs while requests are
 /// accepted.
 fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
-    let (accepted, asked) = (Mutex::new(Vec::new()), AtomicU32::new(0));
+    let (accepted, sent) = (Mutex::new(Vec::new()), AtomicU32::new(0));
     let over = AtomicBool::new(false);
     let client = || {
         while !over.load(Ordering::Relaxed) {
-            let number = asked.fetch_add(1, Ordering::Relaxed);
+            let number = sent.fetch_add(1, Ordering::Relaxed);
             let message = format!("message-of-a-backup-{number}");
             let url = relay.callback(&number.to_string());
             let (response, took) = relay.sign(&message, Some(&url));
@@ -62,7 +62,7 @@ fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
                     .expect("id should be a string")
                     .to_owned(),
                 message,
-                is_promised: response.status == 202,
+                is_pending: response.status == 202,
             };
             accepted.lock().expect("thread should not panic").push(one);
             // This pause keeps the load low enough that everything is signed in the end.
@@ -83,7 +83,7 @@ fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
             backup();
             all().len() > before.len()
         });
-        first_after = asked.load(Ordering::Relaxed);
+        first_after = sent.load(Ordering::Relaxed);
         let enough = all().len() + 50;
         until("more requests are accepted", || all().len() >= enough);
     });
@@ -122,11 +122,11 @@ fn check_restored(relay: &Relay, load: &Load) {
         waiting.retain(|one| relay.request(&one.id)["status"] != "signed");
         waiting.is_empty()
     });
-    let promised = load.before.iter().filter(|one| one.is_promised);
-    let promised: BTreeSet<_> = promised.map(|one| one.id.clone()).collect();
-    assert!(!promised.is_empty());
+    let pending = load.before.iter().filter(|one| one.is_pending);
+    let pending: BTreeSet<_> = pending.map(|one| one.id.clone()).collect();
+    assert!(!pending.is_empty());
     until_within(timeout, "all requests are notified", || {
-        relay.notified_ids().is_superset(&promised)
+        relay.notified_ids().is_superset(&pending)
     });
     relay.check_quota();
 }

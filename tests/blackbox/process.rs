@@ -155,8 +155,8 @@ fn access_log_has_a_line_for_each_request() {
     let server = Server::start_with(&[], &[("BULKHEAD_ACCESS_LOG", "on")]);
     let id = [("X-Request-Id", "the-one")];
     let target = "/livez?secret=in-the-query";
-    let answer = bulkhead_tests::http::request(server.address, "GET", target, &id, b"");
-    assert_eq!(answer.status, 200);
+    let response = bulkhead_tests::http::request(server.address, "GET", target, &id, b"");
+    assert_eq!(response.status, 200);
     until("the line is printed", || server.log().contains("the-one"));
     let log = server.log();
     let line = log
@@ -308,8 +308,8 @@ fn check_config_reports_what_stops_the_start() {
         std::fs::write(&path, content).expect("file should be written");
         path.display().to_string()
     };
-    let place = |path: &str| format!("sqlite:{path}");
-    let text = place(&file("text.db", "no database"));
+    let sqlite_url = |path: &str| format!("sqlite:{path}");
+    let text = sqlite_url(&file("text.db", "no database"));
     let private = PUBLIC_KEY.replace("PUBLIC", "RSA PRIVATE");
     let (half, _) = PUBLIC_KEY.split_at(PUBLIC_KEY.len() / 2);
     for (variable, value) in [
@@ -321,7 +321,7 @@ fn check_config_reports_what_stops_the_start() {
         ("BULKHEAD_STORE", "sqlite:/nonexistent/x.db"),
         (
             "BULKHEAD_STORE",
-            &place(&folder.path().display().to_string()),
+            &sqlite_url(&folder.path().display().to_string()),
         ),
         ("BULKHEAD_STORE", &text),
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", ED25519),
@@ -337,7 +337,7 @@ fn check_config_reports_what_stops_the_start() {
     }
     let key = file("key.pem", PUBLIC_KEY);
     let bare = tempfile::tempdir().expect("folder should be accessible");
-    let fresh = place(&bare.path().join("fresh.db").display().to_string());
+    let fresh = sqlite_url(&bare.path().join("fresh.db").display().to_string());
     for (variable, value) in [
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", PUBLIC_KEY),
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", &key),
@@ -522,7 +522,7 @@ fn check_config_checks_components_folder_and_pins() {
 }
 
 /// Runs the health check against a fake server that sends these pieces.
-fn health_check_of(answers: &'static [&'static str]) -> std::process::Output {
+fn health_check_of(responses: &'static [&'static str]) -> std::process::Output {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port should be free");
     let address = listener
         .local_addr()
@@ -530,8 +530,8 @@ fn health_check_of(answers: &'static [&'static str]) -> std::process::Output {
         .to_string();
     let fake = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a client should connect");
-        for answer in answers {
-            if stream.write_all(answer.as_bytes()).is_err() {
+        for response in responses {
+            if stream.write_all(response.as_bytes()).is_err() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -550,7 +550,7 @@ fn healthcheck_rejects_other_responses() {
             .status
             .success()
     );
-    for answers in [
+    for responses in [
         &["SSH-2.0 200 banner\r\n"][..],
         &["HTTP/1.1 503 No\r\n\r\n"],
         &[""],
@@ -559,7 +559,10 @@ fn healthcheck_rejects_other_responses() {
             "H", "T", "T", "P", "/", "1", ".", "1", " ", "2", "0", "0", "\r\n",
         ],
     ] {
-        assert!(!health_check_of(answers).status.success(), "{answers:?}");
+        assert!(
+            !health_check_of(responses).status.success(),
+            "{responses:?}"
+        );
     }
 }
 

@@ -232,11 +232,8 @@ impl Relay {
     /// Checks the quota against the upstream's own log.
     pub(crate) fn check_quota(&self) {
         let arrivals = self.upstream.arrivals();
-        let most = max_in_window(&arrivals, self.window);
-        assert!(
-            most <= self.calls,
-            "a window should not have {most} arrivals"
-        );
+        let max = max_in_window(&arrivals, self.window);
+        assert!(max <= self.calls, "a window should not have {max} arrivals");
         assert!(arrivals.iter().all(|arrival| !arrival.over_quota));
     }
 }

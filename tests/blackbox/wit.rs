@@ -60,11 +60,11 @@ fn every_wit_item_has_a_since_gate() {
 fn every_interface_and_world_has_its_own_file() {
     let resolve = contracts();
     let file = |span| {
-        let place = resolve
+        let location = resolve
             .source_map
             .resolve_span(span)
             .expect("span should have a location");
-        PathBuf::from(place.path)
+        PathBuf::from(location.path)
     };
     let expected = |package: Option<PackageId>, stem: &str| {
         let package = &resolve.packages[package.expect("item should belong to a package")];
@@ -145,8 +145,8 @@ struct Item<'a> {
 fn items(resolve: &Resolve) -> Vec<Item<'_>> {
     let mut items = Vec::new();
     let mut add = |name: &str, span, docs, stability| {
-        let place = resolve.render_location(span);
-        let what = format!("{name} ({place})");
+        let location = resolve.render_location(span);
+        let what = format!("{name} ({location})");
         items.push(Item {
             what,
             docs,

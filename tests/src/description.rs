@@ -141,10 +141,10 @@ fn headers(pointer: &str, response: &Response) -> Result<(), String> {
         .into_iter()
         .flat_map(|names| names.keys())
     {
-        let place = resolve_reference(&format!("{pointer}/headers/{name}"))
+        let header_pointer = resolve_reference(&format!("{pointer}/headers/{name}"))
             .ok_or("a reference of openapi.yaml leads nowhere")?;
         let header = DOCUMENT
-            .pointer(&place)
+            .pointer(&header_pointer)
             .ok_or("a reference of openapi.yaml leads nowhere")?;
         match response.header(&name.to_lowercase()) {
             None if header["required"] == true => {
@@ -157,7 +157,7 @@ fn headers(pointer: &str, response: &Response) -> Result<(), String> {
                     Ok(value) if number => json!(value),
                     _ => json!(text),
                 };
-                match_schema(&format!("{place}/schema"), &value)?;
+                match_schema(&format!("{header_pointer}/schema"), &value)?;
             }
         }
     }

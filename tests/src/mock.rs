@@ -97,9 +97,9 @@ macro_rules! process {
             /// Sends a control command. The command is in force when this method returns.
             #[track_caller]
             pub fn control(&self, order: &Value) {
-                let answer = self.try_control(&order.to_string());
-                let reason = String::from_utf8_lossy(&answer.body);
-                assert_eq!(answer.status, 204, "{order}: {reason}");
+                let response = self.try_control(&order.to_string());
+                let reason = String::from_utf8_lossy(&response.body);
+                assert_eq!(response.status, 204, "{order}: {reason}");
             }
 
             /// Sends a control command that the mock may reject.
@@ -181,9 +181,9 @@ impl Process {
     }
 
     fn page(&self, name: &str) -> Vec<u8> {
-        let answer = self.control_request("GET", &format!("/control/{name}"), b"");
-        assert_eq!(answer.status, 200);
-        answer.body
+        let response = self.control_request("GET", &format!("/control/{name}"), b"");
+        assert_eq!(response.status, 200);
+        response.body
     }
 
     fn lines<T: DeserializeOwned>(&self, name: &str) -> Vec<T> {

@@ -154,14 +154,14 @@ fn receiver_handles_verified_webhook_once(client: Client) {
     );
     let delivered = || relay.request(&id)["notification"]["status"] == "delivered";
     until("the webhook is delivered", delivered);
-    let told = receiver.events(1).remove(0);
-    assert_eq!(told["type"], "signature.ready");
-    assert_eq!(told["data"]["id"], *id);
+    let event = receiver.events(1).remove(0);
+    assert_eq!(event["type"], "signature.ready");
+    assert_eq!(event["data"]["id"], *id);
     assert_eq!(
-        told["data"]["message"],
+        event["data"]["message"],
         "a-message-for-a-receiver-of-others-ü"
     );
-    assert_eq!(told["data"]["signature"], relay.request(&id)["signature"]);
+    assert_eq!(event["data"]["signature"], relay.request(&id)["signature"]);
 
     // A repeated webhook is accepted and not handled again. A new one is handled.
     let again = format!("/crypto/requests/{id}/redeliver");

@@ -104,8 +104,10 @@ impl PendingRequest {
     fn respond_partially(mut self, status: &str, body: &str, bytes: usize) {
         let head =
             format!("HTTP/1.1 {status}\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n");
-        let answer = [head.as_bytes(), body.as_bytes()].concat();
-        self.stream.write_all(&answer).expect("data should be sent");
+        let response = [head.as_bytes(), body.as_bytes()].concat();
+        self.stream
+            .write_all(&response)
+            .expect("data should be sent");
     }
 }
 
@@ -189,8 +191,8 @@ const VERBS: [(&str, &str); 4] = [
 
 fn client_fails_on_unexpected_status_and_follows_no_redirect(client: Client) {
     let server = ScriptedServer::start();
-    let elsewhere = ScriptedServer::start();
-    let location = format!("Location: {}/", elsewhere.url());
+    let redirect_target = ScriptedServer::start();
+    let location = format!("Location: {}/", redirect_target.url());
     let setup = ClientSetup::new(client, &server.url());
     let file = setup.file("document", SAMPLE);
     for (verb, input) in VERBS {
@@ -209,8 +211,8 @@ fn client_fails_on_unexpected_status_and_follows_no_redirect(client: Client) {
                 continue;
             }
             let child = setup.start(&[verb, &file], input);
-            let asked = server.next_request();
-            asked.respond(&format!("{status}\r\n{location}"), body);
+            let request = server.next_request();
+            request.respond(&format!("{status}\r\n{location}"), body);
             let refused = finish(child);
             assert_eq!(
                 (refused.status, refused.text()),
@@ -221,7 +223,7 @@ fn client_fails_on_unexpected_status_and_follows_no_redirect(client: Client) {
             assert!(refused.errors.contains(&status[..3]), "{refused:?}");
             assert!(!refused.errors.contains("valid"), "{refused:?}");
             server.assert_no_request();
-            elsewhere.assert_no_request();
+            redirect_target.assert_no_request();
         }
     }
 }
@@ -271,10 +273,10 @@ impl PendingSignature {
 
     /// Waits for the client's request for its signature.
     fn next_request(&self) -> PendingRequest {
-        let asked = self.server.next_request();
+        let request = self.server.next_request();
         let expected = format!("get {STATUS_URL} http/1.1\r\n");
-        assert!(asked.head.starts_with(&expected), "{}", asked.head);
-        asked
+        assert!(request.head.starts_with(&expected), "{}", request.head);
+        request
     }
 
     /// Stops the server and waits for the client to end.
@@ -332,8 +334,8 @@ fn client_prints_status_url_after_timeout(client: Client) {
 
     // The server asks for a longer pause than the limit allows.
     let waiting = PendingSignature::start(client, 60);
-    let asked = waiting.next_request();
-    asked.respond("503 Service Unavailable\r\nRetry-After: 3600", "");
+    let request = waiting.next_request();
+    request.respond("503 Service Unavailable\r\nRetry-After: 3600", "");
     waiting.expect_timeout();
 }
 

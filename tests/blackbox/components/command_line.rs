@@ -108,9 +108,9 @@ fn component_list_shows_active_components() {
     assert_eq!(all.as_array().map(Vec::len), Some(2));
     drop(setup);
     let output = run(&["component", "list", "--listen", &address], &[]);
-    let said = String::from_utf8(output.stderr).expect("text should be UTF-8");
+    let errors = String::from_utf8(output.stderr).expect("text should be UTF-8");
     assert!(
-        !output.status.success() && said.contains("Is a server running"),
-        "{said}"
+        !output.status.success() && errors.contains("Is a server running"),
+        "{errors}"
     );
 }

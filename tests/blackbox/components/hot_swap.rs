@@ -26,7 +26,7 @@ fn file_replaces_built_in_component_until_removed() {
         assert_eq!(state["source"], "file");
         assert_eq!(state["last_refusal"], serde_json::Value::Null);
         let header = setup
-            .ask(b"x")
+            .post_token(b"x")
             .header("bulkhead-component")
             .map(str::to_owned);
         let expected = format!(
@@ -128,13 +128,13 @@ fn folder_scan_finds_changes_without_events() {
 #[test]
 fn slow_component_is_not_called_on_io_threads() {
     let setup = ComponentServer::new();
-    let ours = setup.ask(b"a small body").json();
+    let expected = setup.post_token(b"a small body").json();
     let slow = trial::with_manner(TRIAL, "slow");
     setup.put("token.wasm", &slow);
     until("the file is active", || {
         setup.state("token")["source"] == "file"
     });
-    assert_eq!(setup.ask(b"a small body").json(), ours);
+    assert_eq!(setup.post_token(b"a small body").json(), expected);
     assert!(setup.server.log().contains("the token component is slow"));
 }
 
@@ -148,11 +148,11 @@ fn component_that_prints_reads_and_panics_affects_no_other_request() {
     assert_eq!(setup.state("token")["source"], "file");
     let quiet = ComponentServer::new();
     for body in [b"small".to_vec(), vec![b'l'; 1 << 20]] {
-        let response = setup.ask(&body);
-        assert_eq!(response.json(), quiet.ask(&body).json());
+        let response = setup.post_token(&body);
+        assert_eq!(response.json(), quiet.post_token(&body).json());
     }
-    assert_eq!(setup.ask(b"panic").problem(), "internal");
-    assert_eq!(setup.ask(b"small").status, 200);
+    assert_eq!(setup.post_token(b"panic").problem(), "internal");
+    assert_eq!(setup.post_token(b"small").status, 200);
     let log = setup.server.log();
     for said in ["good morning", "anybody there", "as loud as can be"] {
         assert!(!log.contains(said), "{log}");
@@ -175,7 +175,7 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
         ],
         |_| {},
     );
-    let (stop, asked) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (stop, requests) = (AtomicBool::new(false), AtomicU64::new(0));
     let count = if soak() { 1000 } else { 50 };
     let steadily = |ask: &(dyn Fn(u64) + Sync)| {
         for number in 0.. {
@@ -183,7 +183,7 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
                 return;
             }
             ask(number);
-            asked.fetch_add(1, Ordering::Relaxed);
+            requests.fetch_add(1, Ordering::Relaxed);
             // A steady load that leaves time for the compiler.
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -191,7 +191,7 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
     let address = setup.server.address;
     let token = || {
         steadily(&|_| {
-            let response = setup.ask(trial::WHICH);
+            let response = setup.post_token(trial::WHICH);
             assert_eq!(response.status, 200, "{response:?}");
             let token = response.json()["token"]
                 .as_str()
@@ -239,7 +239,7 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
         swaps.expect("all swaps should succeed");
     });
     assert!(
-        asked.load(Ordering::Relaxed) > count,
+        requests.load(Ordering::Relaxed) > count,
         "requests should be sent during the swaps"
     );
 }

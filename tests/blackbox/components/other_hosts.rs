@@ -32,21 +32,24 @@ fn node_token_component_serves_requests() {
         (0..=255).collect(),
     ];
     let setup = ComponentServer::new();
-    let ours: Vec<Value> = bodies.iter().map(|body| setup.ask(body).json()).collect();
+    let expected: Vec<Value> = bodies
+        .iter()
+        .map(|body| setup.post_token(body).json())
+        .collect();
     let file = std::fs::read(example("token-js").join("token.wasm"))
         .expect("component should have been built");
     setup.put("token.wasm", &file);
     until_within(Duration::from_mins(3), "the component is active", || {
         setup.state("token")["source"] == "file"
     });
-    for (body, ours) in bodies.iter().zip(ours) {
-        let response = setup.ask(body);
+    for (body, expected) in bodies.iter().zip(expected) {
+        let response = setup.post_token(body);
         let by = response
             .header("bulkhead-component")
             .expect("header should be present");
         assert!(by.starts_with("token-js/"), "{by}");
-        assert_eq!(response.json(), ours);
-        let token = ours["token"]
+        assert_eq!(response.json(), expected);
+        let token = expected["token"]
             .as_str()
             .expect("token should be a string")
             .to_uppercase();
@@ -78,7 +81,7 @@ fn expected(fixture: &fixtures::Fixture) -> Value {
 #[ignore = "needs Node.js"]
 fn node_host_returns_the_same_results() {
     let mut requests = String::new();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for file in MAKERS.iter().chain(&["refused.jsonl", "rfc9580.jsonl"]) {
         for fixture in fixtures::read(file) {
             let any = ["any".to_owned()];
@@ -90,7 +93,7 @@ fn node_host_returns_the_same_results() {
                 let message = &fixture.message;
                 requests += &json!({"passphrase": passphrase, "message": message}).to_string();
                 requests.push('\n');
-                answers.push((fixture.name.clone(), expected(&fixture)));
+                responses.push((fixture.name.clone(), expected(&fixture)));
             }
         }
     }
@@ -108,12 +111,12 @@ fn node_host_returns_the_same_results() {
     drop(stdin);
     let output = child.wait_with_output().expect("process should end");
     let lines = String::from_utf8(output.stdout).expect("text should be JSON");
-    assert_eq!(lines.lines().count(), answers.len());
-    assert!(answers.len() > 3000);
-    for (line, (name, expected)) in lines.lines().zip(answers) {
-        let answer: Value = serde_json::from_str(line).expect("text should be JSON");
-        let got = match &answer["plaintext_base64"] {
-            Value::Null => &answer["refusal"]["tag"],
+    assert_eq!(lines.lines().count(), responses.len());
+    assert!(responses.len() > 3000);
+    for (line, (name, expected)) in lines.lines().zip(responses) {
+        let response: Value = serde_json::from_str(line).expect("text should be JSON");
+        let got = match &response["plaintext_base64"] {
+            Value::Null => &response["refusal"]["tag"],
             plaintext => plaintext,
         };
         assert_eq!(*got, expected, "{name}: {line}");

@@ -67,8 +67,8 @@ fn slowly_copied_file_is_accepted_when_complete() {
 #[test]
 fn unreadable_file_is_rejected_without_waiting() {
     let bytes_max = edition(1).len();
-    let most = format!("{bytes_max}B");
-    let setup = ComponentServer::with(&[("BULKHEAD_COMPONENT_MAX", &most)], |_| {});
+    let limit = format!("{bytes_max}B");
+    let setup = ComponentServer::with(&[("BULKHEAD_COMPONENT_MAX", &limit)], |_| {});
     std::fs::create_dir(setup.components().join("token.wasm")).expect("folder should be created");
     let refusal = setup.wait_for_rejection("token", "unreadable", "");
     assert_eq!(refusal["reason"], "it is not a file");

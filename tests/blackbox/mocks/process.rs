@@ -1,7 +1,7 @@
 //! The mock upstream as a process: its log, its end, and its use in the compose demo.
 
 use super::can_connect;
-use super::upstream::{asked, sign, text};
+use super::upstream::{sign, sign_request, text};
 use bulkhead_tests::http::{read, request};
 use bulkhead_tests::mock::{Arrival, MockUpstream, Outcome};
 use bulkhead_tests::{server, until};
@@ -32,7 +32,7 @@ fn log_is_complete_after_kill_9() {
                     let Ok(mut stream) = TcpStream::connect(address) else {
                         return;
                     };
-                    drop(stream.write_all(&asked(&message)));
+                    drop(stream.write_all(&sign_request(&message)));
                     let Ok(response) = read(&mut stream, false) else {
                         return;
                     };

@@ -29,7 +29,7 @@ pub(super) fn sign(mock: &MockUpstream, message: &str) -> Response {
 }
 
 /// Returns the bytes of a request to sign.
-pub(super) fn asked(message: &str) -> Vec<u8> {
+pub(super) fn sign_request(message: &str) -> Vec<u8> {
     let target = format!("/crypto/sign?message={message}");
     head("GET", &target, &[("Authorization", KEY)], 0)
 }
@@ -124,7 +124,10 @@ fn every_call_counts_whatever_its_status() {
     let response = request(mock.address(), "POST", "/crypto/sign", &[], b"message=m");
     assert_eq!(response.status, 401);
     mock.control(&json!({"mode": "reset", "next": 1}));
-    assert_eq!(send_and_read(mock.address(), &asked("m")).end, End::Reset);
+    assert_eq!(
+        send_and_read(mock.address(), &sign_request("m")).end,
+        End::Reset
+    );
     let refused = sign(&mock, "m");
     assert_eq!(refused.status, 429);
     let wait: u64 = refused
@@ -172,9 +175,9 @@ fn quota_follows_from_the_logged_times() {
     }
     let over = arrivals.iter().filter(|arrival| arrival.over_quota).count();
     assert!((1..299).contains(&over), "{over}");
-    let most = max_in_window(&arrivals, window);
-    assert!(most > CALLS);
-    assert_eq!(mock.summary().max_in_window, most);
+    let max = max_in_window(&arrivals, window);
+    assert!(max > CALLS);
+    assert_eq!(mock.summary().max_in_window, max);
 }
 
 #[test]
@@ -230,14 +233,14 @@ fn half_of_the_messages_fail_and_recover() {
 #[test]
 fn broken_responses_are_sent_as_ordered() {
     let mock = reliable();
-    let whole = send_and_read(mock.address(), &asked("m"));
+    let whole = send_and_read(mock.address(), &sign_request("m"));
     assert_eq!((whole.response().status, whole.end), (200, End::Orderly));
     let broken = |mode: &str| {
         mock.control(&json!({"mode": mode, "next": 1}));
-        send_and_read(mock.address(), &asked("m"))
+        send_and_read(mock.address(), &sign_request("m"))
     };
     mock.control(&json!({"mode": "hang", "next": 1}));
-    read_until_silence(mock.address(), &asked("m"), b"");
+    read_until_silence(mock.address(), &sign_request("m"), b"");
     let received = broken("reset");
     assert_eq!((received.bytes.len(), received.end), (0, End::Reset));
     let received = broken("garbage");
@@ -265,7 +268,7 @@ fn slow_responses_arrive_complete() {
     let mock = reliable();
     let slow = |mode: &str, delay: u64| {
         mock.control(&json!({"mode": mode, "next": 1, "delay_ms": delay}));
-        let received = send_and_read(mock.address(), &asked("m"));
+        let received = send_and_read(mock.address(), &sign_request("m"));
         assert_eq!(
             (received.response().status, &received.end),
             (200, &End::Orderly)
@@ -285,7 +288,7 @@ fn slow_responses_arrive_complete() {
     // The default delays are scaled: 20 s, and 1 s per byte.
     let mock = MockUpstream::start(&["--fail", "0", "--scale", "0.005"]);
     mock.control(&json!({"mode": "late"}));
-    let late = send_and_read(mock.address(), &asked("m"));
+    let late = send_and_read(mock.address(), &sign_request("m"));
     assert!((Duration::from_millis(100)..Duration::from_secs(10)).contains(&late.took));
 }
 
@@ -294,14 +297,16 @@ fn slow_responses_arrive_complete() {
 fn drip_sends_single_bytes() {
     let mock = reliable();
     mock.control(&json!({"mode": "drip", "delay_ms": 3_600_000}));
-    let received = read_until_silence(mock.address(), &asked("m"), b"\r\n\r\n");
+    let received = read_until_silence(mock.address(), &sign_request("m"), b"\r\n\r\n");
     assert!(received.starts_with(b"HTTP/1.1 200 "));
     mock.control(&json!({"mode": "slow-headers", "delay_ms": 3_600_000}));
-    read_until_silence(mock.address(), &asked("m"), b"");
+    read_until_silence(mock.address(), &sign_request("m"), b"");
     // Some bytes arrive before others are sent.
     mock.control(&json!({"mode": "drip", "delay_ms": 100}));
     let mut stream = connect(mock.address());
-    stream.write_all(&asked("m")).expect("data should be sent");
+    stream
+        .write_all(&sign_request("m"))
+        .expect("data should be sent");
     let mut piece = [0; 4096];
     for _ in 0..3 {
         let read = stream.read(&mut piece).expect("bytes should arrive");
@@ -381,7 +386,7 @@ fn random_faults_match_their_probability() {
         {"mode": "garbage", "probability": 0.3},
     ]));
     for _ in 0..300 {
-        send_and_read(mock.address(), &asked("m"));
+        send_and_read(mock.address(), &sign_request("m"));
     }
     let statuses = statuses(&mock);
     let count = |wanted: Outcome| statuses.iter().filter(|status| **status == wanted).count();
@@ -407,7 +412,10 @@ fn connection_reset_before_reading_is_not_an_arrival() {
     // This works on an open connection and on a new one.
     kept.write_all(bytes).expect("data should be sent");
     assert_eq!(read_to_end(&mut kept, &mut Vec::new()), End::Reset);
-    assert_eq!(send_and_read(mock.address(), &asked("m")).end, End::Reset);
+    assert_eq!(
+        send_and_read(mock.address(), &sign_request("m")).end,
+        End::Reset
+    );
     assert_eq!(sign(&mock, "m").status, 200);
     let summary = mock.summary();
     assert_eq!((summary.arrivals, summary.cut_unread), (2, 2));
@@ -422,8 +430,8 @@ fn closed_listener_reopens_on_the_same_port() {
     assert!(!can_connect(mock.address()));
     // No other process can bind the port meanwhile, and open connections are cut.
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
-    let taken = rustix::net::bind(socket.expect("socket should be created"), &mock.address());
-    assert_eq!(taken, Err(rustix::io::Errno::ADDRINUSE));
+    let bound = rustix::net::bind(socket.expect("socket should be created"), &mock.address());
+    assert_eq!(bound, Err(rustix::io::Errno::ADDRINUSE));
     read_to_end(&mut kept, &mut Vec::new());
     mock.control(&json!({"mode": "normal"}));
     assert_eq!(sign(&mock, "m").status, 200);
@@ -439,10 +447,10 @@ fn closed_listener_reopens_on_the_same_port() {
 #[test]
 fn arrival_time_is_that_of_the_complete_head() {
     let mock = reliable();
-    let bytes = asked("m");
-    let (most, rest) = bytes.split_at(bytes.len() - 1);
+    let bytes = sign_request("m");
+    let (beginning, rest) = bytes.split_at(bytes.len() - 1);
     let mut slow = connect(mock.address());
-    slow.write_all(most).expect("data should be sent");
+    slow.write_all(beginning).expect("data should be sent");
     let mut kept = TcpStream::connect(mock.address()).expect("listener should accept");
     let two =
         "GET /crypto/sign?message=n HTTP/1.1\r\nAuthorization: mock-upstream-key\r\n\r\n".repeat(2);

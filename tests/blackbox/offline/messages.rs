@@ -20,14 +20,14 @@ fn request(passphrase: &str, message: &str) -> String {
 /// difference.
 fn differs(server: &Server, compiled: &Path, passphrase: &str, message: &str) -> Option<String> {
     let body = request(passphrase, message);
-    let answer = server.post(&body, &[]);
+    let response = server.post(&body, &[]);
     let output = run(&[], compiled, &[], body.as_bytes());
     let status = output.status.code();
-    if answer.status == 200 {
-        let same = status == Some(0) && output.stdout == answer.body;
+    if response.status == 200 {
+        let same = status == Some(0) && output.stdout == response.body;
         return (!same).then(|| format!("{output:?}"));
     }
-    let mut expected = answer.json();
+    let mut expected = response.json();
     let fields = expected
         .as_object_mut()
         .expect("document should be an object");
@@ -48,14 +48,14 @@ fn binary_plaintext_differs(
     message: &str,
 ) -> Option<String> {
     let body = request(passphrase, message);
-    let answer = server.decrypt_bytes(passphrase, message);
+    let response = server.decrypt_bytes(passphrase, message);
     let refused = run(&[], compiled, &[], body.as_bytes());
     let document: Value = serde_json::from_slice(&refused.stdout).unwrap_or_default();
     let says_how = document["code"] == "not_text"
         && document["detail"].to_string().contains("--octets")
         && refused.status.code() == Some(1);
     let output = run(&[], compiled, &["--octets"], body.as_bytes());
-    let same = output.status.success() && answer.status == 200 && output.stdout == answer.body;
+    let same = output.status.success() && response.status == 200 && output.stdout == response.body;
     (!says_how || !same).then(|| format!("{refused:?} {output:?}"))
 }
 
@@ -120,10 +120,13 @@ fn wasmtime_applies_limits_and_reports_invalid_input() {
         "BULKHEAD_BODY_MAX=",
     ] {
         let output = with(wrong, &sample);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         let name = wrong.split('=').next().expect("name should be present");
         assert_eq!(output.status.code(), Some(1), "{wrong}: {output:?}");
-        assert!(said.contains(name) && output.stdout.is_empty(), "{said}");
+        assert!(
+            errors.contains(name) && output.stdout.is_empty(),
+            "{errors}"
+        );
     }
     for body in [
         "",
@@ -132,9 +135,9 @@ fn wasmtime_applies_limits_and_reports_invalid_input() {
         "{\"message\": \"m\"}",
         "{\"passphrase\": \"\", \"message\": \"m\"}",
     ] {
-        let answer = Server::shared().post(body, &[]);
+        let response = Server::shared().post(body, &[]);
         let output = run(&[], &compiled, &[], body.as_bytes());
-        assert_eq!(code(&output), answer.problem(), "{body}");
+        assert_eq!(code(&output), response.problem(), "{body}");
     }
     let bytes = run(&[], &compiled, &["--octets"], sample.as_bytes());
     assert_eq!(bytes.stdout, b"Nice work!\n");

@@ -69,9 +69,9 @@ fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     bulkhead_tests::until("it is reported", || !relay.receiver.deliveries().is_empty());
     let accept = [("Accept", "text/plain")];
     let text = || {
-        let answer = request(relay.server().address, "GET", "/metrics", &accept, b"");
-        assert_eq!(answer.status, 200);
-        String::from_utf8(answer.body).expect("text should be UTF-8")
+        let response = request(relay.server().address, "GET", "/metrics", &accept, b"");
+        assert_eq!(response.status, 200);
+        String::from_utf8(response.body).expect("text should be UTF-8")
     };
     // The receiver gets the webhook before the relay has counted the result.
     bulkhead_tests::until("the attempt is counted", || {

@@ -21,7 +21,7 @@ fn burst_of_60_is_answered_in_time_and_signed(kind: StoreKind) {
         ..UNRELIABLE
     };
     let relay = Relay::start(kind, &pace);
-    let ids = ask(&relay, MESSAGES, "burst");
+    let ids = sign_all(&relay, MESSAGES, "burst");
     let waiting: BTreeSet<_> = ids.into_iter().flatten().collect();
     assert!(
         waiting.len() >= MESSAGES - 10,
@@ -40,7 +40,7 @@ fn burst_of_60_is_answered_in_time_and_signed(kind: StoreKind) {
 }
 
 /// Sends `messages` requests at once. Returns the id of each request that got 202.
-fn ask(relay: &Relay, messages: usize, name: &str) -> Vec<Option<String>> {
+fn sign_all(relay: &Relay, messages: usize, name: &str) -> Vec<Option<String>> {
     std::thread::scope(|scope| {
         let callers: Vec<_> = (0..messages)
             .map(|number| {
@@ -72,9 +72,9 @@ fn responses_arrive_in_time_during_upstream_faults(kind: StoreKind) {
         relay
             .upstream
             .control(&json!({"mode": mode, "delay_ms": 1000}));
-        let asked = ask(&relay, 20, mode);
+        let ids = sign_all(&relay, 20, mode);
         assert!(
-            asked.iter().all(Option::is_some),
+            ids.iter().all(Option::is_some),
             "{mode}: no message should be signed"
         );
         relay.upstream.control(&json!({"mode": "normal"}));

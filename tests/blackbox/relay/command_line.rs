@@ -12,7 +12,7 @@ fn bulkhead(relay: &Relay, arguments: &[&str]) -> Output {
     run(arguments, &relay.variables())
 }
 
-fn said(output: &Output) -> String {
+fn stdout_of(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).expect("text should be UTF-8")
 }
@@ -24,10 +24,10 @@ fn requests_command_lists_shows_and_redelivers(kind: StoreKind) {
         ..RELIABLE
     };
     let mut relay = Relay::prepare(kind, &pace);
-    assert!(said(&bulkhead(&relay, &["migrate"])).contains("up to date"));
+    assert!(stdout_of(&bulkhead(&relay, &["migrate"])).contains("up to date"));
     relay.run();
     let waiting = relay.accepted("a-message-that-waits", None);
-    let listed = said(&bulkhead(&relay, &["requests", "list", "pending"]));
+    let listed = stdout_of(&bulkhead(&relay, &["requests", "list", "pending"]));
     assert!(
         listed.starts_with(&waiting) && listed.lines().count() == 1,
         "{listed}"
@@ -36,7 +36,7 @@ fn requests_command_lists_shows_and_redelivers(kind: StoreKind) {
     relay.wait_for_calls();
     relay.wait_until_signed(&waiting);
     assert_eq!(
-        said(&bulkhead(&relay, &["requests", "list", "pending"])),
+        stdout_of(&bulkhead(&relay, &["requests", "list", "pending"])),
         ""
     );
 
@@ -49,16 +49,16 @@ fn requests_command_lists_shows_and_redelivers(kind: StoreKind) {
     until("the notification is parked", || {
         relay.request(&parked)["notification"]["status"] == "parked"
     });
-    let listed = said(&bulkhead(&relay, &["requests", "list", "parked"]));
+    let listed = stdout_of(&bulkhead(&relay, &["requests", "list", "parked"]));
     assert!(
         listed.contains(&parked) && listed.contains("410"),
         "{listed}"
     );
-    let shown = said(&bulkhead(&relay, &["requests", "show", &parked]));
+    let shown = stdout_of(&bulkhead(&relay, &["requests", "show", &parked]));
     let shown: Value = serde_json::from_str(&shown).expect("text should be JSON");
     assert_eq!(shown["notification"]["status"], "parked");
     relay.receiver.control(&json!({"mode": "normal"}));
-    assert!(said(&bulkhead(&relay, &["requests", "redeliver", &parked])).contains("due"));
+    assert!(stdout_of(&bulkhead(&relay, &["requests", "redeliver", &parked])).contains("due"));
     until("the running server delivers the webhook", || {
         relay.request(&parked)["notification"]["status"] == "delivered"
     });

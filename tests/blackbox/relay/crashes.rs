@@ -1,5 +1,5 @@
 //! SIGKILL at random times and at named points: no accepted request is lost, the quota holds, and
-//! receivers are notified twice only after a kill.
+//! receivers are notified repeated only after a kill.
 
 use super::{Relay, StoreKind, UNRELIABLE, UpstreamProfile, on_both_stores};
 use bulkhead_tests::http;
@@ -27,7 +27,7 @@ const POINTS: [&str; 7] = [
 ];
 
 /// The number of requests that each process gets before it dies.
-const ASKED_OF_EACH: u32 = 20;
+const REQUESTS_PER_PROCESS: u32 = 20;
 
 fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
     let kills = if soak() { 200 } else { 21 };
@@ -41,7 +41,7 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
     let seed = rand::random();
     eprintln!("seed {seed}");
     let mut chance = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    let (accepted, asked) = (Mutex::new(Vec::new()), AtomicU32::new(0));
+    let (accepted, sent) = (Mutex::new(Vec::new()), AtomicU32::new(0));
     for kill in 0..kills {
         let at_point = kill % 3 != 2;
         let crash = format!("{}:{}", POINTS[kill % POINTS.len()], chance.gen_range(0..3));
@@ -54,9 +54,9 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
         let dies_at = Instant::now() + Duration::from_millis(chance.gen_range(300..2500));
         // While a new store holds calls back, responses are immediate. Without a limit, a fast
         // machine would accept more requests than can be signed during the test.
-        let left = AtomicU32::new(ASKED_OF_EACH);
+        let left = AtomicU32::new(REQUESTS_PER_PROCESS);
         let one_less = |left: u32| left.checked_sub(1);
-        let asks = || {
+        let client = || {
             while relay.server().is_alive() && Instant::now() < dies_at {
                 if left
                     .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
@@ -65,9 +65,9 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
                     std::thread::sleep(Duration::from_millis(5));
                     continue;
                 }
-                let number = asked.fetch_add(1, Ordering::Relaxed);
+                let number = sent.fetch_add(1, Ordering::Relaxed);
                 let message = format!("message-of-crashes-{number}");
-                if let Some(id) = ask(&relay, &message) {
+                if let Some(id) = try_sign(&relay, &message) {
                     accepted
                         .lock()
                         .expect("thread should not panic")
@@ -77,7 +77,7 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
         };
         std::thread::scope(|scope| {
             for _ in 0..CLIENTS {
-                scope.spawn(asks);
+                scope.spawn(client);
             }
         });
         // Kills the process if it has not killed itself.
@@ -92,14 +92,15 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
     );
     let timeout = Duration::from_secs(if soak() { 900 } else { 200 });
     until_within(timeout, "all accepted requests are notified", || {
-        let told: BTreeMap<_, _> = relay
+        let notified: BTreeMap<_, _> = relay
             .receiver
             .deliveries()
             .into_iter()
             .filter_map(|delivery| Some((delivery.id?, delivery.body)))
             .collect();
         accepted.iter().all(|(id, message)| {
-            told.get(id)
+            notified
+                .get(id)
                 .is_some_and(|body| body["data"]["message"] == message.as_str())
         })
     });
@@ -111,17 +112,20 @@ fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
     for delivery in &deliveries {
         *count.entry(delivery.id.clone()).or_default() += 1;
     }
-    let twice = deliveries.len() - count.len();
+    let repeated = deliveries.len() - count.len();
     let under_way = 4;
-    assert!(twice <= kills * under_way, "{twice} webhooks repeated");
+    assert!(
+        repeated <= kills * under_way,
+        "{repeated} webhooks repeated"
+    );
     eprintln!(
-        "{kills} kills, {} accepted, {twice} webhooks repeated",
+        "{kills} kills, {} accepted, {repeated} webhooks repeated",
         accepted.len()
     );
 }
 
 /// Sends a request to sign. Returns its id if the status was 202. The server may die at any time.
-fn ask(relay: &Relay, message: &str) -> Option<String> {
+fn try_sign(relay: &Relay, message: &str) -> Option<String> {
     let url = relay.callback(message);
     let target = format!("/crypto/sign?message={message}&callback_url={url}");
     let mut stream = std::net::TcpStream::connect(relay.server().address).ok()?;

@@ -18,8 +18,8 @@ fn full_disk_returns_503_and_keeps_accepted_requests() {
         Command::new("bash").args(["-c", &(limited + " --listen 127.0.0.1:0")]),
         &relay.variables(),
     ));
-    let mut promised = BTreeSet::new();
-    let mut refused = 0;
+    let mut accepted_ids = BTreeSet::new();
+    let mut rejections = 0;
     for number in 0..3000 {
         let (response, took) = relay.sign(&format!("message-for-a-full-disk-{number}"), None);
         assert!(took < ANSWER_TIME, "{took:?}");
@@ -30,24 +30,24 @@ fn full_disk_returns_503_and_keeps_accepted_requests() {
                     .as_str()
                     .expect("id should be a string")
                     .to_owned();
-                promised.insert(id);
+                accepted_ids.insert(id);
             }
             503 => {
                 assert_eq!(response.problem(), "store_unavailable");
-                refused += 1;
+                rejections += 1;
             }
             _ => panic!("{response:?}"),
         }
-        if refused > 20 {
+        if rejections > 20 {
             break;
         }
     }
     assert!(
-        refused > 20,
+        rejections > 20,
         "the disk should be full after {} accepted requests",
-        promised.len()
+        accepted_ids.len()
     );
-    assert!(!promised.is_empty());
+    assert!(!accepted_ids.is_empty());
     assert_eq!(
         relay.health()["capabilities"]["signing"]["status"],
         "failing"
@@ -55,12 +55,12 @@ fn full_disk_returns_503_and_keeps_accepted_requests() {
     // After a restart without the limit, accepted requests exist and are signed.
     relay.upstream.control(&json!({"mode": "normal"}));
     relay.run();
-    for id in &promised {
+    for id in &accepted_ids {
         let _there = relay.request(id);
     }
     relay.wait_for_calls();
     until("some requests are signed", || {
-        promised
+        accepted_ids
             .iter()
             .any(|id| relay.request(id)["status"] == "signed")
     });

@@ -58,12 +58,12 @@ fn postgres_outage_returns_503_and_work_resumes_afterwards() {
     let late = json!({"mode": "late", "delay_ms": 1900});
     relay.upstream.control(&late);
     let relay = &relay;
-    let (phase, asked) = (AtomicU8::new(UP), AtomicU32::new(0));
-    let (promised, refused) = (Mutex::new(BTreeSet::new()), AtomicU32::new(0));
+    let (phase, sent) = (AtomicU8::new(UP), AtomicU32::new(0));
+    let (accepted_ids, rejections) = (Mutex::new(BTreeSet::new()), AtomicU32::new(0));
     let client = || {
         while phase.load(Ordering::Relaxed) != STOPPED {
             let before = phase.load(Ordering::Relaxed);
-            let number = asked.fetch_add(1, Ordering::Relaxed);
+            let number = sent.fetch_add(1, Ordering::Relaxed);
             let url = relay.callback(&number.to_string());
             let message = format!("message-of-an-outage-{number}");
             let (response, took) = relay.sign(&message, Some(&url));
@@ -76,11 +76,14 @@ fn postgres_outage_returns_503_and_work_resumes_afterwards() {
                         .as_str()
                         .expect("id should be a string")
                         .to_owned();
-                    promised.lock().expect("thread should not panic").insert(id);
+                    accepted_ids
+                        .lock()
+                        .expect("thread should not panic")
+                        .insert(id);
                 }
                 503 => {
                     assert_eq!(response.problem(), "store_unavailable");
-                    refused.fetch_add(1, Ordering::Relaxed);
+                    rejections.fetch_add(1, Ordering::Relaxed);
                 }
                 _ => panic!("{response:?}"),
             }
@@ -97,7 +100,7 @@ fn postgres_outage_returns_503_and_work_resumes_afterwards() {
             scope.spawn(client);
         }
         until_within(away * 2, "some requests get 202", || {
-            promised.lock().expect("thread should not panic").len() > CLIENTS
+            accepted_ids.lock().expect("thread should not panic").len() > CLIENTS
         });
         phase.store(CHANGING, Ordering::Relaxed);
         database.script("halt");
@@ -107,19 +110,19 @@ fn postgres_outage_returns_503_and_work_resumes_afterwards() {
         assert_eq!(relay.health()["store"]["status"], "failing");
         phase.store(CHANGING, Ordering::Relaxed);
         database.script("start");
-        let before = promised.lock().expect("thread should not panic").len();
+        let before = accepted_ids.lock().expect("thread should not panic").len();
         until_within(
             Duration::from_secs(10),
             "requests are accepted again",
-            || promised.lock().expect("thread should not panic").len() > before,
+            || accepted_ids.lock().expect("thread should not panic").len() > before,
         );
     });
-    assert!(refused.load(Ordering::Relaxed) > 0);
-    let promised = promised.into_inner().expect("thread should not panic");
+    assert!(rejections.load(Ordering::Relaxed) > 0);
+    let accepted_ids = accepted_ids.into_inner().expect("thread should not panic");
     until_within(
         Duration::from_mins(2),
         "all accepted requests are notified",
-        || relay.notified_ids().is_superset(&promised),
+        || relay.notified_ids().is_superset(&accepted_ids),
     );
     relay.check_quota();
 }

@@ -51,13 +51,13 @@ fn traceparent_is_forwarded_to_upstream_and_receivers(kind: StoreKind) {
     until("the first caller is notified", || {
         !relay.receiver.deliveries().is_empty()
     });
-    for told in relay.receiver.deliveries() {
-        let expected = match told.path.as_str() {
+    for notification in relay.receiver.deliveries() {
+        let expected = match notification.path.as_str() {
             "/a" => Some(first.clone()),
             "/b" => Some(second.clone()),
             _ => None,
         };
-        assert_eq!(told.traceparent, expected, "{}", told.path);
+        assert_eq!(notification.traceparent, expected, "{}", notification.path);
     }
     let third = trace(3);
     outlives_the_process(&mut relay, &third);
@@ -107,8 +107,10 @@ fn outlives_the_process(relay: &mut Relay, trace: &str) {
     let waits = get(relay, &target, &[("traceparent", trace)]);
     assert_eq!(waits.status, 202, "{waits:?}");
     let kept = |relay: &Relay| {
-        let told = relay.receiver.deliveries().into_iter();
-        told.filter(|told| told.path == "/kept").collect::<Vec<_>>()
+        let deliveries = relay.receiver.deliveries().into_iter();
+        deliveries
+            .filter(|notification| notification.path == "/kept")
+            .collect::<Vec<_>>()
     };
     let id = waits.json()["id"]
         .as_str()
@@ -122,9 +124,9 @@ fn outlives_the_process(relay: &mut Relay, trace: &str) {
     until("the webhook is delivered", || {
         kept(relay)
             .iter()
-            .any(|told| told.status == Outcome::Answered(204))
+            .any(|notification| notification.status == Outcome::Answered(204))
     });
-    for told in kept(relay) {
-        assert_eq!(told.traceparent.as_deref(), Some(trace));
+    for notification in kept(relay) {
+        assert_eq!(notification.traceparent.as_deref(), Some(trace));
     }
 }

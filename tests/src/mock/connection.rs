@@ -194,8 +194,8 @@ pub(crate) fn serve_connection(stream: Arc<TcpStream>, service: &impl Service) -
         }
         is_first = false;
         let Some(head) = connection.head()? else {
-            let answer = Response::text(431, "the head is too long\n");
-            return connection.whole(&answer, true);
+            let response = Response::text(431, "the head is too long\n");
+            return connection.whole(&response, true);
         };
         let mut body_left = head
             .header("content-length")

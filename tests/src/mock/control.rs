@@ -115,7 +115,7 @@ struct Control<M> {
 }
 
 impl<M: Mock> Control<M> {
-    fn answer(&self, head: &Head, body: &[u8]) -> Response {
+    fn response(&self, head: &Head, body: &[u8]) -> Response {
         match (head.method.as_str(), head.path()) {
             ("POST", "/control") => match parse_commands(body, M::SIGNS) {
                 Ok(commands) => {
@@ -154,6 +154,6 @@ fn not_found() -> Response {
 
 impl<M: Mock> Service for Control<M> {
     fn serve(&self, head: &Head, body: Body<'_>) -> io::Result<(Response, SendMode)> {
-        Ok((self.answer(head, &body.read()?), SendMode::Whole))
+        Ok((self.response(head, &body.read()?), SendMode::Whole))
     }
 }

@@ -114,7 +114,7 @@ impl Service for Receiver {
             Some(rule) if rule.fault == Fault::ResetBefore => Fault::Reset,
             Some(rule) => rule.fault,
         };
-        let response = answer(rule.as_ref());
+        let response = response_of(rule.as_ref());
         let delivery = Delivery {
             seq,
             at,
@@ -143,7 +143,7 @@ impl Service for Receiver {
 }
 
 /// Returns 204, or the response of the rule.
-fn answer(rule: Option<&Rule>) -> Response {
+fn response_of(rule: Option<&Rule>) -> Response {
     let Some(rule) = rule else {
         return Response::empty(204);
     };

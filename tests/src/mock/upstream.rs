@@ -198,7 +198,7 @@ impl Upstream {
             Some(rule) if rule.fault == Fault::ResetBefore => Fault::Reset,
             Some(rule) => rule.fault,
         };
-        let answer = match &rule {
+        let pending = match &rule {
             Some(rule) if rule.status.is_some() => {
                 PendingResponse::Ready(ordered_response(rule, over, &state.quota))
             }
@@ -206,19 +206,19 @@ impl Upstream {
             Some(_) if matches!(fault, Fault::Hang | Fault::Reset | Fault::Garbage) => {
                 PendingResponse::Ready(Response::empty(200))
             }
-            _ => self.answer(&mut state.failures, head, &call, over, fault, at),
+            _ => self.default_response(&mut state.failures, head, &call, over, fault, at),
         };
         let send_mode = rule.as_ref().map(|rule| rule.send_mode(self.common.scale));
         let send_mode = match send_mode.unwrap_or(SendMode::Whole) {
             SendMode::Whole => SendMode::Late(self.latency.pick(&mut random)),
             send_mode => send_mode,
         };
-        let status = match &answer {
+        let status = match &pending {
             _ if fault.breaks() => Outcome::Broken(fault),
             PendingResponse::Ready(response) => Outcome::Answered(response.status),
             _ => Outcome::Answered(200),
         };
-        if let (PendingResponse::Signature(message), false) = (&answer, fault.breaks()) {
+        if let (PendingResponse::Signature(message), false) = (&pending, fault.breaks()) {
             state.signed.insert(message.clone());
         }
         let arrival = Arrival {
@@ -235,11 +235,11 @@ impl Upstream {
         self.common
             .print_line(|| summary_line(&arrival, calls, state.quota.calls));
         state.journal.record(arrival);
-        (answer, send_mode)
+        (pending, send_mode)
     }
 
     /// Returns the response to a call for which no rule sets a status.
-    fn answer(
+    fn default_response(
         &self,
         failures: &mut FailureModel,
         head: &Head,
@@ -287,13 +287,13 @@ impl Upstream {
         PendingResponse::Ready(response)
     }
 
-    fn response(&self, answer: PendingResponse) -> Response {
+    fn response(&self, pending: PendingResponse) -> Response {
         let sign = |message: &str| {
             let signature = self.signing_key.sign(message);
             canaries::record_secret(&signature);
             signature
         };
-        match answer {
+        match pending {
             PendingResponse::Ready(response) => response,
             PendingResponse::Signature(message) => Response::text(200, sign(&message)),
             PendingResponse::WrongSignature(message) => {
@@ -388,8 +388,8 @@ impl Service for Upstream {
         if (head.method.as_str(), head.path()) == ("GET", "/public-key") {
             return Ok((Response::text(200, PUBLIC_KEY), SendMode::Whole));
         }
-        let (answer, send_mode) = self.arrive(head);
-        Ok((self.response(answer), send_mode))
+        let (pending, send_mode) = self.arrive(head);
+        Ok((self.response(pending), send_mode))
     }
 }
 

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn caller_that_waits_as_told_is_admitted() {
+    fn caller_that_waits_for_the_quota_is_admitted() {
         for seed in 0..200 {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let mut quota = Quota::new(random.gen_range(1..6), Duration::from_micros(100));

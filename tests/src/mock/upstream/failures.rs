@@ -149,11 +149,11 @@ mod tests {
                 now += SECOND;
             }
             assert_eq!(failures.messages[&message].draws, draws);
-            let mut tries = 0;
+            let mut attempts = 0;
             while failures.fails(&message, now).is_some() {
                 now = failures.messages[&message].degraded_until;
-                tries += 1;
-                assert!(tries < 30, "{message}");
+                attempts += 1;
+                assert!(attempts < 30, "{message}");
             }
             recovered += 1;
         }
