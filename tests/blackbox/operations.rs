@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 const CLIENTS: usize = 4;
 
 /// The maximum response time that the interface promises.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
+const RESPONSE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A quota that signs everything soon, with some failures.
-const PACE: UpstreamProfile = UpstreamProfile {
+const PROFILE: UpstreamProfile = UpstreamProfile {
     calls: 100,
     window_ms: 1000,
     fail: "0.2",
@@ -54,7 +54,7 @@ fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
             let message = format!("message-of-a-backup-{number}");
             let url = relay.callback(&number.to_string());
             let (response, took) = relay.sign(&message, Some(&url));
-            assert!(took < ANSWER_TIME, "{took:?}");
+            assert!(took < RESPONSE_TIME_MAX, "{took:?}");
             assert!([200, 202].contains(&response.status), "{response:?}");
             let one = Accepted {
                 id: response.json()["id"]
@@ -139,7 +139,7 @@ fn run(command: &mut Command) -> Output {
 
 /// Backs the file up with `backup(from, to)` and restores it as the documentation describes.
 fn a_file_is_restored(backup: impl Fn(&Path, &Path)) {
-    let mut relay = Relay::start(StoreKind::Sqlite, &PACE);
+    let mut relay = Relay::start(StoreKind::Sqlite, &PROFILE);
     let (store, copy) = (relay.file("relay.db"), relay.file("copy.db"));
     let load = under_load(&relay, || {
         // SQLite does not overwrite an existing copy.
@@ -234,7 +234,7 @@ impl Drop for Databases {
 fn pg_dump_under_load_is_restored() {
     let databases = Databases::new();
     let [lost, restored] = databases.urls();
-    let mut relay = Relay::prepare(StoreKind::Sqlite, &PACE);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &PROFILE);
     relay.set("BULKHEAD_STORE", &lost);
     relay.run();
     relay.wait_for_calls();

@@ -22,7 +22,7 @@ const KEY: &str = "a-key-for-the-mock-upstream";
 const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// The maximum response time that the interface promises.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
+const RESPONSE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The store under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +85,11 @@ pub(crate) const UNRELIABLE: UpstreamProfile = UpstreamProfile {
 
 impl Relay {
     /// Starts the mocks, but not the server.
-    pub(crate) fn prepare(kind: StoreKind, pace: &UpstreamProfile) -> Self {
-        let (calls, window) = (pace.calls.to_string(), format!("{}ms", pace.window_ms));
+    pub(crate) fn prepare(kind: StoreKind, profile: &UpstreamProfile) -> Self {
+        let (calls, window) = (
+            profile.calls.to_string(),
+            format!("{}ms", profile.window_ms),
+        );
         let upstream = MockUpstream::start(&[
             "--key",
             KEY,
@@ -95,9 +98,9 @@ impl Relay {
             "--window",
             &window,
             "--fail",
-            pace.fail,
+            profile.fail,
             "--degraded",
-            pace.degraded,
+            profile.degraded,
         ]);
         let receiver = MockReceiver::start(&["--secret", WEBHOOK_SECRET]);
         let folder = tempfile::tempdir().expect("folder should be accessible");
@@ -124,8 +127,8 @@ impl Relay {
             receiver,
             server: None,
             variables: variables.into(),
-            window: Duration::from_millis(pace.window_ms),
-            calls: pace.calls,
+            window: Duration::from_millis(profile.window_ms),
+            calls: profile.calls,
             folder,
             _schema: schema,
         }
@@ -133,8 +136,8 @@ impl Relay {
 
     /// Starts the mocks and the server, and waits until calls are allowed: a new store holds calls
     /// for a window.
-    pub(crate) fn start(kind: StoreKind, pace: &UpstreamProfile) -> Self {
-        let mut relay = Self::prepare(kind, pace);
+    pub(crate) fn start(kind: StoreKind, profile: &UpstreamProfile) -> Self {
+        let mut relay = Self::prepare(kind, profile);
         relay.run();
         relay.wait_for_calls();
         relay

@@ -1,6 +1,6 @@
 //! More requests than the quota allows: all get a response in time, and all are signed in the end.
 
-use super::{ANSWER_TIME, Relay, StoreKind, UNRELIABLE, UpstreamProfile, on_both_stores};
+use super::{RESPONSE_TIME_MAX, Relay, StoreKind, UNRELIABLE, UpstreamProfile, on_both_stores};
 use bulkhead_tests::{soak, until_within};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -15,12 +15,12 @@ on_both_stores!(
 
 fn burst_of_60_is_answered_in_time_and_signed(kind: StoreKind) {
     const MESSAGES: usize = 60;
-    let pace = UpstreamProfile {
+    let profile = UpstreamProfile {
         calls: 10,
         window_ms: if soak() { 6000 } else { 2000 },
         ..UNRELIABLE
     };
-    let relay = Relay::start(kind, &pace);
+    let relay = Relay::start(kind, &profile);
     let ids = sign_all(&relay, MESSAGES, "burst");
     let waiting: BTreeSet<_> = ids.into_iter().flatten().collect();
     assert!(
@@ -48,7 +48,7 @@ fn sign_all(relay: &Relay, messages: usize, name: &str) -> Vec<Option<String>> {
                     let url = relay.callback(&format!("{name}/{number}"));
                     let message = format!("message-{name}-{number}");
                     let (response, took) = relay.sign(&message, Some(&url));
-                    assert!(took < ANSWER_TIME, "{took:?}");
+                    assert!(took < RESPONSE_TIME_MAX, "{took:?}");
                     match response.status {
                         200 => None,
                         202 => response.json()["id"].as_str().map(str::to_owned),
@@ -117,6 +117,6 @@ fn rate_of_100_per_second_is_answered_in_time(kind: StoreKind) {
         relay.upstream.control(&json!({"mode": "normal"}));
     }
     eprintln!("the slowest of {requests} responses per fault took {slowest:?}");
-    assert!(slowest < ANSWER_TIME, "{slowest:?}");
+    assert!(slowest < RESPONSE_TIME_MAX, "{slowest:?}");
     relay.check_quota();
 }

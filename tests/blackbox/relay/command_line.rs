@@ -19,11 +19,11 @@ fn stdout_of(output: &Output) -> String {
 
 fn requests_command_lists_shows_and_redelivers(kind: StoreKind) {
     // A new store makes no call for a window, which leaves time to list waiting requests.
-    let pace = UpstreamProfile {
+    let profile = UpstreamProfile {
         window_ms: 5000,
         ..RELIABLE
     };
-    let mut relay = Relay::prepare(kind, &pace);
+    let mut relay = Relay::prepare(kind, &profile);
     assert!(stdout_of(&bulkhead(&relay, &["migrate"])).contains("up to date"));
     relay.run();
     let waiting = relay.accepted("a-message-that-waits", None);

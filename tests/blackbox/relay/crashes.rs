@@ -32,26 +32,26 @@ const REQUESTS_PER_PROCESS: u32 = 20;
 fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
     let kills = if soak() { 200 } else { 21 };
     // A small quota, so that most requests have to wait.
-    let pace = UpstreamProfile {
+    let profile = UpstreamProfile {
         calls: 10,
         ..UNRELIABLE
     };
-    let mut relay = Relay::prepare(kind, &pace);
+    let mut relay = Relay::prepare(kind, &profile);
     relay.set("BULKHEAD_UPSTREAM_TIMEOUT", "500ms");
     let seed = rand::random();
     eprintln!("seed {seed}");
-    let mut chance = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let (accepted, sent) = (Mutex::new(Vec::new()), AtomicU32::new(0));
     for kill in 0..kills {
         let at_point = kill % 3 != 2;
-        let crash = format!("{}:{}", POINTS[kill % POINTS.len()], chance.gen_range(0..3));
+        let crash = format!("{}:{}", POINTS[kill % POINTS.len()], random.gen_range(0..3));
         let crash = [("BULKHEAD_TEST_CRASH_AT", crash.as_str())];
         // Work from before the last kill may bring the process to its point at once.
         if !relay.run_to_crash(if at_point { &crash } else { &[] }) {
             assert!(at_point, "server should not end by itself");
             continue;
         }
-        let dies_at = Instant::now() + Duration::from_millis(chance.gen_range(300..2500));
+        let dies_at = Instant::now() + Duration::from_millis(random.gen_range(300..2500));
         // While a new store holds calls back, responses are immediate. Without a limit, a fast
         // machine would accept more requests than can be signed during the test.
         let left = AtomicU32::new(REQUESTS_PER_PROCESS);
