@@ -79,7 +79,7 @@ impl ComponentServer {
     }
 
     /// Returns the version of the active trial component, or a token of the built-in component.
-    pub(crate) fn who(&self) -> String {
+    pub(crate) fn active_version(&self) -> String {
         let response = self.post_token(trial::WHICH);
         assert_eq!(response.status, 200, "{response:?}");
         response.json()["token"]

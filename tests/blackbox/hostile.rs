@@ -84,7 +84,7 @@ fn flipped_bit_returns_an_error_without_plaintext() {
     for (name, passphrase, bytes) in messages {
         let whole = server.decrypt_bytes(&passphrase, &STANDARD.encode(&bytes));
         assert_eq!(whole.status, 200, "{name}");
-        for bit in 0..octets.len() * 8 {
+        for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let response = server.decrypt_bytes(&passphrase, &STANDARD.encode(&flipped));

@@ -28,7 +28,7 @@ struct Received {
 
 impl Received {
     fn response(&self) -> http::Response {
-        http::read(&mut &self.octets[..], false).expect("response should arrive")
+        http::read(&mut &self.bytes[..], false).expect("response should arrive")
     }
 }
 

@@ -263,7 +263,7 @@ impl Connection {
         loop {
             match (&*self.stream).read(&mut piece) {
                 Ok(bytes) => {
-                    self.unread.extend_from_slice(&piece[..octets]);
+                    self.unread.extend_from_slice(&piece[..bytes]);
                     return Ok(bytes > 0);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
