@@ -68,7 +68,7 @@ COPY tests/fixtures/messages /opt/bulkhead/fixtures/messages
 COPY wit /opt/bulkhead/wit
 COPY docker/entrypoint.sh /opt/bulkhead/entrypoint.sh
 COPY docker/run_tests.sh /opt/bulkhead/run_tests.sh
-COPY tests/search_logs.sh /opt/bulkhead/search_logs.sh
+COPY tests/search_logs.sh tests/skips.sh tests/allowed-skips /opt/bulkhead/
 USER 65532:65532
 VOLUME /data
 ENV BULKHEAD_LISTEN=0.0.0.0:80 BULKHEAD_STORE=sqlite:/data/bulkhead.db

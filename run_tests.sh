@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Runs the tests.
-#   ./run_tests.sh fast   formatting, lints, unit tests: after every edit
+#   ./run_tests.sh fast   formatting, import cycles, lints, unit tests: after every edit
 #   ./run_tests.sh        also documentation, sandbox, simulation, stores and black-box tests: before every commit,
 #                         and in the pipeline
 #   ./run_tests.sh soak   also the plain wasmtime command, the sanitizer and the fuzzer, with larger counts everywhere
-# Everything is built in one profile (release), so that what is tested is what is served.
+# Everything is built in one profile (release), so that the tests run the code that is served. Tests that need a
+# missing program are skipped if tests/allowed-skips permits it.
 set -euo pipefail
 cd "$(dirname "$0")"
 tier=${1:-default}
@@ -17,7 +18,7 @@ command -v cargo >/dev/null || {
   echo "cargo is missing: install rustup, see https://rustup.rs" >&2
   exit 1
 }
-# The toolchain is pinned by rust-toolchain.toml; its lint tools may not be installed yet.
+# rust-toolchain.toml pins the toolchain; its lint tools may not be installed yet.
 for tool in rustfmt clippy; do
   case $tool in rustfmt) probe="cargo fmt --version" ;; clippy) probe="cargo clippy --version" ;; esac
   $probe >/dev/null 2>&1 || rustup component add "$tool"
@@ -28,11 +29,14 @@ mkdir -p "$target"
 
 step() { printf '\n== %4d s  %s\n' "$SECONDS" "$*"; }
 
-# skip TEXT REASON: leaves out every test with that text in its name.
+export ALLOWED_SKIPS=$PWD/tests/allowed-skips
+. tests/skips.sh
+
+# skip_tests NEED TEXT: skips every test with that text in its name.
 skips=()
-skip() {
-  skips+=("$1")
-  echo "SKIPPED: tests with \"$1\" in their name: $2"
+skip_tests() {
+  skip "$1" "tests with \"$2\" in their names"
+  skips+=("$2")
 }
 
 # run_tests GROUP OPTIONS…: runs the tests of the targets that these options of `cargo test` select. GROUP is `relay`
@@ -53,7 +57,7 @@ run_tests() {
       "$target/nextest/default/junit.xml" >>"$target/test-times"
   else
     [ "$tier" = fast ] || ignored=(--include-ignored)
-    # Cargo starts the tests by this command. The variable lets them report times, which stable compilers hide.
+    # Cargo starts the tests with this command. The variable makes stable compilers report the tests' times.
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env RUSTC_BOOTSTRAP=1" \
       CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="env RUSTC_BOOTSTRAP=1" \
       cargo test --release --locked "$@" -- --test-threads "$threads" -Zunstable-options --report-time \
@@ -77,6 +81,22 @@ python_packages() {
 step "formatting"
 cargo fmt --all --check
 
+step "import cycles"
+if command -v python3 >/dev/null; then
+  tests/module_cycles.py --self-test
+  tests/module_cycles.py
+else
+  skip "needs Python" tests/module_cycles.py
+fi
+
+step "reasons of ignored tests"
+grep -rhoP --include='*.rs' '\bignore = "\K[^":]*' crypto envelope guest host tests | sort -u | while read -r need; do
+  skip_allowed image "$need" || {
+    echo "FAILED: a test is ignored because it $need, and tests/allowed-skips has no line \"image: $need\"" >&2
+    exit 1
+  }
+done
+
 # Dependencies are compiled once, for the lints and for what runs. Results of this build are not for use.
 lints() {
   RUSTC_WORKSPACE_WRAPPER=$PWD/tests/lint.sh CARGO_BUILD_BUILD_DIR=$target CARGO_TARGET_DIR=$target/lint \
@@ -93,7 +113,7 @@ if [ "$tier" = fast ]; then
   exit 0
 fi
 
-# Packages of PyPI arrive while cargo builds. One version of schemathesis, because each new one looks for more.
+# pip installs packages while cargo builds. The version of schemathesis is fixed, because new versions check more.
 export PYTHONPATH=$target/python BULKHEAD_TEST_SCHEMATHESIS=$target/schemathesis
 python_packages "$PYTHONPATH" prometheus_client,standardwebhooks \
   prometheus_client==0.26.0 standardwebhooks==1.1.0 &
@@ -107,18 +127,19 @@ cargo build --release --all-targets --locked
 step "lints and documentation"
 lints
 
-step "what the tests need"
-command -v openssl >/dev/null || skip openssl "openssl is missing"
-command -v curl >/dev/null || skip clients::curl "curl is missing"
-command -v sqlite3 >/dev/null || skip sqlite3 "sqlite3 is missing"
-command -v promtool >/dev/null || skip promtool "promtool is missing"
-wait "$python" || skip python "pip cannot install prometheus_client and standardwebhooks"
-wait "$schemathesis" || skip schemathesis "pip cannot install schemathesis"
+step "programs that the tests need"
+for program in openssl sqlite3 promtool; do
+  command -v "$program" >/dev/null || skip_tests "needs $program" "$program"
+done
+command -v curl >/dev/null || skip_tests "needs curl" clients::curl
+wait "$python" || skip_tests "needs Python" python
+wait "$schemathesis" || skip_tests "needs schemathesis" schemathesis
 if BULKHEAD_TEST_NODE=$(command -v npm >/dev/null &&
   tests/node.sh "$target/node" "$target/release/bulkhead" 2>"$target/node.log"); then
   export BULKHEAD_TEST_NODE
 else
-  skip node "npm is missing or cannot install what the examples need ($target/node.log)"
+  echo "npm is missing or cannot install the packages of the examples: $target/node.log"
+  skip_tests "needs Node.js" node
 fi
 # Compiling the wasmtime command takes minutes.
 install=""
@@ -129,15 +150,16 @@ fi
 if BULKHEAD_TEST_WASMTIME=$(tests/wasmtime.sh "$target/wasmtime" $install); then
   export BULKHEAD_TEST_WASMTIME
 else
-  skip offline:: "the wasmtime command is missing; ./run_tests.sh soak installs it"
+  echo "./run_tests.sh soak installs the wasmtime command"
+  skip_tests "needs the wasmtime command" offline::
 fi
-# A server of our own. It does not wait for the disk: a loss of power is not part of these tests.
+# A PostgreSQL server for these tests alone. It does not wait for the disk, because no test cuts the power.
 postgres=$target/test-postgres
 FSYNC=off tests/postgres.sh start "$postgres" >/dev/null
 trap 'tests/postgres.sh stop "$postgres"' EXIT
 BULKHEAD_TEST_POSTGRES=$(cat "$postgres/url")
 export BULKHEAD_TEST_POSTGRES
-# Every server logs all it can, and the harness takes down every secret that it sends or receives.
+# Every server logs at trace level, and the harness records every secret that it sends or receives.
 logs=$target/test-logs
 rm -rf "$logs"
 mkdir -p "$logs"
@@ -149,7 +171,7 @@ run_tests relay --test blackbox
 list_slowest
 
 if [ "$tier" = soak ]; then
-  step "unsafe code under instruments"
+  step "unsafe code under Miri, the address sanitizer and the fuzzer"
   tests/unsafe.sh 300
 fi
 
@@ -160,6 +182,7 @@ step "licences and sources of dependencies"
 if command -v cargo-deny >/dev/null; then
   cargo deny check licenses bans sources
 else
-  echo "SKIPPED: cargo-deny is not installed (cargo install cargo-deny)"
+  echo "to install it: cargo install cargo-deny"
+  skip "needs cargo-deny" "licences and sources of dependencies"
 fi
 step "$tier tier passed"

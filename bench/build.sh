@@ -22,13 +22,13 @@ git -C "$work/source" checkout --quiet "$commit"
 (cd "$work/source" && cargo fetch --quiet --locked)
 echo "commit $commit"
 
-# The same command again, measured, in place of cargo: it adds --timings, and --no-run to what would run tests.
+# A wrapper for cargo that measures each command. It adds --timings, and adds --no-run to commands that run tests.
 mkdir "$work/bin"
 cat >"$work/bin/cargo" <<'SHIM'
 #!/usr/bin/env bash
 set -u
 real=$BULKHEAD_BUILD_CARGO
-# Cargo calls itself by this variable, and nested builds belong to the one that is measured.
+# Nested builds are part of the measured one.
 [ -z "${BULKHEAD_BUILD_MEASURED-}" ] || exec "$real" "$@"
 export BULKHEAD_BUILD_MEASURED=1
 arguments=()
@@ -79,7 +79,7 @@ for part in $which; do
       (cd "$work/source" && cargo build --release -p bulkhead --locked ${CARGO_ARGS-}) >"$work/log" 2>&1 ||
         { tail -n 30 "$work/log" >&2; exit 1; }
       ;;
-    # It fails at its end, because no test has run.
+    # The script fails at its end, because no test has run.
     tests) (cd "$work/source" && ./run_tests.sh) >"$work/log" 2>&1 || true ;;
   esac
   cat "$BULKHEAD_BUILD_TABLE"

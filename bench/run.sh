@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds everything and measures Bulkhead side by side with gpg and rpgp.
-#   bench/run.sh                 all of it, a few minutes
-#   bench/run.sh --help          what can be chosen
-# Needs gpg; Python with pip and OpenSSL for some rows. Close what else keeps the processors busy.
+# Builds everything and compares Bulkhead with gpg and rpgp.
+#   bench/run.sh                 all parts, in a few minutes
+#   bench/run.sh --help          the options
+# Needs gpg, and Python with pip and OpenSSL for some rows. Close other programs that use the processors.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -10,7 +10,7 @@ cargo build --release --locked -p bulkhead -p bulkhead-tests -p bulkhead-bench
 # The peer in the sandbox. Only the benchmark needs it, so that the ordinary build does without.
 cargo rustc --lib --profile guest --target wasm32-wasip2 --package bulkhead-bench-rpgp \
   --crate-type cdylib --target-dir "$target/bench" --locked
-# gunicorn, Flask and python-gnupg; without them that row is missing.
+# gunicorn, Flask and python-gnupg. Without them, their row is missing.
 peers=$target/bench/gunicorn
 if [ ! -d "$peers/gunicorn" ]; then
   python3 -m pip install --quiet --target "$peers" -r bench/gunicorn/requirements.txt ||

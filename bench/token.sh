@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# POST /token side by side with a bare hyper server and with Go's net/http, both computing the same
-# HMAC natively: requests a second, medians of runs in turns, and ratios.
+# Compares POST /token with a bare hyper server and with Go's net/http, which compute the same HMAC natively. Prints
+# the median requests per second of runs in turns, and ratios.
 #   bench/token.sh [RUNS] [SECONDS]
-# Needs wrk and go. Close what else keeps the processors busy.
+# Needs wrk and go. Close other programs that use the processors.
 set -eu
 cd "$(dirname "$0")/.."
 runs=${1:-5} seconds=${2:-6}
@@ -23,11 +23,11 @@ ports=(9461 9462 9463)
 "$target/release/bare_hmac" 127.0.0.1:9462 &
 "$scratch/go" 127.0.0.1:9463 &
 
-# All of them answer, and with the same token.
+# Waits for all servers, and checks that they return the same token.
 deadline=$((SECONDS + 20))
 for port in "${ports[@]}"; do
   until curl -s --data-binary hello "127.0.0.1:$port/token" >"$scratch/answer" && test -s "$scratch/answer"; do
-    ((SECONDS < deadline)) || { echo "nothing answers on port $port" >&2; exit 1; }
+    ((SECONDS < deadline)) || { echo "no server responds on port $port" >&2; exit 1; }
   done
   grep -o '[0-9a-f]\{64\}' "$scratch/answer" >>"$scratch/tokens"
 done
@@ -41,14 +41,14 @@ for ((run = 0; run <= runs; run++)); do
       cat "$scratch/wrk" >&2
       exit 1
     fi
-    # The first run warms up.
+    # The first run is a warm-up.
     [ "$run" -eq 0 ] || echo "$rate" >>"$scratch/rates-$at"
   done
 done
-printf '\nPOST /token, 100 octets, wrk -t1 -c32, %s runs of %s s each\n' "$runs" "$seconds"
+printf '\nPOST /token, 100 bytes, wrk -t1 -c32, %s runs of %s s each\n' "$runs" "$seconds"
 median() { sort -n "$1" | awk '{v[NR]=$1} END {print v[int((NR+1)/2)]}'; }
 ours=$(median "$scratch/rates-0")
 for at in 0 1 2; do
   awk -v name="${names[at]}" -v rate="$(median "$scratch/rates-$at")" -v ours="$ours" \
-    'BEGIN {printf "  %-12s %8.0f requests/s   ours is %.2f of it\n", name, rate, ours / rate}'
+    'BEGIN {printf "  %-12s %8.0f requests/s   Bulkhead has %.2f of it\n", name, rate, ours / rate}'
 done

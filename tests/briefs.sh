@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Does what the briefs ask for, as their reader would: packs the committed source without a parent folder, builds the
-# image from that alone, serves on port 80, decrypts the sample, runs the tests in the image with and without a
-# network, uses the other routes, and sends signatures through the relay with a restart in between.
-#   tests/briefs.sh [IMAGE]      the name for the image that it builds: bulkhead:briefs
+# Checks the requirements of the briefs in order: packs the committed source without a parent folder, builds the image
+# from this archive, serves on port 80, decrypts the sample, uses the other routes, runs the tests in the image with and
+# without a network, and sends signatures through the relay with a restart in between.
+#   tests/briefs.sh [IMAGE]      IMAGE is the name of the built image, by default bulkhead:briefs
 # Needs Docker with compose, curl, jq, openssl, script, and port 80.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,7 +31,7 @@ git -c tar.umask=0022 archive --format=tar.gz --output="$work/app.tar.gz" HEAD
 mkdir "$work/source"
 tar -xzf "$work/app.tar.gz" -C "$work/source"
 for entry in Cargo.toml host guest wit Dockerfile run_tests.sh tests; do
-  [ -e "$work/source/$entry" ] || fail "the bundle has no $entry at its top level"
+  [ -e "$work/source/$entry" ] || fail "the top level of the bundle should have $entry"
 done
 step "bundle: $(wc -c <"$work/app.tar.gz") bytes, without a parent folder"
 
@@ -45,7 +45,7 @@ ready() { curl --silent --fail --output /dev/null "$base/readyz"; }
 within 30 "the server on port 80" ready
 step "docker run -d -p 80:80: serves"
 
-# The message is written with \n, as it stands in JSON.
+# The message contains \n, as in JSON.
 curl --silent --show-error --fail -X POST "$base/decryptMessage" -H 'Content-Type: application/json' -d '{
   "Passphrase": "topsecret",
   "Message": "-----BEGIN PGP MESSAGE-----\nVersion: GnuPG v2\n\njA0ECQMCVady3RUyJw3X0kcBF+zdkfZOMhISoYBRwR3uk3vNv+TEg+rJnp4/yYIS\npEoI2S82cDiCNBIVAYWB8WKPtH2R2YSussKhpSJ4mFgqyOA01uwroA==\n=KvJQ\n-----END PGP MESSAGE-----"
@@ -67,11 +67,11 @@ step "token, health, metrics"
 docker rm --force --volumes "$container" >/dev/null
 container=
 
-# Docker wants a terminal for -t, and a pipeline has none.
+# `docker run -t` needs a terminal, which `script` provides in a pipeline.
 tests_in_image() {
   script --quiet --return --command "docker run -it --rm $* $image run_tests.sh" /dev/null >"$work/tests" 2>&1 </dev/null ||
     { tail -n 60 "$work/tests" >&2; fail "tests in the image ($*)"; }
-  grep -q 'all suites passed' "$work/tests" || fail "tests in the image say nothing of their end"
+  grep -q 'all suites passed' "$work/tests" || fail "the tests in the image should report their end"
   step "docker run -it --rm $* IMAGE run_tests.sh: $(grep -c '^test .* ok' "$work/tests") tests passed"
 }
 tests_in_image

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Brings up compose.yaml and compose.scale.yaml, drives them as a client would, and takes them down again.
-# In the scaled one each replica is killed once while requests are under way, and nothing that was accepted
-# may be lost; then one is stopped, which cuts nothing, and one is frozen, which holds nobody up for long.
+# Starts compose.yaml and compose.scale.yaml, uses them as a client, and removes them again. In the scaled setup, each
+# replica is killed once while requests are under way, and no accepted request may be lost. Then one replica is stopped,
+# which must not interrupt requests, and one is frozen, which must delay requests only briefly.
 #   tests/compose.sh [demo] [scale]      both by default; with the image `bulkhead`, or BULKHEAD_IMAGE
-# Needs Docker with compose, curl, jq and openssl. Uses free ports, and a project name of its own.
+# Needs Docker with compose, curl, jq and openssl. Uses free ports and its own project name.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/steps.sh
@@ -18,7 +18,7 @@ file=
 
 compose() { docker compose --project-name "$project" --file "$file" "$@"; }
 
-# Also after a failure, and then with what the containers have said.
+# After a failure, prints the containers' logs first.
 end() {
   status=$?
   trap - EXIT
@@ -37,7 +37,7 @@ up() {
   step "$file: up"
   compose up --detach --no-build >"$work/up" 2>&1 || {
     cat "$work/up" >&2
-    fail "$file does not come up (make image builds what it needs)"
+    fail "$file did not start (make image builds its images)"
   }
   within 120 "health of the servers" servers_are_healthy
   base=http://$(compose port "$2" "$3")
@@ -52,11 +52,11 @@ servers_are_healthy() {
 healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$1")" = healthy ]; }
 
 down() {
-  compose down --volumes --timeout 5 >"$work/down" 2>&1 || { cat "$work/down" >&2; fail "$file stays up"; }
+  compose down --volumes --timeout 5 >"$work/down" 2>&1 || { cat "$work/down" >&2; fail "$file did not stop"; }
   file=
 }
 
-# Every container of ours runs as it would where it matters.
+# Every container runs hardened, as in production.
 hardened() {
   local container found
   for container in $(compose ps --all --quiet); do
@@ -68,7 +68,7 @@ hardened() {
   for container in $(compose ps --quiet bulkhead); do
     for secret in token upstream-key webhook; do
       if docker inspect --format '{{json .Config}}' "$container" | grep -qFf "docker/demo-secrets/$secret"; then
-        fail "the secret $secret shows in docker inspect"
+        fail "docker inspect shows the secret $secret"
       fi
     done
   done
@@ -76,19 +76,19 @@ hardened() {
 
 get() { curl --silent --show-error --fail --max-time 5 "$@"; }
 
-# sign MESSAGE PATH: prints the status; the answer is in a file named after the path.
+# sign MESSAGE PATH: prints the status. The response is in a file named after the path.
 sign() {
   curl --silent --max-time 5 --output "$work/answer$2" --write-out '%{http_code}' --get "$base/crypto/sign" \
     --data-urlencode "message=$1" --data-urlencode "callback_url=http://mock-receiver:8080/$2" || true
 }
 
-# Whether a request is signed and its receiver was told.
+# finished ID: whether a request is signed and its receiver was notified.
 finished() {
   get "$base/crypto/requests/$1" >"$work/state$1" 2>/dev/null &&
     [ "$(jq -r '.status + " " + .notification.status' "$work/state$1")" = "signed delivered" ]
 }
 
-# notified ID: the receiver has it, with a signature of the webhook that is right, and the same in it.
+# notified ID: whether the receiver got a valid webhook with the right signature of the message.
 notified() {
   local signature
   signature=$(jq -r .signature "$work/state$1")
@@ -97,7 +97,7 @@ notified() {
       and all(.id == $id and .body.type == "signature.ready" and .body.data.signature == $signature)' >/dev/null
 }
 
-# genuine ID: the signature itself is right, for somebody who knows nothing of us.
+# genuine ID: whether openssl verifies the signature.
 genuine() {
   jq -j .message "$work/state$1" >"$work/message"
   jq -j .signature "$work/state$1" | tr -- '-_' '+/' | openssl base64 -d -A >"$work/signature"
@@ -115,15 +115,15 @@ within_quota() {
 
 token_of_hello() { printf hello | openssl dgst -sha256 -hmac "$(cat docker/demo-secrets/token)" | sed 's/.* //'; }
 
-# slow N SECONDS: asks for that token, with a body that takes so long.
+# slow N SECONDS: requests that token with a body that takes this time to send.
 slow() {
   { printf hel; sleep "$2"; printf lo; } | curl --silent --verbose --max-time 60 --request POST --upload-file - \
     --header 'Accept: text/plain' --header 'Expect: 100-continue' "$base/token" >"$work/slow$1" 2>"$work/log$1"
 }
-# The server has it, and wants the body.
+# under_way N: whether the server has the head and waits for the body.
 under_way() { grep -qs '^< HTTP/1.1 100' "$work/log$1"; }
 
-# stopped CONTAINER: how its server ended, which may not be that Docker killed it.
+# stopped CONTAINER: checks that the server ended by itself and was not killed by Docker.
 stopped() { is "exit status of the server that was stopped" 0 "$(docker inspect --format '{{.State.ExitCode}}' "$1")"; }
 
 demo() {
@@ -135,7 +135,7 @@ demo() {
     --header 'Content-Type: application/json' --data @examples/sample.json)"
   is "token" "$(token_of_hello)" \
     "$(get "$base/token" --header 'Accept: text/plain' --data-binary hello)"
-  step "decryption and token: right"
+  step "decryption and token are right"
 
   is "status of the first request" 202 "$(sign hello hooks)"
   id=$(jq -r .id "$work/answerhooks")
@@ -155,7 +155,7 @@ demo() {
   is "status of a request before a restart" 202 "$(sign "before a restart" restart)"
   id=$(jq -r .id "$work/answerrestart")
   compose restart bulkhead >/dev/null 2>&1
-  # The port is another one when the container starts again.
+  # The port changes when the container restarts.
   base=http://$(compose port bulkhead 80)
   within 60 "health after a restart" healthy "$container"
   within 90 "a signature and a webhook after a restart" finished "$id"
@@ -163,7 +163,7 @@ demo() {
   step "restarted while a request was pending: signed, delivered"
   within_quota
 
-  # Longer than Docker waits of itself (10 s).
+  # Longer than Docker waits by default (10 s).
   slow 0 12 &
   client=$!
   within 10 "a slow request under way" under_way 0
@@ -171,12 +171,12 @@ demo() {
   wait "$client" || fail "the slow request was cut when the server was stopped"
   is "the slow answer" "$(token_of_hello)" "$(cat "$work/slow0")"
   stopped "$container"
-  step "stopped: what ran was answered"
+  step "stopped: the running request got its response"
   down
 }
 
-# until_accepted N: sends message N until it is accepted. A connection that breaks with the replica promises
-# nothing; the same request again is the same request.
+# until_accepted N: sends message N until it is accepted. After a broken connection the message may or may not be
+# accepted; sending it again gives the same request.
 until_accepted() {
   local deadline=$((SECONDS + 60)) status
   while ((SECONDS < deadline)); do
@@ -198,7 +198,7 @@ accepted_at_least() { [ "$(accepted)" -ge "$1" ]; }
 signed_at_least() { [ "$(signed)" -ge "$1" ]; }
 reachable() { get --output /dev/null "$base/readyz" 2>/dev/null; }
 
-# One request at each of the replicas, of which one is stopped: all are answered.
+# stop_one CONTAINER: stops one replica while each replica has a request. All requests get a response.
 stop_one() {
   local clients=() n
   for n in 0 1 2; do
@@ -214,11 +214,11 @@ stop_one() {
   done
   docker start "$1" >/dev/null
   within 60 "the replica that was started again" healthy "$1"
-  step "stopped $(docker inspect --format '{{.Name}}' "$1"): what ran was answered"
+  step "stopped $(docker inspect --format '{{.Name}}' "$1"): the running requests got their responses"
 }
 
-# A replica that is frozen takes connections and says nothing. Nobody waits for it longer than docker/haproxy.cfg
-# says, and soon nobody is sent there.
+# freeze_one CONTAINER: a frozen replica accepts connections and does not respond. Requests wait for it at most as long
+# as docker/haproxy.cfg says, and soon no request is sent to it.
 freeze_one() {
   local n status clients=()
   docker pause "$1" >/dev/null
@@ -228,13 +228,13 @@ freeze_one() {
     clients+=($!)
   done
   for n in 0 1 2 3 4 5; do
-    wait "${clients[n]}" || fail "request $n hangs at the frozen replica"
+    wait "${clients[n]}" || fail "request $n should not hang at the frozen replica"
   done
   status=$(cat "$work"/frozen?)
   [[ $status =~ ^(200|504){6}$ && $status == *504* ]] || fail "answers while a replica was frozen: $status"
   for n in 0 1 2 3 4 5; do get --output /dev/null --data-binary hello "$base/token"; done
   docker unpause "$1" >/dev/null
-  step "froze $(docker inspect --format '{{.Name}}' "$1"): everybody had an answer"
+  step "froze $(docker inspect --format '{{.Name}}' "$1"): every request got a response"
 }
 scale() {
   local count=36 n id before replica replicas unfinished
@@ -245,7 +245,7 @@ scale() {
   within 30 "an answer through the load balancer" reachable
 
   : >"$work/refused"
-  # Six clients; a third of the requests now, the others while replicas die.
+  # Six clients send a third of the requests now, and the others while replicas are killed.
   step "sending $count requests"
   for client in 0 1 2 3 4 5; do
     for ((n = client; n < count; n += 6)); do
@@ -266,10 +266,10 @@ scale() {
     docker start "$replica" >/dev/null
     within 60 "the replica that was started again" healthy "$replica"
   done
-  # Those of the clients, not of this shell.
+  # Waits for the clients.
   wait
   is "accepted" "$count" "$(accepted)"
-  step "$count accepted; $(wc -l <"$work/refused") tries got another answer or none, and were made again"
+  step "$count accepted; $(wc -l <"$work/refused") attempts failed and were repeated"
 
   for ((n = 0; n < count; n++)); do
     id=$(cat "$work/id.$n")

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Checks built images: what they say of themselves, that no secret is in any layer, the history or the
-# environment, the size of the small one, and that both work with everything taken away from them.
+# Checks built images: their metadata, that no layer, history or environment contains a secret, the size of the small
+# image, and that both work without capabilities and with a read-only root.
 #   tests/image.sh [IMAGE [SERVER_IMAGE]]      bulkhead and bulkhead:server by default, as `make image` builds
-# Needs Docker, curl, jq, openssl and GNU tar and grep. Begins by showing that it finds secrets that are there.
+# Needs Docker, curl, jq, openssl, GNU tar and GNU grep. First checks that the search finds planted secrets.
 set -eu
 cd "$(dirname "$0")/.."
 . tests/steps.sh
 image=${1:-bulkhead}
 server=${2:-bulkhead:server}
-SERVER_OCTETS_MAX=80000000
+SERVER_BYTES_MAX=80000000
 for tool in docker curl jq openssl; do
   command -v "$tool" >/dev/null || { echo "tests/image.sh: $tool is missing" >&2; exit 2; }
 done
 
 work=$(mktemp -d)
-# The server in the container has to get to what is in there.
+# The server in the container must be able to read this folder.
 chmod a+rx "$work"
 bad=bulkhead-with-secrets:$$
 volume=bulkhead-image-test-$$
@@ -34,18 +34,18 @@ trap 'exit 130' INT TERM
 
 inspect() { docker image inspect --format "$2" "$1"; }
 
-# Each layer for itself, so that a file shows which a later layer deletes.
+# Unpacks each layer separately, so that files that a later layer deletes are found too.
 unpack() {
   local layer count=0
   mkdir -p "$2/layers"
-  # By its id: a name without a tag would save all tags that there are.
+  # By its id, because a name without a tag would save all tags.
   docker save --output "$2/image.tar" "$(inspect "$1" '{{.Id}}')"
   tar -xf "$2/image.tar" -C "$2"
   rm "$2/image.tar"
   for layer in $(jq -r '.[0].Layers[]' "$2/manifest.json"); do
     count=$((count + 1))
     mkdir "$2/layers/$count"
-    # Devices cannot be made by everybody, and hold nothing.
+    # Creating devices needs root, and they have no content.
     tar -xf "$2/$layer" -C "$2/layers/$count" --no-same-owner --delay-directory-restore \
       --exclude 'dev/*' --exclude './dev/*'
     chmod -R u+rwX "$2/layers/$count"
@@ -54,26 +54,26 @@ unpack() {
   cp "$2/$(jq -r '.[0].Config' "$2/manifest.json")" "$2/config.json"
 }
 
-# What a name alone gives away.
+# File names that indicate a secret.
 NAMES='(^|/)(\.git|\.env|\.netrc|\.npmrc|\.pypirc|\.pgpass|\.git-credentials|\.[a-z]*_history|id_(rsa|dsa|ecdsa|ed25519)|\.docker/config\.json|\.aws/credentials|\.cargo/credentials(\.toml)?|[^/]*\.(key|p12|pfx|jks|kdbx|db))$'
-# Credentials that have a form of their own.
+# Credentials with a recognizable format.
 CREDENTIALS='AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{40}|glpat-[A-Za-z0-9_-]{20}|xox[abprs]-[0-9A-Za-z-]{20}|sk_live_[0-9A-Za-z]{20}|AIza[0-9A-Za-z_-]{35}'
-# A variable that is set to something.
+# A variable with a value.
 VARIABLES='[A-Z_]*(SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIALS?)[A-Z_]*=[^ ]'
-# With what follows: programs that read keys hold the first line alone.
+# A whole key, because programs that read keys contain its first line.
 PRIVATE_KEYS='-----BEGIN ([A-Z]+ )*PRIVATE KEY( BLOCK)?-----[^-]{40,9000}'
 
 without_space() { tr -d '\0 \n\r\t'; }
 
-# as_packaged FOLDER FILE: whether it is a file of a Debian package, unchanged. Some of these libraries hold keys
-# for their own tests.
+# as_packaged FOLDER FILE: whether it is an unchanged file of a Debian package. Some libraries contain keys for their
+# own tests.
 as_packaged() {
   local sum
   sum=$(md5sum <"$1/layers/$2" | cut -d ' ' -f 1)
   grep -qsE "^$sum .*/${2##*/}\$" "$1"/layers/*/var/lib/dpkg/info/*.md5sums
 }
 
-# secrets FOLDER: prints what it finds in an unpacked image, one a line.
+# secrets FOLDER: prints the secrets in an unpacked image, one per line.
 secrets() {
   local published file key
   published=$(grep -zoP -- "$PRIVATE_KEYS" tests/src/mock/upstream/private-key.pem | without_space)
@@ -83,7 +83,7 @@ secrets() {
   done < <(cd "$1/layers" && grep -raloE "$CREDENTIALS" .)
   while read -r file; do
     grep -zaoP -- "$PRIVATE_KEYS" "$1/layers/$file" | while IFS= read -r -d '' key; do
-      # Of the mock upstream, which is no secret.
+      # The key of the mock upstream is public.
       [ "$(printf %s "$key" | without_space)" = "$published" ] || as_packaged "$1" "$file" ||
         echo "private key: $file"
     done
@@ -92,7 +92,7 @@ secrets() {
     grep -iE "$VARIABLES|$CREDENTIALS" | sed 's/^/environment or history: /' || true
 }
 
-# The search itself, on an image with secrets of all kinds. They are deleted by its last layer.
+# Checks the search with an image that contains secrets of all kinds. Its last layer deletes them.
 search_finds_secrets() {
   local found expected
   mkdir "$work/bad"
@@ -113,7 +113,7 @@ DOCKERFILE
   found=$(secrets "$work/unpacked-bad")
   for expected in 'private key: .*/opt/forgotten/program' 'credential: .*/opt/forgotten/settings' \
     'name: .*/opt/forgotten/\.env' 'environment or history: SIGNING_SECRET='; do
-    grep -q "^$expected" <<<"$found" || fail "the search does not find what is there: $expected"
+    grep -q "^$expected" <<<"$found" || fail "the search should find: $expected"
   done
   rm -r "$work/unpacked-bad"
   docker image rm --force "$bad" >/dev/null
@@ -126,10 +126,10 @@ no_secrets() {
   found=$(secrets "$2")
   [ -z "$found" ] || fail "secrets in $1:
 $found"
-  step "$1: no secret in $(find "$2/layers" -maxdepth 1 -mindepth 1 | wc -l) layers, history and environment"
+  step "$1: without secrets in $(find "$2/layers" -maxdepth 1 -mindepth 1 | wc -l) layers, history and environment"
 }
 
-says() {
+has_metadata() {
   local label
   is "user of $1" 65532:65532 "$(inspect "$1" '{{.Config.User}}')"
   is "health check of $1" '["CMD","/usr/local/bin/bulkhead","healthcheck"]' \
@@ -144,7 +144,7 @@ says() {
     "bulkhead $(inspect "$1" '{{index .Config.Labels "org.opencontainers.image.version"}}')"
 }
 
-# As in the README, and with as little as there can be.
+# The options of the README, without any further permission.
 HARDENED=(--cap-drop ALL --security-opt no-new-privileges --read-only)
 start() {
   container=$(docker run --detach "${HARDENED[@]}" --volume "$volume:/data" --publish 127.0.0.1::80 "$@")
@@ -173,7 +173,7 @@ serves() {
   stop
   step "$1: hardened, it is healthy, opens the sample and stops with status 0"
 
-  # Nobody is there to sign, so that the request has to be in the volume.
+  # The upstream does not exist, so that the request stays in the volume.
   start --env BULKHEAD_UPSTREAM_URL=http://127.0.0.1:9 --env BULKHEAD_UPSTREAM_API_KEY=none "$1"
   id=$(get "$base/crypto/sign?message=keep" | jq -r .id)
   stop
@@ -182,9 +182,9 @@ serves() {
     "$(get "$base/crypto/requests/$id" | jq -r '.message + " " + .status')"
   stop
   docker volume rm "$volume" >/dev/null
-  step "$1: a request outlives its container in the volume"
+  step "$1: a request in the volume survives its container"
 
-  # Files of the server in a folder of ours, so that we can remove them.
+  # The server's files go to a folder of this user, so that this script can remove them.
   mkdir -m 0777 "$work/exported"
   mkdir "$work/components"
   docker run --rm "${HARDENED[@]}" --volume "$work/exported:/exported" "$1" component export /exported >/dev/null
@@ -196,10 +196,10 @@ serves() {
   stop
   docker volume rm "$volume" >/dev/null
   rm -r "$work/exported" "$work/components"
-  step "$1: exports components and compiles one in a process of its own"
+  step "$1: exports components and compiles one in a separate process"
 }
 
-same_but_for_the_entry_point() {
+differ_only_in_entry_point() {
   local one
   for one in "$image" "$server"; do
     inspect "$one" '{{json .Config}}' | jq -S '{User, Env, Cmd, Volumes, ExposedPorts, Healthcheck, Labels}
@@ -208,29 +208,29 @@ same_but_for_the_entry_point() {
   is "number of different configurations" 1 "$(jq -cS . "$work/both" | sort -u | wc -l)"
 }
 
-# Nothing but the server and what it cannot do without.
+# The small image contains only the server and the libraries that it needs.
 small() {
-  local octets programs
-  octets=$(inspect "$server" '{{.Size}}')
-  ((octets <= SERVER_OCTETS_MAX)) || fail "$server has $octets octets, more than $SERVER_OCTETS_MAX"
+  local bytes programs
+  bytes=$(inspect "$server" '{{.Size}}')
+  ((bytes <= SERVER_BYTES_MAX)) || fail "$server has $bytes bytes, more than $SERVER_BYTES_MAX"
   programs=$(cd "$1/layers" && find . -type f -perm -u+x ! -name '*.so*' | sed 's/^\.\/[0-9]*//')
   is "programs in $server" /usr/local/bin/bulkhead "$programs"
-  step "$server: $octets octets, and no program but the server"
+  step "$server: $bytes bytes, and no program except the server"
 }
 
-weights() {
+print_sizes() {
   local tests
   [ -d "$(echo "$1"/layers/*/opt/bulkhead/tests)" ] || fail "$image has no tests"
   tests=$(cd "$1/layers" && du --apparent-size --block-size 1 --summarize ./*/opt/bulkhead | awk '{ n += $1 } END { print n }')
-  step "$image: $(inspect "$image" '{{.Size}}') octets, $tests of them for the tests"
+  step "$image: $(inspect "$image" '{{.Size}}') bytes, $tests of them for the tests"
 }
 
 search_finds_secrets
-for one in "$image" "$server"; do says "$one"; done
-same_but_for_the_entry_point
-step "both say the same of themselves"
+for one in "$image" "$server"; do has_metadata "$one"; done
+differ_only_in_entry_point
+step "both images have the same configuration"
 no_secrets "$image" "$work/image"
-weights "$work/image"
+print_sizes "$work/image"
 no_secrets "$server" "$work/server"
 small "$work/server"
 rm -r "$work/image" "$work/server"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the examples in JavaScript, apart from the source tree, and prints where.
-#   tests/node.sh FOLDER BULKHEAD   in FOLDER; BULKHEAD is the binary whose components they take
+# Builds the JavaScript examples outside the source tree and prints their folder.
+#   tests/node.sh FOLDER BULKHEAD   builds in FOLDER, with the components of the binary BULKHEAD
 set -eu
 folder=$1
 bulkhead=$(realpath "$2")
@@ -9,7 +9,7 @@ mkdir -p "$folder"
 rm -rf "$folder/wit" "$folder/components"
 cp -r wit "$folder/"
 "$bulkhead" component export "$folder/components" >/dev/null
-# What npm has installed stays from one run to the next.
+# Installed packages stay for the next run.
 mkdir -p "$folder/examples"
 cp -r examples/token-js examples/decrypt-node examples/clients/javascript "$folder/examples/"
 for example in token-js decrypt-node javascript; do

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A private PostgreSQL server for tests, on a free port of this machine alone:
-#   tests/postgres.sh start [FOLDER]   starts it and prints its URL, for BULKHEAD_TEST_POSTGRES
-#   tests/postgres.sh halt [FOLDER]    stops it; another start goes on with what it wrote
-#   tests/postgres.sh stop [FOLDER]    stops it and removes what it wrote
-# FOLDER is target/test-postgres unless given. FSYNC=off makes it faster, and proves nothing about
-# durability. Debian's package is installed where there is none, if that is allowed.
+# Runs a private PostgreSQL server for tests on a free local port.
+#   tests/postgres.sh start [FOLDER]   starts it and prints its URL for BULKHEAD_TEST_POSTGRES
+#   tests/postgres.sh halt [FOLDER]    stops it and keeps its data for the next start
+#   tests/postgres.sh stop [FOLDER]    stops it and removes its data
+# FOLDER is target/test-postgres by default. FSYNC=off makes the server faster and not durable. If PostgreSQL is
+# missing, the script installs Debian's package, as root or with sudo.
 set -eu
 action=${1:-}
 folder=${2:-$(cd "$(dirname "$0")/.." && pwd)/target/test-postgres}
@@ -15,7 +15,7 @@ esac
 
 say() { echo "$*" >&2; }
 
-# The newest there is: Debian keeps them out of PATH.
+# Finds the newest version, because Debian does not add it to PATH.
 find_server() {
   command -v initdb >/dev/null && command -v pg_ctl >/dev/null && return
   local bin
@@ -33,7 +33,7 @@ install_server() {
   fi
   command -v apt-get >/dev/null || return 1
   say "installing PostgreSQL"
-  # Without a server of the system's own.
+  # Prevents the package from starting a server of its own.
   "${root[@]}" mkdir -p /etc/postgresql-common
   [ -e /etc/postgresql-common/createcluster.conf ] ||
     echo 'create_main_cluster = false' |
@@ -60,7 +60,7 @@ if [ "$(id -u)" = 0 ]; then
   elif command -v runuser >/dev/null; then
     switch=(runuser -u "$owner" --)
   else
-    say "neither setpriv nor runuser is there, and PostgreSQL does not run as root"
+    say "setpriv and runuser are missing, and PostgreSQL does not run as root"
     exit 1
   fi
 else
@@ -71,7 +71,7 @@ server() {
   (cd / && "${switch[@]}" env LC_ALL=C.UTF-8 HOME="$data" PATH="$PATH" "$@")
 }
 
-# The folder names another one that its owner can get at, wherever the project lies.
+# A file in FOLDER names the data folder, which lies where the server's user has access.
 name=$folder/data
 if [ "$action" != start ]; then
   [ -e "$name" ] || exit 0
@@ -91,7 +91,7 @@ run() {
 
 if [ -e "$name" ]; then
   data=$(cat "$name")
-  # It runs, or was halted, or did not come to be stopped.
+  # The server runs, was halted, or was not stopped in order.
   if server pg_ctl -D "$data/db" -s status >/dev/null 2>&1 || run "$(cat "$folder/port")"; then
     cat "$folder/url"
     exit
@@ -103,7 +103,7 @@ data=$(mktemp -d /tmp/bulkhead-postgres-XXXXXX)
 echo "$data" >"$name"
 [ "$(id -u)" != 0 ] || chown "$owner" "$data"
 server initdb -D "$data/db" -U bulkhead -A trust -E UTF8 --no-sync >/dev/null
-# A port that is free now may be taken by the time it is asked for.
+# Another process may take the port before the server does.
 for _ in 1 2 3 4 5 6 7 8 9 10; do
   port=$((20000 + RANDOM % 20000))
   if run "$port"; then
@@ -112,6 +112,6 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
     exit
   fi
 done
-say "the server does not start:"
+say "the server did not start:"
 tail -n 20 "$data/log" >&2
 exit 1

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Prints the path of a plain wasmtime command of the version that the server is built on, from FOLDER or the PATH.
-#   tests/wasmtime.sh FOLDER             fails if it is in neither
-#   tests/wasmtime.sh FOLDER --install   installs it in FOLDER with cargo then
-# Its own optimisation is low: that makes it slower at compiling components, and its build takes a
-# fraction of the time. What it compiles runs as fast.
+# Prints the path of a plain wasmtime command in the version that the server uses, from FOLDER or from PATH.
+#   tests/wasmtime.sh FOLDER             fails if it is missing
+#   tests/wasmtime.sh FOLDER --install   installs it into FOLDER with cargo if it is missing
+# The command is built without optimisation, which takes a fraction of the time. It compiles components more slowly
+# then, but they run as fast.
 set -eu
 folder=$1
 version=$(sed -n '/^name = "wasmtime"$/{n;s/^version = "\(.*\)"$/\1/p}' "$(dirname "$0")/../Cargo.lock")

@@ -1,4 +1,4 @@
-"""The service that people write: Flask and python-gnupg, one gpg process a request."""
+"""A common way to write this service: Flask and python-gnupg, with one gpg process per request."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ from flask import Flask, jsonify, request
 app = Flask(__name__)
 gpg = gnupg.GPG(
     gnupghome=tempfile.mkdtemp(prefix="bulkhead-bench-"),
-    # As in the rest of the benchmark: no cache of passphrases, no settings of this machine.
+    # As in the rest of the benchmark: without a passphrase cache and without this machine's settings.
     options=["--no-options", "--no-symkey-cache", "--pinentry-mode", "loopback"],
 )
 

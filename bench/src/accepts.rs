@@ -1,4 +1,5 @@
-//! How fast the relay promises: requests stored durably and answered 202, beside what the disk can do.
+//! Measures how many requests the relay stores and accepts with 202 per second, compared with the
+//! speed of the disk.
 
 use crate::compare::{milliseconds, percentile, verdict};
 use bulkhead_tests::http;
@@ -13,39 +14,39 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Clients that ask at the same time.
+/// The number of concurrent clients.
 const CLIENTS: usize = 64;
 
-/// What a full store may do, in parts of what an empty one does.
+/// The minimum rate with a full store, relative to an empty one.
 const RATIO_TARGET: f64 = 0.8;
-const MEMORY_TARGET_OCTETS: u64 = 200_000_000;
+const MEMORY_TARGET_BYTES: u64 = 200_000_000;
 const START_TARGET: Duration = Duration::from_secs(2);
 
-/// How often the full store and a fresh one are measured, one after the other: what slows the machine
-/// down for a while slows both.
+/// The number of rounds. Each round measures a fresh store and the full one in turn, so that a slow
+/// phase of the machine affects both.
 const ROUNDS: usize = 3;
 
-/// Which store is measured.
-enum Place {
+/// The store to measure.
+enum StoreChoice {
     Sqlite,
-    /// In the database of this URL.
+    /// In the database with this URL.
     Postgres(String),
 }
 
-/// A store that nobody has used yet.
+/// An unused store.
 struct Fresh {
     url: String,
-    /// On the disk of the store, at least with `SQLite`.
+    /// On the disk of the store, if the store is `SQLite`.
     folder: tempfile::TempDir,
     _schema: Option<Schema>,
 }
 
-impl Place {
+impl StoreChoice {
     fn fresh(&self) -> Fresh {
-        // Not where temporary files are, which may be no disk at all.
-        let program = std::env::current_exe().expect("this program");
-        let beside = program.parent().expect("in a folder");
-        let folder = tempfile::tempdir_in(beside).expect("a folder");
+        // The folder for temporary files may be in memory, so that this one is beside the program.
+        let program = std::env::current_exe().expect("path of this program should be known");
+        let beside = program.parent().expect("program should be in a folder");
+        let folder = tempfile::tempdir_in(beside).expect("folder should be accessible");
         let schema = match self {
             Self::Sqlite => None,
             Self::Postgres(database) => Some(Schema::new(database)),
@@ -68,29 +69,30 @@ impl Place {
     }
 }
 
-/// What was measured.
+/// A measurement.
 struct Rate {
     per_second: f64,
-    /// Of those that were accepted.
+    /// The times of accepted requests.
     times: Vec<Duration>,
-    /// Those that were told to come again (503).
-    refused: usize,
+    /// The number of requests that got 503.
+    rejections: usize,
 }
 
-/// On `SQLite`, and on `PostgreSQL` where `BULKHEAD_TEST_POSTGRES` names one.
+/// Measures `SQLite`, and `PostgreSQL` if `BULKHEAD_TEST_POSTGRES` is set. Returns whether all
+/// targets were met.
 pub(crate) fn measure(time: Duration, backlog: u64) -> bool {
-    let mut met = one(&Place::Sqlite, time, backlog);
+    let mut met = one(&StoreChoice::Sqlite, time, backlog);
     match std::env::var("BULKHEAD_TEST_POSTGRES") {
-        Ok(database) => met &= one(&Place::Postgres(database), time, backlog),
+        Ok(database) => met &= one(&StoreChoice::Postgres(database), time, backlog),
         Err(_) => {
-            println!("\nPostgreSQL is not measured: BULKHEAD_TEST_POSTGRES does not name one");
+            println!("\nPostgreSQL is not measured: BULKHEAD_TEST_POSTGRES is not set");
         }
     }
     met
 }
 
-fn one(place: &Place, time: Duration, backlog: u64) -> bool {
-    // Nothing is ever signed, so that what is accepted waits.
+fn one(store_choice: &StoreChoice, time: Duration, backlog: u64) -> bool {
+    // The upstream signs nothing, so that accepted requests stay in the backlog.
     let upstream = MockUpstream::start(&["--calls", "1"]);
     let upstream_url = upstream.url();
     let backlog_max = (backlog * 10).to_string();
@@ -106,8 +108,11 @@ fn one(place: &Place, time: Duration, backlog: u64) -> bool {
         ];
         Server::start_with(&[], &variables)
     };
-    println!("\nrequests accepted (202, durable) on {}", place.name());
-    let full_store = place.fresh();
+    println!(
+        "\nrequests accepted (202, durable) on {}",
+        store_choice.name()
+    );
+    let full_store = store_choice.fresh();
     let full_server = start(&full_store);
     let next = AtomicU64::new(0);
     line(
@@ -115,17 +120,17 @@ fn one(place: &Place, time: Duration, backlog: u64) -> bool {
         accepts(full_server.address, 1, time, &next),
     );
     let filling = Instant::now();
-    let refused = fill(full_server.address, backlog, &next);
+    let rejections = fill(full_server.address, backlog, &next);
     println!(
-        "  filled to {backlog} messages in {:.0} s, {refused} times told to come again",
+        "  filled to {backlog} messages in {:.0} s, {rejections} rejections",
         filling.elapsed().as_secs_f64()
     );
     line(
         "1 client, full",
         accepts(full_server.address, 1, time, &next),
     );
-    let ratio = full_to_empty(place, &start, &full_server, time, &next);
-    let resident = full_server.peak_resident_octets();
+    let ratio = full_to_empty(store_choice, &start, &full_server, time, &next);
+    let resident = full_server.peak_resident_bytes();
     drop(full_server);
     let starting = Instant::now();
     let server = start(&full_store);
@@ -138,7 +143,7 @@ fn one(place: &Place, time: Duration, backlog: u64) -> bool {
     let started = starting.elapsed();
     let met = [
         ratio >= RATIO_TARGET,
-        resident < MEMORY_TARGET_OCTETS,
+        resident < MEMORY_TARGET_BYTES,
         started < START_TARGET,
     ];
     println!(
@@ -148,7 +153,7 @@ fn one(place: &Place, time: Duration, backlog: u64) -> bool {
     println!(
         "  resident at most {} MB  target {} MB: {}",
         resident / 1_000_000,
-        MEMORY_TARGET_OCTETS / 1_000_000,
+        MEMORY_TARGET_BYTES / 1_000_000,
         verdict(met[1])
     );
     println!(
@@ -159,9 +164,9 @@ fn one(place: &Place, time: Duration, backlog: u64) -> bool {
     met.into_iter().all(|met| met)
 }
 
-/// The median of the rounds.
+/// Returns the median ratio of all rounds.
 fn full_to_empty(
-    place: &Place,
+    store_choice: &StoreChoice,
     start: &impl Fn(&Fresh) -> Server,
     full: &Server,
     time: Duration,
@@ -169,10 +174,10 @@ fn full_to_empty(
 ) -> f64 {
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
-        let fresh = place.fresh();
+        let fresh = store_choice.fresh();
         let server = start(&fresh);
         let disk = syncs(fresh.folder.path(), time / 5);
-        println!("  the disk: {disk:.0} appends of 4 KiB with fdatasync a second");
+        println!("  the disk: {disk:.0} appends of 4 KiB with fdatasync per second");
         let [empty, full] = [("empty", &server), ("full", full)].map(|(name, server)| {
             let rate = accepts(server.address, CLIENTS, time, next);
             let per_second = rate.per_second;
@@ -187,56 +192,57 @@ fn full_to_empty(
 
 fn line(name: &str, mut rate: Rate) {
     let [median, p99] = [50, 99].map(|percent| percentile(&mut rate.times, percent));
-    let refused = match rate.refused {
+    let rejections = match rate.rejections {
         0 => String::new(),
-        refused => format!(", {refused} times told to come again"),
+        rejections => format!(", {rejections} rejections"),
     };
     println!(
-        "  {name:<22}{:>9.0} a second, p50 {:.1} ms, p99 {:.1} ms{refused}",
+        "  {name:<22}{:>9.0} per second, p50 {:.1} ms, p99 {:.1} ms{rejections}",
         rate.per_second,
         milliseconds(median),
         milliseconds(p99)
     );
 }
 
-/// Appends of a page with a wait for the disk each, a second.
+/// Returns the number of 4 KiB appends with `fdatasync` per second.
 fn syncs(folder: &Path, time: Duration) -> f64 {
-    let file = File::create(folder.join("raw")).expect("a file");
+    let file = File::create(folder.join("raw")).expect("file should be accessible");
     let start = Instant::now();
     let mut count = 0_u32;
     while start.elapsed() < time {
         let at = u64::from(count) * 4096;
-        file.write_all_at(&[1; 4096], at).expect("written");
-        file.sync_data().expect("synced");
+        file.write_all_at(&[1; 4096], at)
+            .expect("file should be written");
+        file.sync_data().expect("file should be synced");
         count += 1;
     }
     f64::from(count) / start.elapsed().as_secs_f64()
 }
 
-/// What so many clients get accepted in a time, each on one connection.
+/// Sends requests for `time`, with one connection per client.
 fn accepts(address: SocketAddr, clients: usize, time: Duration, next: &AtomicU64) -> Rate {
     let start = Instant::now();
     let end = start + time;
-    let (times, refused) = ask(address, clients, next, || Instant::now() >= end);
+    let (times, rejections) = send_requests(address, clients, next, || Instant::now() >= end);
     Rate {
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         per_second: times.len() as f64 / start.elapsed().as_secs_f64(),
         times,
-        refused,
+        rejections,
     }
 }
 
-/// Until so many were accepted; how often one was refused meanwhile.
+/// Sends requests until the backlog has `to` messages. Returns the number of rejections.
 fn fill(address: SocketAddr, to: u64, next: &AtomicU64) -> usize {
-    let (_times, refused) = ask(address, CLIENTS, next, || {
+    let (_times, rejections) = send_requests(address, CLIENTS, next, || {
         next.load(Ordering::Relaxed) >= to
     });
-    refused
+    rejections
 }
 
-/// The time of each that was accepted, and how often one was refused. Each message is asked for until
-/// it is accepted.
-fn ask(
+/// Returns the time of each accepted request and the number of rejections. Clients repeat each
+/// message until it is accepted.
+fn send_requests(
     address: SocketAddr,
     clients: usize,
     next: &AtomicU64,
@@ -246,7 +252,7 @@ fn ask(
         let client = || {
             let mut stream = http::connect(address);
             let mut times = Vec::new();
-            let mut refused = 0;
+            let mut rejections = 0;
             while !done() {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let request = format!(
@@ -254,24 +260,26 @@ fn ask(
                 );
                 loop {
                     let start = Instant::now();
-                    stream.write_all(request.as_bytes()).expect("taken");
-                    let response = http::read(&mut stream, false).expect("an answer");
+                    stream
+                        .write_all(request.as_bytes())
+                        .expect("data should be sent");
+                    let response = http::read(&mut stream, false).expect("response should arrive");
                     if response.status == 202 {
                         times.push(start.elapsed());
                         break;
                     }
                     assert_eq!(response.status, 503, "{response:?}");
-                    refused += 1;
+                    rejections += 1;
                 }
             }
-            (times, refused)
+            (times, rejections)
         };
         let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
         let mut all = (Vec::new(), 0);
         for thread in threads {
-            let (times, refused) = thread.join().expect("no panic");
+            let (times, rejections) = thread.join().expect("thread should not panic");
             all.0.extend(times);
-            all.1 += refused;
+            all.1 += rejections;
         }
         all
     })

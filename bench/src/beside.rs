@@ -1,4 +1,4 @@
-//! Whether one route blocks another: small requests while every worker opens messages.
+//! Measures whether one route blocks another: small requests while every worker decrypts messages.
 
 use crate::compare::{milliseconds, percentile, verdict};
 use crate::messages::PASSPHRASE;
@@ -9,25 +9,26 @@ use bulkhead_tests::server::Server;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Method, target, body of what is asked.
-const ASKED: [(&str, &str, &[u8]); 3] = [
+/// The requests: method, target, body.
+const REQUESTS: [(&str, &str, &[u8]); 3] = [
     ("GET", "/livez", b""),
     ("GET", "/health", b""),
     ("POST", "/token", &[b'x'; 100]),
 ];
-/// The one with a target: its p99 beside busy workers, in p99s of an idle server.
+/// The request with a target. The target limits the ratio of its p99 with busy workers to its p99
+/// on an idle server.
 const TOKEN: usize = 2;
 const RATIO_TARGET: f64 = 3.0;
 
-/// Time between two requests. They are few on purpose: a generator that keeps a core busy itself
-/// measures the time that it waits for one.
+/// The pause between two requests. A client without pauses would keep a core busy and measure its
+/// own wait for the core.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Asks each route in turn, on a new connection each time: of an idle server, then of one whose
-/// workers are all busy with default messages.
+/// Sends requests to each route in turn, each on a new connection: first to an idle server, then
+/// while all workers decrypt default messages.
 pub(crate) fn measure(time: Duration) -> bool {
     let server = Server::start_with(&[], &[("SECRET", "0123456789abcdef0123456789abcdef")]);
-    let idle = ask(&server, time);
+    let idle = measure_routes(&server, time);
     let default = text("bench/default.asc");
     let (stop, opened) = (AtomicBool::new(false), AtomicU32::new(0));
     let mut busy = None;
@@ -40,14 +41,14 @@ pub(crate) fn measure(time: Duration) -> bool {
                 }
             });
         }
-        // Every worker has finished one, so that all are at work from here on.
+        // Every worker has finished one message, so that all are busy from here on.
         while (opened.load(Ordering::Relaxed) as usize) < clients() {
             std::thread::sleep(PAUSE);
         }
-        busy = Some(ask(&server, time));
+        busy = Some(measure_routes(&server, time));
         stop.store(true, Ordering::Relaxed);
     });
-    let (opened, busy) = (opened.into_inner(), busy.expect("measured"));
+    let (opened, busy) = (opened.into_inner(), busy.expect("measurement should exist"));
     println!(
         "\nsmall requests while {} clients open default messages ({opened} opened); each route \
          asked {} times, in ms",
@@ -59,7 +60,7 @@ pub(crate) fn measure(time: Duration) -> bool {
         "", "idle p50", "idle p99", "beside p50", "p99", "ratio p99"
     );
     let mut met = true;
-    for (at, ((method, target, _), (mut idle, mut busy))) in ASKED
+    for (at, ((method, target, _), (mut idle, mut busy))) in REQUESTS
         .into_iter()
         .zip(idle.into_iter().zip(busy))
         .enumerate()
@@ -68,13 +69,13 @@ pub(crate) fn measure(time: Duration) -> bool {
         let [busy50, busy99] = [50, 99].map(|percent| percentile(&mut busy, percent));
         let ratio = busy99.as_secs_f64() / idle99.as_secs_f64();
         let target_met = ratio <= RATIO_TARGET;
-        let judged = match at {
+        let verdict_text = match at {
             TOKEN => format!("  target {RATIO_TARGET}: {}", verdict(target_met)),
             _ => String::new(),
         };
         met &= at != TOKEN || target_met;
         println!(
-            "  {:<16}{:>10.3}{:>10.3}{:>12.3}{:>10.3}{:>10.2}{judged}",
+            "  {:<16}{:>10.3}{:>10.3}{:>12.3}{:>10.3}{:>10.2}{verdict_text}",
             format!("{method} {target}"),
             milliseconds(idle50),
             milliseconds(idle99),
@@ -86,16 +87,16 @@ pub(crate) fn measure(time: Duration) -> bool {
     met
 }
 
-/// How long the answers of each route took.
-fn ask(server: &Server, time: Duration) -> [Vec<Duration>; ASKED.len()] {
-    let mut times = ASKED.map(|_| Vec::new());
+/// Returns the response times of each route.
+fn measure_routes(server: &Server, time: Duration) -> [Vec<Duration>; REQUESTS.len()] {
+    let mut times = REQUESTS.map(|_| Vec::new());
     let end = Instant::now() + time;
     while Instant::now() < end {
-        for ((method, target, body), times) in ASKED.into_iter().zip(&mut times) {
+        for ((method, target, body), times) in REQUESTS.into_iter().zip(&mut times) {
             let start = Instant::now();
-            let answer = request(server.address, method, target, &[], body);
+            let response = request(server.address, method, target, &[], body);
             times.push(start.elapsed());
-            assert_eq!(answer.status, 200);
+            assert_eq!(response.status, 200);
             std::thread::sleep(PAUSE);
         }
     }

@@ -1,31 +1,31 @@
-//! Turns, medians, ratios.
+//! Runs contestants in turns and prints medians and ratios.
 
 use std::time::{Duration, Instant};
 
-/// Someone who does the same work as the others, and what must come out.
+/// A contestant, and the result that it must return.
 pub(crate) struct Contestant<'a> {
     pub(crate) name: &'static str,
     pub(crate) run: Box<dyn FnMut() -> Vec<u8> + 'a>,
     pub(crate) expected: &'a [u8],
-    /// At most this many times as long as the first contestant.
+    /// The maximum time, relative to the first contestant.
     pub(crate) target: Option<f64>,
 }
 
-/// Lets the contestants take turns and prints a line for each, with its ratio to the first.
-/// Returns whether all targets were met. Panics if a contestant gives a wrong answer.
+/// Runs the contestants in turns and prints a line for each, with its ratio to the first. Returns
+/// whether all targets were met. Panics if a contestant returns a wrong result.
 pub(crate) fn side_by_side(title: &str, rounds: u32, contestants: &mut [Contestant<'_>]) -> bool {
     let mut times = vec![Vec::new(); contestants.len()];
-    // The first turn warms files and caches up and is not counted.
+    // The first round warms up files and caches and does not count.
     for round in 0..=rounds {
         for (contestant, times) in contestants.iter_mut().zip(&mut times) {
             let start = Instant::now();
-            let answer = (contestant.run)();
+            let response = (contestant.run)();
             let time = start.elapsed();
             assert!(
-                answer == contestant.expected,
-                "{} opens {title} to something else: {:?}…",
+                response == contestant.expected,
+                "{} returns a wrong result for {title}: {:?}…",
                 contestant.name,
-                String::from_utf8_lossy(&answer[..answer.len().min(300)])
+                String::from_utf8_lossy(&response[..response.len().min(300)])
             );
             if round > 0 {
                 times.push(time);
@@ -55,7 +55,7 @@ pub(crate) fn side_by_side(title: &str, rounds: u32, contestants: &mut [Contesta
     met
 }
 
-/// The time that `percent` of a hundred do not exceed.
+/// Returns the time that `percent` per cent of the times do not exceed.
 pub(crate) fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
     times[(times.len() - 1) * percent / 100]

@@ -1,5 +1,5 @@
-//! What it costs to exchange a component while requests are answered: how soon the new one answers, and
-//! what the others notice while it is compiled.
+//! Measures the cost of swapping a component under load: the time until the new component responds,
+//! and the response times while it is compiled.
 
 use crate::compare::{milliseconds, percentile, verdict};
 use bulkhead_test_components::TRIAL;
@@ -11,64 +11,64 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// From the file's move to the first answer of its component.
+/// The maximum time from the move of the file to the first response of its component.
 const LATENCY_TARGET: Duration = Duration::from_secs(5);
 
-/// The p99 while components are compiled, in p99s without.
+/// The maximum ratio of the p99 during compilation to the p99 without.
 const RATIO_TARGET: f64 = 2.0;
 
-/// Time between two requests of a client: clients that keep the processors busy themselves would measure
-/// that.
+/// The pause between two requests of a client. Clients without pauses would keep the processors
+/// busy and measure their own load.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// How often times with and without compilation follow each other.
+/// The number of alternations between phases with and without compilation.
 const ROUNDS: usize = 5;
 
-/// Requests of a kind that are answered all along.
+/// A kind of request that is sent continuously.
 struct Kind {
     name: &'static str,
     clients: usize,
-    ask: fn(&Server),
+    send: fn(&Server),
 }
 
-/// The last leaves the compiler no processor of its own, on a machine with two.
+/// On a machine with two processors, the last kind leaves no idle processor for the compiler.
 const KINDS: [Kind; 3] = [
     Kind {
         name: "POST /token",
         clients: 1,
-        ask: |server| {
-            let answer = request(server.address, "POST", "/token", &[], &[b'x'; 100]);
-            assert_eq!(answer.status, 200, "{answer:?}");
+        send: |server| {
+            let response = request(server.address, "POST", "/token", &[], &[b'x'; 100]);
+            assert_eq!(response.status, 200, "{response:?}");
         },
     },
     Kind {
         name: "POST /decryptMessage",
         clients: 1,
-        ask: decrypt,
+        send: decrypt,
     },
     Kind {
         name: "the same, 2 clients",
         clients: 2,
-        ask: decrypt,
+        send: decrypt,
     },
 ];
 
 fn decrypt(server: &Server) {
-    let answer = server.decrypt("topsecret", SAMPLE);
-    assert_eq!(answer.status, 200, "{answer:?}");
+    let response = server.decrypt("topsecret", SAMPLE);
+    assert_eq!(response.status, 200, "{response:?}");
 }
 
 pub(crate) fn measure(time: Duration) -> bool {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let components = folder.path().join("components");
-    std::fs::create_dir(&components).expect("made");
+    std::fs::create_dir(&components).expect("folder should be created");
     let server = Server::start_with(
         &[],
         &[
             ("SECRET", "0123456789abcdef0123456789abcdef"),
             (
                 "BULKHEAD_COMPONENTS_DIR",
-                components.to_str().expect("text"),
+                components.to_str().expect("text should be UTF-8"),
             ),
             ("BULKHEAD_COMPONENT_HEADER", "on"),
         ],
@@ -77,7 +77,7 @@ pub(crate) fn measure(time: Duration) -> bool {
     let [median, most] = [50, 100].map(|percent| percentile(&mut latencies, percent));
     let in_time = most <= LATENCY_TARGET;
     println!(
-        "\nexchanging components: from the move of the file to its first answer {:.0} ms (median), \
+        "\nexchanging components: from the move of the file to its first response {:.0} ms (median), \
          {:.0} ms at most, of {}  target {LATENCY_TARGET:?}: {}",
         milliseconds(median),
         milliseconds(most),
@@ -108,15 +108,15 @@ pub(crate) fn measure(time: Duration) -> bool {
     met
 }
 
-/// Of twenty editions of a token component.
+/// Returns the latencies of twenty editions of a token component.
 fn latencies(server: &Server, folder: &Path) -> Vec<Duration> {
     (1..=20)
         .map(|number| {
             let start = put(folder, "token.wasm", &trial::edition(TRIAL, number));
             let version = trial::version(number);
             loop {
-                let answer = request(server.address, "POST", "/token", &[], trial::WHICH);
-                if answer.json()["token"] == version {
+                let response = request(server.address, "POST", "/token", &[], trial::WHICH);
+                if response.json()["token"] == version {
                     return start.elapsed();
                 }
                 std::thread::sleep(Duration::from_millis(1));
@@ -125,34 +125,34 @@ fn latencies(server: &Server, folder: &Path) -> Vec<Duration> {
         .collect()
 }
 
-/// Moves a file there; when that was.
-fn put(folder: &Path, name: &str, octets: &[u8]) -> Instant {
+/// Moves a file into the folder. Returns the time of the move.
+fn put(folder: &Path, name: &str, bytes: &[u8]) -> Instant {
     let aside = folder.join("aside");
-    std::fs::write(&aside, octets).expect("written");
+    std::fs::write(&aside, bytes).expect("file should be written");
     let start = Instant::now();
-    std::fs::rename(aside, folder.join("components").join(name)).expect("moved");
+    std::fs::rename(aside, folder.join("components").join(name)).expect("file should be moved");
     start
 }
 
-/// The decrypt component with a section of its own behind it that means nothing: another file to whoever
-/// compares sums.
+/// Returns the decrypt component with a custom section at its end, so that its checksum is new.
 fn decrypt_edition(number: u64) -> Vec<u8> {
     let mut wasm = DECRYPT.to_vec();
     let name = b"edition";
-    // Custom section: id 0, length, length of its name, name, content.
+    // A custom section: id 0, length, length of its name, name, content.
     wasm.extend([0, 1 + 7 + 8, 7]);
     wasm.extend(name);
     wasm.extend(number.to_be_bytes());
     wasm
 }
 
-/// How long requests took, without anything to compile and with one component after the other.
+/// Returns the response times without compilation, and while one component after the other is
+/// compiled.
 fn beside(server: &Server, folder: &Path, kind: &Kind, time: Duration) -> [Vec<Duration>; 2] {
     static EDITION: AtomicU64 = AtomicU64::new(1);
     let mut all = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         let span = time / u32::try_from(2 * ROUNDS).unwrap_or(1);
-        all[0].extend(ask(server, kind, span));
+        all[0].extend(send(server, kind, span));
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -165,26 +165,26 @@ fn beside(server: &Server, folder: &Path, kind: &Kind, time: Duration) -> [Vec<D
                     }
                 }
             });
-            all[1].extend(ask(server, kind, span));
+            all[1].extend(send(server, kind, span));
             stop.store(true, Ordering::Relaxed);
         });
     }
     all
 }
 
-/// Which decrypt component is in force.
+/// Returns the checksum of the active decrypt component.
 fn in_force(server: &Server) -> String {
     let health = server.get("GET", "/health").json();
     health["components"][0]["sha256"].to_string()
 }
 
-fn ask(server: &Server, kind: &Kind, time: Duration) -> Vec<Duration> {
+fn send(server: &Server, kind: &Kind, time: Duration) -> Vec<Duration> {
     let end = Instant::now() + time;
     let client = || {
         let mut times = Vec::new();
         while Instant::now() < end {
             let start = Instant::now();
-            (kind.ask)(server);
+            (kind.send)(server);
             times.push(start.elapsed());
             std::thread::sleep(PAUSE);
         }
@@ -194,7 +194,7 @@ fn ask(server: &Server, kind: &Kind, time: Duration) -> Vec<Duration> {
         let clients: Vec<_> = (0..kind.clients).map(|_| scope.spawn(client)).collect();
         clients
             .into_iter()
-            .flat_map(|client| client.join().expect("no panic"))
+            .flat_map(|client| client.join().expect("thread should not panic"))
             .collect()
     })
 }

@@ -1,4 +1,4 @@
-//! What isolation costs: a fresh store and a fresh instance for a call that does next to nothing.
+//! Measures the cost of isolation: a fresh store and a fresh instance for a trivial call.
 
 use crate::compare::{percentile, verdict};
 use bulkhead_sandbox::{
@@ -15,7 +15,7 @@ const LIMITS: InstanceLimits = InstanceLimits {
 };
 
 /// Measures `describe`, which returns three strings, with and without the kernel's help in
-/// resetting memory. The target is for the default.
+/// resetting memory. The target applies to the default.
 pub(crate) fn measure(calls: u32) -> bool {
     println!("\nisolated call: fresh store and instance, trivial work ({calls} calls each)");
     println!("  {:<40}{:>10}{:>10}{:>10}", "", "median us", "p90", "p99");
@@ -36,10 +36,14 @@ pub(crate) fn measure(calls: u32) -> bool {
         let decryptor = load(&sandbox, bulkhead_artifacts::DECRYPT, Decryptor::new);
         let authenticator = load(&sandbox, bulkhead_artifacts::TOKEN, Authenticator::new);
         met &= line(&format!("decrypt component, {how}"), calls, target, || {
-            decryptor.describe().expect("it describes itself");
+            decryptor
+                .describe()
+                .expect("component should describe itself");
         });
         met &= line(&format!("token component, {how}"), calls, target, || {
-            authenticator.describe().expect("it describes itself");
+            authenticator
+                .describe()
+                .expect("component should describe itself");
         });
     }
     met
@@ -53,7 +57,7 @@ fn line(name: &str, calls: u32, target: Option<Duration>, mut call: impl FnMut()
             start.elapsed()
         })
         .collect();
-    // Warming up is not counted.
+    // The warm-up does not count.
     let mut times = times.split_off((calls / 10) as usize);
     let [median, p90, p99] = [50, 90, 99].map(|percent| percentile(&mut times, percent));
     let met = target.is_none_or(|target| median <= target);

@@ -1,25 +1,25 @@
-//! Hashing alone: octets a second on one thread, by path, beside OpenSSL.
+//! Measures hashing alone: bytes per second on one thread, for each path, compared with OpenSSL.
 
 use bulkhead_crypto::{Hash, S2k};
 use bulkhead_kdf::{CancelFlag, Cancellation, Engine, KdfMetrics, Path, Setup};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What OpenSSL calls a hash.
+/// The hashes and their names in OpenSSL.
 const HASHES: [(Hash, &str); 3] = [
     (Hash::Sha1, "sha1"),
     (Hash::Sha256, "sha256"),
     (Hash::Sha512, "sha512"),
 ];
 
-/// The highest coded count (RFC 9580 section 3.7.1.3).
-const OCTETS: u32 = 65_011_712;
+/// The maximum coded count (RFC 9580 section 3.7.1.3).
+const BYTES: u32 = 65_011_712;
 
 const STREAMS: [u8; 6] = [1, 2, 4, 8, 16, 32];
 
 const TURNS: usize = 3;
 
-/// A table for each hash: paths by streams side by side.
+/// Prints a table for each hash: one row per path, one column per number of concurrent streams.
 pub(crate) fn measure() {
     for (hash, openssl) in HASHES {
         println!(
@@ -48,12 +48,12 @@ pub(crate) fn measure() {
         if by_openssl > 0.0 {
             println!("  {:<22}{by_openssl:>8.2}", "openssl speed");
         } else {
-            println!("  openssl speed: not measured, there is no openssl");
+            println!("  openssl speed: not measured, openssl is missing");
         }
         for (path, rates) in rows {
             let name = path.map_or("auto", Path::name);
             if path.is_some_and(|path| !path.is_available()) {
-                println!("  {name}: not measured, this processor does not have it");
+                println!("  {name}: not measured, this processor does not support it");
                 continue;
             }
             print!("  {name:<22}");
@@ -65,7 +65,7 @@ pub(crate) fn measure() {
     }
 }
 
-/// As many derivations of one pass at the same time.
+/// Returns the rate of `streams` concurrent derivations.
 fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
     let setup = Setup {
         threads: 1,
@@ -77,24 +77,24 @@ fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
         flag: CancelFlag::default(),
         deadline: Instant::now() + Duration::from_mins(5),
     };
-    // About as long for all: a stream alone gets a quarter of the octets.
-    let octets = OCTETS / 4;
+    // A quarter of the maximum, to keep the run short.
+    let bytes = BYTES / 4;
     let start = Instant::now();
     std::thread::scope(|scope| {
         for number in 0..streams {
             let (engine, cancellation) = (&engine, &cancellation);
             scope.spawn(move || {
                 let salt = [number; 8];
-                let s2k = S2k::new(hash, &salt, b"topsecret", octets, hash.digest_len());
+                let s2k = S2k::new(hash, &salt, b"topsecret", bytes, hash.digest_len());
                 let key = engine.derive(&s2k.expect("valid"), cancellation);
                 assert_eq!(key.expect("derived").len(), hash.digest_len());
             });
         }
     });
-    f64::from(streams) * f64::from(octets) / start.elapsed().as_secs_f64() / 1e9
+    f64::from(streams) * f64::from(bytes) / start.elapsed().as_secs_f64() / 1e9
 }
 
-/// One stream, in GB/s.
+/// Returns the rate of one stream in GB/s.
 fn openssl_speed(hash: &str) -> Option<f64> {
     let output = Command::new("openssl")
         .args([
@@ -102,7 +102,7 @@ fn openssl_speed(hash: &str) -> Option<f64> {
         ])
         .output()
         .ok()?;
-    // The last line ends with octets a second.
+    // The last line ends with the rate in bytes per second.
     let text = String::from_utf8_lossy(&output.stdout);
     let rate: f64 = text.lines().last()?.rsplit(':').next()?.parse().ok()?;
     Some(rate / 1e9)

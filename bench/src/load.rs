@@ -1,4 +1,4 @@
-//! Many clients at once: how many default messages are opened in a second, by whom.
+//! Measures how many default messages are decrypted per second with many clients.
 
 use crate::compare::{milliseconds, percentile, verdict};
 use crate::messages::{self, PASSPHRASE};
@@ -12,28 +12,30 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Clients, and what the server must reach: times gunicorn, and times itself without lanes.
+/// The number of clients, and the minimum speed of the server: relative to gunicorn, and relative
+/// to itself without vector paths.
 const LOADS: [(usize, f64, Option<f64>); 2] = [(8, 4.0, None), (32, 8.0, Some(2.5))];
 
-/// Turns of each contestant.
+/// The number of turns of each contestant.
 const TURNS: usize = 3;
 
-/// Clients with small messages, in the mix.
+/// The number of clients with small messages in the mix.
 const SMALL_CLIENTS: usize = 2;
-/// Their p99 beside a default message, in p99s alone.
+/// The maximum ratio of their p99 beside default messages to their p99 alone.
 const MIX_TARGET: f64 = 3.0;
 
-/// gunicorn with Flask and python-gnupg; killed when dropped.
+/// gunicorn with Flask and python-gnupg. The process is killed when this value is dropped.
 struct Gunicorn {
     process: Child,
     address: SocketAddr,
 }
 
 impl Gunicorn {
-    /// Two workers, from the packages that bench/run.sh installs; nothing where there are none.
+    /// Starts two workers with the packages that bench/run.sh installs. Returns `None` if they are
+    /// not installed.
     fn start(packages: &Path) -> Option<Self> {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("bound");
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port should be free");
+        let address = free.local_addr().expect("socket should be bound");
         drop(free);
         if !packages.join("gunicorn").is_dir() {
             return None;
@@ -67,14 +69,15 @@ impl Gunicorn {
 
 impl Drop for Gunicorn {
     fn drop(&mut self) {
-        // Its workers end with it only where it is asked to end.
+        // gunicorn ends its workers only after SIGTERM.
         let id = self.process.id().to_string();
         let _asked = Command::new("kill").arg(id).status();
         let _ended = self.process.wait();
     }
 }
 
-/// Requests a second with so many clients, each of which asks again when it is answered.
+/// Returns requests per second. Each client sends its next request after the response to the last
+/// one.
 fn rate(address: SocketAddr, body: &str, clients: usize, time: Duration) -> f64 {
     let answered = AtomicU32::new(0);
     let start = Instant::now();
@@ -93,15 +96,15 @@ fn rate(address: SocketAddr, body: &str, clients: usize, time: Duration) -> f64 
 
 fn post(address: SocketAddr, body: &str) {
     let json = [("content-type", "application/json")];
-    let answer = request(address, "POST", "/decryptMessage", &json, body.as_bytes());
-    assert_eq!(answer.json()["DecryptedMessage"], "Nice work!\n");
+    let response = request(address, "POST", "/decryptMessage", &json, body.as_bytes());
+    assert_eq!(response.json()["DecryptedMessage"], "Nice work!\n");
 }
 
 fn body(message: &str) -> String {
     json!({"passphrase": PASSPHRASE, "message": message}).to_string()
 }
 
-/// Requests a second, of default messages. Returns whether all targets were met.
+/// Measures default messages in requests per second. Returns whether all targets were met.
 pub(crate) fn measure(packages: &Path, time: Duration) -> bool {
     let lanes = Server::start(&[]);
     let plain = Server::start(&["--kdf-path", "plain"]);
@@ -126,17 +129,17 @@ pub(crate) fn measure(packages: &Path, time: Duration) -> bool {
         println!("\ndefault messages, {clients} clients ({TURNS} turns of {time:?} each)");
         println!(
             "  {:<34}{:>12}{:>22}",
-            "", "requests/s", "Bulkhead has times"
+            "", "requests/s", "Bulkhead is faster by"
         );
         let medians: Vec<_> = rates.into_iter().map(median).collect();
         let targets = [None, against_plain, Some(against_gunicorn)];
         for ((name, _), (rate, target)) in contestants.iter().zip(medians.iter().zip(targets)) {
             let ratio = medians[0] / rate;
-            let judged = target.map_or(String::new(), |target| {
+            let verdict_text = target.map_or(String::new(), |target| {
                 met &= ratio >= target;
                 format!("  target {target}: {}", verdict(ratio >= target))
             });
-            println!("  {name:<34}{rate:>12.1}{ratio:>22.2}{judged}");
+            println!("  {name:<34}{rate:>12.1}{ratio:>22.2}{verdict_text}");
         }
     }
     met
@@ -147,9 +150,10 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// Small messages alone, and beside a client that has default messages opened one after the other.
+/// Measures small messages alone, and while another client decrypts default messages. Returns
+/// whether the target was met.
 pub(crate) fn mix(time: Duration) -> bool {
-    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let scratch = tempfile::tempdir().expect("temporary directory should be created");
     let small = body(&messages::small(scratch.path()));
     let default = body(&text("bench/default.asc"));
     let server = Server::start(&[]);
@@ -169,11 +173,11 @@ pub(crate) fn mix(time: Duration) -> bool {
             });
             beside.extend(small_ones(server.address, &small, time));
             stop.store(true, Ordering::Relaxed);
-            opened += large.join().expect("no panic");
+            opened += large.join().expect("thread should not panic");
         });
     }
     println!(
-        "\nsmall messages (65,536 octets twice), {SMALL_CLIENTS} clients, alone and beside one with \
+        "\nsmall messages (65,536 bytes twice), {SMALL_CLIENTS} clients, alone and beside one with \
          default messages ({opened} opened), in ms"
     );
     println!("  {:<10}{:>8}{:>10}{:>10}", "", "opened", "p50", "p99");
@@ -197,16 +201,16 @@ fn small_ones(address: SocketAddr, body: &str, time: Duration) -> Vec<Duration> 
         let client = || {
             let mut times = Vec::new();
             while start.elapsed() < time {
-                let asked = Instant::now();
+                let start_of_request = Instant::now();
                 post(address, body);
-                times.push(asked.elapsed());
+                times.push(start_of_request.elapsed());
             }
             times
         };
         let clients: Vec<_> = (0..SMALL_CLIENTS).map(|_| scope.spawn(client)).collect();
         clients
             .into_iter()
-            .flat_map(|client| client.join().expect("no panic"))
+            .flat_map(|client| client.join().expect("thread should not panic"))
             .collect()
     })
 }

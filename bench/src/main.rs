@@ -1,19 +1,19 @@
-//! Measures Bulkhead side by side with its peers and prints medians and ratios.
+//! Compares Bulkhead with its peers and prints medians and ratios.
 //!
-//! All contestants of a table run in turns within one run, so that what slows the machine down
-//! slows all of them down. `bench/run.sh` builds what is needed and starts this.
+//! All contestants of a table run in turns, so that a slow phase of the machine affects all of
+//! them. `bench/run.sh` builds what this program needs and starts it.
 
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
 mod accepts;
 mod beside;
 mod compare;
+mod decryptors;
 mod exchange;
 mod isolated;
 mod kdf;
 mod load;
 mod messages;
-mod openers;
 mod process;
 
 use clap::{Parser, ValueEnum};
@@ -21,72 +21,73 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What to measure, and how often. Start it through bench/run.sh, which builds its parts.
+/// Choose what to measure, and how often. Start this program through bench/run.sh, which builds its
+/// parts.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// rpgp as a component, as bench/run.sh builds it.
+    /// rpgp as a component, built by bench/run.sh
     #[arg(long, value_name = "FILE")]
     rpgp_wasm: PathBuf,
-    /// gunicorn, Flask and python-gnupg, as bench/run.sh installs them.
+    /// gunicorn, Flask and python-gnupg, installed by bench/run.sh
     #[arg(long, value_name = "FOLDER")]
     gunicorn: PathBuf,
-    /// Turns of each contestant with each message; messages of megabytes get half as many.
+    /// Turns of each contestant with each message; half as many for messages of a megabyte or more
     #[arg(long, default_value_t = 21, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=10_000))]
     rounds: u32,
-    /// Fresh instances to measure an isolated call with.
+    /// Number of fresh instances for the isolated call
     #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     calls: u32,
-    /// How long small requests are measured, idle and beside busy workers.
+    /// Duration of each measurement of small requests, idle and with busy workers
     #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     busy_seconds: u64,
-    /// How long many clients have default messages opened, in a turn.
+    /// Duration of a turn with many clients
     #[arg(long, default_value_t = 5, value_name = "SECONDS")]
     load_seconds: u64,
-    /// How long the relay is asked for promises.
+    /// Duration of each measurement of accepted requests
     #[arg(long, default_value_t = 10, value_name = "SECONDS")]
     accept_seconds: u64,
-    /// Messages that wait, where many do.
+    /// Number of messages in the full store
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     backlog: u64,
-    /// Only these parts; all of them if none is named.
+    /// Parts to measure; all of them by default
     #[arg(value_enum)]
     parts: Vec<Part>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// gpg, rpgp, rpgp in Wasm and the server, on six messages.
+    /// gpg, rpgp, rpgp in Wasm and the server, on six messages
     Messages,
-    /// Requests a second with many clients: the server, the server without lanes, and gunicorn with
-    /// Flask and python-gnupg.
+    /// Requests per second with many clients: the server, the server without vector paths, and
+    /// gunicorn with Flask and python-gnupg
     Load,
-    /// Small messages alone, and beside a default one.
+    /// Small messages alone, and beside a default message
     Mix,
-    /// Octets hashed a second on one thread, by path, beside OpenSSL.
+    /// Bytes hashed per second on one thread, by path, compared with OpenSSL
     Kdf,
-    /// A fresh store and instance with a trivial call.
+    /// A fresh store and instance with a trivial call
     Isolated,
-    /// From the start of the process to its first answer.
+    /// Time from the start of the process to its first response
     Start,
-    /// Resident memory, idle and under load.
+    /// Resident memory, idle and under load
     Memory,
-    /// Small requests while every worker is busy.
+    /// Small requests while every worker is busy
     Beside,
-    /// Components that are exchanged under load.
+    /// Components that are swapped under load
     Exchange,
-    /// Durable promises of the signing relay, with an empty and with a full store. `PostgreSQL` too,
-    /// where `BULKHEAD_TEST_POSTGRES` names a database.
+    /// Requests that the signing relay accepts per second, with an empty and with a full store;
+    /// also on `PostgreSQL` if `BULKHEAD_TEST_POSTGRES` is set
     Accepts,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // What is measured is the server, not how its answers are checked.
-    bulkhead_tests::description::off();
+    // The benchmark measures the server, without the cost of checking its responses.
+    bulkhead_tests::description::disable_checks();
     let wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
     let mut met = true;
     if wanted(Part::Messages) {
-        met &= openers::compare_all(&arguments.rpgp_wasm, arguments.rounds);
+        met &= decryptors::compare_all(&arguments.rpgp_wasm, arguments.rounds);
     }
     if wanted(Part::Load) {
         let time = Duration::from_secs(arguments.load_seconds);

@@ -1,4 +1,4 @@
-//! The messages that are measured with.
+//! The messages of the benchmark.
 
 use bulkhead_tests::fixtures::{SAMPLE, text};
 use std::fmt::Write as _;
@@ -7,23 +7,24 @@ use std::process::{Command, Stdio};
 
 pub(crate) const PASSPHRASE: &str = "topsecret";
 
-/// An armored message, as a string and as a file.
+/// An armored message, as text and as a file.
 pub(crate) struct Message {
     pub(crate) title: &'static str,
     pub(crate) text: String,
     pub(crate) file: PathBuf,
     pub(crate) plaintext: Vec<u8>,
-    /// What the server may take, as a part of gpg's time.
+    /// The server's maximum time, relative to gpg's.
     pub(crate) target: Option<f64>,
 }
 
-/// The six messages; gpg makes the large ones now, in `scratch`.
+/// Returns the six messages. gpg makes the large ones in `scratch` during the call.
 pub(crate) fn all(scratch: &Path) -> Vec<Message> {
-    // Once, and not within the time of each gpg.
-    std::fs::write(scratch.join("passphrase"), PASSPHRASE).expect("scratch is writable");
+    // Written once, outside the time of each gpg.
+    std::fs::write(scratch.join("passphrase"), PASSPHRASE)
+        .expect("scratch folder should be writable");
     let small = |title, text: String, target| {
         let file = scratch.join(format!("{title}.asc"));
-        std::fs::write(&file, &text).expect("scratch is writable");
+        std::fs::write(&file, &text).expect("scratch folder should be writable");
         let plaintext = b"Nice work!\n".to_vec();
         Message {
             title,
@@ -33,11 +34,11 @@ pub(crate) fn all(scratch: &Path) -> Vec<Message> {
             target: Some(target),
         }
     };
-    let large = |title, octets, compression, target| {
-        let plaintext = log_lines(octets);
+    let large = |title, bytes, compression, target| {
+        let plaintext = log_lines(bytes);
         let file = scratch.join(format!("{title}.asc"));
         encrypt(scratch, &plaintext, compression, DEFAULT_COUNT, &file);
-        let text = std::fs::read_to_string(&file).expect("gpg wrote it");
+        let text = std::fs::read_to_string(&file).expect("gpg should have written the file");
         Message {
             title,
             text,
@@ -64,12 +65,12 @@ pub(crate) fn all(scratch: &Path) -> Vec<Message> {
     ]
 }
 
-/// Text that compresses like a log: the same every time, but no two lines alike.
-fn log_lines(octets: usize) -> Vec<u8> {
-    let mut text = String::with_capacity(octets + 128);
+/// Returns text that compresses like a log. It is always the same, and no two lines are equal.
+fn log_lines(bytes: usize) -> Vec<u8> {
+    let mut text = String::with_capacity(bytes + 128);
     let mut state = 1_u64;
-    while text.len() < octets {
-        // Knuth's MMIX generator; all that matters is that it does not repeat soon.
+    while text.len() < bytes {
+        // Knuth's MMIX generator. Only a long period matters here.
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
@@ -78,27 +79,28 @@ fn log_lines(octets: usize) -> Vec<u8> {
             text,
             "level=info request={request:012x} status=200 time_us={time_us} path=/orders"
         )
-        .expect("a string takes everything");
+        .expect("writing to a string should succeed");
     }
-    text.truncate(octets);
+    text.truncate(bytes);
     text.into_bytes()
 }
 
-/// What GnuPG takes today.
+/// The count that GnuPG uses today.
 const DEFAULT_COUNT: &str = "65011712";
 
-/// A short message whose key takes little, made by gpg now.
+/// Returns a short message with a cheap key derivation, made by gpg during the call.
 pub(crate) fn small(scratch: &Path) -> String {
-    std::fs::write(scratch.join("passphrase"), PASSPHRASE).expect("scratch is writable");
+    std::fs::write(scratch.join("passphrase"), PASSPHRASE)
+        .expect("scratch folder should be writable");
     let file = scratch.join("small.asc");
     encrypt(scratch, b"Nice work!\n", "none", "65536", &file);
-    std::fs::read_to_string(&file).expect("gpg wrote it")
+    std::fs::read_to_string(&file).expect("gpg should have written the file")
 }
 
-/// `gpg --symmetric` with today's defaults (AES-256, S2K with SHA-1) but for the count.
+/// Runs `gpg --symmetric` with today's defaults (AES-256, S2K with SHA-1) except for the count.
 fn encrypt(scratch: &Path, plaintext: &[u8], compression: &str, count: &str, to: &Path) {
     let from = scratch.join("plaintext");
-    std::fs::write(&from, plaintext).expect("scratch is writable");
+    std::fs::write(&from, plaintext).expect("scratch folder should be writable");
     let status = gpg(scratch)
         .args([
             "--armor",
@@ -120,11 +122,11 @@ fn encrypt(scratch: &Path, plaintext: &[u8], compression: &str, count: &str, to:
         .arg("--symmetric")
         .arg(from)
         .status()
-        .expect("gpg runs");
+        .expect("gpg should run");
     assert!(status.success(), "gpg: {status}");
 }
 
-/// gpg with a home of its own in `scratch`, the passphrase in a file, and no memory of passphrases.
+/// Returns gpg with its home in `scratch`, a passphrase file and no passphrase cache.
 pub(crate) fn gpg(scratch: &Path) -> Command {
     let mut gpg = Command::new("gpg");
     gpg.arg("--homedir")

@@ -1,4 +1,4 @@
-//! The server as a process: how fast it starts, and what it holds.
+//! Measures the server as a process: start-up time and memory.
 
 use crate::compare::{milliseconds, percentile, verdict};
 use crate::messages::{self, PASSPHRASE};
@@ -7,12 +7,12 @@ use bulkhead_tests::server::Server;
 use std::time::{Duration, Instant};
 
 const START_TARGET: Duration = Duration::from_millis(150);
-const IDLE_TARGET_OCTETS: u64 = 60_000_000;
+const IDLE_TARGET_BYTES: u64 = 60_000_000;
 
-/// Clients that keep the workers busy: more than workers, so that the queue is never empty.
+/// Clients per worker. More than one, so that the queue is never empty.
 const CLIENTS_A_WORKER: usize = 2;
 
-/// From the start of the process to the first decrypted sample.
+/// Measures the time from the start of the process to the first decrypted sample.
 pub(crate) fn start(rounds: u32) -> bool {
     let mut times: Vec<_> = (0..rounds)
         .map(|_| {
@@ -33,19 +33,20 @@ pub(crate) fn start(rounds: u32) -> bool {
     median <= START_TARGET
 }
 
-/// Resident memory before the first request, after one, and with large messages on every worker.
+/// Measures resident memory before the first request, after one, and with large messages on every
+/// worker.
 pub(crate) fn memory() -> bool {
     let server = Server::start(&[]);
     assert_eq!(server.get("GET", "/livez").status, 200);
-    let idle = server.resident_octets();
+    let idle = server.resident_bytes();
     assert_eq!(server.decrypt(PASSPHRASE, SAMPLE).status, 200);
-    let after_one = server.resident_octets();
-    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let after_one = server.resident_bytes();
+    let scratch = tempfile::tempdir().expect("temporary directory should be created");
     let messages = messages::all(scratch.path());
     let large = messages
         .iter()
         .max_by_key(|message| message.text.len())
-        .expect("there are messages");
+        .expect("there should be messages");
     std::thread::scope(|scope| {
         for _ in 0..clients() {
             scope.spawn(|| {
@@ -55,13 +56,13 @@ pub(crate) fn memory() -> bool {
             });
         }
     });
-    let (peak, after) = (server.peak_resident_octets(), server.resident_octets());
-    let met = idle <= IDLE_TARGET_OCTETS;
+    let (peak, after) = (server.peak_resident_bytes(), server.resident_bytes());
+    let met = idle <= IDLE_TARGET_BYTES;
     println!("\nresident memory, MB");
     println!(
         "  idle {:.1}  target {}: {}",
         mb(idle),
-        IDLE_TARGET_OCTETS / 1_000_000,
+        IDLE_TARGET_BYTES / 1_000_000,
         verdict(met)
     );
     println!("  after one sample {:.1}", mb(after_one));
@@ -82,6 +83,6 @@ pub(crate) fn clients() -> usize {
     clippy::cast_precision_loss,
     reason = "memory sizes are far below 2^52"
 )]
-fn mb(octets: u64) -> f64 {
-    octets as f64 / 1e6
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }

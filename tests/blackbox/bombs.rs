@@ -1,5 +1,5 @@
-//! Messages that cost more than they weigh, and such that pretend to be less protected than they
-//! were. All are authentic, or were: their makers know the passphrase.
+//! Small messages with a large cost, and messages that hide how they were protected. All of them
+//! are authentic or were before a change: their makers know the passphrase.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,7 +24,7 @@ fn code(server: &Server, message: &[u8]) -> String {
         .problem()
 }
 
-/// The flag that the refusal of a message names.
+/// Checks that the rejection of a message names this flag.
 #[track_caller]
 fn limited_by(server: &Server, message: &[u8], flag: &str) {
     let response = server.decrypt(PASSPHRASE, &STANDARD.encode(message));
@@ -33,32 +33,34 @@ fn limited_by(server: &Server, message: &[u8], flag: &str) {
     assert!(detail.contains(flag), "{detail}");
 }
 
-/// `octets` zeros, compressed and encrypted by rpgp.
-fn zeros(octets: usize, compression: CompressionAlgorithm) -> Vec<u8> {
+/// Returns a message of `bytes` zeros, compressed and encrypted by rpgp.
+fn zeros(bytes: usize, compression: CompressionAlgorithm) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let mut builder = MessageBuilder::from_bytes("", vec![0; octets])
+    let mut builder = MessageBuilder::from_bytes("", vec![0; bytes])
         .seipd_v1(&mut rng, SymmetricKeyAlgorithm::AES128);
     builder.compression(compression);
     let s2k = StringToKey::new_iterated(&mut rng, HashAlgorithm::Sha256, 0);
     builder
         .encrypt_with_password(s2k, &PASSPHRASE.into())
-        .expect("rpgp takes the passphrase");
-    builder.to_vec(&mut rng).expect("rpgp writes the message")
+        .expect("rpgp should accept the passphrase");
+    builder
+        .to_vec(&mut rng)
+        .expect("rpgp should write the message")
 }
 
-/// An uncompressed "compressed" packet around `inside`.
+/// Returns a "compressed" packet that contains `inside` without compression.
 fn layer(inside: &[u8]) -> Vec<u8> {
     packet(8, &[&[0], inside].concat())
 }
 
 #[test]
-fn what_is_sealed_here_opens() {
+fn sealed_message_opens() {
     let opened = Server::shared().decrypt(PASSPHRASE, &STANDARD.encode(seal(&literal(b"fine"))));
     assert_eq!(opened.json()["DecryptedMessage"], "fine");
 }
 
 #[test]
-fn compression_bombs() {
+fn compression_bomb_exceeds_a_limit() {
     for compression in [CompressionAlgorithm::ZIP, CompressionAlgorithm::ZLIB] {
         limited_by(
             Server::shared(),
@@ -66,20 +68,20 @@ fn compression_bombs() {
             "--plaintext-max",
         );
     }
-    // BZip2 makes 100 octets of this, so that the ratio is noticed long before the size.
+    // BZip2 compresses this to 100 bytes, so that the ratio reaches its limit long before the size.
     let bzip2 = zeros(8 << 20, CompressionAlgorithm::BZip2);
     limited_by(Server::shared(), &bzip2, "--compression-ratio-max");
     let generous = Server::start(&["--compression-ratio-max", "1000000"]);
-    let opened = generous.decrypt_octets(PASSPHRASE, &STANDARD.encode(&bzip2));
+    let opened = generous.decrypt_bytes(PASSPHRASE, &STANDARD.encode(&bzip2));
     assert_eq!((opened.status, opened.body.len()), (200, 8 << 20));
 }
 
 #[test]
-fn a_quine_and_deep_nesting() {
+fn nested_compression_exceeds_the_layer_limit() {
     let server = Server::shared();
     limited_by(
         server,
-        &seal(&STANDARD.decode(QUINE).expect("base64")),
+        &seal(&STANDARD.decode(QUINE).expect("text should be base64")),
         "--compression-layers-max",
     );
     let mut nested = literal(b"in four layers");
@@ -94,13 +96,13 @@ fn a_quine_and_deep_nesting() {
     limited_by(server, &seal(&nested), "--compression-layers-max");
     let bushy = layer(&literal(b"x")).repeat(1000);
     assert_eq!(code(server, &seal(&bushy)), "unsupported_message");
-    // Each of these would be unpacked up to the limit, to find nothing.
+    // Each of these packets decompresses to the limit without a literal packet.
     let empty = layer(&packet(21, &[0; 1000])).repeat(200);
     assert_eq!(code(server, &seal(&empty)), "unsupported_message");
 }
 
 #[test]
-fn encrypted_again_and_more_than_one_literal() {
+fn nested_encryption_and_several_literals_are_rejected() {
     let server = Server::shared();
     let once = seal(&literal(b"x"));
     assert_eq!(code(server, &seal(&once)), "unsupported_message");
@@ -113,14 +115,14 @@ fn encrypted_again_and_more_than_one_literal() {
     );
 }
 
-/// Half a million packets that mean nothing, in front of the one that does.
+/// The message follows half a million packets without content.
 #[test]
-fn floods_of_small_packets() {
+fn message_opens_behind_half_a_million_packets() {
     let server = Server::shared();
     let markers = [b"\xca\x03PGP".repeat(500_000), literal(b"at the end")].concat();
     let opened = server.decrypt(PASSPHRASE, &STANDARD.encode(seal(&markers)));
     assert_eq!(opened.json()["DecryptedMessage"], "at the end");
-    // The same outside of the encryption, and in pieces of one octet inside.
+    // The same packets outside of the encryption, and pieces of one byte inside.
     let outside = [b"\xca\x03PGP".repeat(500_000), seal(&literal(b"x"))].concat();
     let opened = server.decrypt(PASSPHRASE, &STANDARD.encode(outside));
     assert_eq!(opened.json()["DecryptedMessage"], "x");
@@ -130,14 +132,14 @@ fn floods_of_small_packets() {
         b"\0".to_vec(),
     ]
     .concat();
-    let opened = server.decrypt_octets(PASSPHRASE, &STANDARD.encode(seal(&pieces)));
-    // Format, name length, four octets of date; the rest is data.
+    let opened = server.decrypt_bytes(PASSPHRASE, &STANDARD.encode(seal(&pieces)));
+    // The format, the length of the name and four bytes of date precede the data.
     assert_eq!((opened.status, opened.body.len()), (200, 500_002 - 6));
 }
 
-/// What SEIPD version 1 protects, passed off as what nothing protects.
+/// Data that SEIPD version 1 protected, in a packet without protection.
 #[test]
-fn stripped_of_its_integrity_protection() {
+fn message_without_integrity_protection_is_rejected() {
     let whole = seal(&literal(b"Attack at dawn"));
     let skesk = &whole[..10];
     let encrypted = &whole[whole.len() - 22 - 16 - 2 - literal(b"Attack at dawn").len()..];
@@ -155,10 +157,11 @@ fn stripped_of_its_integrity_protection() {
     );
 }
 
-/// Chunks of SEIPD version 2 left out, doubled, exchanged; the end cut off; another version.
+/// Chunks of SEIPD version 2 are missing, repeated or swapped, the end is missing, or the version
+/// differs.
 #[test]
-fn chunks_rearranged() {
-    const CHUNK_OCTETS: usize = 64 + 16;
+fn rearranged_chunks_fail_authentication() {
+    const CHUNK_BYTES: usize = 64 + 16;
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let text = "Attack at dawn. ".repeat(40);
     let mut builder = MessageBuilder::from_bytes("", text.clone().into_bytes()).seipd_v2(
@@ -170,13 +173,15 @@ fn chunks_rearranged() {
     let s2k = StringToKey::new_iterated(&mut rng, HashAlgorithm::Sha256, 0);
     builder
         .encrypt_with_password(&mut rng, s2k, &PASSPHRASE.into())
-        .expect("rpgp takes the passphrase");
-    let message = builder.to_vec(&mut rng).expect("rpgp writes the message");
+        .expect("rpgp should accept the passphrase");
+    let message = builder
+        .to_vec(&mut rng)
+        .expect("rpgp should write the message");
     let server = Server::shared();
     let opened = server.decrypt(PASSPHRASE, &STANDARD.encode(&message));
     assert_eq!(opened.json()["DecryptedMessage"], text);
 
-    // An SKESK with a length of one octet, then a SEIPD with a length of two.
+    // An SKESK with a length field of one byte, then a SEIPD with a length field of two bytes.
     let (skesk, seipd) = message.split_at(2 + usize::from(message[1]));
     assert!(
         seipd[0] == 0xd2 && (192..224).contains(&seipd[1]),
@@ -185,7 +190,7 @@ fn chunks_rearranged() {
     );
     let (fixed, chunks) = seipd[3..].split_at(4 + 32);
     let (chunks, final_tag) = chunks.split_at(chunks.len() - 16);
-    let chunks: Vec<_> = chunks.chunks(CHUNK_OCTETS).collect();
+    let chunks: Vec<_> = chunks.chunks(CHUNK_BYTES).collect();
     assert!(chunks.len() > 8);
     let sealed = |fixed: &[u8], chunks: &[&[u8]], end: &[u8]| {
         let body = [fixed, &chunks.concat(), end].concat();
@@ -197,22 +202,25 @@ fn chunks_rearranged() {
     );
     assert_eq!(as_it_was.status, 200);
 
-    let (mut doubled, mut exchanged) = (chunks.clone(), chunks.clone());
-    doubled.insert(1, chunks[1]);
-    exchanged.swap(1, 2);
+    let (mut repeated, mut swapped) = (chunks.clone(), chunks.clone());
+    repeated.insert(1, chunks[1]);
+    swapped.swap(1, 2);
     let version_1 = [&[1], &fixed[1..]].concat();
     for (what, altered) in [
-        ("first left out", sealed(fixed, &chunks[1..], final_tag)),
         (
-            "last left out",
+            "first chunk missing",
+            sealed(fixed, &chunks[1..], final_tag),
+        ),
+        (
+            "last chunk missing",
             sealed(fixed, &chunks[..chunks.len() - 1], final_tag),
         ),
-        ("all left out", sealed(fixed, &[], final_tag)),
-        ("one doubled", sealed(fixed, &doubled, final_tag)),
-        ("two exchanged", sealed(fixed, &exchanged, final_tag)),
-        ("no final tag", sealed(fixed, &chunks, b"")),
+        ("all chunks missing", sealed(fixed, &[], final_tag)),
+        ("one chunk repeated", sealed(fixed, &repeated, final_tag)),
+        ("two chunks swapped", sealed(fixed, &swapped, final_tag)),
+        ("final tag missing", sealed(fixed, &chunks, b"")),
         (
-            "said to be version 1",
+            "version changed to 1",
             sealed(&version_1, &chunks, final_tag),
         ),
     ] {
@@ -221,7 +229,7 @@ fn chunks_rearranged() {
 }
 
 #[test]
-fn memory_is_back_to_normal_afterwards() {
+fn memory_returns_to_normal_after_decompression_bombs() {
     let server = Server::start(&[]);
     let incompressible: Vec<u8> = (0..20_u32 << 20)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
@@ -229,7 +237,7 @@ fn memory_is_back_to_normal_afterwards() {
     let bombs = [
         zeros(64 << 20, CompressionAlgorithm::ZIP),
         zeros(64 << 20, CompressionAlgorithm::BZip2),
-        seal(&STANDARD.decode(QUINE).expect("base64")),
+        seal(&STANDARD.decode(QUINE).expect("text should be base64")),
         seal(&b"\xca\x03PGP".repeat(1 << 20)),
         b"\xc3\x04\x04\x07\0\x08".repeat(60_000),
         seal(&literal(&incompressible)),
@@ -237,17 +245,21 @@ fn memory_is_back_to_normal_afterwards() {
     let all = || {
         for bomb in &bombs {
             let status = server
-                .decrypt_octets(PASSPHRASE, &STANDARD.encode(bomb))
+                .decrypt_bytes(PASSPHRASE, &STANDARD.encode(bomb))
                 .status;
             assert!(status == 200 || status == 422, "{status}");
         }
         assert_eq!(server.decrypt(PASSPHRASE, SAMPLE).status, 200);
     };
-    // What one round leaves behind is what is kept for the next one, and it is little.
-    let before = server.resident_octets();
+    // Buffers that the server keeps after one round serve the next round. They are small.
+    let before = server.resident_bytes();
     for _ in 0..3 {
         all();
     }
-    let grown = server.resident_octets().saturating_sub(before);
-    assert!(grown < 16 << 20, "{} MiB stayed", grown >> 20);
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(
+        grown < 16 << 20,
+        "memory should not grow by {} MiB",
+        grown >> 20
+    );
 }

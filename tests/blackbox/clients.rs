@@ -1,13 +1,13 @@
-//! The examples in `examples/clients`, run as their users run them.
+//! Runs the examples in `examples/clients` as their users do.
 //!
-//! Ignored by default, since they need curl, Python or Node.js; `BULKHEAD_TEST_NODE` names a folder in
-//! which `tests/node.sh` has put those in JavaScript.
+//! These tests are ignored by default, because they need curl, Python or Node.js.
+//! `BULKHEAD_TEST_NODE` names the folder that `tests/node.sh` filled with the JavaScript examples.
 
 mod receivers;
 mod scripted;
 
-use crate::relay::{Kind, Relay, SMOOTH};
-use bulkhead_tests::canaries::confidential;
+use crate::relay::{RELIABLE, Relay, StoreKind};
+use bulkhead_tests::canaries::record_secret;
 use bulkhead_tests::fixtures::{self, Fixture, SAMPLE};
 use bulkhead_tests::http;
 use bulkhead_tests::server::Server;
@@ -19,7 +19,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Which example a test is about.
+/// The example under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Client {
     Curl,
@@ -37,12 +37,12 @@ macro_rules! with_all_clients {
         }
         mod python {
             $(#[test]
-            #[ignore = "needs python"]
+            #[ignore = "needs Python"]
             fn $name() { super::$name(super::Client::Python) })+
         }
         mod node {
             $(#[test]
-            #[ignore = "takes Node.js"]
+            #[ignore = "needs Node.js"]
             fn $name() { super::$name(super::Client::Node) })+
         }
     };
@@ -50,23 +50,23 @@ macro_rules! with_all_clients {
 use with_all_clients;
 
 with_all_clients!(
-    messages_are_opened,
-    a_wrong_passphrase_is_told_and_not_shown,
-    what_is_not_text_comes_as_octets,
-    tokens_are_made_and_checked,
-    signatures_come_later_and_at_once,
-    what_is_not_signed_is_told,
-    the_readme_is_right,
+    client_decrypts_messages,
+    client_reports_wrong_passphrase_without_printing_it,
+    client_writes_binary_plaintext_as_bytes,
+    client_makes_and_verifies_tokens,
+    client_gets_signature_at_once_or_later,
+    client_reports_failed_and_pending_signatures,
+    readme_commands_work,
 );
 
-/// The folder of an example, which may be used from there.
+/// Returns the folder in which an example can be run.
 fn folder(client: Client) -> PathBuf {
     let name = match client {
         Client::Curl => "curl",
         Client::Python => "python",
         Client::Node => {
             let built = std::env::var_os("BULKHEAD_TEST_NODE")
-                .expect("BULKHEAD_TEST_NODE names the folder that tests/node.sh filled");
+                .expect("BULKHEAD_TEST_NODE should name the folder that tests/node.sh filled");
             return PathBuf::from(built).join("examples/javascript");
         }
     };
@@ -84,40 +84,40 @@ fn program(client: Client) -> PathBuf {
     folder(client).join(name)
 }
 
-/// How a client ended.
+/// The result of a client's process.
 #[derive(Debug)]
-struct Ended {
+struct Finished {
     status: Option<i32>,
     output: Vec<u8>,
     errors: String,
 }
 
-impl Ended {
+impl Finished {
     fn text(&self) -> &str {
-        std::str::from_utf8(&self.output).expect("text")
+        std::str::from_utf8(&self.output).expect("text should be UTF-8")
     }
 
-    /// What a client that succeeds wrote.
+    /// Returns the output of a client that must have succeeded.
     #[track_caller]
-    fn well(&self) -> &str {
+    fn success(&self) -> &str {
         assert_eq!(self.status, Some(0), "{self:?}");
         self.text()
     }
 }
 
-/// A client, and the files that it is given.
-struct Place {
+/// A client with its input files and environment.
+struct ClientSetup {
     client: Client,
     files: tempfile::TempDir,
     url: String,
     wait_seconds: u32,
 }
 
-impl Place {
+impl ClientSetup {
     fn new(client: Client, url: &str) -> Self {
         Self {
             client,
-            files: tempfile::tempdir().expect("a folder"),
+            files: tempfile::tempdir().expect("folder should be accessible"),
             url: url.to_owned(),
             wait_seconds: 60,
         }
@@ -127,10 +127,10 @@ impl Place {
         Self::new(client, &format!("http://{}", server.address))
     }
 
-    fn file(&self, name: &str, octets: impl AsRef<[u8]>) -> String {
+    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let path = self.files.path().join(name);
-        std::fs::write(&path, octets).expect("written");
-        path.to_str().expect("text").to_owned()
+        std::fs::write(&path, bytes).expect("file should be written");
+        path.to_str().expect("text should be UTF-8").to_owned()
     }
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -138,7 +138,7 @@ impl Place {
         command
             .env("BULKHEAD_URL", &self.url)
             .env("BULKHEAD_WAIT", self.wait_seconds.to_string())
-            // Nobody listens there: who goes through a proxy gets nowhere.
+            // No proxy listens there, so that a client that uses a proxy fails.
             .env("http_proxy", "http://127.0.0.1:1")
             .env_remove("no_proxy")
             .env_remove("NO_PROXY")
@@ -150,124 +150,133 @@ impl Place {
 
     fn start(&self, arguments: &[&str], input: &str) -> Child {
         let mut command = self.command(program(self.client));
-        let mut child = command.args(arguments).spawn().expect("it starts");
-        let mut stdin = child.stdin.take().expect("piped");
-        // Who does not read it ends early.
+        let mut child = command
+            .args(arguments)
+            .spawn()
+            .expect("program should start");
+        let mut stdin = child.stdin.take().expect("stream should be piped");
+        // The write fails if the client ends without reading its input.
         drop(stdin.write_all(input.as_bytes()));
         child
     }
 
-    fn run(&self, arguments: &[&str], input: &str) -> Ended {
-        ended(self.start(arguments, input))
+    fn run(&self, arguments: &[&str], input: &str) -> Finished {
+        finish(self.start(arguments, input))
     }
 }
 
-fn ended(child: Child) -> Ended {
-    let output = child.wait_with_output().expect("it ends");
-    Ended {
+fn finish(child: Child) -> Finished {
+    let output = child.wait_with_output().expect("process should end");
+    Finished {
         status: output.status.code(),
         output: output.stdout,
-        errors: String::from_utf8(output.stderr).expect("text"),
+        errors: String::from_utf8(output.stderr).expect("text should be UTF-8"),
     }
 }
 
-fn messages_are_opened(client: Client) {
-    let place = Place::beside(client, Server::shared());
-    confidential("Nice work!");
+fn client_decrypts_messages(client: Client) {
+    let setup = ClientSetup::beside(client, Server::shared());
+    record_secret("Nice work!");
     for message in [SAMPLE.to_owned(), SAMPLE.replace('\n', "\r\n")] {
-        let file = place.file("message.asc", message);
-        let opened = place.run(&["decrypt", &file], "topsecret\n");
-        assert_eq!(opened.well(), "Nice work!\n");
+        let file = setup.file("message.asc", message);
+        let opened = setup.run(&["decrypt", &file], "topsecret\n");
+        assert_eq!(opened.success(), "Nice work!\n");
         assert_eq!(opened.errors, "");
-        // A line end at the end of a passphrase does not count, and need not be there.
-        let opened = place.run(&["decrypt", &file], "topsecret");
-        assert_eq!(opened.well(), "Nice work!\n");
+        // A line end after the passphrase is optional.
+        let opened = setup.run(&["decrypt", &file], "topsecret");
+        assert_eq!(opened.success(), "Nice work!\n");
     }
 }
 
-fn a_wrong_passphrase_is_told_and_not_shown(client: Client) {
+fn client_reports_wrong_passphrase_without_printing_it(client: Client) {
     const WRONG: &str = "a-wrong-passphrase-of-clients";
-    confidential(WRONG);
-    let place = Place::beside(client, Server::shared());
-    let refused = place.run(&["decrypt", &place.file("message.asc", SAMPLE)], WRONG);
+    record_secret(WRONG);
+    let setup = ClientSetup::beside(client, Server::shared());
+    let refused = setup.run(&["decrypt", &setup.file("message.asc", SAMPLE)], WRONG);
     assert_eq!((refused.status, refused.text()), (Some(1), ""));
     assert!(refused.errors.contains("undecryptable"), "{refused:?}");
     assert!(!refused.errors.contains(WRONG), "{refused:?}");
-    // Nor does it matter what is wrong.
-    let elsewhere = Place::new(client, &refusing());
+    // The passphrase is not printed after other errors either.
+    let unreachable = ClientSetup::new(client, &unused_url());
     for ended in [
-        place.run(&["decrypt", &place.file("message.asc", b"\xff")], WRONG),
-        elsewhere.run(&["decrypt", &elsewhere.file("message.asc", SAMPLE)], WRONG),
+        setup.run(&["decrypt", &setup.file("message.asc", b"\xff")], WRONG),
+        unreachable.run(
+            &["decrypt", &unreachable.file("message.asc", SAMPLE)],
+            WRONG,
+        ),
     ] {
         assert_eq!((ended.status, ended.text()), (Some(1), ""));
         assert!(!ended.errors.is_empty() && !ended.errors.contains(WRONG));
         assert!(!ended.errors.contains("Traceback"), "{ended:?}");
     }
-    assert_eq!(place.run(&["decrypt"], "").status, Some(2));
+    assert_eq!(setup.run(&["decrypt"], "").status, Some(2));
 }
 
-/// A URL at which nobody listens.
-fn refusing() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    format!("http://{}", listener.local_addr().expect("an address"))
+/// Returns a URL on which no process listens.
+fn unused_url() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port should be free");
+    format!(
+        "http://{}",
+        listener.local_addr().expect("address should be valid")
+    )
 }
 
-fn what_is_not_text_comes_as_octets(client: Client) {
+fn client_writes_binary_plaintext_as_bytes(client: Client) {
     let is_binary = |fixture: &Fixture| {
         let plaintext = fixture.plaintext.as_deref();
-        plaintext.is_some_and(|octets| std::str::from_utf8(octets).is_err())
+        plaintext.is_some_and(|bytes| std::str::from_utf8(bytes).is_err())
     };
     let binary = fixtures::read("gnupg-2.2.jsonl")
         .into_iter()
         .find(is_binary);
-    let binary = binary.expect("a binary one");
+    let binary = binary.expect("a binary fixture should exist");
     let passphrase = &binary.passphrases[0];
-    confidential(passphrase);
-    let place = Place::beside(client, Server::shared());
-    let file = place.file("message.asc", &binary.message);
+    record_secret(passphrase);
+    let setup = ClientSetup::beside(client, Server::shared());
+    let file = setup.file("message.asc", &binary.message);
     let arguments: &[_] = match client {
         Client::Curl => &["decrypt", &file],
         Client::Python | Client::Node => {
-            let refused = place.run(&["decrypt", &file], passphrase);
+            let refused = setup.run(&["decrypt", &file], passphrase);
             assert_eq!((refused.status, refused.text()), (Some(1), ""));
             assert!(refused.errors.contains("422 not_text: "), "{refused:?}");
             &["decrypt", "--octets", &file]
         }
     };
-    let opened = place.run(arguments, passphrase);
+    let opened = setup.run(arguments, passphrase);
     assert_eq!(
         (opened.status, Some(opened.output)),
         (Some(0), binary.plaintext)
     );
 }
 
-/// RFC 2104, for keys of at most a block.
+/// HMAC of RFC 2104, for keys of at most one block.
 fn hmac_sha256(key: &[u8], body: &[u8]) -> String {
     let mut block = [0; 64];
     block[..key.len()].copy_from_slice(key);
-    let inner = Sha256::new_with_prefix(block.map(|octet| octet ^ 0x36)).chain_update(body);
-    let outer = Sha256::new_with_prefix(block.map(|octet| octet ^ 0x5c));
+    let inner = Sha256::new_with_prefix(block.map(|byte| byte ^ 0x36)).chain_update(body);
+    let outer = Sha256::new_with_prefix(block.map(|byte| byte ^ 0x5c));
     format!("{:x}", outer.chain_update(inner.finalize()).finalize())
 }
 
-fn tokens_are_made_and_checked(client: Client) {
-    // RFC 4231 section 4.3, and octets that are no text.
+fn client_makes_and_verifies_tokens(client: Client) {
+    // RFC 4231 section 4.3, and bytes that are not text.
     const SECRET: &str = "Jefe";
     const KNOWN: &str = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
     let body = b"what do ya want for nothing?";
     assert_eq!(hmac_sha256(SECRET.as_bytes(), body), KNOWN);
-    let octets: Vec<u8> = (0..=255).chain(*b"\r\n\n").collect();
+    let bytes: Vec<u8> = (0..=255).chain(*b"\r\n\n").collect();
 
     let server = Server::start_with(&[], &[("SECRET", SECRET)]);
-    let place = Place::beside(client, &server);
-    for body in [&body[..], &octets, b""] {
+    let setup = ClientSetup::beside(client, &server);
+    for body in [&body[..], &bytes, b""] {
         let token = hmac_sha256(SECRET.as_bytes(), body);
-        confidential(&token);
-        let file = place.file("document", body);
-        let made = place.run(&["token", &file], "");
-        assert_eq!(made.well(), format!("{token}\n"));
+        record_secret(&token);
+        let file = setup.file("document", body);
+        let made = setup.run(&["token", &file], "");
+        assert_eq!(made.success(), format!("{token}\n"));
         let changed = token.replace(&token[..1], if token.starts_with('0') { "1" } else { "0" });
-        confidential(&changed);
+        record_secret(&changed);
         let tokens = [
             (format!("{token}\n"), 0, "valid\n"),
             (token.to_uppercase(), 0, "valid\n"),
@@ -276,7 +285,7 @@ fn tokens_are_made_and_checked(client: Client) {
             (String::new(), 1, "not valid\n"),
         ];
         for (token, status, said) in tokens {
-            let checked = place.run(&["verify", &file], &token);
+            let checked = setup.run(&["verify", &file], &token);
             assert_eq!(
                 (checked.status, checked.text()),
                 (Some(status), said),
@@ -286,7 +295,7 @@ fn tokens_are_made_and_checked(client: Client) {
                 continue;
             }
             // Without the server.
-            let mut here = Place::new(client, &refusing());
+            let mut here = ClientSetup::new(client, &unused_url());
             here.wait_seconds = 0;
             let secret = here.file("secret", format!("{SECRET}\n"));
             let checked = here.run(&["verify", "--secret-file", &secret, &file], &token);
@@ -298,13 +307,13 @@ fn tokens_are_made_and_checked(client: Client) {
         }
     }
 
-    let place = Place::beside(client, Server::shared());
-    let refused = place.run(&["token", &place.file("document", "x")], "");
+    let setup = ClientSetup::beside(client, Server::shared());
+    let refused = setup.run(&["token", &setup.file("document", "x")], "");
     assert_eq!(refused.status, Some(1));
     assert!(refused.errors.contains("not_configured"), "{refused:?}");
 }
 
-/// The signature of the mock, asked of itself.
+/// Returns the signature of the mock upstream for a message.
 fn signature(relay: &Relay, message: &str) -> String {
     let encoded =
         percent_encoding::utf8_percent_encode(message, percent_encoding::NON_ALPHANUMERIC);
@@ -313,73 +322,73 @@ fn signature(relay: &Relay, message: &str) -> String {
     let headers = [("Authorization", key)];
     let response = http::request(relay.upstream.address(), "GET", &target, &headers, b"");
     assert_eq!(response.status, 200, "{response:?}");
-    let signature = String::from_utf8(response.body).expect("base64");
-    confidential(&signature);
+    let signature = String::from_utf8(response.body).expect("text should be base64");
+    record_secret(&signature);
     signature
 }
 
 const LATE: &str = r#"{"mode": "late", "delay_ms": 1900, "next": 1}"#;
 
-fn order(relay: &Relay, order: &str) {
-    let order = serde_json::from_str(order).expect("JSON");
+fn control_upstream(relay: &Relay, order: &str) {
+    let order = serde_json::from_str(order).expect("text should be JSON");
     relay.upstream.control(&order);
 }
 
-fn signatures_come_later_and_at_once(client: Client) {
+fn client_gets_signature_at_once_or_later(client: Client) {
     const MESSAGE: &str = "signed by clients & \"signature\":\"no\" 100% + \\\nüber\n";
-    confidential(MESSAGE);
-    let relay = Relay::start(Kind::Sqlite, &SMOOTH);
-    let place = Place::beside(client, relay.server());
-    let file = place.file("text", MESSAGE);
+    record_secret(MESSAGE);
+    let relay = Relay::start(StoreKind::Sqlite, &RELIABLE);
+    let setup = ClientSetup::beside(client, relay.server());
+    let file = setup.file("text", MESSAGE);
     let expected = format!("{}\n", signature(&relay, MESSAGE));
-    order(&relay, LATE);
+    control_upstream(&relay, LATE);
     let url = relay.callback("hook");
-    let later = place.run(&["sign", &file, &url], "");
-    assert_eq!(later.well(), expected);
-    // It was accepted first: who is answered at once is not called back.
-    until("the callback is told", || {
+    let later = setup.run(&["sign", &file, &url], "");
+    assert_eq!(later.success(), expected);
+    // The request was accepted with 202 first. After a response of 200 there would be no webhook.
+    until("the callback is notified", || {
         !relay.receiver.deliveries().is_empty()
     });
-    let told = relay.receiver.deliveries().remove(0);
-    assert_eq!(told.body["data"]["signature"], expected.trim_end());
-    assert_eq!(told.body["data"]["message"], MESSAGE);
+    let notification = relay.receiver.deliveries().remove(0);
+    assert_eq!(notification.body["data"]["signature"], expected.trim_end());
+    assert_eq!(notification.body["data"]["message"], MESSAGE);
 
     let body = json!({"message": MESSAGE}).to_string();
     let headers = [("Content-Type", "application/json")];
     let address = relay.server().address;
     let now = http::request(address, "POST", "/crypto/sign", &headers, body.as_bytes());
     assert_eq!(now.status, 200, "{now:?}");
-    assert_eq!(place.run(&["sign", &file], "").well(), expected);
-    // That of the mock's own answer above, and that of the relay.
+    assert_eq!(setup.run(&["sign", &file], "").success(), expected);
+    // One call by this test, above, and one by the relay.
     assert_eq!(relay.upstream.summary().arrivals, 2);
 }
 
-fn what_is_not_signed_is_told(client: Client) {
-    let relay = Relay::start(Kind::Sqlite, &SMOOTH);
-    let mut place = Place::beside(client, relay.server());
+fn client_reports_failed_and_pending_signatures(client: Client) {
+    let relay = Relay::start(StoreKind::Sqlite, &RELIABLE);
+    let mut setup = ClientSetup::beside(client, relay.server());
     let text = "a text of clients that is not signed";
-    confidential(text);
-    let file = place.file("text", text);
-    // Refused after it was accepted, and then at once.
-    order(
+    record_secret(text);
+    let file = setup.file("text", text);
+    // The upstream refuses the first request after 202, and the next one at once.
+    control_upstream(
         &relay,
         r#"{"mode": "late", "delay_ms": 1900, "status": 422, "next": 1}"#,
     );
-    let failed = place.run(&["sign", &file], "");
+    let failed = setup.run(&["sign", &file], "");
     assert_eq!((failed.status, failed.text()), (Some(1), ""));
     assert!(failed.errors.contains("422"), "{failed:?}");
-    let refused = place.run(&["sign", &file], "");
+    let refused = setup.run(&["sign", &file], "");
     assert_eq!(refused.status, Some(1));
     assert!(refused.errors.contains("upstream_refused"), "{refused:?}");
-    let refused = place.run(&["sign", &file, "ftp://receiver.example/"], "");
+    let refused = setup.run(&["sign", &file, "ftp://receiver.example/"], "");
     assert!(refused.errors.contains("callback_refused"), "{refused:?}");
 
-    // Not in the time that there is; the same command gets it in the end.
-    let another = place.file("another", "another text of clients");
-    confidential("another text of clients");
-    order(&relay, r#"{"mode": "502"}"#);
-    place.wait_seconds = 3;
-    let pending = place.run(&["sign", &another], "");
+    // The signature does not arrive in time. Repeating the command gets it later.
+    let another = setup.file("another", "another text of clients");
+    record_secret("another text of clients");
+    control_upstream(&relay, r#"{"mode": "502"}"#);
+    setup.wait_seconds = 3;
+    let pending = setup.run(&["sign", &another], "");
     assert_eq!(
         (pending.status, pending.text()),
         (Some(75), ""),
@@ -388,46 +397,46 @@ fn what_is_not_signed_is_told(client: Client) {
     let (_, id) = pending
         .errors
         .split_once("/crypto/requests/")
-        .expect("the status URL");
+        .expect("error should contain the status URL");
     assert_eq!(relay.request(id.trim_end())["status"], "pending");
-    order(&relay, r#"{"mode": "normal"}"#);
-    place.wait_seconds = 60;
-    let signed = place.run(&["sign", &another], "");
+    control_upstream(&relay, r#"{"mode": "normal"}"#);
+    setup.wait_seconds = 60;
+    let signed = setup.run(&["sign", &another], "");
     assert_eq!(
-        signed.well().trim_end(),
+        signed.success().trim_end(),
         relay.request(id.trim_end())["signature"]
     );
 }
 
-/// The commands of the README, as they stand there.
-fn the_readme_is_right(client: Client) {
+/// Runs the commands of the README unchanged.
+fn readme_commands_work(client: Client) {
     const README: &str = include_str!("../../examples/clients/README.md");
     const SECRET: &str = "a secret of the tokens in the README";
-    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.set("SECRET", SECRET);
     relay.run();
     relay.wait_for_calls();
-    let place = Place::beside(client, relay.server());
-    place.file("message.asc", SAMPLE);
-    place.file("passphrase", "topsecret\n");
-    place.file("secret", SECRET);
-    place.file("document", "a document of the README");
-    place.file("text", "a text of the README");
-    confidential("a document of the README");
-    confidential("a text of the README");
+    let setup = ClientSetup::beside(client, relay.server());
+    setup.file("message.asc", SAMPLE);
+    setup.file("passphrase", "topsecret\n");
+    setup.file("secret", SECRET);
+    setup.file("document", "a document of the README");
+    setup.file("text", "a text of the README");
+    record_secret("a document of the README");
+    record_secret("a text of the README");
     let (name, own) = match client {
         Client::Curl => ("curl", "curl/bulkhead.sh"),
         Client::Python => ("python", "python/bulkhead.py"),
         Client::Node => ("javascript", "javascript/bulkhead.mjs"),
     };
-    let to = folder(client).canonicalize().expect("it is there");
-    std::os::unix::fs::symlink(to, place.files.path().join(name)).expect("linked");
+    let to = folder(client).canonicalize().expect("it should exist");
+    std::os::unix::fs::symlink(to, setup.files.path().join(name)).expect("link should be created");
     let commands = |shown: &str| -> Vec<String> {
         let start = format!("    {shown} ");
         let lines = README.lines().filter(|line| line.starts_with(&start));
         lines.map(|line| line.replace(shown, own)).collect()
     };
-    // What curl can do, all can.
+    // All clients support the commands that the README shows for curl.
     let mut script = commands("curl/bulkhead.sh");
     assert_eq!(script.len(), 5);
     if client != Client::Curl {
@@ -435,16 +444,18 @@ fn the_readme_is_right(client: Client) {
         assert_eq!(more.len(), 2);
         script.extend(more);
     }
-    let mut bash = place.command("bash");
+    let mut bash = setup.command("bash");
     bash.args(["-euc", &script.join("\n")])
-        .current_dir(place.files.path());
-    let all = ended(bash.spawn().expect("bash runs"));
+        .current_dir(setup.files.path());
+    let all = finish(bash.spawn().expect("bash should start"));
     let verified = script.iter().filter(|line| line.contains(" verify "));
-    assert_eq!(all.well(), "valid\n".repeat(verified.count()), "{all:?}");
-    let wrote = |name| std::fs::read_to_string(place.files.path().join(name)).expect("a file");
+    assert_eq!(all.success(), "valid\n".repeat(verified.count()), "{all:?}");
+    let wrote = |name| {
+        std::fs::read_to_string(setup.files.path().join(name)).expect("file should be accessible")
+    };
     assert_eq!(wrote("plaintext"), "Nice work!\n");
     let token = hmac_sha256(SECRET.as_bytes(), b"a document of the README");
-    confidential(&token);
+    record_secret(&token);
     assert_eq!(wrote("token").trim_end(), token);
     assert_eq!(
         wrote("signature").trim_end(),

@@ -1,10 +1,10 @@
-//! Components that replace those in the binary, while the server runs.
+//! Components from a folder replace the built-in ones while the server runs.
 
 mod bombs;
-mod elsewhere;
-mod exchanges;
-mod refusals;
-mod words;
+mod command_line;
+mod hot_swap;
+mod other_hosts;
+mod rejections;
 
 use bulkhead_test_components::TRIAL;
 use bulkhead_tests::http::{Response, request};
@@ -14,30 +14,33 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// A server with a folder of components.
-pub(crate) struct Place {
+pub(crate) struct ComponentServer {
     pub(crate) server: Server,
     folder: tempfile::TempDir,
 }
 
-impl Place {
+impl ComponentServer {
     pub(crate) fn new() -> Self {
         Self::with(&[], |_| {})
     }
 
-    /// With further variables, in a folder that is prepared.
+    /// Starts a server with further variables. `prepare` fills the folder first.
     pub(crate) fn with(variables: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("folder should be accessible");
         let components = folder.path().join("components");
-        std::fs::create_dir(&components).expect("made");
+        std::fs::create_dir(&components).expect("folder should be created");
         prepare(&components);
-        let path = components.to_str().expect("a path of text").to_owned();
-        let ours = [
+        let path = components
+            .to_str()
+            .expect("path should be UTF-8")
+            .to_owned();
+        let defaults = [
             ("BULKHEAD_COMPONENTS_DIR", path.as_str()),
             ("BULKHEAD_COMPONENT_HEADER", "on"),
-            ("SECRET", "a secret of more than 32 octets, for tests"),
+            ("SECRET", "a secret of more than 32 bytes, for tests"),
         ];
         Self {
-            server: Server::start_with(&[], &[&ours, variables].concat()),
+            server: Server::start_with(&[], &[&defaults, variables].concat()),
             folder,
         }
     }
@@ -46,55 +49,59 @@ impl Place {
         self.folder.path().join("components")
     }
 
-    /// In one step, as an operator should.
-    pub(crate) fn put(&self, name: &str, octets: &[u8]) {
+    /// Moves a file into the folder in one step, as operators should.
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
         let aside = self.folder.path().join("aside");
-        std::fs::write(&aside, octets).expect("written");
-        std::fs::rename(aside, self.components().join(name)).expect("moved");
+        std::fs::write(&aside, bytes).expect("file should be written");
+        std::fs::rename(aside, self.components().join(name)).expect("file should be moved");
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        std::fs::remove_file(self.components().join(name)).expect("removed");
+        std::fs::remove_file(self.components().join(name)).expect("file should be removed");
     }
 
     pub(crate) fn health(&self) -> Value {
         self.server.get("GET", "/health").json()
     }
 
-    /// What `/health` says of one component.
+    /// Returns the state of one component in `/health`.
     pub(crate) fn state(&self, name: &str) -> Value {
         let health = self.health();
-        let all = health["components"].as_array().expect("a list");
+        let all = health["components"]
+            .as_array()
+            .expect("value should be an array");
         let found = all.iter().find(|state| state["name"] == name);
-        found.expect("named").clone()
+        found.expect("component should be listed").clone()
     }
 
-    pub(crate) fn ask(&self, body: &[u8]) -> Response {
+    pub(crate) fn post_token(&self, body: &[u8]) -> Response {
         request(self.server.address, "POST", "/token", &[], body)
     }
 
-    /// What answers: the version of a trial component, or a token.
-    pub(crate) fn who(&self) -> String {
-        let response = self.ask(trial::WHICH);
+    /// Returns the version of the active trial component, or a token of the built-in component.
+    pub(crate) fn active_version(&self) -> String {
+        let response = self.post_token(trial::WHICH);
         assert_eq!(response.status, 200, "{response:?}");
         response.json()["token"]
             .as_str()
-            .expect("a token")
+            .expect("token should be a string")
             .to_owned()
     }
 
     pub(crate) fn wait_for(&self, edition: u64) {
         let version = trial::version(edition);
-        until("the edition answers", || self.who() == version);
+        until("the edition is active", || self.active_version() == version);
     }
 
     pub(crate) fn wait_for_built_in(&self) {
-        until("ours answers", || self.who().len() == 64);
+        until("the built-in component is active", || {
+            self.active_version().len() == 64
+        });
     }
 
-    /// Until a file was refused, with this code and a reason in which this is said.
-    pub(crate) fn wait_for_refusal(&self, name: &str, code: &str, said: &str) -> Value {
-        until("it is refused", || {
+    /// Waits until a file is rejected with this code and with a reason that contains `said`.
+    pub(crate) fn wait_for_rejection(&self, name: &str, code: &str, said: &str) -> Value {
+        until("the rejection is reported", || {
             let refusal = &self.state(name)["last_refusal"];
             let reason = refusal["reason"].as_str().unwrap_or_default();
             refusal["code"] == code && reason.contains(said)

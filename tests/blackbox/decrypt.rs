@@ -1,4 +1,4 @@
-//! `POST /decryptMessage`: the answer, and what is refused.
+//! `POST /decryptMessage`: its responses and its errors.
 
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http;
@@ -24,7 +24,7 @@ fn refused(body: &str) -> (u16, String, Value) {
 }
 
 #[test]
-fn the_sample_opens_under_both_spellings_and_media_types() {
+fn sample_opens_with_either_spelling_and_media_type() {
     opens(SAMPLE);
     let capital = json!({"Passphrase": PASSPHRASE, "Message": SAMPLE, "x": [1]}).to_string();
     for media_type in [
@@ -48,8 +48,8 @@ fn the_sample_opens_under_both_spellings_and_media_types() {
 }
 
 #[test]
-fn octets_for_those_who_ask() {
-    let response = Server::shared().decrypt_octets(PASSPHRASE, SAMPLE);
+fn plaintext_is_returned_as_bytes_on_request() {
+    let response = Server::shared().decrypt_bytes(PASSPHRASE, SAMPLE);
     assert_eq!(response.body, b"Nice work!\n");
     assert_eq!(
         response.header("content-type"),
@@ -64,7 +64,7 @@ fn octets_for_those_who_ask() {
 }
 
 #[test]
-fn the_shapes_the_sample_circulates_in() {
+fn sample_opens_in_damaged_formatting() {
     opens(&SAMPLE.replacen("-----\n", "-----\n\n", 1));
     opens(&SAMPLE.replace("v2\n\n", "v2\n"));
     for line_end in [
@@ -86,7 +86,7 @@ fn the_shapes_the_sample_circulates_in() {
 }
 
 #[test]
-fn what_is_wrong_with_a_request_has_its_code() {
+fn invalid_request_returns_its_code() {
     let text = |message: &str| json!({"passphrase": "p", "message": message}).to_string();
     for (body, status, code) in [
         ("{", 400, "invalid_json"),
@@ -109,20 +109,20 @@ fn what_is_wrong_with_a_request_has_its_code() {
 }
 
 #[test]
-fn a_wrong_passphrase_and_an_altered_message_look_the_same() {
+fn wrong_passphrase_and_altered_message_return_equal_responses() {
     let altered = SAMPLE.replace("pEoI2S82", "pEoI2S83");
-    let answers =
+    let responses =
         [("wrong", SAMPLE), (PASSPHRASE, altered.as_str())].map(|(passphrase, message)| {
             let body = json!({"passphrase": passphrase, "message": message}).to_string();
             let response = Server::shared().post(&body, &[("X-Request-Id", "same")]);
             assert_eq!(response.header("x-request-id"), Some("same"));
             response.body
         });
-    assert_eq!(answers[0], answers[1]);
+    assert_eq!(responses[0], responses[1]);
 }
 
 #[test]
-fn plaintext_that_is_no_text_is_pointed_to_octets() {
+fn binary_plaintext_error_names_the_binary_media_type() {
     let binary = bulkhead_tests::fixtures::read("gnupg-2.2.jsonl")
         .into_iter()
         .find(|f| {
@@ -130,7 +130,7 @@ fn plaintext_that_is_no_text_is_pointed_to_octets() {
                 .as_ref()
                 .is_some_and(|p| std::str::from_utf8(p).is_err())
         })
-        .expect("a binary one");
+        .expect("a binary fixture should exist");
     let response = Server::shared().decrypt(&binary.passphrases[0], &binary.message);
     assert_eq!(
         (response.status, response.problem().as_str()),
@@ -143,13 +143,13 @@ fn plaintext_that_is_no_text_is_pointed_to_octets() {
     );
 }
 
-/// The first thing that the README has people do.
+/// The first command of the README.
 #[test]
-fn the_example_of_the_readme_answers_what_it_says() {
+fn readme_example_returns_the_documented_response() {
     const README: &str = include_str!("../../README.md");
     let response = Server::shared().post(include_str!("../../examples/sample.json"), &[]);
     assert_eq!(response.status, 200);
-    let answer = String::from_utf8(response.body).expect("text");
+    let body = String::from_utf8(response.body).expect("text should be UTF-8");
     assert!(README.contains("-d @examples/sample.json"));
-    assert!(README.lines().any(|line| line.trim() == answer), "{answer}");
+    assert!(README.lines().any(|line| line.trim() == body), "{body}");
 }

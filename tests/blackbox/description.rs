@@ -1,7 +1,7 @@
-//! `openapi.yaml`: served, complete, and held against the real server by a generator of requests.
-//! That what other tests are answered is as it says is the harness's work (`bulkhead_tests::description`).
+//! `openapi.yaml` is served, is complete, and passes a generator of requests. The harness checks
+//! the responses of all other tests against it (`bulkhead_tests::description`).
 
-use crate::relay::{Kind, Pace, Relay};
+use crate::relay::{Relay, StoreKind, UpstreamProfile};
 use bulkhead_tests::description::document;
 use bulkhead_tests::http::request;
 use bulkhead_tests::server::Server;
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 #[test]
-fn it_is_served_as_it_is_kept_and_as_json() {
+fn description_is_served_as_yaml_and_json() {
     let server = Server::shared();
     let get = |path| request(server.address, "GET", path, &[], b"");
     let yaml = get("/openapi.yaml");
@@ -22,18 +22,18 @@ fn it_is_served_as_it_is_kept_and_as_json() {
 }
 
 #[test]
-fn its_example_opens() {
+fn description_example_opens() {
     let operation = &document()["paths"]["/decryptMessage"]["post"];
     let example = |place: &Value| place["examples"]["sample"]["value"].clone();
     let request = example(&operation["requestBody"]["content"]["application/json"]);
-    let answer = example(&operation["responses"]["200"]["content"]["application/json"]);
+    let expected = example(&operation["responses"]["200"]["content"]["application/json"]);
     let response = Server::shared().post(&request.to_string(), &[]);
-    assert_eq!(response.json(), answer);
+    assert_eq!(response.json(), expected);
 }
 
 /// Statuses and codes, as `docs/reference/problems.md` lists them and as the responses do.
 #[test]
-fn it_has_the_codes_of_the_readme_and_no_other() {
+fn description_and_problems_page_list_the_same_codes() {
     let documented: BTreeSet<(u16, String)> = include_str!("../../docs/reference/problems.md")
         .lines()
         .filter_map(|line| {
@@ -44,16 +44,19 @@ fn it_has_the_codes_of_the_readme_and_no_other() {
         })
         .collect();
     let mut described = BTreeSet::from([
-        // Of any path, in words.
+        // These apply to any path. The description has them in words.
         (404, "not_found".to_owned()),
         (405, "method_not_allowed".to_owned()),
     ]);
     for operation in operations() {
-        for (status, response) in operation["responses"].as_object().expect("responses") {
+        for (status, response) in operation["responses"]
+            .as_object()
+            .expect("responses should be an object")
+        {
             let response = response["$ref"].as_str().map_or(response, |reference| {
                 document()
                     .pointer(&reference[1..])
-                    .unwrap_or_else(|| panic!("{reference} leads nowhere"))
+                    .unwrap_or_else(|| panic!("{reference} should exist"))
             });
             let Some(content) = response["content"].get("application/problem+json") else {
                 continue;
@@ -61,8 +64,8 @@ fn it_has_the_codes_of_the_readme_and_no_other() {
             let code = &content["schema"]["allOf"][1]["properties"]["code"];
             let codes = code["enum"].as_array().cloned();
             for code in codes.unwrap_or_else(|| vec![code["const"].clone()]) {
-                let code = code.as_str().expect("a code").to_owned();
-                described.insert((status.parse().expect("a status"), code));
+                let code = code.as_str().expect("code should be a string").to_owned();
+                described.insert((status.parse().expect("status should be a number"), code));
             }
         }
     }
@@ -70,7 +73,9 @@ fn it_has_the_codes_of_the_readme_and_no_other() {
 }
 
 fn operations() -> impl Iterator<Item = &'static Value> {
-    let paths = document()["paths"].as_object().expect("paths");
+    let paths = document()["paths"]
+        .as_object()
+        .expect("paths should be an object");
     let items = paths.values().filter_map(Value::as_object);
     items.flat_map(|item| {
         let operations = item.iter().filter(|(name, _)| *name != "parameters");
@@ -78,8 +83,8 @@ fn operations() -> impl Iterator<Item = &'static Value> {
     })
 }
 
-/// Fast enough that no quota is in the way of a generator of requests.
-const SWIFT: Pace = Pace {
+/// A quota that does not limit a generator of requests.
+const UNLIMITED: UpstreamProfile = UpstreamProfile {
     calls: 5000,
     window_ms: 1000,
     fail: "0",
@@ -88,8 +93,8 @@ const SWIFT: Pace = Pace {
 
 #[test]
 #[ignore = "needs schemathesis: run_tests.sh installs it"]
-fn schemathesis_finds_nothing() {
-    let mut relay = Relay::prepare(Kind::Sqlite, &SWIFT);
+fn schemathesis_finds_no_violation() {
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &UNLIMITED);
     let key = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/src/mock/upstream/public-key.pem"
@@ -105,7 +110,7 @@ fn schemathesis_finds_nothing() {
     relay.wait_for_calls();
     let address = relay.server().address;
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let output = Command::new("python3")
         .args(["-m", "schemathesis.cli", "--config-file"])
         .arg(format!("{root}/tests/schemathesis.toml"))
@@ -117,13 +122,13 @@ fn schemathesis_finds_nothing() {
             std::env::var_os("BULKHEAD_TEST_SCHEMATHESIS").unwrap_or_default(),
         )
         .output()
-        .expect("python3 starts");
-    let said = String::from_utf8_lossy(&output.stdout);
+        .expect("python3 should start");
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
-        "schemathesis found something:\n{said}{}",
+        "schemathesis should find no violation:\n{stdout}{}",
         String::from_utf8_lossy(&output.stderr)
     );
     let tested = format!("{0} selected / {0} total", operations().count());
-    assert!(said.contains(&tested), "not all operations were tried");
+    assert!(stdout.contains(&tested), "all operations should be tested");
 }

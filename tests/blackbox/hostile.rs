@@ -1,17 +1,17 @@
-//! Messages made to hurt: each gets its code, within the limits, and the process lives on.
+//! Hostile messages: each gets its error code within the limits, and the server keeps running.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulkhead_tests::fixtures::{self, SAMPLE};
 use bulkhead_tests::server::Server;
 
-/// The sample's octets.
+/// Returns the sample in binary form.
 fn sample() -> Vec<u8> {
     let data: String = SAMPLE.lines().skip(3).take(2).collect();
-    STANDARD.decode(data).expect("base64")
+    STANDARD.decode(data).expect("text should be base64")
 }
 
-/// The sample's session-key packet, with another hash and count.
+/// Returns the sample's session-key packet with another hash and count.
 fn skesk(hash: u8, count: u8) -> Vec<u8> {
     let mut packet = sample()[..15].to_vec();
     packet[5] = hash;
@@ -52,8 +52,8 @@ const FLIPPED: [(&str, &str); 7] = [
     ),
 ];
 
-/// The octets of armored text or bare base64.
-fn octets(message: &str) -> Vec<u8> {
+/// Decodes armored text or bare base64.
+fn dearmored(message: &str) -> Vec<u8> {
     let message = message.replace('\r', "");
     let data: String = match message.split_once("\n\n") {
         Some((_, body)) => body
@@ -62,11 +62,11 @@ fn octets(message: &str) -> Vec<u8> {
             .collect(),
         None => message.lines().collect(),
     };
-    STANDARD.decode(data.trim()).expect("base64")
+    STANDARD.decode(data.trim()).expect("text should be base64")
 }
 
 #[test]
-fn every_flipped_bit_is_an_error_and_shows_nothing() {
+fn flipped_bit_returns_an_error_without_plaintext() {
     let server = Server::shared();
     let mut messages = vec![("the sample".to_owned(), "topsecret".to_owned(), sample())];
     for (file, name) in FLIPPED {
@@ -78,16 +78,16 @@ fn every_flipped_bit_is_an_error_and_shows_nothing() {
         messages.push((
             fixture.name,
             fixture.passphrases[0].clone(),
-            octets(&fixture.message),
+            dearmored(&fixture.message),
         ));
     }
-    for (name, passphrase, octets) in messages {
-        let whole = server.decrypt_octets(&passphrase, &STANDARD.encode(&octets));
+    for (name, passphrase, bytes) in messages {
+        let whole = server.decrypt_bytes(&passphrase, &STANDARD.encode(&bytes));
         assert_eq!(whole.status, 200, "{name}");
-        for bit in 0..octets.len() * 8 {
-            let mut flipped = octets.clone();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let response = server.decrypt_octets(&passphrase, &STANDARD.encode(&flipped));
+            let response = server.decrypt_bytes(&passphrase, &STANDARD.encode(&flipped));
             assert_eq!(response.status, 422, "{name}, bit {bit}: {response:?}");
             response.problem();
         }
@@ -95,14 +95,14 @@ fn every_flipped_bit_is_an_error_and_shows_nothing() {
 }
 
 #[test]
-fn a_flipped_bit_in_the_armor_is_an_error_or_changes_nothing() {
+fn flipped_bit_in_armor_returns_an_error_or_changes_nothing() {
     for bit in 0..SAMPLE.len() * 8 {
         let mut flipped = SAMPLE.as_bytes().to_vec();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let Ok(text) = std::str::from_utf8(&flipped) else {
             continue;
         };
-        let response = Server::shared().decrypt_octets("topsecret", text);
+        let response = Server::shared().decrypt_bytes("topsecret", text);
         match response.status {
             200 => assert_eq!(response.body, b"Nice work!\n", "bit {bit}"),
             status => assert_eq!(status, 422, "bit {bit}"),
@@ -111,7 +111,7 @@ fn a_flipped_bit_in_the_armor_is_an_error_or_changes_nothing() {
 }
 
 #[test]
-fn too_many_session_keys() {
+fn message_with_too_many_session_keys_is_rejected() {
     for count in [17, 60_000] {
         assert_eq!(
             code(&with_data(&skesk(2, 0).repeat(count))),
@@ -122,7 +122,7 @@ fn too_many_session_keys() {
 }
 
 #[test]
-fn key_derivation_over_the_budget() {
+fn key_derivation_over_the_limit_is_rejected() {
     let server = Server::start(&["--s2k-octets-max", "64MiB"]);
     let message = with_data(&skesk(2, 0xff).repeat(2));
     let response = server.decrypt("topsecret", &STANDARD.encode(message));
@@ -135,7 +135,7 @@ fn key_derivation_over_the_budget() {
 }
 
 #[test]
-fn argon2_over_the_limits() {
+fn argon2_over_the_limits_is_rejected() {
     for (passes, memory_exponent) in [(1, 17), (1, 31), (255, 10), (1, 255)] {
         let mut packet = vec![0xc3, 22, 4, 9, 4];
         packet.extend([7; 16]);
@@ -151,7 +151,7 @@ fn argon2_over_the_limits() {
 }
 
 #[test]
-fn packet_9_and_plaintext_behind_a_session_key() {
+fn unprotected_data_behind_a_session_key_is_rejected() {
     let key = skesk(2, 0);
     let data = [&[0xc9, 30][..], &[1; 30]].concat();
     assert_eq!(code(&[&key[..], &data].concat()), "unsupported_message");
@@ -163,8 +163,8 @@ fn packet_9_and_plaintext_behind_a_session_key() {
 }
 
 #[test]
-fn pieces_of_one_octet_and_lengths_that_lie() {
-    // A container in pieces of one octet each, a million of them.
+fn one_byte_pieces_and_false_lengths_are_rejected() {
+    // A container in a million pieces of one byte.
     let pieces: Vec<u8> = [0xe0, 1].repeat(1_000_000);
     assert_eq!(
         code(&[&skesk(2, 0)[..], &[0xd2], &pieces, &[0]].concat()),
@@ -175,7 +175,7 @@ fn pieces_of_one_octet_and_lengths_that_lie() {
 }
 
 #[test]
-fn armor_headers_over_the_limit() {
+fn armor_headers_over_the_limit_are_rejected() {
     let header = "Comment: x\n".repeat(100_000);
     let message = SAMPLE.replace("Version: GnuPG v2\n", &header);
     let response = Server::shared().decrypt("topsecret", &message);
@@ -183,7 +183,7 @@ fn armor_headers_over_the_limit() {
 }
 
 #[test]
-fn time_is_limited_and_others_are_not_touched() {
+fn decryption_timeout_frees_the_worker() {
     let server = Server::start(&["--decrypt-timeout", "20ms", "--decrypt-workers", "1"]);
     let slow = with_data(&skesk(10, 0xff));
     let response = server.decrypt("topsecret", &STANDARD.encode(slow));
@@ -203,10 +203,10 @@ fn time_is_limited_and_others_are_not_touched() {
 }
 
 #[test]
-fn guest_memory_is_limited_and_given_back() {
+fn guest_memory_is_limited_and_released() {
     let server = Server::start(&["--guest-memory-max", "16MiB"]);
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
-    let before = server.resident_octets();
+    let before = server.resident_bytes();
     for _ in 0..4 {
         let response = server.decrypt("topsecret", &"jA0ECQMC".repeat(3 << 20));
         assert_eq!(response.problem(), "too_costly");
@@ -217,14 +217,14 @@ fn guest_memory_is_limited_and_given_back() {
         );
     }
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
-    let grown = server.resident_octets().saturating_sub(before);
-    assert!(grown < 64 << 20, "{grown} octets stayed");
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown < 64 << 20, "memory should not grow by {grown} bytes");
 }
 
-/// Texts that have the dearmorer look again and again; each took seconds once, and the time of a
-/// worker. The limit is far above what they need and far below what they took.
+/// Texts that make a naive dearmorer search again and again. Each of them once took seconds of a
+/// worker's time. The limit is far from both the needed and the former time.
 #[test]
-fn text_that_almost_starts_everywhere() {
+fn repeated_armor_beginnings_are_rejected_in_time() {
     let server = Server::start(&["--decrypt-timeout", "4s"]);
     let begin = "-----BEGIN PGP X-----\n";
     for (what, text) in [

@@ -1,4 +1,4 @@
-//! Behaviour common to all routes.
+//! Behaviour of all routes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ use serde_json::json;
 use std::io::{Read as _, Write as _};
 
 #[test]
-fn unknown_paths_and_methods() {
+fn unknown_path_and_method_return_404_and_405() {
     let server = Server::shared();
     let response = server.get("GET", "/nothing");
     assert_eq!(
@@ -30,7 +30,7 @@ fn unknown_paths_and_methods() {
 }
 
 #[test]
-fn head_and_options() {
+fn head_and_options_return_no_body() {
     let server = Server::shared();
     let response = server.get("HEAD", "/livez");
     assert_eq!((response.status, response.body.len()), (200, 0));
@@ -51,7 +51,7 @@ fn head_and_options() {
 }
 
 #[test]
-fn content_that_is_not_json_is_sent_back_with_the_way_to_go() {
+fn other_content_type_returns_415_with_accept_post() {
     for headers in [
         &[][..],
         &[("Content-Type", "application/x-www-form-urlencoded")],
@@ -67,7 +67,7 @@ fn content_that_is_not_json_is_sent_back_with_the_way_to_go() {
 }
 
 #[test]
-fn a_body_over_the_limit_is_answered_and_the_answer_arrives() {
+fn body_over_the_limit_returns_413_to_a_client_that_sends_on() {
     let server = Server::start(&["--body-max", "1MiB"]);
     let body = vec![b' '; 20 << 20];
     let headers = [("Content-Type", "application/json")];
@@ -81,29 +81,35 @@ fn a_body_over_the_limit_is_answered_and_the_answer_arrives() {
     let mut stream = connect(server.address);
     stream
         .write_all(b"POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .expect("taken");
+        .expect("data should be sent");
     for _ in 0..20 {
-        stream.write_all(b"100000\r\n").expect("taken");
-        stream.write_all(&body[..1 << 20]).expect("taken");
-        stream.write_all(b"\r\n").expect("taken");
+        stream
+            .write_all(b"100000\r\n")
+            .expect("data should be sent");
+        stream
+            .write_all(&body[..1 << 20])
+            .expect("data should be sent");
+        stream.write_all(b"\r\n").expect("data should be sent");
     }
-    stream.write_all(b"0\r\n\r\n").expect("taken");
+    stream.write_all(b"0\r\n\r\n").expect("data should be sent");
     assert_eq!(
-        read(&mut stream, false).expect("an answer").problem(),
+        read(&mut stream, false)
+            .expect("response should arrive")
+            .problem(),
         "body_too_large"
     );
 }
 
 #[test]
-fn a_body_that_does_not_come_is_answered() {
+fn missing_body_returns_408_after_timeout() {
     let server = Server::start(&["--body-timeout", "200ms"]);
     let mut stream = connect(server.address);
     let headers = [("Content-Type", "application/json")];
     stream
         .write_all(&head("POST", "/decryptMessage", &headers, 100))
-        .expect("taken");
-    stream.write_all(b"{").expect("taken");
-    let response = read(&mut stream, false).expect("an answer");
+        .expect("data should be sent");
+    stream.write_all(b"{").expect("data should be sent");
+    let response = read(&mut stream, false).expect("response should arrive");
     assert_eq!(
         (response.status, response.problem().as_str()),
         (408, "body_timeout")
@@ -111,7 +117,7 @@ fn a_body_that_does_not_come_is_answered() {
 }
 
 #[test]
-fn long_targets_and_headers() {
+fn long_target_and_headers_return_414_and_431() {
     let server = Server::shared();
     let response = server.get("GET", &format!("/{}", "x".repeat(10_000)));
     assert_eq!(
@@ -127,7 +133,7 @@ fn long_targets_and_headers() {
 }
 
 #[test]
-fn request_ids_are_taken_over_if_sane() {
+fn request_id_is_kept_if_well_formed() {
     let server = Server::shared();
     let send = |id| {
         request(
@@ -144,7 +150,7 @@ fn request_ids_are_taken_over_if_sane() {
 }
 
 #[test]
-fn a_full_queue_is_an_answer_at_once() {
+fn full_queue_returns_503_at_once() {
     let one = ["--decrypt-workers", "1", "--decrypt-instances", "1"];
     let server = Server::start(&[&one[..], &["--decrypt-queue-max", "1"]].concat());
     let default = bulkhead_tests::fixtures::text("bench/default.asc");
@@ -154,14 +160,14 @@ fn a_full_queue_is_an_answer_at_once() {
             .collect();
         clients
             .into_iter()
-            .map(|client| client.join().expect("no panic"))
+            .map(|client| client.join().expect("thread should not panic"))
             .collect()
     });
     assert!(statuses.iter().any(|response| response.status == 200));
     let refused = statuses
         .iter()
         .find(|response| response.status == 503)
-        .expect("one too many");
+        .expect("a request should be rejected");
     assert_eq!(refused.problem(), "overloaded");
     assert!(
         refused
@@ -171,43 +177,47 @@ fn a_full_queue_is_an_answer_at_once() {
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
 }
 
-/// Bodies that announce no length take the room they need, not the room they might need.
+/// A body of unknown length reserves only the memory that it needs.
 #[test]
-fn room_for_bodies_is_shared() {
+fn body_memory_budget_is_shared_by_requests() {
     const HEAD: &[u8] = b"POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     let server = Server::start(&["--body-max", "1MiB", "--bodies-max", "1MiB"]);
     let unfinished: Vec<_> = (0..4)
         .map(|_| {
             let mut stream = connect(server.address);
-            stream.write_all(HEAD).expect("taken");
-            stream.write_all(b"1\r\n{\r\n").expect("taken");
+            stream.write_all(HEAD).expect("data should be sent");
+            stream
+                .write_all(b"1\r\n{\r\n")
+                .expect("data should be sent");
             stream
         })
         .collect();
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
-    // One that takes all of the room: what comes beside it is refused, and served once it is gone.
+    // A body that takes nearly the whole budget: another one gets 503 until the first is gone.
     let mut large = connect(server.address);
-    large.write_all(HEAD).expect("taken");
+    large.write_all(HEAD).expect("data should be sent");
     large
         .write_all(&[b"c0000\r\n", &vec![b' '; 0xc_0000][..], b"\r\n"].concat())
-        .expect("taken");
+        .expect("data should be sent");
     drop(unfinished);
     let body = " ".repeat(900_000);
     let mut refused = None;
-    until("no room", || {
+    until("the budget is exhausted", || {
         refused = Some(server.post(&body, &[])).filter(|response| response.status == 503);
         refused.is_some()
     });
-    let refused = refused.expect("just seen");
+    let refused = refused.expect("value was seen");
     assert_eq!(refused.problem(), "overloaded");
     assert!(refused.header("retry-after").is_some());
     drop(large);
-    until("room again", || server.post(&body, &[]).status != 503);
+    until("the budget is free", || {
+        server.post(&body, &[]).status != 503
+    });
 }
 
-/// hyper refuses these by itself, with a bare status.
+/// hyper rejects these requests by itself, with a bare status.
 #[test]
-fn what_is_no_http_is_answered_too() {
+fn malformed_http_returns_a_problem_document() {
     let server = Server::shared();
     let many_headers = format!(
         "GET /livez HTTP/1.1\r\nHost: t\r\n{}\r\n",
@@ -228,30 +238,37 @@ fn what_is_no_http_is_answered_too() {
         (&huge_target, 414, "target_too_long"),
     ] {
         let mut stream = connect(server.address);
-        // A good request first, and one without a body: the answer must be told from theirs.
+        // Earlier responses on the same connection, with and without a body, must not be confused
+        // with the error.
         for method in ["GET", "HEAD"] {
             let request = format!("{method} /livez HTTP/1.1\r\nHost: t\r\n\r\n");
-            stream.write_all(request.as_bytes()).expect("taken");
-            let response = read(&mut stream, method == "HEAD").expect("an answer");
+            stream
+                .write_all(request.as_bytes())
+                .expect("data should be sent");
+            let response = read(&mut stream, method == "HEAD").expect("response should arrive");
             assert_eq!(response.status, 200);
         }
-        stream.write_all(sent.as_bytes()).expect("taken");
-        let response = read(&mut stream, false).expect("an answer");
+        stream
+            .write_all(sent.as_bytes())
+            .expect("data should be sent");
+        let response = read(&mut stream, false).expect("response should arrive");
         assert_eq!(
             (response.status, response.problem().as_str()),
             (status, code)
         );
         let mut rest = Vec::new();
-        stream.read_to_end(&mut rest).expect("closed in good order");
+        stream
+            .read_to_end(&mut rest)
+            .expect("connection should close in order");
         assert!(rest.is_empty(), "{rest:?}");
     }
 }
 
-/// Clients that ask and never read: their answers are held within a limit, and not for ever.
+/// Clients that never read their responses: the memory for them is limited, and so is the time.
 #[test]
-fn answers_that_nobody_takes() {
-    const ANSWER_OCTETS: usize = 16 << 20;
-    let message = STANDARD.encode(seal(&literal(&vec![0; ANSWER_OCTETS])));
+fn unread_responses_are_limited_and_time_out() {
+    const RESPONSE_BYTES: usize = 16 << 20;
+    let message = STANDARD.encode(seal(&literal(&vec![0; RESPONSE_BYTES])));
     let body = json!({"passphrase": "topsecret", "message": message}).to_string();
     let server = Server::start(&[
         "--answers-max",
@@ -261,24 +278,28 @@ fn answers_that_nobody_takes() {
         "--connections-max",
         "4",
     ]);
-    let before = server.resident_octets();
-    let octets = "Accept: application/octet-stream\r\nContent-Type: application/json";
+    let before = server.resident_bytes();
+    let bytes = "Accept: application/octet-stream\r\nContent-Type: application/json";
     let head = format!(
-        "POST /decryptMessage HTTP/1.1\r\nHost: t\r\n{octets}\r\nContent-Length: {}\r\n\r\n",
+        "POST /decryptMessage HTTP/1.1\r\nHost: t\r\n{bytes}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    let ask = || {
+    let send = || {
         let mut stream = connect(server.address);
-        stream.write_all(head.as_bytes()).expect("taken");
-        stream.write_all(body.as_bytes()).expect("taken");
+        stream
+            .write_all(head.as_bytes())
+            .expect("data should be sent");
+        stream
+            .write_all(body.as_bytes())
+            .expect("data should be sent");
         stream
     };
-    let silent = [ask(), ask()];
-    // Both answers are under way: their first octets are there to read.
+    let silent = [send(), send()];
+    // Both responses are under way: their first bytes have arrived.
     for stream in &silent {
-        assert_eq!(stream.peek(&mut [0]).expect("an answer"), 1);
+        assert_eq!(stream.peek(&mut [0]).expect("response should arrive"), 1);
     }
-    let refused = read(&mut ask(), false).expect("an answer");
+    let refused = read(&mut send(), false).expect("response should arrive");
     assert_eq!(
         (refused.status, refused.problem().as_str()),
         (503, "overloaded")
@@ -288,47 +309,50 @@ fn answers_that_nobody_takes() {
             .to_string()
             .contains("--answers-max")
     );
-    // Their time passes; room, connections and memory come back.
-    until("room again", || {
-        read(&mut ask(), false).is_ok_and(|answer| answer.status == 200)
+    // After the timeout, the budget, the connections and the memory are free again.
+    until("the budget is free", || {
+        read(&mut send(), false).is_ok_and(|response| response.status == 200)
     });
-    until("memory again", || {
-        server.resident_octets() < before + (16 << 20)
+    until("the memory is released", || {
+        server.resident_bytes() < before + (16 << 20)
     });
     assert_eq!(server.get("GET", "/livez").status, 200);
     for mut stream in silent {
-        let mut answer = Vec::new();
-        let _reset = stream.read_to_end(&mut answer);
-        assert!(answer.len() < ANSWER_OCTETS, "it was cut");
+        let mut response = Vec::new();
+        let _reset = stream.read_to_end(&mut response);
+        assert!(response.len() < RESPONSE_BYTES, "response should be cut");
     }
 }
 
 #[test]
-fn requests_without_a_host_and_to_the_server_as_a_whole() {
+fn missing_host_is_rejected_and_options_asterisk_works() {
     let server = Server::shared();
-    let ask = |request: &str| {
+    let send = |request: &str| {
         let mut stream = connect(server.address);
-        stream.write_all(request.as_bytes()).expect("taken");
-        read(&mut stream, false).expect("an answer")
+        stream
+            .write_all(request.as_bytes())
+            .expect("data should be sent");
+        read(&mut stream, false).expect("response should arrive")
     };
-    let hostless = ask("GET /livez HTTP/1.1\r\n\r\n");
+    let hostless = send("GET /livez HTTP/1.1\r\n\r\n");
     assert_eq!(
         (hostless.status, hostless.problem().as_str()),
         (400, "malformed_request")
     );
-    let twice = ask("GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    let twice = send("GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
     assert_eq!(
         (twice.status, twice.problem().as_str()),
         (400, "malformed_request")
     );
-    assert_eq!(ask("GET /livez HTTP/1.0\r\n\r\n").status, 200);
-    let coded =
-        ask("POST /token HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n");
+    assert_eq!(send("GET /livez HTTP/1.0\r\n\r\n").status, 200);
+    let coded = send(
+        "POST /token HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    );
     assert_eq!(
         (coded.status, coded.problem().as_str()),
         (501, "unknown_transfer_coding")
     );
-    let whole = ask("OPTIONS * HTTP/1.1\r\nHost: t\r\n\r\n");
+    let whole = send("OPTIONS * HTTP/1.1\r\nHost: t\r\n\r\n");
     assert_eq!(
         (whole.status, whole.header("allow")),
         (204, Some("GET, HEAD, POST, OPTIONS"))
@@ -336,7 +360,7 @@ fn requests_without_a_host_and_to_the_server_as_a_whole() {
 }
 
 #[test]
-fn waiting_for_a_worker_has_an_end() {
+fn queued_request_returns_503_after_queue_timeout() {
     let server = Server::start(&[
         "--decrypt-workers",
         "1",
@@ -347,55 +371,64 @@ fn waiting_for_a_worker_has_an_end() {
         "--s2k-octets-max",
         "100GiB",
     ]);
-    // About a second of work: SHA-256 over 65,011,712 octets, for each of 16 session keys.
+    // About a second of work: SHA-256 over 65,011,712 bytes for each of 16 session keys.
     let skesk = b"\x8c\x0d\x04\x09\x03\x08saltsalt\xff";
     let slow = [&skesk.repeat(16)[..], b"\xd2\x1f\x01", &[7; 30]].concat();
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| server.decrypt("topsecret", &STANDARD.encode(slow)));
         let mut refused = None;
-        until("the worker is busy", || {
-            let answer = server.decrypt("topsecret", SAMPLE);
-            refused = Some(answer).filter(|answer| answer.status == 503);
+        until("a request is rejected", || {
+            let response = server.decrypt("topsecret", SAMPLE);
+            refused = Some(response).filter(|response| response.status == 503);
             refused.is_some()
         });
-        let detail = refused.expect("just seen").json()["detail"].to_string();
+        let detail = refused.expect("value was seen").json()["detail"].to_string();
         assert!(detail.contains("--decrypt-queue-timeout"), "{detail}");
-        assert_eq!(slow.join().expect("no panic").problem(), "undecryptable");
+        assert_eq!(
+            slow.join().expect("thread should not panic").problem(),
+            "undecryptable"
+        );
     });
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
 }
 
-/// Many answers of all kinds behind each other, read only once the server can write no more: none
-/// is taken for another, wherever a write had to stop.
+/// The client reads only after the server's writes have blocked. Wherever a write was interrupted,
+/// no response is confused with another.
 #[test]
-fn answers_in_a_row_to_a_client_that_reads_late() {
+fn pipelined_responses_stay_in_order_for_a_late_reader() {
     const PINGS: usize = 40_000;
     let server = Server::shared();
-    // What it opens to looks like an answer of hyper's own, again and again.
+    // The plaintext repeats the text of hyper's own error response.
     let text = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".repeat(200_000);
     let message = STANDARD.encode(seal(&literal(text.as_bytes())));
     let body = json!({"passphrase": "topsecret", "message": message}).to_string();
     let mut stream = connect(server.address);
-    let mut sender = stream.try_clone().expect("a second handle");
+    let mut sender = stream.try_clone().expect("socket should be cloned");
     let sending = std::thread::spawn(move || {
         let ping = b"HEAD /livez HTTP/1.1\r\nHost: t\r\n\r\n".repeat(PINGS);
-        sender.write_all(&ping).expect("taken");
+        sender.write_all(&ping).expect("data should be sent");
         let head = format!(
             "POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n\
              Accept: application/octet-stream\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        sender.write_all(head.as_bytes()).expect("taken");
-        sender.write_all(body.as_bytes()).expect("taken");
+        sender
+            .write_all(head.as_bytes())
+            .expect("data should be sent");
+        sender
+            .write_all(body.as_bytes())
+            .expect("data should be sent");
         sender
             .write_all(b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\nnonsense\r\n\r\n")
-            .expect("taken");
+            .expect("data should be sent");
     });
-    // The first answer is there; the others fill the socket before anybody reads.
-    stream.peek(&mut [0]).expect("an answer");
+    // The first response has arrived. The other responses fill the socket before the client reads.
+    stream.peek(&mut [0]).expect("response should arrive");
     let mut all = Vec::new();
-    stream.read_to_end(&mut all).expect("closed in good order");
-    sending.join().expect("no panic");
+    stream
+        .read_to_end(&mut all)
+        .expect("connection should close in order");
+    sending.join().expect("thread should not panic");
 
     let mut rest = &all[..];
     for _ in 0..PINGS {
@@ -411,41 +444,42 @@ fn answers_in_a_row_to_a_client_that_reads_late() {
     assert!(rest.is_empty());
 }
 
-/// Status and body of the next answer in what was read.
+/// Parses the status and the body of the next response.
 fn next<'a>(rest: &mut &'a [u8], body: bool) -> (u16, &'a [u8]) {
     let end = rest
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
-        .expect("a head")
+        .expect("head should be complete")
         + 4;
     let head = String::from_utf8_lossy(&rest[..end]).to_ascii_lowercase();
     let status = head.get(9..12).and_then(|status| status.parse().ok());
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-    let octets = if body { length.unwrap_or(0) } else { 0 };
-    let found = &rest[end..end + octets];
-    *rest = &rest[end + octets..];
-    (status.expect("a status"), found)
+    let bytes = if body { length.unwrap_or(0) } else { 0 };
+    let found = &rest[end..end + bytes];
+    *rest = &rest[end + bytes..];
+    (status.expect("status should be a number"), found)
 }
 
-/// One that never pauses would never let a timer fire.
+/// A client that never pauses must not prevent the timer from firing.
 #[test]
-fn the_time_for_a_body_is_over_however_busily_it_comes() {
+fn body_timeout_ends_a_body_that_never_pauses() {
     let server = Server::start(&["--body-timeout", "200ms"]);
     let mut stream = connect(server.address);
     stream
         .write_all(b"POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .expect("taken");
+        .expect("data should be sent");
     let pieces = b"1\r\n \r\n".repeat(10_000);
-    let mut reader = stream.try_clone().expect("a clone");
+    let mut reader = stream.try_clone().expect("socket should be cloned");
     let response = std::thread::scope(|scope| {
-        let answer = scope.spawn(move || read(&mut reader, false).expect("an answer"));
-        while !answer.is_finished() {
-            // In the end the server reads no more of it.
+        let response_thread =
+            scope.spawn(move || read(&mut reader, false).expect("response should arrive"));
+        while !response_thread.is_finished() {
+            // The server stops reading in the end.
             let _closed = stream.write_all(&pieces);
         }
-        answer.join().expect("no panic")
+        response_thread.join().expect("thread should not panic")
     });
     assert_eq!(
         (response.status, response.problem().as_str()),
@@ -453,9 +487,9 @@ fn the_time_for_a_body_is_over_however_busily_it_comes() {
     );
 }
 
-/// Clients that write all of their body before they read anything still get to see the refusal.
+/// Clients that write their whole body before they read still receive the error.
 #[test]
-fn refusals_arrive_at_clients_that_send_on() {
+fn early_error_reaches_a_client_that_sends_on() {
     let server = Server::start(&["--body-timeout", "100ms"]);
     let json = ("Content-Type", "application/json");
     for (target, headers, expected) in [
@@ -468,14 +502,16 @@ fn refusals_arrive_at_clients_that_send_on() {
         let piece = vec![b' '; 1 << 20];
         stream
             .write_all(&head("POST", target, headers, 8 << 20))
-            .expect("taken");
+            .expect("data should be sent");
         for _ in 0..8 {
-            stream.write_all(&piece).expect("taken, though refused");
+            stream
+                .write_all(&piece)
+                .expect("data should be sent despite the error");
             if expected == 408 {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
         }
-        let response = read(&mut stream, false).expect("an answer");
+        let response = read(&mut stream, false).expect("response should arrive");
         assert_eq!(response.status, expected, "{headers:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Many connections at the same time, of every kind.
+//! Many concurrent connections with mixed traffic.
 
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::{connect, read};
@@ -10,18 +10,19 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 const CONNECTIONS: usize = 200;
-/// Of those; fewer than the queue holds, so that none is to be refused.
+/// The connections that decrypt. They are fewer than the queue holds, so that no request is
+/// rejected.
 const DECRYPTING: usize = 20;
 const TIME: Duration = Duration::from_secs(3);
 const TIME_SOAK: Duration = Duration::from_secs(30);
 
-/// Requests of one connection: method, target, body.
+/// Returns the requests of one connection: method, target, body.
 fn requests(connection: usize) -> Vec<(&'static str, &'static str, String)> {
     if connection < DECRYPTING {
         let body = json!({"passphrase": "topsecret", "message": SAMPLE}).to_string();
         return vec![("POST", "/decryptMessage", body)];
     }
-    // Some on the I/O thread, some on a worker.
+    // Small bodies are handled on the I/O thread, large ones on a worker.
     let body = "x".repeat(if connection.is_multiple_of(10) {
         100_000
     } else {
@@ -36,7 +37,7 @@ fn requests(connection: usize) -> Vec<(&'static str, &'static str, String)> {
     ]
 }
 
-/// Sends until the time is over; how many of each went out and were answered with 200.
+/// Sends requests until `end`. Returns the number of requests per target. All of them must get 200.
 fn client(server: &Server, connection: usize, end: Instant) -> BTreeMap<&'static str, u64> {
     let mut stream = connect(server.address);
     let mut sent = BTreeMap::new();
@@ -46,25 +47,29 @@ fn client(server: &Server, connection: usize, end: Instant) -> BTreeMap<&'static
                 "{method} {target} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             );
-            stream.write_all(head.as_bytes()).expect("taken");
-            stream.write_all(body.as_bytes()).expect("taken");
-            let answer = read(&mut stream, false).expect("an answer");
-            assert_eq!(answer.status, 200, "{target}: {answer:?}");
+            stream
+                .write_all(head.as_bytes())
+                .expect("data should be sent");
+            stream
+                .write_all(body.as_bytes())
+                .expect("data should be sent");
+            let response = read(&mut stream, false).expect("response should arrive");
+            assert_eq!(response.status, 200, "{target}: {response:?}");
             *sent.entry(target).or_default() += 1;
         }
     }
     sent
 }
 
-/// No error, no lost count, and nothing left behind.
+/// No error, no lost count, and no leaked memory or descriptor.
 #[test]
-fn two_hundred_connections_of_mixed_traffic() {
+fn mixed_traffic_of_200_connections_leaves_nothing_behind() {
     let soak = bulkhead_tests::soak();
     let server = Server::start_with(
         &[],
         &[
             ("SECRET", "0123456789abcdef0123456789abcdef"),
-            // Always: hundreds of thousands of requests are too many to say more of each.
+            // Hundreds of thousands of requests are too many for a log at trace level.
             ("BULKHEAD_LOG", "info"),
             ("BULKHEAD_ACCESS_LOG", "off"),
         ],
@@ -83,23 +88,23 @@ fn two_hundred_connections_of_mixed_traffic() {
                 .collect();
             let mut sent = BTreeMap::<_, u64>::new();
             for client in clients {
-                for (target, count) in client.join().expect("no panic") {
+                for (target, count) in client.join().expect("thread should not panic") {
                     *sent.entry(target).or_default() += count;
                 }
             }
             sent
         })
     };
-    // The first burst makes what is made once: threads' buffers, slots, tables.
+    // The first burst creates what is created once: buffers of threads, slots, tables.
     let mut sent = burst(Duration::from_millis(500));
-    // One asks.
+    // The request for the metrics is a connection too.
     let at_rest = || server.sum("bulkhead_http_connections", &[]) <= 1;
-    until("connections closed", at_rest);
-    let (memory, descriptors) = (server.resident_octets(), server.descriptors());
+    until("the connections are closed", at_rest);
+    let (memory, descriptors) = (server.resident_bytes(), server.descriptors());
     for (target, count) in burst(time) {
         *sent.entry(target).or_default() += count;
     }
-    until("connections closed", at_rest);
+    until("the connections are closed", at_rest);
     for (target, count) in sent {
         assert!(count > 0);
         if target != "/metrics" {
@@ -107,7 +112,13 @@ fn two_hundred_connections_of_mixed_traffic() {
             assert_eq!(counted, count, "{target}");
         }
     }
-    until("descriptors closed", || server.descriptors() <= descriptors);
-    let grown = server.resident_octets().saturating_sub(memory);
-    assert!(grown < 16 << 20, "{} MiB stayed", grown >> 20);
+    until("the descriptors are closed", || {
+        server.descriptors() <= descriptors
+    });
+    let grown = server.resident_bytes().saturating_sub(memory);
+    assert!(
+        grown < 16 << 20,
+        "memory should not grow by {} MiB",
+        grown >> 20
+    );
 }

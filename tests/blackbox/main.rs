@@ -1,4 +1,4 @@
-//! Black-box tests: the real binary, real sockets, messages made by others.
+//! Black-box tests: the real binary, real sockets, and messages of other implementations.
 
 mod bombs;
 mod clients;
@@ -8,7 +8,7 @@ mod description;
 mod help;
 mod hostile;
 mod http;
-mod keys;
+mod key_derivation;
 mod load;
 mod messages;
 mod metrics;

@@ -1,26 +1,26 @@
-//! Every message of the corpus, through the whole server.
+//! The server opens every message of the corpus.
 
 use bulkhead_tests::fixtures;
 use bulkhead_tests::server::Server;
 
-/// Requests in flight.
+/// The number of concurrent requests.
 const CLIENTS: usize = 4;
 
-/// Opens each message with each of its passphrases and compares the octets.
+/// Opens each message with each of its passphrases and compares the plaintexts.
 fn all_open(file: &str, at_least: usize) {
     let fixtures = fixtures::read(file);
     assert!(
         fixtures.len() >= at_least,
-        "{file} has only {} lines",
+        "{file} should have more than {} lines",
         fixtures.len()
     );
     let server = Server::shared();
     let failures = fixtures::each(&fixtures, CLIENTS, |fixture| {
         let Some(plaintext) = &fixture.plaintext else {
-            return Some("no plaintext in the fixture".into());
+            return Some("fixture has no plaintext".into());
         };
         fixture.passphrases.iter().find_map(|passphrase| {
-            let response = server.decrypt_octets(passphrase, &fixture.message);
+            let response = server.decrypt_bytes(passphrase, &fixture.message);
             let opened = response.status == 200 && response.body == *plaintext;
             (!opened).then(|| {
                 format!(
@@ -39,27 +39,27 @@ fn all_open(file: &str, at_least: usize) {
     );
 }
 
-/// A test for each maker, and the list of their files.
+/// Makes a test for each maker, and the list of their files.
 macro_rules! makers {
     ($($name:ident: $file:literal, $at_least:literal;)+) => {
-        /// Files of messages that open, one for each maker.
+        /// The files with messages that open, one per maker.
         pub(crate) const MAKERS: &[&str] = &[$($file),+];
         $(#[test] fn $name() { all_open($file, $at_least); })+
     };
 }
 
 makers! {
-    gnupg_2_2: "gnupg-2.2.jsonl", 1000;
-    gnupg_2_4: "gnupg-2.4.jsonl", 600;
-    sequoia: "sequoia.jsonl", 270;
-    sqop: "sqop.jsonl", 20;
-    gosop: "gosop.jsonl", 30;
-    rnp: "rnp.jsonl", 370;
-    openpgpjs: "openpgpjs.jsonl", 300;
+    gnupg_2_2_messages_open: "gnupg-2.2.jsonl", 1000;
+    gnupg_2_4_messages_open: "gnupg-2.4.jsonl", 600;
+    sequoia_messages_open: "sequoia.jsonl", 270;
+    sqop_messages_open: "sqop.jsonl", 20;
+    gosop_messages_open: "gosop.jsonl", 30;
+    rnp_messages_open: "rnp.jsonl", 370;
+    openpgpjs_messages_open: "openpgpjs.jsonl", 300;
 }
 
 #[test]
-fn what_is_to_be_refused_is_refused_with_its_code() {
+fn rejected_fixtures_return_their_codes() {
     let fixtures = fixtures::read("refused.jsonl");
     assert!(fixtures.len() >= 90);
     let server = Server::shared();
@@ -84,7 +84,7 @@ fn what_is_to_be_refused_is_refused_with_its_code() {
 }
 
 #[test]
-fn the_rfc_samples_open_once_the_limit_is_raised() {
+fn rfc_samples_open_with_a_higher_limit() {
     let raised = Server::start(&["--argon2-memory-max", "2GiB", "--decrypt-timeout", "60s"]);
     for fixture in fixtures::read("rfc9580.jsonl") {
         let passphrase = &fixture.passphrases[0];
@@ -100,14 +100,14 @@ fn the_rfc_samples_open_once_the_limit_is_raised() {
                 );
             }
         }
-        let opened = raised.decrypt_octets(passphrase, &fixture.message);
+        let opened = raised.decrypt_bytes(passphrase, &fixture.message);
         assert_eq!(opened.status, 200, "{}", fixture.name);
         assert_eq!(Some(opened.body), fixture.plaintext, "{}", fixture.name);
     }
 }
 
 #[test]
-fn todays_default_messages_open() {
+fn default_gnupg_messages_open() {
     for file in ["bench/default.asc", "bench/sha256.asc"] {
         let response = Server::shared().decrypt("topsecret", &fixtures::text(file));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `GET /metrics`, and that nothing gets lost in it.
+//! `GET /metrics`: formats and counts.
 
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::{Response, connect, request};
@@ -22,7 +22,7 @@ fn metrics(server: &Server, accept: Option<&str>) -> Response {
 }
 
 #[test]
-fn the_form_is_negotiated() {
+fn metrics_format_follows_the_accept_header() {
     let server = Server::start(&[]);
     let json = "application/json";
     let prometheus_server = "application/openmetrics-text;version=1.0.0;q=0.5,\
@@ -66,7 +66,7 @@ fn the_form_is_negotiated() {
 }
 
 #[test]
-fn every_request_is_counted_where_it_belongs() {
+fn requests_are_counted_by_route_and_status() {
     let server = Server::start_with(&[], &[("SECRET", "s")]);
     for _ in 0..3 {
         assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
@@ -79,8 +79,12 @@ fn every_request_is_counted_where_it_belongs() {
     assert_eq!(server.get("GET", "/made/up/by/a/client").status, 404);
     assert_eq!(server.get("BREW", "/token").status, 405);
     let mut nonsense = connect(server.address);
-    nonsense.write_all(b"nonsense\r\n\r\n").expect("taken");
-    nonsense.read_to_end(&mut Vec::new()).expect("answered");
+    nonsense
+        .write_all(b"nonsense\r\n\r\n")
+        .expect("data should be sent");
+    nonsense
+        .read_to_end(&mut Vec::new())
+        .expect("connection should end");
     let requests = "bulkhead_http_requests_total";
     for (route, status, count) in [
         ("/decryptMessage", "200", 3),
@@ -97,10 +101,10 @@ fn every_request_is_counted_where_it_belongs() {
     assert_eq!(server.sum(durations, &[("route", "/decryptMessage")]), 4);
     let instances = "bulkhead_sandbox_instances_total";
     let answered = |component| [("component", component), ("end", "answered")];
-    // Each component was asked who it is at the start.
+    // Each component described itself once at the start.
     assert_eq!(server.sum(instances, &answered("decrypt")), 4 + 1);
     assert_eq!(server.sum(instances, &answered("token")), 1 + 1);
-    // Four times the sample: two passes of 12,058,624 octets.
+    // Four samples of two passes, each 12,058,624 bytes.
     assert_eq!(
         server.sum("bulkhead_kdf_hashed_bytes_total", &[]),
         4 * 24_117_248
@@ -114,28 +118,33 @@ fn every_request_is_counted_where_it_belongs() {
 }
 
 #[test]
-fn what_ends_early_is_counted_too() {
+fn timeouts_and_disconnects_are_counted() {
     let server = Server::start(&["--decrypt-timeout", "5ms", "--guest-memory-max", "16MiB"]);
     let default = bulkhead_tests::fixtures::text("bench/default.asc");
-    // On a busy machine its keys may have waited for all that time, which is another refusal.
-    until("its own work takes too long", || {
+    // On a busy machine the time may have passed in the key-derivation queue, which is a different
+    // error.
+    until("the timeout is reached", || {
         server.decrypt("topsecret", &default).problem() == "too_costly"
     });
     let instances = "bulkhead_sandbox_instances_total";
     assert_eq!(server.sum(instances, &[("end", "deadline")]), 1);
 
-    // Clients that do not wait for their answer. On a busy machine one may be answered before it is
-    // missed; not all of them are.
+    // Clients that disconnect before their response. On a busy machine a response may be sent
+    // before the server notices, so that this repeats.
     let server = Server::start(&[]);
     let body = serde_json::json!({"passphrase": "topsecret", "message": default}).to_string();
     let head = format!(
         "POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    until("a client is missed", || {
+    until("a disconnect is counted", || {
         let mut stream = connect(server.address);
-        stream.write_all(head.as_bytes()).expect("taken");
-        stream.write_all(body.as_bytes()).expect("taken");
+        stream
+            .write_all(head.as_bytes())
+            .expect("data should be sent");
+        stream
+            .write_all(body.as_bytes())
+            .expect("data should be sent");
         drop(stream);
         let hung_up = [("status", "hung_up")];
         let missed = server.samples("bulkhead_http_requests_total", &hung_up);
@@ -143,10 +152,10 @@ fn what_ends_early_is_counted_too() {
     });
 }
 
-/// The text forms, read by the parsers of Prometheus' own Python client.
+/// The parsers of Prometheus' own Python client read both text formats.
 #[test]
-#[ignore = "needs python with prometheus_client"]
-fn python_reads_both_texts() {
+#[ignore = "needs Python: run_tests.sh installs prometheus_client"]
+fn python_parses_both_text_formats() {
     let server = Server::start_with(&[], &[("SECRET", "s")]);
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
     assert_eq!(
@@ -159,12 +168,13 @@ fn python_reads_both_texts() {
     ] {
         let text = metrics(&server, Some(accept)).body;
         let found = parsed_by_python(module, &text);
-        let sample =
-            |name: &str, route: &str| {
-                found.as_array().expect("a list").iter().any(|sample| {
-                    sample[0] == name && sample[1]["route"] == route && sample[2] == 1.0
-                })
-            };
+        let sample = |name: &str, route: &str| {
+            found
+                .as_array()
+                .expect("value should be an array")
+                .iter()
+                .any(|sample| sample[0] == name && sample[1]["route"] == route && sample[2] == 1.0)
+        };
         assert!(
             sample("bulkhead_http_requests_total", "/decryptMessage"),
             "{found}"
@@ -176,7 +186,7 @@ fn python_reads_both_texts() {
     }
 }
 
-/// Every sample as name, labels, value.
+/// Returns every sample as name, labels and value.
 fn parsed_by_python(module: &str, text: &[u8]) -> Value {
     let program = format!(
         "import json, sys\n\
@@ -190,20 +200,20 @@ fn parsed_by_python(module: &str, text: &[u8]) -> Value {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("python3 runs");
+        .expect("python3 should start");
     python
         .stdin
         .take()
-        .expect("piped")
+        .expect("stream should be piped")
         .write_all(text)
-        .expect("taken");
-    let output = python.wait_with_output().expect("python ends");
+        .expect("data should be sent");
+    let output = python.wait_with_output().expect("python3 should end");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(text));
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    serde_json::from_slice(&output.stdout).expect("text should be JSON")
 }
 
 #[test]
-fn every_queue_is_shown() {
+fn queue_metrics_list_every_queue() {
     for name in [
         "bulkhead_queue_waiting",
         "bulkhead_queue_oldest_age_seconds",

@@ -1,7 +1,7 @@
-//! The components without a server, under the plain `wasmtime` command.
+//! The components under the plain `wasmtime` command, without a server.
 //!
-//! Ignored by default, since it takes that command: `BULKHEAD_TEST_WASMTIME` names it, and `run_tests.sh`
-//! installs it where it is missing.
+//! These tests are ignored by default. `BULKHEAD_TEST_WASMTIME` names the command. `./run_tests.sh
+//! soak` installs it if it is missing.
 
 mod invoke;
 mod messages;
@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// What runs without a server.
+/// The components that run without a server.
 const SHIPPED: [&str; 3] = ["decrypt-offline", "signing", "token"];
 
-/// The components as operators get them.
+/// Returns a component in the form that operators get.
 fn shipped(name: &str) -> PathBuf {
     folder().join(name).with_extension("wasm")
 }
 
-/// Compiled beforehand, for many runs of the same component.
+/// Returns a precompiled component, for many runs.
 fn compiled(name: &str) -> PathBuf {
     folder().join(name).with_extension("cwasm")
 }
@@ -29,8 +29,8 @@ fn compiled(name: &str) -> PathBuf {
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let made = FOLDER.get_or_init(|| {
-        let made = tempfile::tempdir().expect("a folder");
-        let path = made.path().to_str().expect("a path of text");
+        let made = tempfile::tempdir().expect("folder should be accessible");
+        let path = made.path().to_str().expect("path should be UTF-8");
         let exported = server::run(&["component", "export", path], &[]);
         assert!(exported.status.success(), "{exported:?}");
         for name in SHIPPED {
@@ -52,20 +52,24 @@ fn folder() -> &'static Path {
 
 fn wasmtime(arguments: &[&OsStr], input: &[u8]) -> Output {
     let wasmtime = std::env::var_os("BULKHEAD_TEST_WASMTIME")
-        .expect("BULKHEAD_TEST_WASMTIME names a wasmtime command");
+        .expect("BULKHEAD_TEST_WASMTIME should name a wasmtime command");
     let mut child = Command::new(wasmtime)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("wasmtime starts");
-    // Answers are shorter than a pipe holds until all input is read.
-    let _refused_early = child.stdin.take().expect("a pipe").write_all(input);
-    child.wait_with_output().expect("wasmtime ends")
+        .expect("wasmtime should start");
+    // All output fits into the pipe until the input is read.
+    let _refused_early = child
+        .stdin
+        .take()
+        .expect("pipe should be readable")
+        .write_all(input);
+    child.wait_with_output().expect("wasmtime should end")
 }
 
-/// `wasmtime run FILE`, with options in front of the file and arguments behind it.
+/// Runs `wasmtime run FILE` with options before the file and arguments after it.
 fn run(options: &[&str], file: &Path, arguments: &[&str], input: &[u8]) -> Output {
     let mut all: Vec<&OsStr> = vec!["run".as_ref()];
     if file.extension() == Some("cwasm".as_ref()) {

@@ -4,7 +4,7 @@
 mod alerts;
 mod documents;
 
-use crate::relay::{Kind, Pace, Relay, postgres};
+use crate::relay::{Relay, StoreKind, UpstreamProfile, postgres};
 use bulkhead_tests::{until, until_within};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,74 +15,77 @@ use std::time::{Duration, Instant};
 
 const CLIENTS: usize = 4;
 
-/// The promise of the interface.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// The maximum response time that the interface promises.
+const RESPONSE_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Enough calls that all is signed soon, and failures all the same.
-const PACE: Pace = Pace {
+/// A quota that signs everything soon, with some failures.
+const PROFILE: UpstreamProfile = UpstreamProfile {
     calls: 100,
     window_ms: 1000,
     fail: "0.2",
     degraded: "200ms..1s",
 };
 
-/// A request that was answered with 200 or 202.
+/// A request that got 200 or 202.
 #[derive(Debug, Clone)]
 struct Accepted {
     id: String,
     message: String,
-    /// Whether the answer was 202.
-    is_promised: bool,
+    /// Whether the status was 202.
+    is_pending: bool,
 }
 
-/// Those of a run with a backup in its midst.
+/// The requests of a run with a backup in its middle.
 struct Load {
     /// Accepted before the backup began.
     before: Vec<Accepted>,
-    /// Asked for after it had ended.
+    /// Sent after the backup had ended.
     after: Vec<Accepted>,
 }
 
-/// Clients ask all the while, and each gets what was asked for in time; `backup` is made while others
-/// are accepted.
+/// Clients send requests continuously and get responses in time. `backup` runs while requests are
+/// accepted.
 fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
-    let (accepted, asked) = (Mutex::new(Vec::new()), AtomicU32::new(0));
+    let (accepted, sent) = (Mutex::new(Vec::new()), AtomicU32::new(0));
     let over = AtomicBool::new(false);
     let client = || {
         while !over.load(Ordering::Relaxed) {
-            let number = asked.fetch_add(1, Ordering::Relaxed);
+            let number = sent.fetch_add(1, Ordering::Relaxed);
             let message = format!("message-of-a-backup-{number}");
             let url = relay.callback(&number.to_string());
             let (response, took) = relay.sign(&message, Some(&url));
-            assert!(took < ANSWER_TIME, "{took:?}");
+            assert!(took < RESPONSE_TIME_MAX, "{took:?}");
             assert!([200, 202].contains(&response.status), "{response:?}");
             let one = Accepted {
-                id: response.json()["id"].as_str().expect("an id").to_owned(),
+                id: response.json()["id"]
+                    .as_str()
+                    .expect("id should be a string")
+                    .to_owned(),
                 message,
-                is_promised: response.status == 202,
+                is_pending: response.status == 202,
             };
-            accepted.lock().expect("no panic").push(one);
-            // Enough to be a load, and few enough to be signed in the end.
+            accepted.lock().expect("thread should not panic").push(one);
+            // This pause keeps the load low enough that everything is signed in the end.
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    let all = || accepted.lock().expect("no panic").clone();
+    let all = || accepted.lock().expect("thread should not panic").clone();
     let mut before = Vec::new();
     let mut first_after = 0;
     std::thread::scope(|scope| {
-        let _over = Over(&over);
+        let _stop = StopOnDrop(&over);
         for _ in 0..CLIENTS {
             scope.spawn(client);
         }
-        until("some are accepted", || all().len() >= 100);
-        until("others are accepted while a backup is made", || {
+        until("some requests are accepted", || all().len() >= 100);
+        until("requests are accepted during a backup", || {
             before = all();
             backup();
             all().len() > before.len()
         });
-        first_after = asked.load(Ordering::Relaxed);
+        first_after = sent.load(Ordering::Relaxed);
         let enough = all().len() + 50;
-        until("more are accepted afterwards", || all().len() >= enough);
+        until("more requests are accepted", || all().len() >= enough);
     });
     let number = |one: &Accepted| one.message.rsplit('-').next()?.parse::<u32>().ok();
     let after = all()
@@ -92,63 +95,66 @@ fn under_load(relay: &Relay, backup: impl Fn()) -> Load {
     Load { before, after }
 }
 
-/// Ends the clients, also where the test fails.
-struct Over<'a>(&'a AtomicBool);
+/// Stops the clients even if the test fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// After a restore: what was accepted before the backup is there, and is signed and told in the end.
-/// What came later is not known any more.
+/// After a restore, requests from before the backup exist, and are signed and notified in the end.
+/// Later requests are unknown.
 fn check_restored(relay: &Relay, load: &Load) {
     for one in &load.before {
         assert_eq!(relay.request(&one.id)["message"], one.message.as_str());
     }
-    let last = load.after.last().expect("some came later");
+    let last = load
+        .after
+        .last()
+        .expect("some requests should follow the backup");
     let target = format!("/crypto/requests/{}", last.id);
     assert_eq!(relay.server().get("GET", &target).status, 404);
-    let patience = Duration::from_mins(2);
+    let timeout = Duration::from_mins(2);
     let mut waiting = load.before.clone();
-    until_within(patience, "all are signed", || {
+    until_within(timeout, "all requests are signed", || {
         waiting.retain(|one| relay.request(&one.id)["status"] != "signed");
         waiting.is_empty()
     });
-    let promised = load.before.iter().filter(|one| one.is_promised);
-    let promised: BTreeSet<_> = promised.map(|one| one.id.clone()).collect();
-    assert!(!promised.is_empty());
-    until_within(patience, "all are told", || {
-        relay.told().is_superset(&promised)
+    let pending = load.before.iter().filter(|one| one.is_pending);
+    let pending: BTreeSet<_> = pending.map(|one| one.id.clone()).collect();
+    assert!(!pending.is_empty());
+    until_within(timeout, "all requests are notified", || {
+        relay.notified_ids().is_superset(&pending)
     });
     relay.check_quota();
 }
 
 fn run(command: &mut Command) -> Output {
-    let output = command.output().expect("the command runs");
+    let output = command.output().expect("command should run");
     assert!(output.status.success(), "{output:?}");
     output
 }
 
-/// A backup of the file by `backup(from, to)`, and the way back that the documentation describes.
+/// Backs the file up with `backup(from, to)` and restores it as the documentation describes.
 fn a_file_is_restored(backup: impl Fn(&Path, &Path)) {
-    let mut relay = Relay::start(Kind::Sqlite, &PACE);
+    let mut relay = Relay::start(StoreKind::Sqlite, &PROFILE);
     let (store, copy) = (relay.file("relay.db"), relay.file("copy.db"));
     let load = under_load(&relay, || {
-        // One that is there is not written over.
+        // SQLite does not overwrite an existing copy.
         drop(std::fs::remove_file(&copy));
         backup(&store, &copy);
     });
-    // As it is lost in earnest: with a log beside it that belongs to the old file.
+    // As after a real loss, the write-ahead log of the old file must go too.
     relay.server().signal("KILL");
     relay.server = None;
     let stopped = Instant::now();
     for name in ["relay.db", "relay.db-wal", "relay.db-shm"] {
-        std::fs::remove_file(relay.file(name)).expect("it is there");
+        std::fs::remove_file(relay.file(name)).expect("it should exist");
     }
-    std::fs::rename(&copy, &store).expect("put back");
-    // It knows nothing of the calls since.
+    std::fs::rename(&copy, &store).expect("copy should be moved");
+    // The copy does not contain the latest calls.
     let window = relay.window + Duration::from_secs(1);
     until("a window has passed", || stopped.elapsed() > window);
     relay.run();
@@ -156,8 +162,8 @@ fn a_file_is_restored(backup: impl Fn(&Path, &Path)) {
 }
 
 #[test]
-#[ignore = "needs the command sqlite3"]
-fn sqlite3_backs_up_under_load_and_the_copy_is_restored() {
+#[ignore = "needs sqlite3"]
+fn sqlite3_backup_under_load_is_restored() {
     a_file_is_restored(|from, to| {
         let vacuum = format!("VACUUM INTO '{}'", to.display());
         run(Command::new("sqlite3").arg("-bail").arg(from).arg(vacuum));
@@ -169,8 +175,8 @@ fn sqlite3_backs_up_under_load_and_the_copy_is_restored() {
 }
 
 #[test]
-#[ignore = "needs python"]
-fn python_backs_up_under_load_and_the_copy_is_restored() {
+#[ignore = "needs Python"]
+fn python_backup_under_load_is_restored() {
     const PROGRAM: &str =
         "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM INTO ?', sys.argv[2:])";
     a_file_is_restored(|from, to| {
@@ -180,7 +186,7 @@ fn python_backs_up_under_load_and_the_copy_is_restored() {
     });
 }
 
-/// Databases of a test's own; dropped with this, unless it fails.
+/// The databases of one test. They are dropped with this value unless the test fails.
 struct Databases {
     server: String,
     names: [String; 2],
@@ -206,9 +212,9 @@ impl Databases {
             .arg(&self.server));
     }
 
-    /// The URLs: of the one that is lost, and of the one that takes its place.
+    /// Returns the URLs of the lost database and of the restored one.
     fn urls(&self) -> [String; 2] {
-        let (server, _) = self.server.rsplit_once('/').expect("a URL");
+        let (server, _) = self.server.rsplit_once('/').expect("text should be a URL");
         self.names.each_ref().map(|name| format!("{server}/{name}"))
     }
 }
@@ -228,7 +234,7 @@ impl Drop for Databases {
 fn pg_dump_under_load_is_restored() {
     let databases = Databases::new();
     let [lost, restored] = databases.urls();
-    let mut relay = Relay::prepare(Kind::Sqlite, &PACE);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &PROFILE);
     relay.set("BULKHEAD_STORE", &lost);
     relay.run();
     relay.wait_for_calls();
@@ -249,7 +255,8 @@ fn pg_dump_under_load_is_restored() {
         .arg(&restored)
         .arg(&copy));
     relay.set("BULKHEAD_STORE", &restored);
-    // Nobody waits here: the tables know that they come from a copy, and hold calls for a window.
+    // No wait is needed here: the tables record that they were restored, and hold calls for a
+    // window.
     relay.run();
     check_restored(&relay, &load);
     relay.server = None;

@@ -1,8 +1,8 @@
-//! Messages with several passphrases, made here by rpgp in large numbers.
+//! Messages with several passphrases, made by rpgp in large numbers.
 //!
-//! A session key of version 4 has no integrity of its own: under the wrong passphrase it decrypts
-//! to something that looks like a key about once in 25 times. Whoever takes the first plausible
-//! key fails then, so that only numbers can show that we do not.
+//! A session key of version 4 has no integrity protection: with a wrong passphrase, about one in 25
+//! decrypts to a plausible key. An implementation that uses the first plausible key fails for these
+//! messages, so that only a large number of them can show that Bulkhead does not.
 
 use bulkhead_tests::server::Server;
 use pgp::composed::MessageBuilder;
@@ -16,7 +16,7 @@ const MESSAGES: u64 = 500;
 const MESSAGES_SOAK: u64 = 20_000;
 
 #[test]
-fn both_of_two_passphrases_open_every_message() {
+fn every_message_opens_with_either_passphrase() {
     let soak = bulkhead_tests::soak();
     for seed in 0..if soak { MESSAGES_SOAK } else { MESSAGES } {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -26,11 +26,11 @@ fn both_of_two_passphrases_open_every_message() {
             let s2k = StringToKey::new_iterated(&mut rng, HashAlgorithm::Sha256, 0);
             builder
                 .encrypt_with_password(s2k, &passphrase.into())
-                .expect("rpgp takes the passphrase");
+                .expect("rpgp should accept the passphrase");
         }
         let message = builder
             .to_armored_string(&mut rng, pgp::composed::ArmorOptions::default())
-            .expect("rpgp writes the message");
+            .expect("rpgp should write the message");
         for passphrase in ["first", "second"] {
             let response = Server::shared().decrypt(passphrase, &message);
             assert_eq!(

@@ -12,10 +12,10 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[test]
-fn sigterm_finishes_what_runs_and_exits_with_success() {
+fn sigterm_completes_running_requests_and_exits_0() {
     let mut server = Server::start(&[]);
     let body = json!({"passphrase": "topsecret", "message": fixtures::text("bench/default.asc")});
     let body = body.to_string();
@@ -23,24 +23,30 @@ fn sigterm_finishes_what_runs_and_exits_with_success() {
     let headers = [("Content-Type", "application/json")];
     stream
         .write_all(&head("POST", "/decryptMessage", &headers, body.len()))
-        .expect("taken");
-    // The request is under way: its head is there, its body not yet whole.
+        .expect("data should be sent");
+    // The request is under way: its head has arrived, its body is incomplete.
     let (first, rest) = body.split_at(10);
-    stream.write_all(first.as_bytes()).expect("taken");
+    stream
+        .write_all(first.as_bytes())
+        .expect("data should be sent");
     assert_eq!(server.get("GET", "/livez").status, 200);
     server.signal("TERM");
-    stream.write_all(rest.as_bytes()).expect("taken");
-    let response = read(&mut stream, false).expect("an answer");
+    stream
+        .write_all(rest.as_bytes())
+        .expect("data should be sent");
+    let response = read(&mut stream, false).expect("response should arrive");
     assert_eq!(response.json()["DecryptedMessage"], "Nice work!\n");
-    assert!(server.wait(PATIENCE).success());
+    assert!(server.wait(TIMEOUT).success());
 }
 
 #[test]
-fn readiness_ends_first_while_the_door_is_open() {
+fn readiness_fails_before_the_listener_closes() {
     let mut server = Server::start(&["--drain-delay", "60s"]);
     assert_eq!(server.get("GET", "/readyz").status, 200);
     server.signal("TERM");
-    until("not ready", || server.get("GET", "/readyz").status != 200);
+    until("the server is not ready", || {
+        server.get("GET", "/readyz").status != 200
+    });
     let response = server.get("GET", "/readyz");
     assert_eq!(
         (response.status, response.problem().as_str()),
@@ -48,25 +54,25 @@ fn readiness_ends_first_while_the_door_is_open() {
     );
     assert_eq!(server.get("GET", "/livez").status, 200);
     server.signal("TERM");
-    server.wait(PATIENCE);
+    server.wait(TIMEOUT);
 }
 
 #[test]
-fn a_second_signal_cuts() {
+fn second_signal_cuts_running_requests() {
     let mut server = Server::start(&["--drain-timeout", "1h"]);
     let mut idle = connect(server.address);
     let headers = [("Content-Type", "application/json")];
     idle.write_all(&head("POST", "/decryptMessage", &headers, 100))
-        .expect("taken");
+        .expect("data should be sent");
     assert_eq!(server.get("GET", "/livez").status, 200);
     server.signal("TERM");
     server.signal("INT");
-    // What ran was not answered: that is no success.
-    assert!(!server.wait(PATIENCE).success());
+    // The running request got no response, so that the exit status is not 0.
+    assert!(!server.wait(TIMEOUT).success());
 }
 
 #[test]
-fn a_port_in_use_is_told_with_the_flag() {
+fn port_in_use_error_names_the_flag() {
     let other = Server::shared();
     let output = run(&["--listen", &other.address.to_string()], &[]);
     assert!(!output.status.success());
@@ -75,7 +81,7 @@ fn a_port_in_use_is_told_with_the_flag() {
 }
 
 #[test]
-fn settings_that_contradict_each_other_are_refused_at_the_start() {
+fn contradicting_settings_stop_the_start() {
     for (set, other) in [
         (["--bodies-max", "1MiB"].as_slice(), "--body-max"),
         (&["--token-memory-max", "4MiB"], "--body-max"),
@@ -92,16 +98,16 @@ fn settings_that_contradict_each_other_are_refused_at_the_start() {
     }
 }
 
-/// Neither a passphrase nor a plaintext, however talkative the log is.
+/// Neither a passphrase nor a plaintext is logged, even at trace level.
 #[test]
-fn the_log_holds_no_secret() {
+fn log_contains_no_secret_at_trace_level() {
     let server = Server::start_with(&[], &[("BULKHEAD_LOG", "trace")]);
     assert_eq!(server.decrypt("topsecret", fixtures::SAMPLE).status, 200);
     assert_eq!(server.decrypt("wrong-secret", fixtures::SAMPLE).status, 422);
     let broken = r#"{"passphrase": "broken-secret", "message": "m"#;
     let id = [("X-Request-Id", "the-last-one")];
     assert_eq!(server.post(broken, &id).status, 400);
-    until("the log of the last request", || {
+    until("the last request is logged", || {
         server.log().contains("the-last-one")
     });
     for secret in [
@@ -120,7 +126,7 @@ fn the_log_holds_no_secret() {
 }
 
 #[test]
-fn command_lines_that_cannot_be_meant() {
+fn invalid_command_line_is_rejected_with_its_flag() {
     for (arguments, variables, expected) in [
         (&["--body-max", "1MiB", "serve"][..], &[][..], "--body-max"),
         (&["--listen", "localhost:1"], &[], "127.0.0.1:8080"),
@@ -145,19 +151,19 @@ fn command_lines_that_cannot_be_meant() {
 }
 
 #[test]
-fn a_line_for_each_request_where_it_is_asked_for() {
+fn access_log_has_a_line_for_each_request() {
     let server = Server::start_with(&[], &[("BULKHEAD_ACCESS_LOG", "on")]);
     let id = [("X-Request-Id", "the-one")];
     let target = "/livez?secret=in-the-query";
-    let answer = bulkhead_tests::http::request(server.address, "GET", target, &id, b"");
-    assert_eq!(answer.status, 200);
-    until("its line", || server.log().contains("the-one"));
+    let response = bulkhead_tests::http::request(server.address, "GET", target, &id, b"");
+    assert_eq!(response.status, 200);
+    until("the line is printed", || server.log().contains("the-one"));
     let log = server.log();
     let line = log
         .lines()
         .find(|line| line.contains("the-one"))
-        .expect("just seen");
-    let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        .expect("value was seen");
+    let line: serde_json::Value = serde_json::from_str(line).expect("text should be JSON");
     assert_eq!(line["fields"]["request.route"], "/livez");
     assert_eq!(line["fields"]["response.status"], 200);
     assert!(line["fields"]["duration_us"].is_u64());
@@ -165,7 +171,7 @@ fn a_line_for_each_request_where_it_is_asked_for() {
 }
 
 #[test]
-fn health_names_what_is_there() {
+fn health_lists_components_and_capabilities() {
     let server = Server::start_with(&[], &[("SECRET", "s")]);
     let health = server.get("GET", "/health").json();
     assert_eq!(
@@ -175,7 +181,12 @@ fn health_names_what_is_there() {
     for (at, name) in ["decrypt", "token"].into_iter().enumerate() {
         let component = &health["components"][at];
         assert_eq!(component["name"], name);
-        let text = |field: &str| component[field].as_str().expect("text").to_owned();
+        let text = |field: &str| {
+            component[field]
+                .as_str()
+                .expect("text should be UTF-8")
+                .to_owned()
+        };
         assert!(
             text("sha256").len() == 64 && text("since").ends_with('Z'),
             "{component}"
@@ -192,13 +203,15 @@ fn health_names_what_is_there() {
 }
 
 #[test]
-fn a_health_check_without_curl() {
+fn healthcheck_command_reports_readiness() {
     let check = |address: &str| run(&["healthcheck", "--listen", address], &[]);
     let server = Server::start(&["--drain-delay", "60s"]);
     let address = server.address.to_string();
     assert!(check(&address).status.success());
     server.signal("TERM");
-    until("not ready", || !check(&address).status.success());
+    until("the server is not ready", || {
+        !check(&address).status.success()
+    });
     assert_eq!(server.get("GET", "/health").problem(), "draining");
     drop(server);
     let gone = check(&address);
@@ -206,23 +219,25 @@ fn a_health_check_without_curl() {
     assert!(String::from_utf8_lossy(&gone.stderr).contains(&address));
 }
 
-/// What `check-config` prints, and whether it was content.
+/// Returns the output of `check-config`, and whether it succeeded.
 fn check_config(arguments: &[&str], variables: &[(&str, &str)]) -> (String, bool) {
     let output = run(&[&["check-config"], arguments].concat(), variables);
-    let text = String::from_utf8(output.stdout).expect("text");
+    let text = String::from_utf8(output.stdout).expect("text should be UTF-8");
     (text, output.status.success())
 }
 
 #[test]
-fn check_config_shows_what_is_in_force_and_no_secret() {
+fn check_config_prints_settings_without_secrets() {
     let variables = [
         ("SECRET", "0123456789abcdef0123456789abcdef"),
         ("BULKHEAD_BODY_MAX", "1MiB"),
         ("BULKHEAD_LISTEN", "127.0.0.1:1"),
     ];
-    let (text, content) = check_config(&["--listen", "127.0.0.1:2"], &variables);
-    assert!(content, "{text}");
-    let processors = std::thread::available_parallelism().expect("some").get();
+    let (text, is_valid) = check_config(&["--listen", "127.0.0.1:2"], &variables);
+    assert!(is_valid, "{text}");
+    let processors = std::thread::available_parallelism()
+        .expect("processors should be counted")
+        .get();
     let default = |flag: &str, number: String| format!("{flag} {number}  # default");
     for line in [
         "--listen 127.0.0.1:2  # flag",
@@ -241,7 +256,7 @@ fn check_config_shows_what_is_in_force_and_no_secret() {
 }
 
 #[test]
-fn check_config_shows_that_the_store_has_a_password_and_not_which() {
+fn check_config_hides_the_store_password() {
     let variables = |store| {
         [
             ("BULKHEAD_UPSTREAM_URL", "http://upstream.example"),
@@ -249,49 +264,52 @@ fn check_config_shows_that_the_store_has_a_password_and_not_which() {
             ("BULKHEAD_STORE", store),
         ]
     };
-    for (store, content, line) in [
+    for (store, is_valid, line) in [
         ("postgres://u@h/d", true, "BULKHEAD_STORE_PASSWORD (set)"),
         ("sqlite:x.db", false, "problem: BULKHEAD_STORE_PASSWORD"),
     ] {
-        let (text, was_content) = check_config(&[], &variables(store));
-        assert_eq!(was_content, content, "{text}");
+        let (text, succeeded) = check_config(&[], &variables(store));
+        assert_eq!(succeeded, is_valid, "{text}");
         assert!(text.lines().any(|found| found.starts_with(line)), "{text}");
         assert!(!text.contains("confidential"), "{text}");
     }
 }
 
-/// With it the rest of the relay's settings count. Nobody listens there.
+/// The relay's other settings take effect only with an upstream. No process listens there.
 const UPSTREAM: (&str, &str) = ("BULKHEAD_UPSTREAM_URL", "http://127.0.0.1:1");
 
-/// What a server says that is to end at the start.
-fn refused(variables: &[(&str, &str)]) -> String {
+/// Returns the log of a server that must not start.
+fn failed_start_log(variables: &[(&str, &str)]) -> String {
     let output = run(&["--listen", "127.0.0.1:0"], variables);
     assert!(!output.status.success(), "{variables:?}");
-    String::from_utf8(output.stderr).expect("text")
+    String::from_utf8(output.stderr).expect("text should be UTF-8")
 }
 
-/// Both `check-config` and a server end, and name the variable.
-fn is_told_and_ends_the_start(variable: &str, variables: &[(&str, &str)]) {
-    let (text, content) = check_config(&[], variables);
-    let told = |line: &str| line.starts_with("problem: ") && line.contains(variable);
-    assert!(!content && text.lines().any(told), "{variables:?}: {text}");
-    let log = refused(variables);
+/// Both `check-config` and the server fail and name the variable.
+fn check_config_and_start_fail(variable: &str, variables: &[(&str, &str)]) {
+    let (text, is_valid) = check_config(&[], variables);
+    let reported = |line: &str| line.starts_with("problem: ") && line.contains(variable);
+    assert!(
+        !is_valid && text.lines().any(reported),
+        "{variables:?}: {text}"
+    );
+    let log = failed_start_log(variables);
     assert!(log.contains(variable), "{variables:?}: {log}");
 }
 
 #[test]
-fn check_config_finds_what_ends_the_start() {
+fn check_config_reports_what_stops_the_start() {
     /// RFC 8410 section 10.1.
     const ED25519: &str = "-----BEGIN PUBLIC KEY-----\n\
         MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let file = |name: &str, content: &str| {
         let path = folder.path().join(name);
-        std::fs::write(&path, content).expect("written");
+        std::fs::write(&path, content).expect("file should be written");
         path.display().to_string()
     };
-    let place = |path: &str| format!("sqlite:{path}");
-    let text = place(&file("text.db", "no database"));
+    let sqlite_url = |path: &str| format!("sqlite:{path}");
+    let text = sqlite_url(&file("text.db", "no database"));
     let private = PUBLIC_KEY.replace("PUBLIC", "RSA PRIVATE");
     let (half, _) = PUBLIC_KEY.split_at(PUBLIC_KEY.len() / 2);
     for (variable, value) in [
@@ -303,23 +321,23 @@ fn check_config_finds_what_ends_the_start() {
         ("BULKHEAD_STORE", "sqlite:/nonexistent/x.db"),
         (
             "BULKHEAD_STORE",
-            &place(&folder.path().display().to_string()),
+            &sqlite_url(&folder.path().display().to_string()),
         ),
         ("BULKHEAD_STORE", &text),
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", ED25519),
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", &private),
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", half),
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", &file("empty", "")),
-        // What `whsec_$UNSET` becomes.
+        // The result of `whsec_$UNSET` in a shell.
         ("BULKHEAD_WEBHOOK_SECRET", "whsec_"),
     ] {
-        is_told_and_ends_the_start(variable, &[UPSTREAM, (variable, value)]);
-        let (text, content) = check_config(&[], &[(variable, value)]);
-        assert!(content, "without an upstream: {text}");
+        check_config_and_start_fail(variable, &[UPSTREAM, (variable, value)]);
+        let (text, is_valid) = check_config(&[], &[(variable, value)]);
+        assert!(is_valid, "without an upstream: {text}");
     }
     let key = file("key.pem", PUBLIC_KEY);
-    let bare = tempfile::tempdir().expect("a folder");
-    let fresh = place(&bare.path().join("fresh.db").display().to_string());
+    let bare = tempfile::tempdir().expect("folder should be accessible");
+    let fresh = sqlite_url(&bare.path().join("fresh.db").display().to_string());
     for (variable, value) in [
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", PUBLIC_KEY),
         ("BULKHEAD_UPSTREAM_PUBLIC_KEY", &key),
@@ -329,29 +347,29 @@ fn check_config_finds_what_ends_the_start() {
         ),
         ("BULKHEAD_STORE", &fresh),
     ] {
-        let (text, content) = check_config(&[], &[UPSTREAM, (variable, value)]);
-        assert!(content, "{text}");
+        let (text, is_valid) = check_config(&[], &[UPSTREAM, (variable, value)]);
+        assert!(is_valid, "{text}");
     }
-    let made = std::fs::read_dir(bare.path()).expect("a folder");
+    let made = std::fs::read_dir(bare.path()).expect("folder should be accessible");
     assert_eq!(made.count(), 0);
 }
 
 #[test]
-fn check_config_tells_a_weak_webhook_secret() {
+fn check_config_warns_of_a_weak_webhook_secret() {
     let weak = "# BULKHEAD_WEBHOOK_SECRET has less than 24 octets, which is weak";
     for (secret, is_weak) in [
         ("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM=", true),
         ("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0", false),
     ] {
-        let (text, content) = check_config(&[], &[UPSTREAM, ("BULKHEAD_WEBHOOK_SECRET", secret)]);
-        assert!(content && !text.contains(secret), "{text}");
+        let (text, is_valid) = check_config(&[], &[UPSTREAM, ("BULKHEAD_WEBHOOK_SECRET", secret)]);
+        assert!(is_valid && !text.contains(secret), "{text}");
         assert_eq!(text.lines().any(|line| line == weak), is_weak, "{text}");
     }
 }
 
-/// Neither check-config nor the log of a start that fails.
+/// Neither `check-config` nor the log of a failed start shows a secret.
 #[test]
-fn no_secret_is_shown_where_an_address_or_a_key_is_mistaken() {
+fn invalid_address_or_key_error_shows_no_secret() {
     for (variable, value) in [
         ("BULKHEAD_UPSTREAM_URL", "https:/user:secretpw@host"),
         ("BULKHEAD_UPSTREAM_URL", "user:secretpw@host"),
@@ -369,23 +387,23 @@ fn no_secret_is_shown_where_an_address_or_a_key_is_mistaken() {
             "https://user:secretpw@host/key",
         ),
     ] {
-        // The later one counts.
+        // If both set the same variable, the later one wins.
         let variables = [UPSTREAM, (variable, value)];
         let (text, _) = check_config(&[], &variables);
-        let log = refused(&variables);
+        let log = failed_start_log(&variables);
         assert!(!(text + &log).contains("secretpw"), "{value}");
     }
 }
 
-/// Makes a pipe that nobody writes to: to read it takes for ever.
+/// Makes a named pipe without a writer, so that reading it blocks.
 pub(crate) fn make_pipe(path: &Path) {
     let made = Command::new("mkfifo").arg(path).status();
-    assert!(made.expect("mkfifo runs").success());
+    assert!(made.expect("mkfifo should run").success());
 }
 
 #[test]
-fn a_file_that_may_never_end_is_refused_by_its_setting() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn file_that_is_not_regular_is_rejected_with_its_setting() {
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let pipe = folder.path().join("pipe");
     make_pipe(&pipe);
     let pipe = pipe.display().to_string();
@@ -402,19 +420,22 @@ fn a_file_that_may_never_end_is_refused_by_its_setting() {
             let (sender, ended) = mpsc::channel();
             std::thread::spawn(move || {
                 let variables = [UPSTREAM, (variable, &file)];
-                is_told_and_ends_the_start(variable, &variables);
-                let log = refused(&variables);
+                check_config_and_start_fail(variable, &variables);
+                let log = failed_start_log(&variables);
                 assert!(log.contains("is not a regular file"), "{log}");
-                sender.send(()).expect("somebody waits");
+                sender.send(()).expect("receiver should wait");
             });
-            let ended = ended.recv_timeout(PATIENCE);
-            assert!(ended.is_ok(), "{variable}: hangs, or see the panic above");
+            let ended = ended.recv_timeout(TIMEOUT);
+            assert!(
+                ended.is_ok(),
+                "{variable}: should end in time, or see the panic above"
+            );
         }
     }
 }
 
 #[test]
-fn check_config_tells_every_problem_at_once() {
+fn check_config_reports_all_problems_at_once() {
     let variables = [
         ("SECRET", ""),
         ("BULKHEAD_BODIES_MAX", "1KiB"),
@@ -427,8 +448,8 @@ fn check_config_tells_every_problem_at_once() {
         "--token-algorithm",
         "md5",
     ];
-    let (text, content) = check_config(&arguments, &variables);
-    assert!(!content);
+    let (text, is_valid) = check_config(&arguments, &variables);
+    assert!(!is_valid);
     let problems: Vec<_> = text
         .lines()
         .filter(|line| line.starts_with("problem: "))
@@ -449,16 +470,16 @@ fn check_config_tells_every_problem_at_once() {
     assert_eq!(problems.len(), 6, "{text}");
 }
 
-/// A flag overrules its variable, also where that is broken, and with every subcommand.
+/// A flag overrides its variable even if the variable is invalid, with and without a subcommand.
 #[test]
-fn flags_win_over_broken_variables() {
+fn flags_override_invalid_variables() {
     let broken = [
         ("BULKHEAD_BODY_MAX", "much"),
         ("BULKHEAD_LISTEN", "nowhere"),
     ];
     let flags = ["--body-max", "3MiB", "--listen", "127.0.0.1:0"];
-    let (text, content) = check_config(&flags, &broken);
-    assert!(content, "{text}");
+    let (text, is_valid) = check_config(&flags, &broken);
+    assert!(is_valid, "{text}");
     for word in [&[][..], &["serve"]] {
         let arguments = [word, &flags].concat();
         let server = Server::start_exactly(&arguments, &broken);
@@ -467,16 +488,19 @@ fn flags_win_over_broken_variables() {
 }
 
 #[test]
-fn check_config_knows_the_log() {
-    let (text, content) = check_config(&[], &[("BULKHEAD_LOG", "debgu")]);
-    assert!(!content && text.contains("problem: BULKHEAD_LOG"), "{text}");
-    let (text, content) = check_config(&[], &[("BULKHEAD_LOG", "warn")]);
-    assert!(content && text.contains("BULKHEAD_LOG warn\n"), "{text}");
+fn check_config_checks_the_log_filter() {
+    let (text, is_valid) = check_config(&[], &[("BULKHEAD_LOG", "debgu")]);
+    assert!(
+        !is_valid && text.contains("problem: BULKHEAD_LOG"),
+        "{text}"
+    );
+    let (text, is_valid) = check_config(&[], &[("BULKHEAD_LOG", "warn")]);
+    assert!(is_valid && text.contains("BULKHEAD_LOG warn\n"), "{text}");
 }
 
 #[test]
-fn check_config_looks_at_the_folder_of_components_and_the_list_of_pins() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn check_config_checks_components_folder_and_pins() {
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (here, nowhere, list) = (path(""), path("nowhere"), path("pins"));
     let check = |dir: &str| {
@@ -488,23 +512,26 @@ fn check_config_looks_at_the_folder_of_components_and_the_list_of_pins() {
             ],
         )
     };
-    let (text, content) = check(&nowhere);
+    let (text, is_valid) = check(&nowhere);
     for flag in ["--components-dir (", "--components-pin ("] {
-        assert!(!content && text.contains(flag), "{text}");
+        assert!(!is_valid && text.contains(flag), "{text}");
     }
-    std::fs::write(&list, "").expect("written");
-    let (text, content) = check(&here);
-    assert!(content, "{text}");
+    std::fs::write(&list, "").expect("file should be written");
+    let (text, is_valid) = check(&here);
+    assert!(is_valid, "{text}");
 }
 
-/// What a server answers that is none of ours, a line at a time.
-fn health_check_of(answers: &'static [&'static str]) -> std::process::Output {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
+/// Runs the health check against a fake server that sends these pieces.
+fn health_check_of(responses: &'static [&'static str]) -> std::process::Output {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port should be free");
+    let address = listener
+        .local_addr()
+        .expect("address should be valid")
+        .to_string();
     let fake = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a client");
-        for answer in answers {
-            if stream.write_all(answer.as_bytes()).is_err() {
+        let (mut stream, _) = listener.accept().expect("a client should connect");
+        for response in responses {
+            if stream.write_all(response.as_bytes()).is_err() {
                 return;
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -512,59 +539,74 @@ fn health_check_of(answers: &'static [&'static str]) -> std::process::Output {
     });
     let arguments = ["healthcheck", "--timeout", "300ms", "--listen", &address];
     let output = run(&arguments, &[]);
-    fake.join().expect("no panic");
+    fake.join().expect("thread should not panic");
     output
 }
 
 #[test]
-fn a_health_check_is_not_fooled() {
+fn healthcheck_rejects_other_responses() {
     assert!(
         health_check_of(&["HTTP/1.1 200 OK\r\n\r\n"])
             .status
             .success()
     );
-    for answers in [
+    for responses in [
         &["SSH-2.0 200 banner\r\n"][..],
         &["HTTP/1.1 503 No\r\n\r\n"],
         &[""],
-        // Each piece in time, all of them together not.
+        // Each piece arrives in time, but not all of them together.
         &[
             "H", "T", "T", "P", "/", "1", ".", "1", " ", "2", "0", "0", "\r\n",
         ],
     ] {
-        assert!(!health_check_of(answers).status.success(), "{answers:?}");
+        assert!(
+            !health_check_of(responses).status.success(),
+            "{responses:?}"
+        );
     }
 }
 
-/// A connection that the kernel has accepted for us is one that a client counts on.
+/// A connection that the kernel has accepted gets a response.
 #[test]
-fn a_drain_answers_whoever_is_already_connected() {
+fn drain_answers_accepted_connections() {
     let mut server = Server::start(&["--connections-max", "1", "--drain-timeout", "60s"]);
     let body = json!({"passphrase": "topsecret", "message": fixtures::SAMPLE}).to_string();
     let headers = [("Content-Type", "application/json")];
     let mut first = connect(server.address);
     first
         .write_all(&head("POST", "/decryptMessage", &headers, body.len()))
-        .expect("taken");
+        .expect("data should be sent");
     let mut second = connect(server.address);
     second
         .write_all(&head("GET", "/livez", &[], 0))
-        .expect("taken");
+        .expect("data should be sent");
     server.signal("TERM");
-    until("draining", || server.log().contains("draining"));
-    first.write_all(body.as_bytes()).expect("taken");
-    assert_eq!(read(&mut first, false).expect("an answer").status, 200);
-    assert_eq!(read(&mut second, false).expect("an answer").status, 200);
-    assert!(server.wait(PATIENCE).success());
+    until("the server drains", || server.log().contains("draining"));
+    first
+        .write_all(body.as_bytes())
+        .expect("data should be sent");
+    assert_eq!(
+        read(&mut first, false)
+            .expect("response should arrive")
+            .status,
+        200
+    );
+    assert_eq!(
+        read(&mut second, false)
+            .expect("response should arrive")
+            .status,
+        200
+    );
+    assert!(server.wait(TIMEOUT).success());
 }
 
 #[test]
-fn with_nothing_open_a_second_signal_cuts_nothing() {
+fn second_signal_without_connections_exits_0() {
     let mut server = Server::start(&["--drain-delay", "60s"]);
     server.signal("TERM");
-    until("draining", || server.log().contains("draining"));
+    until("the server drains", || server.log().contains("draining"));
     server.signal("TERM");
-    assert!(server.wait(PATIENCE).success());
+    assert!(server.wait(TIMEOUT).success());
     assert!(
         server.log().contains("\"connections\":0"),
         "{}",

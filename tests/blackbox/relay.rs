@@ -2,9 +2,9 @@
 
 mod answers;
 mod burst;
+mod command_line;
 mod crashes;
 mod faults;
-mod line;
 mod outage;
 mod traces;
 
@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 const KEY: &str = "a-key-for-the-mock-upstream";
 const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// The promise of the interface.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// The maximum response time that the interface promises.
+const RESPONSE_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Which store a test is about.
+/// The store under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum StoreKind {
     Sqlite,
     Postgres,
 }
@@ -35,18 +35,18 @@ pub(crate) enum Kind {
 macro_rules! on_both_stores {
     ($($name:ident),+ $(,)?) => {
         mod sqlite {
-            $(#[test] fn $name() { super::$name(super::Kind::Sqlite) })+
+            $(#[test] fn $name() { super::$name(super::StoreKind::Sqlite) })+
         }
         mod postgres {
             $(#[test]
             #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-            fn $name() { super::$name(super::Kind::Postgres) })+
+            fn $name() { super::$name(super::StoreKind::Postgres) })+
         }
     };
 }
 pub(crate) use on_both_stores;
 
-/// A relay with its surroundings, and what is configured.
+/// A relay with its mocks and its configuration.
 pub(crate) struct Relay {
     pub(crate) upstream: MockUpstream,
     pub(crate) receiver: MockReceiver,
@@ -58,25 +58,25 @@ pub(crate) struct Relay {
     _schema: Option<Schema>,
 }
 
-/// How fast things go.
-pub(crate) struct Pace {
+/// The quota and the failures of the upstream.
+pub(crate) struct UpstreamProfile {
     pub(crate) calls: usize,
     pub(crate) window_ms: u64,
-    /// How often the upstream fails, and for how long then.
+    /// The probability of a failure, and its duration.
     pub(crate) fail: &'static str,
     pub(crate) degraded: &'static str,
 }
 
-/// Ten calls a second, none of which fails.
-pub(crate) const SMOOTH: Pace = Pace {
+/// Ten calls per second without failures.
+pub(crate) const RELIABLE: UpstreamProfile = UpstreamProfile {
     calls: 10,
     window_ms: 1000,
     fail: "0",
     degraded: "0s..0s",
 };
 
-/// The same of an upstream as it is.
-pub(crate) const ROUGH: Pace = Pace {
+/// Ten calls per second with the failures of the real upstream.
+pub(crate) const UNRELIABLE: UpstreamProfile = UpstreamProfile {
     calls: 10,
     window_ms: 1000,
     fail: "0.5",
@@ -84,9 +84,12 @@ pub(crate) const ROUGH: Pace = Pace {
 };
 
 impl Relay {
-    /// Everything but the server.
-    pub(crate) fn prepare(kind: Kind, pace: &Pace) -> Self {
-        let (calls, window) = (pace.calls.to_string(), format!("{}ms", pace.window_ms));
+    /// Starts the mocks, but not the server.
+    pub(crate) fn prepare(kind: StoreKind, profile: &UpstreamProfile) -> Self {
+        let (calls, window) = (
+            profile.calls.to_string(),
+            format!("{}ms", profile.window_ms),
+        );
         let upstream = MockUpstream::start(&[
             "--key",
             KEY,
@@ -95,13 +98,13 @@ impl Relay {
             "--window",
             &window,
             "--fail",
-            pace.fail,
+            profile.fail,
             "--degraded",
-            pace.degraded,
+            profile.degraded,
         ]);
         let receiver = MockReceiver::start(&["--secret", WEBHOOK_SECRET]);
-        let folder = tempfile::tempdir().expect("a folder");
-        let schema = (kind == Kind::Postgres).then(|| Schema::new(&postgres()));
+        let folder = tempfile::tempdir().expect("folder should be accessible");
+        let schema = (kind == StoreKind::Postgres).then(|| Schema::new(&postgres()));
         let store = schema.as_ref().map_or_else(
             || format!("sqlite:{}", folder.path().join("relay.db").display()),
             |schema| schema.url.clone(),
@@ -124,16 +127,17 @@ impl Relay {
             receiver,
             server: None,
             variables: variables.into(),
-            window: Duration::from_millis(pace.window_ms),
-            calls: pace.calls,
+            window: Duration::from_millis(profile.window_ms),
+            calls: profile.calls,
             folder,
             _schema: schema,
         }
     }
 
-    /// Everything, once the first call may be made: a new store waits for a window.
-    pub(crate) fn start(kind: Kind, pace: &Pace) -> Self {
-        let mut relay = Self::prepare(kind, pace);
+    /// Starts the mocks and the server, and waits until calls are allowed: a new store holds calls
+    /// for a window.
+    pub(crate) fn start(kind: StoreKind, profile: &UpstreamProfile) -> Self {
+        let mut relay = Self::prepare(kind, profile);
         relay.run();
         relay.wait_for_calls();
         relay
@@ -143,7 +147,7 @@ impl Relay {
         self.variables.insert(name.into(), value.into());
     }
 
-    /// What the server is configured with.
+    /// Returns the configuration of the server.
     pub(crate) fn variables(&self) -> Vec<(&str, &str)> {
         let variables = self.variables.iter();
         variables
@@ -151,13 +155,13 @@ impl Relay {
             .collect()
     }
 
-    /// Starts the server, or another one in its place.
+    /// Starts the server. A running one is killed first.
     pub(crate) fn run(&mut self) {
         self.server = None;
         self.server = Some(Server::start_with(&[], &self.variables()));
     }
 
-    /// Another one, that will kill itself. Whether that was not before it listened.
+    /// Starts a server that will kill itself. Returns false if it did so before it listened.
     pub(crate) fn run_to_crash(&mut self, at: &[(&str, &str)]) -> bool {
         self.server = None;
         let variables = [&self.variables(), at].concat();
@@ -166,7 +170,7 @@ impl Relay {
     }
 
     pub(crate) fn server(&self) -> &Server {
-        self.server.as_ref().expect("it runs")
+        self.server.as_ref().expect("server should run")
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -188,7 +192,7 @@ impl Relay {
         format!("{}/{path}", self.receiver.url())
     }
 
-    /// Asks for a signature, as a client that measures.
+    /// Sends a request to sign. Returns the response and its time.
     pub(crate) fn sign(&self, message: &str, callback: Option<&str>) -> (Response, Duration) {
         let mut target = format!("/crypto/sign?message={message}");
         if let Some(url) = callback {
@@ -199,11 +203,14 @@ impl Relay {
         (response, start.elapsed())
     }
 
-    /// The same, where a 202 is expected.
+    /// Sends a request to sign that must get 202. Returns the request's id.
     pub(crate) fn accepted(&self, message: &str, callback: Option<&str>) -> String {
         let (response, _) = self.sign(message, callback);
         assert_eq!(response.status, 202, "{response:?}");
-        response.json()["id"].as_str().expect("an id").to_owned()
+        response.json()["id"]
+            .as_str()
+            .expect("id should be a string")
+            .to_owned()
     }
 
     pub(crate) fn request(&self, id: &str) -> Value {
@@ -213,27 +220,30 @@ impl Relay {
     }
 
     pub(crate) fn wait_until_signed(&self, id: &str) -> Value {
-        until("it is signed", || self.request(id)["status"] == "signed");
+        until("the request is signed", || {
+            self.request(id)["status"] == "signed"
+        });
         self.request(id)
     }
 
-    /// The requests that the receiver was told of.
-    pub(crate) fn told(&self) -> BTreeSet<String> {
+    /// Returns the ids of the requests of which the receiver was notified.
+    pub(crate) fn notified_ids(&self) -> BTreeSet<String> {
         let deliveries = self.receiver.deliveries().into_iter();
         deliveries.filter_map(|delivery| delivery.id).collect()
     }
 
-    /// What the upstream itself counted.
+    /// Checks the quota against the upstream's own log.
     pub(crate) fn check_quota(&self) {
         let arrivals = self.upstream.arrivals();
-        let most = max_in_window(&arrivals, self.window);
-        assert!(most <= self.calls, "{most} arrivals in a window");
+        let max = max_in_window(&arrivals, self.window);
+        assert!(max <= self.calls, "a window should not have {max} arrivals");
         assert!(arrivals.iter().all(|arrival| !arrival.over_quota));
     }
 }
 
-/// The URL of the test server.
+/// Returns the URL of the test database.
 pub(crate) fn postgres() -> String {
-    std::env::var("BULKHEAD_TEST_POSTGRES")
-        .expect("BULKHEAD_TEST_POSTGRES is the URL of a PostgreSQL; run_tests.sh starts one")
+    std::env::var("BULKHEAD_TEST_POSTGRES").expect(
+        "BULKHEAD_TEST_POSTGRES should be the URL of a PostgreSQL server; run_tests.sh starts one",
+    )
 }

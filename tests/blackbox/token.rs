@@ -34,11 +34,13 @@ fn verify(server: &Server, token: &str, body: &[u8]) -> Response {
 fn is_valid(server: &Server, token: &str, body: &[u8]) -> bool {
     let response = verify(server, token, body);
     assert_eq!(response.status, 200, "{response:?}");
-    response.json()["valid"].as_bool().expect("a boolean")
+    response.json()["valid"]
+        .as_bool()
+        .expect("value should be a boolean")
 }
 
 #[test]
-fn known_answers_of_every_algorithm() {
+fn every_algorithm_matches_known_answers() {
     for (algorithm, name, token) in [
         ("sha1", "HMAC-SHA1", SHA1),
         ("sha256", "HMAC-SHA256", SHA256),
@@ -60,7 +62,7 @@ fn known_answers_of_every_algorithm() {
 }
 
 #[test]
-fn what_is_asked_for_wrongly() {
+fn invalid_token_request_is_rejected() {
     let server = server(&[]);
     let neither = make(&server, &[("Accept", "image/png")], BODY);
     assert_eq!(
@@ -78,12 +80,12 @@ fn what_is_asked_for_wrongly() {
         (get.status, get.header("allow")),
         (405, Some("POST, OPTIONS"))
     );
-    // An empty body is a body.
+    // An empty body is valid.
     assert_eq!(make(&server, &[], b"").status, 200);
 }
 
 #[test]
-fn without_a_secret_only_tokens_are_refused() {
+fn token_without_secret_returns_not_configured() {
     let server = Server::shared();
     for response in [make(server, &[], BODY), verify(server, SHA256, BODY)] {
         assert_eq!(
@@ -95,9 +97,9 @@ fn without_a_secret_only_tokens_are_refused() {
 }
 
 #[test]
-fn secrets_that_cannot_be_meant_end_the_start() {
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    let path = file.path().to_str().expect("text");
+fn invalid_secret_stops_the_start() {
+    let file = tempfile::NamedTempFile::new().expect("file should be accessible");
+    let path = file.path().to_str().expect("text should be UTF-8");
     for variables in [
         &[("SECRET", "")][..],
         &[("SECRET_PREVIOUS", "x")],
@@ -113,7 +115,7 @@ fn secrets_that_cannot_be_meant_end_the_start() {
 }
 
 #[test]
-fn weak_secrets_are_warned_of_and_strong_ones_are_not() {
+fn weak_secret_logs_a_warning() {
     let strong = "0123456789abcdef0123456789abcdef";
     assert!(server(&[]).log().contains("weak"));
     assert!(
@@ -124,13 +126,13 @@ fn weak_secrets_are_warned_of_and_strong_ones_are_not() {
 }
 
 #[test]
-fn secrets_are_rotated_without_a_restart() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn secrets_rotate_without_a_restart() {
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let [current, previous] = ["current", "previous"].map(|name| folder.path().join(name));
-    let write = |path, secret: &str| std::fs::write(path, secret).expect("written");
+    let write = |path, secret: &str| std::fs::write(path, secret).expect("file should be written");
     write(&current, "Jefe\n");
     write(&previous, "long gone");
-    let files = [&current, &previous].map(|path| path.to_str().expect("text"));
+    let files = [&current, &previous].map(|path| path.to_str().expect("text should be UTF-8"));
     let server = Server::start(&[
         "--secret-file",
         files[0],
@@ -142,37 +144,43 @@ fn secrets_are_rotated_without_a_restart() {
     write(&current, "new");
     write(&previous, "Jefe");
     server.signal("HUP");
-    until("the new secret", || {
+    until("the new secret is in use", || {
         make(&server, &[], BODY).json()["token"] != SHA256
     });
     let new = make(&server, &[], BODY).json()["token"]
         .as_str()
-        .expect("a token")
+        .expect("token should be a string")
         .to_owned();
     assert!(is_valid(&server, &new, BODY) && is_valid(&server, SHA256, BODY));
 
-    // What cannot be read changes nothing.
+    // An unreadable secret changes nothing.
     write(&current, "");
     server.signal("HUP");
-    until("the failure", || server.log().contains("SECRET_FILE, "));
+    until("the failure is logged", || {
+        server.log().contains("SECRET_FILE, ")
+    });
     assert_eq!(make(&server, &[], BODY).json()["token"], *new);
 
     write(&current, "newer");
     write(&previous, "new");
     server.signal("HUP");
-    until("the end of the first", || !is_valid(&server, SHA256, BODY));
+    until("the first secret is invalid", || {
+        !is_valid(&server, SHA256, BODY)
+    });
     assert!(is_valid(&server, &new, BODY));
 
     // The rotation ends when the previous secret is gone.
-    std::fs::remove_file(&previous).expect("removed");
+    std::fs::remove_file(&previous).expect("file should be removed");
     server.signal("HUP");
-    until("the end of the second", || !is_valid(&server, &new, BODY));
+    until("the second secret is invalid", || {
+        !is_valid(&server, &new, BODY)
+    });
 }
 
-/// Every size class: empty, inline, at the border, on a worker, at the limit.
+/// Every size class: empty, inline, at the limit of inline bodies, on a worker, at the maximum.
 #[test]
 #[ignore = "needs openssl"]
-fn openssl_makes_the_same() {
+fn openssl_makes_the_same_tokens() {
     const LIMIT: usize = 32 << 20;
     const INLINE: usize = 64 << 10;
     let mut rng = ChaCha8Rng::seed_from_u64(4231);
@@ -184,19 +192,19 @@ fn openssl_makes_the_same() {
     ] {
         let server = server(&["--token-algorithm", algorithm]);
         let random = (0..20).map(|_| rng.gen_range(0..300_000));
-        for octets in [0, 1, INLINE, INLINE + 1, LIMIT]
+        for bytes in [0, 1, INLINE, INLINE + 1, LIMIT]
             .into_iter()
             .chain(random.collect::<Vec<_>>())
         {
-            let mut body = vec![0; octets];
+            let mut body = vec![0; bytes];
             rng.fill_bytes(&mut body);
             let token = make(&server, &[("Accept", "text/plain")], &body);
             assert_eq!(token.status, 200);
-            let token = String::from_utf8(token.body).expect("hexadecimal");
+            let token = String::from_utf8(token.body).expect("token should be hexadecimal");
             assert_eq!(
                 token,
                 by_openssl(openssl, &body),
-                "{algorithm}, {octets} octets"
+                "{algorithm}, {bytes} bytes"
             );
             assert!(is_valid(&server, &token, &body));
         }
@@ -209,38 +217,47 @@ fn by_openssl(digest: &str, body: &[u8]) -> String {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("openssl runs");
+        .expect("openssl should start");
     openssl
         .stdin
         .take()
-        .expect("piped")
+        .expect("stream should be piped")
         .write_all(body)
-        .expect("taken");
-    let output = openssl.wait_with_output().expect("openssl ends");
-    let text = String::from_utf8(output.stdout).expect("text");
+        .expect("data should be sent");
+    let output = openssl.wait_with_output().expect("openssl should end");
+    let text = String::from_utf8(output.stdout).expect("text should be UTF-8");
     // "HMAC-SHA2-256(stdin)= 5bdc…"
-    text.trim().rsplit(' ').next().expect("a word").to_owned()
+    text.trim()
+        .rsplit(' ')
+        .next()
+        .expect("output should have a word")
+        .to_owned()
 }
 
-/// A secret file can turn into one that blocks whoever reads it.
+/// Reading a secret file may block if the file is replaced by a pipe.
 #[test]
-fn a_secret_file_that_hangs_holds_nobody_up() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn blocking_secret_file_delays_no_other_rotation() {
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let file = folder.path().join("secret");
-    std::fs::write(&file, "Jefe").expect("written");
-    let mut server = Server::start(&["--secret-file", file.to_str().expect("text")]);
-    std::fs::remove_file(&file).expect("removed");
+    std::fs::write(&file, "Jefe").expect("file should be written");
+    let mut server = Server::start(&[
+        "--secret-file",
+        file.to_str().expect("text should be UTF-8"),
+    ]);
+    std::fs::remove_file(&file).expect("file should be removed");
     make_pipe(&file);
     server.signal("HUP");
-    until("it is refused", || {
+    until("the rejection is reported", || {
         server.log().contains("is not a regular file")
     });
     assert!(is_valid(&server, SHA256, BODY));
-    // The next rotation is not behind it.
-    std::fs::remove_file(&file).expect("removed");
-    std::fs::write(&file, "new").expect("written");
+    // The next rotation is not delayed.
+    std::fs::remove_file(&file).expect("file should be removed");
+    std::fs::write(&file, "new").expect("file should be written");
     server.signal("HUP");
-    until("the new secret", || !is_valid(&server, SHA256, BODY));
+    until("the new secret is in use", || {
+        !is_valid(&server, SHA256, BODY)
+    });
     server.signal("TERM");
     assert!(server.wait(std::time::Duration::from_secs(30)).success());
 }

@@ -1,4 +1,4 @@
-//! The contracts in `wit/`, as somebody finds them who builds a component against them.
+//! The contracts in `wit/`, as authors of components see them.
 
 use std::path::PathBuf;
 use wit_component::{DecodedWasm, WitPrinter};
@@ -6,16 +6,21 @@ use wit_parser::{
     Docs, PackageId, Resolve, Span, Stability, Type, TypeDef, TypeDefKind, WorldItem,
 };
 
-/// All packages, each behind those it depends on.
+/// All packages, in the order of their dependencies.
 const PACKAGES: [&str; 5] = ["component", "crypto", "decrypt", "token", "signing"];
 
 #[test]
-fn every_folder_is_a_package_of_its_name() {
+fn every_folder_is_a_package_with_its_name() {
     let mut folders: Vec<_> = std::fs::read_dir(directory())
-        .expect("a folder")
-        .map(|entry| entry.expect("an entry"))
+        .expect("folder should be accessible")
+        .map(|entry| entry.expect("entry should be valid"))
         .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().into_string().expect("text"))
+        .map(|entry| {
+            entry
+                .file_name()
+                .into_string()
+                .expect("text should be UTF-8")
+        })
         .collect();
     folders.sort();
     let mut known = PACKAGES;
@@ -29,7 +34,7 @@ fn every_folder_is_a_package_of_its_name() {
 }
 
 #[test]
-fn everything_says_what_it_is() {
+fn every_wit_item_is_documented() {
     let resolve = contracts();
     let is_silent = |docs: &Docs| docs.contents.as_deref().is_none_or(str::is_empty);
     let silent: Vec<_> = items(&resolve)
@@ -37,36 +42,39 @@ fn everything_says_what_it_is() {
         .filter(|item| item.docs.is_some_and(is_silent))
         .map(|item| item.what)
         .collect();
-    assert!(silent.is_empty(), "no comment says what it is: {silent:#?}");
+    assert!(silent.is_empty(), "items should have comments: {silent:#?}");
 }
 
 #[test]
-fn everything_says_since_when_it_is_there() {
+fn every_wit_item_has_a_since_gate() {
     let resolve = contracts();
     let silent: Vec<_> = items(&resolve)
         .into_iter()
         .filter(|item| item.stability.is_some_and(|gate| !gate.is_stable()))
         .map(|item| item.what)
         .collect();
-    assert!(silent.is_empty(), "without @since: {silent:#?}");
+    assert!(silent.is_empty(), "items should have @since: {silent:#?}");
 }
 
 #[test]
-fn an_interface_has_a_file_of_its_name_and_worlds_have_theirs() {
+fn every_interface_and_world_has_its_own_file() {
     let resolve = contracts();
     let file = |span| {
-        let place = resolve.source_map.resolve_span(span).expect("a place");
-        PathBuf::from(place.path)
+        let location = resolve
+            .source_map
+            .resolve_span(span)
+            .expect("span should have a location");
+        PathBuf::from(location.path)
     };
     let expected = |package: Option<PackageId>, stem: &str| {
-        let package = &resolve.packages[package.expect("one of ours")];
+        let package = &resolve.packages[package.expect("item should belong to a package")];
         directory()
             .join(&package.name.name)
             .join(stem)
             .with_extension("wit")
     };
     for (_, interface) in &resolve.interfaces {
-        let name = interface.name.as_deref().expect("a name");
+        let name = interface.name.as_deref().expect("name should be present");
         assert_eq!(file(interface.span), expected(interface.package, name));
     }
     for (_, world) in &resolve.worlds {
@@ -74,27 +82,28 @@ fn an_interface_has_a_file_of_its_name_and_worlds_have_theirs() {
     }
 }
 
-/// What `wkg wit build` and `wasm-tools component wit --wasm` write, and registries keep.
+/// The form that `wkg wit build` and `wasm-tools component wit --wasm` write and that registries
+/// keep.
 #[test]
-fn the_published_form_says_the_same() {
+fn published_package_equals_the_source() {
     let resolve = contracts();
     for (id, package) in &resolve.packages {
-        let octets = wit_component::encode(&resolve, id).expect("encoded");
-        let decoded = wit_component::decode(&octets).expect("decoded");
+        let bytes = wit_component::encode(&resolve, id).expect("package should be encoded");
+        let decoded = wit_component::decode(&bytes).expect("bytes should be decoded");
         let DecodedWasm::WitPackage(published, main) = decoded else {
-            panic!("{} is no package any more", package.name);
+            panic!("{} should decode to a package", package.name);
         };
         assert_eq!(text(&published, main), text(&resolve, id));
-        let again = wit_component::encode(&published, main).expect("encoded");
+        let again = wit_component::encode(&published, main).expect("package should be encoded");
         assert!(
-            again == octets,
-            "{} changes from form to form",
+            again == bytes,
+            "{} should encode to the same bytes again",
             package.name
         );
     }
 }
 
-/// Where the contracts are: named by `BULKHEAD_WIT`, or in the source tree.
+/// Returns the folder that `BULKHEAD_WIT` names, or else the folder in the source tree.
 fn directory() -> PathBuf {
     std::env::var_os("BULKHEAD_WIT").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")),
@@ -102,7 +111,7 @@ fn directory() -> PathBuf {
     )
 }
 
-/// Folder by folder, as our guests and the host name them.
+/// Loads folder by folder, like the guests and the host.
 fn contracts() -> Resolve {
     let mut resolve = Resolve {
         all_features: true,
@@ -117,25 +126,27 @@ fn contracts() -> Resolve {
 
 fn text(resolve: &Resolve, package: PackageId) -> String {
     let mut printer = WitPrinter::default();
-    printer.print(resolve, package, &[]).expect("printed");
+    printer
+        .print(resolve, package, &[])
+        .expect("package should be printed");
     printer.output.to_string()
 }
 
-/// Something in a contract.
+/// An item of a contract.
 struct Item<'a> {
-    /// Its name and place.
+    /// The item's name and location.
     what: String,
-    /// None where comments have no place.
+    /// `None` if the item cannot have a comment.
     docs: Option<&'a Docs>,
-    /// None where gates have no place.
+    /// `None` if the item cannot have a gate.
     stability: Option<&'a Stability>,
 }
 
 fn items(resolve: &Resolve) -> Vec<Item<'_>> {
     let mut items = Vec::new();
     let mut add = |name: &str, span, docs, stability| {
-        let place = resolve.render_location(span);
-        let what = format!("{name} ({place})");
+        let location = resolve.render_location(span);
+        let what = format!("{name} ({location})");
         items.push(Item {
             what,
             docs,
@@ -157,8 +168,8 @@ fn items(resolve: &Resolve) -> Vec<Item<'_>> {
         for (key, it) in it.imports.iter().chain(&it.exports) {
             let docs = match it {
                 WorldItem::Function(it) => Some(&it.docs),
-                // Types are among those below. A comment on an interface here is one that older tools
-                // stumble over when they read the published form.
+                // Types are handled below. Older tools fail on a comment on an interface here when
+                // they read the published form.
                 WorldItem::Type { .. } | WorldItem::Interface { .. } => None,
             };
             add(
@@ -170,7 +181,7 @@ fn items(resolve: &Resolve) -> Vec<Item<'_>> {
         }
     }
     for (_, it) in &resolve.types {
-        // Without a name it is part of another.
+        // A type without a name is part of another type.
         let Some(name) = &it.name else { continue };
         let docs = (!is_used(resolve, it)).then_some(&it.docs);
         add(name, it.span, docs, Some(&it.stability));
@@ -181,7 +192,7 @@ fn items(resolve: &Resolve) -> Vec<Item<'_>> {
     items
 }
 
-/// Whether it comes from another interface, by `use`.
+/// Returns whether a type comes from another interface by `use`.
 fn is_used(resolve: &Resolve, it: &TypeDef) -> bool {
     match it.kind {
         TypeDefKind::Type(Type::Id(other)) => resolve.types[other].owner != it.owner,
@@ -189,7 +200,7 @@ fn is_used(resolve: &Resolve, it: &TypeDef) -> bool {
     }
 }
 
-/// Fields and cases.
+/// Returns fields and cases.
 fn parts(it: &TypeDef) -> Vec<(&str, Span, &Docs)> {
     macro_rules! all {
         ($parts:expr) => {

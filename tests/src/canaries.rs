@@ -1,8 +1,9 @@
-//! What must not be in a log, and the logs to look for it in.
+//! Records secrets, so that a search of the servers' logs can prove that they contain none.
 //!
-//! With `BULKHEAD_TEST_LOGS` set to a folder, every server of a test run logs all it can into a file
-//! there, and whatever confidential was sent to one or came back is written to `canaries`, a line
-//! each. When the run is over `run_tests.sh` searches the files for the lines: none may be found.
+//! If `BULKHEAD_TEST_LOGS` names a folder, every server of a test run logs at trace level into a
+//! file of that folder, and the harness writes every secret that it sends or receives to the file
+//! `canaries`, one per line. After the run, `run_tests.sh` searches the logs for these lines. The
+//! run fails if it finds one.
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -13,9 +14,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 
-/// Shorter ones would be found in other words.
-const OCTETS_MIN: usize = 8;
-const OCTETS_MAX: usize = 48;
+/// Shorter texts would match unrelated words.
+const BYTES_MIN: usize = 8;
+const BYTES_MAX: usize = 48;
 
 static FOLDER: LazyLock<Option<PathBuf>> =
     LazyLock::new(|| std::env::var_os("BULKHEAD_TEST_LOGS").map(PathBuf::from));
@@ -30,80 +31,90 @@ static CANARIES: LazyLock<Option<Mutex<Canaries>>> = LazyLock::new(|| {
     let mut file = OpenOptions::new();
     Some(Mutex::new(Canaries {
         written: HashSet::new(),
-        file: file.create(true).append(true).open(path).expect("a file"),
+        file: file
+            .create(true)
+            .append(true)
+            .open(path)
+            .expect("file should be accessible"),
     }))
 });
 
-/// A file for the log of one server; none where logs are not kept.
+/// Creates the log file of one server. Returns `None` if logs are not kept.
 pub(crate) fn log_file() -> Option<File> {
     static SERVERS: AtomicU32 = AtomicU32::new(0);
     let number = SERVERS.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}-{number}.log", std::process::id());
     let folder = FOLDER.as_ref()?;
-    Some(File::create(folder.join(name)).expect("a file"))
+    Some(File::create(folder.join(name)).expect("file should be accessible"))
 }
 
-/// Takes down a secret, or a part of it that is found nowhere else.
-pub fn confidential(text: &str) {
+/// Records a secret, or a part of it that occurs nowhere else.
+pub fn record_secret(text: &str) {
     let Some(canaries) = CANARIES.as_ref() else {
         return;
     };
-    // A line of its own: the lines of armor that every message has are not confidential.
+    // The longest line that is specific to this text. Armor lines occur in every message.
     let lines = text.split(['\r', '\n']).map(str::trim);
     let own = lines.filter(|line| !line.contains("-----") && !line.starts_with("Version:"));
     let Some(line) = own.max_by_key(|line| line.len()) else {
         return;
     };
-    // What a trial component says in place of a token: its version, which everybody may know.
+    // A trial component returns its version as the token, and the version is public.
     if line.starts_with("7.0.0-edition.") {
         return;
     }
-    let end = line.floor_char_boundary(OCTETS_MAX);
-    if end < OCTETS_MIN {
+    let end = line.floor_char_boundary(BYTES_MAX);
+    if end < BYTES_MIN {
         return;
     }
-    let mut canaries = canaries.lock().expect("no panic");
+    let mut canaries = canaries.lock().expect("thread should not panic");
     if canaries.written.insert(line[..end].to_owned()) {
-        // In one write: the mocks of the same run append to this file too.
+        // A single write, because the mocks of the same run append to this file too.
         let line = [&line[..end], "\n"].concat();
-        canaries.file.write_all(line.as_bytes()).expect("written");
+        canaries
+            .file
+            .write_all(line.as_bytes())
+            .expect("file should be written");
     }
 }
 
-/// Takes down what is confidential in a request: query, token, and all text in the body; of the
-/// signing relay messages and signatures, since ids and the receivers' names may be in its log.
+/// Records the secrets of a request: the query, the token and all text in the body. For the signing
+/// relay, only messages and signatures are secrets: its log may contain ids and receivers' names.
 pub(crate) fn request(target: &str, headers: &[(&str, &str)], body: &[u8]) {
     if CANARIES.is_none() {
         return;
     }
     if is_relay(target) {
-        for text in in_query(target).iter().chain(&in_fields(body)) {
-            confidential(text);
+        for text in secrets_in_query(target)
+            .iter()
+            .chain(&secrets_in_json(body))
+        {
+            record_secret(text);
         }
         return;
     }
     if let Some((_, query)) = target.split_once('?') {
-        confidential(query);
+        record_secret(query);
     }
     for (name, value) in headers {
         if name.eq_ignore_ascii_case("bulkhead-token") {
-            confidential(value);
+            record_secret(value);
         }
     }
-    octets(body);
+    record_body(body);
 }
 
-/// Takes down what is confidential in an answer: a plaintext, a token, a message, a signature.
-pub(crate) fn answer(status: u16, target: &str, body: &[u8]) {
+/// Records the secrets of a response: a plaintext, a token, a message, a signature.
+pub(crate) fn response(status: u16, target: &str, body: &[u8]) {
     if CANARIES.is_some() && is_relay(target) {
-        for text in &in_fields(body) {
-            confidential(text);
+        for text in &secrets_in_json(body) {
+            record_secret(text);
         }
         return;
     }
-    let confidential = target.starts_with("/decryptMessage") || target.starts_with("/token");
-    if CANARIES.is_some() && status == 200 && confidential {
-        octets(body);
+    let is_confidential = target.starts_with("/decryptMessage") || target.starts_with("/token");
+    if CANARIES.is_some() && status == 200 && is_confidential {
+        record_body(body);
     }
 }
 
@@ -111,15 +122,15 @@ fn is_relay(target: &str) -> bool {
     target.starts_with("/crypto/")
 }
 
-/// What the relay never logs, by the names of its parameters and fields.
-const OF_THE_RELAY: [&str; 2] = ["message", "signature"];
+/// The relay's parameters and fields that must never be logged.
+const RELAY_SECRETS: [&str; 2] = ["message", "signature"];
 
-/// Such parameters, as they are written and as they are meant.
-fn in_query(target: &str) -> Vec<String> {
+/// Returns the values of these query parameters, as they are written and decoded.
+fn secrets_in_query(target: &str) -> Vec<String> {
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs
-        .filter(|(name, _)| OF_THE_RELAY.contains(name))
+        .filter(|(name, _)| RELAY_SECRETS.contains(name))
         .flat_map(|(_, value)| {
             let spaced = value.replace('+', " ");
             let decoded = percent_decode_str(&spaced).decode_utf8_lossy().into_owned();
@@ -128,14 +139,14 @@ fn in_query(target: &str) -> Vec<String> {
         .collect()
 }
 
-/// Such fields, however deep they are.
-fn in_fields(body: &[u8]) -> Vec<String> {
+/// Returns the values of these JSON fields at any depth.
+fn secrets_in_json(body: &[u8]) -> Vec<String> {
     fn search(value: Value, found: &mut Vec<String>) {
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields {
                     match value {
-                        Value::String(text) if OF_THE_RELAY.contains(&&*name) => found.push(text),
+                        Value::String(text) if RELAY_SECRETS.contains(&&*name) => found.push(text),
                         value => search(value, found),
                     }
                 }
@@ -149,16 +160,16 @@ fn in_fields(body: &[u8]) -> Vec<String> {
     found
 }
 
-fn octets(body: &[u8]) {
+fn record_body(body: &[u8]) {
     match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => fields
             .values()
             .filter_map(Value::as_str)
             .filter(|text| !text.starts_with("HMAC-"))
-            .for_each(confidential),
+            .for_each(record_secret),
         _ => {
             if let Ok(text) = std::str::from_utf8(body) {
-                confidential(text);
+                record_secret(text);
             }
         }
     }
@@ -169,19 +180,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_relay_is_sent_and_answers() {
+    fn relay_secrets_are_found_in_queries_and_json() {
         let target =
             "/crypto/sign?message=a%20secret+text&callback_url=http://receiver/&signature=AbC_";
         assert_eq!(
-            in_query(target),
+            secrets_in_query(target),
             ["a%20secret+text", "a secret text", "AbC_", "AbC_"]
         );
         let body =
             br#"{"id": "i", "message": "m", "data": [{"signature": "s", "status": "signed"}]}"#;
-        let mut found = in_fields(body);
+        let mut found = secrets_in_json(body);
         found.sort();
         assert_eq!(found, ["m", "s"]);
-        assert!(in_query("/crypto/requests/id").is_empty());
-        assert!(in_fields(b"<html>").is_empty());
+        assert!(secrets_in_query("/crypto/requests/id").is_empty());
+        assert!(secrets_in_json(b"<html>").is_empty());
     }
 }

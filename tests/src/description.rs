@@ -1,5 +1,5 @@
-//! Holds answers against `openapi.yaml`: their status, their content type, the headers that are
-//! promised, their body.
+//! Checks responses against `openapi.yaml`: the status, the content type, the required headers and
+//! the body.
 
 use crate::http::Response;
 use jsonschema::Validator;
@@ -12,34 +12,34 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../openapi.json")).expect("openapi.json should be JSON")
 });
 
-static OFF: AtomicBool = AtomicBool::new(false);
+static DISABLED: AtomicBool = AtomicBool::new(false);
 
-/// What any path may answer before it is looked at what is there.
+/// Statuses that any path can return, because they precede routing.
 const BEFORE_ROUTING: [u16; 5] = [400, 405, 414, 431, 501];
 
-/// The component of some tests answers with what it is instead of a token.
+/// Part of the version that a trial component returns as the token.
 const TRIAL: &[u8] = b"-edition.";
 
-/// Checks nothing from now on: for measurements.
-pub fn off() {
-    OFF.store(true, Ordering::Relaxed);
+/// Disables all checks, so that benchmarks measure only the server.
+pub fn disable_checks() {
+    DISABLED.store(true, Ordering::Relaxed);
 }
 
-/// The whole description.
+/// Returns the whole description.
 pub fn document() -> &'static Value {
     &DOCUMENT
 }
 
-/// Panics where our server answers what `openapi.yaml` does not say. Answers of others have no
-/// `X-Request-Id` and are not looked at.
+/// Panics if a response does not match `openapi.yaml`. Responses without `X-Request-Id` are
+/// ignored, because they do not come from Bulkhead.
 #[track_caller]
 pub fn check(method: &str, target: &str, response: &Response) {
-    if OFF.load(Ordering::Relaxed) || response.header("x-request-id").is_none() {
+    if DISABLED.load(Ordering::Relaxed) || response.header("x-request-id").is_none() {
         return;
     }
-    if let Err(why) = judge(method, target, response) {
+    if let Err(why) = validate(method, target, response) {
         panic!(
-            "openapi.yaml does not say this of {method} {target}: {why}; status {}, headers {:?}, body {}",
+            "{method} {target} does not match openapi.yaml: {why}; status {}, headers {:?}, body {}",
             response.status,
             response.headers,
             String::from_utf8_lossy(&response.body[..response.body.len().min(1000)])
@@ -47,30 +47,30 @@ pub fn check(method: &str, target: &str, response: &Response) {
     }
 }
 
-/// The body of a webhook as `openapi.yaml` describes it.
-pub fn judge_notification(body: &Value) -> Result<(), String> {
-    hold(
+/// Checks the body of a webhook against `openapi.yaml`.
+pub fn validate_notification(body: &Value) -> Result<(), String> {
+    match_schema(
         "/webhooks/notification/post/requestBody/content/application~1json/schema",
         body,
     )
 }
 
-fn judge(method: &str, target: &str, response: &Response) -> Result<(), String> {
+fn validate(method: &str, target: &str, response: &Response) -> Result<(), String> {
     if response.header("cache-control") != Some("no-store") {
-        return Err("no Cache-Control: no-store".to_owned());
+        return Err("Cache-Control is not no-store".to_owned());
     }
     let status = response.status;
     let path = path(target);
     let Some(template) = template(path) else {
         return match (status, method) {
-            (204, "OPTIONS") if path == "*" => promised(&["allow"], response),
+            (204, "OPTIONS") if path == "*" => require_headers(&["allow"], response),
             (404, _) => problem(&["not_found"], method, response),
             _ if BEFORE_ROUTING.contains(&status) => problem(&[], method, response),
-            _ => Err("there is no such path".to_owned()),
+            _ => Err("the path is not described".to_owned()),
         };
     };
     if method == "OPTIONS" && status == 204 {
-        return promised(&["allow"], response);
+        return require_headers(&["allow"], response);
     }
     let described = if method == "HEAD" { "GET" } else { method };
     let operation = format!(
@@ -80,16 +80,16 @@ fn judge(method: &str, target: &str, response: &Response) -> Result<(), String> 
     );
     if DOCUMENT.pointer(&operation).is_none() || status == 405 {
         if status == 405 {
-            promised(&["allow"], response)?;
+            require_headers(&["allow"], response)?;
         }
         return if BEFORE_ROUTING.contains(&status) {
             problem(&[], method, response)
         } else {
-            Err("there is no such operation".to_owned())
+            Err("the operation is not described".to_owned())
         };
     }
-    let pointer =
-        followed(&format!("{operation}/responses/{status}")).ok_or("there is no such status")?;
+    let pointer = resolve_reference(&format!("{operation}/responses/{status}"))
+        .ok_or("the status is not described")?;
     headers(&pointer, response)?;
     if method == "HEAD" {
         return Ok(());
@@ -97,7 +97,7 @@ fn judge(method: &str, target: &str, response: &Response) -> Result<(), String> 
     content(&pointer, response)
 }
 
-/// The path of a target in origin or absolute form.
+/// Returns the path of a request target in origin form or absolute form.
 fn path(target: &str) -> &str {
     let rest = target.strip_prefix("http://").map_or(target, |rest| {
         rest.find('/').map_or("/", |slash| &rest[slash..])
@@ -105,9 +105,11 @@ fn path(target: &str) -> &str {
     rest.split('?').next().unwrap_or_default()
 }
 
-/// The described path that this one is.
+/// Returns the template of `openapi.yaml` that matches a path.
 fn template(path: &str) -> Option<&'static str> {
-    let paths = DOCUMENT["paths"].as_object().expect("paths");
+    let paths = DOCUMENT["paths"]
+        .as_object()
+        .expect("paths should be an object");
     paths.keys().map(String::as_str).find(|template| {
         let (ours, theirs) = (path.split('/'), template.split('/'));
         ours.clone().count() == theirs.clone().count()
@@ -117,17 +119,17 @@ fn template(path: &str) -> Option<&'static str> {
     })
 }
 
-/// Where a place leads that may be a reference.
-fn followed(pointer: &str) -> Option<String> {
+/// Follows the reference at a pointer, if there is one.
+fn resolve_reference(pointer: &str) -> Option<String> {
     match DOCUMENT.pointer(pointer)?.get("$ref") {
-        Some(reference) => followed(reference.as_str()?.strip_prefix('#')?),
+        Some(reference) => resolve_reference(reference.as_str()?.strip_prefix('#')?),
         None => Some(pointer.to_owned()),
     }
 }
 
-fn promised(names: &[&str], response: &Response) -> Result<(), String> {
+fn require_headers(names: &[&str], response: &Response) -> Result<(), String> {
     match names.iter().find(|name| response.header(name).is_none()) {
-        Some(name) => Err(format!("no {name}")),
+        Some(name) => Err(format!("the header {name} is missing")),
         None => Ok(()),
     }
 }
@@ -139,10 +141,15 @@ fn headers(pointer: &str, response: &Response) -> Result<(), String> {
         .into_iter()
         .flat_map(|names| names.keys())
     {
-        let place = followed(&format!("{pointer}/headers/{name}")).ok_or("a dangling reference")?;
-        let header = DOCUMENT.pointer(&place).ok_or("a dangling reference")?;
+        let header_pointer = resolve_reference(&format!("{pointer}/headers/{name}"))
+            .ok_or("a reference of openapi.yaml leads nowhere")?;
+        let header = DOCUMENT
+            .pointer(&header_pointer)
+            .ok_or("a reference of openapi.yaml leads nowhere")?;
         match response.header(&name.to_lowercase()) {
-            None if header["required"] == true => return Err(format!("no {name}")),
+            None if header["required"] == true => {
+                return Err(format!("the header {name} is missing"));
+            }
             None => {}
             Some(text) => {
                 let number = header["schema"]["type"] == "integer";
@@ -150,7 +157,7 @@ fn headers(pointer: &str, response: &Response) -> Result<(), String> {
                     Ok(value) if number => json!(value),
                     _ => json!(text),
                 };
-                hold(&format!("{place}/schema"), &value)?;
+                match_schema(&format!("{header_pointer}/schema"), &value)?;
             }
         }
     }
@@ -163,7 +170,7 @@ fn content(pointer: &str, response: &Response) -> Result<(), String> {
     let media_type = format!("{pointer}/content/{}", essence.replace('/', "~1"));
     let described = DOCUMENT
         .pointer(&media_type)
-        .ok_or_else(|| format!("no content of type {content_type:?}"))?;
+        .ok_or_else(|| format!("content type {content_type:?} is not described"))?;
     if described.get("schema").is_none() {
         return Ok(());
     }
@@ -174,69 +181,74 @@ fn content(pointer: &str, response: &Response) -> Result<(), String> {
         json!(text()?.trim_end())
     };
     let mut parts = response.body.windows(TRIAL.len());
-    if pointer.starts_with("/paths/~1token/") && parts.any(|octets| octets == TRIAL) {
+    if pointer.starts_with("/paths/~1token/") && parts.any(|bytes| bytes == TRIAL) {
         return Ok(());
     }
-    hold(&format!("{media_type}/schema"), &value)?;
+    match_schema(&format!("{media_type}/schema"), &value)?;
     if essence == "application/problem+json" {
-        whole_problem(&value, response)?;
+        check_problem_fields(&value, response)?;
     }
     Ok(())
 }
 
-/// A problem that no operation describes, with one of the codes if there are any.
+/// Checks a problem document that no operation describes. Its code must be one of `codes`, unless
+/// that list is empty.
 fn problem(codes: &[&str], method: &str, response: &Response) -> Result<(), String> {
     if method == "HEAD" {
         return Ok(());
     }
     if response.header("content-type") != Some("application/problem+json") {
-        return Err("not a problem document".to_owned());
+        return Err("the response is not a problem document".to_owned());
     }
     let document = response.json();
-    hold("/components/schemas/Problem", &document)?;
-    whole_problem(&document, response)?;
+    match_schema("/components/schemas/Problem", &document)?;
+    check_problem_fields(&document, response)?;
     let code = document["code"].as_str().unwrap_or_default();
     if codes.is_empty() || codes.contains(&code) {
         Ok(())
     } else {
-        Err(format!("the code {code}"))
+        Err(format!("code {code} is not expected here"))
     }
 }
 
-/// What no schema can say of a problem.
-fn whole_problem(document: &Value, response: &Response) -> Result<(), String> {
+/// Checks the rules for problem documents that a schema cannot express.
+fn check_problem_fields(document: &Value, response: &Response) -> Result<(), String> {
     if document["status"] != response.status {
-        return Err("another status in the document".to_owned());
+        return Err("the document has another status".to_owned());
     }
     if document["request_id"].as_str() != response.header("x-request-id") {
-        return Err("another request_id in the document".to_owned());
+        return Err("the document has another request_id".to_owned());
     }
     if (document["code"] == "invalid_parameter") != document["parameter"].is_string() {
-        return Err("invalid_parameter has a parameter, and nothing else has".to_owned());
+        return Err("exactly the code invalid_parameter must have a parameter".to_owned());
     }
     if response.status == 503 && document["code"] != "not_configured" {
-        promised(&["retry-after"], response)?;
+        require_headers(&["retry-after"], response)?;
     }
     Ok(())
 }
 
-/// Holds a value against the schema at a place of the description.
-fn hold(pointer: &str, value: &Value) -> Result<(), String> {
+/// Checks a value against the schema at a pointer of the description.
+fn match_schema(pointer: &str, value: &Value) -> Result<(), String> {
     static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> =
         LazyLock::new(Mutex::default);
-    let known = VALIDATORS.lock().expect("no panic").get(pointer).cloned();
+    let known = VALIDATORS
+        .lock()
+        .expect("thread should not panic")
+        .get(pointer)
+        .cloned();
     let validator = known.unwrap_or_else(|| {
-        // The whole document around it is what its references lead into. A reference is a URI, in
-        // which templates of paths have to be escaped.
+        // References in the schema lead into the whole document, so that the schema contains it. A
+        // reference is a URI, in which the braces of path templates are escaped.
         let mut schema = DOCUMENT.clone();
         let reference = pointer.replace('{', "%7B").replace('}', "%7D");
         schema["$ref"] = json!(format!("#{reference}"));
         let validator = jsonschema::draft202012::options()
             .should_validate_formats(true)
             .build(&schema)
-            .unwrap_or_else(|error| panic!("the schema at {pointer}: {error}"));
+            .unwrap_or_else(|error| panic!("schema at {pointer} should compile: {error}"));
         let validator = Arc::new(validator);
-        let mut validators = VALIDATORS.lock().expect("no panic");
+        let mut validators = VALIDATORS.lock().expect("thread should not panic");
         validators.insert(pointer.to_owned(), Arc::clone(&validator));
         validator
     });
@@ -249,7 +261,7 @@ fn hold(pointer: &str, value: &Value) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, body: &Value, headers: &[(&str, &str)]) -> Response {
+    fn response(status: u16, body: &Value, headers: &[(&str, &str)]) -> Response {
         let content_type = if status < 400 {
             "application/json"
         } else {
@@ -271,84 +283,98 @@ mod tests {
         }
     }
 
-    fn said(status: u16, code: &str) -> Value {
+    fn problem_body(status: u16, code: &str) -> Value {
         json!({"type": "about:blank", "title": "T", "status": status, "detail": "D", "code": code,
                "request_id": "r"})
     }
 
     #[test]
-    fn what_is_described_is_taken() {
+    fn described_response_is_accepted() {
         let opened = json!({"DecryptedMessage": "x"});
-        judge("POST", "/decryptMessage", &answer(200, &opened, &[])).expect("described");
-        judge(
+        validate("POST", "/decryptMessage", &response(200, &opened, &[]))
+            .expect("response should be described");
+        validate(
             "POST",
             "/decryptMessage?x=1",
-            &answer(422, &said(422, "not_text"), &[]),
+            &response(422, &problem_body(422, "not_text"), &[]),
         )
-        .expect("described");
-        judge(
+        .expect("response should be described");
+        validate(
             "GET",
             "/crypto/requests/x",
-            &answer(404, &said(404, "not_found"), &[]),
+            &response(404, &problem_body(404, "not_found"), &[]),
         )
-        .expect("described");
-        judge(
+        .expect("response should be described");
+        validate(
             "GET",
             "/nowhere",
-            &answer(404, &said(404, "not_found"), &[]),
+            &response(404, &problem_body(404, "not_found"), &[]),
         )
-        .expect("described");
-        judge(
+        .expect("response should be described");
+        validate(
             "PUT",
             "/token",
-            &answer(405, &said(405, "method_not_allowed"), &[("allow", "POST")]),
+            &response(
+                405,
+                &problem_body(405, "method_not_allowed"),
+                &[("allow", "POST")],
+            ),
         )
-        .expect("described");
+        .expect("response should be described");
         let request = json!({"id": "0".repeat(44), "status": "pending", "message": "m", "attempts": 0,
             "created_at": "2026-01-01T00:00:00.000Z", "notification": {"status": "none", "attempts": 0}});
-        judge("GET", "/crypto/requests/x", &answer(200, &request, &[])).expect("described");
-        let busy = answer(503, &said(503, "overloaded"), &[("retry-after", "1")]);
-        judge("POST", "http://host/token", &busy).expect("described");
+        validate("GET", "/crypto/requests/x", &response(200, &request, &[]))
+            .expect("response should be described");
+        let busy = response(
+            503,
+            &problem_body(503, "overloaded"),
+            &[("retry-after", "1")],
+        );
+        validate("POST", "http://host/token", &busy).expect("response should be described");
     }
 
     #[test]
-    fn what_is_not_described_is_not() {
-        let refused = |method, target, response: &Response| {
-            judge(method, target, response).expect_err("not described");
+    fn undescribed_response_is_rejected() {
+        let assert_rejected = |method, target, response: &Response| {
+            validate(method, target, response).expect_err("response should be rejected");
         };
         let further = json!({"DecryptedMessage": "x", "more": 1});
-        refused("POST", "/decryptMessage", &answer(200, &further, &[]));
-        refused("POST", "/decryptMessage", &answer(201, &json!({}), &[]));
-        refused(
+        assert_rejected("POST", "/decryptMessage", &response(200, &further, &[]));
+        assert_rejected("POST", "/decryptMessage", &response(201, &json!({}), &[]));
+        assert_rejected(
             "POST",
             "/decryptMessage",
-            &answer(422, &said(422, "other"), &[]),
+            &response(422, &problem_body(422, "other"), &[]),
         );
-        refused(
+        assert_rejected(
             "POST",
             "/decryptMessage",
-            &answer(422, &said(400, "not_text"), &[]),
+            &response(422, &problem_body(400, "not_text"), &[]),
         );
-        refused("GET", "/decryptMessage", &answer(200, &json!({}), &[]));
-        refused(
+        assert_rejected("GET", "/decryptMessage", &response(200, &json!({}), &[]));
+        assert_rejected(
             "PUT",
             "/token",
-            &answer(405, &said(405, "method_not_allowed"), &[]),
+            &response(405, &problem_body(405, "method_not_allowed"), &[]),
         );
-        // Without Retry-After, and with one that is no number.
-        refused(
+        // Without `Retry-After`, and with a value that is not a number.
+        assert_rejected(
             "POST",
             "/token",
-            &answer(503, &said(503, "overloaded"), &[]),
+            &response(503, &problem_body(503, "overloaded"), &[]),
         );
-        refused(
+        assert_rejected(
             "POST",
             "/token",
-            &answer(503, &said(503, "overloaded"), &[("retry-after", "soon")]),
+            &response(
+                503,
+                &problem_body(503, "overloaded"),
+                &[("retry-after", "soon")],
+            ),
         );
-        refused("GET", "/nowhere", &answer(200, &json!({}), &[]));
+        assert_rejected("GET", "/nowhere", &response(200, &json!({}), &[]));
         let token = json!({"token": "00", "algorithm": "HMAC-SHA256"});
-        refused("POST", "/token", &answer(200, &token, &[]));
+        assert_rejected("POST", "/token", &response(200, &token, &[]));
     }
 
     /// `openapi.yaml` is written by hand and `openapi.json` is generated from it, here and not in the build, so
@@ -357,10 +383,10 @@ mod tests {
     fn json_description_equals_the_yaml_one() {
         let yaml: Value = serde_saphyr::from_str(include_str!("../../openapi.yaml"))
             .expect("openapi.yaml should be YAML that JSON can hold");
-        let json = serde_json::to_string_pretty(&yaml).expect("a Value is JSON") + "\n";
+        let json = serde_json::to_string_pretty(&yaml).expect("value should serialize") + "\n";
         if std::env::var_os("BULKHEAD_TEST_WRITE").is_some() {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi.json");
-            std::fs::write(path, &json).expect("the source tree should be writable");
+            std::fs::write(path, &json).expect("source tree should be writable");
         } else {
             assert!(
                 json == include_str!("../../openapi.json"),
@@ -370,17 +396,17 @@ mod tests {
     }
 
     #[test]
-    fn notifications_have_what_their_type_says() {
+    fn notification_matches_its_type() {
         let id = "0".repeat(44);
         let data = |name: &str| json!({"id": id, "message": "m", name: "x"});
         let notification = |kind: &str, name: &str| {
             let body =
                 json!({"type": kind, "timestamp": "2026-01-01T00:00:00.000Z", "data": data(name)});
-            judge_notification(&body)
+            validate_notification(&body)
         };
-        notification("signature.ready", "signature").expect("described");
-        notification("signature.failed", "error").expect("described");
-        notification("signature.ready", "error").expect_err("not described");
-        notification("signature.other", "error").expect_err("not described");
+        notification("signature.ready", "signature").expect("response should be described");
+        notification("signature.failed", "error").expect("response should be described");
+        notification("signature.ready", "error").expect_err("response should be rejected");
+        notification("signature.other", "error").expect_err("response should be rejected");
     }
 }

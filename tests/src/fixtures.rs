@@ -1,4 +1,4 @@
-//! The messages in `tests/fixtures`; its README says what each field means.
+//! The messages in `tests/fixtures`. The README in that folder explains the fields.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,38 +6,39 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The sample of the README: passphrase `topsecret`, plaintext `Nice work!` and LF.
+/// The sample message of the README: passphrase `topsecret`, plaintext `Nice work!` and LF.
 pub const SAMPLE: &str = include_str!("../../guest/decrypt/src/sample.asc");
 
-/// One message made by someone else.
+/// A message that another implementation made.
 #[derive(Debug)]
 pub struct Fixture {
-    /// Unique name.
+    /// A unique name.
     pub name: String,
-    /// Each of them opens it.
+    /// Passphrases, each of which opens the message.
     pub passphrases: Vec<String>,
-    /// What it opens to, if it opens.
+    /// The plaintext, if the message opens.
     pub plaintext: Option<Vec<u8>>,
     /// Armored text or bare base64.
     pub message: String,
-    /// The code of the answer instead, under default limits.
+    /// The code of the error response under default limits, if the message does not open.
     pub expect: Option<String>,
 }
 
-/// All lines of one file.
+/// Reads all lines of one file.
 pub fn read(file: &str) -> Vec<Fixture> {
     let path = directory().join("messages").join(file);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     text.lines().map(fixture).collect()
 }
 
-/// A file as it is.
+/// Reads a file as text.
 pub fn text(file: &str) -> String {
     let path = directory().join("messages").join(file);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Checks so many at a time: what is found wrong, with the fixture's name in front.
+/// Checks `at_a_time` fixtures concurrently. Returns the failures, each with the fixture's name in
+/// front.
 pub fn each(
     fixtures: &[Fixture],
     at_a_time: usize,
@@ -57,12 +58,12 @@ pub fn each(
         let threads: Vec<_> = (0..at_a_time).map(|_| scope.spawn(checks)).collect();
         threads
             .into_iter()
-            .flat_map(|thread| thread.join().expect("no panic"))
+            .flat_map(|thread| thread.join().expect("thread should not panic"))
             .collect()
     })
 }
 
-/// Where fixtures are: named by `BULKHEAD_FIXTURES`, or in the source tree.
+/// Returns the folder that `BULKHEAD_FIXTURES` names, or else the folder in the source tree.
 fn directory() -> PathBuf {
     std::env::var_os("BULKHEAD_FIXTURES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures"),
@@ -71,17 +72,20 @@ fn directory() -> PathBuf {
 }
 
 fn fixture(line: &str) -> Fixture {
-    let line: Value = serde_json::from_str(line).expect("a JSON object a line");
+    let line: Value = serde_json::from_str(line).expect("line should be a JSON object");
     let text = |field: &str| line[field].as_str().map(str::to_owned);
-    let passphrases = line["passphrases"].as_array().expect("passphrases");
+    let passphrases = line["passphrases"]
+        .as_array()
+        .expect("passphrases should be an array");
     Fixture {
-        name: text("name").expect("a name"),
+        name: text("name").expect("name should be present"),
         passphrases: passphrases
             .iter()
             .filter_map(|p| p.as_str().map(str::to_owned))
             .collect(),
-        plaintext: text("plaintext_base64").map(|b| STANDARD.decode(b).expect("base64")),
-        message: text("message").expect("a message"),
+        plaintext: text("plaintext_base64")
+            .map(|b| STANDARD.decode(b).expect("text should be base64")),
+        message: text("message").expect("message should be a string"),
         expect: text("expect").or_else(|| text("expect_default")),
     }
 }

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client that shows exactly what came over the wire and can misbehave.
+//! A small HTTP/1.1 client that shows exactly what the server sent, and that can misbehave.
 
 use crate::{canaries, description};
 use serde_json::Value;
@@ -6,22 +6,22 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// No answer takes longer than this, or the test fails.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The maximum time to wait for a response.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What came back.
+/// A response of the server.
 #[derive(Debug)]
 pub struct Response {
-    /// Status code.
+    /// The status code.
     pub status: u16,
-    /// Names in lower case, in order.
+    /// The headers in the order in which they were sent, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Octets of the body.
+    /// The body.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// A header's first value.
+    /// Returns a header's first value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -29,18 +29,18 @@ impl Response {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON. Panics if it is none, with the body.
+    /// Parses the body as JSON. The panic of a failure shows the body.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
             panic!(
-                "{error} in a body with status {}: {}",
+                "body with status {} should be JSON: {error}: {}",
                 self.status,
                 String::from_utf8_lossy(&self.body)
             )
         })
     }
 
-    /// The `code` of a problem document, after checking that it is a whole one.
+    /// Returns the `code` of a problem document, after checking that the document is complete.
     pub fn problem(&self) -> String {
         assert_eq!(
             self.header("content-type"),
@@ -58,21 +58,26 @@ impl Response {
                 "{field}: {document}"
             );
         }
-        document["code"].as_str().expect("a code").to_owned()
+        document["code"]
+            .as_str()
+            .expect("code should be a string")
+            .to_owned()
     }
 }
 
-/// Connects with time-outs.
+/// Connects, with time-outs for reading and writing.
 pub fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the server accepts");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let stream = TcpStream::connect(address).expect("server should accept the connection");
     stream
-        .set_write_timeout(Some(PATIENCE))
-        .expect("a time-out");
+        .set_read_timeout(Some(TIMEOUT))
+        .expect("time-out should be set");
+    stream
+        .set_write_timeout(Some(TIMEOUT))
+        .expect("time-out should be set");
     stream
 }
 
-/// One request on a connection of its own. What our server answers has to be as `openapi.yaml` says.
+/// Sends one request on its own connection, and checks Bulkhead's response against `openapi.yaml`.
 #[track_caller]
 pub fn request(
     address: SocketAddr,
@@ -85,19 +90,20 @@ pub fn request(
     let mut stream = connect(address);
     stream
         .write_all(&head(method, target, headers, body.len()))
-        .expect("the head is taken");
-    stream.write_all(body).expect("the body is taken");
-    let response = read(&mut stream, method == "HEAD").expect("an answer");
-    canaries::answer(response.status, target, &response.body);
+        .expect("head should be sent");
+    stream.write_all(body).expect("body should be sent");
+    let response = read(&mut stream, method == "HEAD").expect("response should arrive");
+    canaries::response(response.status, target, &response.body);
     description::check(method, target, &response);
     response
 }
 
-/// A request head that announces `body_octets` and closes the connection afterwards.
-pub fn head(method: &str, target: &str, headers: &[(&str, &str)], body_octets: usize) -> Vec<u8> {
+/// Returns a request head with a body length of `body_len`, which closes the connection after the
+/// response.
+pub fn head(method: &str, target: &str, headers: &[(&str, &str)], body_len: usize) -> Vec<u8> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
-    if body_octets > 0 {
-        head.push_str(&["Content-Length: ", &body_octets.to_string(), "\r\n"].concat());
+    if body_len > 0 {
+        head.push_str(&["Content-Length: ", &body_len.to_string(), "\r\n"].concat());
     }
     for (name, value) in headers {
         head.push_str(&[name, ": ", value, "\r\n"].concat());
@@ -105,31 +111,32 @@ pub fn head(method: &str, target: &str, headers: &[(&str, &str)], body_octets: u
     (head + "\r\n").into_bytes()
 }
 
-/// Reads one response from a connection. The error is the socket's, or an early end.
+/// Reads one response from a connection. Returns the socket's error, or `UnexpectedEof` if the
+/// response is incomplete.
 pub fn read(stream: &mut impl Read, no_body: bool) -> std::io::Result<Response> {
     let early = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     let end = loop {
-        if let Some(at) = octets.windows(4).position(|four| four == b"\r\n\r\n") {
+        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             break at;
         }
         let mut piece = [0; 4096];
         match stream.read(&mut piece) {
             Ok(0) => return Err(early()),
-            Ok(n) => octets.extend_from_slice(&piece[..n]),
-            // Reads with a time-out are not taken up again by the kernel after a signal.
+            Ok(n) => bytes.extend_from_slice(&piece[..n]),
+            // The kernel does not resume a read with a time-out after a signal.
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     };
-    let mut body = octets.split_off(end + 4);
-    let text = String::from_utf8(octets).expect("headers are ASCII");
+    let mut body = bytes.split_off(end + 4);
+    let text = String::from_utf8(bytes).expect("headers should be ASCII");
     let mut lines = text.lines();
     let status = lines
         .next()
         .and_then(|line| line.split(' ').nth(1))
         .and_then(|status| status.parse().ok())
-        .expect("a status line");
+        .expect("status line should be valid");
     let headers: Vec<(String, String)> = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
@@ -137,7 +144,9 @@ pub fn read(stream: &mut impl Read, no_body: bool) -> std::io::Result<Response> 
     let length = headers
         .iter()
         .find(|(name, _)| name == "content-length")
-        .map_or(0, |(_, value)| value.parse().expect("a length"));
+        .map_or(0, |(_, value)| {
+            value.parse().expect("length should be a number")
+        });
     if !no_body {
         let have = body.len();
         body.resize(length, 0);

@@ -1,5 +1,5 @@
-//! The harness of the black-box tests: the real binary as a process, HTTP over real sockets, and
-//! mocks of what the signing relay talks to.
+//! The harness of the black-box tests: the real binary as a process, an HTTP client, and mocks of
+//! the services that the signing relay calls. See `tests/README.md`.
 
 pub mod canaries;
 pub mod description;
@@ -12,26 +12,26 @@ pub mod server;
 
 use std::time::{Duration, Instant};
 
-/// Nothing that is waited for takes longer than this, or the test fails.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The maximum time to wait for a condition.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Whether this is a run with the large counts.
+/// Returns whether this is a soak run, which uses larger counts.
 pub fn soak() -> bool {
     std::env::var_os("BULKHEAD_TEST_SOAK").is_some()
 }
 
-/// Waits for a condition.
+/// Waits for a condition. Panics if it does not hold within a minute.
 #[track_caller]
 pub fn until(what: &str, condition: impl FnMut() -> bool) {
-    until_within(PATIENCE, what, condition);
+    until_within(TIMEOUT, what, condition);
 }
 
-/// The same for what is known to take long.
+/// Waits for a condition that may take longer. Panics after `timeout`.
 #[track_caller]
-pub fn until_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + patience;
+pub fn until_within(timeout: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + timeout;
     while !condition() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
+        assert!(Instant::now() < end, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -1,34 +1,35 @@
-//! The other ends of the signing relay, as processes of their own: the upstream it calls and the
-//! receiver it notifies. Both misbehave as they are told, down to single octets, and keep an exact
-//! log of what reached them.
+//! The services that the signing relay calls, as separate processes: the upstream and the webhook
+//! receiver. Both can misbehave on command, down to single bytes, and log exactly what reached
+//! them.
 //!
-//! Each has a second port for that. `POST /control` takes an order, or an array of them, as JSON:
+//! Each mock has a second port for control. `POST /control` accepts a command, or an array of
+//! commands, as JSON:
 //!
 //! | field | meaning |
 //! |---|---|
-//! | `mode` | an [`Act`] in kebab case; a status; `redirect`; `refuse` or `down` (nobody can connect); `normal` |
-//! | `next` | for so many requests; orders of this kind queue up |
-//! | `probability` | for each request with this chance; several such orders stand side by side |
-//! | `path` | only for requests whose path begins so |
-//! | `delay_ms` | milliseconds to wait before an answer, or before each octet; how long nobody can connect |
-//! | `status`, `location`, `retry_after` | of the answer; `"retry_after": null` is a 429 without it |
+//! | `mode` | a [`Fault`] in kebab case, a status, `redirect`, `refuse` or `down` (closes the listener), or `normal` |
+//! | `next` | the number of requests to which the command applies; such commands queue up |
+//! | `probability` | the probability for each request; several such commands can be in force |
+//! | `path` | the prefix of the paths to which the command applies |
+//! | `delay_ms` | milliseconds before a response, or before each byte, or until the listener reopens |
+//! | `status`, `location`, `retry_after` | of the response; `"retry_after": null` is a 429 without the header |
 //!
-//! Without `next` and `probability` an order stands until another does for the same path.
-//! `{"mode": "normal"}` ends all of them, and opens the door. `GET /control/arrivals`,
-//! `/control/summary` and `/control/deliveries` tell what came.
+//! Without `next` and `probability` a command stays in force until another one for the same path.
+//! `{"mode": "normal"}` removes all commands and reopens the listener. `GET /control/arrivals`,
+//! `/control/summary` and `/control/deliveries` return the logs.
 
-mod chance;
+mod connection;
 mod control;
-mod door;
+mod listener;
 pub mod receiver;
 mod record;
 mod rules;
+mod seeded_random;
 pub mod upstream;
 mod window;
-mod wire;
 
 pub use record::{Arrival, Delivery, Kind, Outcome, Summary};
-pub use rules::Act;
+pub use rules::Fault;
 pub use window::max_in_window;
 
 use crate::http::{self, Response};
@@ -41,75 +42,81 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-/// A running mock upstream; killed when dropped, and ends with this process in any case.
+/// A running mock upstream. Its process is killed when this value is dropped or the test process
+/// ends.
 pub struct MockUpstream(Process);
 
 impl MockUpstream {
-    /// Starts one at free ports. With the same arguments it does the same again.
+    /// Starts a mock on free ports. Equal arguments give equal behaviour.
     pub fn start(arguments: &[&str]) -> Self {
         Self(Process::start("mock-upstream", arguments))
     }
 
-    /// Every arrival so far, in the order of time.
+    /// Returns all arrivals so far, in the order of time.
     pub fn arrivals(&self) -> Vec<Arrival> {
         self.0.lines("arrivals")
     }
 
-    /// What it counted.
+    /// Returns the mock's counts.
     pub fn summary(&self) -> Summary {
         let page = self.0.page("summary");
-        serde_json::from_slice(&page).expect("a summary")
+        serde_json::from_slice(&page).expect("summary should be valid")
     }
 }
 
-/// A running mock receiver; killed when dropped, and ends with this process in any case.
+/// A running mock receiver. Its process is killed when this value is dropped or the test process
+/// ends.
 pub struct MockReceiver(Process);
 
 impl MockReceiver {
-    /// Starts one at free ports.
+    /// Starts a mock on free ports.
     pub fn start(arguments: &[&str]) -> Self {
         Self(Process::start("mock-receiver", arguments))
     }
 
-    /// Every webhook so far, in the order of time.
+    /// Returns all webhooks so far, in the order of time.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.0.lines("deliveries")
     }
 }
 
-/// What both can do.
+/// The methods of both mocks.
 macro_rules! process {
     ($mock:ty) => {
         impl $mock {
-            /// Where it serves.
+            /// Returns the address of the service.
             pub fn address(&self) -> SocketAddr {
                 self.0.ready.listening
             }
 
-            /// The same as a URL, without a slash at its end.
+            /// Returns the URL of the service, without a slash at its end.
             pub fn url(&self) -> String {
                 format!("http://{}", self.address())
             }
 
-            /// Orders a behaviour, which is in force when this returns.
+            /// Sends a control command. The command is in force when this method returns.
             #[track_caller]
             pub fn control(&self, order: &Value) {
-                let answer = self.try_control(&order.to_string());
-                let told = String::from_utf8_lossy(&answer.body);
-                assert_eq!(answer.status, 204, "{order}: {told}");
+                let response = self.try_control(&order.to_string());
+                let reason = String::from_utf8_lossy(&response.body);
+                assert_eq!(response.status, 204, "{order}: {reason}");
             }
 
-            /// The same for orders that may be refused.
+            /// Sends a control command that the mock may reject.
             pub fn try_control(&self, order: &str) -> Response {
-                self.0.ask("POST", "/control", order.as_bytes())
+                self.0.control_request("POST", "/control", order.as_bytes())
             }
 
-            /// What it said on standard output so far, after the first line.
-            pub fn said(&self) -> String {
-                self.0.said.lock().expect("no panic").clone()
+            /// Returns the standard output so far, without its first line.
+            pub fn output(&self) -> String {
+                self.0
+                    .output
+                    .lock()
+                    .expect("thread should not panic")
+                    .clone()
             }
 
-            /// `kill -9`.
+            /// Kills the process with SIGKILL.
             pub fn kill(&mut self) {
                 self.0.kill();
             }
@@ -122,10 +129,10 @@ process!(MockReceiver);
 struct Process {
     child: Child,
     ready: Ready,
-    said: Arc<Mutex<String>>,
+    output: Arc<Mutex<String>>,
 }
 
-/// The first line of every mock.
+/// The first line that a mock prints.
 #[derive(Deserialize)]
 struct Ready {
     listening: SocketAddr,
@@ -140,45 +147,55 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("the binary starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped"));
+            .expect("binary should start");
+        let mut lines = BufReader::new(child.stdout.take().expect("stream should be piped"));
         let mut first = String::new();
-        lines.read_line(&mut first).expect("a pipe");
+        lines
+            .read_line(&mut first)
+            .expect("pipe should be readable");
         let ready = serde_json::from_str(&first)
             .unwrap_or_else(|error| panic!("{name} {arguments:?}: {error}: {first:?}"));
-        let said = Arc::new(Mutex::new(String::new()));
-        let kept = Arc::clone(&said);
+        let output = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&output);
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
-                *kept.lock().expect("no panic") += &(line + "\n");
+                *kept.lock().expect("thread should not panic") += &(line + "\n");
             }
         });
-        Self { child, ready, said }
+        Self {
+            child,
+            ready,
+            output,
+        }
     }
 
-    /// Asks on the control port. No secret is sent there, so that none is taken down for the search
-    /// of the logs (`http::request` would).
-    fn ask(&self, method: &str, target: &str, body: &[u8]) -> Response {
+    /// Sends a request to the control port. It does not use `http::request`, because that function
+    /// would record the body as a secret.
+    fn control_request(&self, method: &str, target: &str, body: &[u8]) -> Response {
         let mut stream = http::connect(self.ready.control);
         let head = http::head(method, target, &[], body.len());
-        stream.write_all(&[&head, body].concat()).expect("taken");
-        http::read(&mut stream, false).expect("an answer")
+        stream
+            .write_all(&[&head, body].concat())
+            .expect("data should be sent");
+        http::read(&mut stream, false).expect("response should arrive")
     }
 
     fn page(&self, name: &str) -> Vec<u8> {
-        let answer = self.ask("GET", &format!("/control/{name}"), b"");
-        assert_eq!(answer.status, 200);
-        answer.body
+        let response = self.control_request("GET", &format!("/control/{name}"), b"");
+        assert_eq!(response.status, 200);
+        response.body
     }
 
     fn lines<T: DeserializeOwned>(&self, name: &str) -> Vec<T> {
         let page = self.page(name);
         let entries = serde_json::Deserializer::from_slice(&page).into_iter();
-        entries.map(|entry| entry.expect("an entry")).collect()
+        entries
+            .map(|entry| entry.expect("entry should be valid"))
+            .collect()
     }
 
     fn kill(&mut self) {
-        // Already ended, perhaps; either way it is gone then.
+        // The kill fails if the process has already ended.
         drop(self.child.kill());
         drop(self.child.wait());
     }

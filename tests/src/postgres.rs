@@ -1,18 +1,18 @@
-//! A store in PostgreSQL that is nobody else's.
+//! A separate schema in PostgreSQL for each test.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A schema of a database; dropped with this, unless a test fails.
+/// A schema of a database. It is dropped with this value unless the test fails.
 pub struct Schema {
-    /// What a server is to have as its store.
+    /// The store URL for a server.
     pub url: String,
     database: String,
     name: String,
 }
 
 impl Schema {
-    /// In the database of this URL. Needs `psql`.
+    /// Creates a schema in the database of this URL. Needs `psql`.
     pub fn new(database: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -32,7 +32,7 @@ impl Schema {
             .args(["-q", "-v", "ON_ERROR_STOP=1", "-c", command])
             .arg(&self.database)
             .output()
-            .expect("psql runs");
+            .expect("psql should run");
         assert!(output.status.success(), "{output:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The server as a process of its own.
+//! Starts and observes the server as a separate process.
 
 use crate::canaries;
 use crate::http::{self, Response};
@@ -10,22 +10,23 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// A running server; killed when dropped.
+/// A running server. It is killed when this value is dropped.
 pub struct Server {
-    /// Where it listens.
+    /// The address on which the server listens.
     pub address: SocketAddr,
     process: Child,
     log: Arc<Mutex<String>>,
 }
 
 impl Server {
-    /// Starts the binary on a free port, without any variable of this environment that it reads.
+    /// Starts the binary on a free port. Variables of this environment that the binary reads are
+    /// removed.
     pub fn start(arguments: &[&str]) -> Self {
         Self::start_with(arguments, &[])
     }
 
-    /// The same with variables. Where the logs of a run are kept, it logs all that it can, unless
-    /// a variable says otherwise.
+    /// Starts the binary with variables. If logs are kept, the server logs at trace level, unless a
+    /// variable says otherwise.
     pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::start_exactly(
             &[&["--listen", "127.0.0.1:0"], arguments].concat(),
@@ -33,24 +34,25 @@ impl Server {
         )
     }
 
-    /// The same with no argument but these, which must say where to listen.
+    /// Starts the binary with exactly these arguments, which must include the address.
     pub fn start_exactly(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         Self::start_command(Command::new(binary()).args(arguments), variables)
     }
 
-    /// The same by a command that becomes the server.
+    /// Starts a command that becomes the server.
     pub fn start_command(command: &mut Command, variables: &[(&str, &str)]) -> Self {
         Self::spawn(command, variables)
-            .unwrap_or_else(|log| panic!("the server ended before it listened:\n{log}"))
+            .unwrap_or_else(|log| panic!("the server should listen, but ended:\n{log}"))
     }
 
-    /// One that may kill itself at any time. None where it has before it listened.
+    /// Starts a server that may kill itself at any time. Returns `None` if it ended before it
+    /// listened.
     pub fn start_to_crash(variables: &[(&str, &str)]) -> Option<Self> {
         let mut command = Command::new(binary());
         Self::spawn(command.args(["--listen", "127.0.0.1:0"]), variables).ok()
     }
 
-    /// Its log where it ended before it listened.
+    /// Starts a server. Returns its log if it ended before it listened.
     fn spawn(command: &mut Command, variables: &[(&str, &str)]) -> Result<Self, String> {
         remove_our_variables(command);
         let mut log_file = canaries::log_file();
@@ -61,7 +63,7 @@ impl Server {
         for (name, value) in variables {
             if is_secret(name) {
                 let file = std::fs::read_to_string(value);
-                canaries::confidential(file.as_deref().unwrap_or(value));
+                canaries::record_secret(file.as_deref().unwrap_or(value));
             }
         }
         let mut process = command
@@ -69,25 +71,26 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the binary starts");
-        let mut lines = BufReader::new(process.stderr.take().expect("piped"));
+            .expect("binary should start");
+        let mut lines = BufReader::new(process.stderr.take().expect("stream should be piped"));
         let (address, start) = listening(&mut lines);
         if let Some(file) = &mut log_file {
-            file.write_all(start.as_bytes()).expect("written");
+            file.write_all(start.as_bytes())
+                .expect("file should be written");
         }
         let Some(address) = address else {
-            process.wait().expect("it ended");
+            process.wait().expect("process should end");
             return Err(start);
         };
         let log = Arc::new(Mutex::new(start));
         let kept = Arc::clone(&log);
-        // Reads on so that the pipe never fills up.
+        // Keeps reading, so that the pipe does not fill up.
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 if let Some(file) = &mut log_file {
-                    writeln!(file, "{line}").expect("written");
+                    writeln!(file, "{line}").expect("file should be written");
                 }
-                *kept.lock().expect("no panic") += &(line + "\n");
+                *kept.lock().expect("thread should not panic") += &(line + "\n");
             }
         });
         Ok(Self {
@@ -97,12 +100,12 @@ impl Server {
         })
     }
 
-    /// What it has logged so far.
+    /// Returns the log so far.
     pub fn log(&self) -> String {
-        self.log.lock().expect("no panic").clone()
+        self.log.lock().expect("thread should not panic").clone()
     }
 
-    /// The server most tests share, with default settings.
+    /// Returns a server with default settings, which most tests share.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<(Server, Child)> = OnceLock::new();
         let (server, _guard) = SHARED.get_or_init(|| {
@@ -113,7 +116,7 @@ impl Server {
         server
     }
 
-    /// `POST /decryptMessage` as a client would.
+    /// Sends `POST /decryptMessage` and accepts JSON.
     pub fn decrypt(&self, passphrase: &str, message: &str) -> Response {
         self.post(
             &json!({"passphrase": passphrase, "message": message}).to_string(),
@@ -121,13 +124,13 @@ impl Server {
         )
     }
 
-    /// The same, asking for octets.
-    pub fn decrypt_octets(&self, passphrase: &str, message: &str) -> Response {
+    /// Sends `POST /decryptMessage` and accepts the plaintext as bytes.
+    pub fn decrypt_bytes(&self, passphrase: &str, message: &str) -> Response {
         let body = json!({"passphrase": passphrase, "message": message}).to_string();
         self.post(&body, &[("Accept", "application/octet-stream")])
     }
 
-    /// Posts a body as JSON with further headers.
+    /// Posts a body as JSON to `/decryptMessage`, with further headers.
     pub fn post(&self, body: &str, headers: &[(&str, &str)]) -> Response {
         let headers = [&[("Content-Type", "application/json")], headers].concat();
         http::request(
@@ -139,16 +142,18 @@ impl Server {
         )
     }
 
-    /// A request without a body.
+    /// Sends a request without a body.
     pub fn get(&self, method: &str, target: &str) -> Response {
         http::request(self.address, method, target, &[], b"")
     }
 
-    /// The samples of that name in `GET /metrics` that carry these labels, each with `labels` and
-    /// `value`. Some are there only once something was counted.
+    /// Returns the samples of one name in `GET /metrics` that have these labels. Each of them has
+    /// the fields `labels` and `value`. Some samples exist only after a first count.
     pub fn samples(&self, name: &str, labels: &[(&str, &str)]) -> Vec<Value> {
         let document = self.get("GET", "/metrics").json();
-        let metrics = document["metrics"].as_array().expect("a list");
+        let metrics = document["metrics"]
+            .as_array()
+            .expect("value should be an array");
         let samples = metrics
             .iter()
             .filter_map(|metric| metric["samples"].as_array())
@@ -161,29 +166,34 @@ impl Server {
         samples.filter(carries).cloned().collect()
     }
 
-    /// The sum of their values, which are whole numbers. Panics where there are none: a name that
-    /// nothing has would pass for zero.
+    /// Returns the sum of their values, which are integers. Panics if there is no such sample,
+    /// because a wrong name would otherwise count as zero.
     #[track_caller]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let samples = self.samples(name, labels);
-        assert!(!samples.is_empty(), "no sample {name} with {labels:?}");
+        assert!(
+            !samples.is_empty(),
+            "a sample {name} with {labels:?} should exist"
+        );
         let values = samples.iter().map(|sample| sample["value"].as_u64());
-        values.map(|value| value.expect("a whole number")).sum()
+        values
+            .map(|value| value.expect("value should be an integer"))
+            .sum()
     }
 
-    /// Sends a signal by name.
+    /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        // The shell's own: a small image has no other.
+        // The shell's `kill`, because a small image has no other.
         let status = Command::new("sh")
             .args(["-c", "kill -s $0 $1", name, &self.process.id().to_string()])
             .status()
-            .expect("sh runs");
+            .expect("sh should run");
         assert!(status.success());
     }
 
-    /// Whether the process runs.
+    /// Returns whether the process runs.
     pub fn is_alive(&self) -> bool {
-        // It is a child of ours: until it is waited for, it is there, if only by name.
+        // A process that has ended stays in `/proc` until its parent has waited for it.
         let path = format!("/proc/{}/stat", self.process.id());
         let stat = std::fs::read_to_string(path).unwrap_or_default();
         let state = stat
@@ -193,41 +203,39 @@ impl Server {
         state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
     }
 
-    /// Waits for the process to end.
-    pub fn wait(&mut self, patience: Duration) -> ExitStatus {
-        let end = Instant::now() + patience;
+    /// Waits for the process to end. Panics after `timeout`.
+    pub fn wait(&mut self, timeout: Duration) -> ExitStatus {
+        let end = Instant::now() + timeout;
         loop {
-            if let Some(status) = self.process.try_wait().expect("a child of ours") {
+            if let Some(status) = self.process.try_wait().expect("child should be waitable") {
                 return status;
             }
-            assert!(Instant::now() < end, "the server does not end");
+            assert!(Instant::now() < end, "the server should end in time");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Octets of memory the process holds (resident set).
-    pub fn resident_octets(&self) -> u64 {
+    /// Returns the resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
         self.memory("VmRSS:")
     }
 
-    /// The most it ever held.
-    pub fn peak_resident_octets(&self) -> u64 {
+    /// Returns the maximum resident memory so far, in bytes.
+    pub fn peak_resident_bytes(&self) -> u64 {
         self.memory("VmHWM:")
     }
 
-    /// Open descriptors.
+    /// Returns the number of open file descriptors.
     pub fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.process.id());
-        std::fs::read_dir(path)
-            .expect("the process is alive")
-            .count()
+        std::fs::read_dir(path).expect("process should run").count()
     }
 
-    /// Pieces of memory with code in them that belong to no file: what was compiled, and what the
-    /// kernel lends.
+    /// Returns the number of executable mappings without a file: compiled code, and the kernel's
+    /// own.
     pub fn code_mappings(&self) -> usize {
         let path = format!("/proc/{}/maps", self.process.id());
-        let maps = std::fs::read_to_string(path).expect("the process is alive");
+        let maps = std::fs::read_to_string(path).expect("process should run");
         let is_code = |line: &&str| {
             let mut columns = line.split_whitespace().skip(1);
             columns.next().is_some_and(|rights| rights.contains('x')) && columns.nth(2) == Some("0")
@@ -237,25 +245,25 @@ impl Server {
 
     fn memory(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
-        let status = std::fs::read_to_string(path).expect("the process is alive");
+        let status = std::fs::read_to_string(path).expect("process should run");
         status
             .lines()
             .find_map(|line| line.strip_prefix(field))
             .and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
-            .expect("a resident set")
+            .expect("status should list the resident memory")
             * 1024
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Already ended, perhaps; either way it is gone then.
+        // The kill fails if the process has already ended.
         drop(self.process.kill());
         drop(self.process.wait());
     }
 }
 
-/// Runs the binary to its end, without any variable of this environment that it reads.
+/// Runs the binary until it ends. Variables of this environment that the binary reads are removed.
 pub fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(binary());
     remove_our_variables(&mut command);
@@ -263,10 +271,10 @@ pub fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .args(arguments)
         .envs(variables.iter().copied())
         .output()
-        .expect("the binary starts")
+        .expect("binary should start")
 }
 
-/// What is set in a developer's shell must not change what a test shows.
+/// A developer's environment must not change the result of a test.
 fn remove_our_variables(command: &mut Command) {
     let ours = |name: &str| name.starts_with("BULKHEAD_") || name.starts_with("SECRET");
     for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
@@ -274,8 +282,8 @@ fn remove_our_variables(command: &mut Command) {
     }
 }
 
-/// Ends a process when this one is gone: statics are never dropped. The pipe to the guard's
-/// standard input closes with us, however we end.
+/// Starts a process that kills the server when this process ends, because statics are never
+/// dropped. The guard's standard input closes when this process ends for any reason.
 fn guard(process: &Child) -> Child {
     Command::new("sh")
         .args(["-c", "cat; kill -9 $0", &process.id().to_string()])
@@ -283,27 +291,30 @@ fn guard(process: &Child) -> Child {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .expect("sh runs")
+        .expect("sh should run")
 }
 
-/// Waits for the log line that names the address; returns it and the log up to there, or all of the log
-/// where there is none.
+/// Waits for the log line that contains the address. Returns the address and the log so far.
+/// Without such a line, returns the whole log.
 fn listening(log: &mut BufReader<ChildStderr>) -> (Option<SocketAddr>, String) {
     let mut seen = String::new();
     loop {
         let start = seen.len();
-        let octets = log.read_line(&mut seen).expect("a log");
-        if octets == 0 {
+        let bytes = log.read_line(&mut seen).expect("log should be readable");
+        if bytes == 0 {
             return (None, seen);
         }
         let entry: Value = serde_json::from_str(&seen[start..]).unwrap_or_default();
         if let Some(address) = entry["fields"]["address"].as_str() {
-            return (Some(address.parse().expect("an address")), seen);
+            return (
+                Some(address.parse().expect("address should be valid")),
+                seen,
+            );
         }
     }
 }
 
-/// Whether a variable holds a secret, or names a file with one.
+/// Returns whether a variable contains a secret, or names a file that contains one.
 fn is_secret(variable: &str) -> bool {
     let variable = variable.strip_suffix("_FILE").unwrap_or(variable);
     [
@@ -316,19 +327,22 @@ fn is_secret(variable: &str) -> bool {
     .contains(&variable)
 }
 
-/// The server's binary: named by `BULKHEAD_BIN`, or where cargo puts it beside this executable.
+/// Returns the path of the server's binary: `BULKHEAD_BIN`, or else the file beside this
+/// executable.
 pub fn binary() -> PathBuf {
-    std::env::var_os("BULKHEAD_BIN").map_or_else(|| beside("bulkhead"), PathBuf::from)
+    std::env::var_os("BULKHEAD_BIN")
+        .map_or_else(|| next_to_this_executable("bulkhead"), PathBuf::from)
 }
 
-/// A mock's binary: in the folder named by `BULKHEAD_MOCKS`, or where cargo puts it.
+/// Returns the path of a mock's binary: in the folder `BULKHEAD_MOCKS`, or else beside this
+/// executable.
 pub fn mock(name: &str) -> PathBuf {
     let folder = std::env::var_os("BULKHEAD_MOCKS").map(PathBuf::from);
-    folder.map_or_else(|| beside(name), |folder| folder.join(name))
+    folder.map_or_else(|| next_to_this_executable(name), |folder| folder.join(name))
 }
 
-fn beside(name: &str) -> PathBuf {
-    let here = std::env::current_exe().expect("a path");
+fn next_to_this_executable(name: &str) -> PathBuf {
+    let here = std::env::current_exe().expect("path should be known");
     // target/release/deps/blackbox-… or target/release/bulkhead-bench → target/release/bulkhead
     here.ancestors()
         .skip(1)
@@ -337,7 +351,7 @@ fn beside(name: &str) -> PathBuf {
         .find(|path| path.is_file())
         .unwrap_or_else(|| {
             panic!(
-                "no {name} near {}: build the workspace first, or say where it is (BULKHEAD_BIN, BULKHEAD_MOCKS)",
+                "no {name} near {}: build the workspace first, or set BULKHEAD_BIN and BULKHEAD_MOCKS",
                 here.display()
             )
         })

@@ -1,7 +1,7 @@
-//! rpgp used the way its documentation shows, without anything of Bulkhead.
+//! Decrypts with rpgp as its documentation shows, without any code of Bulkhead.
 //!
-//! Natively it is a library call. Compiled for wasm32-wasip2 it is a component of the decrypt
-//! world that imports no crypto, so that the sandbox can run it beside the real one.
+//! The native build is a library call. The build for wasm32-wasip2 is a component of the decrypt
+//! world that imports no crypto, so that the sandbox can run it as a peer of the real component.
 
 #[cfg(target_arch = "wasm32")]
 mod component;
@@ -9,7 +9,7 @@ mod component;
 use pgp::composed::Message;
 use pgp::types::Password;
 
-/// Opens an armored message. Any failure is a text: whoever measures wants none.
+/// Opens an armored message. The error is a text, because a benchmark does not tell errors apart.
 pub fn open(message: &[u8], passphrase: &str) -> Result<Vec<u8>, String> {
     let open = || {
         let (message, _headers) = Message::from_armor(message)?;

@@ -1,5 +1,5 @@
-//! The floor under `/token`: hyper and a native HMAC, without limits, metrics, request ids or a
-//! sandbox. Listens on the address it is given.
+//! The lower bound for `/token`: hyper and a native HMAC, without limits, metrics, request ids or a
+//! sandbox. The argument is the address to listen on.
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -11,12 +11,17 @@ use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// As many as the server under test has.
+/// The same number as in the server under test.
 const IO_THREADS: usize = 2;
 
 fn main() -> std::io::Result<()> {
-    let address = std::env::args().nth(1).expect("an address to listen on");
-    let secret: Arc<[u8]> = std::env::var("SECRET").expect("SECRET").into_bytes().into();
+    let address = std::env::args()
+        .nth(1)
+        .expect("first argument should be the address to listen on");
+    let secret: Arc<[u8]> = std::env::var("SECRET")
+        .expect("SECRET should be set")
+        .into_bytes()
+        .into();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(IO_THREADS)
         .enable_all()
@@ -45,7 +50,8 @@ async fn answer(
     let body = body
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret).expect("keys of any length");
+    let mut mac =
+        Hmac::<sha2::Sha256>::new_from_slice(secret).expect("HMAC accepts keys of any length");
     mac.update(&body);
     let token = base16ct::lower::encode_string(&mac.finalize().into_bytes());
     let answer = format!(r#"{{"algorithm":"HMAC-SHA256","token":"{token}"}}"#);

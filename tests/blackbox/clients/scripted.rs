@@ -1,7 +1,7 @@
-//! Answers as a test wants them: those that the server seldom gives, and those that only something
-//! between it and its clients does.
+//! Scripted responses: rare ones of the server, and those that only a proxy between client and
+//! server sends.
 
-use super::{Client, Ended, Place, ended, with_all_clients};
+use super::{Client, ClientSetup, Finished, finish, with_all_clients};
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::until;
 use serde_json::{Value, json};
@@ -10,72 +10,81 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 with_all_clients!(
-    a_passphrase_is_on_no_command_line_and_a_busy_server_asked_again,
-    answers_that_are_not_expected_are_errors_and_redirects_not_followed,
-    what_a_broken_answer_began_with_is_not_shown,
-    a_signature_is_waited_for_while_the_server_is_away,
-    a_signature_that_does_not_come_in_time_is_told_with_its_status_url,
-    waiting_ends_where_it_cannot_help,
+    client_hides_passphrase_and_retries_overloaded_server,
+    client_fails_on_unexpected_status_and_follows_no_redirect,
+    client_prints_nothing_of_truncated_response,
+    client_waits_for_signature_while_server_is_unavailable,
+    client_prints_status_url_after_timeout,
+    client_stops_waiting_after_permanent_error,
 );
 
-/// A server whose answers are written in a test.
-struct Scripted(TcpListener);
+/// A server whose responses are written in the test.
+struct ScriptedServer(TcpListener);
 
-impl Scripted {
+impl ScriptedServer {
     fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.set_nonblocking(true).expect("set");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port should be free");
+        listener
+            .set_nonblocking(true)
+            .expect("socket option should be set");
         Self(listener)
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.0.local_addr().expect("an address"))
+        format!(
+            "http://{}",
+            self.0.local_addr().expect("address should be valid")
+        )
     }
 
-    fn asked(&self) -> Asked {
+    fn next_request(&self) -> PendingRequest {
         let mut accepted = None;
-        until("the client asks", || {
+        until("the client sends a request", || {
             accepted = self.0.accept().ok();
             accepted.is_some()
         });
-        let (stream, _) = accepted.expect("just seen");
-        stream.set_nonblocking(false).expect("set");
-        Asked::read(stream)
+        let (stream, _) = accepted.expect("value was seen");
+        stream
+            .set_nonblocking(false)
+            .expect("socket option should be set");
+        PendingRequest::read(stream)
     }
 
-    /// Whether somebody has asked whom nobody answered.
+    /// Checks that no request is waiting.
     #[track_caller]
-    fn nobody_asks(&self) {
+    fn assert_no_request(&self) {
         let waiting = self.0.accept().map_err(|error| error.kind());
         assert_eq!(waiting.err(), Some(ErrorKind::WouldBlock));
     }
 }
 
-/// A request that waits for its answer.
-struct Asked {
+/// A request without a response so far.
+struct PendingRequest {
     stream: TcpStream,
-    /// In lower case.
+    /// The head is in lower case.
     head: String,
     body: Vec<u8>,
 }
 
-impl Asked {
+impl PendingRequest {
     fn read(mut stream: TcpStream) -> Self {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         loop {
             let mut piece = [0; 4096];
-            let read = stream.read(&mut piece).expect("octets");
-            assert!(read > 0, "the client ended its request early");
-            octets.extend(&piece[..read]);
-            let Some(end) = octets.windows(4).position(|four| four == b"\r\n\r\n") else {
+            let read = stream.read(&mut piece).expect("bytes should arrive");
+            assert!(read > 0, "client should send its whole request");
+            bytes.extend(&piece[..read]);
+            let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
                 continue;
             };
-            let head = String::from_utf8_lossy(&octets[..end]).to_ascii_lowercase();
+            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
             let length = head
                 .lines()
                 .find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.map_or(0, |length| length.parse().expect("a number"));
-            if let Some(body) = octets.get(end + 4..end + 4 + length) {
+            let length: usize = length.map_or(0, |length| {
+                length.parse().expect("value should be a number")
+            });
+            if let Some(body) = bytes.get(end + 4..end + 4 + length) {
                 let body = body.to_vec();
                 return Self { stream, head, body };
             }
@@ -83,41 +92,46 @@ impl Asked {
     }
 
     fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("JSON")
+        serde_json::from_slice(&self.body).expect("text should be JSON")
     }
 
     /// The status may be followed by headers.
-    fn answer(self, status: &str, body: &str) {
-        self.begin(status, body, body.len());
+    fn respond(self, status: &str, body: &str) {
+        self.respond_partially(status, body, body.len());
     }
 
-    /// A body of so many octets, of which these come before the connection breaks.
-    fn begin(mut self, status: &str, body: &str, octets: usize) {
+    /// Announces a body of `bytes` bytes, sends `body` and closes the connection.
+    fn respond_partially(mut self, status: &str, body: &str, bytes: usize) {
         let head =
-            format!("HTTP/1.1 {status}\r\nContent-Length: {octets}\r\nConnection: close\r\n\r\n");
-        let answer = [head.as_bytes(), body.as_bytes()].concat();
-        self.stream.write_all(&answer).expect("taken");
+            format!("HTTP/1.1 {status}\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n");
+        let response = [head.as_bytes(), body.as_bytes()].concat();
+        self.stream
+            .write_all(&response)
+            .expect("data should be sent");
     }
 }
 
-fn a_passphrase_is_on_no_command_line_and_a_busy_server_asked_again(client: Client) {
+fn client_hides_passphrase_and_retries_overloaded_server(client: Client) {
     const AWKWARD: &str = "unmistakable \"word\" \\ \\n 100%\twith \u{1}, üñí, $(id) & 'quotes'  ";
-    // However the rest is written, in JSON or for a shell.
+    // This part needs no escaping in JSON or in a shell.
     const PART: &str = "unmistakable";
-    let server = Scripted::start();
-    let place = Place::new(client, &server.url());
+    let server = ScriptedServer::start();
+    let setup = ClientSetup::new(client, &server.url());
     let text = format!("> \"quoted\" \\ text\r\n{SAMPLE}");
-    let file = place.file("message.asc", &text);
-    let child = place.start(&["decrypt", &file], &format!("{AWKWARD}\n"));
+    let file = setup.file("message.asc", &text);
+    let child = setup.start(&["decrypt", &file], &format!("{AWKWARD}\n"));
 
-    let first = server.asked();
+    let first = server.next_request();
     let request = first.json();
     assert_eq!(request["passphrase"], AWKWARD);
     assert_eq!(
-        request["message"].as_str().expect("text").trim_end(),
+        request["message"]
+            .as_str()
+            .expect("text should be UTF-8")
+            .trim_end(),
         text.trim_end()
     );
-    // While it waits for its answer, everybody may look.
+    // While the client waits for the response, every local user can see its command line.
     let lines = command_lines();
     let seen = match client {
         Client::Curl => format!("{}/decryptMessage", server.url()),
@@ -127,44 +141,47 @@ fn a_passphrase_is_on_no_command_line_and_a_busy_server_asked_again(client: Clie
     assert!(!lines.iter().any(|line| line.contains(PART)));
 
     let problem = json!({"status": 503, "code": "overloaded", "detail": "Try again."}).to_string();
-    first.answer("503 Service Unavailable\r\nRetry-After: 1", &problem);
-    let second = server.asked();
+    first.respond("503 Service Unavailable\r\nRetry-After: 1", &problem);
+    let second = server.next_request();
     assert_eq!(second.json(), request);
     if second.head.contains("application/octet-stream") {
-        second.answer("200 OK", "plain");
+        second.respond("200 OK", "plain");
     } else {
-        second.answer("200 OK", r#"{"DecryptedMessage": "plain"}"#);
+        second.respond("200 OK", r#"{"DecryptedMessage": "plain"}"#);
     }
-    assert_eq!(ended(child).well(), "plain");
+    assert_eq!(finish(child).success(), "plain");
 
-    // Without the header, past the time there is, or where asking again cannot help, it is told.
+    // Without the header, with a wait beyond the limit, or after a permanent error, the client
+    // reports the error.
     for status in [
         "503 Service Unavailable",
         "503 Service Unavailable\r\nRetry-After: 3600",
         "422 Unprocessable Content\r\nRetry-After: 1",
     ] {
-        let child = place.start(&["decrypt", &file], AWKWARD);
-        server.asked().answer(status, &problem);
-        let refused = ended(child);
+        let child = setup.start(&["decrypt", &file], AWKWARD);
+        server.next_request().respond(status, &problem);
+        let refused = finish(child);
         assert_eq!(refused.status, Some(1), "{refused:?}");
         assert!(refused.errors.contains("overloaded") && !refused.errors.contains(PART));
     }
 }
 
-/// What `ps` shows to everybody.
+/// Returns the command lines of all processes.
 fn command_lines() -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+    let processes = std::fs::read_dir("/proc")
+        .expect("/proc should be readable")
+        .flatten();
     processes
         .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
         .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
         .collect()
 }
 
-/// What every client would take for success, whatever it asked for.
-const BELIEVED: &str =
+/// A body that every client would accept with status 200, for any command.
+const PLAUSIBLE_BODY: &str =
     r#"{"valid":true,"token":"no","DecryptedMessage":"no","status":"signed","signature":"no"}"#;
 
-/// What there is to ask for: the verb, and standard input.
+/// The commands, with their standard input.
 const VERBS: [(&str, &str); 4] = [
     ("decrypt", "a-passphrase-of-scripts\n"),
     ("token", ""),
@@ -172,52 +189,54 @@ const VERBS: [(&str, &str); 4] = [
     ("sign", ""),
 ];
 
-fn answers_that_are_not_expected_are_errors_and_redirects_not_followed(client: Client) {
-    let server = Scripted::start();
-    let elsewhere = Scripted::start();
-    let location = format!("Location: {}/", elsewhere.url());
-    let place = Place::new(client, &server.url());
-    let file = place.file("document", SAMPLE);
+fn client_fails_on_unexpected_status_and_follows_no_redirect(client: Client) {
+    let server = ScriptedServer::start();
+    let redirect_target = ScriptedServer::start();
+    let location = format!("Location: {}/", redirect_target.url());
+    let setup = ClientSetup::new(client, &server.url());
+    let file = setup.file("document", SAMPLE);
     for (verb, input) in VERBS {
         for (status, body) in [
-            ("301 Moved Permanently", BELIEVED),
-            ("302 Found", BELIEVED),
-            ("303 See Other", BELIEVED),
-            ("307 Temporary Redirect", BELIEVED),
-            ("308 Permanent Redirect", BELIEVED),
-            ("201 Created", BELIEVED),
-            ("202 Accepted", BELIEVED),
+            ("301 Moved Permanently", PLAUSIBLE_BODY),
+            ("302 Found", PLAUSIBLE_BODY),
+            ("303 See Other", PLAUSIBLE_BODY),
+            ("307 Temporary Redirect", PLAUSIBLE_BODY),
+            ("308 Permanent Redirect", PLAUSIBLE_BODY),
+            ("201 Created", PLAUSIBLE_BODY),
+            ("202 Accepted", PLAUSIBLE_BODY),
             ("204 No Content", ""),
-            ("206 Partial Content", BELIEVED),
+            ("206 Partial Content", PLAUSIBLE_BODY),
         ] {
             if (verb, status) == ("sign", "202 Accepted") {
                 continue;
             }
-            let child = place.start(&[verb, &file], input);
-            let asked = server.asked();
-            asked.answer(&format!("{status}\r\n{location}"), body);
-            let refused = ended(child);
+            let child = setup.start(&[verb, &file], input);
+            let request = server.next_request();
+            request.respond(&format!("{status}\r\n{location}"), body);
+            let refused = finish(child);
             assert_eq!(
                 (refused.status, refused.text()),
                 (Some(1), ""),
                 "{verb} {status}: {refused:?}"
             );
-            // Told with the status alone: nobody knows what else it is.
+            // The error shows only the status, because the body is not a problem document.
             assert!(refused.errors.contains(&status[..3]), "{refused:?}");
             assert!(!refused.errors.contains("valid"), "{refused:?}");
-            server.nobody_asks();
-            elsewhere.nobody_asks();
+            server.assert_no_request();
+            redirect_target.assert_no_request();
         }
     }
 }
 
-fn what_a_broken_answer_began_with_is_not_shown(client: Client) {
-    let server = Scripted::start();
-    let place = Place::new(client, &server.url());
-    let file = place.file("message.asc", SAMPLE);
-    let child = place.start(&["decrypt", &file], "a-passphrase-of-scripts");
-    server.asked().begin("200 OK", "the beginning", 100);
-    let broken = ended(child);
+fn client_prints_nothing_of_truncated_response(client: Client) {
+    let server = ScriptedServer::start();
+    let setup = ClientSetup::new(client, &server.url());
+    let file = setup.file("message.asc", SAMPLE);
+    let child = setup.start(&["decrypt", &file], "a-passphrase-of-scripts");
+    server
+        .next_request()
+        .respond_partially("200 OK", "the beginning", 100);
+    let broken = finish(child);
     assert_eq!((broken.status, broken.text()), (Some(1), ""), "{broken:?}");
     assert!(!broken.errors.is_empty() && !broken.errors.contains("beginning"));
     assert!(!broken.errors.contains("Traceback"), "{broken:?}");
@@ -229,47 +248,47 @@ const PENDING: &str = r#"{"id":"1","notification":{"status":"none"},"status":"pe
 const SIGNED: &str =
     r#"{"id":"1","notification":{"status":"none"},"signature":"Sig=","status":"signed"}"#;
 
-/// A client whose request to sign has been accepted.
-struct Waiting {
-    server: Scripted,
-    place: Place,
+/// A client whose request to sign was accepted with 202.
+struct PendingSignature {
+    server: ScriptedServer,
+    setup: ClientSetup,
     child: std::process::Child,
 }
 
-impl Waiting {
+impl PendingSignature {
     fn start(client: Client, wait_seconds: u32) -> Self {
-        let server = Scripted::start();
-        let mut place = Place::new(client, &server.url());
-        place.wait_seconds = wait_seconds;
-        let child = place.start(&["sign", &place.file("text", "a text of scripts")], "");
+        let server = ScriptedServer::start();
+        let mut setup = ClientSetup::new(client, &server.url());
+        setup.wait_seconds = wait_seconds;
+        let child = setup.start(&["sign", &setup.file("text", "a text of scripts")], "");
         server
-            .asked()
-            .answer("202 Accepted\r\nRetry-After: 1", ACCEPTED);
+            .next_request()
+            .respond("202 Accepted\r\nRetry-After: 1", ACCEPTED);
         Self {
             server,
-            place,
+            setup,
             child,
         }
     }
 
-    /// It asks for its signature.
-    fn asked(&self) -> Asked {
-        let asked = self.server.asked();
+    /// Waits for the client's request for its signature.
+    fn next_request(&self) -> PendingRequest {
+        let request = self.server.next_request();
         let expected = format!("get {STATUS_URL} http/1.1\r\n");
-        assert!(asked.head.starts_with(&expected), "{}", asked.head);
-        asked
+        assert!(request.head.starts_with(&expected), "{}", request.head);
+        request
     }
 
-    /// How it ends, now that nobody listens any more.
-    fn ended(self) -> Ended {
+    /// Stops the server and waits for the client to end.
+    fn finish(self) -> Finished {
         drop(self.server);
-        ended(self.child)
+        finish(self.child)
     }
 
     #[track_caller]
-    fn not_in_time(self) {
-        let status_url = format!("{}{STATUS_URL}\n", self.place.url);
-        let pending = self.ended();
+    fn expect_timeout(self) {
+        let status_url = format!("{}{STATUS_URL}\n", self.setup.url);
+        let pending = self.finish();
         assert_eq!(
             (pending.status, pending.text()),
             (Some(75), ""),
@@ -280,11 +299,13 @@ impl Waiting {
     }
 }
 
-fn a_signature_is_waited_for_while_the_server_is_away(client: Client) {
-    let waiting = Waiting::start(client, 60);
-    // Without an answer, and with half of one.
-    drop(waiting.asked());
-    waiting.asked().begin("200 OK", &SIGNED[..20], SIGNED.len());
+fn client_waits_for_signature_while_server_is_unavailable(client: Client) {
+    let waiting = PendingSignature::start(client, 60);
+    // No response, and half a response.
+    drop(waiting.next_request());
+    waiting
+        .next_request()
+        .respond_partially("200 OK", &SIGNED[..20], SIGNED.len());
     let problem = json!({"code": "store_unavailable", "detail": "Try again."}).to_string();
     for (status, body) in [
         ("502 Bad Gateway", "<html>"),
@@ -294,30 +315,31 @@ fn a_signature_is_waited_for_while_the_server_is_away(client: Client) {
         ("200 OK", PENDING),
         ("200 OK", SIGNED),
     ] {
-        waiting.asked().answer(status, body);
+        waiting.next_request().respond(status, body);
     }
-    assert_eq!(waiting.ended().well(), "Sig=\n");
+    assert_eq!(waiting.finish().success(), "Sig=\n");
 }
 
-fn a_signature_that_does_not_come_in_time_is_told_with_its_status_url(client: Client) {
+fn client_prints_status_url_after_timeout(client: Client) {
     const WAIT_SECONDS: u32 = 3;
     let start = Instant::now();
-    Waiting::start(client, WAIT_SECONDS).not_in_time();
-    // The last second is for the pause for which there is no time.
+    PendingSignature::start(client, WAIT_SECONDS).expect_timeout();
+    // The client does not start a pause that exceeds the limit, so that it may end up to a second
+    // early.
     let waited = start.elapsed();
     assert!(
         waited >= Duration::from_secs(u64::from(WAIT_SECONDS) - 1),
         "{waited:?}"
     );
 
-    // The server may say that it takes longer than there is time.
-    let waiting = Waiting::start(client, 60);
-    let asked = waiting.asked();
-    asked.answer("503 Service Unavailable\r\nRetry-After: 3600", "");
-    waiting.not_in_time();
+    // The server asks for a longer pause than the limit allows.
+    let waiting = PendingSignature::start(client, 60);
+    let request = waiting.next_request();
+    request.respond("503 Service Unavailable\r\nRetry-After: 3600", "");
+    waiting.expect_timeout();
 }
 
-fn waiting_ends_where_it_cannot_help(client: Client) {
+fn client_stops_waiting_after_permanent_error(client: Client) {
     let problem = json!({"code": "not_found", "detail": "No such request."}).to_string();
     for (status, body) in [
         ("404 Not Found\r\nRetry-After: 1", problem.as_str()),
@@ -325,9 +347,9 @@ fn waiting_ends_where_it_cannot_help(client: Client) {
         ("202 Accepted\r\nRetry-After: 1", SIGNED),
         ("302 Found\r\nLocation: /", SIGNED),
     ] {
-        let waiting = Waiting::start(client, 60);
-        waiting.asked().answer(status, body);
-        let ended = waiting.ended();
+        let waiting = PendingSignature::start(client, 60);
+        waiting.next_request().respond(status, body);
+        let ended = waiting.finish();
         assert_eq!((ended.status, ended.text()), (Some(1), ""), "{ended:?}");
         assert!(ended.errors.contains(&status[..3]), "{ended:?}");
         assert_eq!(

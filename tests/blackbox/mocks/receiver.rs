@@ -1,8 +1,8 @@
 //! The mock receiver.
 
-use super::{End, can_connect, exchange, read_until_silence};
+use super::{End, can_connect, read_until_silence, send_and_read};
 use bulkhead_tests::http::{Response, connect, head, read};
-use bulkhead_tests::mock::{Act, Delivery, MockReceiver, Outcome};
+use bulkhead_tests::mock::{Delivery, Fault, MockReceiver, Outcome};
 use bulkhead_tests::until;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
@@ -15,13 +15,15 @@ const BODY: &str = r#"{"type":"signature.ready","data":{"id":"i","message":"m"}}
 
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let seconds = since.expect("after 1970").as_secs();
-    i64::try_from(seconds).expect("not so late")
+    let seconds = since.expect("clock should be after 1970").as_secs();
+    i64::try_from(seconds).expect("time should fit")
 }
 
 fn signed(at: i64) -> [(String, String); 3] {
-    let webhook = Webhook::new(SECRET).expect("a secret");
-    let signature = webhook.sign("msg_1", at, BODY.as_bytes()).expect("signed");
+    let webhook = Webhook::new(SECRET).expect("secret should be valid");
+    let signature = webhook
+        .sign("msg_1", at, BODY.as_bytes())
+        .expect("signature should exist");
     [
         ("webhook-id".into(), "msg_1".into()),
         ("webhook-timestamp".into(), at.to_string()),
@@ -34,13 +36,13 @@ fn post(mock: &MockReceiver, path: &str, headers: &[(String, String)], body: &st
         .iter()
         .map(|(n, v)| (n.as_str(), v.as_str()))
         .collect();
-    // Nothing in these bodies is confidential, and `request` would take it down as if it were.
+    // `request` would record these bodies as secrets, although they are public.
     let head = head("POST", path, &headers, body.len());
     let mut stream = connect(mock.address());
     stream
         .write_all(&[&head, body.as_bytes()].concat())
-        .expect("taken");
-    read(&mut stream, false).expect("an answer")
+        .expect("data should be sent");
+    read(&mut stream, false).expect("response should arrive")
 }
 
 fn posted(path: &str) -> Vec<u8> {
@@ -48,12 +50,12 @@ fn posted(path: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_webhook_is_taken_and_checked() {
+fn webhook_is_recorded_and_verified() {
     let mock = MockReceiver::start(&["--secret", SECRET, "--verbose"]);
     let at = now();
     let response = post(&mock, "/any/path?with=query", &signed(at), BODY);
     assert_eq!((response.status, response.body.len()), (204, 0));
-    // Each altered in one thing: the body, the secret's signature, the time, and without any.
+    // Webhooks with one defect each: another body, another signature, an old time, no headers.
     assert_eq!(
         post(&mock, "/", &signed(at), &BODY.replace('m', "n")).status,
         204
@@ -85,19 +87,19 @@ fn a_webhook_is_taken_and_checked() {
     assert!(deliveries.is_sorted_by_key(|delivery| delivery.at));
     let line =
         "POST /any/path?with=query i signature.ready of \"m\" (webhook msg_1, verified) -> 204";
-    until("its line", || mock.said().lines().count() == 5);
-    assert!(mock.said().contains(line), "{}", mock.said());
+    until("the line is printed", || mock.output().lines().count() == 5);
+    assert!(mock.output().contains(line), "{}", mock.output());
 }
 
 #[test]
-fn nothing_is_verified_without_a_secret() {
+fn webhook_is_not_verified_without_a_secret() {
     let mock = MockReceiver::start(&[]);
     post(&mock, "/", &signed(now()), BODY);
     assert_eq!(mock.deliveries()[0].verified, None);
 }
 
 #[test]
-fn statuses_for_all_and_for_some_paths() {
+fn ordered_status_applies_to_all_or_some_paths() {
     let mock = MockReceiver::start(&[]);
     let status = |path: &str| post(&mock, path, &[], BODY).status;
     mock.control(&json!([
@@ -129,29 +131,29 @@ fn statuses_for_all_and_for_some_paths() {
 }
 
 #[test]
-fn misbehaviour_as_it_was_ordered() {
+fn receiver_faults_happen_as_ordered() {
     let mock = MockReceiver::start(&[]);
     let broken = |order: Value| {
         mock.control(&order);
-        exchange(mock.address(), &posted("/hook"))
+        send_and_read(mock.address(), &posted("/hook"))
     };
     mock.control(&json!({"mode": "hang", "next": 1}));
     read_until_silence(mock.address(), &posted("/hook"), b"");
-    let came = broken(json!({"mode": "reset", "next": 1}));
-    assert_eq!((came.octets.len(), came.end), (0, End::Reset));
-    // An answer to be had, and yet not whole.
-    let came = broken(json!({"mode": "half", "next": 1}));
-    assert!(came.octets.starts_with(b"HTTP/1.1 200 ") && came.end == End::Orderly);
+    let received = broken(json!({"mode": "reset", "next": 1}));
+    assert_eq!((received.bytes.len(), received.end), (0, End::Reset));
+    // A readable head with an incomplete body.
+    let received = broken(json!({"mode": "half", "next": 1}));
+    assert!(received.bytes.starts_with(b"HTTP/1.1 200 ") && received.end == End::Orderly);
     mock.control(&json!({"mode": "drip", "next": 1, "delay_ms": 3_600_000}));
     read_until_silence(mock.address(), &posted("/hook"), b"\r\n\r\n");
-    let came = broken(json!({"status": 202, "delay_ms": 120, "next": 1}));
-    assert_eq!(came.response().status, 202);
-    assert!(came.took >= Duration::from_millis(120));
+    let received = broken(json!({"status": 202, "delay_ms": 120, "next": 1}));
+    assert_eq!(received.response().status, 202);
+    assert!(received.took >= Duration::from_millis(120));
     let statuses: Vec<_> = mock.deliveries().into_iter().map(|d| d.status).collect();
     let expected = [
-        Outcome::Broken(Act::Hang),
-        Outcome::Broken(Act::Reset),
-        Outcome::Broken(Act::Half),
+        Outcome::Broken(Fault::Hang),
+        Outcome::Broken(Fault::Reset),
+        Outcome::Broken(Fault::Half),
         Outcome::Answered(200),
         Outcome::Answered(202),
     ];
@@ -159,29 +161,31 @@ fn misbehaviour_as_it_was_ordered() {
 }
 
 #[test]
-fn a_receiver_that_is_down_comes_back() {
+fn receiver_accepts_connections_after_downtime() {
     let mock = MockReceiver::start(&[]);
     mock.control(&json!({"mode": "down"}));
     assert!(!can_connect(mock.address()));
     mock.control(&json!({"mode": "normal"}));
     assert_eq!(post(&mock, "/", &[], BODY).status, 204);
     mock.control(&json!({"mode": "down", "delay_ms": 50}));
-    until("it is back", || can_connect(mock.address()));
+    until("the receiver is back", || can_connect(mock.address()));
 }
 
 #[test]
-fn the_log_is_in_the_file_when_the_answer_is_there() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn log_entry_is_written_before_the_response() {
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let path = folder.path().join("deliveries");
-    let file = path.to_str().expect("text");
+    let file = path.to_str().expect("text should be UTF-8");
     let mut mock = MockReceiver::start(&["--log", file]);
     for n in 0..20 {
         post(&mock, &format!("/{n}"), &[], BODY);
     }
     mock.kill();
-    let text = std::fs::read_to_string(&path).expect("a file");
+    let text = std::fs::read_to_string(&path).expect("file should be accessible");
     let lines = text.lines().map(serde_json::from_str::<Delivery>);
-    let paths: Vec<_> = lines.map(|line| line.expect("a line").path).collect();
+    let paths: Vec<_> = lines
+        .map(|line| line.expect("line should be readable").path)
+        .collect();
     let sent: Vec<_> = (0..20).map(|n| format!("/{n}")).collect();
     assert_eq!(paths, sent);
 }

@@ -1,22 +1,21 @@
 //! The mock upstream.
 
-use super::{End, can_connect, exchange, read_to_end, read_until_silence};
+use super::{End, can_connect, read_to_end, read_until_silence, send_and_read};
 use bulkhead_tests::http::{Response, connect, head, read, request};
 use bulkhead_tests::mock::upstream::{KEY, PUBLIC_KEY};
-use bulkhead_tests::mock::{Act, Arrival, Kind, MockUpstream, Outcome, max_in_window};
-use bulkhead_tests::{server, until};
+use bulkhead_tests::mock::{Arrival, Fault, Kind, MockUpstream, Outcome, max_in_window};
+use bulkhead_tests::until;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rustix::net::{AddressFamily, SocketType};
 use serde_json::{Value, json};
 use std::collections::HashSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// One that fails at nothing unless it is told to.
+/// Returns a mock without failures unless they are ordered.
 fn reliable() -> MockUpstream {
     MockUpstream::start(&["--fail", "0", "--calls", "1000000"])
 }
@@ -25,18 +24,18 @@ fn get(address: SocketAddr, target: &str) -> Response {
     request(address, "GET", target, &[("Authorization", KEY)], b"")
 }
 
-fn sign(mock: &MockUpstream, message: &str) -> Response {
+pub(super) fn sign(mock: &MockUpstream, message: &str) -> Response {
     get(mock.address(), &format!("/crypto/sign?message={message}"))
 }
 
-/// The octets of a request to sign.
-fn asked(message: &str) -> Vec<u8> {
+/// Returns the bytes of a request to sign.
+pub(super) fn sign_request(message: &str) -> Vec<u8> {
     let target = format!("/crypto/sign?message={message}");
     head("GET", &target, &[("Authorization", KEY)], 0)
 }
 
-fn text(response: &Response) -> &str {
-    std::str::from_utf8(&response.body).expect("text")
+pub(super) fn text(response: &Response) -> &str {
+    std::str::from_utf8(&response.body).expect("text should be UTF-8")
 }
 
 fn statuses(mock: &MockUpstream) -> Vec<Outcome> {
@@ -45,7 +44,7 @@ fn statuses(mock: &MockUpstream) -> Vec<Outcome> {
 }
 
 #[test]
-fn signatures_verify_there_and_wrong_ones_do_not() {
+fn upstream_verifies_only_right_signatures() {
     let mock = reliable();
     let response = sign(&mock, "gr%C3%BC%C3%9Fe+an%20alle%26");
     assert_eq!(response.status, 200);
@@ -74,7 +73,7 @@ fn signatures_verify_there_and_wrong_ones_do_not() {
     let kinds: Vec<_> = arrivals.iter().map(|arrival| arrival.kind).collect();
     assert_eq!(kinds[..2], [Kind::Sign, Kind::Verify]);
     assert_eq!(mock.summary().signed_messages, 1);
-    // For tests, and not counted.
+    // This path is for tests and does not count.
     let before = arrivals.len();
     assert_eq!(text(&get(mock.address(), "/public-key")), PUBLIC_KEY);
     assert_eq!(mock.arrivals().len(), before);
@@ -82,17 +81,17 @@ fn signatures_verify_there_and_wrong_ones_do_not() {
 
 #[test]
 #[ignore = "needs openssl"]
-fn openssl_agrees_on_signatures() {
+fn openssl_verifies_upstream_signatures() {
     use base64::Engine as _;
     let mock = reliable();
     let response = sign(&mock, "for-openssl");
-    let octets = base64::engine::general_purpose::URL_SAFE
+    let bytes = base64::engine::general_purpose::URL_SAFE
         .decode(&response.body)
-        .expect("base64url");
-    let folder = tempfile::tempdir().expect("a folder");
+        .expect("text should be base64url");
+    let folder = tempfile::tempdir().expect("folder should be accessible");
     let file = |name: &str, content: &[u8]| {
         let path = folder.path().join(name);
-        std::fs::write(&path, content).expect("written");
+        std::fs::write(&path, content).expect("file should be written");
         path
     };
     let verified = |message: &str| {
@@ -100,10 +99,10 @@ fn openssl_agrees_on_signatures() {
             .args(["dgst", "-sha256", "-verify"])
             .arg(file("key", PUBLIC_KEY.as_bytes()))
             .arg("-signature")
-            .arg(file("signature", &octets))
+            .arg(file("signature", &bytes))
             .arg(file("message", message.as_bytes()))
             .output()
-            .expect("openssl runs")
+            .expect("openssl should start")
             .status
             .success()
     };
@@ -112,7 +111,7 @@ fn openssl_agrees_on_signatures() {
 }
 
 #[test]
-fn every_call_counts_whatever_it_is_answered() {
+fn every_call_counts_whatever_its_status() {
     let mock = MockUpstream::start(&["--fail", "0", "--calls", "6", "--key", "another-key"]);
     let with = |key: &str, target: &str| {
         let headers = [("Authorization", key)];
@@ -125,14 +124,17 @@ fn every_call_counts_whatever_it_is_answered() {
     let response = request(mock.address(), "POST", "/crypto/sign", &[], b"message=m");
     assert_eq!(response.status, 401);
     mock.control(&json!({"mode": "reset", "next": 1}));
-    assert_eq!(exchange(mock.address(), &asked("m")).end, End::Reset);
+    assert_eq!(
+        send_and_read(mock.address(), &sign_request("m")).end,
+        End::Reset
+    );
     let refused = sign(&mock, "m");
     assert_eq!(refused.status, 429);
     let wait: u64 = refused
         .header("retry-after")
-        .expect("a wait")
+        .expect("header should be present")
         .parse()
-        .expect("seconds");
+        .expect("wait should be in seconds");
     assert!((50..=60).contains(&wait), "{wait}");
     let summary = mock.summary();
     assert_eq!((summary.arrivals, summary.over_quota), (7, 1));
@@ -148,18 +150,18 @@ fn every_call_counts_whatever_it_is_answered() {
     assert_eq!(over, [false, false, false, false, false, false, true]);
 }
 
-/// What is answered 429 follows from the times in the log and from nothing else.
+/// Responses with 429 depend only on the times in the log.
 #[test]
-fn the_quota_is_that_of_the_log() {
+fn quota_follows_from_the_logged_times() {
     const CALLS: usize = 4;
     let window = Duration::from_millis(50);
     let mock = MockUpstream::start(&["--fail", "0", "--calls", "4", "--window", "50ms"]);
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let mut kept = connect(mock.address());
     for _ in 0..300 {
-        let octets = b"GET / HTTP/1.1\r\nHost: m\r\nAuthorization: mock-upstream-key\r\n\r\n";
-        kept.write_all(octets).expect("taken");
-        read(&mut kept, false).expect("an answer");
+        let bytes = b"GET / HTTP/1.1\r\nHost: m\r\nAuthorization: mock-upstream-key\r\n\r\n";
+        kept.write_all(bytes).expect("data should be sent");
+        read(&mut kept, false).expect("response should arrive");
         std::thread::sleep(Duration::from_micros(random.gen_range(0..25_000)));
     }
     let arrivals = mock.arrivals();
@@ -173,13 +175,13 @@ fn the_quota_is_that_of_the_log() {
     }
     let over = arrivals.iter().filter(|arrival| arrival.over_quota).count();
     assert!((1..299).contains(&over), "{over}");
-    let most = max_in_window(&arrivals, window);
-    assert!(most > CALLS);
-    assert_eq!(mock.summary().max_in_window, most);
+    let max = max_in_window(&arrivals, window);
+    assert!(max > CALLS);
+    assert_eq!(mock.summary().max_in_window, max);
 }
 
 #[test]
-fn about_every_second_message_fails_for_a_while_and_recovers() {
+fn half_of_the_messages_fail_and_recover() {
     let arguments = [
         "--calls",
         "1000000",
@@ -194,7 +196,7 @@ fn about_every_second_message_fails_for_a_while_and_recovers() {
     let mut failed = Vec::new();
     for message in &messages {
         let status = sign(&mock, message).status;
-        // The same seed is the same upstream.
+        // Equal seeds give equal failures.
         assert_eq!(sign(&other, message).status, status);
         assert!([200, 502].contains(&status));
         if status == 502 {
@@ -204,7 +206,7 @@ fn about_every_second_message_fails_for_a_while_and_recovers() {
     assert!((15..45).contains(&failed.len()), "{}", failed.len());
     for message in &failed {
         let mut bodies = HashSet::new();
-        until("a signature", || {
+        until("the message is signed", || {
             let response = sign(&mock, message);
             let media_type = response.header("content-type").map(str::to_owned);
             bodies.insert((response.status, media_type));
@@ -213,94 +215,107 @@ fn about_every_second_message_fails_for_a_while_and_recovers() {
         assert!(bodies.iter().all(|(status, _)| [200, 502].contains(status)));
     }
     assert_eq!(mock.summary().signed_messages, messages.len());
-    // At least 30 ms, as 3 s are when scaled, from the first failure to the first success.
+    // At least 30 ms, which are 3 s when scaled, pass from the first failure to the first success.
     let arrivals = mock.arrivals();
     for message in &failed {
         let mut own = arrivals
             .iter()
             .filter(|a| a.message.as_ref() == Some(message));
-        let first = own.next().expect("it failed").at;
-        let last = own.next_back().expect("it succeeded").at;
+        let first = own.next().expect("message should have failed first").at;
+        let last = own
+            .next_back()
+            .expect("message should have succeeded last")
+            .at;
         assert!(last >= first + Duration::from_millis(30));
     }
 }
 
 #[test]
-fn broken_answers_as_they_were_ordered() {
+fn broken_responses_are_sent_as_ordered() {
     let mock = reliable();
-    let whole = exchange(mock.address(), &asked("m"));
+    let whole = send_and_read(mock.address(), &sign_request("m"));
     assert_eq!((whole.response().status, whole.end), (200, End::Orderly));
     let broken = |mode: &str| {
         mock.control(&json!({"mode": mode, "next": 1}));
-        exchange(mock.address(), &asked("m"))
+        send_and_read(mock.address(), &sign_request("m"))
     };
     mock.control(&json!({"mode": "hang", "next": 1}));
-    read_until_silence(mock.address(), &asked("m"), b"");
-    let came = broken("reset");
-    assert_eq!((came.octets.len(), came.end), (0, End::Reset));
-    let came = broken("garbage");
-    assert_eq!(came.end, End::Orderly);
-    assert!(!came.octets.is_empty() && !came.octets.starts_with(b"HTTP/"));
-    let came = broken("half");
-    assert_eq!(came.end, End::Orderly);
-    let text = String::from_utf8_lossy(&came.octets);
-    let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
+    read_until_silence(mock.address(), &sign_request("m"), b"");
+    let received = broken("reset");
+    assert_eq!((received.bytes.len(), received.end), (0, End::Reset));
+    let received = broken("garbage");
+    assert_eq!(received.end, End::Orderly);
+    assert!(!received.bytes.is_empty() && !received.bytes.starts_with(b"HTTP/"));
+    let received = broken("half");
+    assert_eq!(received.end, End::Orderly);
+    let text = String::from_utf8_lossy(&received.bytes);
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .expect("head should be complete");
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("Content-Length: 344\r\n"));
     assert_eq!(body.len(), 172);
-    // Used up: all is well again.
+    // The commands are used up, so that the mock works again.
     assert_eq!(sign(&mock, "m").status, 200);
-    let acts = [Act::Hang, Act::Reset, Act::Garbage, Act::Half];
+    let faults = [Fault::Hang, Fault::Reset, Fault::Garbage, Fault::Half];
     let mut expected = vec![Outcome::Answered(200)];
-    expected.extend(acts.map(Outcome::Broken));
+    expected.extend(faults.map(Outcome::Broken));
     expected.push(Outcome::Answered(200));
     assert_eq!(statuses(&mock), expected);
 }
 
 #[test]
-fn slow_answers_are_whole_in_the_end() {
+fn slow_responses_arrive_complete() {
     let mock = reliable();
     let slow = |mode: &str, delay: u64| {
         mock.control(&json!({"mode": mode, "next": 1, "delay_ms": delay}));
-        let came = exchange(mock.address(), &asked("m"));
-        assert_eq!((came.response().status, &came.end), (200, &End::Orderly));
-        assert_eq!(came.response().body.len(), 344);
-        let head = came.octets.len() - 344;
-        (came.took, u32::try_from(head).expect("a short head"))
+        let received = send_and_read(mock.address(), &sign_request("m"));
+        assert_eq!(
+            (received.response().status, &received.end),
+            (200, &End::Orderly)
+        );
+        assert_eq!(received.response().body.len(), 344);
+        let head = received.bytes.len() - 344;
+        (
+            received.took,
+            u32::try_from(head).expect("head should be short"),
+        )
     };
     let wait = Duration::from_millis(1);
     assert!(slow("late", 150).0 >= 150 * wait);
     assert!(slow("drip", 1).0 >= 344 * wait);
     let (took, head) = slow("slow-headers", 1);
     assert!(took >= head * wait && head > 60);
-    // Times that nobody gave are scaled: 20 s, and an octet a second.
+    // The default delays are scaled: 20 s, and 1 s per byte.
     let mock = MockUpstream::start(&["--fail", "0", "--scale", "0.005"]);
     mock.control(&json!({"mode": "late"}));
-    let late = exchange(mock.address(), &asked("m"));
+    let late = send_and_read(mock.address(), &sign_request("m"));
     assert!((Duration::from_millis(100)..Duration::from_secs(10)).contains(&late.took));
 }
 
-/// An octet is there before the next is sent, and not all at the end.
+/// Each byte arrives before the next one is sent.
 #[test]
-fn a_drip_is_a_drip() {
+fn drip_sends_single_bytes() {
     let mock = reliable();
     mock.control(&json!({"mode": "drip", "delay_ms": 3_600_000}));
-    let came = read_until_silence(mock.address(), &asked("m"), b"\r\n\r\n");
-    assert!(came.starts_with(b"HTTP/1.1 200 "));
+    let received = read_until_silence(mock.address(), &sign_request("m"), b"\r\n\r\n");
+    assert!(received.starts_with(b"HTTP/1.1 200 "));
     mock.control(&json!({"mode": "slow-headers", "delay_ms": 3_600_000}));
-    read_until_silence(mock.address(), &asked("m"), b"");
-    // Pieces of what takes for ever otherwise: some octets are there before others are sent.
+    read_until_silence(mock.address(), &sign_request("m"), b"");
+    // Some bytes arrive before others are sent.
     mock.control(&json!({"mode": "drip", "delay_ms": 100}));
     let mut stream = connect(mock.address());
-    stream.write_all(&asked("m")).expect("taken");
+    stream
+        .write_all(&sign_request("m"))
+        .expect("data should be sent");
     let mut piece = [0; 4096];
     for _ in 0..3 {
-        let read = stream.read(&mut piece).expect("octets");
+        let read = stream.read(&mut piece).expect("bytes should arrive");
         assert!((1..300).contains(&read), "{read}");
     }
 }
 
 #[test]
-fn answers_of_200_that_are_no_signature() {
+fn status_200_without_a_signature_is_sent_as_ordered() {
     let mock = reliable();
     let right = sign(&mock, "m");
     let answered = |mode: &str| {
@@ -320,7 +335,7 @@ fn answers_of_200_that_are_no_signature() {
         Some("text/html; charset=utf-8")
     );
     assert!(text(&html).contains("<p>"));
-    // Only the first was right.
+    // Only the first signature was right.
     assert_eq!(mock.summary().signed_messages, 1);
     mock.control(&json!({"mode": "normal"}));
     let target = format!("/crypto/verify?message=m&signature={}", text(&wrong));
@@ -328,7 +343,7 @@ fn answers_of_200_that_are_no_signature() {
 }
 
 #[test]
-fn statuses_and_their_retry_after() {
+fn ordered_status_has_its_retry_after() {
     let mock = reliable();
     let ordered = |order: Value| {
         mock.control(&order);
@@ -353,7 +368,7 @@ fn statuses_and_their_retry_after() {
     for status in [500, 401, 404] {
         assert_eq!(ordered(json!({"mode": status.to_string()})), (status, None));
     }
-    // On one path only.
+    // A fault on one path only.
     mock.control(&json!([{"mode": "normal"}, {"mode": "500", "path": "/crypto/verify"}]));
     let target = "/crypto/verify?message=m&signature=AAAA";
     assert_eq!(get(mock.address(), target).status, 500);
@@ -364,77 +379,90 @@ fn statuses_and_their_retry_after() {
 }
 
 #[test]
-fn misbehaviour_by_chance_is_about_as_frequent_as_it_should() {
+fn random_faults_match_their_probability() {
     let mock = reliable();
     mock.control(&json!([
         {"mode": "500", "probability": 0.3},
         {"mode": "garbage", "probability": 0.3},
     ]));
     for _ in 0..300 {
-        exchange(mock.address(), &asked("m"));
+        send_and_read(mock.address(), &sign_request("m"));
     }
     let statuses = statuses(&mock);
     let count = |wanted: Outcome| statuses.iter().filter(|status| **status == wanted).count();
-    // 90, 63 and 147 are expected; the bounds are five standard deviations.
+    // Expected are 90, 63 and 147. The bounds are five standard deviations.
     assert!((50..130).contains(&count(Outcome::Answered(500))));
-    assert!((28..98).contains(&count(Outcome::Broken(Act::Garbage))));
+    assert!((28..98).contains(&count(Outcome::Broken(Fault::Garbage))));
     assert!((104..190).contains(&count(Outcome::Answered(200))));
 }
 
 #[test]
-fn a_connection_cut_before_it_was_read_is_no_arrival() {
+fn connection_reset_before_reading_is_not_an_arrival() {
     let mock = reliable();
     let mut kept = connect(mock.address());
-    let octets = b"GET / HTTP/1.1\r\nHost: m\r\n\r\n";
-    kept.write_all(octets).expect("taken");
-    assert_eq!(read(&mut kept, false).expect("an answer").status, 401);
+    let bytes = b"GET / HTTP/1.1\r\nHost: m\r\n\r\n";
+    kept.write_all(bytes).expect("data should be sent");
+    assert_eq!(
+        read(&mut kept, false)
+            .expect("response should arrive")
+            .status,
+        401
+    );
     mock.control(&json!({"mode": "reset-before", "next": 2}));
-    // A kept connection as well as a new one.
-    kept.write_all(octets).expect("taken");
+    // This works on an open connection and on a new one.
+    kept.write_all(bytes).expect("data should be sent");
     assert_eq!(read_to_end(&mut kept, &mut Vec::new()), End::Reset);
-    assert_eq!(exchange(mock.address(), &asked("m")).end, End::Reset);
+    assert_eq!(
+        send_and_read(mock.address(), &sign_request("m")).end,
+        End::Reset
+    );
     assert_eq!(sign(&mock, "m").status, 200);
     let summary = mock.summary();
     assert_eq!((summary.arrivals, summary.cut_unread), (2, 2));
 }
 
 #[test]
-fn a_closed_door_opens_at_the_same_port() {
+fn closed_listener_reopens_on_the_same_port() {
     let mock = reliable();
     let mut kept = connect(mock.address());
     assert!(can_connect(mock.address()));
     mock.control(&json!({"mode": "refuse"}));
     assert!(!can_connect(mock.address()));
-    // Nobody else is given the port meanwhile, and who was connected is not any more.
+    // No other process can bind the port meanwhile, and open connections are cut.
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None);
-    let taken = rustix::net::bind(socket.expect("a socket"), &mock.address());
-    assert_eq!(taken, Err(rustix::io::Errno::ADDRINUSE));
+    let bound = rustix::net::bind(socket.expect("socket should be created"), &mock.address());
+    assert_eq!(bound, Err(rustix::io::Errno::ADDRINUSE));
     read_to_end(&mut kept, &mut Vec::new());
     mock.control(&json!({"mode": "normal"}));
     assert_eq!(sign(&mock, "m").status, 200);
     let closed = Instant::now();
     mock.control(&json!({"mode": "refuse", "delay_ms": 100}));
     assert!(!can_connect(mock.address()));
-    until("the door is open", || can_connect(mock.address()));
+    until("the listener is open", || can_connect(mock.address()));
     assert!(closed.elapsed() >= Duration::from_millis(100));
     assert_eq!(sign(&mock, "m").status, 200);
 }
 
-/// The head counts when it is whole, and a connection may carry many.
+/// A request arrives when its head is complete. One connection may carry many requests.
 #[test]
-fn the_time_is_that_of_the_whole_head() {
+fn arrival_time_is_that_of_the_complete_head() {
     let mock = reliable();
-    let octets = asked("m");
-    let (most, rest) = octets.split_at(octets.len() - 1);
+    let bytes = sign_request("m");
+    let (beginning, rest) = bytes.split_at(bytes.len() - 1);
     let mut slow = connect(mock.address());
-    slow.write_all(most).expect("taken");
-    let mut kept = TcpStream::connect(mock.address()).expect("it accepts");
+    slow.write_all(beginning).expect("data should be sent");
+    let mut kept = TcpStream::connect(mock.address()).expect("listener should accept");
     let two =
         "GET /crypto/sign?message=n HTTP/1.1\r\nAuthorization: mock-upstream-key\r\n\r\n".repeat(2);
-    kept.write_all(two.as_bytes()).expect("taken");
-    until("two arrivals", || mock.arrivals().len() == 2);
-    slow.write_all(rest).expect("taken");
-    assert_eq!(read(&mut slow, false).expect("an answer").status, 200);
+    kept.write_all(two.as_bytes()).expect("data should be sent");
+    until("two calls arrive", || mock.arrivals().len() == 2);
+    slow.write_all(rest).expect("data should be sent");
+    assert_eq!(
+        read(&mut slow, false)
+            .expect("response should arrive")
+            .status,
+        200
+    );
     let arrivals = mock.arrivals();
     let messages: Vec<_> = arrivals
         .iter()
@@ -442,152 +470,4 @@ fn the_time_is_that_of_the_whole_head() {
         .collect();
     assert_eq!(messages, ["n", "n", "m"]);
     assert!(arrivals.is_sorted_by_key(|arrival| arrival.at));
-}
-
-/// Whatever a client was answered is in the file, however the process ended.
-#[test]
-fn the_log_survives_kill_9() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("arrivals");
-    let file = path.to_str().expect("text");
-    let mut mock = MockUpstream::start(&["--fail", "0", "--calls", "20", "--log", file]);
-    let address = mock.address();
-    let answered = Mutex::new(Vec::new());
-    let lines = || std::fs::read_to_string(&path).expect("a file");
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            let answered = &answered;
-            scope.spawn(move || {
-                for n in 0.. {
-                    let message = format!("{thread}-{n}");
-                    let Ok(mut stream) = TcpStream::connect(address) else {
-                        return;
-                    };
-                    drop(stream.write_all(&asked(&message)));
-                    let Ok(response) = read(&mut stream, false) else {
-                        return;
-                    };
-                    let mut answered = answered.lock().expect("no panic");
-                    answered.push((message, response.status));
-                }
-            });
-        }
-        until("some arrivals", || lines().lines().count() > 200);
-        mock.kill();
-    });
-    let text = lines();
-    assert!(text.ends_with('\n'));
-    let arrivals: Vec<Arrival> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a whole line"))
-        .collect();
-    for (at, arrival) in arrivals.iter().enumerate() {
-        assert_eq!(arrival.seq, at as u64);
-    }
-    let logged: HashSet<_> = arrivals
-        .iter()
-        .filter_map(|arrival| Some((arrival.message.clone()?, arrival.status)))
-        .collect();
-    let answered = answered.into_inner().expect("no panic");
-    assert!(answered.len() > 100);
-    for (message, status) in answered {
-        assert!(logged.contains(&(message, Outcome::Answered(status))));
-    }
-}
-
-#[test]
-fn a_mock_ends_with_whoever_started_it() {
-    let mut child = Command::new(server::mock("mock-upstream"))
-        .arg("--end-with-stdin")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    let mut line = String::new();
-    let mut out = BufReader::new(child.stdout.take().expect("piped"));
-    out.read_line(&mut line).expect("a pipe");
-    let ready: Value = serde_json::from_str(&line).expect("JSON");
-    let address: SocketAddr = ready["listening"]
-        .as_str()
-        .and_then(|a| a.parse().ok())
-        .expect("an address");
-    assert!(can_connect(address) && child.try_wait().expect("ours").is_none());
-    drop(child.stdin.take());
-    until("its end", || child.try_wait().expect("ours").is_some());
-}
-
-/// The search of the servers' logs has to know what was signed, also where no test asked for it.
-#[test]
-fn messages_signatures_and_the_key_are_taken_down() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut child = Command::new(server::mock("mock-upstream"))
-        .args([
-            "--end-with-stdin",
-            "--fail",
-            "0",
-            "--key",
-            "the-key-of-this-test",
-        ])
-        .env("BULKHEAD_TEST_LOGS", folder.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    let mut line = String::new();
-    let mut out = BufReader::new(child.stdout.take().expect("piped"));
-    out.read_line(&mut line).expect("a pipe");
-    let ready: Value = serde_json::from_str(&line).expect("JSON");
-    let address = ready["listening"]
-        .as_str()
-        .and_then(|a| a.parse().ok())
-        .expect("an address");
-    let target = "/crypto/sign?message=a%20message%20to%20keep";
-    let headers = [("Authorization", "the-key-of-this-test")];
-    let response = request(address, "GET", target, &headers, b"");
-    let canaries = std::fs::read_to_string(folder.path().join("canaries")).expect("a file");
-    let lines: Vec<_> = canaries.lines().collect();
-    assert_eq!(
-        lines,
-        [
-            "the-key-of-this-test",
-            "a message to keep",
-            &text(&response)[..48]
-        ]
-    );
-    drop(child.stdin.take());
-    child.wait().expect("ours");
-}
-
-/// What the sample in the README promises: the message there fails at first, so that there is a 202,
-/// and is signed within a minute, so that there is a webhook.
-#[test]
-fn the_sample_of_compose_fails_at_first_and_not_for_long() {
-    let compose = include_str!("../../../compose.yaml");
-    let (_, service) = compose
-        .split_once("\n  mock-upstream:\n")
-        .expect("the service");
-    let (_, command) = service.split_once("command:\n").expect("its arguments");
-    let arguments = command
-        .lines()
-        .map_while(|line| line.trim().strip_prefix("- "));
-    let own = ["--listen", "--control", "--key"];
-    let mut arguments: Vec<_> = arguments
-        .filter(|argument| !own.iter().any(|own| argument.starts_with(own)))
-        .collect();
-    assert!(arguments.contains(&"--verbose"), "{arguments:?}");
-    arguments.extend(["--calls", "1000000", "--scale", "0.02"]);
-    let mock = MockUpstream::start(&arguments);
-    let response = sign(&mock, "hello");
-    assert_eq!(response.status, 502);
-    // As the relay would when it is alone: more often at first, then at the pace of the quota.
-    let start = Instant::now();
-    let pace = Duration::from_secs(6).mul_f64(0.02);
-    until("a signature", || {
-        std::thread::sleep(pace);
-        sign(&mock, "hello").status == 200
-    });
-    let took = start.elapsed().div_f64(0.02);
-    assert!(took < Duration::from_secs(30), "{took:?}");
-    let lines = mock.said();
-    assert!(lines.contains("hello") && lines.contains("502"), "{lines}");
 }

@@ -1,4 +1,4 @@
-//! Each function of each component, called by name.
+//! Calls each function of each component by name.
 
 use super::{compiled, run, shipped};
 use bulkhead_tests::fixtures::SAMPLE;
@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use wit_component::DecodedWasm;
 
-/// An RSA key and signatures under it, made with openssl.
+/// An RSA key and its signatures, made with openssl.
 const PUBLIC_KEY: &str = include_str!("../../../guest/signing/src/verifier/public-key.pem");
 const SIGNATURES: &str = include_str!("../../../guest/signing/src/verifier/signatures.txt");
 
-/// Calls all of them: a function in the form of WAVE, and what the answer must begin with.
+/// Calls all functions. Each call is in WAVE format, with the expected beginning of the result.
 fn calls(name: &str, calls: &[(String, String)]) {
     let component = compiled(name);
     let mut called = BTreeSet::new();
@@ -21,17 +21,26 @@ fn calls(name: &str, calls: &[(String, String)]) {
             output.status.success() && printed.starts_with(expected.as_str()),
             "{call}: {output:?}"
         );
-        called.insert(call.split('(').next().expect("a name").to_owned());
+        called.insert(
+            call.split('(')
+                .next()
+                .expect("name should be present")
+                .to_owned(),
+        );
     }
-    assert_eq!(called, exported(&shipped(name)), "what {name} exports");
+    assert_eq!(
+        called,
+        exported(&shipped(name)),
+        "every export of {name} should be called"
+    );
 }
 
-/// The names of all functions that a component exports, but for what makes it a command.
+/// Returns the names of all exported functions except the entry point of a command.
 fn exported(component: &Path) -> BTreeSet<String> {
-    let wasm = std::fs::read(component).expect("it was written");
-    let decoded = wit_component::decode(&wasm).expect("a component");
+    let wasm = std::fs::read(component).expect("file should have been written");
+    let decoded = wit_component::decode(&wasm).expect("bytes should be a component");
     let DecodedWasm::Component(resolve, world) = decoded else {
-        panic!("a package, not a component");
+        panic!("file should be a component");
     };
     let exports = &resolve.worlds[world].exports;
     let ours = exports.values().filter_map(|item| match item {
@@ -43,11 +52,11 @@ fn exported(component: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-fn octets(text: &str) -> String {
+fn byte_list(text: &str) -> String {
     format!("{:?}", text.as_bytes())
 }
 
-/// A string of WAVE.
+/// Formats a string in WAVE.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -67,10 +76,10 @@ fn call(call: impl Into<String>, expected: impl Into<String>) -> (String, String
 }
 
 #[test]
-#[ignore = "takes the wasmtime command"]
+#[ignore = "needs the wasmtime command"]
 fn wasmtime_calls_every_function_of_token() {
     // RFC 4231 section 4.3.
-    let (secret, body) = (octets("Jefe"), octets("what do ya want for nothing?"));
+    let (secret, body) = (byte_list("Jefe"), byte_list("what do ya want for nothing?"));
     let token = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
     let mut all = about("token").to_vec();
     all.extend([
@@ -91,14 +100,17 @@ fn wasmtime_calls_every_function_of_token() {
 }
 
 #[test]
-#[ignore = "takes the wasmtime command"]
+#[ignore = "needs the wasmtime command"]
 fn wasmtime_calls_every_function_of_signing() {
-    let signature = SIGNATURES.split_ascii_whitespace().nth(1).expect("one");
+    let signature = SIGNATURES
+        .split_ascii_whitespace()
+        .nth(1)
+        .expect("a signature should exist");
     let (key, signature) = (quoted(PUBLIC_KEY), quoted(signature));
     let message = quoted("what do ya want for nothing?");
     let situation = "{tries: 1, age-ms: 0, now-ms: 1700000000000, random: 9}";
     let answered = |status: u16, body: &str| {
-        let body = octets(body);
+        let body = byte_list(body);
         format!("answered({{status: {status}, retry-after: none, body: {body}}})")
     };
     let (good, bad) = (answered(200, ""), answered(502, "Bad Gateway"));
@@ -144,16 +156,16 @@ fn wasmtime_calls_every_function_of_signing() {
 }
 
 #[test]
-#[ignore = "takes the wasmtime command"]
+#[ignore = "needs the wasmtime command"]
 fn wasmtime_calls_every_function_of_decrypt() {
     let limits = "{plaintext-octets: 1024, compression-layers: 4, compression-ratio: 100, \
                   session-key-packets: 4, armor-header-octets: 1024}";
-    let sample = octets(SAMPLE);
+    let sample = byte_list(SAMPLE);
     let mut all = about("decrypt").to_vec();
     all.extend([
         call(
             format!("open({sample}, \"topsecret\", {limits})"),
-            format!("ok({})", octets("Nice work!\n")),
+            format!("ok({})", byte_list("Nice work!\n")),
         ),
         call(
             format!("open({sample}, \"wrong\", {limits})"),

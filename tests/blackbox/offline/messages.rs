@@ -1,4 +1,4 @@
-//! `decrypt-offline.wasm` as a command: the same answers as the server's.
+//! `decrypt-offline.wasm` as a command returns the same results as the server.
 
 use super::{compiled, run, shipped};
 use crate::messages::MAKERS;
@@ -9,56 +9,61 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Output;
 
-/// Commands at the same time.
+/// The number of concurrent processes.
 const PROCESSES: usize = 2;
 
 fn request(passphrase: &str, message: &str) -> String {
     json!({"passphrase": passphrase, "message": message}).to_string()
 }
 
-/// What the server answers is what the command prints, but for the id of the request.
+/// Compares the command's output with the server's response, except for the request id. Returns the
+/// difference.
 fn differs(server: &Server, compiled: &Path, passphrase: &str, message: &str) -> Option<String> {
     let body = request(passphrase, message);
-    let answer = server.post(&body, &[]);
+    let response = server.post(&body, &[]);
     let output = run(&[], compiled, &[], body.as_bytes());
     let status = output.status.code();
-    if answer.status == 200 {
-        let same = status == Some(0) && output.stdout == answer.body;
+    if response.status == 200 {
+        let same = status == Some(0) && output.stdout == response.body;
         return (!same).then(|| format!("{output:?}"));
     }
-    let mut expected = answer.json();
-    let fields = expected.as_object_mut().expect("a document");
+    let mut expected = response.json();
+    let fields = expected
+        .as_object_mut()
+        .expect("document should be an object");
     fields.remove("request_id");
     if expected["code"] == "not_text" {
-        return octets_differ(server, compiled, passphrase, message);
+        return binary_plaintext_differs(server, compiled, passphrase, message);
     }
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     (status != Some(1) || printed != expected).then(|| format!("{expected}: {output:?}"))
 }
 
-/// The same where the plaintext is no text: another way to ask for its octets is named, and asked.
-fn octets_differ(
+/// Compares a binary plaintext. The first error must name the option `--octets`, and the call with
+/// this option must return the plaintext.
+fn binary_plaintext_differs(
     server: &Server,
     compiled: &Path,
     passphrase: &str,
     message: &str,
 ) -> Option<String> {
     let body = request(passphrase, message);
-    let answer = server.decrypt_octets(passphrase, message);
+    let response = server.decrypt_bytes(passphrase, message);
     let refused = run(&[], compiled, &[], body.as_bytes());
     let document: Value = serde_json::from_slice(&refused.stdout).unwrap_or_default();
     let says_how = document["code"] == "not_text"
         && document["detail"].to_string().contains("--bytes")
         && refused.status.code() == Some(1);
     let output = run(&[], compiled, &["--bytes"], body.as_bytes());
-    let same = output.status.success() && answer.status == 200 && output.stdout == answer.body;
+    let same = output.status.success() && response.status == 200 && output.stdout == response.body;
     (!says_how || !same).then(|| format!("{refused:?} {output:?}"))
 }
 
-/// All messages of all makers in the soak, and every eighth by default; of what is refused, all.
+/// The soak tier runs all messages, the default tier every eighth. Both run all messages that must
+/// be rejected.
 #[test]
-#[ignore = "takes the wasmtime command"]
-fn wasmtime_opens_and_refuses_what_the_server_does() {
+#[ignore = "needs the wasmtime command"]
+fn wasmtime_returns_the_same_results_as_the_server() {
     let some = if soak() { 1 } else { 8 };
     let mut fixtures: Vec<Fixture> = Vec::new();
     for file in MAKERS {
@@ -77,10 +82,10 @@ fn wasmtime_opens_and_refuses_what_the_server_does() {
     assert!(failures.is_empty(), "{count}:\n{}", failures.join("\n"));
 }
 
-/// As the documentation has it: the file itself, and nothing but a request.
+/// Runs the file itself, with only a request, as the documentation shows.
 #[test]
-#[ignore = "takes the wasmtime command"]
-fn wasmtime_runs_the_command_as_it_is_shipped() {
+#[ignore = "needs the wasmtime command"]
+fn wasmtime_runs_the_shipped_command() {
     let offline = shipped("decrypt-offline");
     let body = request("topsecret", SAMPLE);
     let opened = run(&[], &offline, &[], body.as_bytes());
@@ -89,8 +94,8 @@ fn wasmtime_runs_the_command_as_it_is_shipped() {
 }
 
 #[test]
-#[ignore = "takes the wasmtime command"]
-fn wasmtime_hands_limits_on_and_bad_input_gets_the_servers_answers() {
+#[ignore = "needs the wasmtime command"]
+fn wasmtime_applies_limits_and_reports_invalid_input() {
     let compiled = compiled("decrypt-offline");
     let code = |output: &Output| {
         let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
@@ -115,10 +120,13 @@ fn wasmtime_hands_limits_on_and_bad_input_gets_the_servers_answers() {
         "BULKHEAD_BODY_MAX=",
     ] {
         let output = with(wrong, &sample);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let name = wrong.split('=').next().expect("a name");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let name = wrong.split('=').next().expect("name should be present");
         assert_eq!(output.status.code(), Some(1), "{wrong}: {output:?}");
-        assert!(said.contains(name) && output.stdout.is_empty(), "{said}");
+        assert!(
+            errors.contains(name) && output.stdout.is_empty(),
+            "{errors}"
+        );
     }
     for body in [
         "",
@@ -127,12 +135,12 @@ fn wasmtime_hands_limits_on_and_bad_input_gets_the_servers_answers() {
         "{\"message\": \"m\"}",
         "{\"passphrase\": \"\", \"message\": \"m\"}",
     ] {
-        let answer = Server::shared().post(body, &[]);
+        let response = Server::shared().post(body, &[]);
         let output = run(&[], &compiled, &[], body.as_bytes());
-        assert_eq!(code(&output), answer.problem(), "{body}");
+        assert_eq!(code(&output), response.problem(), "{body}");
     }
-    let octets = run(&[], &compiled, &["--bytes"], sample.as_bytes());
-    assert_eq!(octets.stdout, b"Nice work!\n");
+    let bytes = run(&[], &compiled, &["--bytes"], sample.as_bytes());
+    assert_eq!(bytes.stdout, b"Nice work!\n");
     let unknown = run(&[], &compiled, &["--raw"], b"");
     assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
     assert!(unknown.stdout.is_empty() && !unknown.stderr.is_empty());

@@ -1,6 +1,6 @@
 //! `docs/operate/alerts.yaml` is about metrics that there are, with labels and values that they have.
 
-use crate::relay::{Kind, Relay, SMOOTH};
+use crate::relay::{RELIABLE, Relay, StoreKind};
 use bulkhead_tests::http::request;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,18 +10,20 @@ const METRICS: &str = include_str!("../../../docs/reference/metrics.md");
 const ROUTES: &str = include_str!("../../../openapi.yaml");
 
 fn rules() -> Vec<Value> {
-    let file: Value = serde_saphyr::from_str(ALERTS).expect("YAML");
-    let groups = file["groups"].as_array().expect("groups");
+    let file: Value = serde_saphyr::from_str(ALERTS).expect("text should be YAML");
+    let groups = file["groups"]
+        .as_array()
+        .expect("groups should be an array");
     let rules = groups
         .iter()
-        .map(|group| group["rules"].as_array().expect("rules"));
+        .map(|group| group["rules"].as_array().expect("rules should be an array"));
     rules.flatten().cloned().collect()
 }
 
-/// A metric in an expression, and what its labels are to be.
+/// A metric in an expression, with its label matchers.
 struct Selector<'a> {
     sample: &'a str,
-    /// Label and value; several values where the expression has alternatives.
+    /// Each label with its values. An expression with alternatives has several.
     labels: Vec<(&'a str, Vec<&'a str>)>,
 }
 
@@ -35,7 +37,9 @@ fn selectors(expression: &str) -> Vec<Selector<'_>> {
         let matchers = matchers.map_or("", |(matchers, _)| matchers);
         let labels = matchers.split(',').filter(|matcher| !matcher.is_empty());
         let labels = labels.map(|matcher| {
-            let (label, value) = matcher.split_once('=').expect("a label and a value");
+            let (label, value) = matcher
+                .split_once('=')
+                .expect("matcher should have a label and a value");
             let value = value.trim_start_matches('~').trim_matches('"');
             (
                 label.trim().trim_end_matches('!'),
@@ -50,9 +54,9 @@ fn selectors(expression: &str) -> Vec<Selector<'_>> {
     starts.map(selector).collect()
 }
 
-/// The samples that a server exposes: by name, the values of each label.
+/// Returns the samples that a server exposes: for each name, the values of each label.
 fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
-    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.set("SECRET", "0123456789abcdef0123456789abcdef");
     relay.run();
     relay.wait_for_calls();
@@ -62,20 +66,20 @@ fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     relay
         .upstream
         .control(&serde_json::json!({"mode": "normal"}));
-    bulkhead_tests::until("it is told", || !relay.receiver.deliveries().is_empty());
+    bulkhead_tests::until("it is reported", || !relay.receiver.deliveries().is_empty());
     let accept = [("Accept", "text/plain")];
     let text = || {
-        let answer = request(relay.server().address, "GET", "/metrics", &accept, b"");
-        assert_eq!(answer.status, 200);
-        String::from_utf8(answer.body).expect("UTF-8")
+        let response = request(relay.server().address, "GET", "/metrics", &accept, b"");
+        assert_eq!(response.status, 200);
+        String::from_utf8(response.body).expect("text should be UTF-8")
     };
-    // The receiver knows of it before the relay has counted its answer.
-    bulkhead_tests::until("the try is counted", || {
+    // The receiver gets the webhook before the relay has counted the result.
+    bulkhead_tests::until("the attempt is counted", || {
         text().contains("\nbulkhead_webhook_tries_total{")
     });
     let mut found: BTreeMap<_, BTreeMap<_, BTreeSet<_>>> = BTreeMap::new();
     for line in text().lines().filter(|line| !line.starts_with('#')) {
-        let (series, _) = line.rsplit_once(' ').expect("a value");
+        let (series, _) = line.rsplit_once(' ').expect("sample should have a value");
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let sample = found.entry(name.to_owned()).or_default();
         for label in labels.trim_end_matches("\"}").split("\",") {
@@ -89,12 +93,14 @@ fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
 }
 
 #[test]
-fn alerts_are_about_metrics_that_there_are() {
+fn alerts_use_existing_metrics_and_labels() {
     let exposed = exposed();
     for rule in rules() {
-        let expression = rule["expr"].as_str().expect("an expression");
+        let expression = rule["expr"]
+            .as_str()
+            .expect("expression should be a string");
         let selectors = selectors(expression);
-        // `up` alone is Prometheus' own.
+        // `up` is a metric of Prometheus itself.
         assert!(
             !selectors.is_empty() || expression.starts_with("up{"),
             "{expression}"
@@ -102,7 +108,7 @@ fn alerts_are_about_metrics_that_there_are() {
         for selector in selectors {
             let name = selector.sample;
             let labels = exposed.get(name);
-            let labels = labels.unwrap_or_else(|| panic!("nothing exposes {name}: {expression}"));
+            let labels = labels.unwrap_or_else(|| panic!("{name} should be exposed: {expression}"));
             let family = ["_bucket", "_count", "_sum"]
                 .iter()
                 .find_map(|end| name.strip_suffix(end));
@@ -110,18 +116,21 @@ fn alerts_are_about_metrics_that_there_are() {
             let row = METRICS
                 .lines()
                 .find(|line| line.starts_with("| `bulkhead_") && line.contains(&row));
-            let row = row.unwrap_or_else(|| panic!("{name} is not in docs/reference/metrics.md"));
+            let row =
+                row.unwrap_or_else(|| panic!("{name} should be in docs/reference/metrics.md"));
             for (label, values) in selector.labels {
                 let seen = labels.get(label);
-                let seen = seen.unwrap_or_else(|| panic!("{name} has no {label}: {expression}"));
+                let seen =
+                    seen.unwrap_or_else(|| panic!("{name} should have {label}: {expression}"));
                 for value in values {
-                    // What was not seen is listed, but for statuses, classes of them and paths.
+                    // Values that did not occur in this test must be in the document, except for
+                    // statuses and paths.
                     let is_digit = |c: char| c.is_ascii_digit();
                     let is_status = value.len() == 3 && value.starts_with(is_digit);
                     let is_path = value.starts_with('/') && ROUTES.contains(value);
                     let is_listed = row.contains(&format!("`{value}`"));
                     let is_one = seen.contains(value) || is_listed || is_status || is_path;
-                    assert!(is_one, "{name} has no {label}={value}: {expression}");
+                    assert!(is_one, "{name} should have {label}={value}: {expression}");
                 }
             }
         }
@@ -129,7 +138,7 @@ fn alerts_are_about_metrics_that_there_are() {
 }
 
 #[test]
-fn every_alert_says_how_urgent_it_is_and_what_to_do() {
+fn alerts_have_severity_and_instructions() {
     let rules = rules();
     let names: BTreeSet<_> = rules.iter().map(|rule| rule["alert"].to_string()).collect();
     assert_eq!(names.len(), rules.len());
@@ -145,7 +154,7 @@ fn every_alert_says_how_urgent_it_is_and_what_to_do() {
 
 #[test]
 #[ignore = "needs promtool"]
-fn promtool_takes_the_rules_and_sees_them_fire() {
+fn promtool_accepts_the_rules_and_alerts_fire() {
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     for (verb, file) in [
         ("check", here.join("../docs/operate/alerts.yaml")),

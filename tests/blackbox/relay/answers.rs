@@ -1,40 +1,44 @@
-//! What callers are answered.
+//! The relay's responses to callers.
 
-use super::{ANSWER_TIME, Kind, Relay, SMOOTH, WEBHOOK_SECRET, on_both_stores};
+use super::{RELIABLE, RESPONSE_TIME_MAX, Relay, StoreKind, WEBHOOK_SECRET, on_both_stores};
 use bulkhead_tests::server::{Server, run};
 use bulkhead_tests::until;
 use bulkhead_tests::{description, http};
 use serde_json::json;
 
 on_both_stores!(
-    a_message_is_signed_at_once_or_later_and_its_caller_told,
-    callers_of_one_message_share_its_call_and_each_is_told,
-    what_the_upstream_refuses_fails_and_is_told,
-    a_wrong_key_pauses_and_the_right_one_resumes,
-    a_notification_is_sent_again_on_demand,
-    a_drain_cuts_no_webhook,
-    a_drain_that_cuts_a_webhook_says_so,
-    signatures_and_the_key_are_checked,
+    message_is_signed_at_once_or_its_caller_notified,
+    callers_of_one_message_share_a_call_and_are_all_notified,
+    message_refused_by_upstream_fails_and_is_notified,
+    wrong_key_pauses_calls_across_a_restart,
+    notification_is_redelivered_on_request,
+    drain_completes_running_webhooks,
+    drain_timeout_logs_interrupted_webhooks,
+    signature_and_key_checks_use_few_calls,
 );
 
-/// One that waits for answers that are late on purpose, and later still on a busy machine.
-fn patient(kind: Kind) -> Relay {
-    let mut relay = Relay::prepare(kind, &SMOOTH);
+/// Starts a relay with a long timeout, for responses that are late on purpose and later on a busy
+/// machine.
+fn with_long_timeout(kind: StoreKind) -> Relay {
+    let mut relay = Relay::prepare(kind, &RELIABLE);
     relay.set("BULKHEAD_UPSTREAM_TIMEOUT", "10s");
     relay.run();
     relay.wait_for_calls();
     relay
 }
 
-fn a_message_is_signed_at_once_or_later_and_its_caller_told(kind: Kind) {
-    let relay = patient(kind);
+fn message_is_signed_at_once_or_its_caller_notified(kind: StoreKind) {
+    let relay = with_long_timeout(kind);
     let (now, took) = relay.sign("signed%20at%20once", None);
     assert_eq!(now.status, 200, "{now:?}");
-    assert!(took < ANSWER_TIME);
+    assert!(took < RESPONSE_TIME_MAX);
     assert_eq!(now.json()["message"], "signed at once");
     let signature = now.json()["signature"].clone();
-    // Right after the answer the request says the same.
-    let id = now.json()["id"].as_str().expect("an id").to_owned();
+    // Right after the response, the request has the same state.
+    let id = now.json()["id"]
+        .as_str()
+        .expect("id should be a string")
+        .to_owned();
     assert_eq!(relay.request(&id)["signature"], signature);
     assert_eq!(relay.request(&id)["notification"]["status"], "none");
 
@@ -44,17 +48,17 @@ fn a_message_is_signed_at_once_or_later_and_its_caller_told(kind: Kind) {
     let url = relay.callback("later");
     let (later, took) = relay.sign("signed%20later", Some(&url));
     assert_eq!(later.status, 202, "{later:?}");
-    assert!(took < ANSWER_TIME, "{took:?}");
+    assert!(took < RESPONSE_TIME_MAX, "{took:?}");
     let document = later.json();
-    let id = document["id"].as_str().expect("an id");
+    let id = document["id"].as_str().expect("id should be a string");
     assert_eq!(document["status"], "pending");
     assert_eq!(document["status_url"], format!("/crypto/requests/{id}"));
     assert_eq!(later.header("location"), document["status_url"].as_str());
     assert!(later.header("retry-after").is_some());
-    // The answer that came late is not thrown away.
+    // A late signature is used.
     let signed = relay.wait_until_signed(id);
     assert_eq!(signed["attempts"], 1);
-    until("the receiver is told", || {
+    until("the receiver is notified", || {
         relay.receiver.deliveries().len() == 1
     });
     let told = relay.receiver.deliveries().remove(0);
@@ -62,10 +66,10 @@ fn a_message_is_signed_at_once_or_later_and_its_caller_told(kind: Kind) {
     assert_eq!(told.verified, Some(true));
     assert_eq!(told.id.as_deref(), Some(id));
     let body = told.body;
-    description::judge_notification(&body).expect("as openapi.yaml says");
+    description::validate_notification(&body).expect("notification should match openapi.yaml");
     assert_eq!(body["type"], "signature.ready");
     assert_eq!(body["data"]["signature"], signed["signature"]);
-    until("that is written down", || {
+    until("the delivery is stored", || {
         relay.request(id)["notification"]["status"] == "delivered"
     });
 
@@ -78,8 +82,8 @@ fn a_message_is_signed_at_once_or_later_and_its_caller_told(kind: Kind) {
     relay.check_quota();
 }
 
-fn callers_of_one_message_share_its_call_and_each_is_told(kind: Kind) {
-    let relay = patient(kind);
+fn callers_of_one_message_share_a_call_and_are_all_notified(kind: StoreKind) {
+    let relay = with_long_timeout(kind);
     relay.upstream.control(&json!({"mode": "502", "next": 1}));
     relay
         .upstream
@@ -93,20 +97,22 @@ fn callers_of_one_message_share_its_call_and_each_is_told(kind: Kind) {
             .collect();
         callers
             .into_iter()
-            .map(|caller| caller.join().expect("no panic"))
+            .map(|caller| caller.join().expect("thread should not panic"))
             .collect()
     });
     assert_eq!(
         ids[0], ids[2],
-        "the same message and callback is the same request"
+        "equal message and callback should give the same request"
     );
     assert_ne!(ids[0], ids[1]);
-    until("both are told", || relay.receiver.deliveries().len() == 2);
+    until("both callers are notified", || {
+        relay.receiver.deliveries().len() == 2
+    });
     let mut told: Vec<_> = relay
         .receiver
         .deliveries()
         .into_iter()
-        .map(|delivery| (delivery.path, delivery.id.expect("an id")))
+        .map(|delivery| (delivery.path, delivery.id.expect("id should be a string")))
         .collect();
     told.sort();
     assert_eq!(
@@ -116,8 +122,8 @@ fn callers_of_one_message_share_its_call_and_each_is_told(kind: Kind) {
     assert_eq!(relay.upstream.summary().arrivals, 2);
 }
 
-fn what_the_upstream_refuses_fails_and_is_told(kind: Kind) {
-    let relay = patient(kind);
+fn message_refused_by_upstream_fails_and_is_notified(kind: StoreKind) {
+    let relay = with_long_timeout(kind);
     relay.upstream.control(&json!({"mode": "422", "next": 1}));
     let (refused, _) = relay.sign("refused%20message", None);
     assert_eq!(
@@ -132,28 +138,28 @@ fn what_the_upstream_refuses_fails_and_is_told(kind: Kind) {
         .control(&json!({"mode": "late", "delay_ms": 1900, "status": 422, "next": 1}));
     let url = relay.callback("failed");
     let id = relay.accepted("another%20one", Some(&url));
-    until("it has an end", || {
+    until("the request has ended", || {
         relay.request(&id)["status"] != "pending"
     });
-    until("the receiver is told", || {
+    until("the receiver is notified", || {
         !relay.receiver.deliveries().is_empty()
     });
     assert_eq!(relay.request(&id)["status"], "failed");
     let told = relay.receiver.deliveries().remove(0).body;
     assert_eq!(told["type"], "signature.failed");
     assert_eq!(told["data"]["error"], relay.request(&id)["error"]);
-    description::judge_notification(&told).expect("as openapi.yaml says");
+    description::validate_notification(&told).expect("notification should match openapi.yaml");
 }
 
-fn a_wrong_key_pauses_and_the_right_one_resumes(kind: Kind) {
-    let mut relay = Relay::prepare(kind, &SMOOTH);
+fn wrong_key_pauses_calls_across_a_restart(kind: StoreKind) {
+    let mut relay = Relay::prepare(kind, &RELIABLE);
     relay.set("BULKHEAD_UPSTREAM_API_KEY", "a-key-that-is-wrong");
     relay.run();
     relay.wait_for_calls();
     let ids: Vec<_> = (0..5)
         .map(|n| relay.accepted(&format!("message-for-a-key-{n}"), None))
         .collect();
-    until("the refusal shows", || {
+    until("the wrong key is reported", || {
         relay.health()["upstream"]["status"] == "refusing"
     });
     let health = relay.health();
@@ -163,40 +169,43 @@ fn a_wrong_key_pauses_and_the_right_one_resumes(kind: Kind) {
         ids.iter()
             .all(|id| relay.request(id)["status"] == "pending")
     );
-    // One call, or few that were under way together, and then none for a minute.
+    // A few calls may have been under way together. After them, there are none for a minute.
     assert!(relay.upstream.summary().arrivals <= 5);
     relay.set("BULKHEAD_UPSTREAM_API_KEY", super::KEY);
     relay.run();
-    // The pause outlasts the process: whoever starts anew does not hammer either.
-    until("the store is looked into", || {
+    // The pause outlasts the process, so that a restart does not repeat the calls.
+    until("the pause is known", || {
         !relay.health()["upstream"]["held_seconds"].is_null()
     });
     assert_ne!(relay.health()["upstream"]["held_seconds"], 0);
 }
 
-fn a_notification_is_sent_again_on_demand(kind: Kind) {
-    let relay = Relay::start(kind, &SMOOTH);
+fn notification_is_redelivered_on_request(kind: StoreKind) {
+    let relay = Relay::start(kind, &RELIABLE);
     relay.receiver.control(&json!({"mode": "410"}));
     relay
         .upstream
         .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
     let url = relay.callback("gone");
     let id = relay.accepted("message-for-a-receiver", Some(&url));
-    until("it is parked", || {
+    until("the notification is parked", || {
         relay.request(&id)["notification"]["status"] == "parked"
     });
     relay.receiver.control(&json!({"mode": "normal"}));
     let target = format!("/crypto/requests/{id}/redeliver");
     let again = http::request(relay.server().address, "POST", &target, &[], b"");
     assert_eq!(again.status, 202, "{again:?}");
-    until("it is delivered", || {
+    until("the webhook is delivered", || {
         relay.request(&id)["notification"]["status"] == "delivered"
     });
     let deliveries = relay.receiver.deliveries();
     assert!(deliveries.len() == 2 && deliveries[0].id == deliveries[1].id);
 
     let (now, _) = relay.sign("answered-at-once", None);
-    let id = now.json()["id"].as_str().expect("an id").to_owned();
+    let id = now.json()["id"]
+        .as_str()
+        .expect("id should be a string")
+        .to_owned();
     for (id, status) in [(id.as_str(), 409), (&"0".repeat(44), 404), ("none", 404)] {
         let target = format!("/crypto/requests/{id}/redeliver");
         let none = http::request(relay.server().address, "POST", &target, &[], b"");
@@ -204,9 +213,10 @@ fn a_notification_is_sent_again_on_demand(kind: Kind) {
     }
 }
 
-/// One that was cut would be sent again by the next process, though the receiver took it.
-fn a_drain_cuts_no_webhook(kind: Kind) {
-    let mut relay = Relay::start(kind, &SMOOTH);
+/// An interrupted webhook would be sent again by the next process, although the receiver accepted
+/// it.
+fn drain_completes_running_webhooks(kind: StoreKind) {
+    let mut relay = Relay::start(kind, &RELIABLE);
     relay
         .upstream
         .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
@@ -222,16 +232,16 @@ fn a_drain_cuts_no_webhook(kind: Kind) {
     let ended = relay
         .server
         .as_mut()
-        .expect("it runs")
-        .wait(ANSWER_TIME * 5);
+        .expect("server should run")
+        .wait(RESPONSE_TIME_MAX * 5);
     assert!(ended.success());
     relay.run();
     assert_eq!(relay.request(&id)["notification"]["status"], "delivered");
     assert_eq!(relay.receiver.deliveries().len(), 1);
 }
 
-fn a_drain_that_cuts_a_webhook_says_so(kind: Kind) {
-    let mut relay = Relay::prepare(kind, &SMOOTH);
+fn drain_timeout_logs_interrupted_webhooks(kind: StoreKind) {
+    let mut relay = Relay::prepare(kind, &RELIABLE);
     relay.set("BULKHEAD_DRAIN_TIMEOUT", "100ms");
     relay.run();
     relay.wait_for_calls();
@@ -244,22 +254,24 @@ fn a_drain_that_cuts_a_webhook_says_so(kind: Kind) {
     until("the webhook is under way", || {
         relay.receiver.deliveries().len() == 1
     });
-    let server = relay.server.as_mut().expect("it runs");
+    let server = relay.server.as_mut().expect("server should run");
     server.signal("TERM");
-    let ended = server.wait(ANSWER_TIME * 5);
+    let ended = server.wait(RESPONSE_TIME_MAX * 5);
     assert_eq!(ended.code(), Some(1), "{ended:?}");
     let log = server.log();
     assert!(log.contains("cutting what still runs"), "{log}");
     assert!(log.contains(r#""relay.ended":false"#), "{log}");
 }
 
-fn signatures_and_the_key_are_checked(kind: Kind) {
-    let mut relay = Relay::start(kind, &SMOOTH);
+fn signature_and_key_checks_use_few_calls(kind: StoreKind) {
+    let mut relay = Relay::start(kind, &RELIABLE);
     let verify = |relay: &Relay, message: &str, signature: &str| {
         let target = format!("/crypto/verify?message={message}&signature={signature}");
         let response = relay.server().get("GET", &target);
         assert_eq!(response.status, 200, "{response:?}");
-        response.json()["valid"].as_bool().expect("yes or no")
+        response.json()["valid"]
+            .as_bool()
+            .expect("valid should be a boolean")
     };
     let key = relay.server().get("GET", "/crypto/test_api_key").json();
     assert_eq!(key["valid"], true);
@@ -267,7 +279,7 @@ fn signatures_and_the_key_are_checked(kind: Kind) {
     let (signed, _) = relay.sign("message-to-verify", None);
     let signature = signed.json()["signature"]
         .as_str()
-        .expect("signed")
+        .expect("signature should exist")
         .to_owned();
     let calls = relay.upstream.summary().arrivals;
     assert!(verify(&relay, "message-to-verify", &signature));
@@ -275,14 +287,18 @@ fn signatures_and_the_key_are_checked(kind: Kind) {
         relay.server().get("GET", "/crypto/test_api_key").json()["valid"],
         true
     );
-    assert_eq!(relay.upstream.summary().arrivals, calls, "both were known");
+    assert_eq!(
+        relay.upstream.summary().arrivals,
+        calls,
+        "both results should be known without a call"
+    );
     assert!(!verify(&relay, "another-message", &signature));
     assert_eq!(relay.upstream.summary().arrivals, calls + 1);
 
-    // With the public key both answers are known here.
+    // With the public key, the server verifies without a call.
     let pem = http::request(relay.upstream.address(), "GET", "/public-key", &[], b"");
     let path = relay.file("key.pem");
-    std::fs::write(&path, pem.body).expect("written");
+    std::fs::write(&path, pem.body).expect("file should be written");
     relay.set("BULKHEAD_UPSTREAM_PUBLIC_KEY", &path.display().to_string());
     relay.run();
     relay.wait_for_calls();
@@ -291,22 +307,27 @@ fn signatures_and_the_key_are_checked(kind: Kind) {
     assert!(!verify(&relay, "another-message", &signature));
     assert!(!verify(&relay, "another-message", "no-base64!"));
     assert_eq!(relay.upstream.summary().arrivals, calls);
-    // And a signature that does not verify is none.
+    // A signature that does not verify is not accepted.
     relay
         .upstream
         .control(&json!({"mode": "wrong-signature", "next": 1}));
     let (signed, _) = relay.sign("signed-wrong-at-first", None);
-    let id = signed.json()["id"].as_str().expect("an id").to_owned();
+    let id = signed.json()["id"]
+        .as_str()
+        .expect("id should be a string")
+        .to_owned();
     let signed = relay.wait_until_signed(&id);
     assert_eq!(signed["attempts"], 2);
-    let signature = signed["signature"].as_str().expect("signed");
+    let signature = signed["signature"]
+        .as_str()
+        .expect("signature should exist");
     assert!(verify(&relay, "signed-wrong-at-first", signature));
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
-    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
-    // A new store makes no call for so long.
+fn invalid_signing_request_is_rejected() {
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
+    // A new store makes no call for a window.
     relay.set("BULKHEAD_UPSTREAM_WINDOW", "1h");
     relay.set("BULKHEAD_MESSAGE_MAX", "100B");
     relay.set("BULKHEAD_BACKLOG_MAX", "2");
@@ -342,7 +363,7 @@ fn what_cannot_be_meant_is_refused() {
             callback.replace(' ', "+")
         ));
         let told = (refused.status, refused.problem());
-        // Those that the tests are allowed are not asked for here.
+        // These addresses are not among those that the tests allow.
         assert_eq!(told, (422, "callback_refused".into()), "{callback}");
     }
     let large = get(&format!("/crypto/sign?message={}", "x".repeat(101)));
@@ -371,7 +392,7 @@ fn what_cannot_be_meant_is_refused() {
     assert_eq!(post("{}", &[]).status, 415);
     assert_eq!(post("{", &json_type).problem(), "invalid_json");
     assert_eq!(post("{}", &json_type).problem(), "invalid_parameter");
-    // No call is made yet: they wait.
+    // No call is allowed yet, so that these requests wait.
     assert_eq!(
         post(r#"{"message": "the first one"}"#, &json_type).status,
         202
@@ -386,7 +407,7 @@ fn what_cannot_be_meant_is_refused() {
         (503, "backlog_full")
     );
     assert!(full.header("retry-after").is_some());
-    // For one that waits already there is room for another caller, and then for none.
+    // A waiting message accepts one more caller, and no further one.
     let join = |path: &str| {
         let url = format!("https://receiver.example/{path}");
         let body = json!({"message": "the first one", "callback_url": url}).to_string();
@@ -400,11 +421,15 @@ fn what_cannot_be_meant_is_refused() {
     );
     let detail = full.json()["detail"].to_string();
     assert!(detail.contains("--callers-max"), "{detail}");
-    assert_eq!(join("a").status, 202, "who waits already");
+    assert_eq!(
+        join("a").status,
+        202,
+        "a waiting caller should be accepted again"
+    );
 }
 
 #[test]
-fn without_an_upstream_it_says_so() {
+fn signing_without_upstream_returns_not_configured() {
     let server = Server::shared();
     for target in [
         "/crypto/sign?message=m",
@@ -427,7 +452,7 @@ fn without_an_upstream_it_says_so() {
 }
 
 #[test]
-fn settings_that_cannot_work_end_the_start_with_a_reason() {
+fn unusable_settings_stop_the_start_with_a_reason() {
     for (variable, value, needle) in [
         ("BULKHEAD_UPSTREAM_URL", "ftp://x/", "BULKHEAD_UPSTREAM_URL"),
         (
@@ -446,7 +471,7 @@ fn settings_that_cannot_work_end_the_start_with_a_reason() {
             "BULKHEAD_UPSTREAM_PUBLIC_KEY",
         ),
         ("BULKHEAD_CA_FILE", "/nonexistent", "/nonexistent"),
-        // The store is a file.
+        // The store is a file, which has no password.
         ("BULKHEAD_STORE_PASSWORD", "x", "BULKHEAD_STORE_PASSWORD"),
         (
             "BULKHEAD_STORE",
@@ -454,7 +479,7 @@ fn settings_that_cannot_work_end_the_start_with_a_reason() {
             "/nonexistent/x.db",
         ),
     ] {
-        let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+        let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
         relay.set(variable, value);
         let output = run(&["--listen", "127.0.0.1:0"], &relay.variables());
         let log = String::from_utf8_lossy(&output.stderr);

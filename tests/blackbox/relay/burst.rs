@@ -1,6 +1,6 @@
-//! Far more requests than the quota allows: all are answered in time, and all are signed in the end.
+//! More requests than the quota allows: all get a response in time, and all are signed in the end.
 
-use super::{ANSWER_TIME, Kind, Pace, ROUGH, Relay, on_both_stores};
+use super::{RESPONSE_TIME_MAX, Relay, StoreKind, UNRELIABLE, UpstreamProfile, on_both_stores};
 use bulkhead_tests::{soak, until_within};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -8,39 +8,39 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 on_both_stores!(
-    sixty_at_once_are_all_answered_and_all_signed,
-    whatever_the_upstream_does_answers_come_in_time,
-    a_hundred_a_second_are_answered_in_time,
+    burst_of_60_is_answered_in_time_and_signed,
+    responses_arrive_in_time_during_upstream_faults,
+    rate_of_100_per_second_is_answered_in_time,
 );
 
-fn sixty_at_once_are_all_answered_and_all_signed(kind: Kind) {
+fn burst_of_60_is_answered_in_time_and_signed(kind: StoreKind) {
     const MESSAGES: usize = 60;
-    let pace = Pace {
+    let profile = UpstreamProfile {
         calls: 10,
         window_ms: if soak() { 6000 } else { 2000 },
-        ..ROUGH
+        ..UNRELIABLE
     };
-    let relay = Relay::start(kind, &pace);
-    let ids = ask(&relay, MESSAGES, "burst");
+    let relay = Relay::start(kind, &profile);
+    let ids = sign_all(&relay, MESSAGES, "burst");
     let waiting: BTreeSet<_> = ids.into_iter().flatten().collect();
     assert!(
         waiting.len() >= MESSAGES - 10,
-        "the quota lets ten be signed at once"
+        "the quota allows ten signatures at once"
     );
-    let patience = Duration::from_secs(if soak() { 300 } else { 100 });
-    until_within(patience, "all are signed", || {
+    let timeout = Duration::from_secs(if soak() { 300 } else { 100 });
+    until_within(timeout, "all requests are signed", || {
         relay.upstream.summary().signed_messages == MESSAGES
     });
-    until_within(Duration::from_secs(20), "all are told", || {
-        relay.told().is_superset(&waiting)
+    until_within(Duration::from_secs(20), "all requests are notified", || {
+        relay.notified_ids().is_superset(&waiting)
     });
-    // Nobody is told twice, and nobody who was answered.
+    // No request is notified twice, and none that got 200.
     assert_eq!(relay.receiver.deliveries().len(), waiting.len());
     relay.check_quota();
 }
 
-/// Asks for so many messages at once; the ids of those that wait.
-fn ask(relay: &Relay, messages: usize, name: &str) -> Vec<Option<String>> {
+/// Sends `messages` requests at once. Returns the id of each request that got 202.
+fn sign_all(relay: &Relay, messages: usize, name: &str) -> Vec<Option<String>> {
     std::thread::scope(|scope| {
         let callers: Vec<_> = (0..messages)
             .map(|number| {
@@ -48,7 +48,7 @@ fn ask(relay: &Relay, messages: usize, name: &str) -> Vec<Option<String>> {
                     let url = relay.callback(&format!("{name}/{number}"));
                     let message = format!("message-{name}-{number}");
                     let (response, took) = relay.sign(&message, Some(&url));
-                    assert!(took < ANSWER_TIME, "{took:?}");
+                    assert!(took < RESPONSE_TIME_MAX, "{took:?}");
                     match response.status {
                         200 => None,
                         202 => response.json()["id"].as_str().map(str::to_owned),
@@ -59,35 +59,35 @@ fn ask(relay: &Relay, messages: usize, name: &str) -> Vec<Option<String>> {
             .collect();
         callers
             .into_iter()
-            .map(|caller| caller.join().expect("no panic"))
+            .map(|caller| caller.join().expect("thread should not panic"))
             .collect()
     })
 }
 
-fn whatever_the_upstream_does_answers_come_in_time(kind: Kind) {
-    let relay = Relay::start(kind, &ROUGH);
+fn responses_arrive_in_time_during_upstream_faults(kind: StoreKind) {
+    let relay = Relay::start(kind, &UNRELIABLE);
     for mode in [
         "hang", "reset", "drip", "garbage", "half", "429", "refuse", "html-200",
     ] {
         relay
             .upstream
             .control(&json!({"mode": mode, "delay_ms": 1000}));
-        let asked = ask(&relay, 20, mode);
+        let ids = sign_all(&relay, 20, mode);
         assert!(
-            asked.iter().all(Option::is_some),
-            "{mode}: nothing can be signed"
+            ids.iter().all(Option::is_some),
+            "{mode}: no message should be signed"
         );
         relay.upstream.control(&json!({"mode": "normal"}));
     }
     relay.check_quota();
 }
 
-/// 6,000 a minute, at times that do not depend on the answers.
-fn a_hundred_a_second_are_answered_in_time(kind: Kind) {
+/// 6,000 per minute, at times that do not depend on the responses.
+fn rate_of_100_per_second_is_answered_in_time(kind: StoreKind) {
     const CLIENTS: usize = 250;
     const PACE: Duration = Duration::from_millis(10);
     let requests: u32 = if soak() { 6000 } else { 200 };
-    let relay = Relay::start(kind, &ROUGH);
+    let relay = Relay::start(kind, &UNRELIABLE);
     let mut slowest = Duration::ZERO;
     for mode in ["hang", "reset", "drip", "garbage"] {
         relay
@@ -111,12 +111,12 @@ fn a_hundred_a_second_are_answered_in_time(kind: Kind) {
         std::thread::scope(|scope| {
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
             for client in clients {
-                slowest = slowest.max(client.join().expect("no panic"));
+                slowest = slowest.max(client.join().expect("thread should not panic"));
             }
         });
         relay.upstream.control(&json!({"mode": "normal"}));
     }
-    eprintln!("the slowest of {requests} answers for each fault took {slowest:?}");
-    assert!(slowest < ANSWER_TIME, "{slowest:?}");
+    eprintln!("the slowest of {requests} responses per fault took {slowest:?}");
+    assert!(slowest < RESPONSE_TIME_MAX, "{slowest:?}");
     relay.check_quota();
 }

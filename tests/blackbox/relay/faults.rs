@@ -1,73 +1,76 @@
-//! Stores that fail: nobody is promised what is not stored.
+//! Stores that fail: no request is accepted without being stored.
 
-use super::{ANSWER_TIME, Kind, Relay, SMOOTH};
+use super::{RELIABLE, RESPONSE_TIME_MAX, Relay, StoreKind};
 use bulkhead_tests::server::{Server, binary, run};
 use bulkhead_tests::until;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// A disk that fills up, as the process sees it: files may not grow beyond a limit.
+/// A full disk, simulated by a limit on the size of files.
 #[test]
-fn a_full_disk_is_told_and_what_was_promised_is_there() {
-    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+fn full_disk_returns_503_and_keeps_accepted_requests() {
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.upstream.control(&json!({"mode": "hang"}));
-    // Kibibytes: room for the tables and their log, and some hundred requests.
+    // In KiB: enough for the tables, their log and some hundred requests.
     let limited = format!("ulimit -f 2000; trap '' XFSZ; exec {}", binary().display());
     relay.server = Some(Server::start_command(
         Command::new("bash").args(["-c", &(limited + " --listen 127.0.0.1:0")]),
         &relay.variables(),
     ));
-    let mut promised = BTreeSet::new();
-    let mut refused = 0;
+    let mut accepted_ids = BTreeSet::new();
+    let mut rejections = 0;
     for number in 0..3000 {
         let (response, took) = relay.sign(&format!("message-for-a-full-disk-{number}"), None);
-        assert!(took < ANSWER_TIME, "{took:?}");
+        assert!(took < RESPONSE_TIME_MAX, "{took:?}");
         match response.status {
             200 => {}
             202 => {
-                let id = response.json()["id"].as_str().expect("an id").to_owned();
-                promised.insert(id);
+                let id = response.json()["id"]
+                    .as_str()
+                    .expect("id should be a string")
+                    .to_owned();
+                accepted_ids.insert(id);
             }
             503 => {
                 assert_eq!(response.problem(), "store_unavailable");
-                refused += 1;
+                rejections += 1;
             }
             _ => panic!("{response:?}"),
         }
-        if refused > 20 {
+        if rejections > 20 {
             break;
         }
     }
     assert!(
-        refused > 20,
-        "the disk was not full after {} promises",
-        promised.len()
+        rejections > 20,
+        "the disk should be full after {} accepted requests",
+        accepted_ids.len()
     );
-    assert!(!promised.is_empty());
+    assert!(!accepted_ids.is_empty());
     assert_eq!(
         relay.health()["capabilities"]["signing"]["status"],
         "failing"
     );
-    // With room again, what was promised is there, and goes on.
+    // After a restart without the limit, accepted requests exist and are signed.
     relay.upstream.control(&json!({"mode": "normal"}));
     relay.run();
-    for id in &promised {
+    for id in &accepted_ids {
         let _there = relay.request(id);
     }
     relay.wait_for_calls();
-    until("some are signed", || {
-        promised
+    until("some requests are signed", || {
+        accepted_ids
             .iter()
             .any(|id| relay.request(id)["status"] == "signed")
     });
     relay.check_quota();
 }
 
-/// A second server on the same file would spend the quota twice.
+/// A second server on the same file would use the quota twice.
 #[test]
-fn two_servers_do_not_share_a_file() {
-    let mut relay = Relay::prepare(Kind::Sqlite, &SMOOTH);
+fn second_server_on_the_same_file_fails_to_start() {
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.run();
     let output = run(&["--listen", "127.0.0.1:0"], &relay.variables());
     let log = String::from_utf8_lossy(&output.stderr);

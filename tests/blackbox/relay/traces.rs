@@ -1,19 +1,19 @@
-//! Whose trace a call belongs to: `traceparent` of W3C Trace Context.
+//! Calls carry the `traceparent` of their request (W3C Trace Context).
 
-use super::{Kind, Relay, SMOOTH, on_both_stores};
+use super::{RELIABLE, Relay, StoreKind, on_both_stores};
 use bulkhead_tests::http;
 use bulkhead_tests::mock::Outcome;
 use bulkhead_tests::until;
 use serde_json::json;
 
-on_both_stores!(a_trace_is_passed_on_to_the_upstream_and_to_each_receiver);
+on_both_stores!(traceparent_is_forwarded_to_upstream_and_receivers);
 
 fn trace(number: u8) -> String {
     format!("00-0af7651916cd43dd8448eb211c8031{number:02x}-b7ad6b7169203331-01")
 }
 
-fn a_trace_is_passed_on_to_the_upstream_and_to_each_receiver(kind: Kind) {
-    let mut relay = Relay::prepare(kind, &SMOOTH);
+fn traceparent_is_forwarded_to_upstream_and_receivers(kind: StoreKind) {
+    let mut relay = Relay::prepare(kind, &RELIABLE);
     relay.set("BULKHEAD_ACCESS_LOG", "on");
     relay.run();
     relay.wait_for_calls();
@@ -32,37 +32,37 @@ fn a_trace_is_passed_on_to_the_upstream_and_to_each_receiver(kind: Kind) {
     std::thread::scope(|scope| {
         let relay = &relay;
         let caller = scope.spawn(|| get(relay, &a, &[("TraceParent", &first)]));
-        // Who comes first makes the call.
-        until("the call is made", || {
+        // The first request determines the trace of the call.
+        until("the call arrives", || {
             relay.upstream.summary().arrivals == 1
         });
         let joined = [
             (&b, vec![("traceparent", second.as_str())]),
-            // Two of them are as good as none.
+            // Two headers count as none.
             (&c, vec![("traceparent", &first), ("traceparent", &second)]),
         ];
         let joined =
             joined.map(|(target, headers)| scope.spawn(move || get(relay, target, &headers)));
-        assert_eq!(caller.join().expect("no panic").status, 202);
+        assert_eq!(caller.join().expect("thread should not panic").status, 202);
         for caller in joined {
-            assert!(caller.join().expect("no panic").status < 300);
+            assert!(caller.join().expect("thread should not panic").status < 300);
         }
     });
-    until("the first is told", || {
+    until("the first caller is notified", || {
         !relay.receiver.deliveries().is_empty()
     });
-    for told in relay.receiver.deliveries() {
-        let expected = match told.path.as_str() {
+    for notification in relay.receiver.deliveries() {
+        let expected = match notification.path.as_str() {
             "/a" => Some(first.clone()),
             "/b" => Some(second.clone()),
             _ => None,
         };
-        assert_eq!(told.traceparent, expected, "{}", told.path);
+        assert_eq!(notification.traceparent, expected, "{}", notification.path);
     }
     let third = trace(3);
     outlives_the_process(&mut relay, &third);
 
-    // Checks are calls too, and so is what has nothing to tell.
+    // Verification calls carry it too. A request without a valid header causes a call without one.
     let fourth = trace(4);
     let verify = "/crypto/verify?message=never+signed&signature=AAAA";
     get(&relay, verify, &[("traceparent", &fourth)]);
@@ -71,11 +71,9 @@ fn a_trace_is_passed_on_to_the_upstream_and_to_each_receiver(kind: Kind) {
         "/crypto/sign?message=untraced",
         &[("traceparent", "00-1-2-3")],
     );
-    until("both calls are made", || {
-        relay.upstream.arrivals().len() >= 4
-    });
+    until("both calls arrive", || relay.upstream.arrivals().len() >= 4);
     let id = &fourth[3..35];
-    until("the log has it", || {
+    until("the log contains the trace", || {
         relay
             .server()
             .log()
@@ -96,7 +94,7 @@ fn get(relay: &Relay, target: &str, headers: &[(&str, &str)]) -> http::Response 
     http::request(relay.server().address, "GET", target, headers, b"")
 }
 
-/// The store keeps it for the process after this one.
+/// The store keeps the header across a restart.
 fn outlives_the_process(relay: &mut Relay, trace: &str) {
     relay
         .receiver
@@ -109,21 +107,26 @@ fn outlives_the_process(relay: &mut Relay, trace: &str) {
     let waits = get(relay, &target, &[("traceparent", trace)]);
     assert_eq!(waits.status, 202, "{waits:?}");
     let kept = |relay: &Relay| {
-        let told = relay.receiver.deliveries().into_iter();
-        told.filter(|told| told.path == "/kept").collect::<Vec<_>>()
+        let deliveries = relay.receiver.deliveries().into_iter();
+        deliveries
+            .filter(|notification| notification.path == "/kept")
+            .collect::<Vec<_>>()
     };
-    let id = waits.json()["id"].as_str().expect("an id").to_owned();
-    until("the try is written down", || {
+    let id = waits.json()["id"]
+        .as_str()
+        .expect("id should be a string")
+        .to_owned();
+    until("the attempt is stored", || {
         relay.request(&id)["notification"]["attempts"] == 1
     });
     relay.server = None;
     relay.run();
-    until("it is delivered", || {
+    until("the webhook is delivered", || {
         kept(relay)
             .iter()
-            .any(|told| told.status == Outcome::Answered(204))
+            .any(|notification| notification.status == Outcome::Answered(204))
     });
-    for told in kept(relay) {
-        assert_eq!(told.traceparent.as_deref(), Some(trace));
+    for notification in kept(relay) {
+        assert_eq!(notification.traceparent.as_deref(), Some(trace));
     }
 }

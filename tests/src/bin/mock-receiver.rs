@@ -1,4 +1,4 @@
-//! A receiver of webhooks that can misbehave: `mock-receiver --help`.
+//! A webhook receiver that can misbehave. See `mock-receiver --help`.
 
 fn main() -> std::process::ExitCode {
     bulkhead_tests::mock::receiver::main()

@@ -1,4 +1,4 @@
-//! The upstream signing API as the relay may meet it: `mock-upstream --help`.
+//! The upstream signing API with its failures. See `mock-upstream --help`.
 
 fn main() -> std::process::ExitCode {
     bulkhead_tests::mock::upstream::main()

@@ -1,9 +1,8 @@
-//! What both mocks have beside their own work: arguments, and the second port that they are told on
-//! how to behave.
+//! The parts that both mocks share: arguments, and the control port.
 
-use super::door::Door;
-use super::rules::{Order, Rules, orders};
-use super::wire::{Body, Head, Manner, Response, Service};
+use super::connection::{Body, Head, Response, SendMode, Service};
+use super::listener::ReopenableListener;
+use super::rules::{ControlCommand, Rules, parse_commands};
 use clap::Args;
 use serde_json::json;
 use std::io::{self, Read as _, Write as _};
@@ -12,9 +11,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Arguments of every mock.
+/// The arguments of every mock.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Stage {
+pub(crate) struct CommonArgs {
     /// Address and port to serve on
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -31,79 +30,80 @@ pub(crate) struct Stage {
     #[arg(long)]
     pub(crate) verbose: bool,
 
-    /// Seed of all that happens by chance
+    /// Seed of all random behaviour
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) seed: u64,
 
-    /// Factor for all times given here, and for those that nobody gave
+    /// Factor for all durations, given ones and defaults
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = factor)]
     pub(crate) scale: f64,
 
-    /// End when standard input does, and so with whoever started this
+    /// Exit at the end of standard input, and so together with the parent process
     #[arg(long)]
     end_with_stdin: bool,
 }
 
 fn factor(text: &str) -> Result<f64, String> {
     let factor = text.parse().ok().filter(|f: &f64| (0.0..=1e6).contains(f));
-    factor.ok_or_else(|| "a number from 0 to 1000000".to_owned())
+    factor.ok_or_else(|| "must be a number from 0 to 1000000".to_owned())
 }
 
-impl Stage {
-    /// Says a line where that is asked for.
-    pub(crate) fn say(&self, line: impl FnOnce() -> String) {
+impl CommonArgs {
+    /// Prints a line if `--verbose` is set.
+    pub(crate) fn print_line(&self, line: impl FnOnce() -> String) {
         if self.verbose {
-            say(&line());
+            print_line(&line());
         }
     }
 }
 
-/// Nobody listening to it is no reason to end.
-fn say(line: &str) {
+/// A closed standard output is not a reason to exit.
+fn print_line(line: &str) {
     let mut out = io::stdout().lock();
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
-/// A mock that can be told how to behave.
+/// A mock with a control port.
 pub(crate) trait Mock: Service {
-    /// Whether it has signatures to spoil.
+    /// Whether the mock accepts faults of signatures.
     const SIGNS: bool;
 
     fn with_rules(&self, change: impl FnOnce(&mut Rules));
 
-    /// What `GET /control/NAME` answers.
+    /// Returns the content of `GET /control/NAME`.
     fn page(&self, name: &str) -> Option<String>;
 }
 
 /// Serves until the process ends.
-pub(crate) fn run<M: Mock>(stage: &Stage, mock: M) -> ExitCode {
-    let doors = Door::new(stage.listen).and_then(|door| Ok((door, Door::new(stage.control)?)));
-    let (door, control_door) = match doors {
-        Ok((door, control)) => (Arc::new(door), control),
+pub(crate) fn run<M: Mock>(common: &CommonArgs, mock: M) -> ExitCode {
+    let listeners = ReopenableListener::new(common.listen)
+        .and_then(|listener| Ok((listener, ReopenableListener::new(common.control)?)));
+    let (listener, control_listener) = match listeners {
+        Ok((listener, control)) => (Arc::new(listener), control),
         Err(error) => return fail(&error),
     };
     let ready = json!({
-        "listening": door.address.to_string(),
-        "control": control_door.address.to_string(),
+        "listening": listener.address.to_string(),
+        "control": control_listener.address.to_string(),
     });
     let mock = Arc::new(mock);
     let control = Arc::new(Control {
         mock: Arc::clone(&mock),
-        door: Arc::clone(&door),
+        listener: Arc::clone(&listener),
     });
-    std::thread::spawn(move || control_door.serve(&control));
-    if stage.end_with_stdin {
+    std::thread::spawn(move || control_listener.serve(&control));
+    if common.end_with_stdin {
         std::thread::spawn(|| {
-            let mut octets = [0; 64];
-            while io::stdin().read(&mut octets).is_ok_and(|read| read > 0) {}
+            let mut bytes = [0; 64];
+            while io::stdin().read(&mut bytes).is_ok_and(|read| read > 0) {}
             std::process::exit(0);
         });
     }
-    say(&ready.to_string());
-    door.serve(&mock)
+    print_line(&ready.to_string());
+    listener.serve(&mock)
 }
 
-/// Tells why there is nothing to serve.
+/// Prints the error and returns a failure.
 pub(crate) fn fail(error: &io::Error) -> ExitCode {
     drop(writeln!(io::stderr(), "{error}"));
     ExitCode::FAILURE
@@ -111,16 +111,16 @@ pub(crate) fn fail(error: &io::Error) -> ExitCode {
 
 struct Control<M> {
     mock: Arc<M>,
-    door: Arc<Door>,
+    listener: Arc<ReopenableListener>,
 }
 
 impl<M: Mock> Control<M> {
-    fn answer(&self, head: &Head, body: &[u8]) -> Response {
+    fn response(&self, head: &Head, body: &[u8]) -> Response {
         match (head.method.as_str(), head.path()) {
-            ("POST", "/control") => match orders(body, M::SIGNS) {
-                Ok(orders) => {
-                    for order in orders {
-                        self.obey(order);
+            ("POST", "/control") => match parse_commands(body, M::SIGNS) {
+                Ok(commands) => {
+                    for command in commands {
+                        self.execute(command);
                     }
                     Response::empty(204)
                 }
@@ -134,16 +134,16 @@ impl<M: Mock> Control<M> {
         }
     }
 
-    fn obey(&self, order: Order) {
-        match order {
-            Order::Close(time) => self.door.close(time),
-            Order::Normal(path) => {
+    fn execute(&self, command: ControlCommand) {
+        match command {
+            ControlCommand::Close(time) => self.listener.close(time),
+            ControlCommand::Normal(path) => {
                 self.mock.with_rules(|rules| rules.clear(&path));
                 if path.is_empty() {
-                    self.door.open();
+                    self.listener.open();
                 }
             }
-            Order::Rule(rule) => self.mock.with_rules(|rules| rules.add(rule)),
+            ControlCommand::Rule(rule) => self.mock.with_rules(|rules| rules.add(rule)),
         }
     }
 }
@@ -153,7 +153,7 @@ fn not_found() -> Response {
 }
 
 impl<M: Mock> Service for Control<M> {
-    fn serve(&self, head: &Head, body: Body<'_>) -> io::Result<(Response, Manner)> {
-        Ok((self.answer(head, &body.read()?), Manner::Whole))
+    fn serve(&self, head: &Head, body: Body<'_>) -> io::Result<(Response, SendMode)> {
+        Ok((self.response(head, &body.read()?), SendMode::Whole))
     }
 }

@@ -1,12 +1,12 @@
-//! A receiver of webhooks on any path.
+//! A webhook receiver that accepts any path.
 
-use super::chance::Chance;
-use super::control::{Mock, Stage, fail, run};
-use super::door::lock;
+use super::connection::{Body, Head, Response, SendMode, Service};
+use super::control::{CommonArgs, Mock, fail, run};
+use super::listener::lock;
 use super::record::{Delivery, Journal, Outcome};
-use super::rules::{Act, RetryAfter, Rule, Rules};
+use super::rules::{Fault, RetryAfter, Rule, Rules};
+use super::seeded_random::SeededRandom;
 use super::upstream::whole_micros;
-use super::wire::{Body, Head, Manner, Response, Service};
 use clap::Parser;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
@@ -18,15 +18,15 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// A receiver of webhooks. Takes them on any path; on the control port POST /control and GET
-/// /control/deliveries.
+/// A receiver of webhooks. It accepts them on any path. The control port serves POST /control and
+/// GET /control/deliveries.
 #[derive(Debug, Parser)]
 #[command(name = "mock-receiver", max_term_width = 100)]
 struct Settings {
     #[command(flatten)]
-    stage: Stage,
+    common: CommonArgs,
 
-    /// Secret of the signatures (Standard Webhooks)
+    /// Secret of the webhook signatures (Standard Webhooks)
     #[arg(long, value_name = "whsec_BASE64", value_parser = secret)]
     secret: Option<String>,
 }
@@ -38,14 +38,15 @@ fn secret(text: &str) -> Result<String, String> {
 
 /// Runs the mock with the arguments of this process.
 pub fn main() -> ExitCode {
-    let Settings { stage, secret } = Settings::parse();
-    let journal = match Journal::new(stage.log.as_deref()) {
+    let Settings { common, secret } = Settings::parse();
+    let journal = match Journal::new(common.log.as_deref()) {
         Ok(journal) => journal,
         Err(error) => return fail(&error),
     };
     let receiver = Receiver {
-        stage: stage.clone(),
-        webhook: secret.map(|secret| Webhook::new(&secret).expect("checked with the arguments")),
+        common: common.clone(),
+        webhook: secret
+            .map(|secret| Webhook::new(&secret).expect("secret was checked with the arguments")),
         start: Instant::now(),
         state: Mutex::new(State {
             journal,
@@ -53,11 +54,11 @@ pub fn main() -> ExitCode {
             connections: 0,
         }),
     };
-    run(&stage, receiver)
+    run(&common, receiver)
 }
 
 struct Receiver {
-    stage: Stage,
+    common: CommonArgs,
     webhook: Option<Webhook>,
     start: Instant,
     state: Mutex<State>,
@@ -93,11 +94,11 @@ impl Service for Receiver {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
         state.connections += 1;
-        let mut chance = Chance::of(self.stage.seed, b"connection", state.connections);
-        state.rules.cut_unread(&mut chance)
+        let mut random = SeededRandom::of(self.common.seed, b"connection", state.connections);
+        state.rules.cut_unread(&mut random)
     }
 
-    fn serve(&self, head: &Head, body: Body<'_>) -> io::Result<(Response, Manner)> {
+    fn serve(&self, head: &Head, body: Body<'_>) -> io::Result<(Response, SendMode)> {
         let body = body.read()?;
         let verified = self.verify(head, &body);
         let text = |name| head.header(name).map(str::to_owned);
@@ -105,15 +106,15 @@ impl Service for Receiver {
         let state = &mut *guard;
         let at = whole_micros(self.start.elapsed());
         let seq = state.journal.entries.len() as u64;
-        let mut chance = Chance::of(self.stage.seed, b"delivery", seq);
-        let rule = state.rules.decide(head.path(), &mut chance);
-        let act = match &rule {
-            None => Act::Normal,
-            // A request was read before the connection could be cut.
-            Some(rule) if rule.act == Act::ResetBefore => Act::Reset,
-            Some(rule) => rule.act,
+        let mut random = SeededRandom::of(self.common.seed, b"delivery", seq);
+        let rule = state.rules.decide(head.path(), &mut random);
+        let fault = match &rule {
+            None => Fault::Normal,
+            // This request was read before the connection could be reset.
+            Some(rule) if rule.fault == Fault::ResetBefore => Fault::Reset,
+            Some(rule) => rule.fault,
         };
-        let response = answer(rule.as_ref());
+        let response = response_of(rule.as_ref());
         let delivery = Delivery {
             seq,
             at,
@@ -125,46 +126,46 @@ impl Service for Receiver {
             traceparent: text("traceparent"),
             body: serde_json::from_slice(&body)
                 .unwrap_or_else(|_| String::from_utf8_lossy(&body).into()),
-            status: if act.breaks() {
-                Outcome::Broken(act)
+            status: if fault.breaks() {
+                Outcome::Broken(fault)
             } else {
                 Outcome::Answered(response.status)
             },
-            mode: (act != Act::Normal).then_some(act),
+            mode: (fault != Fault::Normal).then_some(fault),
             verified: verified.as_ref().map(Result::is_ok),
             error: verified.and_then(Result::err),
         };
-        self.stage.say(|| described(&delivery));
+        self.common.print_line(|| summary_line(&delivery));
         state.journal.record(delivery);
-        let manner = rule.map_or(Manner::Whole, |rule| rule.manner(self.stage.scale));
-        Ok((response, manner))
+        let send_mode = rule.map_or(SendMode::Whole, |rule| rule.send_mode(self.common.scale));
+        Ok((response, send_mode))
     }
 }
 
-/// 204, or what was ordered.
-fn answer(rule: Option<&Rule>) -> Response {
+/// Returns 204, or the response of the rule.
+fn response_of(rule: Option<&Rule>) -> Response {
     let Some(rule) = rule else {
         return Response::empty(204);
     };
-    // What comes in part or in pieces has to have a body.
-    let default = match rule.act {
-        Act::Half | Act::Drip => 200,
+    // A response that is sent in part or byte by byte needs a body.
+    let default = match rule.fault {
+        Fault::Half | Fault::Drip => 200,
         _ => 204,
     };
     let mut response = match rule.status.unwrap_or(default) {
         204 => Response::empty(204),
-        status => Response::text(status, "this is what the receiver says\n"),
+        status => Response::text(status, "status as ordered\n"),
     };
     if let Some(location) = &rule.location {
         response = response.with("Location", location);
     }
-    if let RetryAfter::With(text) = &rule.retry_after {
+    if let RetryAfter::Fixed(text) = &rule.retry_after {
         response = response.with("Retry-After", text);
     }
     response
 }
 
-fn described(delivery: &Delivery) -> String {
+fn summary_line(delivery: &Delivery) -> String {
     let at: Duration = delivery.at;
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
     let (r#type, data) = (text(&delivery.body["type"]), &delivery.body["data"]);
@@ -175,7 +176,7 @@ fn described(delivery: &Delivery) -> String {
     };
     let status = match delivery.status {
         Outcome::Answered(status) => status.to_string(),
-        Outcome::Broken(act) => format!("{act:?}"),
+        Outcome::Broken(fault) => format!("{fault:?}"),
     };
     let id = delivery.id.as_deref().unwrap_or("without an id");
     format!(

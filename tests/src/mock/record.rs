@@ -1,6 +1,6 @@
-//! What the mocks log, a JSON object a line.
+//! The log entries of the mocks, one JSON object per line.
 
-use super::rules::Act;
+use super::rules::Fault;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
@@ -11,26 +11,26 @@ use std::time::Duration;
 /// A request that reached the mock upstream.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Arrival {
-    /// From 0, in the order of time.
+    /// A number that counts from 0 in the order of time.
     pub seq: u64,
-    /// Since the mock started, when the whole head was read; whole microseconds.
+    /// The time from the start of the mock until the complete head was read, in whole microseconds.
     #[serde(rename = "ms", with = "milliseconds")]
     pub at: Duration,
-    /// What was asked.
+    /// The kind of call.
     pub kind: Kind,
     /// The message to sign or to verify.
     pub message: Option<String>,
     /// The header `traceparent`.
     pub traceparent: Option<String>,
-    /// What was answered, if anything was.
+    /// The status of the response, or the fault that replaced it.
     pub status: Outcome,
-    /// How it misbehaved, if it did.
-    pub mode: Option<Act>,
-    /// More than the quota in the window that ends here.
+    /// The fault, if there was one.
+    pub mode: Option<Fault>,
+    /// Whether this call exceeds the quota of the window that ends with it.
     pub over_quota: bool,
 }
 
-/// What an arrival asked.
+/// The kind of a call.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -40,47 +40,47 @@ pub enum Kind {
     Verify,
     /// `GET /`
     Key,
-    /// Anything else. It counts like the others.
+    /// Anything else. It counts against the quota too.
     Other,
 }
 
-/// How a request ended.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Outcome {
-    /// An answer that a client can read, sooner or later.
+    /// A status that the client can read, possibly late.
     Answered(u16),
-    /// None; the mode says what happened instead.
-    Broken(Act),
+    /// No readable response, because of this fault.
+    Broken(Fault),
 }
 
-/// What the mock upstream counted.
+/// The counts of the mock upstream.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Summary {
-    /// All of them.
+    /// All calls.
     pub arrivals: u64,
-    /// The most in any window of the quota.
+    /// The maximum number of calls in any window of the quota.
     pub max_in_window: usize,
-    /// Those over the quota.
+    /// The calls that exceeded the quota.
     pub over_quota: u64,
-    /// The quota: so many calls …
+    /// The quota: the number of calls in a window.
     pub calls: usize,
-    /// … in any window of so many milliseconds, scaled.
+    /// The length of the window in milliseconds, scaled.
     pub window_ms: f64,
-    /// By what they asked.
+    /// Calls by kind.
     pub by_kind: std::collections::BTreeMap<Kind, u64>,
-    /// Different messages whose right signature was answered whole.
+    /// The number of different messages for which a complete, right signature was returned.
     pub signed_messages: usize,
-    /// Connections reset before a request was read from them. These are no arrivals.
+    /// The number of connections that were reset before a request was read. They are not arrivals.
     pub cut_unread: u64,
 }
 
 /// A webhook that reached the mock receiver.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Delivery {
-    /// From 0, in the order of time.
+    /// A number that counts from 0 in the order of time.
     pub seq: u64,
-    /// Since the mock started, when the whole body was read; whole microseconds.
+    /// The time from the start of the mock until the complete body was read, in whole microseconds.
     #[serde(rename = "ms", with = "milliseconds")]
     pub at: Duration,
     /// The method.
@@ -95,19 +95,19 @@ pub struct Delivery {
     pub signature: Option<String>,
     /// The header `traceparent`.
     pub traceparent: Option<String>,
-    /// The body; a string where it is not JSON.
+    /// The body. It is a string if it is not JSON.
     pub body: Value,
-    /// What was answered, if anything was.
+    /// The status of the response, or the fault that replaced it.
     pub status: Outcome,
-    /// How it misbehaved, if it did.
-    pub mode: Option<Act>,
-    /// Whether the signature is right; none without a secret to know it by.
+    /// The fault, if there was one.
+    pub mode: Option<Fault>,
+    /// Whether the signature is right. `None` without `--secret`.
     pub verified: Option<bool>,
-    /// Why the signature is not right.
+    /// The reason why the signature is wrong.
     pub error: Option<String>,
 }
 
-/// All entries, and a file that has them too.
+/// All entries, in memory and in a log file if one is given.
 pub(crate) struct Journal<T> {
     pub(crate) entries: Vec<T>,
     file: Option<File>,
@@ -124,28 +124,29 @@ impl<T: Serialize> Journal<T> {
 
     pub(crate) fn record(&mut self, entry: T) {
         if let Some(file) = &mut self.file {
-            // In one write and before the answer goes out: what a client knows of is in the file,
-            // whenever we are killed.
-            let line = serde_json::to_string(&entry).expect("plain fields") + "\n";
-            file.write_all(line.as_bytes()).expect("the log is written");
+            // A single write before the response is sent: an entry is in the file before a client
+            // can know of it, even if this process is killed.
+            let line = serde_json::to_string(&entry).expect("entry should serialize") + "\n";
+            file.write_all(line.as_bytes())
+                .expect("log should be written");
         }
         self.entries.push(entry);
     }
 
     pub(crate) fn lines(&self) -> String {
-        let line = |entry| serde_json::to_string(entry).expect("plain fields") + "\n";
+        let line = |entry| serde_json::to_string(entry).expect("entry should serialize") + "\n";
         self.entries.iter().map(line).collect()
     }
 }
 
-/// Milliseconds with the microseconds as decimals.
+/// Durations as milliseconds with three decimals.
 mod milliseconds {
     use serde::{Deserialize as _, Deserializer, Serializer};
     use std::time::Duration;
 
     pub(super) fn serialize<S: Serializer>(at: &Duration, to: S) -> Result<S::Ok, S::Error> {
         let seconds = u32::try_from(at.as_secs()).map_err(serde::ser::Error::custom)?;
-        // One division, so that no more than three decimals come out.
+        // A single division gives at most three decimals.
         let micros = f64::from(seconds) * 1e6 + f64::from(at.subsec_micros());
         to.serialize_f64(micros / 1000.0)
     }
@@ -153,7 +154,7 @@ mod milliseconds {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         let seconds = f64::deserialize(from)? / 1000.0;
         let exact = Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)?;
-        // The nearest microsecond is the one that was written.
+        // Rounds to the nearest microsecond, which is the one that was written.
         let micros = (exact + Duration::from_nanos(500)).as_micros();
         u64::try_from(micros)
             .map(Duration::from_micros)
@@ -169,7 +170,7 @@ mod tests {
     struct At(#[serde(with = "milliseconds")] Duration);
 
     #[test]
-    fn times_keep_their_microseconds() {
+    fn times_keep_microseconds_in_json() {
         for micros in [
             0,
             1,
@@ -180,24 +181,31 @@ mod tests {
             999_999_999_999,
         ] {
             let at = At(Duration::from_micros(micros));
-            let text = serde_json::to_string(&at).expect("a number");
-            assert_eq!(serde_json::from_str::<At>(&text).expect("a number"), at);
+            let text = serde_json::to_string(&at).expect("value should be a number");
+            assert_eq!(
+                serde_json::from_str::<At>(&text).expect("value should be a number"),
+                at
+            );
         }
-        let text = serde_json::to_string(&At(Duration::from_micros(1_234_567))).expect("a number");
+        let text = serde_json::to_string(&At(Duration::from_micros(1_234_567)))
+            .expect("value should be a number");
         assert_eq!(text, "1234.567");
     }
 
     #[test]
-    fn a_killed_writer_leaves_whole_lines() {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn killed_writer_leaves_complete_lines() {
+        let folder = tempfile::tempdir().expect("folder should be accessible");
         let path = folder.path().join("log");
         for part in [1, 2] {
-            let mut journal = Journal::new(Some(&path)).expect("a file");
+            let mut journal = Journal::new(Some(&path)).expect("file should be accessible");
             journal.record(part);
             assert_eq!(journal.lines(), format!("{part}\n"));
-            // Neither closed nor flushed: there is nothing that waits to be written.
+            // The journal is neither flushed nor closed, because it has no buffer.
             std::mem::forget(journal);
         }
-        assert_eq!(std::fs::read_to_string(&path).expect("a file"), "1\n2\n");
+        assert_eq!(
+            std::fs::read_to_string(&path).expect("file should be accessible"),
+            "1\n2\n"
+        );
     }
 }

@@ -1,44 +1,44 @@
-//! The upstream signing API, as unreliable as the real one and worse where it is told to be.
+//! A mock of the upstream signing API, with its failures and further ones on command.
 
+mod failures;
 mod key;
-mod temper;
 
-use super::chance::Chance;
-use super::control::{Mock, Stage, fail, run};
-use super::door::lock;
+use super::connection::{Body, Head, Response, SendMode, Service};
+use super::control::{CommonArgs, Mock, fail, run};
+use super::listener::lock;
 use super::record::{Arrival, Journal, Kind, Outcome, Summary};
-use super::rules::{Act, RetryAfter, Rule, Rules};
+use super::rules::{Fault, RetryAfter, Rule, Rules};
+use super::seeded_random::SeededRandom;
 use super::window::{Quota, max_in_window};
-use super::wire::{Body, Head, Manner, Response, Service};
 use crate::canaries;
 use clap::Parser;
+use failures::{DurationRange, FailureModel};
 use key::SigningKey;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use temper::{Span, Temper};
 
 pub use key::PUBLIC_KEY;
 
-/// What `--key` is where it is not given.
+/// The default of `--key`.
 pub const KEY: &str = "mock-upstream-key";
 
-/// The upstream signing API as the relay may meet it. Serves GET /crypto/sign, /crypto/verify and /
-/// with the key bare in Authorization, and GET /public-key for whoever wants to check; on the
-/// control port POST /control, GET /control/arrivals and /control/summary.
+/// The upstream signing API with its failures. It serves GET /crypto/sign, /crypto/verify and /,
+/// which need the key in Authorization without a scheme, and GET /public-key, which needs no key.
+/// The control port serves POST /control, GET /control/arrivals and GET /control/summary.
 #[derive(Debug, Parser)]
 #[command(name = "mock-upstream", max_term_width = 100)]
 struct Settings {
     #[command(flatten)]
-    stage: Stage,
+    common: CommonArgs,
 
-    /// What Authorization must be
+    /// Required value of Authorization
     #[arg(long, default_value = KEY)]
     key: String,
 
-    /// Calls of all kinds in any window; over it the answer is 429
+    /// Maximum number of calls in any window; further calls get 429
     #[arg(long, value_name = "N", default_value = "10")]
     calls: usize,
 
@@ -46,38 +46,38 @@ struct Settings {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     window: Duration,
 
-    /// How probable it is that signing a message fails when it is not failing already
+    /// Probability that signing a message begins to fail
     #[arg(long, value_name = "PROBABILITY", default_value = "0.5", value_parser = probability)]
     fail: f64,
 
-    /// For how long the message goes on failing then
+    /// How long the message keeps failing
     #[arg(long, value_name = "MIN..MAX", default_value = "30s..180s")]
-    degraded: Span,
+    degraded: DurationRange,
 
-    /// How long an answer takes
+    /// Time until a response is sent
     #[arg(long, value_name = "MIN..MAX", default_value = "0s")]
-    latency: Span,
+    latency: DurationRange,
 }
 
 fn probability(text: &str) -> Result<f64, String> {
     let parsed = text.parse().ok().filter(|p: &f64| (0.0..=1.0).contains(p));
-    parsed.ok_or_else(|| "a number from 0 to 1".to_owned())
+    parsed.ok_or_else(|| "must be a number from 0 to 1".to_owned())
 }
 
 /// Runs the mock with the arguments of this process.
 pub fn main() -> ExitCode {
     let settings = Settings::parse();
-    let stage = settings.stage.clone();
+    let common = settings.common.clone();
     match Upstream::new(settings) {
-        Ok(upstream) => run(&stage, upstream),
+        Ok(upstream) => run(&common, upstream),
         Err(error) => fail(&error),
     }
 }
 
 struct Upstream {
-    stage: Stage,
+    common: CommonArgs,
     key: String,
-    latency: Span,
+    latency: DurationRange,
     signing_key: SigningKey,
     start: Instant,
     state: Mutex<State>,
@@ -87,27 +87,27 @@ struct State {
     journal: Journal<Arrival>,
     quota: Quota,
     rules: Rules,
-    temper: Temper,
+    failures: FailureModel,
     signed: HashSet<String>,
     connections: u64,
     cut_unread: u64,
 }
 
-/// What a request asks, as far as it can be understood.
-enum Question {
+/// A parsed request.
+enum ApiCall {
     Sign(String),
     Verify {
         message: String,
         signature: String,
     },
     Key,
-    /// To sign or to verify, and a parameter is missing, empty or not UTF-8.
+    /// A request to sign or verify with a parameter that is missing, empty or not UTF-8.
     Incomplete(Kind),
     OtherMethod,
     Unknown,
 }
 
-impl Question {
+impl ApiCall {
     fn of(head: &Head) -> Self {
         let parameter = |name| head.parameter(name).filter(|value| !value.is_empty());
         match (head.method.as_str(), head.path()) {
@@ -142,27 +142,27 @@ impl Question {
     }
 }
 
-/// An answer whose signature, which takes a millisecond, is still to be made.
-enum Answer {
+/// A response that may need a signature. Signing takes a millisecond and happens outside the lock.
+enum PendingResponse {
     Ready(Response),
     Signature(String),
-    /// Of another message.
+    /// The signature of another message.
     WrongSignature(String),
     CutSignature(String),
 }
 
 impl Upstream {
     fn new(settings: Settings) -> io::Result<Self> {
-        let Settings { stage, key, .. } = settings;
-        canaries::confidential(&key);
+        let Settings { common, key, .. } = settings;
+        canaries::record_secret(&key);
         let state = State {
-            journal: Journal::new(stage.log.as_deref())?,
-            quota: Quota::new(settings.calls, settings.window.mul_f64(stage.scale)),
+            journal: Journal::new(common.log.as_deref())?,
+            quota: Quota::new(settings.calls, settings.window.mul_f64(common.scale)),
             rules: Rules::default(),
-            temper: Temper::new(
-                stage.seed,
+            failures: FailureModel::new(
+                common.seed,
                 settings.fail,
-                settings.degraded.scaled(stage.scale),
+                settings.degraded.scaled(common.scale),
             ),
             signed: HashSet::new(),
             connections: 0,
@@ -170,129 +170,138 @@ impl Upstream {
         };
         Ok(Self {
             key,
-            latency: settings.latency.scaled(stage.scale),
-            stage,
+            latency: settings.latency.scaled(common.scale),
+            common,
             signing_key: SigningKey::new(),
             start: Instant::now(),
             state: Mutex::new(state),
         })
     }
 
-    /// Counts, decides and logs. All under one lock, so that the log is in the order of its times.
-    fn arrive(&self, head: &Head) -> (Answer, Manner) {
-        let question = Question::of(head);
-        if let Some(message) = question.message() {
-            canaries::confidential(message);
+    /// Counts, decides and logs a call under one lock, so that the log is in the order of its
+    /// times.
+    fn arrive(&self, head: &Head) -> (PendingResponse, SendMode) {
+        let call = ApiCall::of(head);
+        if let Some(message) = call.message() {
+            canaries::record_secret(message);
         }
         let mut guard = lock(&self.state);
         let state = &mut *guard;
         let at = whole_micros(self.start.elapsed());
         let over = state.quota.arrive(at);
         let seq = state.journal.entries.len() as u64;
-        let mut chance = Chance::of(self.stage.seed, b"arrival", seq);
-        let rule = state.rules.decide(head.path(), &mut chance);
-        let act = match &rule {
-            None => Act::Normal,
-            // A request was read before the connection could be cut.
-            Some(rule) if rule.act == Act::ResetBefore => Act::Reset,
-            Some(rule) => rule.act,
+        let mut random = SeededRandom::of(self.common.seed, b"arrival", seq);
+        let rule = state.rules.decide(head.path(), &mut random);
+        let fault = match &rule {
+            None => Fault::Normal,
+            // This request was read before the connection could be reset.
+            Some(rule) if rule.fault == Fault::ResetBefore => Fault::Reset,
+            Some(rule) => rule.fault,
         };
-        let answer = match &rule {
-            Some(rule) if rule.status.is_some() => Answer::Ready(ordered(rule, over, &state.quota)),
-            // What nobody gets to see changes nothing.
-            Some(_) if matches!(act, Act::Hang | Act::Reset | Act::Garbage) => {
-                Answer::Ready(Response::empty(200))
+        let pending = match &rule {
+            Some(rule) if rule.status.is_some() => {
+                PendingResponse::Ready(ordered_response(rule, over, &state.quota))
             }
-            _ => self.answer(&mut state.temper, head, &question, over, act, at),
+            // A response that is never sent must not change the state.
+            Some(_) if matches!(fault, Fault::Hang | Fault::Reset | Fault::Garbage) => {
+                PendingResponse::Ready(Response::empty(200))
+            }
+            _ => self.default_response(&mut state.failures, head, &call, over, fault, at),
         };
-        let manner = rule.as_ref().map(|rule| rule.manner(self.stage.scale));
-        let manner = match manner.unwrap_or(Manner::Whole) {
-            Manner::Whole => Manner::Late(self.latency.pick(&mut chance)),
-            manner => manner,
+        let send_mode = rule.as_ref().map(|rule| rule.send_mode(self.common.scale));
+        let send_mode = match send_mode.unwrap_or(SendMode::Whole) {
+            SendMode::Whole => SendMode::Late(self.latency.pick(&mut random)),
+            send_mode => send_mode,
         };
-        let status = match &answer {
-            _ if act.breaks() => Outcome::Broken(act),
-            Answer::Ready(response) => Outcome::Answered(response.status),
+        let status = match &pending {
+            _ if fault.breaks() => Outcome::Broken(fault),
+            PendingResponse::Ready(response) => Outcome::Answered(response.status),
             _ => Outcome::Answered(200),
         };
-        if let (Answer::Signature(message), false) = (&answer, act.breaks()) {
+        if let (PendingResponse::Signature(message), false) = (&pending, fault.breaks()) {
             state.signed.insert(message.clone());
         }
         let arrival = Arrival {
             seq,
             at,
-            kind: question.kind(),
-            message: question.message().cloned(),
+            kind: call.kind(),
+            message: call.message().cloned(),
             traceparent: head.header("traceparent").map(str::to_owned),
             status,
-            mode: (act != Act::Normal).then_some(act),
+            mode: (fault != Fault::Normal).then_some(fault),
             over_quota: over.is_some(),
         };
         let calls = state.quota.in_window();
-        self.stage
-            .say(|| described(&arrival, calls, state.quota.calls));
+        self.common
+            .print_line(|| summary_line(&arrival, calls, state.quota.calls));
         state.journal.record(arrival);
-        (answer, manner)
+        (pending, send_mode)
     }
 
-    /// What is answered where nothing else was ordered.
-    fn answer(
+    /// Returns the response to a call for which no rule sets a status.
+    fn default_response(
         &self,
-        temper: &mut Temper,
+        failures: &mut FailureModel,
         head: &Head,
-        question: &Question,
+        call: &ApiCall,
         over: Option<Duration>,
-        act: Act,
+        fault: Fault,
         now: Duration,
-    ) -> Answer {
+    ) -> PendingResponse {
         let response = if let Some(wait) = over {
             Response::text(429, "too many calls\n").with("Retry-After", seconds(wait))
         } else if head.header("authorization") != Some(&*self.key) {
-            Response::text(401, "this key is none of ours\n")
+            Response::text(401, "the key is wrong\n")
         } else {
-            match question {
-                Question::Sign(message) => match act {
-                    Act::WrongSignature => return Answer::WrongSignature(message.clone()),
-                    Act::TruncatedBase64 => return Answer::CutSignature(message.clone()),
-                    Act::Html200 => Response::empty(200),
-                    _ => match temper.fails(message, now) {
-                        None => return Answer::Signature(message.clone()),
+            match call {
+                ApiCall::Sign(message) => match fault {
+                    Fault::WrongSignature => {
+                        return PendingResponse::WrongSignature(message.clone());
+                    }
+                    Fault::TruncatedBase64 => {
+                        return PendingResponse::CutSignature(message.clone());
+                    }
+                    Fault::Html200 => Response::empty(200),
+                    _ => match failures.fails(message, now) {
+                        None => return PendingResponse::Signature(message.clone()),
                         Some(text) => text,
                     },
                 },
-                Question::Verify { message, signature } => {
+                ApiCall::Verify { message, signature } => {
                     if self.signing_key.verifies(message, signature) {
-                        Response::text(200, "the signature is right\n")
+                        Response::text(200, "the signature is valid\n")
                     } else {
-                        Response::text(400, "the signature is wrong\n")
+                        Response::text(400, "the signature is invalid\n")
                     }
                 }
-                Question::Key => Response::text(200, "Welcome to the signing API\n"),
-                Question::Incomplete(_) => Response::text(400, "a parameter is missing\n"),
-                Question::OtherMethod => Response::text(405, "GET only\n").with("Allow", "GET"),
-                Question::Unknown => Response::text(404, "no such page\n"),
+                ApiCall::Key => Response::text(200, "Welcome to the signing API\n"),
+                ApiCall::Incomplete(_) => Response::text(400, "a parameter is missing\n"),
+                ApiCall::OtherMethod => Response::text(405, "GET only\n").with("Allow", "GET"),
+                ApiCall::Unknown => Response::text(404, "no such page\n"),
             }
         };
-        if act == Act::Html200 && response.status == 200 {
+        if fault == Fault::Html200 && response.status == 200 {
             let page = "<!DOCTYPE html>\n<title>Signing API</title>\n<p>Back soon.</p>\n";
-            return Answer::Ready(Response::html(200, page));
+            return PendingResponse::Ready(Response::html(200, page));
         }
-        Answer::Ready(response)
+        PendingResponse::Ready(response)
     }
 
-    fn response(&self, answer: Answer) -> Response {
+    fn response(&self, pending: PendingResponse) -> Response {
         let sign = |message: &str| {
             let signature = self.signing_key.sign(message);
-            canaries::confidential(&signature);
+            canaries::record_secret(&signature);
             signature
         };
-        match answer {
-            Answer::Ready(response) => response,
-            Answer::Signature(message) => Response::text(200, sign(&message)),
-            Answer::WrongSignature(message) => Response::text(200, sign(&(message + " not"))),
-            Answer::CutSignature(message) => {
+        match pending {
+            PendingResponse::Ready(response) => response,
+            PendingResponse::Signature(message) => Response::text(200, sign(&message)),
+            PendingResponse::WrongSignature(message) => {
+                Response::text(200, sign(&(message + " not")))
+            }
+            PendingResponse::CutSignature(message) => {
                 let mut signature = sign(&message);
-                // One character more than whole groups of four: no octet ends there.
+                // One character more than a multiple of four is never valid base64.
                 signature.truncate(signature.len() / 8 * 4 + 1);
                 Response::text(200, signature)
             }
@@ -319,18 +328,18 @@ impl Upstream {
     }
 }
 
-/// What the log can hold.
+/// Truncates a duration to the log's precision.
 pub(crate) fn whole_micros(time: Duration) -> Duration {
     Duration::new(time.as_secs(), time.subsec_micros() * 1000)
 }
 
-/// For `Retry-After`, which has whole seconds: rather too long than too short.
+/// Formats a wait for `Retry-After` in whole seconds, rounded up.
 fn seconds(wait: Duration) -> String {
     let begun = u64::from(wait.subsec_nanos() > 0);
     (wait.as_secs() + begun).max(1).to_string()
 }
 
-fn ordered(rule: &Rule, over: Option<Duration>, quota: &Quota) -> Response {
+fn ordered_response(rule: &Rule, over: Option<Duration>, quota: &Quota) -> Response {
     let status = rule.status.unwrap_or(200);
     let response = if status == 204 {
         Response::empty(status)
@@ -342,20 +351,20 @@ fn ordered(rule: &Rule, over: Option<Duration>, quota: &Quota) -> Response {
         None => response,
     };
     match &rule.retry_after {
-        RetryAfter::With(text) => response.with("Retry-After", text),
-        RetryAfter::Unsaid if status == 429 => {
+        RetryAfter::Fixed(text) => response.with("Retry-After", text),
+        RetryAfter::Default if status == 429 => {
             response.with("Retry-After", seconds(over.unwrap_or(quota.window)))
         }
-        RetryAfter::Unsaid | RetryAfter::Without => response,
+        RetryAfter::Default | RetryAfter::Omitted => response,
     }
 }
 
-fn described(arrival: &Arrival, calls: usize, quota: usize) -> String {
+fn summary_line(arrival: &Arrival, calls: usize, quota: usize) -> String {
     let at = arrival.at.as_secs_f64();
     let message = arrival.message.as_deref().unwrap_or_default();
     let status = match arrival.status {
         Outcome::Answered(status) => status.to_string(),
-        Outcome::Broken(act) => format!("{act:?}"),
+        Outcome::Broken(fault) => format!("{fault:?}"),
     };
     let kind = arrival.kind;
     format!(
@@ -368,19 +377,19 @@ impl Service for Upstream {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
         state.connections += 1;
-        let mut chance = Chance::of(self.stage.seed, b"connection", state.connections);
-        let cut = state.rules.cut_unread(&mut chance);
+        let mut random = SeededRandom::of(self.common.seed, b"connection", state.connections);
+        let cut = state.rules.cut_unread(&mut random);
         state.cut_unread += u64::from(cut);
         cut
     }
 
-    fn serve(&self, head: &Head, _: Body<'_>) -> io::Result<(Response, Manner)> {
-        // For tests only, and no call.
+    fn serve(&self, head: &Head, _: Body<'_>) -> io::Result<(Response, SendMode)> {
+        // This path is for tests and does not count as a call.
         if (head.method.as_str(), head.path()) == ("GET", "/public-key") {
-            return Ok((Response::text(200, PUBLIC_KEY), Manner::Whole));
+            return Ok((Response::text(200, PUBLIC_KEY), SendMode::Whole));
         }
-        let (answer, manner) = self.arrive(head);
-        Ok((self.response(answer), manner))
+        let (pending, send_mode) = self.arrive(head);
+        Ok((self.response(pending), send_mode))
     }
 }
 
@@ -394,7 +403,9 @@ impl Mock for Upstream {
     fn page(&self, name: &str) -> Option<String> {
         match name {
             "arrivals" => Some(lock(&self.state).journal.lines()),
-            "summary" => Some(serde_json::to_string(&self.summary()).expect("plain fields") + "\n"),
+            "summary" => {
+                Some(serde_json::to_string(&self.summary()).expect("entry should serialize") + "\n")
+            }
             _ => None,
         }
     }

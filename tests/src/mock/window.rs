@@ -1,30 +1,30 @@
-//! Arrivals in sliding windows of time, exact to the microsecond.
+//! Counts arrivals in sliding windows, exact to the microsecond.
 
 use super::record::Arrival;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The most arrivals in any window. A window of 60 s holds what is less than 60 s apart: two
-/// arrivals exactly 60 s apart are not in one.
+/// Returns the maximum number of arrivals in any window. Two arrivals exactly one window apart are
+/// not in the same window.
 pub fn max_in_window(arrivals: &[Arrival], window: Duration) -> usize {
     let mut times: Vec<_> = arrivals.iter().map(|arrival| arrival.at).collect();
     times.sort_unstable();
     let mut first = 0;
-    let mut most = 0;
+    let mut fullest = 0;
     for (last, time) in times.iter().enumerate() {
         while first < last && *time >= times[first] + window {
             first += 1;
         }
-        most = most.max(last + 1 - first);
+        fullest = fullest.max(last + 1 - first);
     }
-    most
+    fullest
 }
 
-/// So many calls in any window, and everything that arrives counts.
+/// A number of calls in any window. Every arrival counts, including rejected ones.
 pub(crate) struct Quota {
     pub(crate) calls: usize,
     pub(crate) window: Duration,
-    /// Those that later ones may share a window with.
+    /// The arrivals that may share a window with a later one.
     recent: VecDeque<Duration>,
 }
 
@@ -38,7 +38,7 @@ impl Quota {
         }
     }
 
-    /// Counts an arrival. Where it is one too many, says how long until one would not be.
+    /// Counts an arrival. If it exceeds the quota, returns the time until a call would be accepted.
     pub(crate) fn arrive(&mut self, now: Duration) -> Option<Duration> {
         while self.recent.front().is_some_and(|t| now >= *t + self.window) {
             self.recent.pop_front();
@@ -52,7 +52,7 @@ impl Quota {
         Some((*gone_by + self.window).saturating_sub(now))
     }
 
-    /// Arrivals in the window that ends with the last one.
+    /// Returns the number of arrivals in the window that ends with the last one.
     pub(crate) fn in_window(&self) -> usize {
         self.recent.len()
     }
@@ -71,7 +71,7 @@ mod tests {
         times.iter().map(|at| Duration::from_micros(*at)).collect()
     }
 
-    fn most(times: &[Duration], window: Duration) -> usize {
+    fn fullest(times: &[Duration], window: Duration) -> usize {
         let arrivals: Vec<_> = times
             .iter()
             .map(|at| Arrival {
@@ -89,19 +89,19 @@ mod tests {
     }
 
     #[test]
-    fn no_arrivals_and_one() {
-        assert_eq!(most(&[], WINDOW), 0);
-        assert_eq!(most(&micros(&[5]), WINDOW), 1);
+    fn zero_and_one_arrival_are_counted() {
+        assert_eq!(fullest(&[], WINDOW), 0);
+        assert_eq!(fullest(&micros(&[5]), WINDOW), 1);
     }
 
     #[test]
-    fn exactly_a_window_apart_is_not_in_one() {
-        assert_eq!(most(&micros(&[7, 60_000_007]), WINDOW), 1);
-        assert_eq!(most(&micros(&[7, 60_000_006]), WINDOW), 2);
+    fn arrivals_a_window_apart_count_separately() {
+        assert_eq!(fullest(&micros(&[7, 60_000_007]), WINDOW), 1);
+        assert_eq!(fullest(&micros(&[7, 60_000_006]), WINDOW), 2);
     }
 
     #[test]
-    fn the_fullest_window_may_start_anywhere() {
+    fn fullest_window_may_start_anywhere() {
         let times = micros(&[
             0,
             59_000_000,
@@ -110,20 +110,20 @@ mod tests {
             118_999_999,
             130_000_000,
         ]);
-        assert_eq!(most(&times, WINDOW), 4);
+        assert_eq!(fullest(&times, WINDOW), 4);
         let mut shuffled = times;
         shuffled.reverse();
-        assert_eq!(most(&shuffled, WINDOW), 4);
+        assert_eq!(fullest(&shuffled, WINDOW), 4);
     }
 
     #[test]
-    fn the_same_moment_is_in_one_window_however_short() {
-        assert_eq!(most(&micros(&[3, 3, 3, 4]), Duration::from_micros(1)), 3);
+    fn simultaneous_arrivals_share_the_shortest_window() {
+        assert_eq!(fullest(&micros(&[3, 3, 3, 4]), Duration::from_micros(1)), 3);
     }
 
-    /// Against the definition: for every arrival, all that follow it by less than a window.
+    /// The definition: for every arrival, count the arrivals less than a window later.
     #[test]
-    fn agrees_with_the_definition() {
+    fn max_in_window_matches_its_definition() {
         for seed in 0..200 {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let many = random.gen_range(1..60);
@@ -137,26 +137,28 @@ mod tests {
                     times.iter().filter(within).count()
                 })
                 .max();
-            assert_eq!(Some(most(&times, window)), by_definition, "seed {seed}");
+            assert_eq!(Some(fullest(&times, window)), by_definition, "seed {seed}");
         }
     }
 
     #[test]
-    fn the_border_of_the_quota_is_exact() {
+    fn quota_limit_is_exact_to_the_microsecond() {
         let mut quota = Quota::new(2, WINDOW);
         let at = |micros| Duration::from_micros(micros);
         assert_eq!(quota.arrive(at(10)), None);
         assert_eq!(quota.arrive(at(20)), None);
-        // One microsecond early; when the first is a window ago, the second is still there with it.
+        // This call is one microsecond early. When the first call leaves the window, this one is
+        // still in it together with the second.
         assert_eq!(quota.arrive(at(60_000_009)), Some(at(11)));
-        // The one refused counts as well: two again, and with it three in the window.
+        // Rejected calls count too. Two of them are still in the window, and this call is the
+        // third.
         assert_eq!(quota.arrive(at(60_000_010)), Some(at(59_999_999)));
         assert_eq!(quota.arrive(at(120_000_009)), None);
         assert_eq!(quota.in_window(), 2);
     }
 
     #[test]
-    fn whoever_waits_as_told_is_let_in() {
+    fn caller_that_waits_for_the_quota_is_admitted() {
         for seed in 0..200 {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let mut quota = Quota::new(random.gen_range(1..6), Duration::from_micros(100));
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn no_calls_at_all() {
+    fn quota_of_zero_rejects_every_call() {
         let mut quota = Quota::new(0, WINDOW);
         assert_eq!(quota.arrive(Duration::ZERO), Some(WINDOW));
     }

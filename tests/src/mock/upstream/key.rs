@@ -1,4 +1,4 @@
-//! Real signatures, by a key that is no secret.
+//! The signing key of the mock upstream. It is public.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -7,16 +7,17 @@ use rsa::pkcs8::DecodePrivateKey as _;
 use rsa::{Pkcs1v15Sign, RsaPrivateKey, RsaPublicKey};
 use sha2::{Digest as _, Sha256};
 
-/// Padded, as Python's `urlsafe_b64encode` writes it; read either way.
+/// Encodes with padding, like Python's `urlsafe_b64encode`. Decodes with or without padding.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The public key of all signatures, as PEM.
+/// The public key of all signatures, in PEM.
 pub const PUBLIC_KEY: &str = include_str!("public-key.pem");
 
-/// RSA with 2048 bits, PKCS #1 v1.5 and SHA-256. Made for these tests with `openssl genpkey`.
+/// RSA with 2048 bits, PKCS #1 v1.5 and SHA-256. The key was made for these tests with `openssl
+/// genpkey`.
 pub(crate) struct SigningKey {
     private: RsaPrivateKey,
     public: RsaPublicKey,
@@ -25,7 +26,7 @@ pub(crate) struct SigningKey {
 impl SigningKey {
     pub(crate) fn new() -> Self {
         let private = RsaPrivateKey::from_pkcs8_pem(include_str!("private-key.pem"))
-            .expect("this very file is a key");
+            .expect("private-key.pem should be a key");
         let public = private.to_public_key();
         Self { private, public }
     }
@@ -33,14 +34,14 @@ impl SigningKey {
     pub(crate) fn sign(&self, message: &str) -> String {
         let hashed = Sha256::digest(message);
         let signature = self.private.sign(Pkcs1v15Sign::new::<Sha256>(), &hashed);
-        BASE64URL.encode(signature.expect("the key is long enough for the hash"))
+        BASE64URL.encode(signature.expect("key should be long enough for the hash"))
     }
 
     pub(crate) fn verifies(&self, message: &str, signature: &str) -> bool {
         let hashed = Sha256::digest(message);
-        BASE64URL.decode(signature).is_ok_and(|octets| {
+        BASE64URL.decode(signature).is_ok_and(|bytes| {
             let scheme = Pkcs1v15Sign::new::<Sha256>();
-            self.public.verify(scheme, &hashed, &octets).is_ok()
+            self.public.verify(scheme, &hashed, &bytes).is_ok()
         })
     }
 }
@@ -51,8 +52,8 @@ mod tests {
     use rsa::pkcs8::DecodePublicKey as _;
 
     #[test]
-    fn the_published_key_is_that_of_the_signatures() {
-        let published = RsaPublicKey::from_public_key_pem(PUBLIC_KEY).expect("a key");
+    fn published_key_belongs_to_the_signing_key() {
+        let published = RsaPublicKey::from_public_key_pem(PUBLIC_KEY).expect("key should be valid");
         assert_eq!(published, SigningKey::new().public);
     }
 

@@ -1,6 +1,6 @@
-//! A listener that can be closed for a time and opened again at the same port.
+//! A listener that can be closed and reopened on the same port.
 
-use super::wire::{Service, converse};
+use super::connection::{Service, serve_connection};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,12 +9,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 const CONNECTIONS_MAX: usize = 4096;
-const STACK_OCTETS: usize = 512 * 1024;
+const STACK_BYTES: usize = 512 * 1024;
 
-/// Where connections come in.
-pub(crate) struct Door {
+/// Accepts connections while it is open.
+pub(crate) struct ReopenableListener {
     pub(crate) address: SocketAddr,
-    /// Bound to the port and never listening, so that nobody else gets it while we are closed.
+    /// Bound to the port without listening, so that no other process gets the port while the
+    /// listener is closed.
     _reserved: OwnedFd,
     state: Mutex<State>,
     changed: Condvar,
@@ -26,8 +27,8 @@ enum State {
     Closed { until: Option<Instant> },
 }
 
-impl Door {
-    /// Opens at an address; with port 0 at any that is free.
+impl ReopenableListener {
+    /// Opens a listener at an address. With port 0, the kernel chooses a free port.
     pub(crate) fn new(address: SocketAddr) -> io::Result<Self> {
         let reserved = bound(address)?;
         let address = rustix::net::getsockname(&reserved)?;
@@ -41,38 +42,38 @@ impl Door {
         })
     }
 
-    /// Nobody can connect when this returns, and all connections are cut. Opens again when it is
-    /// told to, or after a time.
+    /// Closes the listener and all its connections before it returns. The listener reopens after
+    /// `time`, if given, or by `open`.
     pub(crate) fn close(&self, time: Option<Duration>) {
         let until = time.and_then(|time| Instant::now().checked_add(time));
         let before = std::mem::replace(&mut *self.state(), State::Closed { until });
         if let State::Open(listener) = before {
-            // Ends the `accept` that waits; Linux refuses connections from here on.
+            // Ends a blocked `accept`. From here on, Linux refuses connections.
             rustix::net::shutdown(&listener, rustix::net::Shutdown::Both)
-                .expect("a listener can be shut down");
+                .expect("listener should shut down");
         }
         self.changed.notify_all();
         for connection in lock(&self.connections).iter().filter_map(Weak::upgrade) {
-            // Perhaps it has just ended by itself.
+            // The shutdown fails if the connection has already ended.
             drop(connection.shutdown(Shutdown::Both));
         }
     }
 
-    /// Everybody can connect when this returns.
+    /// Reopens the listener before it returns.
     pub(crate) fn open(&self) {
         let mut state = self.state();
         if matches!(*state, State::Closed { .. }) {
-            *state = State::Open(listener(self.address).expect("the port is reserved"));
+            *state = State::Open(listener(self.address).expect("reserved port should be free"));
             self.changed.notify_all();
         }
     }
 
-    /// Accepts and serves for ever.
+    /// Accepts and serves connections until the process ends.
     pub(crate) fn serve(&self, service: &Arc<impl Service>) -> ! {
         loop {
             match self.listener().accept() {
                 Ok((stream, _)) => self.admit(stream, Arc::clone(service)),
-                // Closed meanwhile, or out of descriptors, which takes a moment to get better.
+                // The listener was closed, or the process is out of descriptors for a moment.
                 Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
         }
@@ -87,16 +88,17 @@ impl Door {
         }
         connections.push(Arc::downgrade(&stream));
         drop(connections);
-        // Closed after it was accepted and before it was listed.
+        // The listener was closed after this connection was accepted and before it was listed.
         if matches!(*self.state(), State::Closed { .. }) {
             return;
         }
-        let thread = std::thread::Builder::new().stack_size(STACK_OCTETS);
-        // Clients hang up as they like, and without a thread this one is simply closed.
-        drop(thread.spawn(move || converse(stream, &*service)));
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        // Errors are ignored, because clients may disconnect at any time. If no thread can be
+        // started, the connection is closed.
+        drop(thread.spawn(move || serve_connection(stream, &*service)));
     }
 
-    /// Waits until there is one.
+    /// Waits until the listener is open.
     fn listener(&self) -> Arc<TcpListener> {
         let mut state = self.state();
         loop {
@@ -122,7 +124,7 @@ impl Door {
     }
 }
 
-/// Locks, also after a panic of another connection's thread: a mock goes on.
+/// Locks a mutex even after a panic in another connection's thread, so that the mock goes on.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     ignoring_panics(mutex.lock())
 }
@@ -144,7 +146,7 @@ fn bound(address: SocketAddr) -> io::Result<OwnedFd> {
         AddressFamily::INET6
     };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // Two sockets at one port: as long as only one of them listens.
+    // Linux lets two sockets share a port as long as only one of them listens.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     bind(&socket, &address)?;
     Ok(socket)

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as octets: what a client sent, and answers that come whole or broken.
+//! HTTP/1.1 at the level of bytes: reads requests, and sends complete or broken responses.
 
 use percent_encoding::percent_decode_str;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -6,27 +6,27 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-const HEAD_OCTETS_MAX: usize = 256 * 1024;
-const BODY_OCTETS_MAX: usize = 4 * 1024 * 1024;
+const HEAD_BYTES_MAX: usize = 256 * 1024;
+const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// No connection stays longer than this without an octet, hanging ones included.
+/// The maximum time without a byte on a connection, which also ends connections that hang.
 const IDLE_MAX: Duration = Duration::from_mins(10);
 
-/// What no client can take for HTTP: a TLS alert, and text that ends as a head would.
-const GARBAGE: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46 this is no answer\xff\xfe\r\n\r\n\x00";
+/// Bytes that are not HTTP: a TLS alert, and text that ends like a head.
+const GARBAGE: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46 this is not HTTP\xff\xfe\r\n\r\n\x00";
 
-/// A request without its body. What is malformed has an empty method or target.
+/// The head of a request. If it is malformed, the method or the target is empty.
 pub(crate) struct Head {
     pub(crate) method: String,
     pub(crate) target: String,
     minor_version: char,
-    /// Names in lower case.
+    /// The names are in lower case.
     headers: Vec<(String, String)>,
 }
 
 impl Head {
-    fn parse(octets: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(octets);
+    fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
         let mut lines = text.split("\r\n");
         let mut words = lines.next().unwrap_or_default().split(' ');
         let mut word = || words.next().unwrap_or_default().to_owned();
@@ -42,7 +42,7 @@ impl Head {
         }
     }
 
-    /// A header's first value.
+    /// Returns a header's first value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let header = self.headers.iter().find(|(found, _)| found == name);
         header.map(|(_, value)| value.as_str())
@@ -53,7 +53,8 @@ impl Head {
         &self.target[..end]
     }
 
-    /// A parameter of the query, decoded as forms are. None where it is missing or not UTF-8.
+    /// Returns a query parameter, decoded like a form field. Returns `None` if it is missing or not
+    /// UTF-8.
     pub(crate) fn parameter(&self, name: &str) -> Option<String> {
         let (_, query) = self.target.split_once('?')?;
         let value = query.split('&').find_map(|pair| {
@@ -71,7 +72,7 @@ impl Head {
     }
 }
 
-/// An answer as it should be.
+/// A well-formed response.
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
@@ -99,7 +100,7 @@ impl Response {
         }
     }
 
-    /// A status that says all.
+    /// A response without a body.
     pub(crate) fn empty(status: u16) -> Self {
         let (headers, body) = (Vec::new(), String::new());
         Self {
@@ -114,15 +115,15 @@ impl Response {
         self
     }
 
-    /// The head with a length that need not be true.
-    fn head(&self, body_octets: usize, last: bool) -> String {
+    /// Formats the head with a length that may differ from the body's.
+    fn head(&self, body_len: usize, last: bool) -> String {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         for (name, value) in &self.headers {
             head += &[name, ": ", value, "\r\n"].concat();
         }
-        // RFC 9110 section 8.6: none with 204.
+        // RFC 9110 section 8.6: a response with 204 has no `Content-Length`.
         if self.status != 204 {
-            head += &["Content-Length: ", &body_octets.to_string(), "\r\n"].concat();
+            head += &["Content-Length: ", &body_len.to_string(), "\r\n"].concat();
         }
         if last {
             head += "Connection: close\r\n";
@@ -149,118 +150,121 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// How an answer goes out. Waits are between octets where there are many.
-pub(crate) enum Manner {
+/// How a response is sent. The delays of slow modes are between bytes.
+pub(crate) enum SendMode {
     Whole,
     Late(Duration),
     SlowHead(Duration),
     Drip(Duration),
-    /// A length is announced and half of it comes, then an orderly end.
+    /// Announces a length, sends half of the body, and closes the connection.
     Half,
     Garbage,
-    /// Nothing, until the client gives up.
+    /// Sends nothing until the client closes the connection.
     Hang,
     Reset,
 }
 
-/// What answers requests.
+/// Handles requests.
 pub(crate) trait Service: Send + Sync + 'static {
-    /// Whether the connection is to be reset before a request is read from it.
+    /// Returns whether the connection is to be reset before a request is read.
     fn cuts_unread(&self) -> bool {
         false
     }
 
-    /// Called when the head was read and no octet of the body was asked for.
-    fn serve(&self, head: &Head, body: Body<'_>) -> io::Result<(Response, Manner)>;
+    /// Called after the head was read, before any byte of the body.
+    fn serve(&self, head: &Head, body: Body<'_>) -> io::Result<(Response, SendMode)>;
 }
 
-/// Serves one connection to its end.
-pub(crate) fn converse(stream: Arc<TcpStream>, service: &impl Service) -> io::Result<()> {
+/// Serves one connection until it ends.
+pub(crate) fn serve_connection(stream: Arc<TcpStream>, service: &impl Service) -> io::Result<()> {
     stream.set_read_timeout(Some(IDLE_MAX))?;
     stream.set_write_timeout(Some(IDLE_MAX))?;
     stream.set_nodelay(true)?;
     let mut connection = Connection {
         stream,
-        ahead: Vec::new(),
+        unread: Vec::new(),
     };
     if service.cuts_unread() {
         return connection.reset();
     }
     let mut is_first = true;
-    while !connection.ahead.is_empty() || connection.fill()? {
+    while !connection.unread.is_empty() || connection.fill()? {
         if !is_first && service.cuts_unread() {
             return connection.reset();
         }
         is_first = false;
         let Some(head) = connection.head()? else {
-            let answer = Response::text(431, "the head is too long\n");
-            return connection.whole(&answer, true);
+            let response = Response::text(431, "the head is too long\n");
+            return connection.whole(&response, true);
         };
         let mut body_left = head
             .header("content-length")
             .and_then(|length| length.parse().ok())
             .unwrap_or(0);
-        // Not worth a decoder: neither the relay nor common tools send it without being told to.
+        // Chunked bodies are not supported: the relay and common tools do not send them by default.
         let refused = if head.header("transfer-encoding").is_some() {
             Some(411)
-        } else if body_left > BODY_OCTETS_MAX {
+        } else if body_left > BODY_BYTES_MAX {
             Some(413)
         } else {
             None
         };
         if let Some(status) = refused {
-            return connection.whole(&Response::text(status, "a length, and not so long\n"), true);
+            return connection.whole(
+                &Response::text(status, "send Content-Length, at most 4 MiB\n"),
+                true,
+            );
         }
-        let (response, manner) = service.serve(
+        let (response, send_mode) = service.serve(
             &head,
             Body {
                 connection: &mut connection,
-                octets_left: &mut body_left,
+                bytes_left: &mut body_left,
                 continues: head.header("expect").is_some(),
             },
         )?;
         connection.take(body_left)?;
-        if !connection.perform(response, &manner, head.is_last())? {
+        if !connection.perform(response, &send_mode, head.is_last())? {
             return Ok(());
         }
     }
     Ok(())
 }
 
-/// The body of a request, still to be read.
+/// The body of a request, which has not been read yet.
 pub(crate) struct Body<'a> {
     connection: &'a mut Connection,
-    octets_left: &'a mut usize,
+    bytes_left: &'a mut usize,
     continues: bool,
 }
 
 impl Body<'_> {
     pub(crate) fn read(self) -> io::Result<Vec<u8>> {
-        let octets = std::mem::take(self.octets_left);
-        if self.continues && octets > 0 {
+        let bytes = std::mem::take(self.bytes_left);
+        if self.continues && bytes > 0 {
             let mut stream = &*self.connection.stream;
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
-        self.connection.take(octets)
+        self.connection.take(bytes)
     }
 }
 
 struct Connection {
-    /// Shared with the door, which cuts it when it closes.
+    /// Shared with the listener, which shuts it down when it closes.
     stream: Arc<TcpStream>,
-    /// Octets that were read and not used.
-    ahead: Vec<u8>,
+    /// Bytes that were read and not used yet.
+    unread: Vec<u8>,
 }
 
 impl Connection {
-    /// Reads something. False at the end of what the client sends.
+    /// Reads some bytes. Returns false at the end of the client's data.
     fn fill(&mut self) -> io::Result<bool> {
         let mut piece = [0; 16 * 1024];
         loop {
             match (&*self.stream).read(&mut piece) {
-                Ok(octets) => {
-                    self.ahead.extend_from_slice(&piece[..octets]);
-                    return Ok(octets > 0);
+                Ok(bytes) => {
+                    self.unread.extend_from_slice(&piece[..bytes]);
+                    return Ok(bytes > 0);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -268,57 +272,62 @@ impl Connection {
         }
     }
 
-    /// None where it is too long.
+    /// Reads a head. Returns `None` if it is too long.
     fn head(&mut self) -> io::Result<Option<Head>> {
         let mut searched = 0;
         loop {
-            let unseen = &self.ahead[searched..];
+            let unseen = &self.unread[searched..];
             if let Some(at) = unseen.windows(4).position(|four| four == b"\r\n\r\n") {
-                let rest = self.ahead.split_off(searched + at + 4);
-                let head = std::mem::replace(&mut self.ahead, rest);
+                let rest = self.unread.split_off(searched + at + 4);
+                let head = std::mem::replace(&mut self.unread, rest);
                 return Ok(Some(Head::parse(&head)));
             }
-            if self.ahead.len() > HEAD_OCTETS_MAX {
+            if self.unread.len() > HEAD_BYTES_MAX {
                 return Ok(None);
             }
-            searched = self.ahead.len().saturating_sub(3);
+            searched = self.unread.len().saturating_sub(3);
             if !self.fill()? {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
     }
 
-    fn take(&mut self, octets: usize) -> io::Result<Vec<u8>> {
-        while self.ahead.len() < octets {
+    fn take(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
+        while self.unread.len() < bytes {
             if !self.fill()? {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
-        let rest = self.ahead.split_off(octets);
-        Ok(std::mem::replace(&mut self.ahead, rest))
+        let rest = self.unread.split_off(bytes);
+        Ok(std::mem::replace(&mut self.unread, rest))
     }
 
-    /// Whether the connection goes on.
-    fn perform(&mut self, mut response: Response, manner: &Manner, last: bool) -> io::Result<bool> {
+    /// Sends a response. Returns whether the connection stays open.
+    fn perform(
+        &mut self,
+        mut response: Response,
+        send_mode: &SendMode,
+        last: bool,
+    ) -> io::Result<bool> {
         let mut stream = &*self.stream;
-        match *manner {
-            Manner::Whole => self.whole(&response, last)?,
-            Manner::Late(wait) => {
+        match *send_mode {
+            SendMode::Whole => self.whole(&response, last)?,
+            SendMode::Late(wait) => {
                 std::thread::sleep(wait);
                 self.whole(&response, last)?;
             }
-            Manner::SlowHead(wait) => {
+            SendMode::SlowHead(wait) => {
                 let head = response.head(response.body.len(), last);
                 slowly(stream, head.as_bytes(), wait)?;
                 stream.write_all(response.body.as_bytes())?;
             }
-            Manner::Drip(wait) => {
+            SendMode::Drip(wait) => {
                 let head = response.head(response.body.len(), last);
                 stream.write_all(head.as_bytes())?;
                 slowly(stream, response.body.as_bytes(), wait)?;
             }
-            Manner::Half => {
-                // With 204 nothing would be missing.
+            SendMode::Half => {
+                // A response with 204 would be complete without a body.
                 if response.status == 204 {
                     response.status = 200;
                 }
@@ -328,17 +337,17 @@ impl Connection {
                 stream.write_all(&response.body.as_bytes()[..sent])?;
                 return self.end();
             }
-            Manner::Garbage => {
+            SendMode::Garbage => {
                 stream.write_all(GARBAGE)?;
                 return self.end();
             }
-            Manner::Hang => {
+            SendMode::Hang => {
                 while self.fill()? {
-                    self.ahead.clear();
+                    self.unread.clear();
                 }
                 return Ok(false);
             }
-            Manner::Reset => {
+            SendMode::Reset => {
                 self.reset()?;
                 return Ok(false);
             }
@@ -356,17 +365,17 @@ impl Connection {
         Ok(false)
     }
 
-    /// With no time to linger, the close that follows sends RST.
+    /// Without a linger time, closing the socket sends RST.
     fn reset(&self) -> io::Result<()> {
         rustix::net::sockopt::set_socket_linger(&*self.stream, Some(Duration::ZERO))?;
         Ok(())
     }
 }
 
-fn slowly(mut stream: &TcpStream, octets: &[u8], wait: Duration) -> io::Result<()> {
-    for octet in octets.chunks(1) {
+fn slowly(mut stream: &TcpStream, bytes: &[u8], wait: Duration) -> io::Result<()> {
+    for byte in bytes.chunks(1) {
         std::thread::sleep(wait);
-        stream.write_all(octet)?;
+        stream.write_all(byte)?;
     }
     Ok(())
 }

@@ -1,33 +1,33 @@
-//! The store from the command line, beside a running server.
+//! The store on the command line, while a server runs.
 
-use super::{Kind, Pace, Relay, SMOOTH, on_both_stores};
+use super::{RELIABLE, Relay, StoreKind, UpstreamProfile, on_both_stores};
 use bulkhead_tests::server::run;
 use bulkhead_tests::until;
 use serde_json::{Value, json};
 use std::process::Output;
 
-on_both_stores!(requests_are_listed_shown_and_redelivered);
+on_both_stores!(requests_command_lists_shows_and_redelivers);
 
 fn bulkhead(relay: &Relay, arguments: &[&str]) -> Output {
     run(arguments, &relay.variables())
 }
 
-fn said(output: &Output) -> String {
+fn stdout_of(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout.clone()).expect("text")
+    String::from_utf8(output.stdout.clone()).expect("text should be UTF-8")
 }
 
-fn requests_are_listed_shown_and_redelivered(kind: Kind) {
-    // A new store makes no call for so long: time to look at what waits.
-    let pace = Pace {
+fn requests_command_lists_shows_and_redelivers(kind: StoreKind) {
+    // A new store makes no call for a window, which leaves time to list waiting requests.
+    let profile = UpstreamProfile {
         window_ms: 5000,
-        ..SMOOTH
+        ..RELIABLE
     };
-    let mut relay = Relay::prepare(kind, &pace);
-    assert!(said(&bulkhead(&relay, &["migrate"])).contains("up to date"));
+    let mut relay = Relay::prepare(kind, &profile);
+    assert!(stdout_of(&bulkhead(&relay, &["migrate"])).contains("up to date"));
     relay.run();
     let waiting = relay.accepted("a-message-that-waits", None);
-    let listed = said(&bulkhead(&relay, &["requests", "list", "pending"]));
+    let listed = stdout_of(&bulkhead(&relay, &["requests", "list", "pending"]));
     assert!(
         listed.starts_with(&waiting) && listed.lines().count() == 1,
         "{listed}"
@@ -36,7 +36,7 @@ fn requests_are_listed_shown_and_redelivered(kind: Kind) {
     relay.wait_for_calls();
     relay.wait_until_signed(&waiting);
     assert_eq!(
-        said(&bulkhead(&relay, &["requests", "list", "pending"])),
+        stdout_of(&bulkhead(&relay, &["requests", "list", "pending"])),
         ""
     );
 
@@ -46,20 +46,20 @@ fn requests_are_listed_shown_and_redelivered(kind: Kind) {
         .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
     let url = relay.callback("gone");
     let parked = relay.accepted("a-message-for-nobody", Some(&url));
-    until("it is parked", || {
+    until("the notification is parked", || {
         relay.request(&parked)["notification"]["status"] == "parked"
     });
-    let listed = said(&bulkhead(&relay, &["requests", "list", "parked"]));
+    let listed = stdout_of(&bulkhead(&relay, &["requests", "list", "parked"]));
     assert!(
         listed.contains(&parked) && listed.contains("410"),
         "{listed}"
     );
-    let shown = said(&bulkhead(&relay, &["requests", "show", &parked]));
-    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    let shown = stdout_of(&bulkhead(&relay, &["requests", "show", &parked]));
+    let shown: Value = serde_json::from_str(&shown).expect("text should be JSON");
     assert_eq!(shown["notification"]["status"], "parked");
     relay.receiver.control(&json!({"mode": "normal"}));
-    assert!(said(&bulkhead(&relay, &["requests", "redeliver", &parked])).contains("due"));
-    until("the running server delivers it", || {
+    assert!(stdout_of(&bulkhead(&relay, &["requests", "redeliver", &parked])).contains("due"));
+    until("the running server delivers the webhook", || {
         relay.request(&parked)["notification"]["status"] == "delivered"
     });
     for arguments in [["requests", "show"], ["requests", "redeliver"]] {

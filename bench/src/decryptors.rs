@@ -1,4 +1,5 @@
-//! Who opens messages: gpg as a process, rpgp natively and in Wasm, and the server over HTTP.
+//! Compares programs that decrypt messages: gpg as a process, rpgp natively and in Wasm, and the
+//! server over HTTP.
 
 use crate::compare::{Contestant, side_by_side};
 use crate::messages::{self, Message, PASSPHRASE};
@@ -11,28 +12,29 @@ use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
 
-/// What a message of megabytes is.
-const LARGE_OCTETS: usize = 1_000_000;
+/// The plaintext size from which a message counts as large.
+const LARGE_BYTES: usize = 1_000_000;
 
-/// A table for each message. Returns whether all targets were met.
+/// Prints a table for each message. Returns whether all targets were met.
 pub(crate) fn compare_all(rpgp_wasm: &Path, rounds: u32) -> bool {
-    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let scratch = tempfile::tempdir().expect("temporary directory should be created");
     let sandbox = sandbox();
-    let rpgp_wasm = std::fs::read(rpgp_wasm).expect("bench/run.sh builds rpgp as a component");
+    let rpgp_wasm =
+        std::fs::read(rpgp_wasm).expect("bench/run.sh should have built rpgp as a component");
     let rpgp_wasm = load(&sandbox, &rpgp_wasm);
     let server = Server::start(&[]);
     let mut met = true;
     for message in messages::all(scratch.path()) {
-        let rounds = if message.plaintext.len() >= LARGE_OCTETS {
+        let rounds = if message.plaintext.len() >= LARGE_BYTES {
             rounds.div_ceil(2)
         } else {
             rounds
         };
         let Ok(plaintext) = std::str::from_utf8(&message.plaintext) else {
-            unreachable!("the plaintexts are text");
+            unreachable!("all plaintexts are UTF-8");
         };
         let request = json!({"passphrase": PASSPHRASE, "message": message.text}).to_string();
-        let answer = json!({"DecryptedMessage": plaintext})
+        let response = json!({"DecryptedMessage": plaintext})
             .to_string()
             .into_bytes();
         let expected = &message.plaintext[..];
@@ -47,7 +49,7 @@ pub(crate) fn compare_all(rpgp_wasm: &Path, rounds: u32) -> bool {
                 name: "rpgp native, in this process",
                 run: Box::new(|| {
                     bulkhead_bench_rpgp::open(message.text.as_bytes(), PASSPHRASE)
-                        .expect("rpgp opens it")
+                        .expect("rpgp should open the message")
                 }),
                 expected,
                 target: None,
@@ -61,7 +63,7 @@ pub(crate) fn compare_all(rpgp_wasm: &Path, rounds: u32) -> bool {
             Contestant {
                 name: "Bulkhead, over HTTP",
                 run: Box::new(|| server.post(&request, &[]).body),
-                expected: &answer,
+                expected: &response,
                 target: message.target,
             },
         ];
@@ -75,7 +77,7 @@ fn gpg(scratch: &Path, message: &Message) -> Vec<u8> {
         .arg("--decrypt")
         .arg(&message.file)
         .output();
-    output.expect("gpg runs").stdout
+    output.expect("gpg should run").stdout
 }
 
 fn sandbox() -> Sandbox {
@@ -83,7 +85,7 @@ fn sandbox() -> Sandbox {
         memory_octets_max: LIMITS.memory_octets,
         instances: 1,
     })
-    .expect("the kernel gives address space")
+    .expect("address space should be reserved")
 }
 
 const LIMITS: InstanceLimits = InstanceLimits {
@@ -97,7 +99,7 @@ fn load(sandbox: &Sandbox, wasm: &[u8]) -> Decryptor {
         .and_then(|loaded| {
             Decryptor::new(sandbox, &loaded, LIMITS, ComponentMetrics::unregistered())
         })
-        .expect("the component loads")
+        .expect("component should load")
 }
 
 fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {

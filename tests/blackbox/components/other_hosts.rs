@@ -1,8 +1,10 @@
-//! Components and hosts of others: our contracts in JavaScript, our component under Node.js.
+//! Bulkhead's contracts in other implementations: a token component in JavaScript, and the decrypt
+//! component under Node.js.
 //!
-//! Ignored by default: `BULKHEAD_TEST_NODE` names a folder in which `tests/node.sh` has built the examples.
+//! These tests are ignored by default. `BULKHEAD_TEST_NODE` names the folder in which
+//! `tests/node.sh` has built the examples.
 
-use super::Place;
+use super::ComponentServer;
 use crate::messages::MAKERS;
 use bulkhead_tests::fixtures;
 use bulkhead_tests::http::request;
@@ -15,43 +17,52 @@ use std::time::Duration;
 
 fn example(name: &str) -> PathBuf {
     let built = std::env::var_os("BULKHEAD_TEST_NODE")
-        .expect("BULKHEAD_TEST_NODE names the folder that tests/node.sh filled");
+        .expect("BULKHEAD_TEST_NODE should name the folder that tests/node.sh filled");
     PathBuf::from(built).join("examples").join(name)
 }
 
-/// A JavaScript engine in each instance: what the pool has room for, fits.
+/// Each instance contains a JavaScript engine, and still fits into the pool.
 #[test]
-#[ignore = "takes Node.js"]
-fn node_made_a_token_component_that_serves() {
+#[ignore = "needs Node.js"]
+fn node_token_component_serves_requests() {
     let bodies = [
         Vec::new(),
         b"what do ya want for nothing?".to_vec(),
         vec![b'x'; 100_000],
         (0..=255).collect(),
     ];
-    let place = Place::new();
-    let ours: Vec<Value> = bodies.iter().map(|body| place.ask(body).json()).collect();
-    let file = std::fs::read(example("token-js").join("token.wasm")).expect("it was built");
-    place.put("token.wasm", &file);
-    until_within(Duration::from_mins(3), "it is compiled and tried", || {
-        place.state("token")["source"] == "file"
+    let setup = ComponentServer::new();
+    let expected: Vec<Value> = bodies
+        .iter()
+        .map(|body| setup.post_token(body).json())
+        .collect();
+    let file = std::fs::read(example("token-js").join("token.wasm"))
+        .expect("component should have been built");
+    setup.put("token.wasm", &file);
+    until_within(Duration::from_mins(3), "the component is active", || {
+        setup.state("token")["source"] == "file"
     });
-    for (body, ours) in bodies.iter().zip(ours) {
-        let response = place.ask(body);
-        let by = response.header("bulkhead-component").expect("a header");
+    for (body, expected) in bodies.iter().zip(expected) {
+        let response = setup.post_token(body);
+        let by = response
+            .header("bulkhead-component")
+            .expect("header should be present");
         assert!(by.starts_with("token-js/"), "{by}");
-        assert_eq!(response.json(), ours);
-        let token = ours["token"].as_str().expect("a token").to_uppercase();
+        assert_eq!(response.json(), expected);
+        let token = expected["token"]
+            .as_str()
+            .expect("token should be a string")
+            .to_uppercase();
         for (token, valid) in [(token.as_str(), true), (&token[1..], false)] {
             let headers = [("Bulkhead-Token", token)];
-            let address = place.server.address;
+            let address = setup.server.address;
             let response = request(address, "POST", "/token/verify", &headers, body);
             assert_eq!(response.json()["valid"], valid, "{response:?}");
         }
     }
 }
 
-/// What comes of a message, as `open.mjs` writes it.
+/// Returns the expected result in the format of `open.mjs`.
 fn expected(fixture: &fixtures::Fixture) -> Value {
     use base64::Engine as _;
     match (fixture.expect.as_deref(), &fixture.plaintext) {
@@ -67,10 +78,10 @@ fn expected(fixture: &fixtures::Fixture) -> Value {
 }
 
 #[test]
-#[ignore = "takes Node.js"]
-fn node_opens_and_refuses_what_our_host_does() {
+#[ignore = "needs Node.js"]
+fn node_host_returns_the_same_results() {
     let mut requests = String::new();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for file in MAKERS.iter().chain(&["refused.jsonl", "rfc9580.jsonl"]) {
         for fixture in fixtures::read(file) {
             let any = ["any".to_owned()];
@@ -82,7 +93,7 @@ fn node_opens_and_refuses_what_our_host_does() {
                 let message = &fixture.message;
                 requests += &json!({"passphrase": passphrase, "message": message}).to_string();
                 requests.push('\n');
-                answers.push((fixture.name.clone(), expected(&fixture)));
+                responses.push((fixture.name.clone(), expected(&fixture)));
             }
         }
     }
@@ -92,20 +103,20 @@ fn node_opens_and_refuses_what_our_host_does() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("node starts");
-    let mut stdin = child.stdin.take().expect("a pipe");
+        .expect("node should start");
+    let mut stdin = child.stdin.take().expect("pipe should be readable");
     stdin
         .write_all(requests.as_bytes())
-        .expect("it reads all first");
+        .expect("program should read its whole input");
     drop(stdin);
-    let output = child.wait_with_output().expect("it ends");
-    let lines = String::from_utf8(output.stdout).expect("JSON");
-    assert_eq!(lines.lines().count(), answers.len());
-    assert!(answers.len() > 3000);
-    for (line, (name, expected)) in lines.lines().zip(answers) {
-        let answer: Value = serde_json::from_str(line).expect("JSON");
-        let got = match &answer["plaintext_base64"] {
-            Value::Null => &answer["refusal"]["tag"],
+    let output = child.wait_with_output().expect("process should end");
+    let lines = String::from_utf8(output.stdout).expect("text should be JSON");
+    assert_eq!(lines.lines().count(), responses.len());
+    assert!(responses.len() > 3000);
+    for (line, (name, expected)) in lines.lines().zip(responses) {
+        let response: Value = serde_json::from_str(line).expect("text should be JSON");
+        let got = match &response["plaintext_base64"] {
+            Value::Null => &response["refusal"]["tag"],
             plaintext => plaintext,
         };
         assert_eq!(*got, expected, "{name}: {line}");

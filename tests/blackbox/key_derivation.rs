@@ -1,5 +1,5 @@
-//! Key derivation as seen from outside: every way gives the same keys, what waits is bounded, and who
-//! hangs up costs nothing any more.
+//! Key derivation as clients see it: all paths derive the same keys, the backlog is limited, and a
+//! disconnected client costs nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,7 @@ use std::io::Write as _;
 
 const PASSPHRASE: &str = "topsecret";
 
-/// What gpg makes today: 65,011,712 octets of SHA-1, twice.
+/// A message as gpg makes it today: 65,011,712 bytes of SHA-1, twice.
 fn default() -> String {
     text("bench/default.asc")
 }
@@ -21,7 +21,7 @@ fn hashed_by(server: &Server, path: &str) -> u64 {
     server.sum("bulkhead_kdf_hashed_bytes_total", &[("path", path)])
 }
 
-/// As `check-config` sees it.
+/// Returns whether `check-config` accepts this path on this machine.
 fn is_available(path: &str) -> bool {
     let checked = run(&["check-config", "--kdf-path", path], &[]);
     let report = String::from_utf8_lossy(&checked.stdout).into_owned();
@@ -31,7 +31,7 @@ fn is_available(path: &str) -> bool {
 }
 
 #[test]
-fn every_path_opens_messages_of_every_hash() {
+fn every_kdf_path_opens_messages_of_every_hash() {
     let messages = ["bench/default.asc", "bench/sha256.asc"].map(text);
     for path in ["plain", "sha-ni", "avx512", "avx2"] {
         if !is_available(path) {
@@ -50,9 +50,10 @@ fn every_path_opens_messages_of_every_hash() {
     }
 }
 
-/// Sixteen messages at once are thirty-two streams: a processor with vectors uses them.
+/// Sixteen messages at once are 32 streams, which a processor with vector instructions hashes
+/// together.
 #[test]
-fn messages_that_come_together_are_hashed_side_by_side() {
+fn concurrent_messages_are_hashed_side_by_side() {
     let server = Server::start(&[]);
     let default = default();
     std::thread::scope(|scope| {
@@ -78,46 +79,51 @@ fn messages_that_come_together_are_hashed_side_by_side() {
 }
 
 #[test]
-fn what_waits_for_its_key_is_bounded_by_octets() {
-    // Room for one message and not for two.
+fn key_derivation_backlog_is_limited_in_bytes() {
+    // The budget suffices for one message and not for two.
     let server = Server::start(&["--kdf-queue-max", "200MiB", "--kdf-path", "plain"]);
     let default = default();
-    let answers: Vec<_> = std::thread::scope(|scope| {
+    let responses: Vec<_> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..12)
             .map(|_| scope.spawn(|| server.decrypt(PASSPHRASE, &default)))
             .collect();
-        let answers = clients.into_iter().map(std::thread::ScopedJoinHandle::join);
-        answers.map(|answer| answer.expect("no panic")).collect()
+        let responses = clients.into_iter().map(std::thread::ScopedJoinHandle::join);
+        responses
+            .map(|response| response.expect("thread should not panic"))
+            .collect()
     });
-    assert!(answers.iter().any(|answer| answer.status == 200));
-    let refused: Vec<_> = answers
+    assert!(responses.iter().any(|response| response.status == 200));
+    let refused: Vec<_> = responses
         .iter()
-        .filter(|answer| answer.status != 200)
+        .filter(|response| response.status != 200)
         .collect();
-    assert!(!refused.is_empty(), "all had room");
-    for answer in refused {
+    assert!(
+        !refused.is_empty(),
+        "some requests should exceed the budget"
+    );
+    for response in refused {
         assert_eq!(
-            (answer.status, answer.problem().as_str()),
+            (response.status, response.problem().as_str()),
             (503, "overloaded")
         );
         assert!(
-            answer.json()["detail"]
+            response.json()["detail"]
                 .to_string()
                 .contains("--kdf-queue-max")
         );
-        let after = answer
+        let after = response
             .header("retry-after")
             .and_then(|after| after.parse().ok());
         assert!(after.is_some_and(|after: u32| (1..=60).contains(&after)));
     }
-    // There is room again afterwards.
+    // The budget is free again afterwards.
     assert_eq!(server.decrypt(PASSPHRASE, &default).status, 200);
     let overloaded = [("component", "decrypt"), ("end", "overloaded")];
     assert!(server.sum("bulkhead_sandbox_instances_total", &overloaded) > 0);
 }
 
 #[test]
-fn who_hangs_up_stops_costing() {
+fn disconnected_client_frees_its_key_derivation() {
     let server = Server::start(&["--s2k-octets-max", "100GiB", "--kdf-queue-max", "100GiB"]);
     // Minutes of work: sixteen session keys of SHA-512, for each of twenty clients.
     let skesk = b"\x8c\x0d\x04\x09\x03\x0asaltsalt\xff";
@@ -129,12 +135,14 @@ fn who_hangs_up_stops_costing() {
             let json = [("content-type", "application/json")];
             let mut stream = connect(server.address);
             let head = head("POST", "/decryptMessage", &json, body.len());
-            stream.write_all(&head).expect("taken");
-            stream.write_all(body.as_bytes()).expect("taken");
+            stream.write_all(&head).expect("data should be sent");
+            stream
+                .write_all(body.as_bytes())
+                .expect("data should be sent");
             stream
         })
         .collect();
-    until("all are under way", || {
+    until("all derivations have started", || {
         server.sum("bulkhead_kdf_streams", &[]) >= 20
     });
     drop(clients);
