@@ -8,6 +8,7 @@ mod fields;
 mod limit;
 mod message;
 mod problem;
+mod setting;
 mod size;
 mod wiped;
 
@@ -15,5 +16,6 @@ pub use fields::{Field, Names, parse};
 pub use limit::{Excess, Limit};
 pub use message::{Request, opened};
 pub use problem::Problem;
-pub use size::octets;
+pub use setting::Setting;
+pub use size::{ByteSize, octets};
 pub use wiped::Wiped;

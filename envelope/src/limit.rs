@@ -1,5 +1,6 @@
 //! The limits on one message, by the names under which operators raise them.
 
+use crate::setting::Setting;
 use crate::size::octets;
 
 /// A limit that a message can run into; see `wit/decrypt` for what each counts.
@@ -28,8 +29,7 @@ pub struct Excess {
 /// What a limit is called, where it is set, and what it is by default.
 struct Named {
     what: &'static str,
-    flag: &'static str,
-    variable: &'static str,
+    setting: Setting,
     default: &'static str,
 }
 
@@ -47,60 +47,51 @@ impl Limit {
     ];
 
     const fn named(self) -> Named {
-        let (what, flag, variable, default) = match self {
+        let (what, setting, default) = match self {
             Self::PlaintextOctets => (
                 "Size of the plaintext",
-                "--plaintext-max",
-                "BULKHEAD_PLAINTEXT_MAX",
+                Setting::new("plaintext_max"),
                 "32MiB",
             ),
             Self::CompressionLayers => (
                 "Layers of compression",
-                "--compression-layers-max",
-                "BULKHEAD_COMPRESSION_LAYERS_MAX",
+                Setting::new("compression_layers_max"),
                 "4",
             ),
             Self::CompressionRatio => (
                 "Ratio of compression",
-                "--compression-ratio-max",
-                "BULKHEAD_COMPRESSION_RATIO_MAX",
+                Setting::new("compression_ratio_max"),
                 "4096",
             ),
             Self::SessionKeyPackets => (
                 "Number of session-key packets",
-                "--session-keys-max",
-                "BULKHEAD_SESSION_KEYS_MAX",
+                Setting::new("session_keys_max"),
                 "16",
             ),
             Self::ArmorHeaderOctets => (
                 "Size of the armor headers",
-                "--armor-headers-max",
-                "BULKHEAD_ARMOR_HEADERS_MAX",
+                Setting::new("armor_headers_max"),
                 "64KiB",
             ),
             Self::S2kOctets => (
                 "Octets hashed for key derivation",
-                "--s2k-octets-max",
-                "BULKHEAD_S2K_OCTETS_MAX",
+                Setting::new("s2k_octets_max"),
                 "2GiB",
             ),
             Self::Argon2MemoryKib => (
                 "Memory for key derivation (Argon2)",
-                "--argon2-memory-max",
-                "BULKHEAD_ARGON2_MEMORY_MAX",
+                Setting::new("argon2_memory_max"),
                 "64MiB",
             ),
             Self::Argon2Passes => (
                 "Passes of key derivation (Argon2)",
-                "--argon2-passes-max",
-                "BULKHEAD_ARGON2_PASSES_MAX",
+                Setting::new("argon2_passes_max"),
                 "10",
             ),
         };
         Named {
             what,
-            flag,
-            variable,
+            setting,
             default,
         }
     }
@@ -110,14 +101,14 @@ impl Limit {
         self.named().what
     }
 
-    /// The server's flag.
-    pub const fn flag(self) -> &'static str {
-        self.named().flag
+    /// The setting that raises it. Offline, its variable does.
+    pub const fn setting(self) -> Setting {
+        self.named().setting
     }
 
-    /// The variable, for the server and offline.
-    pub const fn variable(self) -> &'static str {
-        self.named().variable
+    /// That setting's variable, for the server and offline.
+    pub fn variable(self) -> String {
+        self.setting().variable()
     }
 
     /// What it is where nothing is set, as operators write it.

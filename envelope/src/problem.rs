@@ -1,6 +1,7 @@
 //! What callers are told when a message is not opened (RFC 9457).
 
 use crate::limit::Excess;
+use crate::setting::Setting;
 
 /// An error as the caller sees it. `detail` says what to do; it never carries a secret, a plaintext or
 /// an internal path.
@@ -55,8 +56,8 @@ impl Problem {
     /// The body of a request is over its limit.
     pub fn body_too_large(limit_octets: u64) -> Self {
         let detail = format!(
-            "The request body may have {limit_octets} octets. Operators raise --body-max \
-             (BULKHEAD_BODY_MAX)."
+            "The request body may have {limit_octets} octets. Operators raise {}.",
+            Setting::new("body_max")
         );
         Self::new(413, "body_too_large", "Body too large", detail)
     }
@@ -98,12 +99,11 @@ impl Problem {
             allowed,
         } = excess;
         Self::too_costly(format!(
-            "{}: the message asks for {}, allowed is {}. Operators raise {} ({}).",
+            "{}: the message asks for {}, allowed is {}. Operators raise {}.",
             limit.what(),
             limit.amount(asked),
             limit.amount(allowed),
-            limit.flag(),
-            limit.variable(),
+            limit.setting(),
         ))
     }
 

@@ -205,9 +205,9 @@ fn room_for_bodies_is_shared() {
     until("room again", || server.post(&body, &[]).status != 503);
 }
 
-/// hyper refuses these by itself, with a bare status.
+/// These never come to the server's own code. Their status arrives nevertheless, however much was sent.
 #[test]
-fn what_is_no_http_is_answered_too() {
+fn input_that_is_not_http_gets_a_bare_status() {
     let server = Server::shared();
     let many_headers = format!(
         "GET /livez HTTP/1.1\r\nHost: t\r\n{}\r\n",
@@ -215,20 +215,16 @@ fn what_is_no_http_is_answered_too() {
     );
     let huge_head = format!("GET /livez HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(5 << 20));
     let huge_target = format!("GET /{} HTTP/1.1\r\nHost: t\r\n\r\n", "y".repeat(70_000));
-    for (sent, status, code) in [
-        ("hello\r\n\r\n", 400, "malformed_request"),
-        ("GET /livez HTTP/3.0\r\n\r\n", 400, "malformed_request"),
-        (
-            "GET /livez HTTP/1.1\r\nno colon\r\n\r\n",
-            400,
-            "malformed_request",
-        ),
-        (&many_headers, 431, "headers_too_large"),
-        (&huge_head, 431, "headers_too_large"),
-        (&huge_target, 414, "target_too_long"),
+    for (sent, status) in [
+        ("hello\r\n\r\n", 400),
+        ("GET /livez HTTP/3.0\r\n\r\n", 400),
+        ("GET /livez HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (&many_headers, 431),
+        (&huge_head, 431),
+        (&huge_target, 414),
     ] {
         let mut stream = connect(server.address);
-        // A good request first, and one without a body: the answer must be told from theirs.
+        // A good request first, and one without a body.
         for method in ["GET", "HEAD"] {
             let request = format!("{method} /livez HTTP/1.1\r\nHost: t\r\n\r\n");
             stream.write_all(request.as_bytes()).expect("taken");
@@ -237,10 +233,7 @@ fn what_is_no_http_is_answered_too() {
         }
         stream.write_all(sent.as_bytes()).expect("taken");
         let response = read(&mut stream, false).expect("an answer");
-        assert_eq!(
-            (response.status, response.problem().as_str()),
-            (status, code)
-        );
+        assert_eq!((response.status, response.body.len()), (status, 0));
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).expect("closed in good order");
         assert!(rest.is_empty(), "{rest:?}");
@@ -371,7 +364,7 @@ fn waiting_for_a_worker_has_an_end() {
 fn answers_in_a_row_to_a_client_that_reads_late() {
     const PINGS: usize = 40_000;
     let server = Server::shared();
-    // What it opens to looks like an answer of hyper's own, again and again.
+    // What it opens to looks like the bare status of the last answer, again and again.
     let text = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".repeat(200_000);
     let message = STANDARD.encode(seal(&literal(text.as_bytes())));
     let body = json!({"passphrase": "topsecret", "message": message}).to_string();
@@ -405,9 +398,7 @@ fn answers_in_a_row_to_a_client_that_reads_late() {
     let (status, opened) = next(&mut rest, true);
     assert!(status == 200 && opened == text.as_bytes());
     assert_eq!(next(&mut rest, true).0, 200);
-    let (status, document) = next(&mut rest, true);
-    assert_eq!(status, 400);
-    assert!(String::from_utf8_lossy(document).contains("malformed_request"));
+    assert_eq!(next(&mut rest, true), (400, &[][..]));
     assert!(rest.is_empty());
 }
 

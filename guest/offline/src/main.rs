@@ -86,8 +86,8 @@ fn unreadable(error: &std::io::Error) -> Problem {
 
 /// The limits of the component, and the one on the body.
 fn limits() -> Result<(decryptor::Limits, u64), String> {
-    let given = |variable| std::env::var(variable).ok();
-    let allowed = |limit: Limit| limit.allowed(given(limit.variable()).as_deref());
+    let given = |variable: &str| std::env::var(variable).ok();
+    let allowed = |limit: Limit| limit.allowed(given(&limit.variable()).as_deref());
     let count = |limit: Limit| {
         u32::try_from(allowed(limit)?).map_err(|_| format!("{}: too large", limit.variable()))
     };
