@@ -65,16 +65,46 @@ pub(crate) fn check(directives: &str) -> Result<(), LogError> {
 /// target, and silence everything.
 fn filter(directives: &str) -> Result<Targets, LogError> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let mut known = directives.split(',').filter(|one| !one.is_empty());
-    if !known.all(|one| one.contains('=') || LEVELS.contains(&one)) {
-        return Err(LogError);
+    let is_known = |directive: &str| match directive.split_once('=') {
+        Some((target, level)) => {
+            !target.is_empty() && LEVELS.contains(&level.to_ascii_lowercase().as_str())
+        }
+        None => LEVELS.contains(&directive),
+    };
+    let mut targets = Targets::new().with_default(Level::INFO);
+    // An empty directive means `error` to the parser.
+    for directive in directives.split(',').filter(|one| !one.is_empty()) {
+        if !is_known(directive) {
+            return Err(LogError);
+        }
+        let parsed: Targets = directive.parse().map_err(|_| LogError)?;
+        targets = match parsed.default_level() {
+            Some(level) => targets.with_default(level),
+            None => targets.with_targets(parsed),
+        };
     }
-    format!("info,{directives}").parse().map_err(|_| LogError)
+    Ok(targets)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filter_enables_what_the_directives_name() {
+        let enables = |directives: &str, target: &str, level: Level| {
+            let filter = filter(directives).expect("valid directives");
+            filter.would_enable(target, &level)
+        };
+        assert!(enables("", "bulkhead", Level::INFO));
+        assert!(!enables("", "bulkhead", Level::DEBUG));
+        assert!(enables("debug", "hyper::proto", Level::DEBUG));
+        assert!(!enables("off", "bulkhead", Level::ERROR));
+        assert!(enables("bulkhead=trace", "bulkhead::relay", Level::TRACE));
+        assert!(enables("bulkhead=trace", "hyper", Level::INFO));
+        assert!(!enables("warn,hyper=debug", "bulkhead", Level::INFO));
+        assert!(enables("warn,hyper=debug,", "hyper", Level::DEBUG));
+    }
 
     #[test]
     fn log_filters() {
