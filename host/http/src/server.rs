@@ -86,12 +86,8 @@ pub async fn serve<S: Service>(
         () = tokio::time::sleep(settings.drain_timeout) => "time-out (--drain-timeout)",
         () = signals(&mut stop, 2) => "second signal",
     };
-    tracing::warn!(
-        connections = open(),
-        finished = is_finished.get(),
-        why,
-        "cutting what still runs"
-    );
+    tracing::warn!(connections = open(), why, "cutting what still runs");
+    service.cut(is_finished.get());
     DrainEnd::Cut
 }
 

@@ -22,4 +22,7 @@ pub trait Service: Send + Sync + 'static {
     /// Waits until work has ended that outlasts its requests. It is called while connections are still
     /// open and once more after the last one.
     fn finish(&self) -> impl Future<Output = ()> + Send;
+
+    /// Called when the drain is cut short, with whether [`Service::finish`] had returned.
+    fn cut(&self, is_finished: bool);
 }

@@ -148,12 +148,6 @@ fn named(command: clap::Command, settings: &[String]) -> clap::Command {
     })
 }
 
-/// Runs a future on this thread.
-fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    Ok(runtime.enable_all().build()?.block_on(work))
-}
-
 /// Prints a text, or an error. The status is that of the text if it can be printed.
 fn print<E: std::error::Error>(result: Result<(String, ExitCode), E>) -> ExitCode {
     let (text, status) = match result {

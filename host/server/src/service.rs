@@ -97,6 +97,10 @@ impl Service for App {
             capability.finish().await;
         }
     }
+
+    fn cut(&self, is_finished: bool) {
+        tracing::warn!(relay.ended = is_finished, "the drain was cut short");
+    }
 }
 
 impl App {

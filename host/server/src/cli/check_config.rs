@@ -52,7 +52,11 @@ fn check(arguments: &[OsString]) -> (String, Vec<String>) {
     let matches = match as_text.try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
+            // The help text names the values that the parsers accept.
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                command.get_matches_from(arguments);
+                error.exit()
+            }
             _ => return (String::new(), vec![first_paragraph(&error)]),
         },
     };

@@ -1,23 +1,16 @@
-//! The command line's HTTP client: one GET and its response.
+//! The command line's HTTP client: one GET and its response, without a runtime.
 
-use super::block_on;
 use crate::app::address;
 use crate::config::units::duration_above_zero;
 use bulkhead_http::{Setting, setting};
-use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper::header::HOST;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 use thiserror::Error;
-use tokio::net::TcpStream;
 
-/// Maximum size of a body, in bytes.
-const BODY_BYTES_MAX: usize = 1 << 20;
+/// Maximum size of a response, in bytes.
+const RESPONSE_BYTES_MAX: usize = 1 << 20;
 
 const LISTEN: Setting = setting!(ServerSettings, listen);
 
@@ -40,47 +33,75 @@ pub(super) struct ServerSettings {
 /// Why there is no good response. The text names the address.
 #[derive(Debug, Error)]
 pub(super) enum ClientError {
-    #[error(transparent)]
-    Runtime(#[from] std::io::Error),
     #[error("{0} does not answer within {1:?}")]
     TimedOut(SocketAddr, Duration),
     #[error("{0}: {1}. Is a server running there? Another address is given with {LISTEN}")]
-    Failed(SocketAddr, Box<dyn std::error::Error + Send + Sync>),
+    Failed(SocketAddr, #[source] std::io::Error),
     #[error(
-        "{0} answers {1}: it is shutting down, or is not Bulkhead. Try again, or name another address with \
+        "{0} answers {1:?}: it is shutting down, or is not Bulkhead. Try again, or name another address with \
          {LISTEN}"
     )]
-    Status(SocketAddr, StatusCode),
+    Status(SocketAddr, String),
     #[error("{0} does not answer as Bulkhead does")]
     NotBulkhead(SocketAddr),
 }
 
-/// The body of the response to `GET path`, if its status is 200. Everything together takes at most the time of
-/// the settings.
-pub(super) fn get(server: &ServerSettings, path: &str) -> Result<Bytes, ClientError> {
+/// How much of a response is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Status,
+    Body,
+}
+
+/// The body of the response to `GET path` (as far as it is to be read), if the status is 200. Everything
+/// together takes at most the time of the settings.
+pub(super) fn get(server: &ServerSettings, path: &str, part: Part) -> Result<Vec<u8>, ClientError> {
     let (address, time) = (reachable(server.listen), server.timeout);
-    let response = block_on(async { tokio::time::timeout(time, exchange(address, path)).await })?;
-    let response = response.map_err(|_elapsed| ClientError::TimedOut(address, time))?;
-    match response.map_err(|error| ClientError::Failed(address, error))? {
-        (StatusCode::OK, body) => Ok(body),
-        (status, _) => Err(ClientError::Status(address, status)),
+    let response = exchange(address, path, time, part).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::TimedOut(address, time),
+        _ => ClientError::Failed(address, error),
+    })?;
+    let line = response.split(|byte| *byte == b'\n').next();
+    let line = String::from_utf8_lossy(line.unwrap_or_default());
+    let mut words = line.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some("HTTP/1.1" | "HTTP/1.0"), Some("200")) => {
+            let end = response.windows(4).position(|four| four == b"\r\n\r\n");
+            let end = end.map_or(response.len(), |end| end + 4);
+            Ok(response[end..].to_vec())
+        }
+        _ => Err(ClientError::Status(address, line.trim_end().to_owned())),
     }
 }
 
-async fn exchange(
+fn exchange(
     address: SocketAddr,
     path: &str,
-) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TokioIo::new(TcpStream::connect(address).await?);
-    let (mut sender, connection) = http1::handshake(stream).await?;
-    tokio::spawn(connection);
-    let request = Request::get(path).header(HOST, "localhost");
-    let response = sender
-        .send_request(request.body(Empty::<Bytes>::new())?)
-        .await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), BODY_BYTES_MAX);
-    Ok((status, body.collect().await?.to_bytes()))
+    time: Duration,
+    part: Part,
+) -> std::io::Result<Vec<u8>> {
+    let end = Instant::now() + time;
+    let mut stream = TcpStream::connect_timeout(&address, time)?;
+    stream.set_write_timeout(Some(time))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut response = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        let bytes = stream.read(&mut piece)?;
+        response.extend_from_slice(&piece[..bytes]);
+        if bytes == 0 || (part == Part::Status && response.contains(&b'\n')) {
+            return Ok(response);
+        }
+        if response.len() > RESPONSE_BYTES_MAX {
+            return Err(std::io::Error::other("the response is too large"));
+        }
+    }
 }
 
 /// A server that listens on all addresses is asked on this machine's own.

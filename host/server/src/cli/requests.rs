@@ -1,6 +1,6 @@
 //! `bulkhead requests …` and `bulkhead migrate`: the store from the command line.
 
-use super::{block_on, print};
+use super::print;
 use crate::capabilities::signing::store::{self, StoreOpenError};
 use crate::capabilities::signing::{StoreSettings, document, now, rfc3339};
 use bulkhead_store::{Listed, MessageState, Redelivery, RequestId, RequestView, StoreError};
@@ -90,7 +90,9 @@ pub(super) fn migrate(settings: &StoreSettings) -> ExitCode {
 }
 
 fn run_and_print(work: impl Future<Output = Result<String, RequestsError>>) -> ExitCode {
-    let result = block_on(work).unwrap_or_else(|error| Err(error.into()));
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let result = runtime.enable_all().build().map_err(RequestsError::from);
+    let result = result.and_then(|runtime| runtime.block_on(work));
     print(result.map(|text| (text, ExitCode::SUCCESS)))
 }
 

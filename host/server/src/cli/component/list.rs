@@ -1,6 +1,6 @@
 //! `bulkhead component list`: what a running server uses.
 
-use crate::cli::client::{self, ClientError, ServerSettings};
+use crate::cli::client::{self, ClientError, Part, ServerSettings};
 use clap::Args;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -58,7 +58,7 @@ pub(super) fn list(settings: &ListSettings) -> Result<String, ClientError> {
 }
 
 fn health(server: &ServerSettings) -> Result<Value, ClientError> {
-    let body = client::get(server, "/health")?;
+    let body = client::get(server, "/health", Part::Body)?;
     serde_json::from_slice(&body)
         .ok()
         .filter(|health: &Value| health["components"].is_array())
