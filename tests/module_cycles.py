@@ -14,9 +14,6 @@ import subprocess
 import sys
 import tempfile
 
-# Crates whose cycles are still allowed. The check fails when an entry is not needed any more.
-ALLOWED = {"host/server"}
-
 NOT_CODE = re.compile(r"""//[^\n]*|/\*.*?\*/|\bb?r(\#*)".*?"\1|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])'""", re.DOTALL)
 TEST_ITEM = re.compile(r"#\[cfg\((?:test|all\(test\b[^\]]*)\)\][^{;]*")
 USE = re.compile(r"\buse\s+([^;]+);")
@@ -154,20 +151,14 @@ def check():
             listed += [os.path.relpath(os.path.join(parent, name)) for name in files if name == "Cargo.toml"]
     crates = sorted(os.path.dirname(path) for path in listed if os.path.isdir(os.path.join(os.path.dirname(path), "src")))
     assert crates, "there should be crates"
-    failed, needed = False, set()
+    failed = False
     for folder in crates:
         for cycle in Crate(folder).cycles():
             if is_allowed(cycle):
                 verdict = "allowed, a pair in one folder"
-            elif folder in ALLOWED:
-                verdict = "allowed for now"
-                needed.add(folder)
             else:
                 verdict, failed = "NOT ALLOWED", True
             print(f"{folder}: cycle of {len(cycle)} files ({verdict}): {names(cycle)}")
-    for folder in sorted(ALLOWED - needed):
-        print(f"{folder} has no such cycle any more: remove it from ALLOWED in tests/module_cycles.py")
-        failed = True
     return failed
 
 

@@ -7,6 +7,7 @@ mod fields;
 mod limit;
 mod message;
 mod problem;
+mod setting;
 mod size;
 mod wiped;
 
@@ -14,5 +15,6 @@ pub use fields::{Field, Names, parse_fields};
 pub use limit::{Excess, InvalidLimit, Limit};
 pub use message::{Request, decrypted_response};
 pub use problem::Problem;
-pub use size::{InvalidSize, parse_size};
+pub use setting::Setting;
+pub use size::{ByteSize, InvalidSize, parse_size};
 pub use wiped::Wiped;

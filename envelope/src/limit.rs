@@ -1,5 +1,6 @@
 //! The limits on one message, with the names of the settings that raise them.
 
+use crate::setting::Setting;
 use crate::size::{InvalidSize, parse_size};
 
 /// A limit that a message can exceed. `wit/decrypt` documents what each one counts.
@@ -31,22 +32,21 @@ pub struct Excess {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages are the documentation")]
 pub enum InvalidLimit {
-    #[error("{variable}: {source}")]
+    #[error("{}: {source}", .setting.variable())]
     Size {
-        variable: &'static str,
+        setting: Setting,
         source: InvalidSize,
     },
-    #[error("{variable}: give a whole number")]
-    Count { variable: &'static str },
-    #[error("{variable}: give a value below 2^32")]
-    TooLarge { variable: &'static str },
+    #[error("{}: give a whole number", .setting.variable())]
+    Count { setting: Setting },
+    #[error("{}: give a value below 2^32", .setting.variable())]
+    TooLarge { setting: Setting },
 }
 
 /// The texts about a limit.
 struct Details {
     description: &'static str,
-    flag: &'static str,
-    variable: &'static str,
+    setting: Setting,
     default: &'static str,
 }
 
@@ -64,60 +64,51 @@ impl Limit {
     ];
 
     const fn details(self) -> Details {
-        let (description, flag, variable, default) = match self {
+        let (description, setting, default) = match self {
             Self::PlaintextBytes => (
                 "Size of the plaintext",
-                "--plaintext-max",
-                "BULKHEAD_PLAINTEXT_MAX",
+                Setting::new("plaintext_max"),
                 "32MiB",
             ),
             Self::CompressionLayers => (
                 "Number of compression layers",
-                "--compression-layers-max",
-                "BULKHEAD_COMPRESSION_LAYERS_MAX",
+                Setting::new("compression_layers_max"),
                 "4",
             ),
             Self::CompressionRatio => (
                 "Compression ratio",
-                "--compression-ratio-max",
-                "BULKHEAD_COMPRESSION_RATIO_MAX",
+                Setting::new("compression_ratio_max"),
                 "4096",
             ),
             Self::SessionKeyPackets => (
                 "Number of session-key packets",
-                "--session-keys-max",
-                "BULKHEAD_SESSION_KEYS_MAX",
+                Setting::new("session_keys_max"),
                 "16",
             ),
             Self::ArmorHeaderBytes => (
                 "Size of the armor headers",
-                "--armor-headers-max",
-                "BULKHEAD_ARMOR_HEADERS_MAX",
+                Setting::new("armor_headers_max"),
                 "64KiB",
             ),
             Self::S2kBytes => (
                 "Number of bytes hashed for key derivation",
-                "--s2k-octets-max",
-                "BULKHEAD_S2K_OCTETS_MAX",
+                Setting::new("s2k_octets_max"),
                 "2GiB",
             ),
             Self::Argon2MemoryKib => (
                 "Memory for key derivation (Argon2)",
-                "--argon2-memory-max",
-                "BULKHEAD_ARGON2_MEMORY_MAX",
+                Setting::new("argon2_memory_max"),
                 "64MiB",
             ),
             Self::Argon2Passes => (
                 "Number of passes for key derivation (Argon2)",
-                "--argon2-passes-max",
-                "BULKHEAD_ARGON2_PASSES_MAX",
+                Setting::new("argon2_passes_max"),
                 "10",
             ),
         };
         Details {
             description,
-            flag,
-            variable,
+            setting,
             default,
         }
     }
@@ -127,14 +118,9 @@ impl Limit {
         self.details().description
     }
 
-    /// Returns the server's flag, such as `--plaintext-max`.
-    pub const fn flag(self) -> &'static str {
-        self.details().flag
-    }
-
-    /// Returns the environment variable, of the server and of the offline command.
-    pub const fn variable(self) -> &'static str {
-        self.details().variable
+    /// Returns the setting of the limit. The offline command reads its variable.
+    pub const fn setting(self) -> Setting {
+        self.details().setting
     }
 
     /// Returns the default, in the form of a value of the flag.
@@ -148,15 +134,15 @@ impl Limit {
     /// [`InvalidLimit`] if the value cannot be parsed. The text names the variable and says how to write a value.
     pub fn allowed(self, given: Option<&str>) -> Result<u64, InvalidLimit> {
         let text = given.unwrap_or_else(|| self.default());
-        let variable = self.variable();
-        let size = || parse_size(text).map_err(|source| InvalidLimit::Size { variable, source });
+        let setting = self.setting();
+        let size = || parse_size(text).map_err(|source| InvalidLimit::Size { setting, source });
         match self {
             Self::PlaintextBytes | Self::ArmorHeaderBytes | Self::S2kBytes => size(),
             Self::Argon2MemoryKib => Ok(size()? / 1024),
             Self::CompressionLayers
             | Self::CompressionRatio
             | Self::SessionKeyPackets
-            | Self::Argon2Passes => text.parse().map_err(|_| InvalidLimit::Count { variable }),
+            | Self::Argon2Passes => text.parse().map_err(|_| InvalidLimit::Count { setting }),
         }
     }
 

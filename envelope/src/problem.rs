@@ -1,6 +1,7 @@
 //! Problem documents for messages that are not opened (RFC 9457).
 
 use crate::limit::Excess;
+use crate::setting::Setting;
 
 /// An error for the caller. Its texts never contain a secret, a plaintext or an internal path.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ impl Problem {
     /// The body of the request has more than `limit_bytes` bytes.
     pub fn body_too_large(limit_bytes: u64) -> Self {
         let detail = format!(
-            "The request body exceeds the maximum of {limit_bytes} bytes. The operator can raise \
-             --body-max (BULKHEAD_BODY_MAX)."
+            "The request body exceeds the maximum of {limit_bytes} bytes. The operator can raise {}.",
+            Setting::new("body_max")
         );
         Self::new(413, "body_too_large", "Body too large", detail)
     }
@@ -98,12 +99,11 @@ impl Problem {
             allowed,
         } = excess;
         Self::too_costly(format!(
-            "{}: the message asks for {}, but the maximum is {}. The operator can raise {} ({}).",
+            "{}: the message asks for {}, but the maximum is {}. The operator can raise {}.",
             limit.description(),
             limit.amount(asked),
             limit.amount(allowed),
-            limit.flag(),
-            limit.variable(),
+            limit.setting(),
         ))
     }
 

@@ -1,5 +1,8 @@
 //! Sizes with a unit, as operators write them.
 
+use std::fmt;
+use std::str::FromStr;
+
 /// The text is not a size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSize {
@@ -29,9 +32,58 @@ pub fn parse_size(text: &str) -> Result<u64, InvalidSize> {
     number.checked_mul(factor).ok_or(InvalidSize::Number)
 }
 
+/// A number of bytes. It is parsed and displayed with a unit, such as `32MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(u64);
+
+impl ByteSize {
+    /// Creates a size of `bytes` bytes.
+    pub const fn new(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the number of bytes.
+    pub const fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the number of bytes, or the maximum of `usize` if there are more.
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = InvalidSize;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSize> {
+        parse_size(text).map(Self)
+    }
+}
+
+/// Displays the size as a whole number of the largest possible unit.
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let (size, unit) = units
+            .into_iter()
+            .find(|(size, _)| self.0 != 0 && self.0.is_multiple_of(*size))
+            .unwrap_or((1, "B"));
+        write!(f, "{}{unit}", self.0 / size)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn byte_size_is_displayed_in_its_largest_whole_unit() {
+        for text in ["0B", "1023B", "64KiB", "5MiB", "1024GiB"] {
+            let size: ByteSize = text.parse().expect("size should be valid");
+            assert_eq!(size.to_string(), text);
+        }
+    }
 
     #[test]
     fn sizes_are_parsed_with_and_without_a_unit() {

@@ -215,9 +215,9 @@ fn body_memory_budget_is_shared_by_requests() {
     });
 }
 
-/// hyper rejects these requests by itself, with a bare status.
+/// hyper rejects these requests by itself. The status arrives, however much was sent.
 #[test]
-fn malformed_http_returns_a_problem_document() {
+fn malformed_http_returns_a_bare_status() {
     let server = Server::shared();
     let many_headers = format!(
         "GET /livez HTTP/1.1\r\nHost: t\r\n{}\r\n",
@@ -225,17 +225,13 @@ fn malformed_http_returns_a_problem_document() {
     );
     let huge_head = format!("GET /livez HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(5 << 20));
     let huge_target = format!("GET /{} HTTP/1.1\r\nHost: t\r\n\r\n", "y".repeat(70_000));
-    for (sent, status, code) in [
-        ("hello\r\n\r\n", 400, "malformed_request"),
-        ("GET /livez HTTP/3.0\r\n\r\n", 400, "malformed_request"),
-        (
-            "GET /livez HTTP/1.1\r\nno colon\r\n\r\n",
-            400,
-            "malformed_request",
-        ),
-        (&many_headers, 431, "headers_too_large"),
-        (&huge_head, 431, "headers_too_large"),
-        (&huge_target, 414, "target_too_long"),
+    for (sent, status) in [
+        ("hello\r\n\r\n", 400),
+        ("GET /livez HTTP/3.0\r\n\r\n", 400),
+        ("GET /livez HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (&many_headers, 431),
+        (&huge_head, 431),
+        (&huge_target, 414),
     ] {
         let mut stream = connect(server.address);
         // Earlier responses on the same connection, with and without a body, must not be confused
@@ -252,10 +248,7 @@ fn malformed_http_returns_a_problem_document() {
             .write_all(sent.as_bytes())
             .expect("data should be sent");
         let response = read(&mut stream, false).expect("response should arrive");
-        assert_eq!(
-            (response.status, response.problem().as_str()),
-            (status, code)
-        );
+        assert_eq!((response.status, response.body.len()), (status, 0));
         let mut rest = Vec::new();
         stream
             .read_to_end(&mut rest)
@@ -438,9 +431,7 @@ fn pipelined_responses_stay_in_order_for_a_late_reader() {
     let (status, opened) = next(&mut rest, true);
     assert!(status == 200 && opened == text.as_bytes());
     assert_eq!(next(&mut rest, true).0, 200);
-    let (status, document) = next(&mut rest, true);
-    assert_eq!(status, 400);
-    assert!(String::from_utf8_lossy(document).contains("malformed_request"));
+    assert_eq!(next(&mut rest, true), (400, &[][..]));
     assert!(rest.is_empty());
 }
 

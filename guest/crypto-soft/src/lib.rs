@@ -41,7 +41,7 @@ const ALLOCATION_KIB_MAX: u64 = (isize::MAX as u64) >> 10;
 /// A variable that cannot be parsed sets its limit to 0. The default could be more than the operator intended.
 fn limits() -> KdfLimits {
     let allowed = |limit: Limit| {
-        let given = std::env::var(limit.variable()).ok();
+        let given = std::env::var(limit.setting().variable()).ok();
         limit.allowed(given.as_deref()).unwrap_or(0)
     };
     KdfLimits {

@@ -22,12 +22,12 @@ mod bindings {
 
 use bindings::bulkhead::decrypt::decryptor;
 use bulkhead_envelope::{
-    Excess, InvalidLimit, Limit, Problem, Request, Wiped, decrypted_response, parse_size,
+    Excess, InvalidLimit, Limit, Problem, Request, Setting, Wiped, decrypted_response, parse_size,
 };
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
-const BODY_MAX: &str = "BULKHEAD_BODY_MAX";
+const BODY_MAX: Setting = Setting::new("body_max");
 const BODY_MAX_DEFAULT: &str = "32MiB";
 
 fn main() -> ExitCode {
@@ -92,20 +92,20 @@ fn unreadable(error: &std::io::Error) -> Problem {
 
 /// Returns the limits of the component, and the maximum size of the body in bytes.
 fn limits() -> Result<(decryptor::Limits, u64), InvalidLimit> {
-    let given = |variable| std::env::var(variable).ok();
-    let allowed = |limit: Limit| limit.allowed(given(limit.variable()).as_deref());
+    let given = |variable: &str| std::env::var(variable).ok();
+    let allowed = |limit: Limit| limit.allowed(given(&limit.setting().variable()).as_deref());
     let count = |limit: Limit| {
-        let variable = limit.variable();
-        u32::try_from(allowed(limit)?).map_err(|_| InvalidLimit::TooLarge { variable })
+        let setting = limit.setting();
+        u32::try_from(allowed(limit)?).map_err(|_| InvalidLimit::TooLarge { setting })
     };
     // The crypto component reads these variables, but it cannot report errors.
     for limit in [Limit::S2kBytes, Limit::Argon2MemoryKib, Limit::Argon2Passes] {
         allowed(limit)?;
     }
-    let body = given(BODY_MAX);
+    let body = given(&BODY_MAX.variable());
     let body_max = parse_size(body.as_deref().unwrap_or(BODY_MAX_DEFAULT)).map_err(|source| {
-        let variable = BODY_MAX;
-        InvalidLimit::Size { variable, source }
+        let setting = BODY_MAX;
+        InvalidLimit::Size { setting, source }
     })?;
     let limits = decryptor::Limits {
         plaintext_octets: allowed(Limit::PlaintextBytes)?,

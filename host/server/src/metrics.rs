@@ -1,16 +1,10 @@
-//! `GET /metrics`, and what the routes count.
+//! Everything that is counted.
 
-mod components;
-mod forms;
-
-use crate::http::{Answer, answer, wanted};
-use crate::problem::Problem;
-use crate::routes::Route;
+use crate::components::metrics::{ComponentEvents, ComponentsMetrics};
 use bulkhead_kdf::KdfMetrics;
 use bulkhead_relay::RelayMetrics;
 use bulkhead_sandbox::{ComponentMetrics, SandboxMetrics, Waiting};
-use hyper::header::{HeaderValue, VARY};
-use hyper::{HeaderMap, StatusCode};
+use hyper::StatusCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -22,17 +16,14 @@ use prometheus_client::registry::{Registry, Unit};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-pub(crate) use components::ComponentEvents;
-use components::ComponentsMetrics;
-
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 /// What happened to a request, for its status label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Answered(StatusCode),
-    /// The client hung up before there was an answer.
-    HungUp,
+    /// The client closed the connection before there was a response.
+    ClientClosed,
 }
 
 /// Everything that is counted, and the registry that knows it.
@@ -51,38 +42,29 @@ pub(crate) struct Metrics {
 pub(crate) struct HttpMetrics {
     requests: Family<Labels<2>, Counter>,
     /// By the number of the route: looking a metric up by its labels costs more than a token.
-    found: Vec<(Histogram, [OnceLock<Counter>; STATUSES.len()])>,
+    routes: Vec<RouteMetrics>,
 }
 
-/// Every status that is answered with; a label of a metric must not be for a client to make up.
-const STATUSES: [(u16, &str); 19] = [
-    (200, "200"),
-    (202, "202"),
-    (204, "204"),
-    (400, "400"),
-    (404, "404"),
-    (405, "405"),
-    (406, "406"),
-    (408, "408"),
-    (409, "409"),
-    (413, "413"),
-    (414, "414"),
-    (415, "415"),
-    (422, "422"),
-    (431, "431"),
-    (500, "500"),
-    (501, "501"),
-    (503, "503"),
-    (OTHER, "other"),
-    (HUNG_UP, "hung_up"),
+struct RouteMetrics {
+    label: &'static str,
+    duration: Histogram,
+    statuses: [OnceLock<Counter>; STATUSES.len()],
+}
+
+/// Every status that is answered with, as a label: a label must not be for a client to make up.
+#[rustfmt::skip]
+const STATUSES: [&str; 19] = [
+    "200", "202", "204", "400", "404", "405", "406", "408", "409", "413", "414", "415", "422", "431", "500", "501",
+    "503", OTHER, CLIENT_CLOSED,
 ];
-const OTHER: u16 = 0;
-const HUNG_UP: u16 = 1;
+const OTHER: &str = "other";
+const CLIENT_CLOSED: &str = "hung_up";
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// With a label for each route.
+    pub(crate) fn new(routes: impl Iterator<Item = &'static str>) -> Self {
         let mut registry = Registry::with_prefix("bulkhead");
-        let http = HttpMetrics::register(&mut registry);
+        let http = HttpMetrics::register(&mut registry, routes);
         let sandbox = SandboxMetrics::register(&mut registry);
         let kdf = KdfMetrics::register(&mut registry);
         let relay = RelayMetrics::register(&mut registry);
@@ -108,10 +90,7 @@ impl Metrics {
     }
 
     pub(crate) fn component_events(&self, name: &'static str) -> ComponentEvents {
-        ComponentEvents {
-            name,
-            metrics: self.components.clone(),
-        }
+        self.components.of(name)
     }
 
     /// Shows a queue from now on.
@@ -119,42 +98,11 @@ impl Metrics {
         self.queues.all().push((queue, waiting));
     }
 
-    /// All of them, in the form the client wants most: JSON where it does not care, the text of
-    /// `OpenMetrics` 1.0, or that of Prometheus 0.0.4.
-    pub(crate) fn answer(&self, headers: &HeaderMap) -> Result<Answer, Problem> {
-        let json = wanted(headers, "application/json");
-        let open = wanted(headers, "application/openmetrics-text");
-        let plain = wanted(headers, "text/plain");
-        let most = json.max(open).max(plain);
+    /// All metrics as the text of `OpenMetrics` 1.0.
+    pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)
-            .map_err(|_| Problem::internal("metrics cannot be encoded"))?;
-        let mut answer = match most {
-            0 => {
-                return Err(Problem::not_acceptable(
-                    "application/json, application/openmetrics-text, text/plain",
-                ));
-            }
-            most if most == json => answer(
-                StatusCode::OK,
-                "application/json",
-                forms::json(&text).to_string() + "\n",
-            ),
-            most if most == open => answer(
-                StatusCode::OK,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                text,
-            ),
-            _ => answer(
-                StatusCode::OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                forms::prometheus(&text),
-            ),
-        };
-        answer
-            .headers_mut()
-            .insert(VARY, HeaderValue::from_static("Accept"));
-        Ok(answer)
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
     }
 }
 
@@ -198,7 +146,7 @@ impl Collector for Queues {
 }
 
 impl HttpMetrics {
-    fn register(registry: &mut Registry) -> Self {
+    fn register(registry: &mut Registry, routes: impl Iterator<Item = &'static str>) -> Self {
         // 50 us to 52 s.
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(50e-6, 4.0, 11));
         let requests = Family::default();
@@ -214,27 +162,29 @@ impl HttpMetrics {
             Unit::Seconds,
             durations.clone(),
         );
-        let found = Route::ALL
-            .iter()
-            .map(|route| {
-                let duration = durations.get_or_create_owned(&[("route", route.name())]);
-                (duration, std::array::from_fn(|_| OnceLock::new()))
-            })
-            .collect();
-        Self { requests, found }
+        let routes = routes.map(|label| RouteMetrics {
+            label,
+            duration: durations.get_or_create_owned(&[("route", label)]),
+            statuses: std::array::from_fn(|_| OnceLock::new()),
+        });
+        Self {
+            requests,
+            routes: routes.collect(),
+        }
     }
 
-    pub(crate) fn count(&self, route: Route, outcome: Outcome, time: Duration) {
-        let status = match outcome {
-            Outcome::Answered(status) => status.as_u16(),
-            Outcome::HungUp => HUNG_UP,
+    /// Counts a request to the route of this number.
+    pub(crate) fn count(&self, route: usize, outcome: Outcome, time: Duration) {
+        let status = match &outcome {
+            Outcome::Answered(status) => status.as_str(),
+            Outcome::ClientClosed => CLIENT_CLOSED,
         };
-        let place = |status| STATUSES.iter().position(|(known, _)| *known == status);
+        let place = |status| STATUSES.iter().position(|known| *known == status);
         let at = place(status).or_else(|| place(OTHER)).unwrap_or_default();
-        let labels = [("route", route.name()), ("status", STATUSES[at].1)];
-        let (duration, counters) = &self.found[route as usize];
-        duration.observe(time.as_secs_f64());
-        counters[at]
+        let route = &self.routes[route];
+        let labels = [("route", route.label), ("status", STATUSES[at])];
+        route.duration.observe(time.as_secs_f64());
+        route.statuses[at]
             .get_or_init(|| self.requests.get_or_create_owned(&labels))
             .inc();
     }

@@ -1,155 +1,234 @@
-//! The resources, and what they answer to.
+//! The table of routes. Matching, `Allow`, the labels of metrics and the check of `openapi.json` follow from it.
 
-use hyper::Method;
+use crate::app::App;
+use crate::capabilities::BoxFuture;
+use crate::handlers::{health, metrics, openapi};
+use bulkhead_http::{Call, Problem, Response};
+use hyper::{Method, StatusCode};
 
-/// What the paths of single requests begin with.
-pub(crate) const REQUESTS: &str = "/crypto/requests/";
+/// What handles the requests of a route.
+type Handler = for<'a> fn(&'a App, Call<'a>) -> BoxFuture<'a, Result<Response, Problem>>;
 
-/// What a request is for. The names of the paths are also the labels of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Route {
-    DecryptMessage,
-    Token,
-    TokenVerify,
-    CryptoSign,
-    CryptoVerify,
-    CryptoTestApiKey,
-    CryptoRequest,
-    CryptoRedeliver,
-    Livez,
-    Readyz,
-    Health,
-    Metrics,
-    OpenapiYaml,
-    OpenapiJson,
-    /// The server as a whole (`OPTIONS *`).
-    Server,
-    /// No resource.
-    Unknown,
-    /// Not even a request: what hyper could not parse.
-    Malformed,
+/// A resource.
+pub(crate) struct Route {
+    /// A segment in braces stands for any text. The path is also the label of metrics.
+    pub(crate) path: &'static str,
+    /// The methods, as `Allow` lists them.
+    pub(crate) methods: &'static str,
+    pub(crate) handler: Handler,
 }
 
-impl Route {
-    /// In the order of their numbers.
-    pub(crate) const ALL: [Self; 17] = [
-        Self::DecryptMessage,
-        Self::Token,
-        Self::TokenVerify,
-        Self::CryptoSign,
-        Self::CryptoVerify,
-        Self::CryptoTestApiKey,
-        Self::CryptoRequest,
-        Self::CryptoRedeliver,
-        Self::Livez,
-        Self::Readyz,
-        Self::Health,
-        Self::Metrics,
-        Self::OpenapiYaml,
-        Self::OpenapiJson,
-        Self::Server,
-        Self::Unknown,
-        Self::Malformed,
-    ];
+const GET: &str = "GET, HEAD, OPTIONS";
+/// Without HEAD, which would spend quota for nothing.
+const GET_ALONE: &str = "GET, OPTIONS";
+const POST: &str = "POST, OPTIONS";
 
-    pub(crate) fn of(path: &str) -> Self {
-        if let Some(rest) = path.strip_prefix(REQUESTS) {
-            return match rest.split_once('/') {
-                None if !rest.is_empty() => Self::CryptoRequest,
-                Some((id, "redeliver")) if !id.is_empty() => Self::CryptoRedeliver,
-                _ => Self::Unknown,
-            };
+/// A route of a capability: its handler reads or discards the body.
+macro_rules! capability {
+    ($path:literal, $methods:expr, $name:ident.$handler:ident) => {
+        Route {
+            path: $path,
+            methods: $methods,
+            handler: |app, call| Box::pin(app.capabilities.$name.$handler(call)),
         }
-        let known = Self::ALL[..=Self::Server as usize].iter();
-        known
-            .copied()
-            .find(|route| route.name() == path)
-            .unwrap_or(Self::Unknown)
+    };
+}
+
+/// A route that has no use for a body.
+macro_rules! plain {
+    ($path:literal, |$app:pat_param, $headers:pat_param| $response:expr) => {
+        Route {
+            path: $path,
+            methods: GET,
+            handler: |$app, call| {
+                let $headers = call.headers();
+                call.discard_body();
+                Box::pin(std::future::ready($response))
+            },
+        }
+    };
+}
+
+/// All resources.
+pub(crate) const ROUTES: &[Route] = &[
+    capability!("/decryptMessage", POST, decrypt.open),
+    capability!("/token", POST, token.make),
+    capability!("/token/verify", POST, token.verify),
+    capability!("/crypto/sign", "GET, POST, OPTIONS", signing.sign),
+    capability!("/crypto/verify", GET_ALONE, signing.verify),
+    capability!("/crypto/test_api_key", GET_ALONE, signing.test_key),
+    capability!("/crypto/requests/{id}", GET, signing.request),
+    capability!("/crypto/requests/{id}/redeliver", POST, signing.redeliver),
+    plain!("/livez", |_, _| Ok(health::live())),
+    plain!("/readyz", |app, _| health::ready(app)),
+    plain!("/health", |app, _| health::health(app)),
+    plain!("/metrics", |app, headers| metrics::get(
+        &app.metrics,
+        headers
+    )),
+    plain!("/openapi.yaml", |_, _| Ok(openapi::yaml())),
+    plain!("/openapi.json", |_, _| Ok(openapi::json())),
+];
+
+/// What the target of a request leads to.
+#[derive(Clone, Copy)]
+pub(crate) enum Target<'a> {
+    /// A resource by its place in [`ROUTES`], and the part of the path that names something.
+    Resource(usize, &'a str),
+    /// The server as a whole (`OPTIONS *`).
+    Server,
+    Unknown,
+}
+
+/// The number of labels of metrics that no resource has.
+const OTHER_LABELS: [&str; 3] = ["*", "unknown", "malformed"];
+
+/// The label of input that is not HTTP, as a number.
+pub(crate) const MALFORMED: usize = ROUTES.len() + 2;
+
+/// All labels of metrics, in the order of their numbers.
+pub(crate) fn labels() -> impl Iterator<Item = &'static str> {
+    ROUTES.iter().map(|route| route.path).chain(OTHER_LABELS)
+}
+
+impl<'a> Target<'a> {
+    pub(crate) fn of(path: &'a str) -> Self {
+        if path == "*" {
+            return Self::Server;
+        }
+        let mut routes = ROUTES.iter().enumerate();
+        let found =
+            routes.find_map(|(at, route)| Some(Self::Resource(at, matched(route.path, path)?)));
+        found.unwrap_or(Self::Unknown)
     }
 
-    pub(crate) const fn name(self) -> &'static str {
+    /// The number of its label.
+    pub(crate) fn number(self) -> usize {
         match self {
-            Self::DecryptMessage => "/decryptMessage",
-            Self::Token => "/token",
-            Self::TokenVerify => "/token/verify",
-            Self::CryptoSign => "/crypto/sign",
-            Self::CryptoVerify => "/crypto/verify",
-            Self::CryptoTestApiKey => "/crypto/test_api_key",
-            Self::CryptoRequest => "/crypto/requests/{id}",
-            Self::CryptoRedeliver => "/crypto/requests/{id}/redeliver",
-            Self::Livez => "/livez",
-            Self::Readyz => "/readyz",
-            Self::Health => "/health",
-            Self::Metrics => "/metrics",
-            Self::OpenapiYaml => "/openapi.yaml",
-            Self::OpenapiJson => "/openapi.json",
-            Self::Server => "*",
-            Self::Unknown => "unknown",
-            Self::Malformed => "malformed",
+            Self::Resource(at, _) => at,
+            Self::Server => ROUTES.len(),
+            Self::Unknown => ROUTES.len() + 1,
         }
     }
 
-    /// The methods it answers to, as `Allow` lists them.
-    pub(crate) const fn allow(self) -> &'static str {
+    /// Its label.
+    pub(crate) fn label(self) -> &'static str {
         match self {
-            Self::DecryptMessage | Self::Token | Self::TokenVerify | Self::CryptoRedeliver => {
-                "POST, OPTIONS"
+            Self::Resource(at, _) => ROUTES[at].path,
+            Self::Server => OTHER_LABELS[0],
+            Self::Unknown => OTHER_LABELS[1],
+        }
+    }
+
+    /// The methods that it has, as `Allow` lists them.
+    ///
+    /// # Errors
+    /// `404` or `405`.
+    pub(crate) fn check(self, method: &Method) -> Result<&'static str, Problem> {
+        let (allow, is_allowed) = match self {
+            Self::Resource(at, _) => {
+                let allow = ROUTES[at].methods;
+                let mut methods = allow.split(", ");
+                (allow, methods.any(|allowed| allowed == method.as_str()))
             }
-            // Not HEAD, which would spend quota for nothing.
-            Self::CryptoSign => "GET, POST, OPTIONS",
-            Self::CryptoVerify | Self::CryptoTestApiKey => "GET, OPTIONS",
-            Self::CryptoRequest
-            | Self::Livez
-            | Self::Readyz
-            | Self::Health
-            | Self::Metrics
-            | Self::OpenapiYaml
-            | Self::OpenapiJson => "GET, HEAD, OPTIONS",
-            Self::Server => "GET, HEAD, POST, OPTIONS",
-            Self::Unknown | Self::Malformed => "",
+            // `*` is no resource that could be read.
+            Self::Server => ("GET, HEAD, POST, OPTIONS", method == Method::OPTIONS),
+            Self::Unknown => return Err(not_found()),
+        };
+        if is_allowed {
+            Ok(allow)
+        } else {
+            Err(Problem::method_not_allowed(allow))
         }
     }
+}
 
-    pub(crate) fn allows(self, method: &Method) -> bool {
-        self.allow()
-            .split(", ")
-            .any(|allowed| allowed == method.as_str())
-            // `*` is no resource that could be read.
-            && (self != Self::Server || method == Method::OPTIONS)
-    }
+/// What stands for the segment in braces (nothing if there is none), if the path fits.
+fn matched<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    let Some((before, rest)) = pattern.split_once('{') else {
+        return (pattern == path).then_some("");
+    };
+    let (_, after) = rest.split_once('}')?;
+    let parameter = path.strip_prefix(before)?.strip_suffix(after)?;
+    (!parameter.is_empty() && !parameter.contains('/')).then_some(parameter)
+}
+
+fn not_found() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "No such resource",
+        "There is nothing at this path. POST /decryptMessage opens a message, POST /token makes a \
+         token, GET /crypto/sign has a message signed.",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
+    use std::collections::BTreeMap;
 
     #[test]
-    fn numbers_are_places() {
-        for (place, route) in Route::ALL.into_iter().enumerate() {
-            assert_eq!(route as usize, place, "{route:?}");
+    fn every_label_has_its_number() {
+        let labels: Vec<_> = labels().collect();
+        for (at, route) in ROUTES.iter().enumerate() {
+            assert_eq!(Target::of(route.path).number(), at, "{}", route.path);
+            assert_eq!(labels[at], Target::of(route.path).label());
         }
+        for target in [Target::Server, Target::Unknown] {
+            assert_eq!(labels[target.number()], target.label());
+        }
+        assert_eq!(labels[MALFORMED], "malformed");
     }
 
     #[test]
-    fn paths_lead_to_their_routes_alone() {
-        assert_eq!(Route::of("/token/verify"), Route::TokenVerify);
-        assert_eq!(Route::of("/crypto/requests/1f"), Route::CryptoRequest);
-        assert_eq!(
-            Route::of("/crypto/requests/1f/redeliver"),
-            Route::CryptoRedeliver
-        );
+    fn paths_match_whole() {
+        let found = |path| match Target::of(path) {
+            Target::Resource(at, parameter) => Some((ROUTES[at].path, parameter)),
+            Target::Server | Target::Unknown => None,
+        };
+        assert_eq!(found("/token/verify"), Some(("/token/verify", "")));
+        let request = Some(("/crypto/requests/{id}", "1f"));
+        assert_eq!(found("/crypto/requests/1f"), request);
+        let redeliver = Some(("/crypto/requests/{id}/redeliver", "1f"));
+        assert_eq!(found("/crypto/requests/1f/redeliver"), redeliver);
         for nowhere in [
             "/crypto/requests/",
             "/crypto/requests//redeliver",
+            "/crypto/requests/redeliver/",
             "/crypto/requests/1/x",
             "/",
             "/token/",
             "/TOKEN",
             "unknown",
             "malformed",
+            "*",
             "",
         ] {
-            assert_eq!(Route::of(nowhere), Route::Unknown, "{nowhere}");
+            assert_eq!(found(nowhere), None, "{nowhere}");
         }
+    }
+
+    /// `OPTIONS` and `HEAD` go by a rule that is described once.
+    #[test]
+    fn every_route_is_described_with_its_methods_and_no_other() {
+        let document: Value = serde_json::from_str(openapi::JSON).expect("JSON");
+        let paths = document["paths"].as_object().expect("paths");
+        let described = paths.iter().map(|(path, item)| {
+            let methods = item.as_object().expect("operations").keys();
+            let methods = methods.filter(|name| *name != "parameters");
+            (
+                path.clone(),
+                methods.map(|name| name.to_uppercase()).collect(),
+            )
+        });
+        let served = ROUTES.iter().map(|route| {
+            let methods = route.methods.split(", ");
+            let methods = methods.filter(|name| !["OPTIONS", "HEAD"].contains(name));
+            (route.path.to_owned(), methods.map(str::to_owned).collect())
+        });
+        let described: BTreeMap<String, Vec<String>> = described.collect();
+        assert_eq!(described, served.collect());
     }
 }

@@ -1,8 +1,11 @@
 //! The operator's folder, and the files in it.
 
-use std::fs::{File, Metadata};
-use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use crate::config::components::ComponentSettings;
+use crate::config::files::{self, FileError};
+use bulkhead_http::{ByteSize, Wiped, setting};
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// What tells a file from another one of the same name, and from itself before it was written to.
@@ -36,60 +39,16 @@ pub(super) fn stamp(path: &Path) -> std::io::Result<Option<Stamp>> {
     }
 }
 
-/// Why a file was not read. The text continues a sentence that began with what it is.
-#[derive(Debug)]
-pub(super) enum Unread {
-    NoFile,
-    TooLarge(u64),
-    Failed(std::io::Error),
-}
-
-impl std::fmt::Display for Unread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NoFile => f.write_str("is not a file"),
-            Self::TooLarge(octets_max) => write!(f, "has more than {octets_max} octets"),
-            Self::Failed(error) => write!(f, "cannot be read: {error}"),
-        }
-    }
-}
-
-/// The octets of a component. The error is a sentence for the operator.
-pub(super) fn component(path: &Path, octets_max: u64) -> Result<Vec<u8>, String> {
-    read(path, octets_max).map_err(|why| match why {
-        Unread::TooLarge(_) => {
-            format!("it {why}; --component-max (BULKHEAD_COMPONENT_MAX) allows more")
-        }
-        why => format!("it {why}"),
+/// The content of a component's file. The error is a sentence for the operator.
+pub(crate) fn read_component(path: &Path, component_max: ByteSize) -> Result<Wiped, String> {
+    files::read(path, component_max.bytes()).map_err(|error| match error {
+        FileError::NotRegular => "it is not a file".to_owned(),
+        FileError::TooLarge(max) => format!(
+            "it has more than {max} octets; {} allows more",
+            setting!(ComponentSettings, component_max)
+        ),
+        error => format!("it {error}"),
     })
-}
-
-/// The octets of a file of at most so many. Neither a pipe nor a device is waited for.
-pub(super) fn read(path: &Path, octets_max: u64) -> Result<Vec<u8>, Unread> {
-    let unreadable = Unread::Failed;
-    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = File::options()
-        .read(true)
-        .custom_flags(nonblocking)
-        .open(path)
-        .map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(Unread::NoFile);
-    }
-    let too_large = || Err(Unread::TooLarge(octets_max));
-    if metadata.len() > octets_max {
-        return too_large();
-    }
-    // It may grow all the same.
-    let mut octets = Vec::new();
-    file.take(octets_max.saturating_add(1))
-        .read_to_end(&mut octets)
-        .map_err(unreadable)?;
-    if octets.len() as u64 > octets_max {
-        return too_large();
-    }
-    Ok(octets)
 }
 
 /// What a look at the folder found.
@@ -140,21 +99,6 @@ impl FolderState {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_no_file_of_bounded_size_is_not_read() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("f");
-        let why = |path, octets_max| read(path, octets_max).expect_err("unread").to_string();
-        assert!(why(&path, 3).starts_with("cannot be read"));
-        std::fs::write(&path, b"abc").expect("written");
-        assert_eq!(read(&path, 3).ok(), Some(b"abc".to_vec()));
-        assert_eq!(why(&path, 2), "has more than 2 octets");
-        assert_eq!(why(folder.path(), 2), "is not a file");
-        let pipe = folder.path().join("pipe");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).expect("a pipe");
-        assert_eq!(why(&pipe, 2), "is not a file");
-    }
 
     #[test]
     fn a_file_that_was_replaced_or_written_has_another_stamp() {

@@ -1,54 +1,45 @@
 //! The list of files that may be taken, as `sha256sum` writes it.
 
+use crate::config::components::ComponentSettings;
+use crate::config::files::{self, FileError};
+use bulkhead_http::{Setting, setting};
 use std::path::Path;
+use thiserror::Error;
 
-/// Octets of the list; a line takes about eighty.
-const OCTETS_MAX: u64 = 1 << 20;
+/// Maximum size of the list, in bytes; a line takes about eighty.
+const LIST_BYTES_MAX: u64 = 1 << 20;
 
-/// How the list is called.
-const LIST: &str = "the list of --components-pin (BULKHEAD_COMPONENTS_PIN)";
+const LIST: Setting = setting!(ComponentSettings, components_pin);
 
-/// Why a file is not taken.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unpinned {
-    /// The list says nothing about it.
+/// Why a file is not pinned.
+#[derive(Debug, Error)]
+pub(crate) enum PinError {
+    #[error("its sha256 is not in the list of {LIST}; add it there if the file is to be trusted")]
     NotListed,
-    /// The list says nothing at all; why.
-    NoList(String),
+    #[error("the list of {LIST} {0}")]
+    Unreadable(#[source] FileError),
+    #[error("line {0} of the list of {LIST} does not begin with a sha256")]
+    Malformed(usize),
 }
 
-impl std::fmt::Display for Unpinned {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotListed => write!(
-                f,
-                "its sha256 is not in {LIST}; add it there if the file is to be trusted"
-            ),
-            Self::NoList(why) => f.write_str(why),
-        }
-    }
-}
-
-/// Whether the list names this sum.
-pub(super) fn check(list: &Path, sha256: &[u8; 32]) -> Result<(), Unpinned> {
-    let sums = read(list).map_err(Unpinned::NoList)?;
-    if sums.contains(sha256) {
+/// Checks that the list names this sum.
+pub(crate) fn check(list: &Path, sha256: &[u8; 32]) -> Result<(), PinError> {
+    if read(list)?.contains(sha256) {
         Ok(())
     } else {
-        Err(Unpinned::NotListed)
+        Err(PinError::NotListed)
     }
 }
 
-/// All sums in the list. The error says what is the matter with it.
-pub(super) fn read(list: &Path) -> Result<Vec<[u8; 32]>, String> {
-    let octets = super::folder::read(list, OCTETS_MAX).map_err(|why| format!("{LIST} {why}"))?;
-    let text = String::from_utf8(octets).map_err(|_| format!("{LIST} is not text"))?;
+/// All sums in the list.
+pub(crate) fn read(list: &Path) -> Result<Vec<[u8; 32]>, PinError> {
+    let text = files::read_text(list, LIST_BYTES_MAX).map_err(PinError::Unreadable)?;
     sums(&text)
 }
 
 /// A sum in hexadecimal begins each line; what follows it is for people. Empty lines and those that
 /// begin with `#` say nothing.
-fn sums(text: &str) -> Result<Vec<[u8; 32]>, String> {
+fn sums(text: &str) -> Result<Vec<[u8; 32]>, PinError> {
     let lines = text.lines().zip(1..);
     lines
         .filter_map(|(line, number)| Some((line.split_whitespace().next()?, number)))
@@ -58,9 +49,7 @@ fn sums(text: &str) -> Result<Vec<[u8; 32]>, String> {
             // sha256sum puts a backslash in front where the name has one.
             match base16ct::mixed::decode(word.trim_start_matches('\\'), &mut sum) {
                 Ok(octets) if octets.len() == 32 => Ok(sum),
-                _ => Err(format!(
-                    "line {number} of {LIST} does not begin with a sha256"
-                )),
+                _ => Err(PinError::Malformed(number)),
             }
         })
         .collect()
@@ -75,16 +64,16 @@ mod tests {
         let a = "aa".repeat(32);
         let b = "BB".repeat(32);
         let text = format!("# ours\n\n{a}  token.wasm\n  \\{b} *with a \\\\.wasm\n");
-        assert_eq!(sums(&text), Ok(vec![[0xaa; 32], [0xbb; 32]]));
-        assert_eq!(sums(""), Ok(Vec::new()));
+        assert_eq!(sums(&text).ok(), Some(vec![[0xaa; 32], [0xbb; 32]]));
+        assert_eq!(sums("").ok(), Some(Vec::new()));
         for bad in [
             "token.wasm",
             "aa token.wasm",
             &"aa".repeat(33),
             &"gg".repeat(32),
         ] {
-            let refused = sums(&format!("{a}\n{bad}\n")).expect_err("refused");
-            assert!(refused.starts_with("line 2 "), "{refused}");
+            let error = sums(&format!("{a}\n{bad}\n")).expect_err("rejected");
+            assert!(matches!(error, PinError::Malformed(2)), "{error}");
         }
     }
 }

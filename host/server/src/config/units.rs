@@ -1,96 +1,137 @@
-//! Sizes and durations with a unit.
+//! Values with bounds: sizes, numbers and durations, as operators write them.
 
+use bulkhead_http::{ByteSize, InvalidSize};
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
+use thiserror::Error;
 
-const LONGEST: Duration = Duration::from_hours(24);
+pub(crate) const KIB: u64 = 1 << 10;
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const GIB: u64 = 1 << 30;
+pub(crate) const TIB: u64 = 1 << 40;
 
-/// A parser of sizes from `least` to `most` octets.
-pub(super) fn octets_within(
-    least: usize,
-    most: usize,
-) -> impl Fn(&str) -> Result<usize, String> + Clone {
+const DURATION_MAX: Duration = Duration::from_hours(24);
+
+/// How a value should be written. The text follows the name of the setting.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(crate) enum ValueError {
+    #[error("{0}")]
+    Size(#[from] InvalidSize),
+    #[error("give at least {min} and at most {max}")]
+    OutOfBounds { min: String, max: String },
+    #[error("give a whole number from {min} to {max}")]
+    Number { min: String, max: String },
+    #[error("give a time with a unit: ms, s, m, h or d, as in 30s")]
+    Unit,
+    #[error("give a whole number and a unit, as in 30s, of at most 24h")]
+    Duration,
+    #[error("give a time above zero")]
+    Zero,
+}
+
+/// A parser of sizes from `min` to `max` bytes.
+pub(crate) fn sizes(
+    min: u64,
+    max: u64,
+) -> impl Fn(&str) -> Result<ByteSize, ValueError> + Clone + Send + Sync + 'static {
     move |text| {
-        let octets = bulkhead_envelope::parse_size(text).map_err(|error| error.to_string())?;
-        usize::try_from(octets)
-            .ok()
-            .filter(|octets| (least..=most).contains(octets))
-            .ok_or_else(|| format!("give at least {} and at most {}", shown(least), shown(most)))
+        let size: ByteSize = text.parse().map_err(ValueError::Size)?;
+        let (min, max) = (ByteSize::new(min), ByteSize::new(max));
+        within(size, min, max, ToString::to_string)
     }
 }
 
-/// A size in the largest unit that it is whole in.
-fn shown(octets: usize) -> String {
-    let units = [
-        (1 << 30, "GiB"),
-        (1 << 20, "MiB"),
-        (1 << 10, "KiB"),
-        (1, "B"),
-    ];
-    let (size, unit) = units
-        .into_iter()
-        .find(|(size, _)| octets != 0 && octets.is_multiple_of(*size))
-        .unwrap_or((1, "B"));
-    format!("{}{unit}", octets / size)
-}
-
-/// A parser of whole numbers from `least` to `most`.
-pub(super) fn number_within<N>(least: N, most: N) -> impl Fn(&str) -> Result<N, String> + Clone
+/// A parser of whole numbers from `min` to `max`.
+pub(crate) fn numbers<N>(
+    min: N,
+    max: N,
+) -> impl Fn(&str) -> Result<N, ValueError> + Clone + Send + Sync + 'static
 where
     N: FromStr + PartialOrd + Display + Copy + Send + Sync + 'static,
 {
     move |text| {
         let number = text.trim().parse().ok();
         number
-            .filter(|number| (least..=most).contains(number))
-            .ok_or_else(|| format!("give a whole number from {least} to {most}"))
-    }
-}
-
-/// `500ms`, `30s`, `5m`, `1h`. A bare number is refused: nobody can tell what it means.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    time(text)?
-        .filter(|time| *time <= LONGEST)
-        .ok_or_else(|| "give a whole number and a unit, as in 30s, of at most 24h".into())
-}
-
-/// A parser of durations from `least` to `most`; days (`90d`) are known too.
-pub(super) fn duration_within(
-    least: Duration,
-    most: Duration,
-) -> impl Fn(&str) -> Result<Duration, String> + Clone {
-    move |text| {
-        time(text)?
-            .filter(|time| (least..=most).contains(time))
-            .ok_or_else(|| {
-                let shown = humantime::format_duration;
-                format!("give at least {} and at most {}", shown(least), shown(most))
+            .filter(|number| (min..=max).contains(number))
+            .ok_or_else(|| ValueError::Number {
+                min: min.to_string(),
+                max: max.to_string(),
             })
     }
 }
 
-/// None where the number is none, or too large.
-fn time(text: &str) -> Result<Option<Duration>, String> {
-    let (number, unit) = split(text);
-    let unit_ms: u64 = match unit {
+/// A parser of durations from `min` to `max`.
+pub(crate) fn durations(
+    min: Duration,
+    max: Duration,
+) -> impl Fn(&str) -> Result<Duration, ValueError> + Clone + Send + Sync + 'static {
+    move |text| {
+        let time = time(text)?.unwrap_or(Duration::MAX);
+        within(time, min, max, |time| {
+            humantime::format_duration(*time).to_string()
+        })
+    }
+}
+
+/// `500ms`, `30s`, `5m`, `1h`. A bare number is rejected: its unit would be a guess.
+pub(crate) fn duration(text: &str) -> Result<Duration, ValueError> {
+    time(text)?
+        .filter(|time| *time <= DURATION_MAX)
+        .ok_or(ValueError::Duration)
+}
+
+/// The same, and more than nothing: a time-out of zero would be none at all.
+pub(crate) fn duration_above_zero(text: &str) -> Result<Duration, ValueError> {
+    match duration(text)? {
+        Duration::ZERO => Err(ValueError::Zero),
+        time => Ok(time),
+    }
+}
+
+/// The number of processors, and at most `max`.
+pub(crate) fn processors(max: u16) -> u16 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(processors).unwrap_or(max).min(max)
+}
+
+/// A duration in milliseconds, or the maximum of `u32` if it is longer (50 days).
+pub(crate) fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn within<T: PartialOrd + Copy>(
+    value: T,
+    min: T,
+    max: T,
+    shown: impl Fn(&T) -> String,
+) -> Result<T, ValueError> {
+    if (min..=max).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ValueError::OutOfBounds {
+            min: shown(&min),
+            max: shown(&max),
+        })
+    }
+}
+
+/// `None` if the number is malformed or too large.
+fn time(text: &str) -> Result<Option<Duration>, ValueError> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms: u64 = match unit.trim() {
         "ms" => 1,
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
-        _ => return Err("give a time with a unit: ms, s, m, h or d, as in 30s".into()),
+        _ => return Err(ValueError::Unit),
     };
     let number = number.parse::<u64>().ok();
     Ok(number
         .and_then(|number| number.checked_mul(unit_ms))
         .map(Duration::from_millis))
-}
-
-fn split(text: &str) -> (&str, &str) {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    (number, unit.trim())
 }
 
 #[cfg(test)]
@@ -99,9 +140,9 @@ mod tests {
 
     #[test]
     fn sizes_have_bounds() {
-        let parse = octets_within(1 << 10, 1 << 20);
-        assert_eq!(parse("1KiB"), Ok(1 << 10));
-        assert_eq!(parse("1MiB"), Ok(1 << 20));
+        let parse = sizes(1 << 10, 1 << 20);
+        assert_eq!(parse("1KiB"), Ok(ByteSize::new(1 << 10)));
+        assert_eq!(parse("1MiB"), Ok(ByteSize::new(1 << 20)));
         for wrong in ["1023B", "1048577B", "x"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
@@ -109,30 +150,22 @@ mod tests {
 
     #[test]
     fn numbers_have_bounds() {
-        let parse = number_within(1_u16, 512);
+        let parse = numbers(1_u16, 512);
         assert_eq!(parse("512"), Ok(512));
         for wrong in ["0", "513", "-1", "x", "", "99999999999"] {
-            let error = parse(wrong).expect_err("refused");
+            let error = parse(wrong).expect_err("rejected").to_string();
             assert_eq!(error, "give a whole number from 1 to 512", "{wrong}");
         }
     }
 
     #[test]
-    fn sizes_are_shown_as_they_are_written() {
-        for text in ["0B", "1023B", "64KiB", "5MiB", "1024GiB"] {
-            let octets = bulkhead_envelope::parse_size(text).expect("a size");
-            assert_eq!(shown(usize::try_from(octets).expect("64 bits")), text);
-        }
-    }
-
-    #[test]
-    fn durations() {
+    fn durations_have_units_and_bounds() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for wrong in ["", "s", "30", "1.5s", "-1s", "2d", "25h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
-        let within = duration_within(Duration::from_hours(1), Duration::from_hours(48));
+        let within = durations(Duration::from_hours(1), Duration::from_hours(48));
         assert_eq!(within("2d"), Ok(Duration::from_hours(48)));
         for wrong in ["59m", "3d", "x", "18446744073709551615d"] {
             assert!(within(wrong).is_err(), "{wrong}");

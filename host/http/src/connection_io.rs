@@ -1,0 +1,95 @@
+//! The socket under hyper. It ends a connection whose client does not take its responses in time.
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use std::io::{ErrorKind, IoSlice, Result};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+/// A socket as hyper needs it.
+pub(crate) struct ConnectionIo {
+    io: TokioIo<TcpStream>,
+    write_timeout: Duration,
+    /// When everything that hyper has to write must be written. It is set when the client first lets a
+    /// write wait.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl ConnectionIo {
+    pub(crate) fn new(stream: TcpStream, write_timeout: Duration) -> Self {
+        Self {
+            io: TokioIo::new(stream),
+            write_timeout,
+            deadline: None,
+        }
+    }
+
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.io.into_inner()
+    }
+
+    /// A client that does not take a response holds memory and a connection. This limits the time.
+    fn within_time(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<Result<usize>>,
+    ) -> Poll<Result<usize>> {
+        if written.is_ready() {
+            return written;
+        }
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.write_timeout)));
+        deadline.as_mut().poll(cx).map(|()| {
+            tracing::debug!("a response was not taken in time");
+            Err(ErrorKind::TimedOut.into())
+        })
+    }
+}
+
+impl Read for ConnectionIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl Write for ConnectionIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.within_time(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, pieces);
+        self.within_time(cx, written)
+    }
+
+    /// hyper flushes when all that it had is written.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.deadline = None;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,293 @@
+//! `POST /decryptMessage`.
+
+mod kdf;
+mod settings;
+
+use super::{Capability, CapabilityStatus, Context, Definition, StartError};
+use crate::components::{ActiveComponent, Admitted, ComponentSource, HotSwap};
+use crate::config::http::HttpSettings;
+use crate::process::allocator;
+use bulkhead_envelope::Request;
+use bulkhead_http::{
+    Call, LimitExceeded, MemoryBudget, Problem, ProblemBody, RequestBody, Response, Wiped, is_json,
+    negotiate, response, setting,
+};
+use bulkhead_kdf::Engine;
+use bulkhead_sandbox::{
+    CancelFlag, Decryptor, Fault, GuestComponent as _, InstanceLimits, KdfOffload, OpenError,
+    OpenRequest, Pool,
+};
+use hyper::StatusCode;
+use kdf::KdfSettings;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+pub(crate) use settings::DecryptSettings as Settings;
+
+/// Maximum value of `Retry-After`, in seconds: by then much may have changed.
+const RETRY_AFTER_MAX: u64 = 60;
+
+const QUEUE_FULL: LimitExceeded = LimitExceeded {
+    what: "too many messages wait for a sandbox",
+    setting: setting!(Settings, decrypt_queue_max),
+};
+const QUEUE_TIME_OVER: LimitExceeded = LimitExceeded {
+    what: "no sandbox was free for the message in time",
+    setting: setting!(Settings, decrypt_queue_timeout),
+};
+const KEYS_WAIT: LimitExceeded = LimitExceeded {
+    what: "too much key derivation waits",
+    setting: setting!(KdfSettings, kdf_queue_max),
+};
+const ANSWERS_WAIT: LimitExceeded = LimitExceeded {
+    what: "too many answers wait for their clients to take them",
+    setting: setting!(HttpSettings, answers_max),
+};
+
+pub(crate) const DEFINITION: Definition = Definition {
+    artifact: bulkhead_artifacts::DECRYPT,
+    contradictions: |settings, _| settings.decrypt.contradictions(),
+    inspect: |context| context.settings.decrypt.inspect(),
+    admit: |context, source| Ok(maker(context)?(source)?.1),
+};
+
+/// The component, its threads, its limits.
+pub(crate) struct State {
+    component: Arc<ActiveComponent<Decryptor>>,
+    pool: Pool,
+    keys: Arc<Engine>,
+    answers: MemoryBudget,
+    settings: Settings,
+}
+
+/// The form of the response.
+#[derive(Clone, Copy)]
+enum Form {
+    Json,
+    Bytes,
+}
+
+impl State {
+    /// Loads the component and starts its threads.
+    pub(crate) fn start(context: &Context<'_>) -> Result<Self, StartError> {
+        let settings = &context.settings.decrypt;
+        let component = context.component(DEFINITION.artifact, maker(context)?)?;
+        let keys = Engine::new(settings.kdf.setup(), context.metrics.kdf.clone())?;
+        let (instances, workers) = (settings.instances(), settings.workers());
+        let pool = context.pool("decrypt", instances, workers, settings.decrypt_queue_max)?;
+        let answers_max = context.http.answers_max.as_usize();
+        Ok(Self {
+            component,
+            pool,
+            keys: Arc::new(keys),
+            answers: MemoryBudget::new(answers_max, ANSWERS_WAIT, allocator::footprint),
+            settings: settings.clone(),
+        })
+    }
+
+    /// `POST /decryptMessage`: the plaintext as JSON, or as it is.
+    pub(crate) async fn open(&self, call: Call<'_>) -> Result<Response, Problem> {
+        let form = if is_json(call.headers()) {
+            negotiate(
+                call.headers(),
+                &["application/json", "application/octet-stream"],
+            )
+        } else {
+            Err(Problem::unsupported_media_type())
+        };
+        let form = form.map(|offer| match offer {
+            0 => Form::Json,
+            _ => Form::Bytes,
+        });
+        let (form, body) = call.admit(form).await?;
+        self.open_on_worker(body, form).await
+    }
+
+    /// The worker makes the response, too: parsing and writing megabytes of JSON would hold up an I/O thread.
+    async fn open_on_worker(&self, body: RequestBody, form: Form) -> Result<Response, Problem> {
+        let (sender, receiver) = oneshot::channel();
+        let (start, started) = oneshot::channel();
+        let cancel = CancelFlag::default();
+        let on_thread = cancel.clone();
+        let in_force = self.component.current();
+        let begun = Arc::clone(&in_force);
+        let (settings, answers) = (self.settings.clone(), self.answers.clone());
+        let keys = Arc::clone(&self.keys);
+        self.pool
+            .submit(move |permit| {
+                // Nobody waits any more: the client closed the connection, or the time was over.
+                if on_thread.is_cancelled() || start.send(()).is_err() {
+                    return;
+                }
+                let kdf_offload = KdfOffload {
+                    engine: keys,
+                    permit: permit.clone(),
+                };
+                let result = open(&begun.component, &settings, &body, on_thread, kdf_offload)
+                    .and_then(|plaintext| packed(plaintext, &answers, form));
+                let _gone = sender.send(result);
+            })
+            .map_err(|_| Problem::overloaded(QUEUE_FULL, self.retry_after()))?;
+        // Dropped with this future when the client closes the connection.
+        let _on_drop = CancelOnDrop(cancel);
+        if tokio::time::timeout(self.settings.decrypt_queue_timeout, started)
+            .await
+            .is_err()
+        {
+            return Err(Problem::overloaded(QUEUE_TIME_OVER, self.retry_after()));
+        }
+        let opened = receiver
+            .await
+            .unwrap_or_else(|_| Err(Problem::internal("the job for the message panicked")));
+        opened.map(|response| in_force.attributed(response))
+    }
+
+    /// Seconds until the messages that wait have probably been opened.
+    fn retry_after(&self) -> u64 {
+        retry_after(&self.keys, self.pool.waiting().depth())
+    }
+}
+
+impl Capability for State {
+    fn component(&self) -> Option<Arc<dyn HotSwap>> {
+        Some(Arc::clone(&self.component) as _)
+    }
+
+    fn status(&self) -> CapabilityStatus {
+        CapabilityStatus::Ready
+    }
+}
+
+/// Seconds until the keys that wait are derived, and those of `more` messages. Most of a message's time goes
+/// there.
+fn retry_after(keys: &Engine, more: usize) -> u64 {
+    let time = keys.clears_in(more);
+    (time.as_secs() + 1).min(RETRY_AFTER_MAX)
+}
+
+/// Makes a component ready to open messages.
+fn maker(
+    context: &Context<'_>,
+) -> Result<impl Fn(ComponentSource<'_>) -> Admitted<Decryptor> + Send + Sync + use<>, StartError> {
+    let settings = &context.settings.decrypt;
+    let memory_max = settings.guest_memory_max.as_usize();
+    let sandbox = context.sandbox(memory_max, settings.instances().into())?;
+    let metrics = context.metrics.component(DEFINITION.artifact.name);
+    let limits = InstanceLimits {
+        memory_octets: memory_max,
+        time: settings.decrypt_timeout,
+    };
+    Ok(move |source: ComponentSource<'_>| {
+        source.admit(&sandbox, |loaded| {
+            Decryptor::new(&sandbox, loaded, limits, metrics.clone())
+        })
+    })
+}
+
+struct CancelOnDrop(CancelFlag);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn open(
+    decryptor: &Decryptor,
+    settings: &Settings,
+    body: &[u8],
+    cancel: CancelFlag,
+    kdf_offload: KdfOffload,
+) -> Result<Wiped, Problem> {
+    let Request {
+        passphrase,
+        message,
+    } = Request::parse(body)?;
+    let keys = Arc::clone(&kdf_offload.engine);
+    decryptor
+        .open(OpenRequest {
+            message: message.as_bytes(),
+            passphrase: &passphrase,
+            limits: settings.message_limits(),
+            kdf_limits: settings.key_limits(),
+            cancel,
+            kdf_offload: Some(kdf_offload),
+        })
+        .map_err(|error| problem(error, settings, retry_after(&keys, 0)))
+}
+
+/// The response with the plaintext.
+fn packed(plaintext: Wiped, answers: &MemoryBudget, form: Form) -> Result<Response, Problem> {
+    let (content_type, body) = match form {
+        Form::Bytes => ("application/octet-stream", plaintext),
+        Form::Json => {
+            let text = std::str::from_utf8(&plaintext).map_err(|_| {
+                ProblemBody::not_text(
+                    "Ask for the octets with the header Accept: application/octet-stream.",
+                )
+            })?;
+            (
+                "application/json",
+                bulkhead_envelope::decrypted_response(text),
+            )
+        }
+    };
+    Ok(response(StatusCode::OK, content_type, answers.hold(body)?))
+}
+
+/// The errors of the component. Keys that have to wait can be derived after `retry_after` seconds.
+fn problem(error: OpenError, settings: &Settings, retry_after: u64) -> Problem {
+    let body = match error {
+        OpenError::NotOpenpgp => ProblemBody::not_openpgp(),
+        OpenError::Unsupported(why) => ProblemBody::unsupported_message(&why),
+        OpenError::Undecryptable => ProblemBody::undecryptable(),
+        OpenError::TooCostly(excess) => ProblemBody::over_limit(excess),
+        OpenError::Fault(Fault::Deadline | Fault::Cancelled) => ProblemBody::too_costly(format!(
+            "The time for one message is over: {} s. Operators raise {}.",
+            settings.decrypt_timeout.as_secs_f64(),
+            setting!(Settings, decrypt_timeout)
+        )),
+        OpenError::Fault(Fault::Memory) => ProblemBody::too_costly(format!(
+            "The memory for one message is used up: {} octets. Operators raise {}.",
+            settings.guest_memory_max.bytes(),
+            setting!(Settings, guest_memory_max)
+        )),
+        OpenError::Fault(Fault::KeysOverloaded) => {
+            return Problem::overloaded(KEYS_WAIT, retry_after);
+        }
+        OpenError::Fault(Fault::Trap(trap)) => {
+            return Problem::internal(format!("the decrypt component trapped: {trap}"));
+        }
+    };
+    body.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Defaults {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    #[test]
+    fn every_fault_of_an_instance_is_an_answer() {
+        let settings = Defaults::parse_from(["test"]).settings;
+        for (fault, status, code) in [
+            (Fault::Deadline, 422, "too_costly"),
+            (Fault::Cancelled, 422, "too_costly"),
+            (Fault::Memory, 422, "too_costly"),
+            (Fault::KeysOverloaded, 503, "overloaded"),
+            (Fault::Trap("unreachable".into()), 500, "internal"),
+        ] {
+            let problem = problem(OpenError::Fault(fault), &settings, 1);
+            assert_eq!((problem.status().as_u16(), problem.code()), (status, code));
+            // Only the log says what trapped.
+            assert_eq!(problem.fault().is_some(), status == 500);
+            assert!(!problem.detail().contains("unreachable"));
+        }
+    }
+}

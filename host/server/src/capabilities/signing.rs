@@ -1,0 +1,384 @@
+//! `/crypto/…`: the signing relay behind HTTP.
+
+mod environment;
+mod parameters;
+mod problems;
+mod settings;
+mod start;
+pub(crate) mod store;
+mod store_settings;
+
+use super::{BoxFuture, Capability, CapabilityStatus, Definition, on_worker};
+use crate::components::{ActiveComponent, HotSwap};
+use crate::trace::trace_parent;
+use bulkhead_http::{
+    ByteSize, Call, LimitExceeded, Problem, Response, RuntimeThread, json_response, setting,
+};
+use bulkhead_outbound::Outbound;
+use bulkhead_relay::{Relay, RelayHealth, SignOutcome, UpstreamHealth};
+use bulkhead_sandbox::{Pool, SigningComponent, with_causes};
+use bulkhead_store::{
+    BootMillis, Callback, MessageState, NewRequest, NotificationState, Redelivery, RequestId,
+    RequestView, UnixMillis,
+};
+use environment::RealEnvironment;
+use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use parameters::Sign;
+use problems::{problem, retry_after};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+pub(crate) use environment::now;
+pub(crate) use settings::{PEM, SigningSettings as Settings};
+pub(crate) use store_settings::{StorePlace, StoreSettings};
+
+/// The path of a single request, without its id.
+const REQUESTS: &str = "/crypto/requests/";
+
+/// Requests are looked up and redelivered in this time, or the answer is 503.
+const LOOK_UP_MS: i64 = 1500;
+
+const VERIFY_QUEUE_FULL: LimitExceeded = LimitExceeded {
+    what: "too many signatures wait to be verified",
+    setting: setting!(Settings, verify_queue_max),
+};
+
+pub(crate) const DEFINITION: Definition = Definition {
+    artifact: bulkhead_artifacts::SIGNING,
+    contradictions: |settings, _| settings.signing.contradictions(),
+    inspect: start::inspect,
+    admit: start::admit,
+};
+
+/// The signing capability; without an upstream it is not configured.
+pub(crate) struct State(Option<Signing>);
+
+/// The relay and what its routes need.
+struct Signing {
+    component: Arc<ActiveComponent<Arc<SigningComponent>>>,
+    relay: Arc<Relay<RealEnvironment>>,
+    outbound: Arc<Outbound>,
+    /// For what takes milliseconds: to verify under the public key.
+    pool: Pool,
+    public_key: Option<Arc<str>>,
+    message_max: ByteSize,
+    sign_ms: i64,
+    store: &'static str,
+    /// The thread that the relay lives on.
+    _thread: RuntimeThread,
+}
+
+impl State {
+    /// `GET /crypto/sign` and `POST /crypto/sign`.
+    pub(crate) async fn sign(&self, call: Call<'_>) -> Result<Response, Problem> {
+        let (head, configured) = (call.head, self.configured());
+        if head.method == Method::POST {
+            let admitted = configured.and_then(|signing| {
+                if bulkhead_http::is_json(&head.headers) {
+                    Ok(signing)
+                } else {
+                    Err(Problem::unsupported_media_type())
+                }
+            });
+            let (signing, body) = call.admit(admitted).await?;
+            let until = signing.deadline();
+            return signing.sign(Sign::from_json(&body)?, head, until).await;
+        }
+        call.discard_body();
+        let signing = configured?;
+        let until = signing.deadline();
+        let query = head.uri.query().unwrap_or_default();
+        signing.sign(Sign::from_query(query)?, head, until).await
+    }
+
+    /// `GET /crypto/verify`.
+    pub(crate) async fn verify(&self, call: Call<'_>) -> Result<Response, Problem> {
+        let head = call.head;
+        call.discard_body();
+        self.configured()?.verify(head).await
+    }
+
+    /// `GET /crypto/test_api_key`.
+    pub(crate) async fn test_key(&self, call: Call<'_>) -> Result<Response, Problem> {
+        let head = call.head;
+        call.discard_body();
+        self.configured()?.test_key(head).await
+    }
+
+    /// `GET /crypto/requests/{id}`.
+    pub(crate) async fn request(&self, call: Call<'_>) -> Result<Response, Problem> {
+        let id = call.path_parameter;
+        call.discard_body();
+        self.configured()?.request(id).await
+    }
+
+    /// `POST /crypto/requests/{id}/redeliver`.
+    pub(crate) async fn redeliver(&self, call: Call<'_>) -> Result<Response, Problem> {
+        let id = call.path_parameter;
+        call.discard_body();
+        self.configured()?.redeliver(id).await
+    }
+
+    fn configured(&self) -> Result<&Signing, Problem> {
+        self.0.as_ref().ok_or_else(problems::not_configured)
+    }
+}
+
+impl Capability for State {
+    fn component(&self) -> Option<Arc<dyn HotSwap>> {
+        let signing = self.0.as_ref()?;
+        Some(Arc::clone(&signing.component) as _)
+    }
+
+    fn status(&self) -> CapabilityStatus {
+        let Some(signing) = &self.0 else {
+            return CapabilityStatus::NotConfigured;
+        };
+        let health = signing.relay.health();
+        match (health.store, health.upstream) {
+            (Some(why), _) | (None, Some(UpstreamHealth::Refusing(why))) => {
+                CapabilityStatus::Failing(why)
+            }
+            (
+                None,
+                None
+                | Some(
+                    UpstreamHealth::Fine | UpstreamHealth::Failing(_) | UpstreamHealth::Slowing(_),
+                ),
+            ) => CapabilityStatus::Ready,
+        }
+    }
+
+    fn health_members(&self) -> Vec<(&'static str, Value)> {
+        let not_configured = || CapabilityStatus::NotConfigured.document();
+        let (store, upstream) = match &self.0 {
+            None => (not_configured(), not_configured()),
+            Some(signing) => signing.health(),
+        };
+        vec![("store", store), ("upstream", upstream)]
+    }
+
+    /// The relay begins nothing new, and lets what it has under way come to its end.
+    fn finish(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(signing) = &self.0 {
+                signing.relay.end().await;
+            }
+        })
+    }
+}
+
+impl Signing {
+    /// When a request that came now has to be answered.
+    fn deadline(&self) -> BootMillis {
+        BootMillis(environment::boot_clock().0 + self.sign_ms)
+    }
+
+    async fn sign(&self, sign: Sign, head: &Parts, until: BootMillis) -> Result<Response, Problem> {
+        if sign.message.len() > self.message_max.as_usize() {
+            return Err(problems::message_too_large(self.message_max));
+        }
+        let callback = sign.callback.map(|url| self.callback(&url)).transpose()?;
+        let message = sign.message;
+        let new = NewRequest {
+            id: RequestId::new(now().wall, environment::random()),
+            message: message.clone(),
+            callback,
+            trace: trace_parent(&head.headers),
+        };
+        let outcome = self.relay.sign(new, until).await;
+        match outcome.map_err(|error| problem(&error))? {
+            SignOutcome::Signed { id, signature } => Ok(json_response(
+                StatusCode::OK,
+                &json!({"id": id.as_str(), "message": message, "signature": signature}),
+            )),
+            SignOutcome::Pending { id, after_ms } => Ok(accepted(&id, "pending", after_ms)),
+            SignOutcome::Rejected { error, .. } => Err(problems::upstream_refused(&error)),
+        }
+    }
+
+    fn callback(&self, url: &str) -> Result<Callback, Problem> {
+        let target = self
+            .outbound
+            .callback_target(url)
+            .map_err(|refusal| problems::callback_refused(&refusal))?;
+        Ok(Callback {
+            url: target.as_str().to_owned(),
+            // Without the port. Concurrency is limited per host, so that one slow receiver does not delay
+            // the others.
+            host: target.host().to_string(),
+        })
+    }
+
+    async fn verify(&self, head: &Parts) -> Result<Response, Problem> {
+        let until = self.deadline();
+        let claim = parameters::claim(head.uri.query().unwrap_or_default())?;
+        let answer = |valid| json_response(StatusCode::OK, &json!({"valid": valid}));
+        let Some(key) = &self.public_key else {
+            let valid = self
+                .relay
+                .verify(claim, trace_parent(&head.headers), until)
+                .await;
+            return valid.map(answer).map_err(|error| problem(&error));
+        };
+        let in_force = self.component.current();
+        let (component, key) = (Arc::clone(&in_force.component), Arc::clone(key));
+        let verified = on_worker(&self.pool, VERIFY_QUEUE_FULL, move || {
+            component.verify(&claim, &key)
+        });
+        let valid = verified
+            .await?
+            .map_err(|error| Problem::internal(with_causes(&error)))?;
+        Ok(in_force.attributed(answer(valid)))
+    }
+
+    async fn test_key(&self, head: &Parts) -> Result<Response, Problem> {
+        let (trace, until) = (trace_parent(&head.headers), self.deadline());
+        let check = self
+            .relay
+            .test_key(trace, until)
+            .await
+            .map_err(|error| problem(&error))?;
+        Ok(json_response(
+            StatusCode::OK,
+            &json!({"valid": check.valid, "checked_at": rfc3339(check.at)}),
+        ))
+    }
+
+    async fn request(&self, id: &str) -> Result<Response, Problem> {
+        let view = self.view(id).await?;
+        let pending = view.state == MessageState::Pending;
+        let mut response = json_response(StatusCode::OK, &document(&view));
+        if pending {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        Ok(response)
+    }
+
+    async fn view(&self, id: &str) -> Result<RequestView, Problem> {
+        let id = RequestId::parse(id).ok_or_else(problems::no_such_request)?;
+        let view = self.relay.request(id, look_up_until()).await;
+        view.map_err(|error| problem(&error))?
+            .ok_or_else(problems::no_such_request)
+    }
+
+    async fn redeliver(&self, id: &str) -> Result<Response, Problem> {
+        let id = RequestId::parse(id).ok_or_else(problems::no_such_request)?;
+        let redelivery = self.relay.redeliver(id.clone(), look_up_until()).await;
+        match redelivery.map_err(|error| problem(&error))? {
+            Redelivery::Due => Ok(accepted(&id, "redelivering", 1000)),
+            Redelivery::None => {
+                self.view(id.as_str()).await?;
+                Err(problems::no_notification())
+            }
+        }
+    }
+
+    /// What `/health` says of the store and of the upstream.
+    fn health(&self) -> (Value, Value) {
+        let RelayHealth {
+            upstream,
+            upstream_since,
+            store,
+            stats,
+        } = self.relay.health();
+        let store = json!({
+            "status": if store.is_some() { "failing" } else { "ok" },
+            "why": store,
+            "kind": self.store,
+            "backlog": stats.map(|stats| stats.backlog),
+            "oldest_age_seconds": stats.and_then(|stats| stats.oldest_age_ms).map(seconds),
+            "notifications_pending": stats.map(|stats| stats.notifications_pending),
+            "notifications_parked": stats.map(|stats| stats.notifications_parked),
+        });
+        let (status, why) = match upstream {
+            None => ("unknown", None),
+            Some(UpstreamHealth::Fine) => ("ok", None),
+            Some(UpstreamHealth::Failing(why)) => ("failing", Some(why)),
+            Some(UpstreamHealth::Refusing(why)) => ("refusing", Some(why)),
+            Some(UpstreamHealth::Slowing(why)) => ("slowing", Some(why)),
+        };
+        let upstream = json!({
+            "status": status,
+            "why": why,
+            "since": upstream_since.map(rfc3339),
+            // While calls are held, no slot is of use.
+            "calls_free": stats.map(|stats| match stats.held_ms {
+                0 => stats.slots_free,
+                _ => 0,
+            }),
+            "held_seconds": stats.map(|stats| seconds(stats.held_ms)),
+        });
+        (store, upstream)
+    }
+}
+
+fn seconds(ms: u64) -> u64 {
+    ms.div_ceil(1000)
+}
+
+fn look_up_until() -> BootMillis {
+    BootMillis(environment::boot_clock().0 + LOOK_UP_MS)
+}
+
+fn accepted(id: &RequestId, status: &str, after_ms: u64) -> Response {
+    let url = REQUESTS.to_owned() + id.as_str();
+    let document = json!({"id": id.as_str(), "status": status, "status_url": url});
+    let mut response = json_response(StatusCode::ACCEPTED, &document);
+    let headers = response.headers_mut();
+    if let Ok(url) = HeaderValue::try_from(url) {
+        headers.insert(LOCATION, url);
+    }
+    headers.insert(RETRY_AFTER, retry_after(after_ms));
+    response
+}
+
+/// A request as its caller may see it.
+pub(crate) fn document(view: &RequestView) -> Value {
+    let mut document = json!({
+        "id": view.id.as_str(),
+        "status": "pending",
+        "message": view.message,
+        "created_at": rfc3339(view.created_at),
+        "attempts": view.tries,
+        "notification": {"status": "none", "attempts": 0},
+    });
+    match &view.state {
+        MessageState::Pending => {}
+        MessageState::Signed(signature) => {
+            document["status"] = "signed".into();
+            document["signature"] = signature.as_str().into();
+        }
+        MessageState::Failed(error) => {
+            document["status"] = "failed".into();
+            document["error"] = error.as_str().into();
+        }
+    }
+    if let Some(notification) = &view.notification {
+        let status = match notification.state {
+            NotificationState::Pending => "pending",
+            NotificationState::Delivered => "delivered",
+            NotificationState::Parked => "parked",
+        };
+        let mut shown = json!({"status": status, "attempts": notification.tries});
+        if let Some(error) = &notification.last_error {
+            shown["last_error"] = error.as_str().into();
+        }
+        if let Some(at) = notification.next_try_at {
+            shown["next_attempt_at"] = rfc3339(at).into();
+        }
+        document["notification"] = shown;
+    }
+    document
+}
+
+/// A time as JSON has it.
+pub(crate) fn rfc3339(at: UnixMillis) -> String {
+    let since = Duration::from_millis(u64::try_from(at.0).unwrap_or(0));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+}

@@ -1,0 +1,255 @@
+//! The real world, for the relay.
+
+use crate::trace::TRACEPARENT;
+use bulkhead_outbound::{Limits, Outbound, Request, Target};
+use bulkhead_relay::{BoxFuture, CallResult, Environment, Point};
+use bulkhead_sandbox::{Answer, Delivery, Failure};
+use bulkhead_store::{BootMillis, Callback, Now, TraceParent, UnixMillis};
+use hyper::Method;
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use rustix::rand::GetRandomFlags;
+use rustix::time::{ClockId, clock_gettime};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+/// Octets of a receiver's answer that are read; it is looked at for its status alone.
+const RECEIVER_ANSWER_OCTETS: usize = 64 << 10;
+
+/// Names the point at which the process kills itself, for tests of what a crash there leaves behind:
+/// a name of [`Point::ALL`], and how often it is passed before, as in `heard:3`.
+const CRASH_AT: &str = "BULKHEAD_TEST_CRASH_AT";
+
+/// Clocks, sockets and the threads of the process.
+pub(crate) struct RealEnvironment {
+    outbound: Arc<Outbound>,
+    upstream: Upstream,
+    /// What the tasks of the relay run on.
+    tasks: Handle,
+    crash: Option<Crash>,
+}
+
+/// The signing API.
+pub(crate) struct Upstream {
+    pub(crate) address: Target,
+    pub(crate) api_key: Option<HeaderValue>,
+    pub(crate) answer_octets: usize,
+}
+
+struct Crash {
+    point: Point,
+    passed: std::sync::atomic::AtomicU32,
+    pass: u32,
+}
+
+impl RealEnvironment {
+    pub(crate) fn new(outbound: Arc<Outbound>, upstream: Upstream, tasks: Handle) -> Self {
+        Self {
+            outbound,
+            upstream,
+            tasks,
+            crash: Crash::asked_for(),
+        }
+    }
+}
+
+/// Milliseconds of the clock that does not step.
+pub(crate) fn boot_clock() -> BootMillis {
+    let time = clock_gettime(ClockId::Boottime);
+    BootMillis(time.tv_sec * 1000 + time.tv_nsec / 1_000_000)
+}
+
+/// The time, by both clocks.
+pub(crate) fn now() -> Now {
+    // Before 1970, and after the year 292 million, nothing is promised.
+    let wall = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Now {
+        wall: UnixMillis(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),
+        boot: boot_clock(),
+    }
+}
+
+/// Random bits of the kernel, all 128 of them (a UUID has 122).
+pub(crate) fn random() -> u128 {
+    let mut octets = [0; 16];
+    let mut filled = 0;
+    while filled < octets.len() {
+        // It fails for a signal in between alone, once the machine has started.
+        filled += rustix::rand::getrandom(&mut octets[filled..], GetRandomFlags::empty())
+            .unwrap_or_default();
+    }
+    u128::from_le_bytes(octets)
+}
+
+/// Names the current start of the machine.
+pub(crate) fn boot_id() -> String {
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(id) => id.trim().to_owned(),
+        // Then every start of the process is one of the machine.
+        Err(_) => uuid::Uuid::new_v4().to_string(),
+    }
+}
+
+/// When the clock that does not step shows `at`, by the runtime's.
+fn instant(at: BootMillis) -> Instant {
+    let left = u64::try_from(at.0 - boot_clock().0).unwrap_or(0);
+    Instant::now() + Duration::from_millis(left)
+}
+
+impl Environment for RealEnvironment {
+    fn now(&self) -> Now {
+        now()
+    }
+
+    fn random(&self) -> u128 {
+        random()
+    }
+
+    fn sleep_until(&self, at: BootMillis) -> BoxFuture<'static, ()> {
+        let at = instant(at);
+        // `boot_clock` rounds down: this wakes up to a millisecond late, and never early.
+        Box::pin(tokio::time::sleep_until(at))
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.tasks.spawn(task);
+    }
+
+    fn call_upstream(
+        &self,
+        target: String,
+        trace: Option<TraceParent>,
+        until: BootMillis,
+    ) -> BoxFuture<'static, CallResult> {
+        let outbound = Arc::clone(&self.outbound);
+        let target = self.upstream.address.join(&target);
+        let mut headers = Vec::new();
+        headers.extend(
+            self.upstream
+                .api_key
+                .clone()
+                .map(|key| (AUTHORIZATION, key)),
+        );
+        headers.extend(passed_on(trace));
+        let limits = Limits {
+            send_before: instant(until),
+            deadline: instant(until),
+            answer_octets: self.upstream.answer_octets,
+        };
+        Box::pin(async move {
+            let target = match target {
+                Ok(target) => target,
+                Err(refusal) => return CallResult::Unsent(refusal.to_string()),
+            };
+            let request = Request {
+                method: Method::GET,
+                headers,
+                body: bytes::Bytes::new(),
+            };
+            call_result(outbound.upstream(&target, request, limits).await)
+        })
+    }
+
+    fn deliver(
+        &self,
+        callback: Callback,
+        delivery: Delivery,
+        trace: Option<TraceParent>,
+        until: BootMillis,
+    ) -> BoxFuture<'static, CallResult> {
+        let outbound = Arc::clone(&self.outbound);
+        let limits = Limits {
+            send_before: instant(until),
+            deadline: instant(until),
+            answer_octets: RECEIVER_ANSWER_OCTETS,
+        };
+        Box::pin(async move {
+            let target = match outbound.callback_target(&callback.url) {
+                Ok(target) => target,
+                Err(refusal) => return CallResult::Unsent(refusal.to_string()),
+            };
+            let headers = delivery.headers.iter().filter_map(|(name, value)| {
+                let name = HeaderName::try_from(name).ok()?;
+                let value = HeaderValue::try_from(value).ok()?;
+                (name != TRACEPARENT).then_some((name, value))
+            });
+            let request = Request {
+                method: Method::POST,
+                headers: headers.chain(passed_on(trace)).collect(),
+                body: delivery.body.into(),
+            };
+            call_result(outbound.callback(&target, request, limits).await)
+        })
+    }
+
+    fn reached(&self, point: Point) {
+        if let Some(crash) = &self.crash {
+            crash.reached(point);
+        }
+    }
+}
+
+/// The caller's `traceparent`. This host's own: a component neither sees nor sets it.
+fn passed_on(trace: Option<TraceParent>) -> Option<(HeaderName, HeaderValue)> {
+    let value = HeaderValue::try_from(trace?.as_str()).ok()?;
+    Some((TRACEPARENT, value))
+}
+
+fn call_result(
+    result: Result<bulkhead_outbound::Answer, bulkhead_outbound::Failure>,
+) -> CallResult {
+    use bulkhead_outbound::Failure as Failed;
+    match result {
+        Ok(answer) => CallResult::Answer(Answer {
+            status: answer.status,
+            retry_after: answer.retry_after,
+            body: answer.body.into(),
+        }),
+        Err(failed @ (Failed::NotConnected(_) | Failed::Refused(_) | Failed::Late)) => {
+            CallResult::Unsent(failed.to_string())
+        }
+        Err(Failed::CutOff) => CallResult::Lost(Failure::CutOff),
+        Err(Failed::TooLong) => CallResult::Lost(Failure::TooLong),
+        Err(Failed::Malformed) => CallResult::Lost(Failure::Malformed),
+        Err(Failed::TimedOut) => CallResult::Lost(Failure::TimedOut),
+    }
+}
+
+impl Crash {
+    fn asked_for() -> Option<Self> {
+        let text = std::env::var(CRASH_AT).ok()?;
+        let crash = Self::of(&text);
+        if crash.is_some() {
+            tracing::warn!(
+                "{CRASH_AT} is set, for tests only: this process will kill itself there"
+            );
+        } else {
+            tracing::warn!("{CRASH_AT} names no point, and is ignored");
+        }
+        crash
+    }
+
+    fn of(text: &str) -> Option<Self> {
+        let (name, pass) = text.split_once(':').unwrap_or((text, "0"));
+        let (point, _) = Point::ALL.into_iter().find(|(_, known)| *known == name)?;
+        Some(Self {
+            point,
+            passed: 0.into(),
+            pass: pass.parse().ok()?,
+        })
+    }
+
+    fn reached(&self, point: Point) {
+        use std::sync::atomic::Ordering;
+        if point == self.point && self.passed.fetch_add(1, Ordering::Relaxed) == self.pass {
+            // As the kernel would for want of memory: nothing is cleaned up, nobody told.
+            let _dead = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            );
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What callers of the relay send, as a query or as JSON.
+
+use bulkhead_envelope::{Field, Names};
+use bulkhead_http::{Problem, ProblemBody};
+use bulkhead_sandbox::Claim;
+use percent_encoding::percent_decode_str;
+
+const MESSAGE: &str = "message";
+const SIGNATURE: &str = "signature";
+const CALLBACK: Names = &["callback_url", "webhook_url", "webhookUrl", "webhook"];
+
+const SIGN_EXAMPLE: &str = "Ask for /crypto/sign?message=…&callback_url=…, or POST {\"message\": \"…\", \"callback_url\": \"…\"}.";
+const VERIFY_EXAMPLE: &str = "Ask for /crypto/verify?message=…&signature=….";
+
+/// What is to be signed, and whom to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Sign {
+    pub(crate) message: String,
+    pub(crate) callback: Option<String>,
+}
+
+impl Sign {
+    pub(crate) fn from_query(query: &str) -> Result<Self, Problem> {
+        let [message, callback] = fields(query, [&[MESSAGE], CALLBACK], SIGN_EXAMPLE)?;
+        Ok(Self {
+            message: required(message, MESSAGE, SIGN_EXAMPLE)?,
+            // A form with nothing filled in.
+            callback: callback.filter(|url| !url.is_empty()),
+        })
+    }
+
+    pub(crate) fn from_json(body: &[u8]) -> Result<Self, Problem> {
+        let [message, callback] = bulkhead_envelope::parse_fields(body, [&[MESSAGE], CALLBACK])?;
+        Ok(Self {
+            message: message.required(MESSAGE, SIGN_EXAMPLE)?.into_owned(),
+            callback: match callback {
+                Field::Missing => None,
+                // As in a form with nothing filled in.
+                Field::Text(url) if url.is_empty() => None,
+                callback => Some(callback.required(CALLBACK[0], SIGN_EXAMPLE)?.into_owned()),
+            },
+        })
+    }
+}
+
+/// A claim to be verified.
+pub(crate) fn claim(query: &str) -> Result<Claim, Problem> {
+    let [message, signature] = fields(query, [&[MESSAGE], &[SIGNATURE]], VERIFY_EXAMPLE)?;
+    Ok(Claim {
+        message: required(message, MESSAGE, VERIFY_EXAMPLE)?,
+        signature: required(signature, SIGNATURE, VERIFY_EXAMPLE)?,
+    })
+}
+
+fn required(
+    field: Option<String>,
+    name: &'static str,
+    example: &str,
+) -> Result<String, ProblemBody> {
+    match field {
+        None => Err(ProblemBody::invalid_parameter(name, "is missing", example)),
+        Some(text) if text.is_empty() => {
+            Err(ProblemBody::invalid_parameter(name, "is empty", example))
+        }
+        Some(text) => Ok(text),
+    }
+}
+
+/// The named fields of a query as forms write it: percent-encoded UTF-8, a plus sign for a space.
+/// Others are ignored; the same one twice is an error, since nobody can tell which is meant.
+fn fields<const N: usize>(
+    query: &str,
+    names: [Names; N],
+    example: &str,
+) -> Result<[Option<String>; N], ProblemBody> {
+    let mut fields = [const { None }; N];
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let known = decoded(name).and_then(|name| {
+            names
+                .iter()
+                .position(|names| names.contains(&name.as_str()))
+        });
+        let Some(at) = known else {
+            continue;
+        };
+        let wrong = |what| ProblemBody::invalid_parameter(names[at][0], what, example);
+        let value = decoded(value).ok_or_else(|| wrong("is not percent-encoded UTF-8"))?;
+        if fields[at].replace(value).is_some() {
+            return Err(wrong("is there more than once"));
+        }
+    }
+    Ok(fields)
+}
+
+/// `None` if an escape is malformed or the bytes are not UTF-8. The decoder of `form_urlencoded` would replace
+/// them, and a message would be signed that nobody sent.
+fn decoded(text: &str) -> Option<String> {
+    let is_escape = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split('%').skip(1).all(is_escape) {
+        return None;
+    }
+    let text = text.replace('+', " ");
+    let decoded = percent_decode_str(&text).decode_utf8().ok()?;
+    Some(decoded.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sign(query: &str) -> (String, Option<String>) {
+        let sign = Sign::from_query(query).expect("well-formed");
+        (sign.message, sign.callback)
+    }
+
+    fn refused(query: &str) -> &'static str {
+        Sign::from_query(query).expect_err("refused").code()
+    }
+
+    #[test]
+    fn queries_as_clients_write_them() {
+        assert_eq!(sign("message=m"), ("m".into(), None));
+        assert_eq!(
+            sign("x=%zz&message=a+b%20c%2Bd%C3%BC%00&webhookUrl=http%3A%2F%2Fh%2F%3Fa%3Db&"),
+            ("a b c+d\u{fc}\0".into(), Some("http://h/?a=b".into()))
+        );
+        for name in CALLBACK {
+            assert_eq!(sign(&format!("message=m&{name}=u")).1, Some("u".into()));
+        }
+        assert_eq!(sign("m%65ssage=m&callback_url=").1, None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_nothing_guessed() {
+        for query in [
+            "",
+            "message",
+            "message=",
+            "message=a&message=a",
+            "message=%",
+            "message=%4",
+            "message=%zz",
+            "message=%ff",
+            "message=%ed%a0%80",
+            "message=m&webhook=u&callback_url=u",
+        ] {
+            assert_eq!(refused(query), "invalid_parameter", "{query}");
+        }
+        assert_eq!(
+            claim("message=m").expect_err("refused").code(),
+            "invalid_parameter"
+        );
+    }
+
+    #[test]
+    fn json_has_the_same_fields() {
+        let sign = |body: &str| Sign::from_json(body.as_bytes());
+        let both = sign(r#"{"message": "m", "webhook_url": "u", "x": 1}"#).expect("well-formed");
+        assert_eq!(
+            (both.message.as_str(), both.callback.as_deref()),
+            ("m", Some("u"))
+        );
+        assert_eq!(
+            sign(r#"{"message": "m"}"#).expect("well-formed").callback,
+            None
+        );
+        for none in [
+            r#"{"message": "m", "webhook": null}"#,
+            r#"{"message": "m", "webhook": ""}"#,
+        ] {
+            assert_eq!(sign(none).expect("well-formed").callback, None);
+        }
+        for (body, code) in [
+            (r#"{"message": ""}"#, "invalid_parameter"),
+            (r#"{"message": "m", "webhook": 1}"#, "invalid_parameter"),
+            (
+                r#"{"message": "m", "webhook": "u", "callback_url": "u"}"#,
+                "invalid_json",
+            ),
+            ("[]", "invalid_json"),
+        ] {
+            assert_eq!(sign(body).expect_err("refused").code(), code, "{body}");
+        }
+    }
+}

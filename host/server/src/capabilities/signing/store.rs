@@ -1,0 +1,124 @@
+//! Opening the store, for the server and for the command line.
+
+use super::environment::{boot_clock, boot_id, now};
+use super::store_settings::{STORE, StorePlace, StoreSettings};
+use crate::config::secrets::SecretError;
+use bulkhead_http::setting;
+use bulkhead_outbound::{Outbound, Setup, SetupError};
+use bulkhead_store::{Postgres, PostgresSetup, Quota, Sqlite, Store, StoreError};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// For a process that makes no calls. The margin tells a slow answer of the database from a clock that
+/// jumped.
+const NO_CALLS: Quota = Quota {
+    calls: 0,
+    window_ms: 0,
+    call_ms: 0,
+    margin_ms: 1000,
+};
+
+/// Why the store was not opened.
+#[derive(Debug, Error)]
+pub(crate) enum StoreOpenError {
+    #[error("cannot use the store {place:?}: {source}. Choose another with {STORE}")]
+    Store {
+        place: StorePlace,
+        source: StoreError,
+    },
+    #[error("{}", .0.problem().unwrap_or_default())]
+    Place(StorePlace),
+    #[error(transparent)]
+    Password(#[from] SecretError),
+    #[error("{}", outbound_problem(.0))]
+    Outbound(#[from] SetupError),
+}
+
+/// The store for a server: no other server may have a file open, and what an earlier process left behind is
+/// recovered.
+pub(super) fn open(
+    settings: &StoreSettings,
+    quota: Quota,
+    outbound: &Outbound,
+) -> Result<Arc<dyn Store>, StoreOpenError> {
+    match &settings.store {
+        StorePlace::Sqlite(path) => {
+            let waiting_max = settings.store_queue_max as usize;
+            let store = Sqlite::open(path, &boot_id(), quota, now(), waiting_max);
+            Ok(Arc::new(store.map_err(cannot_use(settings))?))
+        }
+        StorePlace::Postgres(url) => Ok(Arc::new(postgres(settings, url, quota, outbound)?)),
+        StorePlace::Unknown => Err(StoreOpenError::Place(StorePlace::Unknown)),
+    }
+}
+
+/// The store for the command line, beside a server that may have it open.
+pub(crate) fn inspect(settings: &StoreSettings) -> Result<Arc<dyn Store>, StoreOpenError> {
+    match &settings.store {
+        StorePlace::Sqlite(path) => {
+            let store = Sqlite::inspect(path, &boot_id(), NO_CALLS, now());
+            Ok(Arc::new(store.map_err(cannot_use(settings))?))
+        }
+        StorePlace::Postgres(_) | StorePlace::Unknown => {
+            open(settings, NO_CALLS, &outbound(settings)?)
+        }
+    }
+}
+
+/// Makes the tables or brings them up to date.
+pub(crate) async fn migrate(settings: &StoreSettings) -> Result<(), StoreOpenError> {
+    match &settings.store {
+        // Opening it does that.
+        StorePlace::Sqlite(path) => Sqlite::migrate(path).map_err(cannot_use(settings)),
+        StorePlace::Postgres(url) => {
+            let store = postgres(settings, url, NO_CALLS, &outbound(settings)?)?;
+            store.migrate().await.map_err(cannot_use(settings))
+        }
+        StorePlace::Unknown => Err(StoreOpenError::Place(StorePlace::Unknown)),
+    }
+}
+
+fn outbound(settings: &StoreSettings) -> Result<Outbound, SetupError> {
+    Outbound::new(&Setup {
+        ca_file: settings.ca_file.clone(),
+        callback_allow: Vec::new(),
+    })
+}
+
+/// The text names the setting at fault. Of all settings only the certificates can be wrong here.
+pub(crate) fn outbound_problem(error: &SetupError) -> String {
+    match error {
+        SetupError::CaFile { .. } => {
+            let setting = setting!(StoreSettings, ca_file);
+            format!("{setting} cannot be used: {error}")
+        }
+        SetupError::Tls(_) | SetupError::Dns(_) => error.to_string(),
+    }
+}
+
+fn postgres(
+    settings: &StoreSettings,
+    url: &str,
+    quota: Quota,
+    outbound: &Outbound,
+) -> Result<Postgres, StoreOpenError> {
+    let password = settings.password()?;
+    let setup = PostgresSetup {
+        password: password.map(|password| password.expose().to_vec()),
+        tls: Some(outbound.tls()),
+        connections_max: settings.store_connections_max.into(),
+        boot_id: boot_id(),
+        boot_clock: Arc::new(boot_clock),
+        quota,
+        timeout: settings.store_timeout,
+    };
+    Postgres::connect(url, setup).map_err(cannot_use(settings))
+}
+
+fn cannot_use(settings: &StoreSettings) -> impl Fn(StoreError) -> StoreOpenError {
+    let place = settings.store.clone();
+    move |source| StoreOpenError::Store {
+        place: place.clone(),
+        source,
+    }
+}

@@ -1,0 +1,256 @@
+//! Settings of the store.
+
+use crate::config::secrets::{self, Secret, SecretError};
+use crate::config::units::{durations, numbers};
+use bulkhead_http::{Setting, setting};
+use bulkhead_store::Postgres;
+use clap::Args;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The setting that names the store.
+pub(super) const STORE: Setting = setting!(StoreSettings, store);
+
+/// The store, and how it is reached.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StoreSettings {
+    /// Where requests are kept: `sqlite:PATH` for one server, `postgres://USER@HOST/DATABASE` for any
+    /// number of them.
+    #[arg(
+        long,
+        default_value = "sqlite:./bulkhead.db",
+        value_name = "WHERE",
+        hide_env_values = true
+    )]
+    pub(crate) store: StorePlace,
+    /// File with PostgreSQL's password, instead of the variable `BULKHEAD_STORE_PASSWORD` or a place in
+    /// the address (`USER:PASSWORD@`).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) store_password_file: Option<PathBuf>,
+    /// Time for the store to answer; over it the answer is 503.
+    #[arg(
+        long,
+        default_value = "1500ms",
+        value_parser = durations(Duration::from_millis(10), Duration::from_mins(1))
+    )]
+    pub(crate) store_timeout: Duration,
+    /// Changes that wait to be written to SQLite; over it the answer is 503.
+    #[arg(long, default_value_t = 10_000, value_parser = numbers(1, 1_000_000_u32))]
+    pub(crate) store_queue_max: u32,
+    /// Connections to PostgreSQL.
+    #[arg(long, default_value_t = 8, value_parser = numbers(2, 512_u16))]
+    pub(crate) store_connections_max: u16,
+    /// Certificates (PEM) that https servers are checked against, instead of the public ones: the
+    /// signing API's, callbacks' and PostgreSQL's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// What SQLite's files begin with (SQLite's "Database File Format", section 1.3).
+const SQLITE_HEADER: &[u8] = b"SQLite format 3\0";
+
+/// PostgreSQL's password; it may have a file in its place, and may be a part of the address.
+pub(crate) const STORE_PASSWORD: &str = "BULKHEAD_STORE_PASSWORD";
+
+impl StoreSettings {
+    /// PostgreSQL's password, where it is not in the address.
+    pub(crate) fn password(&self) -> Result<Option<Secret>, SecretError> {
+        let password = secrets::named(STORE_PASSWORD, self.store_password_file.as_deref())?;
+        if password.is_some() && matches!(self.store, StorePlace::Sqlite(_)) {
+            return Err(SecretError::Malformed {
+                name: STORE_PASSWORD,
+                problem: format!(
+                    "(or {STORE_PASSWORD}_FILE) is set, and {STORE} is a file, which has none. Set one of \
+                     them only"
+                ),
+            });
+        }
+        Ok(password)
+    }
+
+    /// What is wrong with the settings together.
+    pub(crate) fn contradictions(&self) -> Vec<String> {
+        let place = self.store.problem();
+        let password = self.password().err().map(|error| error.to_string());
+        place.into_iter().chain(password).collect()
+    }
+
+    /// For `check-config`: why the place cannot be used, as far as that shows without opening it.
+    pub(crate) fn unusable(&self) -> Option<String> {
+        let why = match &self.store {
+            StorePlace::Sqlite(path) => no_database(path)?,
+            StorePlace::Postgres(url) => {
+                // What is wrong with the password itself is a problem of its own.
+                let password = self.password().ok().flatten();
+                let password = password.as_ref().map(Secret::expose);
+                Postgres::judge(url, password).err()?.to_string()
+            }
+            StorePlace::Unknown => return None,
+        };
+        Some(format!(
+            "cannot use the store {:?}: {why}. Choose another with {STORE}",
+            self.store
+        ))
+    }
+}
+
+/// Why a path is none that SQLite could open or make. Neither makes nor locks a file.
+fn no_database(path: &Path) -> Option<String> {
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let folder = path.parent().filter(|folder| *folder != Path::new(""));
+            let folder = folder.unwrap_or(Path::new("."));
+            let error = std::fs::metadata(folder).err()?;
+            return Some(format!("its folder, {}: {error}", folder.display()));
+        }
+        Err(error) => return Some(error.to_string()),
+    };
+    if metadata.is_dir() {
+        return Some("it is a folder".into());
+    }
+    if !metadata.is_file() {
+        return Some("it is not a regular file".into());
+    }
+    let mut begin = Vec::new();
+    let length = SQLITE_HEADER.len() as u64;
+    let read = File::open(path).and_then(|file| file.take(length).read_to_end(&mut begin));
+    match read {
+        Err(error) => Some(error.to_string()),
+        Ok(0) => None,
+        Ok(_) if begin == SQLITE_HEADER => None,
+        Ok(_) => Some("the file is not an SQLite database".into()),
+    }
+}
+
+/// Where requests are kept.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum StorePlace {
+    Sqlite(PathBuf),
+    /// The URL, which may hold a password.
+    Postgres(String),
+    /// Neither; it may be a URL with a password that is misspelt, and is never shown.
+    Unknown,
+}
+
+/// Never fails: the error would quote the text.
+impl From<&str> for StorePlace {
+    fn from(text: &str) -> Self {
+        let text = text.trim();
+        let scheme = text
+            .split_once(':')
+            .map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let rest = |at: usize| text[at..].to_owned();
+        match scheme.as_deref() {
+            Some("sqlite") if text.len() > 7 && !text.contains("://") => {
+                Self::Sqlite(rest(7).into())
+            }
+            Some(scheme @ ("postgres" | "postgresql")) if rest(scheme.len()).starts_with("://") => {
+                Self::Postgres("postgres".to_owned() + &rest(scheme.len()))
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl StorePlace {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// For `check-config`: without user, password and options.
+    pub(crate) fn shown(&self) -> Option<String> {
+        match self {
+            Self::Sqlite(path) => Some(format!("sqlite:{}", path.display())),
+            Self::Postgres(url) => Postgres::judge(url, None).ok()?,
+            Self::Unknown => None,
+        }
+    }
+
+    /// What is wrong with it.
+    pub(super) fn problem(&self) -> Option<String> {
+        (*self == Self::Unknown)
+            .then(|| format!("{STORE} is neither sqlite:PATH nor postgres://USER@HOST/DATABASE"))
+    }
+}
+
+impl std::fmt::Debug for StorePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(_) => f.write_str("postgres://…"),
+            Self::Unknown => f.write_str("…"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_judged_without_a_file_being_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let write = |name: &str, content: &[u8]| {
+            std::fs::write(path(name), content).expect("written");
+        };
+        write("empty.db", b"");
+        write("some.db", b"SQLite format 3\0\x10\0");
+        write("text.db", b"SQLite format 2");
+        for good in [
+            path("none.db"),
+            path("empty.db"),
+            path("some.db"),
+            "none.db".into(),
+        ] {
+            assert_eq!(no_database(&good), None, "{good:?}");
+        }
+        for (bad, why) in [
+            ("", "it is a folder"),
+            ("none/x.db", "its folder, "),
+            ("text.db/x.db", "Not a directory"),
+            ("text.db", "not an SQLite database"),
+        ] {
+            let told = no_database(&path(bad)).expect("refused");
+            assert!(told.contains(why), "{bad}: {told}");
+        }
+        let entries = std::fs::read_dir(folder.path()).expect("a folder");
+        assert_eq!(entries.count(), 3);
+    }
+
+    #[test]
+    fn stores_are_named_by_their_scheme_and_passwords_are_not_shown() {
+        let store = |text: &str| StorePlace::from(text);
+        let sqlite = StorePlace::Sqlite("/data/x.db".into());
+        assert_eq!(store("sqlite:/data/x.db"), sqlite);
+        for text in [
+            "postgres://u:secret@h/d",
+            " postgres://u:secret@h/d\n",
+            "PostgreSQL://u:secret@h/d",
+        ] {
+            let postgres = store(text);
+            assert_eq!(
+                postgres,
+                StorePlace::Postgres("postgres://u:secret@h/d".into())
+            );
+            assert!(!format!("{postgres:?}").contains("secret"));
+        }
+        for wrong in [
+            "",
+            "sqlite:",
+            "bulkhead.db",
+            "mysql://u:secret@h/d",
+            "sqlite:postgres://u:secret@h/d",
+            "postgres:u:secret@h",
+        ] {
+            assert_eq!(store(wrong), StorePlace::Unknown, "{wrong}");
+        }
+    }
+}

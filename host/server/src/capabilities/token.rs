@@ -1,0 +1,311 @@
+//! `POST /token` and `POST /token/verify`.
+
+mod secrets;
+mod settings;
+
+use super::{Capability, CapabilityStatus, Context, Definition, StartError, on_worker};
+use crate::components::{ActiveComponent, Admitted, ComponentSource, HotSwap};
+use crate::config::secrets::{STRONG_BYTES, Secret, SecretError};
+use bulkhead_http::{
+    Call, LimitExceeded, Problem, ProblemBody, Response, json_response, negotiate, response,
+    setting,
+};
+use bulkhead_sandbox::{
+    Algorithm, Authenticator, Fault, GuestComponent as _, InstanceLimits, PerThread, Pool, Refusal,
+    Sandbox,
+};
+use hyper::{HeaderMap, StatusCode};
+use secrets::Secrets;
+use serde::Serialize;
+use settings::TokenAlgorithm;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+pub(crate) use settings::TokenSettings as Settings;
+
+/// The header that carries a token to be verified.
+const TOKEN: &str = "bulkhead-token";
+
+/// Maximum time of a call on an I/O thread. Microseconds are usual, and nothing else happens on that thread
+/// meanwhile. If it takes longer, a worker makes the call again.
+const INLINE_TIME: Duration = Duration::from_millis(100);
+
+/// If the fastest of a few calls takes longer than this, a component is not called on I/O threads at all.
+const INLINE_TIME_USUAL: Duration = Duration::from_millis(1);
+const INLINE_TRIALS: usize = 5;
+
+const QUEUE_FULL: LimitExceeded = LimitExceeded {
+    what: "too many large bodies wait for their token",
+    setting: setting!(Settings, token_queue_max),
+};
+const TIME_OVER: LimitExceeded = LimitExceeded {
+    what: "the time for a token was over, on a machine too busy",
+    setting: setting!(Settings, token_timeout),
+};
+
+pub(crate) const DEFINITION: Definition = Definition {
+    artifact: bulkhead_artifacts::TOKEN,
+    contradictions: |settings, http| settings.token.contradictions(http),
+    inspect: |context| context.settings.token.inspect(),
+    admit: |context, source| Ok(maker(context)?(source)?.1),
+};
+
+/// The component, its threads for large bodies, the secrets.
+pub(crate) struct State {
+    component: Arc<ActiveComponent<Authenticators>>,
+    pool: Pool,
+    secrets: RwLock<Option<Arc<Secrets>>>,
+    settings: Settings,
+}
+
+/// One component, ready in each engine that it is called in.
+struct Authenticators {
+    /// For small bodies, called where the request was read: one for each I/O thread. `None` if the component
+    /// is too slow for that.
+    inline: Option<PerThread<Authenticator>>,
+    /// For the others, on threads of their own.
+    pooled: Authenticator,
+}
+
+/// What a request asks for.
+enum Question {
+    Make { bare: bool },
+    Verify { token: String },
+}
+
+impl Question {
+    /// A token, in the form that the client prefers; JSON if it has no preference.
+    fn make(headers: &HeaderMap) -> Result<Self, Problem> {
+        let form = negotiate(headers, &["application/json", "text/plain"])?;
+        Ok(Self::Make { bare: form == 1 })
+    }
+
+    /// Whether the token in the header is valid.
+    fn verify(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut tokens = headers.get_all(TOKEN).into_iter();
+        match (tokens.next(), tokens.next()) {
+            (None, _) => Err(bad_header("is missing")),
+            (Some(_), Some(_)) => Err(bad_header("is there more than once")),
+            (Some(token), None) => match token.to_str() {
+                Ok(token) => Ok(Self::Verify {
+                    token: token.to_owned(),
+                }),
+                Err(_) => Err(bad_header("is not hexadecimal")),
+            },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Made<'a> {
+    token: &'a str,
+    algorithm: &'static str,
+}
+
+#[derive(Serialize)]
+struct Verified {
+    valid: bool,
+}
+
+impl State {
+    /// Loads the component and the secrets, and starts threads.
+    pub(crate) fn start(context: &Context<'_>) -> Result<Self, StartError> {
+        let settings = &context.settings.token;
+        let component = context.component(DEFINITION.artifact, maker(context)?)?;
+        let workers = settings.token_workers;
+        let pool = context.pool("token", workers, workers, settings.token_queue_max)?;
+        let token = Self {
+            component,
+            pool,
+            secrets: RwLock::new(None),
+            settings: settings.clone(),
+        };
+        token.reload()?;
+        Ok(token)
+    }
+
+    /// `POST /token`.
+    pub(crate) async fn make(&self, call: Call<'_>) -> Result<Response, Problem> {
+        let question = Question::make(call.headers());
+        self.answer(call, question).await
+    }
+
+    /// `POST /token/verify`.
+    pub(crate) async fn verify(&self, call: Call<'_>) -> Result<Response, Problem> {
+        let question = Question::verify(call.headers());
+        self.answer(call, question).await
+    }
+
+    /// The secrets in force.
+    fn secrets(&self) -> Option<Arc<Secrets>> {
+        let secrets = self.secrets.read();
+        secrets.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn answer(
+        &self,
+        call: Call<'_>,
+        question: Result<Question, Problem>,
+    ) -> Result<Response, Problem> {
+        let secrets = self.secrets().ok_or_else(not_configured);
+        let admitted = secrets.and_then(|secrets| Ok((secrets, question?)));
+        let ((secrets, question), body) = call.admit(admitted).await?;
+        let algorithm = self.settings.token_algorithm;
+        if body.len() <= self.settings.token_inline_max.as_usize() {
+            let in_force = self.component.borrow();
+            if let Some(inline) = &in_force.component.inline {
+                let answered = ask(inline.get(), algorithm, &secrets, &body, &question);
+                // The machine stood still for that long: a worker has more time.
+                if !matches!(answered, Err(Fault::Deadline)) {
+                    return answered
+                        .map(|response| in_force.attributed(response))
+                        .map_err(|fault| problem(&fault));
+                }
+            }
+        }
+        let in_force = self.component.current();
+        let begun = Arc::clone(&in_force);
+        let answered = on_worker(&self.pool, QUEUE_FULL, move || {
+            ask(
+                &begun.component.pooled,
+                algorithm,
+                &secrets,
+                &body,
+                &question,
+            )
+        });
+        answered
+            .await?
+            .map(|response| in_force.attributed(response))
+            .map_err(|fault| problem(&fault))
+    }
+}
+
+impl Capability for State {
+    fn component(&self) -> Option<Arc<dyn HotSwap>> {
+        Some(Arc::clone(&self.component) as _)
+    }
+
+    fn status(&self) -> CapabilityStatus {
+        match self.secrets() {
+            Some(_) => CapabilityStatus::Ready,
+            None => CapabilityStatus::NotConfigured,
+        }
+    }
+
+    fn reload(&self) -> Result<(), SecretError> {
+        let secrets = self.settings.secrets()?;
+        for name in secrets.iter().flat_map(Secrets::weak) {
+            tracing::warn!(name, "a secret of less than {STRONG_BYTES} octets is weak");
+        }
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets.map(Arc::new);
+        Ok(())
+    }
+}
+
+/// Makes a component ready to make tokens, with and without threads of its own.
+fn maker(
+    context: &Context<'_>,
+) -> Result<
+    impl Fn(ComponentSource<'_>) -> Admitted<Authenticators> + Send + Sync + use<>,
+    StartError,
+> {
+    let settings = &context.settings.token;
+    let memory_max = settings.token_memory_max.as_usize();
+    let sandbox = context.sandbox(memory_max, settings.token_workers.into())?;
+    // Each I/O thread runs one instance at a time.
+    let inline = (0..context.io_threads).map(|_| context.sandbox(memory_max, 1));
+    let inline = inline.collect::<Result<Vec<_>, _>>()?;
+    let metrics = context.metrics.component(DEFINITION.artifact.name);
+    let limits = |time| InstanceLimits {
+        memory_octets: memory_max,
+        time,
+    };
+    let (usual, short) = (limits(settings.token_timeout), limits(INLINE_TIME));
+    Ok(move |source: ComponentSource<'_>| {
+        let (pooled, description) = source.admit(&sandbox, |loaded| {
+            Authenticator::new(&sandbox, loaded, usual, metrics.clone())
+        })?;
+        let is_quick = matches!(source, ComponentSource::BuiltIn(_)) || is_quick(&pooled);
+        let inline = if is_quick {
+            let make = |sandbox: &Sandbox| {
+                Authenticator::new(sandbox, &source.load(sandbox)?, short, metrics.clone())
+            };
+            let authenticators: Result<_, Refusal> = inline.iter().map(make).collect();
+            Some(PerThread::new(authenticators?))
+        } else {
+            tracing::warn!("the token component is slow: small bodies go to the token workers too");
+            None
+        };
+        Ok((Authenticators { inline, pooled }, description))
+    })
+}
+
+/// Whether calls are short enough for an I/O thread.
+fn is_quick(authenticator: &Authenticator) -> bool {
+    (0..INLINE_TRIALS).any(|_| {
+        let start = Instant::now();
+        let made = authenticator.make(Algorithm::Sha256, b"a secret", b"a small body");
+        made.is_ok() && start.elapsed() <= INLINE_TIME_USUAL
+    })
+}
+
+fn ask(
+    authenticator: &Authenticator,
+    algorithm: TokenAlgorithm,
+    secrets: &Secrets,
+    body: &[u8],
+    question: &Question,
+) -> Result<Response, Fault> {
+    let current = secrets.current.expose();
+    match question {
+        Question::Make { bare } => {
+            let token = authenticator.make(algorithm.into(), current, body)?;
+            Ok(if *bare {
+                response(StatusCode::OK, "text/plain; charset=utf-8", token)
+            } else {
+                json_response(
+                    StatusCode::OK,
+                    &Made {
+                        token: &token,
+                        algorithm: algorithm.name(),
+                    },
+                )
+            })
+        }
+        Question::Verify { token } => {
+            let previous = secrets.previous.as_ref().map(Secret::expose);
+            let secrets: Vec<_> = std::iter::once(current).chain(previous).collect();
+            let valid = authenticator.verify(algorithm.into(), &secrets, body, token)?;
+            Ok(json_response(StatusCode::OK, &Verified { valid }))
+        }
+    }
+}
+
+fn bad_header(what: &str) -> Problem {
+    let detail = format!(
+        "The header Bulkhead-Token {what}. Send the token there, and as body what it was made of."
+    );
+    ProblemBody::new(400, "invalid_parameter", "Invalid parameter", detail)
+        .with_parameter("Bulkhead-Token")
+        .into()
+}
+
+fn not_configured() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "not_configured",
+        "Not configured",
+        "This server has no shared secret. Operators set SECRET or SECRET_FILE and start it again.",
+    )
+}
+
+fn problem(fault: &Fault) -> Problem {
+    match fault {
+        // The work is in proportion to the body, which has its own limit: the machine is too busy.
+        Fault::Deadline | Fault::Cancelled => Problem::overloaded(TIME_OVER, 1),
+        Fault::Memory | Fault::KeysOverloaded | Fault::Trap(_) => {
+            Problem::internal(format!("the token component ended early: {fault}"))
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The command line's HTTP client: one GET and its response, without a runtime.
+
+use crate::app::address;
+use crate::config::units::duration_above_zero;
+use bulkhead_http::{Setting, setting};
+use clap::Args;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Maximum size of a response, in bytes.
+const RESPONSE_BYTES_MAX: usize = 1 << 20;
+
+const LISTEN: Setting = setting!(ServerSettings, listen);
+
+/// Which server is called, and the time for it to answer.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ServerSettings {
+    /// What the server listens on.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "IP:PORT", value_parser = address)]
+    pub(super) listen: SocketAddr,
+    /// Time to connect and to answer.
+    #[arg(
+        long,
+        env = "BULKHEAD_HEALTHCHECK_TIMEOUT",
+        default_value = "2s",
+        value_parser = duration_above_zero
+    )]
+    pub(super) timeout: Duration,
+}
+
+/// Why there is no good response. The text names the address.
+#[derive(Debug, Error)]
+pub(super) enum ClientError {
+    #[error("{0} does not answer within {1:?}")]
+    TimedOut(SocketAddr, Duration),
+    #[error("{0}: {1}. Is a server running there? Another address is given with {LISTEN}")]
+    Failed(SocketAddr, #[source] std::io::Error),
+    #[error(
+        "{0} answers {1:?}: it is shutting down, or is not Bulkhead. Try again, or name another address with \
+         {LISTEN}"
+    )]
+    Status(SocketAddr, String),
+    #[error("{0} does not answer as Bulkhead does")]
+    NotBulkhead(SocketAddr),
+}
+
+/// How much of a response is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Status,
+    Body,
+}
+
+/// The body of the response to `GET path` (as far as it is to be read), if the status is 200. Everything
+/// together takes at most the time of the settings.
+pub(super) fn get(server: &ServerSettings, path: &str, part: Part) -> Result<Vec<u8>, ClientError> {
+    let (address, time) = (reachable(server.listen), server.timeout);
+    let response = exchange(address, path, time, part).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::TimedOut(address, time),
+        _ => ClientError::Failed(address, error),
+    })?;
+    let line = response.split(|byte| *byte == b'\n').next();
+    let line = String::from_utf8_lossy(line.unwrap_or_default());
+    let mut words = line.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some("HTTP/1.1" | "HTTP/1.0"), Some("200")) => {
+            let end = response.windows(4).position(|four| four == b"\r\n\r\n");
+            let end = end.map_or(response.len(), |end| end + 4);
+            Ok(response[end..].to_vec())
+        }
+        _ => Err(ClientError::Status(address, line.trim_end().to_owned())),
+    }
+}
+
+fn exchange(
+    address: SocketAddr,
+    path: &str,
+    time: Duration,
+    part: Part,
+) -> std::io::Result<Vec<u8>> {
+    let end = Instant::now() + time;
+    let mut stream = TcpStream::connect_timeout(&address, time)?;
+    stream.set_write_timeout(Some(time))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut response = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        let bytes = stream.read(&mut piece)?;
+        response.extend_from_slice(&piece[..bytes]);
+        if bytes == 0 || (part == Part::Status && response.contains(&b'\n')) {
+            return Ok(response);
+        }
+        if response.len() > RESPONSE_BYTES_MAX {
+            return Err(std::io::Error::other("the response is too large"));
+        }
+    }
+}
+
+/// A server that listens on all addresses is asked on this machine's own.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}

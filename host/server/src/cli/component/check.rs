@@ -1,0 +1,179 @@
+//! `bulkhead component check`: what a server would say to a file.
+
+use crate::app::{Settings, first_sandbox};
+use crate::capabilities::{AdmissionError, DEFINITIONS, Definition};
+use crate::cli::settings_of_variables;
+use crate::components::metrics::{NOT_PINNED, UNREADABLE};
+use crate::components::{COMPILE, ComponentSource, folder, pins};
+use crate::metrics::Metrics;
+use bulkhead_sandbox::{Compiled, Description, Refusal, RefusalKind, World, sha256};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The code of settings with which no server starts.
+const MISCONFIGURED: &str = "misconfigured";
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckSettings {
+    /// The component to look at (.wasm).
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Which one it is to replace: decrypt, token or signing [default: what its name or its exports say].
+    #[arg(long = "as", value_name = "NAME", value_parser = names())]
+    name: Option<String>,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+fn names() -> PossibleValuesParser {
+    DEFINITIONS
+        .iter()
+        .map(|capability| capability.artifact.name)
+        .collect::<Vec<_>>()
+        .into()
+}
+
+fn capability(name: &str) -> Option<&'static Definition> {
+    DEFINITIONS
+        .iter()
+        .find(|capability| capability.artifact.name == name)
+}
+
+/// What a server would say, with what is known of the file.
+struct Verdict {
+    sha256: Option<[u8; 32]>,
+    name: Option<&'static str>,
+    outcome: Result<Description, (&'static str, String)>,
+}
+
+/// For people or for programs; status 0 if a server would take the file.
+pub(super) fn check(settings: &CheckSettings) -> (String, ExitCode) {
+    // The flags of a server are not this command's: its settings come as variables.
+    let verdict = examine(settings, &settings_of_variables());
+    let status = match verdict.outcome {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    };
+    let text = if settings.json {
+        format!("{:#}\n", document(&settings.file, &verdict))
+    } else {
+        lines(&settings.file, &verdict)
+    };
+    (text, status)
+}
+
+fn document(file: &Path, verdict: &Verdict) -> Value {
+    let mut document = json!({
+        "file": file.display().to_string(),
+        "component": verdict.name,
+        "sha256": verdict.sha256.map(|sum| base16ct::lower::encode_string(&sum)),
+        "accepted": verdict.outcome.is_ok(),
+    });
+    match &verdict.outcome {
+        Ok(description) => {
+            document["name"] = description.name.as_str().into();
+            document["version"] = description.version.as_str().into();
+            document["description"] = description.summary.as_str().into();
+        }
+        Err((code, reason)) => {
+            document["code"] = (*code).into();
+            document["reason"] = reason.as_str().into();
+        }
+    }
+    document
+}
+
+fn lines(file: &Path, verdict: &Verdict) -> String {
+    let mut text = match (&verdict.outcome, verdict.name) {
+        (Ok(description), Some(name)) => format!(
+            "{}: would be taken as the {name} component\n{} {}: {}\n",
+            file.display(),
+            description.name,
+            description.version,
+            description.summary
+        ),
+        (Ok(_), None) => String::new(),
+        (Err((code, reason)), _) => {
+            format!("{}: refused ({code})\n{reason}\n", file.display())
+        }
+    };
+    if let Some(sum) = verdict.sha256 {
+        let _infallible = writeln!(text, "sha256 {}", base16ct::lower::encode_string(&sum));
+    }
+    text
+}
+
+/// The same steps as those of a server that finds the file in its folder.
+fn examine(settings: &CheckSettings, server: &Settings) -> Verdict {
+    let mut verdict = Verdict {
+        sha256: None,
+        name: None,
+        outcome: Err((UNREADABLE, String::new())),
+    };
+    let bytes = match folder::read_component(&settings.file, server.components.component_max) {
+        Ok(bytes) => bytes,
+        Err(why) => {
+            verdict.outcome = Err((UNREADABLE, why));
+            return verdict;
+        }
+    };
+    let sum = sha256(&bytes);
+    verdict.sha256 = Some(sum);
+    if let Some(list) = &server.components.components_pin
+        && let Err(error) = pins::check(list, &sum)
+    {
+        verdict.outcome = Err((NOT_PINNED, error.to_string()));
+        return verdict;
+    }
+    let stem = settings.file.file_stem().and_then(|stem| stem.to_str());
+    let named = settings.name.as_deref().or(stem).and_then(capability);
+    let outcome = admit(&bytes, named, server, &mut verdict.name);
+    verdict.outcome = outcome.map_err(|error| match error {
+        AdmissionError::Settings(error) => (MISCONFIGURED, error.to_string()),
+        AdmissionError::Rejected(refusal) => (refusal.kind.code(), refusal.reason),
+    });
+    verdict
+}
+
+/// Sets `name` as soon as it is known which component it is.
+fn admit(
+    bytes: &[u8],
+    chosen: Option<&'static Definition>,
+    server: &Settings,
+    name: &mut Option<&'static str>,
+) -> Result<Description, AdmissionError> {
+    let limits = server.components.compile_limits();
+    let compiled = Compiled::apart(bytes, &COMPILE, &limits)?;
+    let sandbox = first_sandbox()?;
+    let loaded = sandbox.load_compiled(&compiled)?;
+    let by_exports = || capability(World::of(&sandbox, &loaded)?.name());
+    let Some(capability) = chosen.or_else(by_exports) else {
+        let known: Vec<_> = DEFINITIONS
+            .iter()
+            .map(|known| known.artifact.name)
+            .collect();
+        let why = format!(
+            "it exports nothing that makes a {} component",
+            one_of(&known)
+        );
+        return Err(Refusal::new(RefusalKind::World, why).into());
+    };
+    *name = Some(capability.artifact.name);
+    let metrics = Metrics::new(std::iter::empty());
+    let context = server.context(&sandbox, &metrics);
+    (capability.admit)(&context, ComponentSource::File(&compiled))
+}
+
+/// `a, b or c`
+fn one_of(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}

@@ -1,0 +1,66 @@
+//! `bulkhead component list`: what a running server uses.
+
+use crate::cli::client::{self, ClientError, Part, ServerSettings};
+use clap::Args;
+use serde_json::Value;
+use std::fmt::Write as _;
+
+#[derive(Debug, Args)]
+pub(crate) struct ListSettings {
+    #[command(flatten)]
+    server: ServerSettings,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A line for each component, and one for its file that was refused; what is wrong with the folder; or JSON.
+pub(super) fn list(settings: &ListSettings) -> Result<String, ClientError> {
+    let health = health(&settings.server)?;
+    let components = &health["components"];
+    if settings.json {
+        return Ok(format!("{components:#}\n"));
+    }
+    let all = components.as_array().into_iter().flatten();
+    let part = |value: &Value, name: &str| value[name].as_str().unwrap_or("?").to_owned();
+    let columns = [
+        "name",
+        "implementation",
+        "version",
+        "source",
+        "since",
+        "sha256",
+    ];
+    let mut text = columns.join("  ") + "\n";
+    for component in all {
+        let values = columns.map(|name| part(component, name));
+        let _infallible = writeln!(text, "{}", values.join("  "));
+        let refusal = &component["last_refusal"];
+        if !refusal.is_null() {
+            let [at, code, sum, reason] =
+                ["at", "code", "sha256", "reason"].map(|name| part(refusal, name));
+            let _infallible = writeln!(
+                text,
+                "  a file was refused at {at} ({code}, sha256 {sum}): {reason}"
+            );
+        }
+    }
+    let folder = &health["components_dir"];
+    if folder["status"] == "failing" {
+        let why = part(folder, "why");
+        let _infallible = writeln!(text, "the folder is not looked after: {why}");
+    }
+    let unknown = folder["unknown_files"].as_array();
+    for file in unknown.into_iter().flatten().filter_map(Value::as_str) {
+        let _infallible = writeln!(text, "not the name of a component in use: {file}");
+    }
+    Ok(text)
+}
+
+fn health(server: &ServerSettings) -> Result<Value, ClientError> {
+    let body = client::get(server, "/health", Part::Body)?;
+    serde_json::from_slice(&body)
+        .ok()
+        .filter(|health: &Value| health["components"].is_array())
+        .ok_or(ClientError::NotBulkhead(server.listen))
+}

@@ -1,0 +1,148 @@
+//! Secrets: from a variable, or from a file in its place.
+
+use super::files::{self, FileError};
+use bulkhead_http::Wiped;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// A secret below this length can be guessed sooner than the HMAC broken (RFC 2104 section 3 recommends the
+/// length of the hash, 32 bytes for SHA-256).
+pub(crate) const STRONG_BYTES: usize = 32;
+
+/// Larger files are taken for the wrong ones.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// Bytes that are wiped when dropped and never shown.
+pub(crate) struct Secret(Wiped);
+
+impl Secret {
+    pub(crate) fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(Wiped::from(bytes.into()))
+    }
+
+    pub(crate) fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(set)")
+    }
+}
+
+/// Why a secret cannot be used. The text names the variable and never its value.
+#[derive(Debug, Error)]
+pub(crate) enum SecretError {
+    #[error("{0} and {0}_FILE are both set. Keep one of them")]
+    SetTwice(&'static str),
+    #[error("{name}_FILE, {}, {source}", file.display())]
+    File {
+        name: &'static str,
+        file: PathBuf,
+        source: FileError,
+    },
+    #[error(
+        "{0} is empty. Set it, to at least {STRONG_BYTES} random octets where it is yours to choose, or unset it"
+    )]
+    Empty(String),
+    #[error(
+        "SECRET_PREVIOUS is set and SECRET is not. Set SECRET (SECRET_FILE) to what new tokens are to be \
+         made with"
+    )]
+    OnlyPrevious,
+    #[error("{name} {problem}")]
+    Malformed { name: &'static str, problem: String },
+}
+
+/// A line of `check-config`.
+pub(crate) fn set_or_not(name: &str, is_set: bool) -> String {
+    format!("{name} ({})", if is_set { "set" } else { "not set" })
+}
+
+/// The secret in this variable, or in the file in its place; `None` where neither is set.
+pub(crate) fn named(
+    name: &'static str,
+    file: Option<&Path>,
+) -> Result<Option<Secret>, SecretError> {
+    secret(name, std::env::var_os(name), file)
+}
+
+fn secret(
+    name: &'static str,
+    variable: Option<OsString>,
+    file: Option<&Path>,
+) -> Result<Option<Secret>, SecretError> {
+    let secret = match (variable, file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(SecretError::SetTwice(name)),
+        (Some(variable), None) => Secret::new(variable.into_vec()),
+        (None, Some(file)) => {
+            let bytes = files::read(file, FILE_BYTES_MAX).map_err(|source| SecretError::File {
+                name,
+                file: file.to_owned(),
+                source,
+            })?;
+            // Editors and `echo` end a file with a line end that nobody means.
+            let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+            Secret::new(bytes.strip_suffix(b"\r").unwrap_or(bytes))
+        }
+    };
+    if secret.expose().is_empty() {
+        return Err(SecretError::Empty(file.map_or_else(
+            || name.to_owned(),
+            |file| format!("{name}_FILE, {},", file.display()),
+        )));
+    }
+    Ok(Some(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(content: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), content).expect("written");
+        file
+    }
+
+    #[test]
+    fn the_last_line_end_of_a_file_is_not_part_of_the_secret() {
+        for (content, expected) in [
+            (&b"secret"[..], &b"secret"[..]),
+            (b"secret\n", b"secret"),
+            (b"secret\r\n", b"secret"),
+            (b"two\nlines\n\n", b"two\nlines\n"),
+            (b"\xff\0\n", b"\xff\0"),
+        ] {
+            let file = file(content);
+            let secret = secret("S", None, Some(file.path())).expect("readable");
+            assert_eq!(secret.expect("there").expose(), expected);
+        }
+    }
+
+    #[test]
+    fn unusable_secrets_are_rejected_by_name() {
+        let both = file(b"a");
+        for (variable, path) in [
+            (Some("a".into()), Some(both.path())),
+            (Some("".into()), None),
+            (None, Some(file(b"\n").path())),
+            (None, Some(file(&vec![b'x'; (64 << 10) + 1]).path())),
+            (None, Some(Path::new("/nonexistent"))),
+            (None, Some(Path::new("/dev/zero"))),
+        ] {
+            let error = secret("SECRET", variable, path).expect_err("rejected");
+            assert!(error.to_string().contains("SECRET"), "{error}");
+        }
+        assert!(secret("SECRET", None, None).expect("fine").is_none());
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        assert!(!format!("{:?}", Secret::new("xxx")).contains('x'));
+    }
+}

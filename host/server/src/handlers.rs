@@ -1,0 +1,5 @@
+//! The routes that do not belong to a capability.
+
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod openapi;

@@ -1,0 +1,76 @@
+//! `GET /livez`, `GET /readyz` and `GET /health`.
+
+use crate::app::App;
+use crate::capabilities::CapabilityStatus;
+use bulkhead_http::{Problem, Response, json_response};
+use hyper::StatusCode;
+use serde_json::{Map, Value, json};
+use std::sync::atomic::Ordering;
+
+/// The process runs.
+pub(crate) fn live() -> Response {
+    json_response(StatusCode::OK, &json!({"status": "ok"}))
+}
+
+/// The server accepts requests.
+pub(crate) fn ready(app: &App) -> Result<Response, Problem> {
+    if app.draining.load(Ordering::Relaxed) {
+        Err(Problem::draining())
+    } else {
+        Ok(live())
+    }
+}
+
+/// The state of all capabilities and their components.
+pub(crate) fn health(app: &App) -> Result<Response, Problem> {
+    if app.draining.load(Ordering::Relaxed) {
+        Err(Problem::draining())
+    } else {
+        Ok(json_response(StatusCode::OK, &document(app)))
+    }
+}
+
+/// A capability that is not configured is no reason to be less than `ok`.
+fn document(app: &App) -> Value {
+    let components = app.components.iter();
+    let components: Vec<_> = components.map(|component| component.document()).collect();
+    let mut is_failing = components
+        .iter()
+        .any(|component| !component["last_refusal"].is_null());
+    let folder = match &app.watch {
+        None => CapabilityStatus::NotConfigured.document(),
+        Some(watch) => {
+            let state = watch.state();
+            is_failing |= state.failing.is_some();
+            json!({
+                "status": if state.failing.is_some() { "failing" } else { "ok" },
+                "why": state.failing,
+                "unknown_files": state.unknown,
+            })
+        }
+    };
+    let mut statuses = Map::new();
+    let mut members = Map::new();
+    for (name, capability) in app.capabilities.iter() {
+        let status = capability.status();
+        is_failing |= matches!(status, CapabilityStatus::Failing(_));
+        statuses.insert(name.to_owned(), status.document());
+        members.extend(
+            capability
+                .health_members()
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
+    }
+    let mut document = json!({
+        "status": if is_failing { "degraded" } else { "ok" },
+        "version": env!("CARGO_PKG_VERSION"),
+        "components": components,
+        "components_dir": folder,
+        "capabilities": statuses,
+    });
+    if let Some(document) = document.as_object_mut() {
+        document.extend(members);
+    }
+    document
+}

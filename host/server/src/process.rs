@@ -1,0 +1,9 @@
+//! The process: memory, file descriptors, signals, the log.
+
+pub(crate) mod allocator;
+pub(crate) mod descriptors;
+mod log_throttle;
+pub(crate) mod logging;
+pub(crate) mod signals;
+
+pub(crate) use log_throttle::LogThrottle;

@@ -1,0 +1,125 @@
+//! What is logged, and how: life-cycle and failures, JSON where no person is watching.
+
+use std::io::IsTerminal as _;
+use thiserror::Error;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{Targets, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// The variable that takes more or less of it.
+pub(crate) const VARIABLE: &str = "BULKHEAD_LOG";
+
+/// The variable is malformed.
+#[derive(Debug, Error)]
+#[error(
+    "BULKHEAD_LOG takes off, error, warn, info, debug, trace, or such levels by target, as in \
+     bulkhead=debug,wasmtime=warn"
+)]
+pub(crate) struct LogError;
+
+/// Starts the log. To be called once.
+pub(crate) fn start() -> Result<(), LogError> {
+    let directives = directives();
+    let log = tracing_subscriber::registry()
+        .with(filter(&directives)?)
+        .with(filter_fn(is_discreet));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        log.with(lines).init();
+    } else {
+        log.with(lines.json()).init();
+    }
+    Ok(())
+}
+
+/// Not heard below `info`, whatever the variable says: what quotes all that it is given, messages and
+/// signatures, and the compiler, which writes a gigabyte about a component.
+const QUIET: [&str; 6] = [
+    "tokio_postgres",
+    "cranelift",
+    "regalloc2",
+    "wasmtime::compile",
+    "wasmtime_environ",
+    "wasmtime_internal",
+];
+
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO
+        || !QUIET
+            .iter()
+            .any(|library| metadata.target().starts_with(library))
+}
+
+/// What the variable says.
+pub(crate) fn directives() -> String {
+    std::env::var(VARIABLE).unwrap_or_default()
+}
+
+/// Whether that can be meant.
+pub(crate) fn check(directives: &str) -> Result<(), LogError> {
+    filter(directives).map(drop)
+}
+
+/// `info`, and what `directives` say. A level that is misspelt would be taken for the name of a
+/// target, and silence everything.
+fn filter(directives: &str) -> Result<Targets, LogError> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_known = |directive: &str| match directive.split_once('=') {
+        Some((target, level)) => {
+            !target.is_empty() && LEVELS.contains(&level.to_ascii_lowercase().as_str())
+        }
+        None => LEVELS.contains(&directive),
+    };
+    let mut targets = Targets::new().with_default(Level::INFO);
+    // An empty directive means `error` to the parser.
+    for directive in directives.split(',').filter(|one| !one.is_empty()) {
+        if !is_known(directive) {
+            return Err(LogError);
+        }
+        let parsed: Targets = directive.parse().map_err(|_| LogError)?;
+        targets = match parsed.default_level() {
+            Some(level) => targets.with_default(level),
+            None => targets.with_targets(parsed),
+        };
+    }
+    Ok(targets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filter_enables_what_the_directives_name() {
+        let enables = |directives: &str, target: &str, level: Level| {
+            let filter = filter(directives).expect("valid directives");
+            filter.would_enable(target, &level)
+        };
+        assert!(enables("", "bulkhead", Level::INFO));
+        assert!(!enables("", "bulkhead", Level::DEBUG));
+        assert!(enables("debug", "hyper::proto", Level::DEBUG));
+        assert!(!enables("off", "bulkhead", Level::ERROR));
+        assert!(enables("bulkhead=trace", "bulkhead::relay", Level::TRACE));
+        assert!(enables("bulkhead=trace", "hyper", Level::INFO));
+        assert!(!enables("warn,hyper=debug", "bulkhead", Level::INFO));
+        assert!(enables("warn,hyper=debug,", "hyper", Level::DEBUG));
+    }
+
+    #[test]
+    fn log_filters() {
+        for right in [
+            "",
+            "debug",
+            "off",
+            "bulkhead=trace",
+            "warn,hyper=debug",
+            "bulkhead_http::connection=debug",
+        ] {
+            assert!(filter(right).is_ok(), "{right}");
+        }
+        for wrong in ["debgu", "info,nonsense", "bulkhead=loud", "="] {
+            assert!(filter(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! A request's way through the server: limits, route, handler, problem document, log and metrics.
+
+use crate::app::App;
+use crate::metrics::{Metrics, Outcome};
+use crate::routes::{MALFORMED, ROUTES, Target};
+use crate::trace::trace_parent;
+use bulkhead_http::{
+    Call, OVERLOADED, Problem, REQUEST_ID, Response, Service, check_head, request_id, response,
+};
+use bulkhead_store::TraceParent;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use prometheus_client::metrics::gauge::Gauge;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Overloads are logged at most this often. `/metrics` counts all of them.
+const OVERLOAD_LOG_PAUSE: Duration = Duration::from_secs(10);
+
+/// Counts a request when it is over, also if the client closes the connection before.
+struct Counted<'a> {
+    metrics: &'a Metrics,
+    route: usize,
+    start: Instant,
+    outcome: Outcome,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let time = self.start.elapsed();
+        self.metrics.http.count(self.route, self.outcome, time);
+    }
+}
+
+impl Service for App {
+    async fn call(&self, request: Request<Incoming>) -> Response {
+        let request_id = request_id(request.headers());
+        let trace = self
+            .access_log
+            .then(|| trace_parent(request.headers()))
+            .flatten();
+        let (head, body) = request.into_parts();
+        let target = Target::of(head.uri.path());
+        let mut counted = Counted {
+            metrics: &self.metrics,
+            route: target.number(),
+            start: Instant::now(),
+            outcome: Outcome::ClientClosed,
+        };
+        let call = Call {
+            head: &head,
+            path_parameter: "",
+            body,
+            reader: &self.bodies,
+        };
+        let mut response = match self.dispatch(target, call).await {
+            Ok(response) => response,
+            Err(problem) => {
+                self.log(&problem, &request_id);
+                problem.into_response(&request_id)
+            }
+        };
+        counted.outcome = Outcome::Answered(response.status());
+        if self.access_log {
+            tracing::info!(
+                request.id = request_id,
+                trace.id = trace.as_ref().map(TraceParent::trace_id),
+                request.route = target.label(),
+                response.status = response.status().as_u16(),
+                duration_us =
+                    u64::try_from(counted.start.elapsed().as_micros()).unwrap_or(u64::MAX),
+                "answered"
+            );
+        }
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        response
+    }
+
+    fn count_unparsable(&self, status: StatusCode) {
+        let outcome = Outcome::Answered(status);
+        self.metrics.http.count(MALFORMED, outcome, Duration::ZERO);
+    }
+
+    fn open_connections(&self) -> &Gauge {
+        &self.metrics.connections
+    }
+
+    fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    async fn finish(&self) {
+        for (_, capability) in self.capabilities.iter() {
+            capability.finish().await;
+        }
+    }
+
+    fn cut(&self, is_finished: bool) {
+        tracing::warn!(relay.ended = is_finished, "the drain was cut short");
+    }
+}
+
+impl App {
+    async fn dispatch<'a>(
+        &'a self,
+        target: Target<'a>,
+        mut call: Call<'a>,
+    ) -> Result<Response, Problem> {
+        let checked = check_head(call.head, &self.bodies.settings)
+            .and_then(|()| target.check(&call.head.method));
+        let allow = match checked {
+            Ok(allow) => allow,
+            Err(problem) => {
+                call.discard_body();
+                return Err(problem);
+            }
+        };
+        match target {
+            Target::Resource(at, parameter) if call.head.method != Method::OPTIONS => {
+                call.path_parameter = parameter;
+                (ROUTES[at].handler)(self, call).await
+            }
+            Target::Resource(..) | Target::Server | Target::Unknown => {
+                call.discard_body();
+                let mut options = response(StatusCode::NO_CONTENT, "", "");
+                let headers = options.headers_mut();
+                headers.remove(CONTENT_TYPE);
+                headers.insert(ALLOW, HeaderValue::from_static(allow));
+                Ok(options)
+            }
+        }
+    }
+
+    /// Faults of the server are errors. What a client can cause is not, or a client could fill the log.
+    fn log(&self, problem: &Problem, request_id: &str) {
+        let code = problem.code();
+        if let Some(fault) = problem.fault() {
+            tracing::error!(request.id = request_id, code, fault, "failed");
+        } else if code == OVERLOADED && self.overload_log.allows(OVERLOAD_LOG_PAUSE) {
+            let detail = problem.detail();
+            tracing::warn!(
+                request.id = request_id,
+                code,
+                detail,
+                "refused for want of room"
+            );
+        } else {
+            tracing::debug!(request.id = request_id, code, "refused");
+        }
+    }
+}
