@@ -356,7 +356,7 @@ fn check_config_reports_what_stops_the_start() {
 
 #[test]
 fn check_config_warns_of_a_weak_webhook_secret() {
-    let weak = "# BULKHEAD_WEBHOOK_SECRET has less than 24 octets, which is weak";
+    let weak = "# BULKHEAD_WEBHOOK_SECRET has fewer than 24 bytes, which is weak";
     for (secret, is_weak) in [
         ("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM=", true),
         ("whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0", false),

@@ -1,4 +1,4 @@
-//! Settings that do not belong to a capability, and what all settings are made of.
+//! Settings that do not belong to a capability, and the value types of all settings.
 
 pub(crate) mod components;
 pub(crate) mod files;
@@ -6,7 +6,7 @@ pub(crate) mod http;
 pub(crate) mod secrets;
 pub(crate) mod units;
 
-/// On or off.
+/// A setting that is `on` or `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Switch {
     On,

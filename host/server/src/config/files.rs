@@ -1,4 +1,4 @@
-//! Reading files that a setting names.
+//! Bounded reading of files that a setting names.
 
 use bulkhead_http::Wiped;
 use std::fs::File;
@@ -7,26 +7,29 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use thiserror::Error;
 
-/// Memory for a file whose size is not known in advance, because the file system does not say.
+/// Number of bytes reserved for a file whose size the file system does not report.
 const UNKNOWN_SIZE: u64 = 64 << 10;
 
-/// Why a file was not read. The text continues a sentence that begins with the file.
+/// A file was not read. The text continues a sentence whose subject is the file.
 #[derive(Debug, Error)]
 pub(crate) enum FileError {
-    #[error("is not a regular file. Name one: what comes out of a pipe or a device may never end")]
+    #[error("is not a regular file. Name a regular file, because pipes and devices may never end")]
     NotRegular,
-    #[error("has more than {0} octets: is it the right file?")]
+    #[error("has more than {0} bytes. Check whether it is the right file")]
     TooLarge(u64),
-    #[error("is written to while it is read. Try again")]
+    #[error("grows while it is read. Try again")]
     Growing,
-    #[error("is not text")]
+    #[error("is not UTF-8 text")]
     NotText,
     #[error("cannot be read: {0}")]
     Io(#[from] std::io::Error),
 }
 
-/// The content of a regular file of at most `max` bytes. Neither a pipe nor a device is waited for. The
-/// memory is wiped when it is dropped, and does not move before.
+/// Returns the content of a regular file of at most `max` bytes. Does not wait for a pipe or a device. The
+/// memory does not move, and is wiped when it is dropped.
+///
+/// # Errors
+/// [`FileError`] if the file is not a regular file, is too large, grows meanwhile or cannot be read.
 pub(crate) fn read(path: &Path, max: u64) -> Result<Wiped, FileError> {
     let file = File::options()
         .read(true)
@@ -39,7 +42,7 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Wiped, FileError> {
     if metadata.len() > max {
         return Err(FileError::TooLarge(max));
     }
-    // One byte more tells a file that is too large, or grows, from one that fits.
+    // The additional byte shows whether the file is too large or grows.
     let limit = metadata.len().max(UNKNOWN_SIZE).min(max) + 1;
     let mut bytes = Vec::with_capacity(usize::try_from(limit + 1).unwrap_or(usize::MAX));
     let read = file.take(limit).read_to_end(&mut bytes);
@@ -52,7 +55,10 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Wiped, FileError> {
     }
 }
 
-/// The same of a file that holds text.
+/// Returns the content of a text file of at most `max` bytes.
+///
+/// # Errors
+/// As [`read`], and if the content is not UTF-8.
 pub(crate) fn read_text(path: &Path, max: u64) -> Result<String, FileError> {
     let bytes = read(path, max)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| FileError::NotText)?;
@@ -64,33 +70,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_regular_file_of_bounded_size_is_read() {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn file_that_is_too_large_or_not_regular_is_rejected() {
+        let folder = tempfile::tempdir().expect("folder should be created");
         let path = folder.path().join("f");
         let why = |path: &Path, max| match read(path, max) {
             Ok(_) => panic!("{} was read", path.display()),
             Err(error) => error.to_string(),
         };
         assert!(why(&path, 3).starts_with("cannot be read"));
-        std::fs::write(&path, b"abc").expect("written");
-        assert_eq!(read(&path, 3).expect("read")[..], b"abc"[..]);
-        assert!(why(&path, 2).starts_with("has more than 2 octets"));
+        std::fs::write(&path, b"abc").expect("file should be written");
+        assert_eq!(read(&path, 3).expect("file should be read")[..], b"abc"[..]);
+        assert!(why(&path, 2).starts_with("has more than 2 bytes"));
         let pipe = folder.path().join("pipe");
-        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).expect("a pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR)
+            .expect("pipe should be created");
         for file in [&pipe, folder.path(), Path::new("/dev/zero")] {
             assert!(why(file, 2).starts_with("is not a regular file"));
         }
-        // Kubernetes mounts files as links.
+        // Kubernetes mounts files as symbolic links.
         let link = folder.path().join("link");
-        std::os::unix::fs::symlink(&path, &link).expect("a link");
-        assert_eq!(read(&link, 1 << 20).expect("read")[..], b"abc"[..]);
+        std::os::unix::fs::symlink(&path, &link).expect("link should be created");
+        let content = read(&link, 1 << 20).expect("link should be followed");
+        assert_eq!(content[..], b"abc"[..]);
     }
 
     #[test]
-    fn a_file_without_a_size_is_read() {
+    fn file_without_a_size_is_read() {
         assert!(
             !read(Path::new("/proc/self/status"), 1 << 20)
-                .expect("read")
+                .expect("file should be read")
                 .is_empty()
         );
     }

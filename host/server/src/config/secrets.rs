@@ -1,4 +1,4 @@
-//! Secrets: from a variable, or from a file in its place.
+//! Secrets, which are read from a variable or from a file instead.
 
 use super::files::{self, FileError};
 use bulkhead_http::Wiped;
@@ -7,14 +7,14 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// A secret below this length can be guessed sooner than the HMAC broken (RFC 2104 section 3 recommends the
-/// length of the hash, 32 bytes for SHA-256).
+/// A shorter secret is easier to guess than HMAC is to break. RFC 2104 section 3 recommends the length of the
+/// hash, which is 32 bytes for SHA-256.
 pub(crate) const STRONG_BYTES: usize = 32;
 
-/// Larger files are taken for the wrong ones.
+/// Maximum size of a secret file. A larger file is probably the wrong one.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
-/// Bytes that are wiped when dropped and never shown.
+/// A secret, which is wiped when it is dropped and never shown.
 pub(crate) struct Secret(Wiped);
 
 impl Secret {
@@ -33,10 +33,10 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Why a secret cannot be used. The text names the variable and never its value.
+/// A secret cannot be used. The text names the variable and never shows its value.
 #[derive(Debug, Error)]
 pub(crate) enum SecretError {
-    #[error("{0} and {0}_FILE are both set. Keep one of them")]
+    #[error("{0} and {0}_FILE are both set. Unset one of them")]
     SetTwice(&'static str),
     #[error("{name}_FILE, {}, {source}", file.display())]
     File {
@@ -45,24 +45,26 @@ pub(crate) enum SecretError {
         source: FileError,
     },
     #[error(
-        "{0} is empty. Set it, to at least {STRONG_BYTES} random octets where it is yours to choose, or unset it"
+        "{0} is empty. Set it or unset it. If you can choose its value, use at least {STRONG_BYTES} random bytes"
     )]
     Empty(String),
     #[error(
-        "SECRET_PREVIOUS is set and SECRET is not. Set SECRET (SECRET_FILE) to what new tokens are to be \
-         made with"
+        "SECRET_PREVIOUS is set and SECRET is not. Set SECRET or SECRET_FILE to the secret of new tokens"
     )]
     OnlyPrevious,
     #[error("{name} {problem}")]
     Malformed { name: &'static str, problem: String },
 }
 
-/// A line of `check-config`.
+/// Returns a line of `check-config` on a secret.
 pub(crate) fn set_or_not(name: &str, is_set: bool) -> String {
     format!("{name} ({})", if is_set { "set" } else { "not set" })
 }
 
-/// The secret in this variable, or in the file in its place; `None` where neither is set.
+/// Returns the secret in this variable or in this file, or `None` if neither is set.
+///
+/// # Errors
+/// [`SecretError`] if both are set, the file cannot be read, or the secret is empty.
 pub(crate) fn named(
     name: &'static str,
     file: Option<&Path>,
@@ -85,7 +87,7 @@ fn secret(
                 file: file.to_owned(),
                 source,
             })?;
-            // Editors and `echo` end a file with a line end that nobody means.
+            // Editors and `echo` add a line end to the file. It is not part of the secret.
             let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
             Secret::new(bytes.strip_suffix(b"\r").unwrap_or(bytes))
         }
@@ -104,13 +106,13 @@ mod tests {
     use super::*;
 
     fn file(content: &[u8]) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), content).expect("written");
+        let file = tempfile::NamedTempFile::new().expect("file should be created");
+        std::fs::write(file.path(), content).expect("file should be written");
         file
     }
 
     #[test]
-    fn the_last_line_end_of_a_file_is_not_part_of_the_secret() {
+    fn last_line_end_of_a_file_is_not_part_of_the_secret() {
         for (content, expected) in [
             (&b"secret"[..], &b"secret"[..]),
             (b"secret\n", b"secret"),
@@ -119,13 +121,13 @@ mod tests {
             (b"\xff\0\n", b"\xff\0"),
         ] {
             let file = file(content);
-            let secret = secret("S", None, Some(file.path())).expect("readable");
-            assert_eq!(secret.expect("there").expose(), expected);
+            let secret = secret("S", None, Some(file.path())).expect("file should be readable");
+            assert_eq!(secret.expect("secret should be set").expose(), expected);
         }
     }
 
     #[test]
-    fn unusable_secrets_are_rejected_by_name() {
+    fn unusable_secret_error_names_the_variable() {
         let both = file(b"a");
         for (variable, path) in [
             (Some("a".into()), Some(both.path())),
@@ -135,14 +137,15 @@ mod tests {
             (None, Some(Path::new("/nonexistent"))),
             (None, Some(Path::new("/dev/zero"))),
         ] {
-            let error = secret("SECRET", variable, path).expect_err("rejected");
+            let error =
+                secret("SECRET", variable, path).expect_err("the secret should be rejected");
             assert!(error.to_string().contains("SECRET"), "{error}");
         }
-        assert!(secret("SECRET", None, None).expect("fine").is_none());
+        assert!(matches!(secret("SECRET", None, None), Ok(None)));
     }
 
     #[test]
-    fn a_secret_is_not_shown() {
+    fn secret_is_not_shown_by_debug() {
         assert!(!format!("{:?}", Secret::new("xxx")).contains('x'));
     }
 }

@@ -1,4 +1,4 @@
-//! Values with bounds: sizes, numbers and durations, as operators write them.
+//! Parsers of sizes, numbers and durations with bounds.
 
 use bulkhead_http::{ByteSize, InvalidSize};
 use std::fmt::Display;
@@ -13,7 +13,7 @@ pub(crate) const TIB: u64 = 1 << 40;
 
 const DURATION_MAX: Duration = Duration::from_hours(24);
 
-/// How a value should be written. The text follows the name of the setting.
+/// A value is malformed or out of bounds. The text follows the name of the setting and says what to write.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(crate) enum ValueError {
     #[error("{0}")]
@@ -30,7 +30,7 @@ pub(crate) enum ValueError {
     Zero,
 }
 
-/// A parser of sizes from `min` to `max` bytes.
+/// Returns a parser of sizes from `min` to `max` bytes.
 pub(crate) fn sizes(
     min: u64,
     max: u64,
@@ -42,7 +42,7 @@ pub(crate) fn sizes(
     }
 }
 
-/// A parser of whole numbers from `min` to `max`.
+/// Returns a parser of whole numbers from `min` to `max`.
 pub(crate) fn numbers<N>(
     min: N,
     max: N,
@@ -61,7 +61,7 @@ where
     }
 }
 
-/// A parser of durations from `min` to `max`.
+/// Returns a parser of durations from `min` to `max`.
 pub(crate) fn durations(
     min: Duration,
     max: Duration,
@@ -74,14 +74,21 @@ pub(crate) fn durations(
     }
 }
 
-/// `500ms`, `30s`, `5m`, `1h`. A bare number is rejected: its unit would be a guess.
+/// Parses a duration of at most 24 hours, such as `500ms`, `30s`, `5m` or `1h`. A number without a unit is
+/// rejected, because its unit would be a guess.
+///
+/// # Errors
+/// [`ValueError`] if the text is malformed or the duration is too long.
 pub(crate) fn duration(text: &str) -> Result<Duration, ValueError> {
     time(text)?
         .filter(|time| *time <= DURATION_MAX)
         .ok_or(ValueError::Duration)
 }
 
-/// The same, and more than nothing: a time-out of zero would be none at all.
+/// Parses a duration like [`duration`], and rejects zero: every call would exceed a time-out of zero.
+///
+/// # Errors
+/// [`ValueError`] if the text is malformed, or the duration is zero or too long.
 pub(crate) fn duration_above_zero(text: &str) -> Result<Duration, ValueError> {
     match duration(text)? {
         Duration::ZERO => Err(ValueError::Zero),
@@ -89,13 +96,13 @@ pub(crate) fn duration_above_zero(text: &str) -> Result<Duration, ValueError> {
     }
 }
 
-/// The number of processors, and at most `max`.
+/// Returns the number of processors that the process may use, and at most `max`.
 pub(crate) fn processors(max: u16) -> u16 {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     u16::try_from(processors).unwrap_or(max).min(max)
 }
 
-/// A duration in milliseconds, or the maximum of `u32` if it is longer (50 days).
+/// Returns a duration in milliseconds, or the maximum of `u32` (50 days) if it is longer.
 pub(crate) fn millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
@@ -116,7 +123,7 @@ fn within<T: PartialOrd + Copy>(
     }
 }
 
-/// `None` if the number is malformed or too large.
+/// Parses a number and a unit. Returns `None` if the number is malformed or too large.
 fn time(text: &str) -> Result<Option<Duration>, ValueError> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -139,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_bounds() {
+    fn size_out_of_bounds_is_rejected() {
         let parse = sizes(1 << 10, 1 << 20);
         assert_eq!(parse("1KiB"), Ok(ByteSize::new(1 << 10)));
         assert_eq!(parse("1MiB"), Ok(ByteSize::new(1 << 20)));
@@ -149,17 +156,19 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_bounds() {
+    fn number_out_of_bounds_is_rejected() {
         let parse = numbers(1_u16, 512);
         assert_eq!(parse("512"), Ok(512));
         for wrong in ["0", "513", "-1", "x", "", "99999999999"] {
-            let error = parse(wrong).expect_err("rejected").to_string();
+            let error = parse(wrong)
+                .expect_err("the number should be rejected")
+                .to_string();
             assert_eq!(error, "give a whole number from 1 to 512", "{wrong}");
         }
     }
 
     #[test]
-    fn durations_have_units_and_bounds() {
+    fn duration_without_unit_or_out_of_bounds_is_rejected() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for wrong in ["", "s", "30", "1.5s", "-1s", "2d", "25h"] {

@@ -5,11 +5,11 @@ use bulkhead_http::{ByteSize, setting};
 use bulkhead_kdf::Path;
 use clap::Args;
 
-/// Octets of key derivation that may wait, by default. A thread takes a second for them, side by
-/// side, or four, one after the other.
-const QUEUE_A_THREAD: u64 = 4 << 30;
+/// Default of `--kdf-queue-max` for each thread, in bytes to hash. A thread hashes them in one second with
+/// vectors, or in four seconds without.
+const QUEUE_BYTES_PER_THREAD: u64 = 4 << 30;
 
-/// Who derives keys (S2K), and how much of it may wait.
+/// Settings of the threads that derive keys (S2K) and of their queue.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Key derivation")]
 #[expect(
@@ -17,32 +17,33 @@ const QUEUE_A_THREAD: u64 = 4 << 30;
     reason = "the fields have the names of their flags"
 )]
 pub(crate) struct KdfSettings {
-    /// Threads that derive keys, for all messages together [default: one a processor].
+    /// Number of threads that derive keys for all messages [default: one per processor].
     #[arg(long, value_parser = numbers(1, 512_u16))]
     pub(crate) kdf_threads: Option<u16>,
-    /// Octets still to be hashed for all messages together, those of slow hashes counted up to twelve
-    /// times; over it the answer is 503, with the time after which there is room. A message that is
-    /// alone is always taken [default: 4GiB a thread].
+    /// Maximum key-derivation backlog over all messages, in bytes to hash. Slow hashes count up to 12
+    /// times. If it is exceeded, the response is 503, with the expected wait in Retry-After. A job is
+    /// accepted when the queue is empty, whatever its size [default: 4GiB per thread].
     #[arg(long, value_parser = sizes(1, 4 * TIB))]
     pub(crate) kdf_queue_max: Option<ByteSize>,
-    /// How keys are derived. auto takes what is fastest for the messages at hand: mostly the
-    /// processor's SHA instructions for a few, vectors for many. The others are for comparisons, and
-    /// for those whom docs/security/threat-model.md gives a reason.
+    /// Implementation of key derivation. auto selects the fastest for the current messages: usually the
+    /// SHA instructions of the processor for a few messages, and vectors for many. The others are for
+    /// comparisons, and for servers shared by clients who do not trust each other (see
+    /// docs/security/threat-model.md).
     #[arg(long, value_enum, default_value = "auto", value_name = "METHOD")]
     pub(crate) kdf_path: KdfPath,
 }
 
-/// A way to derive keys.
+/// An implementation of key derivation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum KdfPath {
     Auto,
-    /// One after the other, without vectors; with the processor's SHA instructions if it has them.
+    /// One key at a time without vectors, and with the SHA instructions if the processor has them.
     Plain,
-    /// Two at a time with the processor's SHA instructions.
+    /// Two keys at a time with the SHA instructions of the processor.
     ShaNi,
-    /// Up to sixteen at a time in vectors of 512 bits.
+    /// Up to 16 keys at a time in vectors of 512 bits.
     Avx512,
-    /// Up to eight at a time in vectors of 256 bits.
+    /// Up to 8 keys at a time in vectors of 256 bits.
     Avx2,
 }
 
@@ -59,22 +60,22 @@ impl KdfPath {
 }
 
 impl KdfSettings {
-    /// For the engine.
+    /// Returns the settings of the engine.
     pub(crate) fn setup(&self) -> bulkhead_kdf::Setup {
         let threads = self.kdf_threads.unwrap_or_else(|| processors(512));
-        let octets_max = self.kdf_queue_max.map(ByteSize::bytes);
+        let bytes_max = self.kdf_queue_max.map(ByteSize::bytes);
         bulkhead_kdf::Setup {
             threads: threads.into(),
             path: self.kdf_path.path(),
-            octets_max: octets_max.unwrap_or(u64::from(threads) * QUEUE_A_THREAD),
+            octets_max: bytes_max.unwrap_or(u64::from(threads) * QUEUE_BYTES_PER_THREAD),
         }
     }
 
-    /// What is wrong with the settings on this machine.
+    /// Returns an error text if this machine does not support the settings.
     pub(crate) fn contradiction(&self) -> Option<String> {
         let path = self.kdf_path.path().filter(|path| !path.is_available())?;
         Some(format!(
-            "{} is {path}, which this processor does not have; auto takes the best that it has",
+            "{} is {path}, which this processor does not support. Use auto",
             setting!(Self, kdf_path)
         ))
     }

@@ -8,56 +8,60 @@ use bulkhead_sandbox::{DecryptLimits, KdfLimits};
 use clap::Args;
 use std::time::Duration;
 
-/// Messages in a sandbox for each processor, by default: with two passes each they fill the vectors of a
-/// thread twice over.
+/// Default number of messages in a sandbox for each processor. With two passes each they fill the vectors of
+/// a thread twice.
 const INSTANCES_PER_PROCESSOR: u16 = 16;
 
-/// Limits on one message, and on how many are worked on.
+/// Limits on one message and on the number of messages.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Decrypt")]
 pub(crate) struct DecryptSettings {
-    /// Messages in a sandbox at the same time, most of them waiting for their keys [default: 16 a
-    /// processor].
+    /// Maximum number of messages in a sandbox at the same time. Most of them wait for their keys.
+    /// Further messages wait in a queue [default: 16 per processor].
     #[arg(long, value_parser = numbers(1, 4096_u16))]
     pub(crate) decrypt_instances: Option<u16>,
-    /// Of these, how many compute at the same time: parse, decrypt, unpack [default: one a processor].
+    /// Maximum number of these that compute (parse, decrypt, decompress) at the same time [default: one per
+    /// processor].
     #[arg(long, value_parser = numbers(1, 512_u16))]
     pub(crate) decrypt_workers: Option<u16>,
-    /// Messages that wait for a sandbox; over it the answer is 503.
+    /// Maximum number of messages that wait for a sandbox. If it is exceeded, the response is 503.
     #[arg(long, default_value_t = 64, value_parser = numbers(1, 100_000_u32))]
     pub(crate) decrypt_queue_max: u32,
-    /// Time for a message to wait for a sandbox; over it the answer is 503.
+    /// Time that a message may wait for a sandbox. If it is exceeded, the response is 503.
     #[arg(long, default_value = "30s", value_parser = duration_above_zero)]
     pub(crate) decrypt_queue_timeout: Duration,
-    /// Wall-clock time of one message in its sandbox.
+    /// Wall-clock time of one message in its sandbox. If it is exceeded, the response is 422.
     #[arg(long, default_value = "20s", value_parser = duration_above_zero)]
     pub(crate) decrypt_timeout: Duration,
-    /// Memory of one sandbox.
+    /// Maximum memory of one decrypt sandbox. If it is exceeded, the response is 422.
     #[arg(long, default_value = "256MiB", value_parser = sizes(4 * MIB, 4 * GIB))]
     pub(crate) guest_memory_max: ByteSize,
-    /// Octets of plaintext; over it, and over all limits on a message below, the answer is 422.
+    /// Maximum size of the plaintext of one message. If this or one of the following limits on a message
+    /// is exceeded, the response is 422.
     #[arg(long, default_value = "32MiB", value_parser = sizes(1, GIB))]
     pub(crate) plaintext_max: ByteSize,
-    /// Layers of compression.
+    /// Maximum number of nested compression layers.
     #[arg(long, default_value_t = 4, value_parser = numbers(0, 1024_u32))]
     pub(crate) compression_layers_max: u32,
-    /// Plaintext octets for each encrypted octet, where the plaintext is past 1 MiB.
+    /// Maximum number of plaintext bytes per encrypted byte. The limit applies after the first 1 MiB of
+    /// plaintext.
     #[arg(long, default_value_t = 4096, value_parser = numbers(1, 1_000_000_u32))]
     pub(crate) compression_ratio_max: u32,
-    /// Session-key packets (passphrases and public keys) of one message.
+    /// Maximum number of session-key packets (passphrases and public keys) of one message.
     #[arg(long, default_value_t = 16, value_parser = numbers(1, 1024_u32))]
     pub(crate) session_keys_max: u32,
-    /// Octets of armor headers before the data.
+    /// Maximum size of the armor headers before the data.
     #[arg(long, default_value = "64KiB", value_parser = sizes(0, GIB))]
     pub(crate) armor_headers_max: ByteSize,
-    /// Octets hashed for key derivation (S2K), over all session-key packets of a message. 16 of
-    /// today's default kind take 1.94 GiB.
+    /// Maximum number of bytes that S2K hashes for one message, over all its session-key packets. 16
+    /// packets with today's default parameters need 1.94 GiB.
     #[arg(long, default_value = "2GiB", value_parser = sizes(0, TIB))]
     pub(crate) s2k_octets_max: ByteSize,
-    /// Memory for one key derivation with Argon2, beside the sandbox's own. The samples of RFC 9580 ask for 2 GiB.
+    /// Maximum memory of one Argon2 derivation, in addition to the sandbox. The samples of RFC 9580 need
+    /// 2 GiB.
     #[arg(long, default_value = "64MiB", value_parser = sizes(0, 64 * GIB))]
     pub(crate) argon2_memory_max: ByteSize,
-    /// Passes of one key derivation with Argon2.
+    /// Maximum number of passes of one Argon2 derivation.
     #[arg(long, default_value_t = 10, value_parser = numbers(1, 255_u8))]
     pub(crate) argon2_passes_max: u8,
     #[command(flatten)]
@@ -65,19 +69,21 @@ pub(crate) struct DecryptSettings {
 }
 
 impl DecryptSettings {
-    /// Messages that compute at the same time: as set, or one a processor.
+    /// Returns the maximum number of messages that compute at the same time: the setting, or one per
+    /// processor.
     pub(crate) fn workers(&self) -> u16 {
         self.decrypt_workers.unwrap_or_else(|| processors(512))
     }
 
-    /// Messages in a sandbox at the same time: as set, or some for each processor.
+    /// Returns the maximum number of messages in a sandbox at the same time: the setting, or 16 per processor
+    /// and at least [`workers`](Self::workers).
     pub(crate) fn instances(&self) -> u16 {
         let default = || INSTANCES_PER_PROCESSOR * processors(4096 / INSTANCES_PER_PROCESSOR);
         self.decrypt_instances
             .unwrap_or_else(|| default().max(self.workers()))
     }
 
-    /// What the component may do with one message.
+    /// Returns the limits on one message that the component enforces.
     pub(crate) fn message_limits(&self) -> DecryptLimits {
         DecryptLimits {
             plaintext_octets: self.plaintext_max.bytes(),
@@ -88,7 +94,7 @@ impl DecryptSettings {
         }
     }
 
-    /// What the keys of one message may cost.
+    /// Returns the limits on key derivation for one message, which the host enforces.
     pub(crate) fn key_limits(&self) -> KdfLimits {
         KdfLimits {
             s2k_bytes: self.s2k_octets_max.bytes(),
@@ -101,7 +107,8 @@ impl DecryptSettings {
         let (instances, workers) = (self.instances(), self.workers());
         let too_few = (instances < workers).then(|| {
             format!(
-                "{} is {instances}, less than {}, {workers}: as many would never compute at the same time",
+                "{} is {instances}, which is less than {} ({workers}), so that some workers would never have a \
+                 message. Raise the first or lower the second",
                 setting!(Self, decrypt_instances),
                 setting!(Self, decrypt_workers)
             )

@@ -1,4 +1,4 @@
-//! The secrets that tokens are made with: the current one, and the previous one while clients change over.
+//! The token secrets: the current one, and the previous one during a rotation.
 
 use crate::config::secrets::{STRONG_BYTES, Secret, SecretError, named};
 use std::io::ErrorKind;
@@ -12,13 +12,16 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
-    /// `SECRET` and `SECRET_PREVIOUS`, or the files in their place; `None` where neither is set.
+    /// Reads `SECRET` and `SECRET_PREVIOUS`, or the files instead of them. Returns `None` if neither is set.
+    ///
+    /// # Errors
+    /// [`SecretError`] if a secret cannot be used, or only the previous secret is set.
     pub(crate) fn load(
         file: Option<&Path>,
         previous_file: Option<&Path>,
     ) -> Result<Option<Self>, SecretError> {
         let current = named("SECRET", file)?;
-        // A rotation ends when the file is removed or emptied.
+        // A rotation ends when the previous secret's file is removed or emptied.
         let previous_file = previous_file.filter(|file| !is_gone_or_empty(file));
         let previous = named("SECRET_PREVIOUS", previous_file)?;
         match (current, previous) {
@@ -28,7 +31,7 @@ impl Secrets {
         }
     }
 
-    /// The names of those that are too short to be strong.
+    /// Returns the names of the secrets that are shorter than recommended.
     pub(crate) fn weak(&self) -> impl Iterator<Item = &'static str> {
         let is_weak = |secret: &Secret| secret.expose().len() < STRONG_BYTES;
         let current = is_weak(&self.current).then_some("SECRET");
@@ -39,7 +42,7 @@ impl Secrets {
     }
 }
 
-/// Whether there is no such file, or nothing in it. If that cannot be found out, it is `false`.
+/// Whether the file does not exist or is empty. Returns `false` if that is unknown.
 fn is_gone_or_empty(file: &Path) -> bool {
     match std::fs::metadata(file) {
         Ok(metadata) => metadata.is_file() && metadata.len() == 0,
@@ -52,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_below_32_bytes_is_weak() {
+    fn secret_below_32_bytes_is_weak() {
         let secrets = Secrets {
             current: Secret::new([b'x'; 32]),
             previous: Some(Secret::new([b'x'; 31])),

@@ -11,39 +11,39 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What the token component needs beside the body.
+/// Memory that the token component needs in addition to the body, in bytes.
 const MEMORY_BESIDE_BODY: u64 = 2 * MIB;
 
-/// The token capability. The secret itself is never a flag: set the variable `SECRET`, or name a
-/// file.
+/// Settings of the token capability. The secret is never a flag. It is the variable `SECRET` or a file.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Token")]
 pub(crate) struct TokenSettings {
-    /// File with the shared secret, instead of the variable `SECRET`; read again on SIGHUP. One line
-    /// end at its end is not part of the secret.
+    /// File with the token secret, instead of the variable `SECRET`. It is read again on SIGHUP. One line
+    /// end at the end of the file is not part of the secret.
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_file: Option<PathBuf>,
-    /// File with the secret before that one, instead of the variable `SECRET_PREVIOUS`: it still
-    /// verifies.
+    /// File with the previous token secret, instead of the variable `SECRET_PREVIOUS`. Tokens made with it
+    /// are still valid. If the file is missing or empty, there is no previous secret.
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_previous_file: Option<PathBuf>,
-    /// The hash under the HMAC.
+    /// Hash of the HMAC.
     #[arg(long, value_enum, default_value = "sha256", value_name = "HASH")]
     pub(crate) token_algorithm: TokenAlgorithm,
-    /// Bodies up to this size are worked on where they were read, in microseconds; larger ones
-    /// by the token workers.
+    /// Maximum size of a body that is processed on the I/O thread, in microseconds. Larger bodies go to a
+    /// token worker.
     #[arg(long, default_value = "64KiB", value_parser = sizes(0, MIB))]
     pub(crate) token_inline_max: ByteSize,
-    /// Large bodies worked on at the same time.
+    /// Maximum number of larger bodies that are processed at the same time.
     #[arg(long, default_value_t = 1, value_parser = numbers(1, 512_u16))]
     pub(crate) token_workers: u16,
-    /// Large bodies that wait for a worker; over it the answer is 503.
+    /// Maximum number of larger bodies that wait for a worker. If it is exceeded, the response is 503.
     #[arg(long, default_value_t = 64, value_parser = numbers(1, 100_000_u32))]
     pub(crate) token_queue_max: u32,
-    /// Wall-clock time of one large body in its sandbox.
+    /// Wall-clock time of one larger body in its sandbox. If it is exceeded, the response is 503.
     #[arg(long, default_value = "5s", value_parser = duration_above_zero)]
     pub(crate) token_timeout: Duration,
-    /// Memory of one sandbox; it holds the body.
+    /// Maximum memory of one token sandbox. It holds the body, and must be at least 2 MiB more than
+    /// --body-max.
     #[arg(long, default_value = "64MiB", value_parser = sizes(4 * MIB, 4 * GIB))]
     pub(crate) token_memory_max: ByteSize,
 }
@@ -55,7 +55,8 @@ impl TokenSettings {
         let beside = ByteSize::new(MEMORY_BESIDE_BODY);
         let too_little = is_too_little.then(|| {
             format!(
-                "{} is {memory}, too little for a body of {}, {body}, and {beside} beside it",
+                "{} is {memory}, which is too little for a body of {} ({body}) and {beside} more. Raise the first \
+                 or lower the second",
                 setting!(Self, token_memory_max),
                 setting!(HttpSettings, body_max)
             )
@@ -80,13 +81,16 @@ impl TokenSettings {
             set_or_not("SECRET_PREVIOUS", previous.is_some()),
         ];
         for name in secrets.iter().flat_map(Secrets::weak) {
-            let line = format!("# {name} has less than {STRONG_BYTES} octets, which is weak");
+            let line = format!("# {name} has fewer than {STRONG_BYTES} bytes, which is weak");
             inspection.secrets.push(line);
         }
         inspection
     }
 
-    /// The secrets as they are now.
+    /// Reads the current secrets. Returns `None` if none are set.
+    ///
+    /// # Errors
+    /// [`SecretError`] if a secret cannot be used.
     pub(crate) fn secrets(&self) -> Result<Option<Secrets>, SecretError> {
         Secrets::load(
             self.secret_file.as_deref(),
@@ -95,10 +99,10 @@ impl TokenSettings {
     }
 }
 
-/// The hash under the HMAC, as settings name it.
+/// The hash of the HMAC, by its name in the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum TokenAlgorithm {
-    /// For clients of an older service.
+    /// For clients of older services.
     Sha1,
     Sha256,
     Sha384,
