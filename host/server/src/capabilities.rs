@@ -1,6 +1,7 @@
-//! What the server can do. Each capability is a module: its settings, its component, its state, its handlers
-//! and its problems. The macro `capabilities!` makes the one list of them, over which start-up, `/health`, admission,
-//! `check-config`, `component check` and `component export` iterate. The table of routes leads to the handlers.
+//! The capabilities of the server. Each capability is a module with its settings, component, state, handlers and
+//! problems. The macro `capabilities!` defines the list of capabilities. Start-up, `/health`, admission,
+//! `check-config`, `component check` and `component export` iterate over this list. The table of routes names the
+//! handlers.
 
 pub(crate) mod decrypt;
 pub(crate) mod signing;
@@ -22,50 +23,52 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-/// Of the places that an engine has for instances: one in which a component that is to replace another shows
-/// what it can, and one for an instance of the replaced one, which wasmtime cleans up when its last request
-/// ends.
+/// Number of instances that an engine needs for swapping components: one for checking the new component, and one
+/// for the last instance of the replaced component, which wasmtime cleans up when its last request ends.
 const SWAP_PLACES: u32 = 2;
 
-/// A future that is returned by an object.
+/// A boxed future, as methods of trait objects return it.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A capability of a running server.
 pub(crate) trait Capability: Send + Sync {
-    /// The place of its component; `None` if the capability is not configured.
+    /// Returns the swappable component, or `None` if the capability is not configured.
     fn component(&self) -> Option<Arc<dyn HotSwap>>;
 
-    /// Whether it works.
+    /// Returns whether the capability works.
     fn status(&self) -> CapabilityStatus;
 
-    /// Further members of `/health`.
+    /// Returns further members of `/health`.
     fn health_members(&self) -> Vec<(&'static str, Value)> {
         Vec::new()
     }
 
-    /// Reads its secrets again. If that fails, those in force stay.
+    /// Reads the secrets of the capability again.
+    ///
+    /// # Errors
+    /// [`SecretError`] if a secret cannot be used. The active secrets then stay unchanged.
     fn reload(&self) -> Result<(), SecretError> {
         Ok(())
     }
 
-    /// Waits until work has ended that outlasts its requests, and begins no more of it.
+    /// Stops starting work that outlasts its requests, and waits until the running work has ended.
     fn finish(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 }
 
-/// Whether a capability works.
+/// The status of a capability.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CapabilityStatus {
     Ready,
-    /// Nothing is wrong: the operator did not ask for it.
+    /// The operator did not configure it, which is not a failure.
     NotConfigured,
-    /// It does not work, and why.
+    /// It does not work, for this reason.
     Failing(String),
 }
 
 impl CapabilityStatus {
-    /// As `/health` has it.
+    /// Returns the status as a member of `/health`.
     pub(crate) fn document(&self) -> Value {
         match self {
             Self::Ready => json!({"status": "ready"}),
@@ -75,21 +78,22 @@ impl CapabilityStatus {
     }
 }
 
-/// What capabilities and their components are made with.
+/// The context in which capabilities and their components are created.
 pub(crate) struct Context<'a> {
     pub(crate) settings: &'a CapabilitySettings,
     pub(crate) http: &'a HttpSettings,
     pub(crate) metrics: &'a Metrics,
-    /// Whether responses say which component made them.
+    /// Whether responses name the component that made them.
     pub(crate) component_header: bool,
-    /// The number of threads that connections live on.
+    /// The number of I/O threads, which serve the connections.
     pub(crate) io_threads: u16,
-    /// The engine whose clock thread all others share.
+    /// The first engine. All other engines share its clock thread.
     pub(crate) sandbox: &'a Sandbox,
 }
 
 impl Context<'_> {
-    /// An engine for so many instances at the same time, beside those that a swap of components needs.
+    /// Returns an engine for `instances` concurrent instances of at most `memory_max` bytes, and for those that a
+    /// swap of components needs.
     fn sandbox(&self, memory_max: usize, instances: u32) -> Result<Sandbox, StartError> {
         let setup = Setup {
             memory_octets_max: memory_max,
@@ -98,7 +102,7 @@ impl Context<'_> {
         self.sandbox.beside(&setup).map_err(StartError::Sandbox)
     }
 
-    /// A place for a component, filled with the one that ships with the binary.
+    /// Returns the active component of a capability, which is the built-in one at first.
     fn component<T: Send + Sync>(
         &self,
         artifact: Artifact,
@@ -112,21 +116,25 @@ impl Context<'_> {
             .map_err(|refusal| StartError::Component { name, refusal })
     }
 
-    /// Threads for guests; `turns` of them compute at the same time.
+    /// Starts `threads` threads for guests, of which at most `permits` compute at the same time.
     fn pool(
         &self,
         name: &'static str,
         threads: u16,
-        turns: u16,
+        permits: u16,
         queue_max: u32,
     ) -> Result<Pool, StartError> {
-        let pool = Pool::new(name, threads.into(), turns.into(), queue_max as usize)?;
+        let pool = Pool::new(name, threads.into(), permits.into(), queue_max as usize)?;
         self.metrics.watch(name, pool.waiting());
         Ok(pool)
     }
 }
 
-/// Runs a job on a thread of the pool. It does not begin if the client has closed the connection by then.
+/// Runs a job on a thread of the pool and returns its result. If this future is dropped before the job starts, the
+/// job does not run. A running job is not interrupted.
+///
+/// # Errors
+/// 503 if the queue is full, and 500 if the job panics.
 async fn on_worker<T: Send + 'static>(
     pool: &Pool,
     queue_full: LimitExceeded,
@@ -144,7 +152,7 @@ async fn on_worker<T: Send + 'static>(
         .map_err(|_| Problem::internal("a job on a worker thread panicked"))
 }
 
-/// Why the server does not start.
+/// The server cannot start.
 #[derive(Debug, Error)]
 pub(crate) enum StartError {
     #[error("{}", .0.join("; "))]
@@ -153,7 +161,7 @@ pub(crate) enum StartError {
     Threads(#[from] std::io::Error),
     #[error("cannot set up the sandbox: {}", with_causes(.0))]
     Sandbox(#[source] SetupError),
-    #[error("the {name} component that ships with the binary: {refusal}")]
+    #[error("the built-in {name} component was rejected: {refusal}")]
     Component {
         name: &'static str,
         refusal: Refusal,
@@ -164,10 +172,10 @@ pub(crate) enum StartError {
     Store(#[from] signing::store::StoreOpenError),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
-    #[error("the thread for components panicked")]
+    #[error("the thread that watches the components folder panicked")]
     ComponentsPanicked,
     #[error(
-        "cannot listen on {address}: {source}. Choose another with {}",
+        "cannot listen on {address}: {source}. Choose another address with {}",
         Setting::new("listen")
     )]
     Listen {
@@ -176,10 +184,10 @@ pub(crate) enum StartError {
     },
 }
 
-/// Why a component is not admitted.
+/// A component is not admitted.
 #[derive(Debug, Error)]
 pub(crate) enum AdmissionError {
-    /// With such settings no server starts, whatever the component is.
+    /// A server does not start with these settings, whatever the component is.
     #[error(transparent)]
     Settings(#[from] StartError),
     #[error("{0}")]
@@ -192,30 +200,30 @@ impl From<Refusal> for AdmissionError {
     }
 }
 
-/// What `check-config` shows of a capability.
+/// The output of `check-config` for a capability.
 #[derive(Debug, Default)]
 pub(crate) struct Inspection {
-    /// Defaults that depend on the machine, by the name of their flag.
+    /// Defaults that depend on the machine, with the names of their flags.
     pub(crate) defaults: Vec<(&'static str, String)>,
-    /// A line for each secret, which says whether it is set.
+    /// A line for each secret, which shows whether it is set.
     pub(crate) secrets: Vec<String>,
-    /// What is wrong, as far as that shows without anything being opened.
+    /// Error texts, from checks that open no store and make no call.
     pub(crate) problems: Vec<String>,
 }
 
-/// A capability before it is started.
+/// The definition of a capability, before it is started.
 pub(crate) struct Definition {
-    /// The component that ships with the binary. Its name is the capability's.
+    /// The built-in component. It has the name of the capability.
     pub(crate) artifact: Artifact,
-    /// What is wrong with the settings together.
+    /// Returns an error text for each contradiction between the settings.
     pub(crate) contradictions: fn(&CapabilitySettings, &HttpSettings) -> Vec<String>,
-    /// For `check-config`.
+    /// Returns the output of `check-config`.
     pub(crate) inspect: fn(&Context<'_>) -> Inspection,
-    /// What a server would say to a component.
+    /// Checks a component as a server does before the component becomes active.
     pub(crate) admit: fn(&Context<'_>, ComponentSource<'_>) -> Result<Description, AdmissionError>,
 }
 
-/// The list: a module with `Settings`, `State` and `DEFINITION` for each capability.
+/// Defines the list of capabilities. Each name is a module with `Settings`, `State` and `DEFINITION`.
 macro_rules! capabilities {
     ($($name:ident),*) => {
         /// The settings of all capabilities.
@@ -230,12 +238,15 @@ macro_rules! capabilities {
         }
 
         impl Capabilities {
-            /// Starts each of them.
+            /// Starts all capabilities.
+            ///
+            /// # Errors
+            /// [`StartError`] if one of them cannot start.
             pub(crate) fn start(context: &Context<'_>) -> Result<Self, StartError> {
                 Ok(Self { $($name: $name::State::start(context)?,)* })
             }
 
-            /// Each with its name.
+            /// Returns the capabilities with their names.
             pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, &dyn Capability)> {
                 [$((stringify!($name), &self.$name as &dyn Capability)),*].into_iter()
             }
@@ -249,7 +260,7 @@ macro_rules! capabilities {
 capabilities!(decrypt, token, signing);
 
 impl CapabilitySettings {
-    /// What is wrong with the settings together.
+    /// Returns an error text for each contradiction between the settings.
     pub(crate) fn contradictions(&self, http: &HttpSettings) -> Vec<String> {
         DEFINITIONS
             .iter()

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use settings::DecryptSettings as Settings;
 
-/// Maximum value of `Retry-After`, in seconds: by then much may have changed.
+/// Maximum value of `Retry-After`, in seconds. Estimates further ahead are not reliable.
 const RETRY_AFTER_MAX: u64 = 60;
 
 const QUEUE_FULL: LimitExceeded = LimitExceeded {
@@ -32,15 +32,15 @@ const QUEUE_FULL: LimitExceeded = LimitExceeded {
     setting: setting!(Settings, decrypt_queue_max),
 };
 const QUEUE_TIME_OVER: LimitExceeded = LimitExceeded {
-    what: "no sandbox was free for the message in time",
+    what: "no sandbox became free for the message in time",
     setting: setting!(Settings, decrypt_queue_timeout),
 };
 const KEYS_WAIT: LimitExceeded = LimitExceeded {
-    what: "too much key derivation waits",
+    what: "the key-derivation queue is full",
     setting: setting!(KdfSettings, kdf_queue_max),
 };
 const ANSWERS_WAIT: LimitExceeded = LimitExceeded {
-    what: "too many answers wait for their clients to take them",
+    what: "too many responses wait for their clients to receive them",
     setting: setting!(HttpSettings, answers_max),
 };
 
@@ -51,7 +51,7 @@ pub(crate) const DEFINITION: Definition = Definition {
     admit: |context, source| Ok(maker(context)?(source)?.1),
 };
 
-/// The component, its threads, its limits.
+/// The decrypt capability: the component, its threads and its limits.
 pub(crate) struct State {
     component: Arc<ActiveComponent<Decryptor>>,
     pool: Pool,
@@ -69,6 +69,9 @@ enum Form {
 
 impl State {
     /// Loads the component and starts its threads.
+    ///
+    /// # Errors
+    /// [`StartError`] if the sandbox, the component or a thread cannot be set up.
     pub(crate) fn start(context: &Context<'_>) -> Result<Self, StartError> {
         let settings = &context.settings.decrypt;
         let component = context.component(DEFINITION.artifact, maker(context)?)?;
@@ -85,7 +88,8 @@ impl State {
         })
     }
 
-    /// `POST /decryptMessage`: the plaintext as JSON, or as it is.
+    /// Handles `POST /decryptMessage`. Returns the plaintext as JSON or as bytes. Dropping the future cancels the
+    /// decryption.
     pub(crate) async fn open(&self, call: Call<'_>) -> Result<Response, Problem> {
         let form = if is_json(call.headers()) {
             negotiate(
@@ -103,19 +107,20 @@ impl State {
         self.open_on_worker(body, form).await
     }
 
-    /// The worker makes the response, too: parsing and writing megabytes of JSON would hold up an I/O thread.
+    /// Decrypts the message on a worker. The worker also makes the response, because reading and writing megabytes of
+    /// JSON would block an I/O thread.
     async fn open_on_worker(&self, body: RequestBody, form: Form) -> Result<Response, Problem> {
         let (sender, receiver) = oneshot::channel();
         let (start, started) = oneshot::channel();
         let cancel = CancelFlag::default();
         let on_thread = cancel.clone();
-        let in_force = self.component.current();
-        let begun = Arc::clone(&in_force);
+        let active = self.component.current();
+        let for_worker = Arc::clone(&active);
         let (settings, answers) = (self.settings.clone(), self.answers.clone());
         let keys = Arc::clone(&self.keys);
         self.pool
             .submit(move |permit| {
-                // Nobody waits any more: the client closed the connection, or the time was over.
+                // The client closed the connection, or the queue time-out has passed.
                 if on_thread.is_cancelled() || start.send(()).is_err() {
                     return;
                 }
@@ -123,12 +128,18 @@ impl State {
                     engine: keys,
                     permit: permit.clone(),
                 };
-                let result = open(&begun.component, &settings, &body, on_thread, kdf_offload)
-                    .and_then(|plaintext| packed(plaintext, &answers, form));
+                let result = open(
+                    &for_worker.component,
+                    &settings,
+                    &body,
+                    on_thread,
+                    kdf_offload,
+                )
+                .and_then(|plaintext| packed(plaintext, &answers, form));
                 let _gone = sender.send(result);
             })
             .map_err(|_| Problem::overloaded(QUEUE_FULL, self.retry_after()))?;
-        // Dropped with this future when the client closes the connection.
+        // The guard is dropped with this future when the client closes the connection.
         let _on_drop = CancelOnDrop(cancel);
         if tokio::time::timeout(self.settings.decrypt_queue_timeout, started)
             .await
@@ -139,10 +150,10 @@ impl State {
         let opened = receiver
             .await
             .unwrap_or_else(|_| Err(Problem::internal("the job for the message panicked")));
-        opened.map(|response| in_force.attributed(response))
+        opened.map(|response| active.attributed(response))
     }
 
-    /// Seconds until the messages that wait have probably been opened.
+    /// Returns the estimated number of seconds until the waiting messages are decrypted.
     fn retry_after(&self) -> u64 {
         retry_after(&self.keys, self.pool.waiting().depth())
     }
@@ -158,14 +169,14 @@ impl Capability for State {
     }
 }
 
-/// Seconds until the keys that wait are derived, and those of `more` messages. Most of a message's time goes
-/// there.
+/// Returns the estimated number of seconds until the waiting keys and those of `more` messages are derived. Key
+/// derivation takes most of the time of a message.
 fn retry_after(keys: &Engine, more: usize) -> u64 {
     let time = keys.clears_in(more);
     (time.as_secs() + 1).min(RETRY_AFTER_MAX)
 }
 
-/// Makes a component ready to open messages.
+/// Returns a function that prepares a component for decryption.
 fn maker(
     context: &Context<'_>,
 ) -> Result<impl Fn(ComponentSource<'_>) -> Admitted<Decryptor> + Send + Sync + use<>, StartError> {
@@ -216,14 +227,14 @@ fn open(
         .map_err(|error| problem(error, settings, retry_after(&keys, 0)))
 }
 
-/// The response with the plaintext.
+/// Makes the response with the plaintext.
 fn packed(plaintext: Wiped, answers: &MemoryBudget, form: Form) -> Result<Response, Problem> {
     let (content_type, body) = match form {
         Form::Bytes => ("application/octet-stream", plaintext),
         Form::Json => {
             let text = std::str::from_utf8(&plaintext).map_err(|_| {
                 ProblemBody::not_text(
-                    "Ask for the octets with the header Accept: application/octet-stream.",
+                    "Request the bytes with the header Accept: application/octet-stream.",
                 )
             })?;
             (
@@ -235,7 +246,8 @@ fn packed(plaintext: Wiped, answers: &MemoryBudget, form: Form) -> Result<Respon
     Ok(response(StatusCode::OK, content_type, answers.hold(body)?))
 }
 
-/// The errors of the component. Keys that have to wait can be derived after `retry_after` seconds.
+/// Returns the problem document for an error of the component. `retry_after` is the estimated wait for the
+/// key-derivation queue, in seconds.
 fn problem(error: OpenError, settings: &Settings, retry_after: u64) -> Problem {
     let body = match error {
         OpenError::NotOpenpgp => ProblemBody::not_openpgp(),
@@ -243,12 +255,12 @@ fn problem(error: OpenError, settings: &Settings, retry_after: u64) -> Problem {
         OpenError::Undecryptable => ProblemBody::undecryptable(),
         OpenError::TooCostly(excess) => ProblemBody::over_limit(excess),
         OpenError::Fault(Fault::Deadline | Fault::Cancelled) => ProblemBody::too_costly(format!(
-            "The time for one message is over: {} s. Operators raise {}.",
+            "The message takes longer than the maximum time of {} s. Operators raise {}.",
             settings.decrypt_timeout.as_secs_f64(),
             setting!(Settings, decrypt_timeout)
         )),
         OpenError::Fault(Fault::Memory) => ProblemBody::too_costly(format!(
-            "The memory for one message is used up: {} octets. Operators raise {}.",
+            "The message needs more than the maximum memory of {} bytes. Operators raise {}.",
             settings.guest_memory_max.bytes(),
             setting!(Settings, guest_memory_max)
         )),
@@ -274,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_of_an_instance_is_an_answer() {
+    fn every_fault_of_an_instance_has_a_response() {
         let settings = Defaults::parse_from(["test"]).settings;
         for (fault, status, code) in [
             (Fault::Deadline, 422, "too_costly"),
@@ -285,7 +297,7 @@ mod tests {
         ] {
             let problem = problem(OpenError::Fault(fault), &settings, 1);
             assert_eq!((problem.status().as_u16(), problem.code()), (status, code));
-            // Only the log says what trapped.
+            // Only the log contains the text of the trap.
             assert_eq!(problem.fault().is_some(), status == 500);
             assert!(!problem.detail().contains("unreachable"));
         }

@@ -23,23 +23,23 @@ use std::time::{Duration, Instant};
 
 pub(crate) use settings::TokenSettings as Settings;
 
-/// The header that carries a token to be verified.
+/// The header with the token to verify.
 const TOKEN: &str = "bulkhead-token";
 
-/// Maximum time of a call on an I/O thread. Microseconds are usual, and nothing else happens on that thread
-/// meanwhile. If it takes longer, a worker makes the call again.
+/// Maximum time of a call on an I/O thread, which serves nothing else meanwhile. A call usually takes microseconds.
+/// If it takes longer than this, a worker repeats it.
 const INLINE_TIME: Duration = Duration::from_millis(100);
 
-/// If the fastest of a few calls takes longer than this, a component is not called on I/O threads at all.
+/// If the fastest of [`INLINE_TRIALS`] calls takes longer than this, I/O threads do not call the component.
 const INLINE_TIME_USUAL: Duration = Duration::from_millis(1);
 const INLINE_TRIALS: usize = 5;
 
 const QUEUE_FULL: LimitExceeded = LimitExceeded {
-    what: "too many large bodies wait for their token",
+    what: "too many large bodies wait for a token worker",
     setting: setting!(Settings, token_queue_max),
 };
 const TIME_OVER: LimitExceeded = LimitExceeded {
-    what: "the time for a token was over, on a machine too busy",
+    what: "the time for one token has passed, because the machine is too busy",
     setting: setting!(Settings, token_timeout),
 };
 
@@ -50,7 +50,7 @@ pub(crate) const DEFINITION: Definition = Definition {
     admit: |context, source| Ok(maker(context)?(source)?.1),
 };
 
-/// The component, its threads for large bodies, the secrets.
+/// The token capability: the component, its threads for large bodies, and the secrets.
 pub(crate) struct State {
     component: Arc<ActiveComponent<Authenticators>>,
     pool: Pool,
@@ -58,34 +58,33 @@ pub(crate) struct State {
     settings: Settings,
 }
 
-/// One component, ready in each engine that it is called in.
+/// One component, loaded in each engine that calls it.
 struct Authenticators {
-    /// For small bodies, called where the request was read: one for each I/O thread. `None` if the component
-    /// is too slow for that.
+    /// One instance for each I/O thread, for small bodies. `None` if the component is too slow for I/O threads.
     inline: Option<PerThread<Authenticator>>,
-    /// For the others, on threads of their own.
+    /// For other bodies, on worker threads.
     pooled: Authenticator,
 }
 
-/// What a request asks for.
-enum Question {
+/// The operation that a request names.
+enum Operation {
     Make { bare: bool },
     Verify { token: String },
 }
 
-impl Question {
-    /// A token, in the form that the client prefers; JSON if it has no preference.
+impl Operation {
+    /// Returns the operation of `POST /token`. The token has the form that the client prefers, and JSON by default.
     fn make(headers: &HeaderMap) -> Result<Self, Problem> {
         let form = negotiate(headers, &["application/json", "text/plain"])?;
         Ok(Self::Make { bare: form == 1 })
     }
 
-    /// Whether the token in the header is valid.
+    /// Returns the operation of `POST /token/verify`, with the token in the header.
     fn verify(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut tokens = headers.get_all(TOKEN).into_iter();
         match (tokens.next(), tokens.next()) {
             (None, _) => Err(bad_header("is missing")),
-            (Some(_), Some(_)) => Err(bad_header("is there more than once")),
+            (Some(_), Some(_)) => Err(bad_header("occurs more than once")),
             (Some(token), None) => match token.to_str() {
                 Ok(token) => Ok(Self::Verify {
                     token: token.to_owned(),
@@ -109,6 +108,9 @@ struct Verified {
 
 impl State {
     /// Loads the component and the secrets, and starts threads.
+    ///
+    /// # Errors
+    /// [`StartError`] if the sandbox, the component, a secret or a thread cannot be set up.
     pub(crate) fn start(context: &Context<'_>) -> Result<Self, StartError> {
         let settings = &context.settings.token;
         let component = context.component(DEFINITION.artifact, maker(context)?)?;
@@ -124,59 +126,59 @@ impl State {
         Ok(token)
     }
 
-    /// `POST /token`.
+    /// Handles `POST /token`.
     pub(crate) async fn make(&self, call: Call<'_>) -> Result<Response, Problem> {
-        let question = Question::make(call.headers());
-        self.answer(call, question).await
+        let operation = Operation::make(call.headers());
+        self.respond(call, operation).await
     }
 
-    /// `POST /token/verify`.
+    /// Handles `POST /token/verify`.
     pub(crate) async fn verify(&self, call: Call<'_>) -> Result<Response, Problem> {
-        let question = Question::verify(call.headers());
-        self.answer(call, question).await
+        let operation = Operation::verify(call.headers());
+        self.respond(call, operation).await
     }
 
-    /// The secrets in force.
+    /// Returns the active secrets.
     fn secrets(&self) -> Option<Arc<Secrets>> {
         let secrets = self.secrets.read();
         secrets.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn answer(
+    async fn respond(
         &self,
         call: Call<'_>,
-        question: Result<Question, Problem>,
+        operation: Result<Operation, Problem>,
     ) -> Result<Response, Problem> {
         let secrets = self.secrets().ok_or_else(not_configured);
-        let admitted = secrets.and_then(|secrets| Ok((secrets, question?)));
-        let ((secrets, question), body) = call.admit(admitted).await?;
+        let admitted = secrets.and_then(|secrets| Ok((secrets, operation?)));
+        let ((secrets, operation), body) = call.admit(admitted).await?;
         let algorithm = self.settings.token_algorithm;
         if body.len() <= self.settings.token_inline_max.as_usize() {
-            let in_force = self.component.borrow();
-            if let Some(inline) = &in_force.component.inline {
-                let answered = ask(inline.get(), algorithm, &secrets, &body, &question);
-                // The machine stood still for that long: a worker has more time.
-                if !matches!(answered, Err(Fault::Deadline)) {
-                    return answered
-                        .map(|response| in_force.attributed(response))
+            let active = self.component.borrow();
+            if let Some(inline) = &active.component.inline {
+                let result = perform(inline.get(), algorithm, &secrets, &body, &operation);
+                // The machine may have paused. A worker has more time.
+                if !matches!(result, Err(Fault::Deadline)) {
+                    return result
+                        .map(|response| active.attributed(response))
                         .map_err(|fault| problem(&fault));
                 }
             }
         }
-        let in_force = self.component.current();
-        let begun = Arc::clone(&in_force);
-        let answered = on_worker(&self.pool, QUEUE_FULL, move || {
-            ask(
-                &begun.component.pooled,
+        let active = self.component.current();
+        let for_worker = Arc::clone(&active);
+        let result = on_worker(&self.pool, QUEUE_FULL, move || {
+            perform(
+                &for_worker.component.pooled,
                 algorithm,
                 &secrets,
                 &body,
-                &question,
+                &operation,
             )
         });
-        answered
+        result
             .await?
-            .map(|response| in_force.attributed(response))
+            .map(|response| active.attributed(response))
             .map_err(|fault| problem(&fault))
     }
 }
@@ -196,14 +198,17 @@ impl Capability for State {
     fn reload(&self) -> Result<(), SecretError> {
         let secrets = self.settings.secrets()?;
         for name in secrets.iter().flat_map(Secrets::weak) {
-            tracing::warn!(name, "a secret of less than {STRONG_BYTES} octets is weak");
+            tracing::warn!(
+                name,
+                "secret is weak: it has fewer than {STRONG_BYTES} bytes"
+            );
         }
         *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets.map(Arc::new);
         Ok(())
     }
 }
 
-/// Makes a component ready to make tokens, with and without threads of its own.
+/// Returns a function that prepares a component for tokens, for the workers and for the I/O threads.
 fn maker(
     context: &Context<'_>,
 ) -> Result<
@@ -234,7 +239,7 @@ fn maker(
             let authenticators: Result<_, Refusal> = inline.iter().map(make).collect();
             Some(PerThread::new(authenticators?))
         } else {
-            tracing::warn!("the token component is slow: small bodies go to the token workers too");
+            tracing::warn!("the token component is slow: token workers process small bodies too");
             None
         };
         Ok((Authenticators { inline, pooled }, description))
@@ -250,16 +255,16 @@ fn is_quick(authenticator: &Authenticator) -> bool {
     })
 }
 
-fn ask(
+fn perform(
     authenticator: &Authenticator,
     algorithm: TokenAlgorithm,
     secrets: &Secrets,
     body: &[u8],
-    question: &Question,
+    operation: &Operation,
 ) -> Result<Response, Fault> {
     let current = secrets.current.expose();
-    match question {
-        Question::Make { bare } => {
+    match operation {
+        Operation::Make { bare } => {
             let token = authenticator.make(algorithm.into(), current, body)?;
             Ok(if *bare {
                 response(StatusCode::OK, "text/plain; charset=utf-8", token)
@@ -273,7 +278,7 @@ fn ask(
                 )
             })
         }
-        Question::Verify { token } => {
+        Operation::Verify { token } => {
             let previous = secrets.previous.as_ref().map(Secret::expose);
             let secrets: Vec<_> = std::iter::once(current).chain(previous).collect();
             let valid = authenticator.verify(algorithm.into(), &secrets, body, token)?;
@@ -284,7 +289,8 @@ fn ask(
 
 fn bad_header(what: &str) -> Problem {
     let detail = format!(
-        "The header Bulkhead-Token {what}. Send the token there, and as body what it was made of."
+        "The header Bulkhead-Token {what}. Send the token in this header once, and the bytes that it was \
+         made of as the body."
     );
     ProblemBody::new(400, "invalid_parameter", "Invalid parameter", detail)
         .with_parameter("Bulkhead-Token")
@@ -296,13 +302,13 @@ fn not_configured() -> Problem {
         StatusCode::SERVICE_UNAVAILABLE,
         "not_configured",
         "Not configured",
-        "This server has no shared secret. Operators set SECRET or SECRET_FILE and start it again.",
+        "No token secret is configured on this server. Operators set SECRET or SECRET_FILE, and restart the server.",
     )
 }
 
 fn problem(fault: &Fault) -> Problem {
     match fault {
-        // The work is in proportion to the body, which has its own limit: the machine is too busy.
+        // The work is proportional to the body, whose size is limited. The machine is therefore too busy.
         Fault::Deadline | Fault::Cancelled => Problem::overloaded(TIME_OVER, 1),
         Fault::Memory | Fault::KeysOverloaded | Fault::Trap(_) => {
             Problem::internal(format!("the token component ended early: {fault}"))

@@ -1,4 +1,4 @@
-//! What callers of the relay send, as a query or as JSON.
+//! Parses the parameters of the relay's requests from a query or from JSON.
 
 use bulkhead_envelope::{Field, Names};
 use bulkhead_http::{Problem, ProblemBody};
@@ -9,10 +9,10 @@ const MESSAGE: &str = "message";
 const SIGNATURE: &str = "signature";
 const CALLBACK: Names = &["callback_url", "webhook_url", "webhookUrl", "webhook"];
 
-const SIGN_EXAMPLE: &str = "Ask for /crypto/sign?message=…&callback_url=…, or POST {\"message\": \"…\", \"callback_url\": \"…\"}.";
-const VERIFY_EXAMPLE: &str = "Ask for /crypto/verify?message=…&signature=….";
+const SIGN_EXAMPLE: &str = "Send GET /crypto/sign?message=…&callback_url=…, or POST {\"message\": \"…\", \"callback_url\": \"…\"}.";
+const VERIFY_EXAMPLE: &str = "Send GET /crypto/verify?message=…&signature=….";
 
-/// What is to be signed, and whom to tell.
+/// The message to sign, and the URL for its notification.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Sign {
     pub(crate) message: String,
@@ -24,7 +24,7 @@ impl Sign {
         let [message, callback] = fields(query, [&[MESSAGE], CALLBACK], SIGN_EXAMPLE)?;
         Ok(Self {
             message: required(message, MESSAGE, SIGN_EXAMPLE)?,
-            // A form with nothing filled in.
+            // A form sends an empty field.
             callback: callback.filter(|url| !url.is_empty()),
         })
     }
@@ -35,7 +35,7 @@ impl Sign {
             message: message.required(MESSAGE, SIGN_EXAMPLE)?.into_owned(),
             callback: match callback {
                 Field::Missing => None,
-                // As in a form with nothing filled in.
+                // As in a form, which sends an empty field.
                 Field::Text(url) if url.is_empty() => None,
                 callback => Some(callback.required(CALLBACK[0], SIGN_EXAMPLE)?.into_owned()),
             },
@@ -43,7 +43,10 @@ impl Sign {
     }
 }
 
-/// A claim to be verified.
+/// Parses a claim to verify.
+///
+/// # Errors
+/// 400 if a field is missing, empty, repeated or malformed.
 pub(crate) fn claim(query: &str) -> Result<Claim, Problem> {
     let [message, signature] = fields(query, [&[MESSAGE], &[SIGNATURE]], VERIFY_EXAMPLE)?;
     Ok(Claim {
@@ -66,8 +69,8 @@ fn required(
     }
 }
 
-/// The named fields of a query as forms write it: percent-encoded UTF-8, a plus sign for a space.
-/// Others are ignored; the same one twice is an error, since nobody can tell which is meant.
+/// Returns the named fields of a query in the format of forms: percent-encoded UTF-8, and a plus sign for a
+/// space. Other fields are ignored. A repeated field is an error, because either value could be meant.
 fn fields<const N: usize>(
     query: &str,
     names: [Names; N],
@@ -87,14 +90,14 @@ fn fields<const N: usize>(
         let wrong = |what| ProblemBody::invalid_parameter(names[at][0], what, example);
         let value = decoded(value).ok_or_else(|| wrong("is not percent-encoded UTF-8"))?;
         if fields[at].replace(value).is_some() {
-            return Err(wrong("is there more than once"));
+            return Err(wrong("occurs more than once"));
         }
     }
     Ok(fields)
 }
 
-/// `None` if an escape is malformed or the bytes are not UTF-8. The decoder of `form_urlencoded` would replace
-/// them, and a message would be signed that nobody sent.
+/// Returns `None` if an escape is malformed or the bytes are not UTF-8. `form_urlencoded` would replace them, and
+/// a message that nobody sent would be signed.
 fn decoded(text: &str) -> Option<String> {
     let is_escape = |rest: &str| {
         let digits = rest.as_bytes().get(..2);
@@ -113,16 +116,18 @@ mod tests {
     use super::*;
 
     fn sign(query: &str) -> (String, Option<String>) {
-        let sign = Sign::from_query(query).expect("well-formed");
+        let sign = Sign::from_query(query).expect("query should be well-formed");
         (sign.message, sign.callback)
     }
 
-    fn refused(query: &str) -> &'static str {
-        Sign::from_query(query).expect_err("refused").code()
+    fn rejection_code(query: &str) -> &'static str {
+        Sign::from_query(query)
+            .expect_err("the query should be rejected")
+            .code()
     }
 
     #[test]
-    fn queries_as_clients_write_them() {
+    fn query_in_form_encoding_is_decoded() {
         assert_eq!(sign("message=m"), ("m".into(), None));
         assert_eq!(
             sign("x=%zz&message=a+b%20c%2Bd%C3%BC%00&webhookUrl=http%3A%2F%2Fh%2F%3Fa%3Db&"),
@@ -135,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_and_nothing_guessed() {
+    fn malformed_or_ambiguous_query_is_rejected() {
         for query in [
             "",
             "message",
@@ -148,31 +153,39 @@ mod tests {
             "message=%ed%a0%80",
             "message=m&webhook=u&callback_url=u",
         ] {
-            assert_eq!(refused(query), "invalid_parameter", "{query}");
+            assert_eq!(rejection_code(query), "invalid_parameter", "{query}");
         }
         assert_eq!(
-            claim("message=m").expect_err("refused").code(),
+            claim("message=m")
+                .expect_err("the claim should be rejected")
+                .code(),
             "invalid_parameter"
         );
     }
 
     #[test]
-    fn json_has_the_same_fields() {
+    fn json_fields_equal_query_fields() {
         let sign = |body: &str| Sign::from_json(body.as_bytes());
-        let both = sign(r#"{"message": "m", "webhook_url": "u", "x": 1}"#).expect("well-formed");
+        let both = sign(r#"{"message": "m", "webhook_url": "u", "x": 1}"#)
+            .expect("body should be well-formed");
         assert_eq!(
             (both.message.as_str(), both.callback.as_deref()),
             ("m", Some("u"))
         );
         assert_eq!(
-            sign(r#"{"message": "m"}"#).expect("well-formed").callback,
+            sign(r#"{"message": "m"}"#)
+                .expect("body should be well-formed")
+                .callback,
             None
         );
         for none in [
             r#"{"message": "m", "webhook": null}"#,
             r#"{"message": "m", "webhook": ""}"#,
         ] {
-            assert_eq!(sign(none).expect("well-formed").callback, None);
+            assert_eq!(
+                sign(none).expect("body should be well-formed").callback,
+                None
+            );
         }
         for (body, code) in [
             (r#"{"message": ""}"#, "invalid_parameter"),
@@ -183,7 +196,11 @@ mod tests {
             ),
             ("[]", "invalid_json"),
         ] {
-            assert_eq!(sign(body).expect_err("refused").code(), code, "{body}");
+            assert_eq!(
+                sign(body).expect_err("the body should be rejected").code(),
+                code,
+                "{body}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Problems of requests to the signing relay.
+//! Problem documents of the signing relay.
 
 use super::settings::SigningSettings;
 use bulkhead_http::{ByteSize, Problem, setting};
@@ -7,16 +7,16 @@ use bulkhead_relay::RelayError;
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 
-/// A client should neither hammer nor forget.
+/// The bounds of `Retry-After`, in seconds: a client should neither retry all the time nor wait for hours.
 const RETRY_SECONDS: std::ops::RangeInclusive<u64> = 1..=3600;
 
-/// The value of `Retry-After`.
+/// Returns the value of `Retry-After`, rounded up to seconds and within [`RETRY_SECONDS`].
 pub(super) fn retry_after(after_ms: u64) -> HeaderValue {
     let seconds = after_ms.div_ceil(1000);
     HeaderValue::from(seconds.clamp(*RETRY_SECONDS.start(), *RETRY_SECONDS.end()))
 }
 
-/// The errors of the relay.
+/// Returns the problem document for an error of the relay.
 pub(super) fn problem(error: &RelayError) -> Problem {
     match error {
         RelayError::BacklogFull { after_ms } => backlog_full(*after_ms),
@@ -45,8 +45,8 @@ pub(super) fn not_configured() -> Problem {
         StatusCode::SERVICE_UNAVAILABLE,
         "not_configured",
         "Not configured",
-        "This server has no signing API behind it. Operators set BULKHEAD_UPSTREAM_URL and \
-         BULKHEAD_UPSTREAM_API_KEY and start it again.",
+        "No signing API is configured on this server. Operators set BULKHEAD_UPSTREAM_URL and \
+         BULKHEAD_UPSTREAM_API_KEY, and restart the server.",
     )
 }
 
@@ -54,8 +54,8 @@ fn store_unavailable() -> Problem {
     later(
         "store_unavailable",
         "Store unavailable",
-        "The request could not be stored in time, so that nothing is promised. Send it again after \
-         the time in Retry-After; to send it twice does no harm.",
+        "The store did not respond in time. The request may have been stored or not. Send it again \
+         after the time in Retry-After. Sending it twice is safe.",
         1000,
     )
 }
@@ -65,7 +65,7 @@ fn backlog_full(after_ms: u64) -> Problem {
         "backlog_full",
         "Backlog full",
         format!(
-            "So many messages wait to be signed that no more are taken. Try again after the time in \
+            "The maximum number of messages wait for a signature. Try again after the time in \
              Retry-After. Operators raise {}.",
             setting!(SigningSettings, backlog_max)
         ),
@@ -78,8 +78,8 @@ fn callers_full(after_ms: u64) -> Problem {
         "backlog_full",
         "Backlog full",
         format!(
-            "So many callers wait for this message that no more are taken. Try again after the time in \
-             Retry-After: it may be signed then. Operators raise {}.",
+            "The maximum number of requests wait for this message. Try again after the time in \
+             Retry-After, because it may be signed then. Operators raise {}.",
             setting!(SigningSettings, callers_max)
         ),
         after_ms,
@@ -89,33 +89,33 @@ fn callers_full(after_ms: u64) -> Problem {
 fn upstream_unavailable(after_ms: u64) -> Problem {
     later(
         "upstream_unavailable",
-        "No answer from the signing API",
-        "The signing API did not answer this in time, or allows no call now. Try again after the \
-         time in Retry-After.",
+        "No response from the signing API",
+        "The signing API did not respond in time, or allows no call now. Try again after the time \
+         in Retry-After.",
         after_ms,
     )
 }
 
-/// `why` is the component's own text, without anything that was sent.
+/// `why` is a text of the component. It quotes nothing that the client sent.
 pub(super) fn upstream_refused(why: &str) -> Problem {
     unprocessable(
         "upstream_refused",
-        "The signing API refuses the message",
-        format!("This message will not be signed: {why}. Send another one."),
+        "The signing API rejects the message",
+        format!("This message will not be signed: {why}. Send another message."),
     )
 }
 
 pub(super) fn callback_refused(why: &Refusal) -> Problem {
     let advice = match why {
         Refusal::Localhost | Refusal::Address { .. } => format!(
-            "Send one that is public; operators allow others with {}.",
+            "Send a URL with a public address. Operators allow other addresses with {}.",
             setting!(SigningSettings, callback_allow)
         ),
-        _ => "Send an absolute one, like https://receiver.example/path.".to_owned(),
+        _ => "Send an absolute URL, such as https://receiver.example/path.".to_owned(),
     };
     unprocessable(
         "callback_refused",
-        "Callback refused",
+        "Callback rejected",
         format!("The callback URL cannot be used: {why}. {advice}"),
     )
 }
@@ -126,7 +126,7 @@ pub(super) fn message_too_large(message_max: ByteSize) -> Problem {
         "message_too_large",
         "Message too large",
         format!(
-            "A message to be signed may have {} octets. Operators raise {}.",
+            "A message to sign has at most {} bytes. Send a shorter message. Operators raise {}.",
             message_max.bytes(),
             setting!(SigningSettings, message_max)
         ),
@@ -138,8 +138,8 @@ pub(super) fn no_such_request() -> Problem {
         StatusCode::NOT_FOUND,
         "not_found",
         "No such request",
-        "There is no request with this id. It may be so old that it was removed. Check the id; the same \
-         message can be sent again.",
+        "There is no request with this id. It may have been removed after the retention time. Check the \
+         id, or send the message again.",
     )
 }
 
@@ -148,7 +148,7 @@ pub(super) fn no_notification() -> Problem {
         StatusCode::CONFLICT,
         "no_notification",
         "Nothing to deliver again",
-        "This request has no notification yet, or none at all: it has no callback, or its result \
-         was the answer.",
+        "This request has no callback, its response contained the result, or its notification does \
+         not exist yet. See the status URL of the request.",
     )
 }

@@ -14,36 +14,40 @@ use thiserror::Error;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// Below the lease of a notification in the store (60 s), with time to write down what came of it.
+/// Less than the lease of a notification in the store (60 s), so that there is time to store the result.
 const WEBHOOK_TIMEOUT_LIMIT_MAX: Duration = Duration::from_secs(50);
 
-/// Every request for a signature is answered within two seconds; this leaves time for the answer.
+/// A request for a signature is answered within two seconds. The remaining 100 ms are for sending the response.
 const SIGN_TIMEOUT_LIMIT_MAX: Duration = Duration::from_millis(1900);
 
-/// A target has 65,534 octets at most, three for each of the message, and the rest of it beside.
+/// A request target has at most 65,534 bytes. Each byte of the message takes up to three of them, and the rest
+/// of the target needs some.
 const MESSAGE_LIMIT_MAX: u64 = 21 * KIB;
 
-/// What a key in PEM begins with, and no path.
+/// The beginning of a PEM key, which no path contains.
 pub(crate) const PEM: &str = "-----BEGIN";
 
 /// The setting with the public key.
 pub(super) const PUBLIC_KEY: Setting = setting!(SigningSettings, upstream_public_key);
 
-/// Larger files are taken for the wrong ones.
+/// Maximum size of a key file. A larger file is probably the wrong one.
 const KEY_FILE_BYTES_MAX: u64 = MIB;
 
-/// The signing relay. Its secrets are never flags: set the variables `BULKHEAD_UPSTREAM_API_KEY` and
-/// `BULKHEAD_WEBHOOK_SECRET`, or name files.
+/// Settings of the signing relay. Its secrets are never flags. They are the variables
+/// `BULKHEAD_UPSTREAM_API_KEY` and `BULKHEAD_WEBHOOK_SECRET`, or files.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Signing")]
 pub(crate) struct SigningSettings {
-    /// Address of the signing API, as in `https://api.example`; without it there is no relay.
+    /// Address of the signing API, as in `https://api.example`. Without it there is no relay, and no store
+    /// is opened.
     #[arg(long, value_name = "URL", hide_env_values = true)]
     pub(crate) upstream_url: Option<String>,
-    /// File with the API's key, instead of the variable `BULKHEAD_UPSTREAM_API_KEY`.
+    /// File with the API key, instead of the variable `BULKHEAD_UPSTREAM_API_KEY`. Without either, calls
+    /// are made without a key.
     #[arg(long, value_name = "FILE")]
     pub(crate) upstream_api_key_file: Option<PathBuf>,
-    /// The API's RSA public key in PEM, or a file with it: signatures then have to verify.
+    /// RSA public key of the signing API in PEM, or a file with it. Signatures must then verify under this
+    /// key.
     #[arg(
         long,
         value_name = "PEM|FILE",
@@ -51,83 +55,88 @@ pub(crate) struct SigningSettings {
         hide_env_values = true
     )]
     pub(crate) upstream_public_key: Option<String>,
-    /// Calls that the API allows in any window, whatever they ask.
+    /// Number of calls that the signing API allows in any window, over all kinds of calls. Messages
+    /// beyond it wait.
     #[arg(long, default_value_t = 10, value_parser = numbers(1, 10_000_u32))]
     pub(crate) upstream_calls: u32,
-    /// Length of that window: --upstream-calls in any such time.
+    /// Length of the window of --upstream-calls.
     #[arg(long, default_value = "60s", value_parser = durations(SECOND, DAY))]
     pub(crate) upstream_window: Duration,
-    /// Added to the window, for what the network delays.
+    /// Time added to the window for delays in the network.
     #[arg(long, default_value = "1s", value_parser = durations(Duration::ZERO, DAY))]
     pub(crate) upstream_margin: Duration,
-    /// Time for one call, from its claim to the end of its answer.
+    /// Time for one call of the signing API, from its claim to the end of the response. A call that takes
+    /// longer fails.
     #[arg(long, default_value = "10s", value_parser = durations(Duration::from_millis(100), DAY))]
     pub(crate) upstream_timeout: Duration,
-    /// Octets of an answer of the API; a longer one is a failed call.
+    /// Maximum size of a response of the signing API. A call with a longer response fails.
     #[arg(long, default_value = "64KiB", value_parser = sizes(KIB, 16 * MIB))]
     pub(crate) upstream_answer_max: ByteSize,
     #[command(flatten)]
     pub(crate) store: StoreSettings,
-    /// Messages that wait to be signed; over it the answer is 503.
+    /// Maximum number of messages that wait for a signature. If it is exceeded, the response is 503.
     #[arg(long, default_value_t = 100_000, value_parser = numbers(1, 100_000_000_u64))]
     pub(crate) backlog_max: u64,
-    /// Requests that wait for the same message, each with a callback of its own; over it the answer is
-    /// 503.
+    /// Maximum number of requests that wait for the same message, each with its own callback. If it is
+    /// exceeded, the response is 503.
     #[arg(long, default_value_t = 100, value_parser = numbers(1, 100_000_u32))]
     pub(crate) callers_max: u32,
-    /// Octets of a message to be signed; over it the answer is 413. The API gets it percent-encoded in
-    /// the target of a request, which has room for so much.
+    /// Maximum size of a message to sign; at most 21KiB, because it becomes part of a request target. A
+    /// larger message is rejected with 413.
     #[arg(long, default_value = "16KiB", value_parser = sizes(1, MESSAGE_LIMIT_MAX))]
     pub(crate) message_max: ByteSize,
-    /// Time in which every request for a signature is answered, with or without one; at most 1900ms.
+    /// Time in which a request for a signature is answered, with or without the signature; at most 1900ms.
+    /// If there is no signature by then, the response is 202.
     #[arg(
         long,
         default_value = "1500ms",
         value_parser = durations(Duration::from_millis(10), SIGN_TIMEOUT_LIMIT_MAX)
     )]
     pub(crate) sign_timeout: Duration,
-    /// How long finished requests are kept; what is pending never expires.
+    /// Time that finished requests are kept. Pending requests never expire.
     #[arg(long, default_value = "90d", value_parser = durations(SECOND, DAY * 36_500))]
     pub(crate) retention: Duration,
-    /// File with the secret that webhooks are signed with (`whsec_` and base64), instead of the
-    /// variable `BULKHEAD_WEBHOOK_SECRET`. Without either they are not signed.
+    /// File with the webhook secret (`whsec_` and base64), instead of the variable
+    /// `BULKHEAD_WEBHOOK_SECRET`. Without either, webhooks are not signed.
     #[arg(long, value_name = "FILE")]
     pub(crate) webhook_secret_file: Option<PathBuf>,
-    /// Time for one try of a webhook; at most 50s.
+    /// Time for one webhook attempt; at most 50s. An attempt that takes longer fails.
     #[arg(
         long,
         default_value = "15s",
         value_parser = durations(Duration::from_millis(100), WEBHOOK_TIMEOUT_LIMIT_MAX)
     )]
     pub(crate) webhook_timeout: Duration,
-    /// Webhooks under way at the same time.
+    /// Maximum number of webhooks in flight. Further webhooks wait.
     #[arg(long, default_value_t = 256, value_parser = numbers(1, 10_000_u32))]
     pub(crate) webhooks_max: u32,
-    /// Webhooks under way at one host at the same time: a slow one holds up no other.
+    /// Maximum number of webhooks in flight to one host, so that one slow receiver does not delay the
+    /// others.
     #[arg(long, default_value_t = 4, value_parser = numbers(1, 10_000_u32))]
     pub(crate) webhooks_per_host_max: u32,
-    /// Hosts and networks that callbacks may go to although their addresses are not public, with
-    /// commas between them, as in `hooks.internal,10.1.0.0/16`.
+    /// Hosts and networks that callbacks may go to although their addresses are not public, separated by
+    /// commas, as in `hooks.internal,10.1.0.0/16`.
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub(crate) callback_allow: Vec<Allowed>,
-    /// Memory of one sandbox of the signing component; it holds a message.
+    /// Maximum memory of one signing sandbox. It holds one message. A call that exceeds it fails.
     #[arg(long, default_value = "32MiB", value_parser = sizes(8 * MIB, 4 * GIB))]
     pub(crate) signing_memory_max: ByteSize,
-    /// Wall-clock time of one call of the signing component.
+    /// Wall-clock time of one call of the signing component. A call that takes longer fails.
     #[arg(
         long,
         default_value = "1s",
         value_parser = durations(Duration::from_millis(10), Duration::from_mins(1))
     )]
     pub(crate) signing_timeout: Duration,
-    /// Signatures that wait to be verified under the public key; over it the answer is 503.
+    /// Maximum number of signatures that wait for verification under the public key. If it is exceeded,
+    /// the response is 503.
     #[arg(long, default_value_t = 64, value_parser = numbers(1, 100_000_u32))]
     pub(crate) verify_queue_max: u32,
 }
 
-/// Why the public key cannot be used.
+/// The public key cannot be used.
 #[derive(Debug, Error)]
-#[error("{PUBLIC_KEY} is no key in PEM, and the file that it names {0}")]
+#[error("{PUBLIC_KEY} is not a PEM key, and the file with this name {0}")]
 pub(crate) struct PublicKeyError(#[source] FileError);
 
 impl SigningSettings {
@@ -140,12 +149,16 @@ impl SigningSettings {
         }
     }
 
-    /// A fifth of the calls, but one at least.
+    /// Returns the maximum number of calls for verifications and checks of the key: a fifth of all calls, and
+    /// at least one.
     pub(crate) fn checks_max(&self) -> u32 {
         (self.upstream_calls / 5).max(1)
     }
 
-    /// The public key, read if a file is named.
+    /// Returns the public key in PEM. Reads it if the setting names a file.
+    ///
+    /// # Errors
+    /// [`PublicKeyError`] if the file cannot be read.
     pub(crate) fn public_key(&self) -> Result<Option<String>, PublicKeyError> {
         match &self.upstream_public_key {
             None => Ok(None),
@@ -157,7 +170,7 @@ impl SigningSettings {
         }
     }
 
-    /// What is wrong with the settings together.
+    /// Returns an error text for each contradiction between the settings.
     pub(crate) fn contradictions(&self) -> Vec<String> {
         self.store.contradictions()
     }

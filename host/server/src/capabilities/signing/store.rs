@@ -1,4 +1,4 @@
-//! Opening the store, for the server and for the command line.
+//! Opens the store for the server and for the command line.
 
 use super::environment::{boot_clock, boot_id, now};
 use super::store_settings::{STORE, StorePlace, StoreSettings};
@@ -9,8 +9,8 @@ use bulkhead_store::{Postgres, PostgresSetup, Quota, Sqlite, Store, StoreError};
 use std::sync::Arc;
 use thiserror::Error;
 
-/// For a process that makes no calls. The margin tells a slow answer of the database from a clock that
-/// jumped.
+/// The quota of a process that makes no calls. The margin distinguishes a slow response of the database from a
+/// clock that jumped.
 const NO_CALLS: Quota = Quota {
     calls: 0,
     window_ms: 0,
@@ -18,7 +18,7 @@ const NO_CALLS: Quota = Quota {
     margin_ms: 1000,
 };
 
-/// Why the store was not opened.
+/// The store was not opened.
 #[derive(Debug, Error)]
 pub(crate) enum StoreOpenError {
     #[error("cannot use the store {place:?}: {source}. Choose another with {STORE}")]
@@ -34,8 +34,10 @@ pub(crate) enum StoreOpenError {
     Outbound(#[from] SetupError),
 }
 
-/// The store for a server: no other server may have a file open, and what an earlier process left behind is
-/// recovered.
+/// Opens the store for a server. Recovers the work that an earlier process left unfinished.
+///
+/// # Errors
+/// [`StoreOpenError`] if the store cannot be used, or if another server has the SQLite file open.
 pub(super) fn open(
     settings: &StoreSettings,
     quota: Quota,
@@ -52,7 +54,10 @@ pub(super) fn open(
     }
 }
 
-/// The store for the command line, beside a server that may have it open.
+/// Opens the store for the command line. A server may have it open at the same time.
+///
+/// # Errors
+/// [`StoreOpenError`] if the store cannot be used.
 pub(crate) fn inspect(settings: &StoreSettings) -> Result<Arc<dyn Store>, StoreOpenError> {
     match &settings.store {
         StorePlace::Sqlite(path) => {
@@ -65,10 +70,12 @@ pub(crate) fn inspect(settings: &StoreSettings) -> Result<Arc<dyn Store>, StoreO
     }
 }
 
-/// Makes the tables or brings them up to date.
+/// Creates the tables or migrates them to the current version. Migrating them again has no effect.
+///
+/// # Errors
+/// [`StoreOpenError`] if the store cannot be used.
 pub(crate) async fn migrate(settings: &StoreSettings) -> Result<(), StoreOpenError> {
     match &settings.store {
-        // Opening it does that.
         StorePlace::Sqlite(path) => Sqlite::migrate(path).map_err(cannot_use(settings)),
         StorePlace::Postgres(url) => {
             let store = postgres(settings, url, NO_CALLS, &outbound(settings)?)?;
@@ -85,7 +92,7 @@ fn outbound(settings: &StoreSettings) -> Result<Outbound, SetupError> {
     })
 }
 
-/// The text names the setting at fault. Of all settings only the certificates can be wrong here.
+/// Returns an error text with the name of the wrong setting. Only `--ca-file` can be wrong here.
 pub(crate) fn outbound_problem(error: &SetupError) -> String {
     match error {
         SetupError::CaFile { .. } => {

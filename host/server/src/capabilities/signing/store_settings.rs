@@ -13,11 +13,11 @@ use std::time::Duration;
 /// The setting that names the store.
 pub(super) const STORE: Setting = setting!(StoreSettings, store);
 
-/// The store, and how it is reached.
+/// Settings of the store and of its connections.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StoreSettings {
-    /// Where requests are kept: `sqlite:PATH` for one server, `postgres://USER@HOST/DATABASE` for any
-    /// number of them.
+    /// Location of the store, which keeps the requests: `sqlite:PATH` for one server, or
+    /// `postgres://USER@HOST/DATABASE` for any number of servers.
     #[arg(
         long,
         default_value = "sqlite:./bulkhead.db",
@@ -25,64 +25,67 @@ pub(crate) struct StoreSettings {
         hide_env_values = true
     )]
     pub(crate) store: StorePlace,
-    /// File with PostgreSQL's password, instead of the variable `BULKHEAD_STORE_PASSWORD` or a place in
+    /// File with PostgreSQL's password, instead of the variable `BULKHEAD_STORE_PASSWORD` or a password in
     /// the address (`USER:PASSWORD@`).
     #[arg(long, value_name = "FILE")]
     pub(crate) store_password_file: Option<PathBuf>,
-    /// Time for the store to answer; over it the answer is 503.
+    /// Time for PostgreSQL to respond. If it is exceeded, the response is 503.
     #[arg(
         long,
         default_value = "1500ms",
         value_parser = durations(Duration::from_millis(10), Duration::from_mins(1))
     )]
     pub(crate) store_timeout: Duration,
-    /// Changes that wait to be written to SQLite; over it the answer is 503.
+    /// Maximum number of changes that wait to be written to SQLite. If it is exceeded, the response is 503.
     #[arg(long, default_value_t = 10_000, value_parser = numbers(1, 1_000_000_u32))]
     pub(crate) store_queue_max: u32,
-    /// Connections to PostgreSQL.
+    /// Maximum number of connections to PostgreSQL.
     #[arg(long, default_value_t = 8, value_parser = numbers(2, 512_u16))]
     pub(crate) store_connections_max: u16,
-    /// Certificates (PEM) that https servers are checked against, instead of the public ones: the
-    /// signing API's, callbacks' and PostgreSQL's.
+    /// Certificates (PEM) to verify https servers and PostgreSQL with, instead of the public authorities.
+    /// They apply to the signing API, to callbacks and to PostgreSQL.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
 }
 
-/// What SQLite's files begin with (SQLite's "Database File Format", section 1.3).
+/// The first bytes of an SQLite file (SQLite's "Database File Format", section 1.3).
 const SQLITE_HEADER: &[u8] = b"SQLite format 3\0";
 
-/// PostgreSQL's password; it may have a file in its place, and may be a part of the address.
+/// The variable with PostgreSQL's password. The password can also be in a file or in the address.
 pub(crate) const STORE_PASSWORD: &str = "BULKHEAD_STORE_PASSWORD";
 
 impl StoreSettings {
-    /// PostgreSQL's password, where it is not in the address.
+    /// Returns PostgreSQL's password, or `None` if it is not set. Ignores a password in the address.
+    ///
+    /// # Errors
+    /// [`SecretError`] if the password cannot be used, or is set for SQLite.
     pub(crate) fn password(&self) -> Result<Option<Secret>, SecretError> {
         let password = secrets::named(STORE_PASSWORD, self.store_password_file.as_deref())?;
         if password.is_some() && matches!(self.store, StorePlace::Sqlite(_)) {
             return Err(SecretError::Malformed {
                 name: STORE_PASSWORD,
                 problem: format!(
-                    "(or {STORE_PASSWORD}_FILE) is set, and {STORE} is a file, which has none. Set one of \
-                     them only"
+                    "(or {STORE_PASSWORD}_FILE) is set, and {STORE} is an SQLite file, which has no password. \
+                     Unset one of them"
                 ),
             });
         }
         Ok(password)
     }
 
-    /// What is wrong with the settings together.
+    /// Returns an error text for each contradiction between the settings.
     pub(crate) fn contradictions(&self) -> Vec<String> {
         let place = self.store.problem();
         let password = self.password().err().map(|error| error.to_string());
         place.into_iter().chain(password).collect()
     }
 
-    /// For `check-config`: why the place cannot be used, as far as that shows without opening it.
+    /// Returns an error text if the store cannot be used. For `check-config`, which does not open the store.
     pub(crate) fn unusable(&self) -> Option<String> {
         let why = match &self.store {
             StorePlace::Sqlite(path) => no_database(path)?,
             StorePlace::Postgres(url) => {
-                // What is wrong with the password itself is a problem of its own.
+                // `contradictions` reports an unusable password.
                 let password = self.password().ok().flatten();
                 let password = password.as_ref().map(Secret::expose);
                 Postgres::judge(url, password).err()?.to_string()
@@ -96,7 +99,8 @@ impl StoreSettings {
     }
 }
 
-/// Why a path is none that SQLite could open or make. Neither makes nor locks a file.
+/// Returns the reason if SQLite can neither open nor create a database at this path. Does not create or lock
+/// a file.
 fn no_database(path: &Path) -> Option<String> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -104,7 +108,10 @@ fn no_database(path: &Path) -> Option<String> {
             let folder = path.parent().filter(|folder| *folder != Path::new(""));
             let folder = folder.unwrap_or(Path::new("."));
             let error = std::fs::metadata(folder).err()?;
-            return Some(format!("its folder, {}: {error}", folder.display()));
+            return Some(format!(
+                "cannot read its folder {}: {error}",
+                folder.display()
+            ));
         }
         Err(error) => return Some(error.to_string()),
     };
@@ -125,17 +132,17 @@ fn no_database(path: &Path) -> Option<String> {
     }
 }
 
-/// Where requests are kept.
+/// The location of the store.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum StorePlace {
     Sqlite(PathBuf),
-    /// The URL, which may hold a password.
+    /// The URL, which may contain a password.
     Postgres(String),
-    /// Neither; it may be a URL with a password that is misspelt, and is never shown.
+    /// Any other text. It is never shown, because it may be a misspelt URL with a password.
     Unknown,
 }
 
-/// Never fails: the error would quote the text.
+/// The conversion does not fail, because clap's error would quote the text.
 impl From<&str> for StorePlace {
     fn from(text: &str) -> Self {
         let text = text.trim();
@@ -164,7 +171,8 @@ impl StorePlace {
         }
     }
 
-    /// For `check-config`: without user, password and options.
+    /// Returns the location without user, password and options, for `check-config`. Returns `None` if it
+    /// cannot be shown.
     pub(crate) fn shown(&self) -> Option<String> {
         match self {
             Self::Sqlite(path) => Some(format!("sqlite:{}", path.display())),
@@ -173,10 +181,10 @@ impl StorePlace {
         }
     }
 
-    /// What is wrong with it.
+    /// Returns an error text if the text is not a location.
     pub(super) fn problem(&self) -> Option<String> {
         (*self == Self::Unknown)
-            .then(|| format!("{STORE} is neither sqlite:PATH nor postgres://USER@HOST/DATABASE"))
+            .then(|| format!("{STORE} is neither sqlite:PATH nor postgres://USER@HOST/DATABASE. Set it to one of them"))
     }
 }
 
@@ -195,11 +203,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_judged_without_a_file_being_made() {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn unusable_path_is_reported_without_creating_a_file() {
+        let folder = tempfile::tempdir().expect("folder should be created");
         let path = |name: &str| folder.path().join(name);
         let write = |name: &str, content: &[u8]| {
-            std::fs::write(path(name), content).expect("written");
+            std::fs::write(path(name), content).expect("file should be written");
         };
         write("empty.db", b"");
         write("some.db", b"SQLite format 3\0\x10\0");
@@ -214,19 +222,19 @@ mod tests {
         }
         for (bad, why) in [
             ("", "it is a folder"),
-            ("none/x.db", "its folder, "),
+            ("none/x.db", "cannot read its folder "),
             ("text.db/x.db", "Not a directory"),
             ("text.db", "not an SQLite database"),
         ] {
-            let told = no_database(&path(bad)).expect("refused");
-            assert!(told.contains(why), "{bad}: {told}");
+            let reason = no_database(&path(bad)).expect("path should be unusable");
+            assert!(reason.contains(why), "{bad}: {reason}");
         }
-        let entries = std::fs::read_dir(folder.path()).expect("a folder");
+        let entries = std::fs::read_dir(folder.path()).expect("folder should be readable");
         assert_eq!(entries.count(), 3);
     }
 
     #[test]
-    fn stores_are_named_by_their_scheme_and_passwords_are_not_shown() {
+    fn store_is_parsed_by_its_scheme_and_password_is_not_shown() {
         let store = |text: &str| StorePlace::from(text);
         let sqlite = StorePlace::Sqlite("/data/x.db".into());
         assert_eq!(store("sqlite:/data/x.db"), sqlite);
