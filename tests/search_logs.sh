@@ -6,7 +6,7 @@ cd "$1"
 count() { wc -l <"$1" | tr -d ' '; }
 # First checks that the logs are at trace level and that the search finds a planted secret.
 cat ./*.log >all
-if ! grep -q '"level":"TRACE"' all || ! grep -q '"message":"answered"' all; then
+if ! grep -q '"level":"TRACE"' all || ! grep -q '"message":"request answered"' all; then
   echo "the servers did not log at trace level" >&2
   exit 1
 fi

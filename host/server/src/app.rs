@@ -1,4 +1,4 @@
-//! What all requests share, and how it is put together.
+//! The state that all requests share, and the settings that it is built from.
 
 use crate::capabilities::{Capabilities, CapabilitySettings, Context, StartError};
 use crate::components::{self, HotSwap, Watch};
@@ -16,21 +16,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::oneshot;
 
-/// Threads for I/O. They compute nothing that takes longer than microseconds; two are plenty.
+/// Number of I/O threads. Two are enough, because they only run work that takes microseconds.
 pub(crate) const IO_THREADS: u16 = 2;
 
 const BODIES_HELD: LimitExceeded = LimitExceeded {
-    what: "too many request bodies are held",
+    what: "too many request bodies are in memory",
     setting: setting!(HttpSettings, bodies_max),
 };
 
-/// Everything an operator can set.
+/// All settings of a server.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Settings {
-    /// Address and port to listen on.
+    /// IP address and port to listen on.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "IP:PORT", value_parser = address)]
     pub(crate) listen: SocketAddr,
-    /// A line in the log for each request: id, trace, route, status, duration.
+    /// If on, the log has a line for each HTTP request, with id, trace, route, status and duration.
     #[arg(long, value_enum, default_value = "off", value_name = "SWITCH")]
     pub(crate) access_log: Switch,
     #[command(flatten)]
@@ -41,14 +41,17 @@ pub(crate) struct Settings {
     pub(crate) components: ComponentSettings,
 }
 
-/// An address with a port, as `--listen` has it.
+/// Parses an IP address with a port.
+///
+/// # Errors
+/// A text that says what to write.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
         .map_err(|_| "give an IP address and a port, as in 127.0.0.1:8080 or [::]:80")
 }
 
 impl Settings {
-    /// What is wrong with the settings together.
+    /// Returns an error text for each contradiction between the settings.
     pub(crate) fn contradictions(&self) -> Vec<String> {
         let mut found = Vec::new();
         found.extend(self.http.contradiction());
@@ -57,7 +60,7 @@ impl Settings {
         found
     }
 
-    /// What capabilities and components are made with.
+    /// Returns the context in which capabilities and components are created.
     pub(crate) fn context<'a>(&'a self, sandbox: &'a Sandbox, metrics: &'a Metrics) -> Context<'a> {
         Context {
             settings: &self.capabilities,
@@ -70,7 +73,11 @@ impl Settings {
     }
 }
 
-/// The engine beside which capabilities have theirs. Components of any size load in it, and one runs.
+/// Returns the first engine, which the engines of the capabilities share resources with. It loads components of
+/// any size, and runs one instance.
+///
+/// # Errors
+/// [`StartError::Sandbox`] if the engine cannot be set up.
 pub(crate) fn first_sandbox() -> Result<Sandbox, StartError> {
     let setup = Setup {
         memory_octets_max: 4 << 30,
@@ -79,23 +86,26 @@ pub(crate) fn first_sandbox() -> Result<Sandbox, StartError> {
     Sandbox::new(&setup).map_err(StartError::Sandbox)
 }
 
-/// What all requests share.
+/// The state that all requests share.
 pub(crate) struct App {
     pub(crate) capabilities: Capabilities,
     pub(crate) metrics: Metrics,
     pub(crate) bodies: BodyReader,
     pub(crate) access_log: bool,
     pub(crate) overload_log: LogThrottle,
-    /// Those of all capabilities that are configured.
+    /// The components of all configured capabilities.
     pub(crate) components: Vec<Arc<dyn HotSwap>>,
-    /// The folder of components, if one is configured.
+    /// The watched components folder, if one is configured.
     pub(crate) watch: Option<Watch>,
     pub(crate) draining: AtomicBool,
 }
 
 impl App {
-    /// Starts all capabilities, and the thread that watches the folder of components. It returns what to wait
-    /// for until the folder was read for the first time.
+    /// Starts all capabilities, and the thread that watches the components folder. The receiver gets a message after
+    /// the first scan of the folder. It is `None` if no folder is configured.
+    ///
+    /// # Errors
+    /// [`StartError`] if a capability or a thread cannot start.
     pub(crate) fn start(
         settings: &Settings,
         metrics: Metrics,
@@ -107,7 +117,7 @@ impl App {
             .filter_map(|(_, capability)| capability.component())
             .collect();
         let watched = components::watch(&settings.components, components.clone())?;
-        let (watch, first_look) = watched.unzip();
+        let (watch, first_scan) = watched.unzip();
         let bodies_max = settings.http.bodies_max.as_usize();
         let app = Self {
             capabilities,
@@ -122,6 +132,6 @@ impl App {
             watch,
             draining: AtomicBool::new(false),
         };
-        Ok((app, first_look))
+        Ok((app, first_scan))
     }
 }

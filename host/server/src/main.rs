@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Invocation::Serve(settings) => settings,
     };
     if let Err(error) = logging::start() {
-        // There is no log to write to.
+        // The log is not available.
         let _unseen = writeln!(std::io::stderr(), "error: {error}");
         return ExitCode::from(2);
     }
@@ -63,7 +63,7 @@ fn serve(settings: &Settings) -> Result<DrainEnd, StartError> {
         .enable_all()
         .build()?;
     let end = runtime.block_on(start_and_serve(settings, threads))?;
-    // What still runs after the drain has had its time.
+    // Work that still runs after the drain is aborted.
     runtime.shutdown_background();
     Ok(end)
 }
@@ -74,12 +74,12 @@ async fn start_and_serve(
 ) -> Result<DrainEnd, StartError> {
     let stops = signals::stops().map_err(StartError::Signals)?;
     let hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-    let (app, first_look) = App::start(settings, Metrics::new(routes::labels()))?;
+    let (app, first_scan) = App::start(settings, Metrics::new(routes::labels()))?;
     let app = Arc::new(app);
-    if let Some(first_look) = first_look {
+    if let Some(first_scan) = first_scan {
         let mut stops = stops.clone();
         tokio::select! {
-            looked = first_look => looked.map_err(|_| StartError::ComponentsPanicked)?,
+            scanned = first_scan => scanned.map_err(|_| StartError::ComponentsPanicked)?,
             _ = stops.wait_for(|&signals| signals >= 1) => return Ok(DrainEnd::Drained),
         }
     }
@@ -98,25 +98,25 @@ async fn start_and_serve(
     Ok(bulkhead_http::serve(app, limits, threads, listener, stops).await)
 }
 
-/// SIGHUP: secrets are read again. Where that fails, those in force stay.
+/// Reads the secrets again on SIGHUP. If that fails, the active secrets stay unchanged.
 fn reload_on_hang_up(mut hang_up: Signal, app: Arc<App>) {
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
             let app = Arc::clone(&app);
-            // A file can be on a disk that is gone.
+            // Reading blocks if the file's disk does not respond.
             let read = tokio::task::spawn_blocking(move || {
                 let mut capabilities = app.capabilities.iter();
                 capabilities.try_for_each(|(_, capability)| capability.reload())
             });
             let error = match read.await {
                 Ok(Ok(())) => {
-                    tracing::info!("secret files, if any, read again");
+                    tracing::info!("secret files read again");
                     continue;
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),
             };
-            tracing::error!(error, "secrets not read again, the old ones stay");
+            tracing::error!(error, "cannot read secrets again, the previous secrets stay active");
         }
     });
 }

@@ -1,4 +1,4 @@
-//! The table of routes. Matching, `Allow`, the labels of metrics and the check of `openapi.json` follow from it.
+//! The table of routes. Matching, `Allow`, the labels of metrics and the check of `openapi.json` use it.
 
 use crate::app::App;
 use crate::capabilities::BoxFuture;
@@ -6,7 +6,7 @@ use crate::handlers::{health, metrics, openapi};
 use bulkhead_http::{Call, Problem, Response};
 use hyper::{Method, StatusCode};
 
-/// What handles the requests of a route.
+/// A function that handles the requests of a route.
 type Handler = for<'a> fn(&'a App, Call<'a>) -> BoxFuture<'a, Result<Response, Problem>>;
 
 /// A resource.
@@ -19,7 +19,7 @@ pub(crate) struct Route {
 }
 
 const GET: &str = "GET, HEAD, OPTIONS";
-/// Without HEAD, which would spend quota for nothing.
+/// Without HEAD, which would use upstream quota for no result.
 const GET_ALONE: &str = "GET, OPTIONS";
 const POST: &str = "POST, OPTIONS";
 
@@ -34,7 +34,7 @@ macro_rules! capability {
     };
 }
 
-/// A route that has no use for a body.
+/// A route that ignores the body.
 macro_rules! plain {
     ($path:literal, |$app:pat_param, $headers:pat_param| $response:expr) => {
         Route {
@@ -70,23 +70,23 @@ pub(crate) const ROUTES: &[Route] = &[
     plain!("/openapi.json", |_, _| Ok(openapi::json())),
 ];
 
-/// What the target of a request leads to.
+/// The target of a request.
 #[derive(Clone, Copy)]
 pub(crate) enum Target<'a> {
-    /// A resource by its place in [`ROUTES`], and the part of the path that names something.
+    /// A resource, by its index in [`ROUTES`], and the path parameter (empty if the route has none).
     Resource(usize, &'a str),
     /// The server as a whole (`OPTIONS *`).
     Server,
     Unknown,
 }
 
-/// The number of labels of metrics that no resource has.
+/// The labels of metrics that do not belong to a resource.
 const OTHER_LABELS: [&str; 3] = ["*", "unknown", "malformed"];
 
-/// The label of input that is not HTTP, as a number.
+/// The number of the label for input that is not HTTP.
 pub(crate) const MALFORMED: usize = ROUTES.len() + 2;
 
-/// All labels of metrics, in the order of their numbers.
+/// Returns all labels of metrics, in the order of their numbers.
 pub(crate) fn labels() -> impl Iterator<Item = &'static str> {
     ROUTES.iter().map(|route| route.path).chain(OTHER_LABELS)
 }
@@ -102,7 +102,7 @@ impl<'a> Target<'a> {
         found.unwrap_or(Self::Unknown)
     }
 
-    /// The number of its label.
+    /// Returns the number of the target's label.
     pub(crate) fn number(self) -> usize {
         match self {
             Self::Resource(at, _) => at,
@@ -111,7 +111,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Its label.
+    /// Returns the target's label in metrics.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Resource(at, _) => ROUTES[at].path,
@@ -120,10 +120,10 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The methods that it has, as `Allow` lists them.
+    /// Returns the methods of the target, in the format of `Allow`.
     ///
     /// # Errors
-    /// `404` or `405`.
+    /// 404 if the target is unknown, and 405 if it does not have the method.
     pub(crate) fn check(self, method: &Method) -> Result<&'static str, Problem> {
         let (allow, is_allowed) = match self {
             Self::Resource(at, _) => {
@@ -131,7 +131,7 @@ impl<'a> Target<'a> {
                 let mut methods = allow.split(", ");
                 (allow, methods.any(|allowed| allowed == method.as_str()))
             }
-            // `*` is no resource that could be read.
+            // `*` is not a resource. Only `OPTIONS` applies to it (RFC 9110 section 7.1).
             Self::Server => ("GET, HEAD, POST, OPTIONS", method == Method::OPTIONS),
             Self::Unknown => return Err(not_found()),
         };
@@ -143,7 +143,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What stands for the segment in braces (nothing if there is none), if the path fits.
+/// Returns the text of the segment in braces, or an empty text if the pattern has none. Returns `None` if the path
+/// does not match.
 fn matched<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     let Some((before, rest)) = pattern.split_once('{') else {
         return (pattern == path).then_some("");
@@ -158,8 +159,8 @@ fn not_found() -> Problem {
         StatusCode::NOT_FOUND,
         "not_found",
         "No such resource",
-        "There is nothing at this path. POST /decryptMessage opens a message, POST /token makes a \
-         token, GET /crypto/sign has a message signed.",
+        "There is no resource at this path. Use POST /decryptMessage to decrypt a message, POST /token to \
+         make a token, or GET /crypto/sign to have a message signed.",
     )
 }
 
@@ -170,7 +171,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn every_label_has_its_number() {
+    fn label_numbers_equal_label_positions() {
         let labels: Vec<_> = labels().collect();
         for (at, route) in ROUTES.iter().enumerate() {
             assert_eq!(Target::of(route.path).number(), at, "{}", route.path);
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_match_whole() {
+    fn path_matches_only_as_a_whole() {
         let found = |path| match Target::of(path) {
             Target::Resource(at, parameter) => Some((ROUTES[at].path, parameter)),
             Target::Server | Target::Unknown => None,
@@ -210,13 +211,19 @@ mod tests {
         }
     }
 
-    /// `OPTIONS` and `HEAD` go by a rule that is described once.
+    /// The API description has one rule for all `OPTIONS` and `HEAD` requests.
     #[test]
-    fn every_route_is_described_with_its_methods_and_no_other() {
-        let document: Value = serde_json::from_str(openapi::JSON).expect("JSON");
-        let paths = document["paths"].as_object().expect("paths");
+    fn described_routes_and_methods_equal_served_ones() {
+        let document: Value =
+            serde_json::from_str(openapi::JSON).expect("description should be JSON");
+        let paths = document["paths"]
+            .as_object()
+            .expect("paths should be an object");
         let described = paths.iter().map(|(path, item)| {
-            let methods = item.as_object().expect("operations").keys();
+            let methods = item
+                .as_object()
+                .expect("path item should be an object")
+                .keys();
             let methods = methods.filter(|name| *name != "parameters");
             (
                 path.clone(),

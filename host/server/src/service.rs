@@ -1,4 +1,4 @@
-//! A request's way through the server: limits, route, handler, problem document, log and metrics.
+//! The path of a request through the server: limits, route, handler, problem document, log and metrics.
 
 use crate::app::App;
 use crate::metrics::{Metrics, Outcome};
@@ -15,10 +15,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Overloads are logged at most this often. `/metrics` counts all of them.
-const OVERLOAD_LOG_PAUSE: Duration = Duration::from_secs(10);
+/// Minimum time between two log messages about overload. `/metrics` counts every overload.
+const OVERLOAD_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Counts a request when it is over, also if the client closes the connection before.
+/// Counts a request when it is dropped, which also happens if the client closes the connection early.
 struct Counted<'a> {
     metrics: &'a Metrics,
     route: usize,
@@ -70,7 +70,7 @@ impl Service for App {
                 response.status = response.status().as_u16(),
                 duration_us =
                     u64::try_from(counted.start.elapsed().as_micros()).unwrap_or(u64::MAX),
-                "answered"
+                "request answered"
             );
         }
         if let Ok(id) = HeaderValue::from_str(&request_id) {
@@ -99,7 +99,7 @@ impl Service for App {
     }
 
     fn cut(&self, is_finished: bool) {
-        tracing::warn!(relay.ended = is_finished, "the drain was cut short");
+        tracing::warn!(relay.ended = is_finished, "drain aborted");
     }
 }
 
@@ -134,21 +134,22 @@ impl App {
         }
     }
 
-    /// Faults of the server are errors. What a client can cause is not, or a client could fill the log.
+    /// Logs faults of the server as errors. Rejections have lower levels and are limited, because a client could
+    /// otherwise fill the log.
     fn log(&self, problem: &Problem, request_id: &str) {
         let code = problem.code();
         if let Some(fault) = problem.fault() {
-            tracing::error!(request.id = request_id, code, fault, "failed");
-        } else if code == OVERLOADED && self.overload_log.allows(OVERLOAD_LOG_PAUSE) {
+            tracing::error!(request.id = request_id, code, fault, "request failed");
+        } else if code == OVERLOADED && self.overload_log.allows(OVERLOAD_LOG_INTERVAL) {
             let detail = problem.detail();
             tracing::warn!(
                 request.id = request_id,
                 code,
                 detail,
-                "refused for want of room"
+                "request rejected for lack of capacity"
             );
         } else {
-            tracing::debug!(request.id = request_id, code, "refused");
+            tracing::debug!(request.id = request_id, code, "request rejected");
         }
     }
 }

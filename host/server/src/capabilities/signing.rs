@@ -1,4 +1,4 @@
-//! `/crypto/…`: the signing relay behind HTTP.
+//! The routes below `/crypto/`, which lead to the signing relay.
 
 mod environment;
 mod parameters;
@@ -38,11 +38,11 @@ pub(crate) use store_settings::{StorePlace, StoreSettings};
 /// The path of a single request, without its id.
 const REQUESTS: &str = "/crypto/requests/";
 
-/// Requests are looked up and redelivered in this time, or the answer is 503.
+/// Time for looking up or redelivering a request, in milliseconds. If it is exceeded, the response is 503.
 const LOOK_UP_MS: i64 = 1500;
 
 const VERIFY_QUEUE_FULL: LimitExceeded = LimitExceeded {
-    what: "too many signatures wait to be verified",
+    what: "too many signatures wait for verification",
     setting: setting!(Settings, verify_queue_max),
 };
 
@@ -53,26 +53,26 @@ pub(crate) const DEFINITION: Definition = Definition {
     admit: start::admit,
 };
 
-/// The signing capability; without an upstream it is not configured.
+/// The signing capability. `None` if no upstream is configured.
 pub(crate) struct State(Option<Signing>);
 
-/// The relay and what its routes need.
+/// The relay and the state of its routes.
 struct Signing {
     component: Arc<ActiveComponent<Arc<SigningComponent>>>,
     relay: Arc<Relay<RealEnvironment>>,
     outbound: Arc<Outbound>,
-    /// For what takes milliseconds: to verify under the public key.
+    /// For verification under the public key, which takes milliseconds.
     pool: Pool,
     public_key: Option<Arc<str>>,
     message_max: ByteSize,
     sign_ms: i64,
     store: &'static str,
-    /// The thread that the relay lives on.
+    /// The thread that runs the relay.
     _thread: RuntimeThread,
 }
 
 impl State {
-    /// `GET /crypto/sign` and `POST /crypto/sign`.
+    /// Handles `GET /crypto/sign` and `POST /crypto/sign`.
     pub(crate) async fn sign(&self, call: Call<'_>) -> Result<Response, Problem> {
         let (head, configured) = (call.head, self.configured());
         if head.method == Method::POST {
@@ -94,28 +94,28 @@ impl State {
         signing.sign(Sign::from_query(query)?, head, until).await
     }
 
-    /// `GET /crypto/verify`.
+    /// Handles `GET /crypto/verify`.
     pub(crate) async fn verify(&self, call: Call<'_>) -> Result<Response, Problem> {
         let head = call.head;
         call.discard_body();
         self.configured()?.verify(head).await
     }
 
-    /// `GET /crypto/test_api_key`.
+    /// Handles `GET /crypto/test_api_key`.
     pub(crate) async fn test_key(&self, call: Call<'_>) -> Result<Response, Problem> {
         let head = call.head;
         call.discard_body();
         self.configured()?.test_key(head).await
     }
 
-    /// `GET /crypto/requests/{id}`.
+    /// Handles `GET /crypto/requests/{id}`.
     pub(crate) async fn request(&self, call: Call<'_>) -> Result<Response, Problem> {
         let id = call.path_parameter;
         call.discard_body();
         self.configured()?.request(id).await
     }
 
-    /// `POST /crypto/requests/{id}/redeliver`.
+    /// Handles `POST /crypto/requests/{id}/redeliver`.
     pub(crate) async fn redeliver(&self, call: Call<'_>) -> Result<Response, Problem> {
         let id = call.path_parameter;
         call.discard_body();
@@ -161,7 +161,7 @@ impl Capability for State {
         vec![("store", store), ("upstream", upstream)]
     }
 
-    /// The relay begins nothing new, and lets what it has under way come to its end.
+    /// The relay starts no new work, and finishes the running calls.
     fn finish(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             if let Some(signing) = &self.0 {
@@ -172,7 +172,7 @@ impl Capability for State {
 }
 
 impl Signing {
-    /// When a request that came now has to be answered.
+    /// Returns the time at which a request that arrives now must have a response.
     fn deadline(&self) -> BootMillis {
         BootMillis(environment::boot_clock().0 + self.sign_ms)
     }
@@ -207,8 +207,8 @@ impl Signing {
             .map_err(|refusal| problems::callback_refused(&refusal))?;
         Ok(Callback {
             url: target.as_str().to_owned(),
-            // Without the port. Concurrency is limited per host, so that one slow receiver does not delay
-            // the others.
+            // Host name without the port. Concurrency is limited per host, so that one slow receiver does
+            // not delay the others.
             host: target.host().to_string(),
         })
     }
@@ -216,23 +216,23 @@ impl Signing {
     async fn verify(&self, head: &Parts) -> Result<Response, Problem> {
         let until = self.deadline();
         let claim = parameters::claim(head.uri.query().unwrap_or_default())?;
-        let answer = |valid| json_response(StatusCode::OK, &json!({"valid": valid}));
+        let response = |valid| json_response(StatusCode::OK, &json!({"valid": valid}));
         let Some(key) = &self.public_key else {
             let valid = self
                 .relay
                 .verify(claim, trace_parent(&head.headers), until)
                 .await;
-            return valid.map(answer).map_err(|error| problem(&error));
+            return valid.map(response).map_err(|error| problem(&error));
         };
-        let in_force = self.component.current();
-        let (component, key) = (Arc::clone(&in_force.component), Arc::clone(key));
+        let active = self.component.current();
+        let (component, key) = (Arc::clone(&active.component), Arc::clone(key));
         let verified = on_worker(&self.pool, VERIFY_QUEUE_FULL, move || {
             component.verify(&claim, &key)
         });
         let valid = verified
             .await?
             .map_err(|error| Problem::internal(with_causes(&error)))?;
-        Ok(in_force.attributed(answer(valid)))
+        Ok(active.attributed(response(valid)))
     }
 
     async fn test_key(&self, head: &Parts) -> Result<Response, Problem> {
@@ -279,7 +279,7 @@ impl Signing {
         }
     }
 
-    /// What `/health` says of the store and of the upstream.
+    /// Returns the members of `/health` for the store and for the upstream.
     fn health(&self) -> (Value, Value) {
         let RelayHealth {
             upstream,
@@ -307,7 +307,7 @@ impl Signing {
             "status": status,
             "why": why,
             "since": upstream_since.map(rfc3339),
-            // While calls are held, no slot is of use.
+            // No slot can be used while calls are held.
             "calls_free": stats.map(|stats| match stats.held_ms {
                 0 => stats.slots_free,
                 _ => 0,
@@ -338,7 +338,7 @@ fn accepted(id: &RequestId, status: &str, after_ms: u64) -> Response {
     response
 }
 
-/// A request as its caller may see it.
+/// Returns a request as JSON, with what its caller may see.
 pub(crate) fn document(view: &RequestView) -> Value {
     let mut document = json!({
         "id": view.id.as_str(),
@@ -377,7 +377,7 @@ pub(crate) fn document(view: &RequestView) -> Value {
     document
 }
 
-/// A time as JSON has it.
+/// Returns a time in the format of RFC 3339, in milliseconds.
 pub(crate) fn rfc3339(at: UnixMillis) -> String {
     let since = Duration::from_millis(u64::try_from(at.0).unwrap_or(0));
     humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()

@@ -1,4 +1,4 @@
-//! The real world, for the relay.
+//! The environment of the relay in a server: clocks, randomness, network and tasks.
 
 use crate::trace::TRACEPARENT;
 use bulkhead_outbound::{Limits, Outbound, Request, Target};
@@ -14,23 +14,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-/// Octets of a receiver's answer that are read; it is looked at for its status alone.
-const RECEIVER_ANSWER_OCTETS: usize = 64 << 10;
+/// Maximum number of bytes read of a receiver's response. Only its status matters.
+const RECEIVER_RESPONSE_BYTES_MAX: usize = 64 << 10;
 
-/// Names the point at which the process kills itself, for tests of what a crash there leaves behind:
-/// a name of [`Point::ALL`], and how often it is passed before, as in `heard:3`.
+/// A variable for tests of crashes. It names the point at which the process kills itself: a name of
+/// [`Point::ALL`], and how often the process passes it before, as in `heard:3`.
 const CRASH_AT: &str = "BULKHEAD_TEST_CRASH_AT";
 
-/// Clocks, sockets and the threads of the process.
+/// The clocks, the sockets and the threads of the process.
 pub(crate) struct RealEnvironment {
     outbound: Arc<Outbound>,
     upstream: Upstream,
-    /// What the tasks of the relay run on.
+    /// The runtime of the relay's tasks.
     tasks: Handle,
     crash: Option<Crash>,
 }
 
-/// The signing API.
+/// The settings of calls to the signing API.
 pub(crate) struct Upstream {
     pub(crate) address: Target,
     pub(crate) api_key: Option<HeaderValue>,
@@ -49,20 +49,20 @@ impl RealEnvironment {
             outbound,
             upstream,
             tasks,
-            crash: Crash::asked_for(),
+            crash: Crash::from_variable(),
         }
     }
 }
 
-/// Milliseconds of the clock that does not step.
+/// Returns the time of the boot clock, which does not jump, in milliseconds.
 pub(crate) fn boot_clock() -> BootMillis {
     let time = clock_gettime(ClockId::Boottime);
     BootMillis(time.tv_sec * 1000 + time.tv_nsec / 1_000_000)
 }
 
-/// The time, by both clocks.
+/// Returns the time of both clocks.
 pub(crate) fn now() -> Now {
-    // Before 1970, and after the year 292 million, nothing is promised.
+    // Times before 1970 and after the year 292 million are not supported.
     let wall = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -72,28 +72,28 @@ pub(crate) fn now() -> Now {
     }
 }
 
-/// Random bits of the kernel, all 128 of them (a UUID has 122).
+/// Returns 128 random bits of the kernel. (A UUID has 122.)
 pub(crate) fn random() -> u128 {
-    let mut octets = [0; 16];
+    let mut bytes = [0; 16];
     let mut filled = 0;
-    while filled < octets.len() {
-        // It fails for a signal in between alone, once the machine has started.
-        filled += rustix::rand::getrandom(&mut octets[filled..], GetRandomFlags::empty())
+    while filled < bytes.len() {
+        // After the machine has started, it fails only if a signal interrupts it.
+        filled += rustix::rand::getrandom(&mut bytes[filled..], GetRandomFlags::empty())
             .unwrap_or_default();
     }
-    u128::from_le_bytes(octets)
+    u128::from_le_bytes(bytes)
 }
 
-/// Names the current start of the machine.
+/// Returns the id of the current boot of the machine.
 pub(crate) fn boot_id() -> String {
     match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
         Ok(id) => id.trim().to_owned(),
-        // Then every start of the process is one of the machine.
+        // Without it, every start of the process counts as a boot.
         Err(_) => uuid::Uuid::new_v4().to_string(),
     }
 }
 
-/// When the clock that does not step shows `at`, by the runtime's.
+/// Converts a time of the boot clock to a time of the runtime's clock.
 fn instant(at: BootMillis) -> Instant {
     let left = u64::try_from(at.0 - boot_clock().0).unwrap_or(0);
     Instant::now() + Duration::from_millis(left)
@@ -110,7 +110,7 @@ impl Environment for RealEnvironment {
 
     fn sleep_until(&self, at: BootMillis) -> BoxFuture<'static, ()> {
         let at = instant(at);
-        // `boot_clock` rounds down: this wakes up to a millisecond late, and never early.
+        // `boot_clock` rounds down. The task therefore wakes up to a millisecond late, and never early.
         Box::pin(tokio::time::sleep_until(at))
     }
 
@@ -133,7 +133,7 @@ impl Environment for RealEnvironment {
                 .clone()
                 .map(|key| (AUTHORIZATION, key)),
         );
-        headers.extend(passed_on(trace));
+        headers.extend(trace_header(trace));
         let limits = Limits {
             send_before: instant(until),
             deadline: instant(until),
@@ -164,7 +164,7 @@ impl Environment for RealEnvironment {
         let limits = Limits {
             send_before: instant(until),
             deadline: instant(until),
-            answer_octets: RECEIVER_ANSWER_OCTETS,
+            answer_octets: RECEIVER_RESPONSE_BYTES_MAX,
         };
         Box::pin(async move {
             let target = match outbound.callback_target(&callback.url) {
@@ -178,7 +178,7 @@ impl Environment for RealEnvironment {
             });
             let request = Request {
                 method: Method::POST,
-                headers: headers.chain(passed_on(trace)).collect(),
+                headers: headers.chain(trace_header(trace)).collect(),
                 body: delivery.body.into(),
             };
             call_result(outbound.callback(&target, request, limits).await)
@@ -192,8 +192,8 @@ impl Environment for RealEnvironment {
     }
 }
 
-/// The caller's `traceparent`. This host's own: a component neither sees nor sets it.
-fn passed_on(trace: Option<TraceParent>) -> Option<(HeaderName, HeaderValue)> {
+/// Returns the caller's `traceparent` as a header. The host adds it. A component can neither read nor set it.
+fn trace_header(trace: Option<TraceParent>) -> Option<(HeaderName, HeaderValue)> {
     let value = HeaderValue::try_from(trace?.as_str()).ok()?;
     Some((TRACEPARENT, value))
 }
@@ -219,15 +219,15 @@ fn call_result(
 }
 
 impl Crash {
-    fn asked_for() -> Option<Self> {
+    fn from_variable() -> Option<Self> {
         let text = std::env::var(CRASH_AT).ok()?;
         let crash = Self::of(&text);
         if crash.is_some() {
             tracing::warn!(
-                "{CRASH_AT} is set, for tests only: this process will kill itself there"
+                "{CRASH_AT} is set, which is only for tests: this process will kill itself"
             );
         } else {
-            tracing::warn!("{CRASH_AT} names no point, and is ignored");
+            tracing::warn!("{CRASH_AT} is ignored, because it does not name a point");
         }
         crash
     }
@@ -245,7 +245,7 @@ impl Crash {
     fn reached(&self, point: Point) {
         use std::sync::atomic::Ordering;
         if point == self.point && self.passed.fetch_add(1, Ordering::Relaxed) == self.pass {
-            // As the kernel would for want of memory: nothing is cleaned up, nobody told.
+            // As if the kernel killed it for lack of memory: nothing is cleaned up.
             let _dead = rustix::process::kill_process(
                 rustix::process::getpid(),
                 rustix::process::Signal::KILL,

@@ -1,4 +1,4 @@
-//! Putting the relay together.
+//! Builds the signing relay from the settings.
 
 use super::environment::{RealEnvironment, Upstream};
 use super::settings::{PUBLIC_KEY, SigningSettings};
@@ -26,19 +26,20 @@ use zeroize::Zeroizing;
 const API_KEY: &str = "BULKHEAD_UPSTREAM_API_KEY";
 const WEBHOOK_SECRET: &str = "BULKHEAD_WEBHOOK_SECRET";
 
-/// Standard Webhooks 1.0, "Signature scheme": what a secret begins with.
+/// The prefix of a secret (Standard Webhooks 1.0, "Signature scheme").
 const SECRET_PREFIX: &str = "whsec_";
 
-/// The same wants at least so many octets.
+/// The minimum size of a secret, in bytes (as above).
 const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
 
-/// The store is looked into this often, for what other replicas and the command line put there.
+/// Interval between two reads of the store, in milliseconds. They find changes by other replicas and by the
+/// command line.
 const LOOK_AGAIN_MS: u64 = 1000;
 
-/// Threads that verify under the public key.
+/// Number of threads that verify under the public key.
 const VERIFY_WORKERS: u16 = 1;
 
-/// What settings and secrets come to, without anything being opened.
+/// The parts of the relay that follow from settings and secrets. No store is opened for them.
 struct Parts {
     address: Target,
     outbound: Arc<Outbound>,
@@ -48,13 +49,13 @@ struct Parts {
 }
 
 impl Parts {
-    /// `None` if no upstream is configured; else the parts, or everything that is wrong.
+    /// Returns `None` if no upstream is configured. Otherwise returns the parts, or all error texts.
     fn of(settings: &SigningSettings) -> Option<Result<Self, Vec<String>>> {
         let url = settings.upstream_url.as_ref()?;
         let mut problems = Vec::new();
         let address = Target::upstream(url).map_err(|refusal| {
             format!(
-                "{} cannot be used: {refusal}. Give one like https://api.example",
+                "{} cannot be used: {refusal}. Set an address such as https://api.example",
                 setting!(SigningSettings, upstream_url)
             )
         });
@@ -93,8 +94,8 @@ fn checked<T>(result: Result<T, impl ToString>, problems: &mut Vec<String>) -> O
         .ok()
 }
 
-/// For `check-config`: which secrets there are, and everything that is wrong, as far as that shows without
-/// anything being made or a call.
+/// Returns the output of `check-config`: the secrets that are set, and all problems. Creates no file and makes no
+/// call.
 pub(super) fn inspect(context: &Context<'_>) -> Inspection {
     let settings = &context.settings.signing;
     let (api_key, webhook_secret, mut problems) = match Parts::of(settings) {
@@ -103,14 +104,14 @@ pub(super) fn inspect(context: &Context<'_>) -> Inspection {
         Some(Err(problems)) => (false, None, problems),
     };
     problems.extend(settings.store.unusable());
-    // What is wrong with the file of the key is among the problems already.
+    // `Parts::of` has reported an unreadable key file.
     if matches!(settings.public_key(), Ok(Some(_)))
         && let Err(AdmissionError::Rejected(refusal)) =
             admit(context, ComponentSource::BuiltIn(DEFINITION.artifact))
     {
         problems.push(refusal.reason);
     }
-    // What is wrong with the password is a problem of the store.
+    // `StoreSettings::contradictions` reports an unusable password.
     let password = matches!(settings.store.password(), Ok(Some(_)));
     let mut secrets = vec![
         set_or_not(API_KEY, api_key),
@@ -119,7 +120,7 @@ pub(super) fn inspect(context: &Context<'_>) -> Inspection {
     ];
     if webhook_secret.as_ref().is_some_and(is_weak) {
         secrets.push(format!(
-            "# {WEBHOOK_SECRET} has less than {WEBHOOK_SECRET_BYTES_MIN} octets, which is weak"
+            "# {WEBHOOK_SECRET} has fewer than {WEBHOOK_SECRET_BYTES_MIN} bytes, which is weak"
         ));
     }
     Inspection {
@@ -131,6 +132,9 @@ pub(super) fn inspect(context: &Context<'_>) -> Inspection {
 
 impl State {
     /// Loads the component, opens the store and starts the relay, if an upstream is configured.
+    ///
+    /// # Errors
+    /// [`StartError`] if a setting, a secret, the component, the store or a thread cannot be used.
     pub(crate) fn start(context: &Context<'_>) -> Result<Self, StartError> {
         let signing = Parts::of(&context.settings.signing)
             .map(|parts| start(context, parts.map_err(StartError::Settings)?));
@@ -148,12 +152,15 @@ fn start(context: &Context<'_>, parts: Parts) -> Result<Signing, StartError> {
         public_key,
     } = parts;
     if api_key.is_none() {
-        tracing::warn!(name = API_KEY, "not set: calls are made without a key");
+        tracing::warn!(
+            name = API_KEY,
+            "not set: calls to the signing API have no key"
+        );
     }
     if webhook_secret.as_ref().is_some_and(is_weak) {
         tracing::warn!(
             name = WEBHOOK_SECRET,
-            "a secret of less than {WEBHOOK_SECRET_BYTES_MIN} octets is weak"
+            "secret is weak: it has fewer than {WEBHOOK_SECRET_BYTES_MIN} bytes"
         );
     }
     let component = context.component(DEFINITION.artifact, maker(context, public_key.clone())?)?;
@@ -171,7 +178,7 @@ fn start(context: &Context<'_>, parts: Parts) -> Result<Signing, StartError> {
     let relay = Relay::start(
         Arc::new(environment),
         store,
-        InForce(Arc::clone(&component)),
+        ActiveSigningComponent(Arc::clone(&component)),
         Settings {
             quota: settings.quota(),
             checks_max: settings.checks_max(),
@@ -202,7 +209,7 @@ fn start(context: &Context<'_>, parts: Parts) -> Result<Signing, StartError> {
     })
 }
 
-/// What a server would say to a component. It needs no upstream for that.
+/// Checks a component as a server does before the component becomes active. Needs no upstream.
 pub(super) fn admit(
     context: &Context<'_>,
     source: ComponentSource<'_>,
@@ -212,16 +219,16 @@ pub(super) fn admit(
     Ok(maker(context, public_key)?(source)?.1)
 }
 
-/// The relay uses the active component.
-struct InForce(Arc<ActiveComponent<Arc<SigningComponent>>>);
+/// Gives the active component to the relay.
+struct ActiveSigningComponent(Arc<ActiveComponent<Arc<SigningComponent>>>);
 
-impl SigningComponents for InForce {
+impl SigningComponents for ActiveSigningComponent {
     fn current(&self) -> Arc<SigningComponent> {
         Arc::clone(&self.0.borrow().component)
     }
 }
 
-/// Makes a component ready, under the public key if there is one.
+/// Returns a function that prepares a component, and checks the public key with it if one is set.
 fn maker(
     context: &Context<'_>,
     public_key: Option<String>,
@@ -231,7 +238,7 @@ fn maker(
 > {
     let settings = &context.settings.signing;
     let memory_max = settings.signing_memory_max.as_usize();
-    // For the relay's one thread, and those that verify.
+    // One instance for the relay's thread, and one for each thread that verifies.
     let sandbox = context.sandbox(memory_max, u32::from(1 + VERIFY_WORKERS))?;
     let metrics = context.metrics.component(DEFINITION.artifact.name);
     let limits = InstanceLimits {
@@ -249,14 +256,14 @@ fn maker(
     })
 }
 
-/// A key under which nothing verifies would make every signature a failed attempt.
+/// Rejects an unusable key, because every signature would fail under it.
 fn check_key(component: &SigningComponent, key: &str) -> Result<(), Refusal> {
     let claim = Claim {
         message: "is this a key?".into(),
         signature: String::new(),
     };
     let unusable = |why: String| {
-        let why = format!("{PUBLIC_KEY} is not a public key of RSA: {why}");
+        let why = format!("{PUBLIC_KEY} is not an RSA public key: {why}");
         Refusal::new(RefusalKind::KnownAnswers, why)
     };
     match component.verify(&claim, key) {
@@ -266,14 +273,15 @@ fn check_key(component: &SigningComponent, key: &str) -> Result<(), Refusal> {
     }
 }
 
-/// The key is the whole value of `Authorization`.
+/// Returns the API key, which is the whole value of `Authorization`.
 fn api_key(file: Option<&Path>) -> Result<Option<HeaderValue>, SecretError> {
     let Some(key) = secrets::named(API_KEY, file)? else {
         return Ok(None);
     };
     let mut value = HeaderValue::from_bytes(key.expose()).map_err(|_| SecretError::Malformed {
         name: API_KEY,
-        problem: "has octets that a header cannot have, a line end perhaps".to_owned(),
+        problem: "contains bytes that a header cannot contain, such as a line end. Remove them"
+            .to_owned(),
     })?;
     value.set_sensitive(true);
     Ok(Some(value))
@@ -292,14 +300,14 @@ fn webhook_secret(file: Option<&Path>) -> Result<Option<WebhookSecret>, SecretEr
     let bytes = text.and_then(|text| STANDARD.decode(text).ok());
     let bytes = bytes.map(Zeroizing::new).ok_or_else(|| {
         malformed(format!(
-            "is not {SECRET_PREFIX} and base64, as Standard Webhooks has it"
+            "is malformed. Set it to {SECRET_PREFIX} and at least {WEBHOOK_SECRET_BYTES_MIN} random bytes in base64"
         ))
     })?;
-    // What `whsec_$UNSET` becomes: anybody could sign with it.
+    // `whsec_$UNSET` expands to this. Anybody could sign with an empty key.
     if bytes.is_empty() {
         return Err(malformed(format!(
-            "has nothing behind {SECRET_PREFIX}, which makes an empty key. Set it, to {SECRET_PREFIX} and at \
-             least {WEBHOOK_SECRET_BYTES_MIN} random octets in base64, or unset it"
+            "has no key after {SECRET_PREFIX}. Set it to {SECRET_PREFIX} and at least \
+             {WEBHOOK_SECRET_BYTES_MIN} random bytes in base64, or unset it"
         )));
     }
     Ok(Some(WebhookSecret(bytes)))
