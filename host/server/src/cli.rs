@@ -16,28 +16,28 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-const LOG_HELP: &str = "Units: sizes take B, KiB, MiB or GiB, times ms, s, m, h or d.\n\
+const AFTER_HELP: &str = "Sizes take B, KiB, MiB or GiB. Times take ms, s, m, h or d.\n\
     Secrets are variables, never flags: SECRET, SECRET_PREVIOUS, BULKHEAD_UPSTREAM_API_KEY,\n\
     BULKHEAD_WEBHOOK_SECRET, BULKHEAD_STORE_PASSWORD (or the files above).\n\
-    BULKHEAD_LOG sets what is logged: off, error, warn, info (the default), debug, trace, or such \
-    levels by target, as in bulkhead=debug,wasmtime=warn.";
+    BULKHEAD_LOG sets the log level: off, error, warn, info (the default), debug or trace, or levels \
+    by target, as in bulkhead=debug,wasmtime=warn.";
 
-/// Opens GPG messages, makes tokens and has messages signed, behind HTTP and each in a fresh
-/// WebAssembly sandbox.
+/// Serves decryption of GPG messages, HMAC tokens and a signing relay over HTTP. Each request runs in a
+/// fresh WebAssembly sandbox.
 ///
-/// Without any configuration it serves POST /decryptMessage on 127.0.0.1:8080. Every flag can be
-/// given as the environment variable named beside it; the flag wins. Sizes take a unit (B, KiB,
-/// MiB, GiB), durations too (ms, s, m, h, d).
+/// Without any configuration, bulkhead serves POST /decryptMessage on 127.0.0.1:8080. Every flag can also
+/// be set with the environment variable that is shown with it. The flag takes precedence. Sizes have a
+/// unit (B, KiB, MiB, GiB), and so have times (ms, s, m, h, d).
 #[derive(Debug, Parser)]
 #[command(
     name = "bulkhead",
     version,
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
-    after_help = LOG_HELP
+    after_help = AFTER_HELP
 )]
 struct Cli {
-    /// What to do; without a word, serve.
+    /// The command. Without one, bulkhead serves.
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -46,37 +46,38 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Serve HTTP (what happens without a subcommand too).
-    #[command(after_help = LOG_HELP)]
+    /// Serve HTTP. This is the default command.
+    #[command(after_help = AFTER_HELP)]
     Serve(Box<Settings>),
-    /// Print what would be in force, with every problem, and serve nothing.
-    #[command(after_help = LOG_HELP)]
+    /// Print the configuration that would be used and every problem with it, without serving. The exit
+    /// status is 1 if there is a problem.
+    #[command(after_help = AFTER_HELP)]
     CheckConfig(Box<Settings>),
-    /// Ask a running server whether it is ready; status 0 if so. For container health checks.
+    /// Check whether a running server is ready. The exit status is 0 if it is. For health checks of
+    /// containers.
     Healthcheck(client::ServerSettings),
-    /// Look at the requests of the signing relay, also beside a running server.
+    /// Inspect the requests of the signing relay. The server can run at the same time.
     #[command(subcommand)]
     Requests(requests::RequestsCommand),
-    /// Look at components: those that a running server uses, a file that it is to use, or those in this
-    /// binary.
+    /// Inspect components: those that a running server uses, a component file, or the built-in ones.
     #[command(subcommand)]
     Component(component::ComponentCommand),
-    /// Make the tables of the store, or bring them up to date, and end. A server does that by itself
-    /// when it starts.
+    /// Create the tables of the store, or migrate them to the current version. A server also does this when
+    /// it starts.
     Migrate(StoreSettings),
 }
 
-/// What the command line asks for.
+/// The result of the command line.
 pub(crate) enum Invocation {
     Serve(Box<Settings>),
-    /// It was done, with this status.
+    /// The command has run and ended with this status.
     Done(ExitCode),
 }
 
-/// Does what the command line asks for, except serving. A help text or an error ends the process.
+/// Parses the command line and runs its command, except serving. A help text or a parsing error ends the process.
 pub(crate) fn run(arguments: &[OsString]) -> Invocation {
-    // clap ends at the first problem, so that this command does not leave the parsing to it.
-    if check_config::is_asked_for(arguments) {
+    // clap stops at the first problem. This command reports all of them, and therefore parses by itself.
+    if check_config::is_requested(arguments) {
         return Invocation::Done(check_config::run(arguments));
     }
     let matches = command(arguments).get_matches_from(arguments);
@@ -92,31 +93,31 @@ pub(crate) fn run(arguments: &[OsString]) -> Invocation {
     })
 }
 
-/// The settings of a server by the variables alone.
+/// Returns the settings of a server from the variables alone. Invalid ones end the process.
 fn settings_of_variables() -> Settings {
     let program = [OsString::from("bulkhead")];
     let matches = command(&program).get_matches_from(&program);
     Settings::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// The command line with its variables. A subcommand has settings of its own: those above it have no
-/// variables then, because clap would reject a broken one even if a flag overrules it.
+/// Returns the command line with its variables. If there is a subcommand, only its settings have variables. clap
+/// would otherwise also parse them for the settings above it, and reject an invalid variable that a flag overrides.
 fn command(arguments: &[OsString]) -> clap::Command {
     let command = Cli::command();
     let settings: Vec<_> = command
         .get_arguments()
         .filter_map(|argument| Some(argument.get_long()?.to_owned()))
         .collect();
-    let word = arguments.get(1);
-    let has_subcommand = word.is_some_and(|word| command.find_subcommand(word).is_some());
+    let first = arguments.get(1);
+    let has_subcommand = first.is_some_and(|name| command.find_subcommand(name).is_some());
     let variables: &[String] = if has_subcommand { &[] } else { &settings };
-    named(command, variables).mut_subcommands(|subcommand| {
-        named(subcommand, &settings).mut_subcommands(|command| named(command, &settings))
+    with_names(command, variables).mut_subcommands(|subcommand| {
+        with_names(subcommand, &settings).mut_subcommands(|command| with_names(command, &settings))
     })
 }
 
-/// Gives these settings the variables that follow from their names, and all values a name by their type.
-fn named(command: clap::Command, settings: &[String]) -> clap::Command {
+/// Derives the variables of these settings from their names, and the value names of all settings from their types.
+fn with_names(command: clap::Command, settings: &[String]) -> clap::Command {
     command.mut_args(|argument| {
         let value_type = argument.get_value_parser().type_id();
         let is = |types: &[TypeId]| types.iter().any(|is| value_type == *is);
@@ -148,12 +149,12 @@ fn named(command: clap::Command, settings: &[String]) -> clap::Command {
     })
 }
 
-/// Prints a text, or an error. The status is that of the text if it can be printed.
+/// Prints a text and returns its status, or prints an error and returns a failure.
 fn print<E: std::error::Error>(result: Result<(String, ExitCode), E>) -> ExitCode {
     let (text, status) = match result {
         Ok(done) => done,
         Err(error) => {
-            // There is nowhere else to write to.
+            // An error of standard error cannot be reported.
             let _unseen = writeln!(std::io::stderr(), "error: {error}");
             return ExitCode::FAILURE;
         }
@@ -170,7 +171,7 @@ mod tests {
     use bulkhead_envelope::Limit;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_passes_the_assertions_of_clap() {
         command(&[]).debug_assert();
     }
 
@@ -182,9 +183,9 @@ mod tests {
         }
     }
 
-    /// Problem documents name flags, and offline the defaults come from there too.
+    /// Problem documents name these flags, and offline components use these defaults.
     #[test]
-    fn limits_are_called_as_the_flags_are_and_have_their_defaults() {
+    fn limits_have_the_names_and_defaults_of_their_flags() {
         let command = command(&[]);
         for limit in Limit::ALL {
             let flag = limit.setting().flag();

@@ -116,7 +116,10 @@ fn reload_on_hang_up(mut hang_up: Signal, app: Arc<App>) {
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),
             };
-            tracing::error!(error, "cannot read secrets again, the previous secrets stay active");
+            tracing::error!(
+                error,
+                "cannot read secrets again, the previous secrets stay active"
+            );
         }
     });
 }

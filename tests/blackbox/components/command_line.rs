@@ -22,7 +22,7 @@ fn component_check_accepts_valid_components() {
         let (good, text) = check("any.wasm", wasm, &[]);
         assert!(good, "{text}");
         assert!(
-            text.contains(&format!("would be taken as the {name} component")),
+            text.contains(&format!("would be accepted as the {name} component")),
             "{text}"
         );
         let (good, text) = check("any.wasm", wasm, &["--json"]);
@@ -79,7 +79,7 @@ fn component_check_rejects_what_a_server_rejects() {
     }
     let (good, text) = check("none.wasm", &empty_component(), &[]);
     assert!(
-        !good && text.contains("it exports nothing that makes"),
+        !good && text.contains("it does not export the world of"),
         "{text}"
     );
 }

@@ -1,4 +1,4 @@
-//! `bulkhead check-config`: what would be in force, and every problem with it at once.
+//! `bulkhead check-config`: prints the configuration that would be used and every problem with it.
 
 use crate::app::{Settings, first_sandbox};
 use crate::capabilities::signing::{PEM, StorePlace};
@@ -20,12 +20,12 @@ const NAME: &str = "check-config";
 const FLAG: &str = "flag";
 const DEFAULT: &str = "default";
 
-/// Whether the command line asks for it.
-pub(super) fn is_asked_for(arguments: &[OsString]) -> bool {
+/// Returns whether the command line has this command.
+pub(super) fn is_requested(arguments: &[OsString]) -> bool {
     arguments.get(1).is_some_and(|word| word == NAME)
 }
 
-/// Prints the settings and the problems; status 0 if there are no problems.
+/// Prints the settings and the problems. The status is 0 if there are no problems.
 pub(super) fn run(arguments: &[OsString]) -> ExitCode {
     let (report, problems) = check(arguments);
     let mut out = std::io::stdout().lock();
@@ -42,8 +42,8 @@ pub(super) fn run(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-/// Reads all values as text first, and then converts one after the other. What is wrong is a problem, and its
-/// default takes its place.
+/// Reads all values as text first, and then converts each of them. An invalid value becomes a problem, and the
+/// default replaces it.
 fn check(arguments: &[OsString]) -> (String, Vec<String>) {
     let command = super::command(arguments);
     let as_text = command.clone().mut_subcommand(NAME, |command| {
@@ -98,7 +98,7 @@ fn check(arguments: &[OsString]) -> (String, Vec<String>) {
 
 type Defaults = Vec<(&'static str, String)>;
 
-/// Defaults that depend on the machine, and lines on secrets.
+/// Returns the defaults that depend on the machine, and the lines on secrets. Adds to the problems.
 fn inspect(settings: &Settings, problems: &mut Vec<String>) -> (Defaults, String) {
     let (mut defaults, mut secrets) = (Vec::new(), String::new());
     problems.extend(settings.contradictions());
@@ -128,10 +128,10 @@ fn inspect(settings: &Settings, problems: &mut Vec<String>) -> (Defaults, String
     (defaults, secrets)
 }
 
-/// clap's text without the usage and hints behind it.
+/// Returns clap's text without the usage and the hints after it.
 fn first_paragraph(error: &clap::Error) -> String {
     let text = error.to_string();
-    // Possible values follow on a line of their own.
+    // The possible values are on a separate line.
     let lines: Vec<_> = text
         .lines()
         .map(str::trim)
@@ -140,7 +140,7 @@ fn first_paragraph(error: &clap::Error) -> String {
     lines.join(" ").trim_start_matches("error: ").to_owned()
 }
 
-/// The variable that a value comes from, or else `flag` or `default`.
+/// Returns the source of a value: the name of a variable, `flag` or `default`.
 fn source(argument: &Arg, texts: &ArgMatches) -> String {
     match texts.value_source(argument.get_id().as_str()) {
         Some(ValueSource::CommandLine) => FLAG.to_owned(),
@@ -152,7 +152,7 @@ fn source(argument: &Arg, texts: &ArgMatches) -> String {
     }
 }
 
-/// A setting as a flag with its value, if it is set.
+/// Returns a setting as a flag with its value, or `None` if it is not set.
 fn set(argument: &Arg, texts: &ArgMatches) -> Option<OsString> {
     if source(argument, texts) == DEFAULT {
         return None;
@@ -163,8 +163,8 @@ fn set(argument: &Arg, texts: &ArgMatches) -> Option<OsString> {
     Some(flag)
 }
 
-/// A line for each setting: its flag, its value, and where that came from. Some defaults depend on the
-/// machine.
+/// Returns a line for each setting, with its flag, its value and the source of the value. `defaults` are those that
+/// depend on the machine.
 fn report(check: &clap::Command, texts: &ArgMatches, defaults: &Defaults) -> String {
     let mut lines = String::new();
     for argument in check.get_arguments() {
@@ -191,8 +191,8 @@ fn report(check: &clap::Command, texts: &ArgMatches, defaults: &Defaults) -> Str
     lines
 }
 
-/// Addresses may hold a password, and so may what was meant to be one. A key in PEM may be the wrong
-/// one of its pair.
+/// Returns a value without its secrets. An address may contain a password, and so may a malformed address. A PEM key
+/// may be the private key of its pair.
 fn shown(id: &str, value: &str) -> String {
     let shown = match id {
         "store" => StorePlace::from(value).shown(),
@@ -209,7 +209,7 @@ fn shown(id: &str, value: &str) -> String {
     shown.unwrap_or_else(|| "…".to_owned())
 }
 
-/// The one setting without a flag.
+/// Returns the line of the log level, which has no flag.
 fn log_setting() -> String {
     match logging::directives() {
         none if none.is_empty() => format!("{} info  # default\n", logging::VARIABLE),
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_shown_if_it_is_one_and_then_without_what_may_be_secret() {
+    fn address_is_shown_without_secrets_and_malformed_address_not_at_all() {
         for (id, value, expected) in [
             ("upstream_url", "https://api.example", "https://api.example"),
             (

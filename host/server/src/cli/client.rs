@@ -1,4 +1,4 @@
-//! The command line's HTTP client: one GET and its response, without a runtime.
+//! The HTTP client of the command line: one GET and its response, without an asynchronous runtime.
 
 use crate::app::address;
 use crate::config::units::duration_above_zero;
@@ -14,13 +14,13 @@ const RESPONSE_BYTES_MAX: usize = 1 << 20;
 
 const LISTEN: Setting = setting!(ServerSettings, listen);
 
-/// Which server is called, and the time for it to answer.
+/// The address of a server, and the time for its response.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ServerSettings {
-    /// What the server listens on.
+    /// Address and port that the server listens on.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "IP:PORT", value_parser = address)]
     pub(super) listen: SocketAddr,
-    /// Time to connect and to answer.
+    /// Time to connect and to receive the response.
     #[arg(
         long,
         env = "BULKHEAD_HEALTHCHECK_TIMEOUT",
@@ -30,31 +30,34 @@ pub(super) struct ServerSettings {
     pub(super) timeout: Duration,
 }
 
-/// Why there is no good response. The text names the address.
+/// There is no usable response. The text names the address.
 #[derive(Debug, Error)]
 pub(super) enum ClientError {
-    #[error("{0} does not answer within {1:?}")]
+    #[error("{0} does not respond within {1:?}")]
     TimedOut(SocketAddr, Duration),
-    #[error("{0}: {1}. Is a server running there? Another address is given with {LISTEN}")]
+    #[error("{0}: {1}. Is a server running there? Set another address with {LISTEN}")]
     Failed(SocketAddr, #[source] std::io::Error),
     #[error(
-        "{0} answers {1:?}: it is shutting down, or is not Bulkhead. Try again, or name another address with \
-         {LISTEN}"
+        "{0} responds with {1:?}: it is shutting down, or is not Bulkhead. Try again, or set another address \
+         with {LISTEN}"
     )]
     Status(SocketAddr, String),
-    #[error("{0} does not answer as Bulkhead does")]
+    #[error("the response of {0} is not that of Bulkhead. Set another address with {LISTEN}")]
     NotBulkhead(SocketAddr),
 }
 
-/// How much of a response is read.
+/// The part of a response to read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Status,
     Body,
 }
 
-/// The body of the response to `GET path` (as far as it is to be read), if the status is 200. Everything
-/// together takes at most the time of the settings.
+/// Sends `GET path` and returns the body of the response, as far as `part` includes it. Takes at most the time-out
+/// of the settings.
+///
+/// # Errors
+/// [`ClientError`] if the server does not respond in time, or the status is not 200.
 pub(super) fn get(server: &ServerSettings, path: &str, part: Part) -> Result<Vec<u8>, ClientError> {
     let (address, time) = (reachable(server.listen), server.timeout);
     let response = exchange(address, path, time, part).map_err(|error| match error.kind() {
@@ -104,7 +107,7 @@ fn exchange(
     }
 }
 
-/// A server that listens on all addresses is asked on this machine's own.
+/// Returns an address to connect to. A server that listens on all addresses is reached on the loopback address.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

@@ -1,4 +1,4 @@
-//! `bulkhead component …`.
+//! `bulkhead component …`: the commands on components.
 
 mod check;
 mod export;
@@ -12,26 +12,26 @@ use std::time::Duration;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum ComponentCommand {
-    /// Say what a server would say to a file in its --components-dir, with nothing running. Limits and
-    /// pins are those of the variables set here; status 0 if it would be taken.
+    /// Check whether a server would accept a file from its --components-dir, without a running server. Limits
+    /// and pins come from the environment variables. The exit status is 0 if the file would be accepted.
     Check(check::CheckSettings),
-    /// Ask a running server which components are in force, and which files it refused.
+    /// List the active components of a running server, and the files that it rejected.
     List(list::ListSettings),
-    /// Write the components of this binary to a folder: decrypt.wasm, token.wasm and signing.wasm as a
-    /// server uses them; decrypt-offline.wasm, which opens messages under the plain wasmtime command; and
-    /// crypto-soft.wasm, to compose others with. What is there already is not written over.
+    /// Write the built-in components to a folder: decrypt.wasm, token.wasm and signing.wasm, as a server
+    /// uses them; decrypt-offline.wasm, which decrypts messages with the wasmtime command; and
+    /// crypto-soft.wasm, for composition with other components. Existing files are not overwritten.
     Export(export::ExportSettings),
-    /// Compile a component, in a process of its own; started by a server and by `check`.
+    /// Compile a component in this process. A server and `component check` start this command.
     #[command(hide = true, name = COMPILE[1])]
     Compile {
         /// Maximum memory, in bytes.
         memory: u64,
-        /// Maximum time of a processor, in seconds.
+        /// Maximum processor time, in seconds.
         time: u64,
     },
 }
 
-/// Does it, and prints the result.
+/// Runs the command and prints its result.
 pub(super) fn run(command: &ComponentCommand) -> ExitCode {
     let success = |text| (text, ExitCode::SUCCESS);
     match command {

@@ -1,4 +1,4 @@
-//! `bulkhead requests …` and `bulkhead migrate`: the store from the command line.
+//! `bulkhead requests …` and `bulkhead migrate`: access to the store from the command line.
 
 use super::print;
 use crate::capabilities::signing::store::{self, StoreOpenError};
@@ -11,49 +11,49 @@ use thiserror::Error;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum RequestsCommand {
-    /// A line for each request, the youngest first: id, status, when it came, calls made for it,
-    /// notification, and why that failed last.
+    /// Print a line for each request, the newest first: id, status, time of arrival, number of upstream
+    /// calls, status of the notification, and its last error.
     List(ListSettings),
-    /// One request as JSON, as its caller sees it.
+    /// Print one request as JSON, as its caller sees it.
     Show(OneSettings),
-    /// Have a notification sent again, whatever became of it.
+    /// Send a notification again, whether or not it was delivered.
     Redeliver(OneSettings),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ListSettings {
-    /// Which requests.
+    /// Requests to list.
     #[arg(value_enum, default_value = "all")]
     which: Which,
-    /// Requests to list at most.
+    /// Maximum number of requests to list.
     #[arg(long, default_value_t = 100)]
     most: u32,
     #[command(flatten)]
     store: StoreSettings,
 }
 
-/// Requests by where they stand.
+/// A selection of requests by their status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Which {
     All,
-    /// The message waits to be signed.
+    /// The message waits for a signature.
     Pending,
-    /// The signing API refused the message.
+    /// The signing API rejected the message.
     Failed,
-    /// The notification is kept, and not tried any more.
+    /// The notification is kept, but is no longer attempted.
     Parked,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct OneSettings {
-    /// The id that the answer to the request had.
+    /// Id of the request, from its response.
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten)]
     store: StoreSettings,
 }
 
-/// Why a command failed.
+/// A command failed.
 #[derive(Debug, Error)]
 enum RequestsError {
     #[error(transparent)]
@@ -62,15 +62,20 @@ enum RequestsError {
     Open(#[from] StoreOpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("an id has {} hexadecimal digits", RequestId::DIGITS)]
+    #[error(
+        "the id is malformed. Give an id of {} hexadecimal digits",
+        RequestId::DIGITS
+    )]
     MalformedId,
-    #[error("there is no request {0}: `bulkhead requests list` shows them")]
+    #[error("there is no request {0}. `bulkhead requests list` shows all requests")]
     Unknown(String),
-    #[error("the request has no notification (yet), so that there is none to send again")]
+    #[error(
+        "the request has no notification, or does not have it yet. `bulkhead requests show` shows its status"
+    )]
     NoNotification,
 }
 
-/// Does it, and prints the result.
+/// Runs the command and prints its result.
 pub(super) fn run(command: &RequestsCommand) -> ExitCode {
     run_and_print(async {
         match command {
@@ -81,7 +86,7 @@ pub(super) fn run(command: &RequestsCommand) -> ExitCode {
     })
 }
 
-/// Makes the tables of the store or brings them up to date.
+/// Creates the tables of the store or migrates them to the current version, and prints the result.
 pub(super) fn migrate(settings: &StoreSettings) -> ExitCode {
     run_and_print(async {
         store::migrate(settings).await?;
@@ -111,7 +116,8 @@ async fn list(settings: &ListSettings) -> Result<String, RequestsError> {
     Ok(lines)
 }
 
-/// Neither message nor signature: this is for terminals, and for whoever looks over a shoulder.
+/// Returns a line on a request. It contains neither the message nor the signature, because other people may see the
+/// terminal.
 fn line(request: &RequestView) -> String {
     let state = match request.state {
         MessageState::Pending => "pending",
@@ -139,8 +145,8 @@ async fn show(settings: &OneSettings) -> Result<String, RequestsError> {
     Ok(for_terminals(&format!("{:#}\n", document(&request))))
 }
 
-/// JSON as JSON, with what a terminal may obey in a stranger's message escaped: JSON asks that of C0
-/// alone. The others are C1 and what turns the direction of writing around.
+/// Escapes the characters of JSON that control a terminal. JSON requires this only for C0. The others are C1 and those
+/// that change the direction of text.
 fn for_terminals(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for letter in json.chars() {
@@ -162,7 +168,9 @@ fn for_terminals(json: &str) -> String {
 async fn redeliver(settings: &OneSettings) -> Result<String, RequestsError> {
     let store = store::inspect(&settings.store)?;
     match store.redeliver(id(settings)?, now()).await? {
-        Redelivery::Due => Ok("due: a running server sends it within seconds\n".to_owned()),
+        Redelivery::Due => {
+            Ok("due: a running server sends the notification within seconds\n".to_owned())
+        }
         Redelivery::None => Err(match store.request(id(settings)?, now()).await? {
             Some(_) => RequestsError::NoNotification,
             None => RequestsError::Unknown(settings.id.clone()),
@@ -180,12 +188,12 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn what_is_shown_is_obeyed_by_no_terminal_and_still_the_same() {
+    fn json_for_terminals_has_no_control_characters_and_the_same_value() {
         let message = "üñí \u{9b}31m \u{7f} \u{202e}txt.exe \u{1b}[0m";
         let shown = for_terminals(&format!("{:#}\n", json!({"message": message})));
         let printable = |letter: char| letter == '\n' || !letter.is_control();
         assert!(shown.chars().all(printable) && !shown.contains('\u{202e}'));
-        let parsed: Value = serde_json::from_str(&shown).expect("JSON");
+        let parsed: Value = serde_json::from_str(&shown).expect("output should be JSON");
         assert_eq!(parsed["message"], message);
     }
 }

@@ -1,4 +1,4 @@
-//! `bulkhead component check`: what a server would say to a file.
+//! `bulkhead component check`: checks whether a server would accept a file.
 
 use crate::app::{Settings, first_sandbox};
 use crate::capabilities::{AdmissionError, DEFINITIONS, Definition};
@@ -14,18 +14,19 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The code of settings with which no server starts.
+/// The code for settings with which a server does not start.
 const MISCONFIGURED: &str = "misconfigured";
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckSettings {
-    /// The component to look at (.wasm).
+    /// Component file to check (.wasm).
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Which one it is to replace: decrypt, token or signing [default: what its name or its exports say].
+    /// Component that the file replaces: decrypt, token or signing [default: by its file name, or else by its
+    /// exports].
     #[arg(long = "as", value_name = "NAME", value_parser = names())]
     name: Option<String>,
-    /// Print JSON, for programs.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -44,16 +45,16 @@ fn capability(name: &str) -> Option<&'static Definition> {
         .find(|capability| capability.artifact.name == name)
 }
 
-/// What a server would say, with what is known of the file.
+/// The result of the check, and the known properties of the file.
 struct Verdict {
     sha256: Option<[u8; 32]>,
     name: Option<&'static str>,
     outcome: Result<Description, (&'static str, String)>,
 }
 
-/// For people or for programs; status 0 if a server would take the file.
+/// Returns the result as text or JSON. The status is 0 if a server would accept the file.
 pub(super) fn check(settings: &CheckSettings) -> (String, ExitCode) {
-    // The flags of a server are not this command's: its settings come as variables.
+    // This command does not have the flags of a server, so the settings come from the variables.
     let verdict = examine(settings, &settings_of_variables());
     let status = match verdict.outcome {
         Ok(_) => ExitCode::SUCCESS,
@@ -91,7 +92,7 @@ fn document(file: &Path, verdict: &Verdict) -> Value {
 fn lines(file: &Path, verdict: &Verdict) -> String {
     let mut text = match (&verdict.outcome, verdict.name) {
         (Ok(description), Some(name)) => format!(
-            "{}: would be taken as the {name} component\n{} {}: {}\n",
+            "{}: would be accepted as the {name} component\n{} {}: {}\n",
             file.display(),
             description.name,
             description.version,
@@ -99,7 +100,7 @@ fn lines(file: &Path, verdict: &Verdict) -> String {
         ),
         (Ok(_), None) => String::new(),
         (Err((code, reason)), _) => {
-            format!("{}: refused ({code})\n{reason}\n", file.display())
+            format!("{}: rejected ({code})\n{reason}\n", file.display())
         }
     };
     if let Some(sum) = verdict.sha256 {
@@ -108,7 +109,7 @@ fn lines(file: &Path, verdict: &Verdict) -> String {
     text
 }
 
-/// The same steps as those of a server that finds the file in its folder.
+/// Checks the file in the same steps as a server that finds it in its folder.
 fn examine(settings: &CheckSettings, server: &Settings) -> Verdict {
     let mut verdict = Verdict {
         sha256: None,
@@ -140,7 +141,7 @@ fn examine(settings: &CheckSettings, server: &Settings) -> Verdict {
     verdict
 }
 
-/// Sets `name` as soon as it is known which component it is.
+/// Checks the component, and sets `name` when the capability is known.
 fn admit(
     bytes: &[u8],
     chosen: Option<&'static Definition>,
@@ -158,7 +159,7 @@ fn admit(
             .map(|known| known.artifact.name)
             .collect();
         let why = format!(
-            "it exports nothing that makes a {} component",
+            "it does not export the world of a {} component",
             one_of(&known)
         );
         return Err(Refusal::new(RefusalKind::World, why).into());
@@ -169,7 +170,7 @@ fn admit(
     (capability.admit)(&context, ComponentSource::File(&compiled))
 }
 
-/// `a, b or c`
+/// Returns the names as `a, b or c`.
 fn one_of(names: &[&str]) -> String {
     match names {
         [] => String::new(),

@@ -1,4 +1,4 @@
-//! `bulkhead component export`: the components of the binary as files.
+//! `bulkhead component export`: writes the built-in components to files.
 
 use crate::capabilities::DEFINITIONS;
 use bulkhead_artifacts::{CRYPTO_SOFT, DECRYPT_OFFLINE};
@@ -11,25 +11,25 @@ use thiserror::Error;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportSettings {
-    /// Made where it is missing.
+    /// Folder to write to. It is created if it does not exist.
     #[arg(value_name = "FOLDER")]
     pub(super) folder: PathBuf,
 }
 
-/// Why not all files were written.
+/// Not all files were written.
 #[derive(Debug, Error)]
 pub(super) enum ExportError {
-    #[error("{} is not a folder", .0.display())]
+    #[error("{} is not a folder. Name another one", .0.display())]
     NotAFolder(PathBuf),
     #[error(
-        "{}: another file of that name is there; remove it, or name another folder", .0.display()
+        "{}: a different file with this name exists. Remove it, or name another folder", .0.display()
     )]
     AnotherFile(PathBuf),
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
 
-/// Names and content: the component of each capability, and what is composed of them.
+/// Returns names and contents: the component of each capability, and those for composition and offline use.
 fn files() -> impl Iterator<Item = (String, &'static [u8])> {
     let served = DEFINITIONS.iter().map(|capability| {
         let artifact = capability.artifact;
@@ -41,8 +41,12 @@ fn files() -> impl Iterator<Item = (String, &'static [u8])> {
     ])
 }
 
-/// Writes them to `folder`, which is made where it is missing, and lists them as `sha256sum` does (the list
-/// is good for `--components-pin`). A file that is something else is left alone and makes an error.
+/// Writes the components to `folder`, which is created if it does not exist. Returns their list in the format of
+/// `sha256sum` and `--components-pin`. Exporting again has no effect.
+///
+/// # Errors
+/// [`ExportError`] if a file cannot be written, or a different file with its name exists. Other files may have been
+/// written.
 pub(super) fn export(folder: &Path) -> Result<String, ExportError> {
     fs::create_dir_all(folder).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => ExportError::NotAFolder(folder.to_owned()),
@@ -64,15 +68,15 @@ fn failed(path: &Path, source: io::Error) -> ExportError {
 
 fn write(path: &Path, content: &[u8]) -> Result<(), ExportError> {
     match fs::read(path) {
-        Ok(there) if there == content => return Ok(()),
+        Ok(existing) if existing == content => return Ok(()),
         Ok(_) => return Err(ExportError::AnotherFile(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(path, error)),
     }
-    // Under its name only when it is whole: the folder may be one that a server watches.
-    let aside = path.with_extension("wasm.part");
-    fs::write(&aside, content)
-        .and_then(|()| fs::rename(aside, path))
+    // The file gets its name when it is complete, because a server may watch the folder.
+    let partial = path.with_extension("wasm.part");
+    fs::write(&partial, content)
+        .and_then(|()| fs::rename(partial, path))
         .map_err(|error| failed(path, error))
 }
 
@@ -81,20 +85,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_not_written_over() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let listed = export(&folder.path().join("new")).expect("written");
+    fn different_file_is_not_overwritten() {
+        let folder = tempfile::tempdir().expect("folder should be created");
+        let listed = export(&folder.path().join("new")).expect("components should be exported");
         assert_eq!(listed.lines().count(), files().count());
         assert_eq!(export(&folder.path().join("new")).ok(), Some(listed));
         let theirs = folder.path().join("new/token.wasm");
-        fs::write(&theirs, "theirs").expect("written");
+        fs::write(&theirs, "theirs").expect("file should be written");
         let error = export(&folder.path().join("new"))
-            .expect_err("it is another one")
+            .expect_err("the file is a different one")
             .to_string();
         assert!(
-            error.contains("token.wasm") && error.contains("remove it"),
+            error.contains("token.wasm") && error.contains("Remove it"),
             "{error}"
         );
-        assert_eq!(fs::read_to_string(&theirs).expect("there"), "theirs");
+        assert_eq!(
+            fs::read_to_string(&theirs).expect("file should exist"),
+            "theirs"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! `bulkhead component list`: what a running server uses.
+//! `bulkhead component list`: lists the active components of a running server.
 
 use crate::cli::client::{self, ClientError, Part, ServerSettings};
 use clap::Args;
@@ -9,12 +9,15 @@ use std::fmt::Write as _;
 pub(crate) struct ListSettings {
     #[command(flatten)]
     server: ServerSettings,
-    /// Print JSON, for programs.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// A line for each component, and one for its file that was refused; what is wrong with the folder; or JSON.
+/// Returns JSON, or a line for each component, for its last rejected file, and for each problem of the folder.
+///
+/// # Errors
+/// [`ClientError`] if the server does not respond as expected.
 pub(super) fn list(settings: &ListSettings) -> Result<String, ClientError> {
     let health = health(&settings.server)?;
     let components = &health["components"];
@@ -41,18 +44,21 @@ pub(super) fn list(settings: &ListSettings) -> Result<String, ClientError> {
                 ["at", "code", "sha256", "reason"].map(|name| part(refusal, name));
             let _infallible = writeln!(
                 text,
-                "  a file was refused at {at} ({code}, sha256 {sum}): {reason}"
+                "  a file was rejected at {at} ({code}, sha256 {sum}): {reason}"
             );
         }
     }
     let folder = &health["components_dir"];
     if folder["status"] == "failing" {
         let why = part(folder, "why");
-        let _infallible = writeln!(text, "the folder is not looked after: {why}");
+        let _infallible = writeln!(text, "the folder is not watched: {why}");
     }
     let unknown = folder["unknown_files"].as_array();
     for file in unknown.into_iter().flatten().filter_map(Value::as_str) {
-        let _infallible = writeln!(text, "not the name of a component in use: {file}");
+        let _infallible = writeln!(
+            text,
+            "ignored, because it does not have the name of an active component: {file}"
+        );
     }
     Ok(text)
 }
