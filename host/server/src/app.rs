@@ -73,8 +73,8 @@ impl Settings {
     }
 }
 
-/// Returns the first engine, which the engines of the capabilities share resources with. It loads components of
-/// any size, and runs one instance.
+/// Returns the first engine, which the engines of the capabilities share resources with. It loads
+/// components of any size, and runs one instance.
 ///
 /// # Errors
 /// [`StartError::Sandbox`] if the engine cannot be set up.
@@ -101,8 +101,8 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Starts all capabilities, and the thread that watches the components folder. The receiver gets a message after
-    /// the first scan of the folder. It is `None` if no folder is configured.
+    /// Starts all capabilities, and the thread that watches the components folder. The receiver gets a
+    /// message after the first scan of the folder. It is `None` if no folder is configured.
     ///
     /// # Errors
     /// [`StartError`] if a capability or a thread cannot start.

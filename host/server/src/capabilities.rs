@@ -1,7 +1,7 @@
-//! The capabilities of the server. Each capability is a module with its settings, component, state, handlers and
-//! problems. The macro `capabilities!` defines the list of capabilities. Start-up, `/health`, admission,
-//! `check-config`, `component check` and `component export` iterate over this list. The table of routes names the
-//! handlers.
+//! The capabilities of the server. Each capability is a module with its settings, component, state,
+//! handlers and problems. The macro `capabilities!` defines the list of capabilities. Start-up, `/health`,
+//! admission, `check-config`, `component check` and `component export` iterate over this list. The table of
+//! routes names the handlers.
 
 pub(crate) mod decrypt;
 pub(crate) mod signing;
@@ -23,8 +23,9 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-/// Number of instances that an engine needs for swapping components: one for checking the new component, and one
-/// for the last instance of the replaced component, which wasmtime cleans up when its last request ends.
+/// Number of instances that an engine needs for swapping components: one for checking the new component,
+/// and one for the last instance of the replaced component, which wasmtime cleans up when its last request
+/// ends.
 const SWAP_PLACES: u32 = 2;
 
 /// A boxed future, as methods of trait objects return it.
@@ -92,8 +93,8 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Returns an engine for `instances` concurrent instances of at most `memory_max` bytes, and for those that a
-    /// swap of components needs.
+    /// Returns an engine for `instances` concurrent instances of at most `memory_max` bytes, and for those
+    /// that a swap of components needs.
     fn sandbox(&self, memory_max: usize, instances: u32) -> Result<Sandbox, StartError> {
         let setup = Setup {
             memory_octets_max: memory_max,
@@ -130,8 +131,8 @@ impl Context<'_> {
     }
 }
 
-/// Runs a job on a thread of the pool and returns its result. If this future is dropped before the job starts, the
-/// job does not run. A running job is not interrupted.
+/// Runs a job on a thread of the pool and returns its result. If this future is dropped before the job
+/// starts, the job does not run. A running job is not interrupted.
 ///
 /// # Errors
 /// 503 if the queue is full, and 500 if the job panics.

@@ -74,7 +74,8 @@ pub(crate) enum Invocation {
     Done(ExitCode),
 }
 
-/// Parses the command line and runs its command, except serving. A help text or a parsing error ends the process.
+/// Parses the command line and runs its command, except serving. A help text or a parsing error ends the
+/// process.
 pub(crate) fn run(arguments: &[OsString]) -> Invocation {
     // clap stops at the first problem. This command reports all of them, and therefore parses by itself.
     if check_config::is_requested(arguments) {
@@ -100,8 +101,9 @@ fn settings_of_variables() -> Settings {
     Settings::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// Returns the command line with its variables. If there is a subcommand, only its settings have variables. clap
-/// would otherwise also parse them for the settings above it, and reject an invalid variable that a flag overrides.
+/// Returns the command line with its variables. If there is a subcommand, only its settings have variables.
+/// clap would otherwise also parse them for the settings above it, and reject an invalid variable that a
+/// flag overrides.
 fn command(arguments: &[OsString]) -> clap::Command {
     let command = Cli::command();
     let settings: Vec<_> = command
@@ -116,7 +118,8 @@ fn command(arguments: &[OsString]) -> clap::Command {
     })
 }
 
-/// Derives the variables of these settings from their names, and the value names of all settings from their types.
+/// Derives the variables of these settings from their names, and the value names of all settings from their
+/// types.
 fn with_names(command: clap::Command, settings: &[String]) -> clap::Command {
     command.mut_args(|argument| {
         let value_type = argument.get_value_parser().type_id();

@@ -73,7 +73,7 @@ pub(crate) const ROUTES: &[Route] = &[
 /// The target of a request.
 #[derive(Clone, Copy)]
 pub(crate) enum Target<'a> {
-    /// A resource, by its index in [`ROUTES`], and the path parameter (empty if the route has none).
+    /// A resource, by its index in [`ROUTES`], and the path parameter (empty for other routes).
     Resource(usize, &'a str),
     /// The server as a whole (`OPTIONS *`).
     Server,
@@ -143,8 +143,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Returns the text of the segment in braces, or an empty text if the pattern has none. Returns `None` if the path
-/// does not match.
+/// Returns the text of the segment in braces, or an empty text for a pattern without one. Returns `None` if
+/// the path does not match.
 fn matched<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     let Some((before, rest)) = pattern.split_once('{') else {
         return (pattern == path).then_some("");

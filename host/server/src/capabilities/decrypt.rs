@@ -88,8 +88,8 @@ impl State {
         })
     }
 
-    /// Handles `POST /decryptMessage`. Returns the plaintext as JSON or as bytes. Dropping the future cancels the
-    /// decryption.
+    /// Handles `POST /decryptMessage`. Returns the plaintext as JSON or as bytes. Dropping the future
+    /// cancels the decryption.
     pub(crate) async fn open(&self, call: Call<'_>) -> Result<Response, Problem> {
         let form = if is_json(call.headers()) {
             negotiate(
@@ -107,8 +107,8 @@ impl State {
         self.open_on_worker(body, form).await
     }
 
-    /// Decrypts the message on a worker. The worker also makes the response, because reading and writing megabytes of
-    /// JSON would block an I/O thread.
+    /// Decrypts the message on a worker. The worker also makes the response, because reading and writing
+    /// megabytes of JSON would block an I/O thread.
     async fn open_on_worker(&self, body: RequestBody, form: Form) -> Result<Response, Problem> {
         let (sender, receiver) = oneshot::channel();
         let (start, started) = oneshot::channel();
@@ -169,8 +169,8 @@ impl Capability for State {
     }
 }
 
-/// Returns the estimated number of seconds until the waiting keys and those of `more` messages are derived. Key
-/// derivation takes most of the time of a message.
+/// Returns the estimated number of seconds until the waiting keys and those of `more` messages are derived.
+/// Key derivation takes most of the time of a message.
 fn retry_after(keys: &Engine, more: usize) -> u64 {
     let time = keys.clears_in(more);
     (time.as_secs() + 1).min(RETRY_AFTER_MAX)

@@ -26,8 +26,8 @@ pub(crate) use settings::TokenSettings as Settings;
 /// The header with the token to verify.
 const TOKEN: &str = "bulkhead-token";
 
-/// Maximum time of a call on an I/O thread, which serves nothing else meanwhile. A call usually takes microseconds.
-/// If it takes longer than this, a worker repeats it.
+/// Maximum time of a call on an I/O thread, which serves nothing else meanwhile. A call usually takes
+/// microseconds. If it takes longer than this, a worker repeats it.
 const INLINE_TIME: Duration = Duration::from_millis(100);
 
 /// If the fastest of [`INLINE_TRIALS`] calls takes longer than this, I/O threads do not call the component.
@@ -60,7 +60,8 @@ pub(crate) struct State {
 
 /// One component, loaded in each engine that calls it.
 struct Authenticators {
-    /// One instance for each I/O thread, for small bodies. `None` if the component is too slow for I/O threads.
+    /// One instance for each I/O thread, for small bodies. `None` if the component is too slow for I/O
+    /// threads.
     inline: Option<PerThread<Authenticator>>,
     /// For other bodies, on worker threads.
     pooled: Authenticator,
@@ -73,7 +74,8 @@ enum Operation {
 }
 
 impl Operation {
-    /// Returns the operation of `POST /token`. The token has the form that the client prefers, and JSON by default.
+    /// Returns the operation of `POST /token`. The token has the form that the client prefers, and JSON by
+    /// default.
     fn make(headers: &HeaderMap) -> Result<Self, Problem> {
         let form = negotiate(headers, &["application/json", "text/plain"])?;
         Ok(Self::Make { bare: form == 1 })

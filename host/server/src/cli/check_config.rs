@@ -42,8 +42,8 @@ pub(super) fn run(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-/// Reads all values as text first, and then converts each of them. An invalid value becomes a problem, and the
-/// default replaces it.
+/// Reads all values as text first, and then converts each of them. An invalid value becomes a problem, and
+/// the default replaces it.
 fn check(arguments: &[OsString]) -> (String, Vec<String>) {
     let command = super::command(arguments);
     let as_text = command.clone().mut_subcommand(NAME, |command| {
@@ -163,8 +163,8 @@ fn set(argument: &Arg, texts: &ArgMatches) -> Option<OsString> {
     Some(flag)
 }
 
-/// Returns a line for each setting, with its flag, its value and the source of the value. `defaults` are those that
-/// depend on the machine.
+/// Returns a line for each setting, with its flag, its value and the source of the value. `defaults` are
+/// those that depend on the machine.
 fn report(check: &clap::Command, texts: &ArgMatches, defaults: &Defaults) -> String {
     let mut lines = String::new();
     for argument in check.get_arguments() {
@@ -191,8 +191,8 @@ fn report(check: &clap::Command, texts: &ArgMatches, defaults: &Defaults) -> Str
     lines
 }
 
-/// Returns a value without its secrets. An address may contain a password, and so may a malformed address. A PEM key
-/// may be the private key of its pair.
+/// Returns a value without its secrets. An address may contain a password, and so may a malformed address.
+/// A PEM key may be the private key of its pair.
 fn shown(id: &str, value: &str) -> String {
     let shown = match id {
         "store" => StorePlace::from(value).shown(),

@@ -30,7 +30,7 @@ pub(super) struct ServerSettings {
     pub(super) timeout: Duration,
 }
 
-/// There is no usable response. The text names the address.
+/// The response is missing or not usable. The text names the address.
 #[derive(Debug, Error)]
 pub(super) enum ClientError {
     #[error("{0} does not respond within {1:?}")]
@@ -53,8 +53,8 @@ pub(super) enum Part {
     Body,
 }
 
-/// Sends `GET path` and returns the body of the response, as far as `part` includes it. Takes at most the time-out
-/// of the settings.
+/// Sends `GET path` and returns the body of the response, as far as `part` includes it. Takes at most the
+/// time-out of the settings.
 ///
 /// # Errors
 /// [`ClientError`] if the server does not respond in time, or the status is not 200.
@@ -107,7 +107,8 @@ fn exchange(
     }
 }
 
-/// Returns an address to connect to. A server that listens on all addresses is reached on the loopback address.
+/// Returns an address to connect to. A server that listens on all addresses is reached on the loopback
+/// address.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

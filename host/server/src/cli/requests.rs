@@ -116,8 +116,8 @@ async fn list(settings: &ListSettings) -> Result<String, RequestsError> {
     Ok(lines)
 }
 
-/// Returns a line on a request. It contains neither the message nor the signature, because other people may see the
-/// terminal.
+/// Returns a line on a request. It contains neither the message nor the signature, because other people may
+/// see the terminal.
 fn line(request: &RequestView) -> String {
     let state = match request.state {
         MessageState::Pending => "pending",
@@ -145,8 +145,8 @@ async fn show(settings: &OneSettings) -> Result<String, RequestsError> {
     Ok(for_terminals(&format!("{:#}\n", document(&request))))
 }
 
-/// Escapes the characters of JSON that control a terminal. JSON requires this only for C0. The others are C1 and those
-/// that change the direction of text.
+/// Escapes the characters of JSON that control a terminal. JSON requires this only for C0. The others are
+/// C1 and those that change the direction of text.
 fn for_terminals(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for letter in json.chars() {

@@ -96,8 +96,8 @@ fn fields<const N: usize>(
     Ok(fields)
 }
 
-/// Returns `None` if an escape is malformed or the bytes are not UTF-8. `form_urlencoded` would replace them, and
-/// a message that nobody sent would be signed.
+/// Returns `None` if an escape is malformed or the bytes are not UTF-8. `form_urlencoded` would replace
+/// them, and a message that nobody sent would be signed.
 fn decoded(text: &str) -> Option<String> {
     let is_escape = |rest: &str| {
         let digits = rest.as_bytes().get(..2);

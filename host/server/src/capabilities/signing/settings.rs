@@ -17,11 +17,12 @@ const DAY: Duration = Duration::from_hours(24);
 /// Less than the lease of a notification in the store (60 s), so that there is time to store the result.
 const WEBHOOK_TIMEOUT_LIMIT_MAX: Duration = Duration::from_secs(50);
 
-/// A request for a signature is answered within two seconds. The remaining 100 ms are for sending the response.
+/// A request for a signature is answered within two seconds. The remaining 100 ms are for sending the
+/// response.
 const SIGN_TIMEOUT_LIMIT_MAX: Duration = Duration::from_millis(1900);
 
-/// A request target has at most 65,534 bytes. Each byte of the message takes up to three of them, and the rest
-/// of the target needs some.
+/// A request target has at most 65,534 bytes. Each byte of the message takes up to three of them, and the
+/// rest of the target needs some.
 const MESSAGE_LIMIT_MAX: u64 = 21 * KIB;
 
 /// The beginning of a PEM key, which no path contains.

@@ -94,8 +94,8 @@ fn checked<T>(result: Result<T, impl ToString>, problems: &mut Vec<String>) -> O
         .ok()
 }
 
-/// Returns the output of `check-config`: the secrets that are set, and all problems. Creates no file and makes no
-/// call.
+/// Returns the output of `check-config`: the secrets that are set, and all problems. Creates no file and
+/// makes no call.
 pub(super) fn inspect(context: &Context<'_>) -> Inspection {
     let settings = &context.settings.signing;
     let (api_key, webhook_secret, mut problems) = match Parts::of(settings) {

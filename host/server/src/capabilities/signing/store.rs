@@ -9,8 +9,8 @@ use bulkhead_store::{Postgres, PostgresSetup, Quota, Sqlite, Store, StoreError};
 use std::sync::Arc;
 use thiserror::Error;
 
-/// The quota of a process that makes no calls. The margin distinguishes a slow response of the database from a
-/// clock that jumped.
+/// The quota of a process that makes no calls. The margin distinguishes a slow response of the database
+/// from a clock that jumped.
 const NO_CALLS: Quota = Quota {
     calls: 0,
     window_ms: 0,

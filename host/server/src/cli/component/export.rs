@@ -41,12 +41,12 @@ fn files() -> impl Iterator<Item = (String, &'static [u8])> {
     ])
 }
 
-/// Writes the components to `folder`, which is created if it does not exist. Returns their list in the format of
-/// `sha256sum` and `--components-pin`. Exporting again has no effect.
+/// Writes the components to `folder`, which is created if it does not exist. Returns their list in the
+/// format of `sha256sum` and `--components-pin`. Exporting again has no effect.
 ///
 /// # Errors
-/// [`ExportError`] if a file cannot be written, or a different file with its name exists. Other files may have been
-/// written.
+/// [`ExportError`] if a file cannot be written, or a different file with its name exists. Other files may
+/// have been written.
 pub(super) fn export(folder: &Path) -> Result<String, ExportError> {
     fs::create_dir_all(folder).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => ExportError::NotAFolder(folder.to_owned()),

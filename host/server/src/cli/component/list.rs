@@ -14,7 +14,8 @@ pub(crate) struct ListSettings {
     json: bool,
 }
 
-/// Returns JSON, or a line for each component, for its last rejected file, and for each problem of the folder.
+/// Returns JSON, or a line for each component, for its last rejected file, and for each problem of the
+/// folder.
 ///
 /// # Errors
 /// [`ClientError`] if the server does not respond as expected.
