@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 /// Number of instances that an engine needs for swapping components: one for checking the new component,
 /// and one for the last instance of the replaced component, which wasmtime cleans up when its last request
 /// ends.
-const SWAP_PLACES: u32 = 2;
+const SWAP_INSTANCES: u32 = 2;
 
 /// A boxed future, as methods of trait objects return it.
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -98,7 +98,7 @@ impl Context<'_> {
     fn sandbox(&self, memory_max: usize, instances: u32) -> Result<Sandbox, StartError> {
         let setup = Setup {
             memory_octets_max: memory_max,
-            instances: instances + SWAP_PLACES,
+            instances: instances + SWAP_INSTANCES,
         };
         self.sandbox.beside(&setup).map_err(StartError::Sandbox)
     }

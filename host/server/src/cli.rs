@@ -22,8 +22,8 @@ const AFTER_HELP: &str = "Sizes take B, KiB, MiB or GiB. Times take ms, s, m, h 
     BULKHEAD_LOG sets the log level: off, error, warn, info (the default), debug or trace, or levels \
     by target, as in bulkhead=debug,wasmtime=warn.";
 
-/// Serves decryption of GPG messages, HMAC tokens and a signing relay over HTTP. Each request runs in a
-/// fresh WebAssembly sandbox.
+/// Serves decryption of GPG messages, HMAC tokens and a signing relay over HTTP. Each call
+/// of a component runs in a fresh WebAssembly sandbox.
 ///
 /// Without any configuration, bulkhead serves POST /decryptMessage on 127.0.0.1:8080. Every flag can also
 /// be set with the environment variable that is shown with it. The flag takes precedence. Sizes have a

@@ -39,7 +39,7 @@ const KEYS_WAIT: LimitExceeded = LimitExceeded {
     what: "the key-derivation queue is full",
     setting: setting!(KdfSettings, kdf_queue_max),
 };
-const ANSWERS_WAIT: LimitExceeded = LimitExceeded {
+const RESPONSES_WAIT: LimitExceeded = LimitExceeded {
     what: "too many responses wait for their clients to receive them",
     setting: setting!(HttpSettings, answers_max),
 };
@@ -56,7 +56,7 @@ pub(crate) struct State {
     component: Arc<ActiveComponent<Decryptor>>,
     pool: Pool,
     keys: Arc<Engine>,
-    answers: MemoryBudget,
+    responses: MemoryBudget,
     settings: Settings,
 }
 
@@ -83,7 +83,7 @@ impl State {
             component,
             pool,
             keys: Arc::new(keys),
-            answers: MemoryBudget::new(answers_max, ANSWERS_WAIT, allocator::footprint),
+            responses: MemoryBudget::new(answers_max, RESPONSES_WAIT, allocator::footprint),
             settings: settings.clone(),
         })
     }
@@ -116,7 +116,7 @@ impl State {
         let on_thread = cancel.clone();
         let active = self.component.current();
         let for_worker = Arc::clone(&active);
-        let (settings, answers) = (self.settings.clone(), self.answers.clone());
+        let (settings, responses) = (self.settings.clone(), self.responses.clone());
         let keys = Arc::clone(&self.keys);
         self.pool
             .submit(move |permit| {
@@ -135,7 +135,7 @@ impl State {
                     on_thread,
                     kdf_offload,
                 )
-                .and_then(|plaintext| packed(plaintext, &answers, form));
+                .and_then(|plaintext| packed(plaintext, &responses, form));
                 let _gone = sender.send(result);
             })
             .map_err(|_| Problem::overloaded(QUEUE_FULL, self.retry_after()))?;
@@ -228,7 +228,7 @@ fn open(
 }
 
 /// Makes the response with the plaintext.
-fn packed(plaintext: Wiped, answers: &MemoryBudget, form: Form) -> Result<Response, Problem> {
+fn packed(plaintext: Wiped, responses: &MemoryBudget, form: Form) -> Result<Response, Problem> {
     let (content_type, body) = match form {
         Form::Bytes => ("application/octet-stream", plaintext),
         Form::Json => {
@@ -243,7 +243,11 @@ fn packed(plaintext: Wiped, answers: &MemoryBudget, form: Form) -> Result<Respon
             )
         }
     };
-    Ok(response(StatusCode::OK, content_type, answers.hold(body)?))
+    Ok(response(
+        StatusCode::OK,
+        content_type,
+        responses.hold(body)?,
+    ))
 }
 
 /// Returns the problem document for an error of the component. `retry_after` is the estimated wait for the

@@ -304,7 +304,8 @@ fn not_configured() -> Problem {
         StatusCode::SERVICE_UNAVAILABLE,
         "not_configured",
         "Not configured",
-        "No token secret is configured on this server. Operators set SECRET or SECRET_FILE, and restart the server.",
+        "No token secret is configured on this server. Operators set SECRET or SECRET_FILE, \
+         and restart the server.",
     )
 }
 

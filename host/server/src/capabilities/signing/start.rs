@@ -300,7 +300,8 @@ fn webhook_secret(file: Option<&Path>) -> Result<Option<WebhookSecret>, SecretEr
     let bytes = text.and_then(|text| STANDARD.decode(text).ok());
     let bytes = bytes.map(Zeroizing::new).ok_or_else(|| {
         malformed(format!(
-            "is malformed. Set it to {SECRET_PREFIX} and at least {WEBHOOK_SECRET_BYTES_MIN} random bytes in base64"
+            "is malformed. Set it to {SECRET_PREFIX} and at least {WEBHOOK_SECRET_BYTES_MIN} random bytes \
+             in base64"
         ))
     })?;
     // `whsec_$UNSET` expands to this. Anybody could sign with an empty key.

@@ -184,7 +184,12 @@ impl StorePlace {
     /// Returns an error text if the text is not a location.
     pub(super) fn problem(&self) -> Option<String> {
         (*self == Self::Unknown)
-            .then(|| format!("{STORE} is neither sqlite:PATH nor postgres://USER@HOST/DATABASE. Set it to one of them"))
+            .then(|| {
+                format!(
+                    "{STORE} is neither sqlite:PATH nor postgres://USER@HOST/DATABASE. Set it to one of \
+                     them"
+                )
+            })
     }
 }
 
