@@ -134,8 +134,8 @@ impl App {
         }
     }
 
-    /// Logs faults of the server as errors. Rejections have lower levels and are limited, because a client
-    /// could otherwise fill the log.
+    /// Logs faults of the server as errors. Rejections have lower levels, and overload is logged at most once
+    /// per [`OVERLOAD_LOG_INTERVAL`], because a client could otherwise fill the log.
     fn log(&self, problem: &Problem, request_id: &str) {
         let code = problem.code();
         if let Some(fault) = problem.fault() {
