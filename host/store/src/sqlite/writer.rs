@@ -1,5 +1,4 @@
-//! The thread that writes. What waits for it is written together: to wait for the disk is what a
-//! commit costs, and it costs that once for all of them.
+//! The writer thread. It commits waiting operations in groups, because each commit waits for the disk.
 
 use super::database::Database;
 use crate::{Result, StoreError, Unavailable};
@@ -7,24 +6,24 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
-/// Written together at most: the first of them waits for the last.
+/// Maximum number of operations in a group. The first one waits for the last one.
 const GROUP_MAX: usize = 256;
 
-/// What is to be done, unless no group could be begun, and then, to tell whoever waits whether it is
-/// on disk.
-type Job = Box<dyn FnOnce(Option<&mut Database>) -> Told + Send>;
-type Told = Box<dyn FnOnce(Result<()>)>;
+/// An operation. It gets `None` if its group could not start. It returns the function that sends the result
+/// to the caller after the commit.
+type Job = Box<dyn FnOnce(Option<&mut Database>) -> Reply + Send>;
+type Reply = Box<dyn FnOnce(Result<()>)>;
 
-/// The database on a thread of its own. To drop this waits until what waits is written and the
+/// The database on its own thread. Dropping it blocks until all queued operations are written and the
 /// database is closed.
 pub(super) struct Writer {
     queue: SyncSender<Job>,
-    /// Dropped after the queue, whose end is the thread's.
+    /// Dropped after the queue, because the end of the queue ends the thread.
     _thread: Joined,
 }
 
 impl Writer {
-    /// Starts the thread; `waiting_max` calls may wait for it.
+    /// Starts the thread. At most `waiting_max` operations wait for it.
     pub(super) fn start(database: Database, waiting_max: usize) -> Result<Self> {
         let (queue, jobs) = sync_channel(waiting_max);
         let thread = Joined::start("store", move || write(database, &jobs))?;
@@ -34,8 +33,12 @@ impl Writer {
         })
     }
 
-    /// Calls the store. The answer comes when what it did is on disk; whoever stops to wait for it
-    /// does not undo it.
+    /// Runs `call` on the thread and returns its result when its changes are on disk. Dropping the future
+    /// does not undo the call.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if the maximum number of operations waits, the errors of `call`, and the error
+    /// of the commit.
     pub(super) async fn call<R: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Database) -> Result<R> + Send + 'static,
@@ -44,12 +47,12 @@ impl Writer {
         let job: Job = Box::new(move |database| {
             let result = database.map(call);
             Box::new(move |committed| {
-                // A failure of its own counts before that of its group.
+                // The error of the call takes precedence over that of its group.
                 let result = match result {
                     Some(result) => result.and_then(|result| committed.map(|()| result)),
                     None => committed.and(Err(Unavailable::RolledBack.into())),
                 };
-                // Nobody there any more.
+                // The caller may have stopped waiting.
                 let _gone = sender.send(result);
             })
         });
@@ -70,25 +73,27 @@ fn write(mut database: Database, jobs: &Receiver<Job>) {
             }
             continue;
         }
-        let mut told = Vec::with_capacity(all.len());
+        let mut replies = Vec::with_capacity(all.len());
         let group = std::panic::AssertUnwindSafe(|| {
-            database.group(|database| told.extend(all.into_iter().map(|job| job(Some(database)))))
+            database.group(|database| {
+                replies.extend(all.into_iter().map(|job| job(Some(database))));
+            })
         });
         let committed = if let Ok(committed) = std::panic::catch_unwind(group) {
             committed
         } else {
-            // A bug of ours, but it must not take the store out of service.
-            tracing::error!("a call of the store panicked");
+            // The panic is a bug in this program, but the store must stay in service.
+            tracing::error!("a write of the store panicked");
             database.abandon_group();
             Err(Unavailable::Panicked.into())
         };
-        for tell in told {
-            tell(committed.clone());
+        for reply in replies {
+            reply(committed.clone());
         }
     }
 }
 
-/// A thread that is waited for.
+/// A thread that is joined when this is dropped.
 pub(super) struct Joined(Option<JoinHandle<()>>);
 
 impl Joined {
@@ -102,7 +107,7 @@ impl Joined {
 impl Drop for Joined {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
-            // A panic was reported where it happened.
+            // A panic was logged when it happened.
             let _panicked = thread.join();
         }
     }
