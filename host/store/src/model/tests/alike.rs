@@ -28,7 +28,7 @@ struct Pair {
 /// Errors as texts: those can be compared.
 fn wait<T>(operation: StoreFuture<'_, T>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let done = runtime.expect("a runtime").block_on(operation);
+    let done = runtime.expect("runtime should start").block_on(operation);
     done.map_err(|error| error.to_string())
 }
 
@@ -205,8 +205,8 @@ impl Pair {
         match self.both(|store| wait(store.claim_check(checks_max, now))) {
             (Claim::Acquired(file), Claim::Acquired(model)) => {
                 assert_eq!(file.number, model.number);
-                wait(self.file.end_check(file, SlotEnd::Settled, now)).expect("ended");
-                wait(self.model.end_check(model, SlotEnd::Settled, now)).expect("ended");
+                wait(self.file.end_check(file, SlotEnd::Settled, now)).expect("call should end");
+                wait(self.model.end_check(model, SlotEnd::Settled, now)).expect("call should end");
             }
             (file, model) => assert_eq!(file, model),
         }
@@ -226,13 +226,15 @@ fn the_model_and_a_file_answer_alike() {
     for seed in 0..6 {
         // Without waiting for a disk, where that can be.
         let memory = tempfile::tempdir_in("/dev/shm");
-        let folder = memory.or_else(|_| tempfile::tempdir()).expect("a folder");
+        let folder = memory
+            .or_else(|_| tempfile::tempdir())
+            .expect("folder should be created");
         let file = Sqlite::open(&folder.path().join("db"), "this start", quota, now, 10);
         let boot_ms = Arc::new(AtomicI64::new(0));
         let database_ms = Arc::clone(&boot_ms);
         let model = Model::new(quota, move || database_ms.load(Ordering::Relaxed));
         let mut pair = Pair {
-            file: file.expect("a store"),
+            file: file.expect("store should open"),
             model: known(&model, &boot_ms),
             boot_ms,
             now,
@@ -244,7 +246,7 @@ fn the_model_and_a_file_answer_alike() {
         for _ in 0..1500 {
             pair.step();
         }
-        let stats = wait(pair.file.stats(pair.now)).expect("asked");
+        let stats = wait(pair.file.stats(pair.now)).expect("store should respond");
         assert!(stats.notifications_pending + stats.notifications_parked > 0);
     }
 }
