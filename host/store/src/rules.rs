@@ -2,13 +2,14 @@
 
 use crate::{Claim, Quota};
 
-/// A message that has been due for this time comes before fresh ones, so that no message starves.
+/// A message that has been due for this many milliseconds comes before fresh ones, so that no message
+/// starves.
 pub(crate) const AGED_MS: i64 = 5 * 60 * 1000;
 
-/// Duration of a delivery's lease. The timeout for receivers is far shorter.
+/// Duration of a delivery's lease, in milliseconds. The timeout for receivers is far shorter.
 pub(crate) const NOTIFICATION_LEASE_MS: i64 = 60 * 1000;
 
-/// Time to store the outcome of a call.
+/// Time to store the outcome of a call, in milliseconds.
 const FINISH_MS: i64 = 10 * 1000;
 
 /// Returns how long the lease of an attempt lasts, in milliseconds.
@@ -92,8 +93,8 @@ pub(crate) fn call_at(slots: &[SlotRow], calls: u32, held_until: i64) -> Option<
     Some(free_at.max(held_until))
 }
 
-/// Returns the same for a check. `checks_max` is the maximum number of slots for checks while messages
-/// wait.
+/// Returns the time from which a check may be made. In addition to the rules of [`call_at`], checks take at
+/// most `checks_max` slots, if it is not `None`.
 pub(crate) fn check_at(
     slots: &[SlotRow],
     calls: u32,

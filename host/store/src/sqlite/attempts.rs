@@ -11,10 +11,10 @@ use crate::{
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// The message without an active attempt that is due first, of those without an attempt.
+/// Selects the message that is due first among those without any attempt.
 const FRESH: &str = "SELECT due_at, id FROM messages INDEXED BY messages_fresh
   WHERE state = 'pending' AND leased_until IS NULL AND tries = 0 ORDER BY due_at LIMIT 1";
-/// The same, of those with an attempt.
+/// Selects the message that is due first among those with finished attempts and without an active one.
 const TRIED: &str = "SELECT due_at, id FROM messages INDEXED BY messages_tried
   WHERE state = 'pending' AND leased_until IS NULL AND tries > 0 ORDER BY due_at LIMIT 1";
 

@@ -59,7 +59,7 @@ impl Clock {
         }
     }
 
-    /// Converts a store's time to the machine's boot clock.
+    /// Converts a time of the store to the machine's boot clock.
     pub(super) fn of_the_machine(self, at: BootMillis) -> BootMillis {
         BootMillis(at.0 - self.ahead_ms)
     }
@@ -70,8 +70,8 @@ impl Clock {
     }
 }
 
-/// Returns the last store's time that is stored anywhere. An index finds each of them. Leased rows are not
-/// searched for `due_at`, because they were due before their leases end.
+/// Returns the latest time that is stored in any plan, lease or slot. Each part of the query uses an index.
+/// It skips `due_at` of leased rows, because these were due before their leases end.
 fn latest_plan(connection: &Connection) -> Result<i64> {
     let latest = connection.query_row(
         "SELECT max(

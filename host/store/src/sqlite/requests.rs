@@ -8,7 +8,7 @@ use crate::{
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 
-/// The index key of a message. Messages with the same key are told apart by their text.
+/// The index key of a message. Messages with the same key are distinguished by their text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fingerprint(i64);
 

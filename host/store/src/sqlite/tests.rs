@@ -297,16 +297,16 @@ fn one_parked(store: &dyn Store, now: Now) -> RequestId {
     let new = new_request(1, "m", Some("a"));
     let id = new.id.clone();
     wait(store.accept(new, UNBOUNDED, now)).expect("request should be stored");
-    let tried = acquired(wait(store.claim_attempt(now)).expect("store should respond"));
+    let attempt = acquired(wait(store.claim_attempt(now)).expect("store should respond"));
     let signed = Outcome::Signed("sig".into());
-    wait(store.finish_attempt(tried, SlotEnd::Settled, signed, Vec::new(), now))
+    wait(store.finish_attempt(attempt, SlotEnd::Settled, signed, Vec::new(), now))
         .expect("attempt should be finished");
-    let told = acquired(
+    let notified = acquired(
         wait(store.claim_notifications(1, Vec::new(), now)).expect("store should respond"),
     );
     let why = "gone".into();
     let parked = NotificationOutcome::Parked { why };
-    wait(store.finish_notification(told[0].lease.clone(), parked, now))
+    wait(store.finish_notification(notified[0].lease.clone(), parked, now))
         .expect("delivery should be finished");
     id
 }
@@ -333,7 +333,7 @@ fn inspection_leaves_leases_and_plans_of_the_server_unchanged() {
     let id = one_parked(&served, now);
     wait(served.accept(new_request(2, "n", None), UNBOUNDED, now))
         .expect("request should be stored");
-    let tried = acquired(wait(served.claim_attempt(now)).expect("store should respond"));
+    let attempt = acquired(wait(served.claim_attempt(now)).expect("store should respond"));
 
     // The clock of the inspecting process is slightly ahead.
     let look = inspect(BOOT, at(61_010, 1_061_010)).expect("store should open");
@@ -346,22 +346,22 @@ fn inspection_leaves_leases_and_plans_of_the_server_unchanged() {
     let view = wait(look.request(id, later))
         .expect("store should respond")
         .expect("request should exist");
-    let planned = view.notification.and_then(|told| told.next_try_at);
+    let planned = view.notification.and_then(|notified| notified.next_try_at);
     assert_eq!(planned, Some(later.wall));
     drop(look);
 
-    let told = acquired(
+    let notified = acquired(
         wait(served.claim_notifications(9, Vec::new(), later)).expect("store should respond"),
     );
-    assert_eq!(told[0].number, 1);
+    assert_eq!(notified[0].number, 1);
     let again = Outcome::Again { after_ms: 0 };
-    wait(served.finish_attempt(tried, SlotEnd::Settled, again, Vec::new(), later))
+    wait(served.finish_attempt(attempt, SlotEnd::Settled, again, Vec::new(), later))
         .expect("lease should still be valid");
     let again = NotificationOutcome::Again {
         after_ms: 50_000,
         why: "not there".into(),
     };
-    wait(served.finish_notification(told[0].lease.clone(), again, later))
+    wait(served.finish_notification(notified[0].lease.clone(), again, later))
         .expect("delivery should be finished");
     drop(served);
 
@@ -369,11 +369,11 @@ fn inspection_leaves_leases_and_plans_of_the_server_unchanged() {
     let now = at(3, 2_000_000);
     let look = inspect("another start", now).expect("store should open");
     let all = wait(look.list(Listed::All, 9, now)).expect("store should respond");
-    let told = all[1]
+    let notified = all[1]
         .notification
         .as_ref()
         .expect("notification should exist");
-    assert_eq!(told.next_try_at, Some(now.wall));
+    assert_eq!(notified.next_try_at, Some(now.wall));
 }
 
 #[test]
@@ -385,22 +385,22 @@ fn machine_restart_makes_everything_due_and_holds_calls() {
     let now = at(61_000, 61_000);
     let id = one_parked(&store, now);
     wait(store.redeliver(id, now)).expect("store should respond");
-    let told = acquired(
+    let notified = acquired(
         wait(store.claim_notifications(1, Vec::new(), now)).expect("store should respond"),
     );
     let hour = NotificationOutcome::Again {
         after_ms: 3_600_000,
         why: "not there".into(),
     };
-    wait(store.finish_notification(told[0].lease.clone(), hour, now))
+    wait(store.finish_notification(notified[0].lease.clone(), hour, now))
         .expect("delivery should be finished");
     wait(store.accept(new_request(2, "n", None), UNBOUNDED, now))
         .expect("request should be stored");
-    let tried = acquired(wait(store.claim_attempt(now)).expect("store should respond"));
+    let attempt = acquired(wait(store.claim_attempt(now)).expect("store should respond"));
     let hour = Outcome::Again {
         after_ms: 3_600_000,
     };
-    wait(store.finish_attempt(tried, SlotEnd::Settled, hour, Vec::new(), now))
+    wait(store.finish_attempt(attempt, SlotEnd::Settled, hour, Vec::new(), now))
         .expect("attempt should be finished");
     drop(store);
 

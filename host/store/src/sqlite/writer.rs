@@ -189,7 +189,7 @@ mod tests {
         });
     }
 
-    /// Neither an error nor a panic affects the other calls of a group without an error to their callers.
+    /// An error affects only its own call. After a panic, all callers of the group get an error.
     #[test]
     fn failed_call_does_not_affect_its_group() {
         let (_folder, database) = database();

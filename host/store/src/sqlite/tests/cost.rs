@@ -64,25 +64,25 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
     };
     let busy = ["dead".to_owned()];
     taken("a notification beside a busy host", &mut |database| {
-        let told = acquired(
+        let claimed = acquired(
             database
                 .claim_notifications(9, &busy, NOW)
                 .expect("store should respond"),
         );
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].callback.host, "b");
+        assert_eq!(claimed.len(), 1);
+        assert_eq!(claimed[0].callback.host, "b");
     });
     taken("no notification beside a busy host", &mut |database| {
-        let told = database
+        let claimed = database
             .claim_notifications(9, &busy, NOW)
             .expect("store should respond");
-        assert_eq!(told, Claim::RetryAfter { after_ms: None });
+        assert_eq!(claimed, Claim::RetryAfter { after_ms: None });
     });
     taken("notifications of one host", &mut |database| {
-        let told = database
+        let claimed = database
             .claim_notifications(5, &[], NOW)
             .expect("store should respond");
-        assert_eq!(acquired(told).len(), 5);
+        assert_eq!(acquired(claimed).len(), 5);
     });
     taken("an attempt", &mut |database| {
         assert_eq!(
@@ -140,9 +140,9 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
     assert_sound(&folder.path().join("db"));
     // Recovery makes all notifications available again, those of both hosts.
     let now = database.clock.now(at(5, 0));
-    let told = database.claim_notifications(u32::MAX, &[], now);
+    let claimed = database.claim_notifications(u32::MAX, &[], now);
     assert_eq!(
-        acquired(told.expect("store should respond")).len(),
+        acquired(claimed.expect("store should respond")).len(),
         count as usize + 1
     );
     all
