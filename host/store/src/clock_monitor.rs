@@ -1,69 +1,73 @@
-//! Whether a clock that is not ours can be trusted to have run on.
+//! Detects jumps of the database's clock.
 //!
-//! The store's time comes from a database, whose clock may be set, and whose machine may be another
-//! one since. So each replica compares it with the clock of its own machine, which does not step: what
-//! the one is ahead of the other stays the same, but for a slow drift. There is no I/O in here.
+//! The store's time comes from a database. Its clock may be set, and its machine may be replaced. Each
+//! replica therefore compares it with the boot clock of its own machine, which cannot be set. The
+//! difference between the two clocks is constant except for a slow drift. This module does no I/O.
 
 use crate::{BootMillis, Quota};
 
-/// What clocks that are being corrected may drift apart: 500 millionths, half a microsecond in a
-/// millisecond, as adjtime does at most.
+/// Milliseconds in which two clocks may drift apart by 1 microsecond. This is a rate of 500 ppm, the
+/// maximum that `adjtime` corrects a clock by.
 const DRIFT_MS_PER_US: i64 = 2;
 
-/// The drift is followed in steps, not at each look: rounding would add up.
+/// Minimum time between two updates for the drift, in milliseconds. With shorter steps, rounding would add
+/// up.
 const FOLLOW_MS: i64 = 1000;
 
-/// What is put down to the network at most, and at least.
+/// Maximum difference that counts as a delay of the network, in milliseconds.
 const TOLERANCE_MS_MAX: i64 = 100;
+/// Minimum of the same limit, for a small margin.
 const TOLERANCE_MS_MIN: i64 = 20;
 
-/// One look at the store's time.
+/// A reading of the store's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reading {
-    /// Our clock before the question was sent.
+    /// This machine's clock before the query.
     pub(crate) before: BootMillis,
-    /// The answer.
+    /// The store's time, in milliseconds.
     pub(crate) store_ms: i64,
-    /// Our clock when it was there.
+    /// This machine's clock after the response.
     pub(crate) after: BootMillis,
-    /// How often the store's time was corrected before.
+    /// Number of corrections of the store's time before the reading.
     pub(crate) epoch: i64,
 }
 
-/// What the store's time is ahead of our clock, within limits: the answer may have been made at any
-/// time between question and arrival.
+/// The difference between the store's time and this machine's clock, in microseconds. It is a range,
+/// because the database read its clock at an unknown time between query and response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Offset {
     pub(crate) low_us: i64,
     pub(crate) high_us: i64,
 }
 
-/// What a later reading is compared with.
+/// A known difference, with which later readings are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reference {
     pub(crate) offset: Offset,
-    /// When that was so.
+    /// The time of the reading, by this machine's clock.
     pub(crate) at: BootMillis,
-    /// The correction that it belongs to.
+    /// Number of corrections before the reading.
     pub(crate) epoch: i64,
 }
 
-/// What a reading shows.
+/// The result of comparing a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The store's time has run on.
+    /// The store's time has not jumped.
     Fine,
-    /// It has jumped so far ahead; back if negative.
+    /// The store's time has jumped forward, or back if negative.
     Jumped {
         /// Milliseconds.
         by_ms: i64,
     },
-    /// The answer took too long to tell, or a newer one is there.
+    /// The response took too long, or a newer reading has been compared already.
     Unsure,
 }
 
-/// Compares readings. A reading that nothing before can be compared with is believed, but no call may
-/// be made on it until all calls that were made before have left the window: see [`ClockMonitor::wait_ms`].
+/// Compares readings with earlier ones.
+///
+/// A reading without a comparable earlier one is trusted, but no call may be made until all earlier calls
+/// have left the window: see [`ClockMonitor::wait_ms`].
 #[derive(Debug)]
 pub(crate) struct ClockMonitor {
     taken_ms: i64,
@@ -74,7 +78,7 @@ pub(crate) struct ClockMonitor {
 }
 
 impl ClockMonitor {
-    /// Knows nothing yet.
+    /// Creates a monitor without a reference.
     pub(crate) fn new(quota: Quota) -> Self {
         let margin_ms = i64::from(quota.margin_ms);
         let tolerance_ms = (margin_ms / 4).clamp(TOLERANCE_MS_MIN, TOLERANCE_MS_MAX);
@@ -87,27 +91,27 @@ impl ClockMonitor {
         }
     }
 
-    /// Whether there is nothing to compare with.
+    /// Returns whether there is no reference yet.
     pub(crate) fn is_new(&self) -> bool {
         self.reference.is_none()
     }
 
-    /// What another process on this machine found out, since its start.
+    /// Sets the reference that another process on this machine has stored, if there is none yet.
     pub(crate) fn recall(&mut self, reference: Reference) {
         self.reference.get_or_insert(reference);
     }
 
-    /// What another process on this machine may go on with; none before it is certain enough.
+    /// Returns the reference for other processes on this machine. Returns `None` while calls must wait.
     pub(crate) fn to_recall(&self, now: BootMillis) -> Option<Reference> {
         self.reference.filter(|_| self.wait_ms(now) == 0)
     }
 
-    /// How long no call may be made yet.
+    /// Returns for how long no call may be made, in milliseconds.
     pub(crate) fn wait_ms(&self, now: BootMillis) -> i64 {
         self.wait_until.map_or(0, |until| (until.0 - now.0).max(0))
     }
 
-    /// Compares a reading with those before.
+    /// Compares a reading with the reference, and updates the reference.
     pub(crate) fn compare(&mut self, reading: Reading) -> Verdict {
         let seen = reading.offset();
         if seen.width_us() > self.width_us_max {
@@ -131,17 +135,17 @@ impl ClockMonitor {
                     by_ms: by_us.div_euclid(1000),
                 };
             }
-            // It may have been corrected by what another replica saw, and it is theirs that counts
-            // now: if each insisted, two whose machines differ would correct each other for ever.
-            // Or the last reading is so old that a drift looks like a jump.
+            // Another replica may have corrected the store's time. Its correction is adopted, because
+            // otherwise two replicas with different clocks would correct each other for ever. Or the last
+            // reading is so old that a drift looks like a jump.
             let is_drift = beyond_us.abs() <= self.tolerance_us;
             if !is_drift || drift_us > self.width_us_max / 2 {
                 self.begin(seen, reading);
                 return Verdict::Fine;
             }
         }
-        // Only the drift is followed. What lies within the tolerance beyond it is not, or many small
-        // steps could lead anywhere.
+        // Only the drift updates the reference. A difference within the tolerance does not, because many
+        // small steps would add up to a jump.
         let follows = beyond_us == 0 && passed_ms >= FOLLOW_MS;
         let (offset, at) = if follows {
             (expected.within(seen), reading.after)
@@ -168,7 +172,7 @@ impl ClockMonitor {
 
 impl Reading {
     fn offset(self) -> Offset {
-        // All clocks round down.
+        // Each clock is rounded down to a millisecond.
         Offset {
             low_us: (self.store_ms - self.after.0 - 1).saturating_mul(1000),
             high_us: (self.store_ms - self.before.0 + 1).saturating_mul(1000),
@@ -192,7 +196,7 @@ impl Offset {
         }
     }
 
-    /// How far this lies above the other, below if negative; 0 where they meet.
+    /// Returns how far this range lies above the other, below if negative, or 0 if they overlap.
     fn beyond_us(self, other: Self) -> i64 {
         if self.low_us > other.high_us {
             self.low_us - other.high_us
@@ -203,7 +207,7 @@ impl Offset {
         }
     }
 
-    /// What both allow, where they meet.
+    /// Returns the intersection of two ranges that overlap.
     fn within(self, other: Self) -> Self {
         Self {
             low_us: self.low_us.max(other.low_us),

@@ -1,121 +1,129 @@
-//! The reasons why a store does not do what it is asked for. The texts may be logged and shown: they never
-//! quote what is stored, nor a URL or a password.
+//! Errors of stores. Their texts may be logged and shown to callers: they never quote stored data, a URL or
+//! a password.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The result of all functions of a store.
+/// The result of a store's operation.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// The reason why a store did not do what it was asked for, by what a caller can do about it.
+/// The error of a store's operation. The variants differ in the reaction of a caller.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot now; it may later. Nothing was changed, or, where the connection broke before a commit was
-    /// answered, all of it was.
+    /// The operation failed, but may succeed later. Nothing was changed, unless the connection to the
+    /// database broke during the commit: then either everything or nothing was changed.
     #[error("the store is not available: {0}")]
     Unavailable(#[from] Unavailable),
-    /// Too much waits to be written. Nothing was changed.
-    #[error("the store is busy: too much waits for it")]
+    /// The maximum number of calls waits for the store. Nothing was changed.
+    #[error("the store is busy: too many calls wait for it. Retry later")]
     Busy,
-    /// The lease was taken over, or its message is finished. Nothing was changed.
-    #[error("the lease was lost")]
+    /// The lease is not valid any more: another one was given out, or this one was finished. Nothing was
+    /// changed.
+    #[error("the lease is not valid any more: another one was given out, or this one was finished")]
     LeaseLost,
-    /// This program cannot use it, until somebody changes that.
+    /// This program cannot use the store until an operator changes something.
     #[error("the store cannot be used: {0}")]
     Unusable(#[from] Unusable),
 }
 
-/// The reason why a store cannot be used now.
+/// The reason why an operation failed that may succeed later.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Unavailable {
-    /// It is being closed.
-    #[error("it is being closed")]
+    /// The store is closing.
+    #[error("it is closing")]
     Closing,
-    /// A call panicked, or another one that was to be written together with it.
-    #[error("a call panicked")]
+    /// The operation panicked, or another one in the same transaction.
+    #[error("an operation of the store panicked")]
     Panicked,
-    /// There was no answer within this time.
-    #[error("no answer within {} ms", .0.as_millis())]
+    /// The store did not respond within this time.
+    #[error("no response within {} ms", .0.as_millis())]
     TimedOut(Duration),
-    /// The system does not start its thread.
-    #[error("its thread does not start: {0}")]
+    /// A thread of the store cannot be started.
+    #[error("its thread cannot be started: {0}")]
     Thread(#[source] Arc<io::Error>),
-    /// Its file cannot be opened.
+    /// The store's file cannot be opened.
     #[error("{0}")]
     File(#[source] Arc<io::Error>),
-    /// The file beside it, whose lock keeps other processes away, cannot be opened or locked.
-    #[error("its lock file: {0}")]
+    /// The lock file next to the store's file, which excludes other processes, cannot be opened or locked.
+    #[error("its lock file cannot be opened or locked: {0}")]
     LockFile(#[source] Arc<io::Error>),
-    /// Another process has it open.
-    #[error("another process has it open, and only one at a time may")]
+    /// Another process has the file open.
+    #[error(
+        "another process has it open. Stop that process first: only one at a time may use the file"
+    )]
     InUse,
-    /// Its file has two names.
-    #[error("the file has another name as well (a hard link), by which it could be opened twice")]
+    /// The store's file has a second name.
+    #[error(
+        "the file has a second name (a hard link), so that two processes could open it. Remove one of the \
+         names"
+    )]
     HardLink,
-    /// A transaction was rolled back whole, so that its parts are not there.
+    /// The transaction was rolled back, with all operations in it.
     #[error("the transaction was rolled back")]
     RolledBack,
-    /// SQLite failed. Its texts name tables and columns, never what is in them.
+    /// SQLite failed. Its texts name tables and columns, but do not quote stored data.
     #[error("{0}")]
     Sqlite(#[source] Arc<rusqlite::Error>),
-    /// The pool of connections has none.
-    #[error("no connection")]
+    /// The connection pool cannot provide a connection.
+    #[error("no connection to the database")]
     NoConnection,
-    /// PostgreSQL failed, or cannot be reached. The text is what may be shown of its error, which is not
-    /// kept: it may quote what is stored.
+    /// PostgreSQL failed or cannot be reached. The text is the part of its error that may be shown. The
+    /// error itself is not kept, because it may quote stored data.
     #[error("{0}")]
     Postgres(String),
-    /// Other replicas changed the same thing each time.
-    #[error("other replicas were faster each time")]
+    /// Every retry conflicted with a change by another replica.
+    #[error("every retry conflicted with a change by another replica")]
     Raced,
-    /// Something that is stored is not what this program stores.
+    /// A stored value is not one that this program writes.
     #[error("{0}")]
     Corrupt(&'static str),
 }
 
-/// The reason why a store cannot be used at all.
+/// The reason why a store cannot be used until an operator changes something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// The path leads to a folder, a pipe or a device.
+    /// The path is that of a folder, a pipe or a device.
     #[error("it is not a regular file")]
     NotAFile,
-    /// The file is something else.
+    /// The file is not an SQLite database.
     #[error("the file is not an SQLite database")]
     NotSqlite,
-    /// The file belongs to something else.
+    /// The file is an SQLite database, but not one of this program.
     #[error("the file is a database of another program")]
     OtherProgram,
     /// The tables are newer than this program.
     #[error(
-        "its tables have version {found}, and this program knows {known}. Use the program that wrote \
-         them, or a newer one"
+        "its tables have version {found}, but this program supports at most version {known}. Use the \
+         program that wrote them, or a newer one"
     )]
     Newer {
         /// The version of the tables.
         found: i32,
-        /// The newest that this program knows.
+        /// The newest version that this program supports.
         known: usize,
     },
-    /// The tables are older than this program, or missing, and only a server changes that.
+    /// The tables are older than this program, or missing. Only a server upgrades them.
     #[error(
-        "the file is of an older version of this program, or empty: the server brings it up to date \
-         when it starts"
+        "the file is empty or from an older version of this program. Start the server, which upgrades it"
     )]
     Older,
-    /// The row that says what the tables are is missing.
+    /// The row with the version of the tables is missing.
     #[error("its table bulkhead_meta is empty. Restore it from a backup")]
     Emptied,
     /// The URL has another form, or unknown options.
-    #[error("its URL is not postgres://USER@HOST:PORT/DATABASE with options that are known")]
+    #[error("its URL must be postgres://USER@HOST:PORT/DATABASE, with supported options only")]
     Url,
-    /// The URL names no host.
-    #[error("its URL names no host")]
+    /// The URL does not contain a host.
+    #[error("its URL does not contain a host. Add one")]
     NoHost,
-    /// Two passwords are given.
-    #[error("its URL has a password, and there is another beside it. Keep one of them")]
+    /// The password is given twice.
+    #[error("its password is given both in the URL and separately. Keep one of them")]
     TwoPasswords,
-    /// The URL asks for TLS, which was not set up.
-    #[error("its URL asks for TLS, and there are no roots to verify certificates with")]
+    /// The URL requires TLS, but the program has no root certificates.
+    #[error(
+        "its URL requires TLS, but there are no root certificates to verify the server. Install or name \
+         some"
+    )]
     NoRoots,
 }

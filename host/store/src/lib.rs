@@ -1,13 +1,13 @@
-//! What the signing relay must not forget: requests, the calls that were made, notifications.
+//! The durable store of the signing relay: requests, calls of the upstream, notifications.
 //!
-//! Whatever a function here reports as done is on disk. Nothing decides by itself what the time is:
-//! every function that needs it is given a [`Now`].
+//! A change is on disk when the method that makes it returns. Callers pass the time as
+//! [`Now`].
 //!
-//! - A *message* is a text to be signed; all requests for the same text share it, and its calls.
-//! - A *request* is one caller's, with their callback.
-//! - A *slot* is the right to one call in each window. See [`Slot`].
-//! - A *lease* is the right to finish a try. It has a token, so that whoever comes late with one that
-//!   was taken over since changes nothing.
+//! - A *message* is a text to be signed. All requests for the same text share one message and its attempts.
+//! - A *request* belongs to one caller and has the caller's callback, if any.
+//! - A *slot* is the right to make one call of the upstream per window. See [`Slot`].
+//! - A *lease* is the right to finish one attempt. It has a token, so that a late holder cannot change
+//!   anything after another attempt has started.
 
 mod clock_monitor;
 #[cfg(test)]
@@ -36,33 +36,58 @@ pub use types::{
 
 use std::pin::Pin;
 
-/// What a store is doing; boxed, so that which store it is can be a setting. To drop it does not
-/// undo it: it may be done or not.
+/// The future of a [`Store`] method. It is boxed, so that the kind of store can be chosen at run time.
+///
+/// Dropping it does not undo the operation: the operation may complete or never start.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
-/// The store, whichever it is. All of them are held to `conformance`.
+/// A store. The tests in `conformance` check every implementation.
 ///
-/// What changes something is durable when it returns. `now` must have been read before the call:
-/// what is granted counts from there.
+/// A change is durable when its method returns `Ok`. The caller must read `now` before the call, because
+/// granted times count from it.
+///
+/// # Errors
+/// Every method can return [`StoreError::Unavailable`], [`StoreError::Busy`] or [`StoreError::Unusable`].
+/// After [`StoreError::Unavailable`] the change may have been made, if the connection to a database broke
+/// during the commit. Methods that take a lease also return [`StoreError::LeaseLost`], and then change
+/// nothing.
 pub trait Store: Send + Sync {
-    /// Stores a request, unless its message is finished or as much as `max` waits already. A
-    /// second caller with the same message and callback gets the request that waits already, which is
-    /// *shared* from then on.
+    /// Stores a request and returns its id, or the result if the message is already finished.
+    ///
+    /// Returns [`Accepted::BacklogFull`] or [`Accepted::CallersFull`], and stores nothing, if `max` is
+    /// reached. A request with the message and callback of a waiting request returns that request's id,
+    /// marks it as *shared*, and does not count towards `max`. A repeated call is therefore safe. Each
+    /// request with a new callback for a waiting message is a new request.
+    ///
+    /// The callback of a request for a finished message is not called: the caller receives the result here.
     fn accept(&self, new: NewRequest, max: BacklogMax, now: Now) -> StoreFuture<'_, Accepted>;
 
-    /// A request as its caller may see it.
+    /// Returns the request with this id as its caller may see it, or `None` if it does not exist.
     fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>>;
 
-    /// The signature of a message, if there is one.
+    /// Returns the signature of a message, or `None` if the message is unknown, pending or failed.
     fn signature(&self, message: String) -> StoreFuture<'_, Option<String>>;
 
-    /// Claims a slot and a message for it, if there is one of each: first what has been due for
-    /// minutes, then what was never tried, then what is due again.
+    /// Claims a slot and the next due message for one attempt.
+    ///
+    /// The order is: messages that have been due for minutes, then messages without an attempt, then
+    /// messages whose next attempt is due. Returns [`Claim::RetryAfter`] if no slot is free or no message
+    /// is due.
+    ///
+    /// The lease expires if the attempt is not finished in time. A later [`Store::heartbeat`] then makes
+    /// the message available again, so that more than one call may be made for it.
     fn claim_attempt(&self, now: Now) -> StoreFuture<'_, Claim<Attempt>>;
 
-    /// Writes down what a try came to, how its call ended and whom to tell, in one step. Requests in
-    /// `answered` get the result as their answer: nobody has to be told later, unless they are shared,
-    /// since the other caller was promised to be told.
+    /// Stores in one transaction the outcome of an attempt, the end of its call and the notifications to
+    /// send.
+    ///
+    /// The caller returns the result directly to the requests in `answered`. These get no notification,
+    /// except *shared* requests, because another caller of the same request expects one.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] if another attempt was claimed since or the attempt is already finished.
+    /// The slot then stays taken until the end of its claim. An expired lease is still valid while no other
+    /// attempt is claimed.
     fn finish_attempt(
         &self,
         claimed: Attempt,
@@ -72,18 +97,23 @@ pub trait Store: Send + Sync {
         now: Now,
     ) -> StoreFuture<'_, ()>;
 
-    /// Claims a slot for a call that is no try: a verification, a check of the key. While messages
-    /// wait, such calls have at most `checks_max` slots.
+    /// Claims a slot for a call that is not an attempt: a verification or a check of the key. While
+    /// messages wait, such calls have at most `checks_max` slots.
     fn claim_check(&self, checks_max: u32, now: Now) -> StoreFuture<'_, Claim<Slot>>;
 
-    /// Writes down how such a call ended.
+    /// Stores the end of a call for which [`Store::claim_check`] claimed a slot. Has no effect if the slot
+    /// was claimed again since. Idempotent.
     fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> StoreFuture<'_, ()>;
 
-    /// No call for so long from now, whatever slots are free. A hold is never shortened.
+    /// Prevents new claims of slots for `for_ms` milliseconds from now. A longer hold that exists is kept.
+    /// Calls with a claimed slot are not affected.
     fn hold_calls(&self, for_ms: u64, now: Now) -> StoreFuture<'_, ()>;
 
-    /// Takes up to `max` notifications that are due, the oldest first, but none for a host in
-    /// `busy`: tries there are under way already, as many as may be.
+    /// Claims up to `max` due notifications, the longest due first, except those for a host in `busy`,
+    /// which has its maximum of concurrent deliveries.
+    ///
+    /// Returns [`Claim::RetryAfter`] if none is due. The leases expire as for [`Store::claim_attempt`], so
+    /// that a receiver may get a notification more than once.
     fn claim_notifications(
         &self,
         max: u32,
@@ -91,7 +121,11 @@ pub trait Store: Send + Sync {
         now: Now,
     ) -> StoreFuture<'_, Claim<Vec<Notification>>>;
 
-    /// Writes down what a try of a notification came to.
+    /// Stores the outcome of one delivery of a notification.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] if another delivery was claimed since, a redelivery was requested, or this
+    /// delivery is already finished.
     fn finish_notification(
         &self,
         lease: NotificationLease,
@@ -99,21 +133,26 @@ pub trait Store: Send + Sync {
         now: Now,
     ) -> StoreFuture<'_, ()>;
 
-    /// Makes a notification due, whatever became of it, with all tries before it. A try that is
-    /// under way ends for itself.
+    /// Makes a notification due now, in whatever state it is, and starts its retries again.
+    ///
+    /// A delivery that is under way continues, but its outcome is not stored. The receiver may therefore
+    /// get the notification twice.
     fn redeliver(&self, request: RequestId, now: Now) -> StoreFuture<'_, Redelivery>;
 
-    /// Requests, the youngest first, up to `max`.
+    /// Returns up to `max` requests, the newest first.
     fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>>;
 
-    /// Removes up to `max` requests whose message was finished more than `retention_ms` ago and
-    /// that nobody is still to be told of, and messages without requests; says how many it removed.
+    /// Removes up to `max` requests that were done more than `retention_ms` milliseconds ago, and messages
+    /// without requests. Returns the number of removed requests.
+    ///
+    /// A request is done when its message is finished and its notification, if any, is delivered or parked.
+    /// Its age counts from the end of the message, or from the time when the notification was parked.
     fn sweep(&self, retention_ms: u64, max: u32, now: Now) -> StoreFuture<'_, u64>;
 
-    /// A look at the whole.
+    /// Returns counts and ages for health checks and metrics.
     fn stats(&self, now: Now) -> StoreFuture<'_, StoreStats>;
 
-    /// To be called about once a second: proves that this replica is alive, and takes over what dead
-    /// ones left behind.
+    /// Shows that this replica is alive, and makes work available again whose lease has expired or whose
+    /// replica has stopped. To be called about once a second.
     fn heartbeat(&self, now: Now) -> StoreFuture<'_, ()>;
 }

@@ -1,7 +1,7 @@
-//! The store in memory: a database that several replicas share, for simulations.
+//! A store in memory that several replicas can share, for simulations.
 //!
-//! It keeps to the same rules as the real ones and to nothing else: no disk, no threads, no order by
-//! chance. All its answers are there at once.
+//! It follows the same rules as the other stores, without a disk, threads or randomness. All its futures
+//! are ready at once.
 
 mod notifications;
 mod replica;
@@ -12,18 +12,19 @@ use crate::{BootMillis, MessageState, Quota, RequestId, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The database.
+/// The database that replicas share. Clones share the same data.
 #[derive(Clone)]
 pub struct Model {
     shared: Arc<Mutex<Shared>>,
     quota: Quota,
-    /// What the database takes the time to be, in milliseconds. No replica trusts it.
+    /// The database's clock, in milliseconds. Replicas compare it with their own clocks and do not trust
+    /// it.
     clock: Clock,
 }
 
 type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// A process that uses the database.
+/// A process that uses the database. Implements [`Store`](crate::Store).
 pub struct Replica {
     shared: Arc<Mutex<Shared>>,
     quota: Quota,
@@ -35,19 +36,19 @@ pub struct Replica {
 
 type BootClock = Arc<dyn Fn() -> BootMillis + Send + Sync>;
 
-/// What a replica takes the time to be, and what may be done by it.
+/// A replica's reading of the store's time.
 #[derive(Clone, Copy)]
 struct Look {
-    /// The store's time: the database's, with its jumps taken out.
+    /// The store's time: the database's clock without its jumps.
     now: i64,
-    /// No call by this replica before then.
+    /// This replica makes no call before this time.
     held_until: i64,
-    /// Whether it can be told how far a call lies back.
+    /// Whether the reading is exact enough to shorten the claim of a call that has ended.
     is_certain: bool,
 }
 
 impl Model {
-    /// An empty database, whose clock says what `clock` returns.
+    /// Creates an empty database. `clock` returns the database's time in milliseconds.
     pub fn new(quota: Quota, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self {
             shared: Arc::default(),
@@ -56,7 +57,7 @@ impl Model {
         }
     }
 
-    /// The same database, for replicas that are told another quota.
+    /// Returns the same database with another quota for replicas that start later.
     #[must_use]
     pub fn with_quota(&self, quota: Quota) -> Self {
         Self {
@@ -65,8 +66,8 @@ impl Model {
         }
     }
 
-    /// A process starts, on a machine whose present start is `boot_id` and whose clock is `boot_clock`.
-    /// It dies by being dropped.
+    /// Starts a process on a machine with this `boot_id` and this boot clock. Dropping the replica
+    /// simulates a crash.
     pub fn replica(
         &self,
         boot_id: &str,
@@ -86,28 +87,29 @@ impl Model {
 }
 
 impl Replica {
-    /// A panic in between is one of the test that shares this.
+    /// Ignores poisoning, because only a panic of a test can cause it.
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What is in the database.
+/// The contents of the database.
 #[derive(Default)]
 struct Shared {
     messages: BTreeMap<i64, Message>,
-    /// In the order in which they came.
+    /// Keys ascend in the order of arrival.
     requests: BTreeMap<i64, Request>,
     slots: BTreeMap<u32, SlotState>,
     held_until: i64,
-    /// What the database's clock is put right by, and how often it was.
+    /// The correction of the database's clock, and the number of corrections so far.
     shift_ms: i64,
     epoch: i64,
-    /// What processes found out of their machines' clocks, for others on the same machine.
+    /// By boot id: the known difference between the store's time and a machine's clock. Later processes on
+    /// the machine use it.
     machines: BTreeMap<String, Reference>,
-    /// What the slots were taken for; none in a new database.
+    /// The quota that the slots are claimed with. `None` in a new database.
     settled: Option<Quota>,
-    /// Leases and claims that were given out, and ids.
+    /// The last number that was used as a lease, a claim or an id.
     counter: i64,
 }
 
@@ -148,7 +150,7 @@ struct SlotState {
     check: bool,
 }
 
-/// The last try that was begun and not finished, and until when nobody else begins one.
+/// The last attempt that is not finished. No other attempt can be claimed before `until`.
 #[derive(Default)]
 struct Leased {
     token: Option<i64>,
@@ -167,8 +169,10 @@ impl Shared {
         self.counter
     }
 
-    /// What is not known of calls before is waited for: those of a database that was lost, and those
-    /// that were let go by a shorter window.
+    /// Adapts the slots to the quota of a new process.
+    ///
+    /// Earlier calls are not fully known in a new database, which may replace a lost one, and after the
+    /// window has become longer. Then no call is made for as long as an earlier one may count.
     fn join(&mut self, quota: Quota, now: i64) {
         let longer_ms = self.settled.map(|before| {
             let longer = |is: u32, was: u32| i64::from(is.saturating_sub(was));
@@ -207,7 +211,7 @@ impl Shared {
         self.slots.iter().map(row).collect()
     }
 
-    /// Messages that wait.
+    /// Returns the messages that wait.
     fn pending(&self) -> impl Iterator<Item = (&i64, &Message)> {
         let pending = |(_, message): &(&i64, &Message)| message.state == MessageState::Pending;
         self.messages.iter().filter(pending)
@@ -217,7 +221,8 @@ impl Shared {
         self.pending().count() as u64
     }
 
-    /// The first that nobody is trying, of those that were tried before or of the others.
+    /// Returns the message without an active attempt that is due first. `tried` selects the messages with
+    /// finished attempts, or those without any.
     fn first(&self, tried: bool) -> Option<Waiting> {
         let free = self
             .pending()

@@ -1,44 +1,47 @@
-//! What all stores decide alike, without their SQL.
+//! Decisions that are the same in all stores. This module does no I/O.
 
 use crate::{Claim, Quota};
 
-/// A message that has been due for so long is tried before fresh ones: nothing starves.
+/// A message that has been due for this many milliseconds comes before fresh ones, so that no message
+/// starves.
 pub(crate) const AGED_MS: i64 = 5 * 60 * 1000;
 
-/// A receiver's time-out is far below: whoever has not finished by then will not.
+/// Duration of a delivery's lease, in milliseconds. The timeout for receivers is far shorter.
 pub(crate) const NOTIFICATION_LEASE_MS: i64 = 60 * 1000;
 
-/// For the writing down of what a call came to.
+/// Time to store the outcome of a call, in milliseconds.
 const FINISH_MS: i64 = 10 * 1000;
 
-/// How long a try is waited for before another may be made.
+/// Returns how long the lease of an attempt lasts, in milliseconds.
 pub(crate) fn attempt_lease_ms(quota: Quota) -> i64 {
     i64::from(quota.call_ms) + i64::from(quota.margin_ms) + FINISH_MS
 }
 
-/// Nothing is planned further ahead, so that there is time left after whatever was planned.
+/// Maximum time between now and a plan (100 years), so that times after any plan do not overflow.
 const PLAN_MAX_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
 
-/// So many milliseconds after `now`, or a century.
+/// Returns the time `ms` milliseconds after `now`, or 100 years after `now` if that is earlier.
 pub(crate) fn after(now: i64, ms: u64) -> i64 {
     now.saturating_add_unsigned(ms.min(PLAN_MAX_MS))
 }
 
-/// How long it is from `now` until then.
+/// Returns [`Claim::RetryAfter`] with the time from `now` until `at`. The time is 0 if `at` has passed.
 pub(crate) fn later<T>(at: Option<i64>, now: i64) -> Claim<T> {
     let after_ms = at.map(|at| u64::try_from(at.saturating_sub(now)).unwrap_or(0));
     Claim::RetryAfter { after_ms }
 }
 
-/// A message that nobody is trying.
+/// A pending message without an active attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Waiting {
     pub(crate) due_at: i64,
     pub(crate) message: i64,
 }
 
-/// Which message is next, and from when on, given the first that was never tried and the first that
-/// was. A fresh one is always due: its plan may be a little ahead of the clock of who asks now.
+/// Returns the next message and the time from which it can be claimed.
+///
+/// `fresh` is the first message without an attempt, `tried` is the first one with an attempt. A fresh
+/// message is always due, because its plan may be slightly ahead of the clock of another replica.
 pub(crate) fn turn(
     fresh: Option<Waiting>,
     tried: Option<Waiting>,
@@ -54,16 +57,16 @@ pub(crate) fn turn(
     Some((next, at))
 }
 
-/// What a slot is claimed for.
+/// The kind of call that a slot is claimed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Attempt,
-    /// A call that is no try.
+    /// A call that is not an attempt.
     Check,
 }
 
 impl Purpose {
-    /// As it is stored.
+    /// Returns the stored name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Attempt => "try",
@@ -72,23 +75,26 @@ impl Purpose {
     }
 }
 
-/// A slot as it is stored.
+/// A stored slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotRow {
     pub(crate) number: u32,
     pub(crate) free_at: i64,
-    /// Its last claim was for a call that is no try.
+    /// The last claim was for a check.
     pub(crate) check: bool,
 }
 
-/// When a call may be made, if none is before: once fewer than `calls` slots are taken. More may be
-/// there, taken from a time when more calls were allowed.
+/// Returns the time from which a call may be made, if none is made before. It is the time from which fewer
+/// than `calls` slots are taken.
+///
+/// There may be more slots than `calls`, from a time when more calls were allowed.
 pub(crate) fn call_at(slots: &[SlotRow], calls: u32, held_until: i64) -> Option<i64> {
     let free_at = fewer_taken_at(slots.iter(), calls)?;
     Some(free_at.max(held_until))
 }
 
-/// The same for a call that is no try; `checks_max` only while messages wait.
+/// Returns the time from which a check may be made. In addition to the rules of [`call_at`], checks take at
+/// most `checks_max` slots, if it is not `None`.
 pub(crate) fn check_at(
     slots: &[SlotRow],
     calls: u32,
@@ -103,13 +109,13 @@ pub(crate) fn check_at(
     Some(at.max(fewer_taken_at(checks, checks_max)?))
 }
 
-/// The slot to claim: the one that has been free for the longest.
+/// Returns the slot to claim: the one that has been free for the longest time.
 pub(crate) fn freest(slots: &[SlotRow]) -> Option<SlotRow> {
     let order = |slot: &&SlotRow| (slot.free_at, slot.number);
     slots.iter().min_by_key(order).copied()
 }
 
-/// From when on fewer than `max` of them are taken.
+/// Returns the time from which fewer than `max` of the slots are taken, or `None` if `max` is 0.
 fn fewer_taken_at<'a>(slots: impl Iterator<Item = &'a SlotRow>, max: u32) -> Option<i64> {
     let mut all: Vec<i64> = slots.map(|slot| slot.free_at).collect();
     all.sort_unstable_by(|a, b| b.cmp(a));

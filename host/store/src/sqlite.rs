@@ -1,4 +1,4 @@
-//! The store in one file, for one process.
+//! The store in an SQLite file, for one process.
 
 mod attempts;
 mod clock;
@@ -24,27 +24,31 @@ use requests::Fingerprint;
 use std::path::Path;
 use writer::Writer;
 
-/// How many calls of a look at a store that a server has open may wait.
+/// Maximum number of waiting reads, and of waiting writes, of a store that was opened with
+/// [`Sqlite::inspect`].
 const INSPECT_WAITING_MAX: usize = 16;
 
-/// The store in one file. To drop it waits until what was asked of it is written.
+/// A store in an SQLite file. Dropping it blocks until all accepted operations are written.
 pub struct Sqlite {
-    /// Closed first: whoever closes the file last tidies it up, and a reader cannot.
+    /// Closed before the writer, because the last connection that closes the file cleans up its write-ahead
+    /// log. A read-only connection cannot do that.
     reader: Reader,
     writer: Writer,
-    /// Callers have the machine's clock; within there is the store's time only.
+    /// Converts the machine's clock, which callers use, to the store's time, which all modules below use.
     clock: Clock,
 }
 
 impl Sqlite {
-    /// Opens the file, makes it where there is none, and takes over what an earlier process left
-    /// behind; refuses it while another process has it open. `boot_id` names the current start of
-    /// the machine, whose clock `now.boot` is. Up to `waiting_max` calls may wait to be written, and
-    /// as many to be read.
+    /// Opens the file for a server, creates it if it is missing, and recovers the state that an earlier
+    /// process left.
+    ///
+    /// `boot_id` identifies the current start of the machine, to whose clock `now.boot` belongs. At most
+    /// `waiting_max` writes and `waiting_max` reads wait. Further ones fail with
+    /// [`StoreError::Busy`](crate::StoreError::Busy).
     ///
     /// # Errors
-    /// [`Unusable`](crate::Unusable) where the file is something else or newer, and
-    /// [`Unavailable`](crate::Unavailable) where it cannot be opened now, or another process has it open.
+    /// [`Unusable`](crate::Unusable) if the file is not a store or its version is newer.
+    /// [`Unavailable`](crate::Unavailable) if the file cannot be opened now or another process has it open.
     pub fn open(
         path: &Path,
         boot_id: &str,
@@ -56,22 +60,22 @@ impl Sqlite {
         Self::start(path, database, waiting_max)
     }
 
-    /// Makes the file where there is none, or brings it up to date, and closes it; refuses it while
-    /// another process has it open.
+    /// Creates the file if it is missing, upgrades it to the current version, and closes it. Idempotent.
     ///
     /// # Errors
-    /// The same as of [`Sqlite::open`].
+    /// The errors of [`Sqlite::open`].
     pub fn migrate(path: &Path) -> Result<()> {
         Database::migrated(path).map(drop)
     }
 
-    /// Opens the file beside a server that may have it open, to look at it and to have notifications
-    /// delivered again. Takes nothing over and makes no file. The server hears of nothing: it finds
-    /// what is due when it next looks.
+    /// Opens the file to read it and to request redeliveries, also while a server has it open.
+    ///
+    /// Does not recover anything and does not create the file. The server is not notified of changes: it
+    /// finds due notifications when it next looks for them.
     ///
     /// # Errors
-    /// The same as of [`Sqlite::open`], except that another process may have the file open, and
-    /// [`Unusable::Older`](crate::Unusable::Older) where only a server can bring it up to date.
+    /// The errors of [`Sqlite::open`], except that another process may have the file open.
+    /// [`Unusable::Older`](crate::Unusable::Older) if only a server can upgrade the file.
     pub fn inspect(path: &Path, boot_id: &str, quota: Quota, now: Now) -> Result<Self> {
         let database = Database::inspect(path, boot_id, quota, now)?;
         Self::start(path, database, INSPECT_WAITING_MAX)
@@ -87,7 +91,7 @@ impl Sqlite {
 }
 
 impl Sqlite {
-    /// Runs `call` on the thread that writes, by the store's time.
+    /// Runs `call` on the writer thread, with the store's time.
     fn write<R: Send + 'static>(
         &self,
         now: Now,
@@ -97,7 +101,7 @@ impl Sqlite {
         Box::pin(self.writer.call(move |database| call(database, now)))
     }
 
-    /// Runs `look` on the thread that reads, by the store's time.
+    /// Runs `look` on the reader thread, with the store's time.
     fn read<R: Send + 'static>(
         &self,
         now: Now,

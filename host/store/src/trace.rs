@@ -1,30 +1,33 @@
-//! Whose trace a request belongs to.
+//! Trace contexts of requests.
 
-/// A `traceparent` of W3C Trace Context (section 3.2): names the trace that a caller's request is a part
-/// of, for those who are called because of it. It is kept as it came: nothing here writes a trace.
+/// A `traceparent` of W3C Trace Context (section 3.2). It identifies the trace of a caller's request and is
+/// sent with the calls for that request. A value of version 00 is kept unchanged, because this program does
+/// not record traces itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceParent(String);
 
-/// Digits of the version, the trace, its part that called, and the flags.
+/// Numbers of digits of the version, the trace id, the parent id and the flags.
 const FIELDS: [usize; 4] = [2, 32, 16, 2];
 
-/// With a dash between two fields.
-const OCTETS: usize = 55;
+/// Length of all fields with dashes between them.
+const BYTES: usize = 55;
 
 impl TraceParent {
-    /// From a header's value. None for what is malformed, which counts as nothing (section 3.2.2). Of a
-    /// version that came later, what version 00 knows is kept (section 4).
+    /// Parses the value of a header. Returns `None` if it is malformed: the header is then ignored (section
+    /// 3.2.2).
+    ///
+    /// A value of a later version is reduced to the fields of version 00 (section 4).
     pub fn parse(text: &str) -> Option<Self> {
-        let (known, later) = text.split_at_checked(OCTETS)?;
+        let (known, later) = text.split_at_checked(BYTES)?;
         let fields: Vec<&str> = known.split('-').collect();
-        let digit = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         let is_well_formed = fields.iter().map(|field| field.len()).eq(FIELDS)
             && fields.iter().all(|field| field.bytes().all(digit));
         let [version, trace, parent, flags] = fields[..] else {
             return None;
         };
-        let is_none = |id: &str| id.bytes().all(|octet| octet == b'0');
-        if !is_well_formed || version == "ff" || is_none(trace) || is_none(parent) {
+        let is_zero = |id: &str| id.bytes().all(|byte| byte == b'0');
+        if !is_well_formed || version == "ff" || is_zero(trace) || is_zero(parent) {
             return None;
         }
         match (version, later) {
@@ -38,12 +41,12 @@ impl TraceParent {
         }
     }
 
-    /// As a header has it.
+    /// Returns the value for a header.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Of the trace: 32 lowercase hexadecimal digits.
+    /// Returns the trace id: 32 lowercase hexadecimal digits.
     pub fn trace_id(&self) -> &str {
         &self.0[3..35]
     }
@@ -61,17 +64,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_well_formed_is_kept_as_it_came() {
+    fn well_formed_value_is_kept_unchanged() {
         for flags in ["00", "01", "03", "ff"] {
             let text = format!("00-{TRACE}-{PARENT}-{flags}");
             assert_eq!(parsed(&text), Some(text.clone()));
-            let trace = TraceParent::parse(&text).expect("well-formed");
+            let trace = TraceParent::parse(&text).expect("value should be well-formed");
             assert_eq!(trace.trace_id(), TRACE);
         }
     }
 
     #[test]
-    fn of_later_versions_what_is_known_is_kept() {
+    fn later_version_is_reduced_to_the_known_fields() {
         let kept = format!("00-{TRACE}-{PARENT}-01");
         for text in [
             format!("01-{TRACE}-{PARENT}-ff"),
@@ -83,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_none() {
+    fn malformed_value_is_ignored() {
         for text in [
             String::new(),
             "é".repeat(30),

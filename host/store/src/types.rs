@@ -1,244 +1,248 @@
-//! What is stored, in types that cannot be mistaken for each other.
+//! The types of the store's interface.
 
 use crate::TraceParent;
 
-/// Milliseconds since 1970 by a wall clock, which may step.
+/// Milliseconds since 1970 by a wall clock. The clock may be set forward or back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixMillis(pub i64);
 
-/// Milliseconds since this machine started, by a clock that does not step and runs on while the
-/// machine sleeps (`CLOCK_BOOTTIME`).
+/// Milliseconds since the start of this machine (`CLOCK_BOOTTIME`). The clock cannot be set, and continues
+/// while the machine sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BootMillis(pub i64);
 
-/// The time, by both clocks. The wall clock dates what people are shown and what is kept for so long;
-/// everything that is planned or guarded goes by the other one.
+/// The time, by both clocks. The wall clock is used for times that people see and for retention. The boot
+/// clock is used for plans, leases and slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// For what outlives the machine's uptime.
+    /// The time by the wall clock.
     pub wall: UnixMillis,
-    /// For what must not be fooled by a clock that steps.
+    /// The time by the boot clock.
     pub boot: BootMillis,
 }
 
-/// 12 lowercase hexadecimal digits of the time when it was made, then 32 of random bits: who knows the
-/// id may see the request. Ids of one time lie side by side in an index, so that a new one among
-/// millions is written where the last one was.
+/// The id of a request: 12 lowercase hexadecimal digits of the creation time, then 32 digits of random
+/// bits.
+///
+/// The random bits protect the request, because anyone who has the id may read it. The time makes ids that
+/// are created together adjacent in an index, so that inserts stay fast among millions of requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(String);
 
 impl RequestId {
-    /// Digits of one.
+    /// Length of an id in hexadecimal digits.
     pub const DIGITS: usize = 44;
 
-    /// From the time, of which 48 bits are taken, and random bits.
+    /// Creates an id from the low 48 bits of the time and from 128 random bits.
     pub fn new(at: UnixMillis, random: u128) -> Self {
         let at = at.0 & 0xffff_ffff_ffff;
         Self(format!("{at:012x}{random:032x}"))
     }
 
-    /// From a client; none where it cannot be one.
+    /// Parses an id that a client sent. Returns `None` if it does not have the form of an id.
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = |octet: u8| octet.is_ascii_digit() || (b'a'..=b'f').contains(&octet);
-        (text.len() == Self::DIGITS && text.bytes().all(digits)).then(|| Self(text.to_owned()))
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        (text.len() == Self::DIGITS && text.bytes().all(digit)).then(|| Self(text.to_owned()))
     }
 
-    /// The digits.
+    /// Returns the digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A message in the store.
+/// The number of a message in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MessageId(pub i64);
 
-/// What a caller wants.
+/// A request to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRequest {
-    /// The id it gets if it is new.
+    /// The id of the request if it is new.
     pub id: RequestId,
-    /// What is to be signed.
+    /// The message to sign.
     pub message: String,
-    /// Whom to tell.
+    /// The receiver of the notification, if the caller wants one.
     pub callback: Option<Callback>,
-    /// What the calls that are made for it belong to.
+    /// The trace context that is sent with calls for this request.
     pub trace: Option<TraceParent>,
 }
 
-/// Whom to tell when a message is finished.
+/// The receiver of the notification that a message is finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Callback {
-    /// The whole URL.
+    /// The complete URL.
     pub url: String,
-    /// Its host without the port: a slow machine is slow at all of them: tries at one host do not hold up others.
+    /// Host name without the port. Concurrency is limited per host, so that one slow receiver does not
+    /// delay the others.
     pub host: String,
 }
 
-/// How much may wait.
+/// Maximum numbers of waiting messages and requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BacklogMax {
-    /// Messages.
+    /// Maximum number of waiting messages.
     pub messages: u64,
-    /// Requests for each of them. A few more get in where several come at once.
+    /// Maximum number of requests for one message. Concurrent calls may exceed it by a few.
     pub callers: u32,
 }
 
-/// What became of it.
+/// The result of [`Store::accept`](crate::Store::accept).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted {
-    /// It is stored, and its message waits to be signed. The id is an older one where the same
-    /// message with the same callback waits already.
+    /// The request is stored, and its message waits to be signed. The id is that of an earlier request if
+    /// one with the same message and callback is waiting.
     Pending(RequestId),
-    /// The message was signed before.
+    /// The message is already signed.
     Signed {
-        /// A finished request for this message, without a callback.
+        /// The id of a finished request for this message, without a callback.
         id: RequestId,
-        /// As the upstream wrote it.
+        /// The signature, as the upstream wrote it.
         signature: String,
     },
-    /// The message was refused before.
+    /// The message was already rejected.
     Failed {
-        /// A finished request for this message, without a callback.
+        /// The id of a finished request for this message, without a callback.
         id: RequestId,
-        /// Why.
+        /// The reason.
         error: String,
     },
-    /// So many messages wait that no more are taken. Nothing was stored.
+    /// The maximum number of messages is waiting. Nothing was stored.
     BacklogFull,
-    /// So many requests wait for this message that no more are taken. Nothing was stored.
+    /// The maximum number of requests is waiting for this message. Nothing was stored.
     CallersFull,
 }
 
-/// Where a message stands.
+/// The state of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessageState {
-    /// It waits to be signed.
+    /// The message waits to be signed.
     Pending,
-    /// The signature.
+    /// The message is signed, with this signature.
     Signed(String),
-    /// Why there will be none.
+    /// The message was rejected, for this reason.
     Failed(String),
 }
 
-/// What a caller is shown of their request.
+/// A request as its caller may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestView {
-    /// Its id.
+    /// The request's id.
     pub id: RequestId,
-    /// What is to be signed.
+    /// The message to sign.
     pub message: String,
-    /// Where that stands.
+    /// The state of the message.
     pub state: MessageState,
-    /// When it was accepted.
+    /// The time when the request was accepted.
     pub created_at: UnixMillis,
-    /// Calls for its message that ended.
+    /// Number of finished attempts to sign the message.
     pub tries: u32,
-    /// Where its notification stands; none without a callback, and where the result was the answer.
+    /// The state of the notification. `None` if the request has no callback or its caller received the
+    /// result directly.
     pub notification: Option<NotificationView>,
 }
 
-/// What a caller is shown of their notification.
+/// A notification as its caller may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotificationView {
-    /// Where it stands.
+    /// The state of the notification.
     pub state: NotificationState,
-    /// Tries that ended.
+    /// Number of finished deliveries since the notification was created or last redelivered.
     pub tries: u32,
-    /// Why the last of them failed.
+    /// The reason why the last delivery failed.
     pub last_error: Option<String>,
-    /// When the next one is due, by the caller's wall clock.
+    /// The time of the next delivery, by the caller's wall clock.
     pub next_try_at: Option<UnixMillis>,
 }
 
-/// Where a notification stands.
+/// The state of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotificationState {
-    /// It will be tried, once the message is finished.
+    /// The notification will be delivered when the message is finished, or is being retried.
     Pending,
-    /// The receiver took it.
+    /// The receiver accepted the notification.
     Delivered,
-    /// It is kept and not tried.
+    /// The notification is kept, but not delivered any more unless a redelivery is requested.
     Parked,
 }
 
-/// A notification that may be tried now.
+/// A notification to deliver now, with the lease of this delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
-    /// To finish the try with.
+    /// The lease to finish the delivery with.
     pub lease: NotificationLease,
-    /// Where to.
+    /// The receiver.
     pub callback: Callback,
-    /// What was to be signed.
+    /// The message of the request.
     pub message: String,
-    /// Its signature, or why there is none.
+    /// The signature, or the reason why the message was rejected.
     pub outcome: Result<String, String>,
-    /// When that was known.
+    /// The time when the message was finished.
     pub finished_at: UnixMillis,
-    /// Which try it is, from 1.
+    /// Number of this delivery, from 1.
     pub number: u32,
-    /// When the first was made; now for the first.
+    /// The time of the first delivery. For the first delivery this is the time of the claim.
     pub first_try_at: UnixMillis,
-    /// What its caller's request belonged to.
+    /// The trace context of the caller's request.
     pub trace: Option<TraceParent>,
 }
 
-/// The right to finish a try of a notification, until it is taken over.
+/// The right to finish one delivery of a notification, until another delivery is claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotificationLease {
-    /// Whose it is.
+    /// The request that the notification belongs to.
     pub request: RequestId,
     pub(crate) token: i64,
 }
 
-/// What a try of a notification came to.
+/// The outcome of one delivery of a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotificationOutcome {
-    /// The receiver took it.
+    /// The receiver accepted the notification.
     Delivered,
-    /// Not this time.
+    /// The delivery failed and is repeated later.
     Again {
-        /// Milliseconds from now; not before.
+        /// Minimum delay from now, in milliseconds.
         after_ms: u64,
-        /// Why.
+        /// The reason for the failure.
         why: String,
     },
-    /// No further try.
+    /// The delivery failed and is not repeated.
     Parked {
-        /// Why.
+        /// The reason for the failure.
         why: String,
     },
 }
 
-/// What became of the wish for another delivery.
+/// The result of [`Store::redeliver`](crate::Store::redeliver).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redelivery {
-    /// It is due now, with all tries before it.
+    /// The notification is due now, and its retries start again.
     Due,
-    /// There is no such request, or it has no notification (yet).
+    /// The request does not exist, or does not have a notification yet.
     None,
 }
 
-/// How many calls the upstream allows.
+/// The calls that the upstream allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Calls in any window.
+    /// Maximum number of calls in any window.
     pub calls: u32,
-    /// The window.
+    /// Length of the window, in milliseconds.
     pub window_ms: u32,
-    /// The longest that a call takes, from its claim on: it must not be sent later.
+    /// Maximum duration of a call in milliseconds, from its claim. The call must not be sent later.
     pub call_ms: u32,
-    /// For what the network delays.
+    /// Additional time for delays in the network, in milliseconds.
     pub margin_ms: u32,
 }
 
 impl Quota {
-    /// How long a slot is taken by a call of which nothing more is heard.
+    /// Returns how long a call whose end is unknown takes its slot, in milliseconds from its claim.
     pub fn taken_ms(&self) -> i64 {
         i64::from(self.call_ms) + self.spared_ms()
     }
 
-    /// How long a slot stays taken after the end of its call.
+    /// Returns how long a slot stays taken after the end of its call, in milliseconds.
     pub fn spared_ms(&self) -> i64 {
         i64::from(self.window_ms) + i64::from(self.margin_ms)
     }
@@ -246,60 +250,62 @@ impl Quota {
 
 /// The right to one call.
 ///
-/// Each slot is claimed, on disk, before the first octet leaves, until a time when the call is over
-/// and a window has passed. So the arrivals from one slot are at least a window apart, and from all of
-/// them there are never more than the quota in one window, whatever crashes in between.
+/// A slot is claimed on disk before the first byte of the call is sent. The claim lasts until the call is
+/// over and one window has passed. Calls of one slot therefore arrive at least one window apart, and all
+/// slots together never exceed the quota in any window, whatever process crashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
     pub(crate) number: u32,
     pub(crate) claim: i64,
-    /// Nothing may be sent from here on.
+    /// The call must not be sent at or after this time of this machine's boot clock.
     pub send_before: BootMillis,
 }
 
 /// How the call of a slot ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotEnd {
-    /// The upstream has counted it by now, or never will: it answered, or nothing was sent.
+    /// The upstream has counted the call by now or never will: it responded, or nothing was sent. The slot
+    /// is free one window and the margin later.
     Settled,
-    /// It may still sit in a buffer and arrive later, so that the slot stays taken.
+    /// The call may still arrive later, for example from a buffer. The slot stays taken until its claim
+    /// ends.
     Unknown,
 }
 
-/// The right to finish a try of a message, until it is taken over.
+/// The right to finish one attempt for a message, until another attempt is claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     pub(crate) message: MessageId,
     pub(crate) token: i64,
 }
 
-/// A try that may be made now.
+/// A claimed attempt to sign a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// To finish it with.
+    /// The lease to finish the attempt with.
     pub lease: Lease,
-    /// To make the call with.
+    /// The slot for the call.
     pub slot: Slot,
-    /// What is to be signed.
+    /// The message to sign.
     pub message: String,
-    /// Which try it is, from 1.
+    /// Number of this attempt, from 1.
     pub number: u32,
-    /// When the message was accepted.
+    /// The time when the message was accepted.
     pub created_at: UnixMillis,
-    /// What the first request for it belonged to.
+    /// The trace context of the first request for the message.
     pub trace: Option<TraceParent>,
 }
 
-/// What a try came to.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The signature.
+    /// The message is signed, with this signature.
     Signed(String),
-    /// The message itself is wrong.
+    /// The message is rejected for good, for this reason.
     Failed(String),
-    /// Not this time.
+    /// The attempt failed and is repeated later.
     Again {
-        /// Milliseconds from now; not before.
+        /// Minimum delay from now, in milliseconds.
         after_ms: u64,
     },
 }
@@ -307,42 +313,43 @@ pub enum Outcome {
 /// The result of an attempt to claim something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim<T> {
-    /// It is the caller's.
+    /// The claim succeeded.
     Acquired(T),
-    /// It is not free now, or there is none.
+    /// Nothing can be claimed now.
     RetryAfter {
-        /// Milliseconds until it may be free, if nothing new comes before; none where nothing waits.
+        /// Milliseconds until a claim may succeed, unless something new is stored before. `None` if nothing
+        /// waits.
         after_ms: Option<u64>,
     },
 }
 
-/// A look at the whole, for `/health` and `/metrics`.
+/// Counts and ages of the whole store, for `/health` and `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StoreStats {
-    /// Messages that wait to be signed.
+    /// Number of messages that wait to be signed.
     pub backlog: u64,
-    /// Milliseconds since the oldest of them was accepted. For how long machines were off is told by
-    /// the wall clock, or does not count.
+    /// Milliseconds since the oldest waiting message was accepted. The time during which machines were off
+    /// is measured by the wall clock, or does not count.
     pub oldest_age_ms: Option<u64>,
-    /// Notifications to be made.
+    /// Number of notifications that wait to be delivered.
     pub notifications_pending: u64,
-    /// Notifications that are kept and not tried.
+    /// Number of parked notifications.
     pub notifications_parked: u64,
-    /// Slots in which a call could be made now.
+    /// Number of slots that are free now.
     pub slots_free: u32,
-    /// Milliseconds for which no call is made, whatever slots are free.
+    /// Milliseconds during which no slot can be claimed, even a free one.
     pub held_ms: u64,
 }
 
-/// Which requests an operator wants to see.
+/// The requests that [`Store::list`](crate::Store::list) returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listed {
-    /// All of them.
+    /// All requests.
     All,
-    /// Those whose message waits.
+    /// Requests whose message waits.
     Pending,
-    /// Those whose message was refused.
+    /// Requests whose message was rejected.
     Failed,
-    /// Those whose notification is parked.
+    /// Requests whose notification is parked.
     Parked,
 }

@@ -7,7 +7,7 @@ const QUOTA: Quota = Quota {
     margin_ms: 1000,
 };
 
-/// A store's time, a machine's, and how long a question takes.
+/// The store's time, a machine's clock, and the duration of a query.
 struct Clocks {
     clock_monitor: ClockMonitor,
     boot_us: i64,
@@ -27,10 +27,10 @@ impl Clocks {
         }
     }
 
-    /// With a reference, and no wait.
+    /// Creates clocks with a reference and without a wait.
     fn trusted() -> Self {
         let mut clocks = Self::new();
-        assert_eq!(clocks.judge(), Verdict::Fine);
+        assert_eq!(clocks.compare(), Verdict::Fine);
         clocks.pass(QUOTA.taken_ms());
         assert_eq!(clocks.wait_ms(), 0);
         clocks
@@ -66,17 +66,17 @@ impl Clocks {
         }
     }
 
-    fn judge(&mut self) -> Verdict {
+    fn compare(&mut self) -> Verdict {
         let reading = self.reading();
         self.clock_monitor.compare(reading)
     }
 }
 
 #[test]
-fn the_first_reading_is_believed_after_a_window() {
+fn first_reading_is_trusted_after_one_window() {
     let mut clocks = Clocks::new();
     assert!(clocks.clock_monitor.is_new());
-    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert_eq!(clocks.compare(), Verdict::Fine);
     assert!(!clocks.clock_monitor.is_new());
     assert_eq!(clocks.wait_ms(), QUOTA.taken_ms());
     assert_eq!(clocks.clock_monitor.to_recall(clocks.now()), None);
@@ -88,12 +88,12 @@ fn the_first_reading_is_believed_after_a_window() {
 }
 
 #[test]
-fn another_process_goes_on_with_what_this_one_knew() {
+fn new_process_continues_with_the_stored_reference() {
     let mut clocks = Clocks::trusted();
     let reference = clocks
         .clock_monitor
         .to_recall(clocks.now())
-        .expect("certain");
+        .expect("the reference should be certain");
     for (step_ms, expected) in [
         (0, Verdict::Fine),
         (-7000, Verdict::Jumped { by_ms: -7000 }),
@@ -101,7 +101,7 @@ fn another_process_goes_on_with_what_this_one_knew() {
         clocks.step(step_ms);
         clocks.clock_monitor = ClockMonitor::new(QUOTA);
         clocks.clock_monitor.recall(reference);
-        let verdict = clocks.judge();
+        let verdict = clocks.compare();
         assert_eq!(clocks.wait_ms(), 0);
         match (verdict, expected) {
             (Verdict::Jumped { by_ms }, Verdict::Jumped { by_ms: step_ms }) => {
@@ -113,117 +113,128 @@ fn another_process_goes_on_with_what_this_one_knew() {
 }
 
 #[test]
-fn a_jump_is_measured_and_its_correction_is_fine() {
+fn jump_is_measured_and_its_correction_is_accepted() {
     for step_ms in [150, -150, 3_600_000, -3_600_000] {
         let mut clocks = Clocks::trusted();
         clocks.step(step_ms);
-        let Verdict::Jumped { by_ms } = clocks.judge() else {
-            panic!("{step_ms} ms were not seen");
+        let Verdict::Jumped { by_ms } = clocks.compare() else {
+            panic!("a jump by {step_ms} ms was not detected");
         };
         assert!((by_ms - step_ms).abs() <= 40, "{by_ms} for {step_ms}");
-        assert!(matches!(clocks.judge(), Verdict::Jumped { .. }), "it stays");
+        assert!(
+            matches!(clocks.compare(), Verdict::Jumped { .. }),
+            "the jump should remain"
+        );
         clocks.step(-by_ms);
         clocks.epoch += 1;
-        assert_eq!(clocks.judge(), Verdict::Fine);
+        assert_eq!(clocks.compare(), Verdict::Fine);
         assert_eq!(clocks.wait_ms(), 0);
     }
 }
 
 #[test]
-fn the_network_is_no_jump() {
+fn network_delay_is_not_a_jump() {
     let mut clocks = Clocks::trusted();
     for took_ms in [0, 1, 80, 499, 3, 250] {
         clocks.took_ms = took_ms.min(497);
-        assert_eq!(clocks.judge(), Verdict::Fine, "{took_ms} ms");
+        assert_eq!(clocks.compare(), Verdict::Fine, "{took_ms} ms");
         clocks.pass(1000);
     }
     clocks.took_ms = 600;
-    assert_eq!(clocks.judge(), Verdict::Unsure);
+    assert_eq!(clocks.compare(), Verdict::Unsure);
     clocks.step(3_600_000);
-    assert_eq!(clocks.judge(), Verdict::Unsure, "ask again");
+    assert_eq!(
+        clocks.compare(),
+        Verdict::Unsure,
+        "a slow reading should be unsure"
+    );
     clocks.took_ms = 2;
-    assert!(matches!(clocks.judge(), Verdict::Jumped { .. }));
+    assert!(matches!(clocks.compare(), Verdict::Jumped { .. }));
 }
 
 #[test]
-fn a_slow_drift_is_followed_for_as_long_as_it_takes() {
+fn slow_drift_is_followed_without_end() {
     for drift_us in [450, -450] {
         let mut clocks = Clocks::trusted();
         for second in 0..100_000 {
             clocks.pass(1000);
             clocks.store_us += drift_us;
-            assert_eq!(clocks.judge(), Verdict::Fine, "second {second}");
+            assert_eq!(clocks.compare(), Verdict::Fine, "second {second}");
         }
         assert_eq!(clocks.wait_ms(), 0);
     }
 }
 
-/// Each is too small to see. Together they would shorten a window.
+/// Each step is too small to be detected. Together they would shorten a window.
 #[test]
-fn many_small_steps_are_a_jump() {
+fn many_small_steps_are_detected_as_a_jump() {
     let mut clocks = Clocks::trusted();
     let jumped = (0..60).any(|_| {
         clocks.pass(1000);
         clocks.step(20);
-        matches!(clocks.judge(), Verdict::Jumped { .. })
+        matches!(clocks.compare(), Verdict::Jumped { .. })
     });
     assert!(jumped);
 }
 
 #[test]
-fn what_another_replica_corrected_is_taken_over_after_a_window() {
+fn correction_by_another_replica_is_adopted_after_one_window() {
     let mut clocks = Clocks::trusted();
-    // Its machine was stopped for a while, and this one's was not.
+    // The machine of the other replica was stopped for a while.
     clocks.step(-30_000);
     clocks.epoch += 1;
-    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert_eq!(clocks.compare(), Verdict::Fine);
     assert!(clocks.wait_ms() > QUOTA.taken_ms() - 10);
     clocks.pass(QUOTA.taken_ms());
-    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert_eq!(clocks.compare(), Verdict::Fine);
     assert_eq!(clocks.wait_ms(), 0);
 }
 
 #[test]
-fn an_answer_from_before_a_correction_counts_for_nothing() {
+fn reading_from_before_a_correction_is_ignored() {
     let mut clocks = Clocks::trusted();
     clocks.step(10_000);
     let old = clocks.reading();
     clocks.step(-10_000);
     clocks.epoch += 1;
     clocks.pass(2000);
-    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert_eq!(clocks.compare(), Verdict::Fine);
     assert_eq!(clocks.clock_monitor.compare(old), Verdict::Unsure);
-    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert_eq!(clocks.compare(), Verdict::Fine);
     assert_eq!(clocks.wait_ms(), 0);
 }
 
 #[test]
-fn after_days_without_a_look_a_difference_is_waited_for_and_none_is_fine() {
+fn difference_after_days_without_a_reading_causes_a_wait() {
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
     let mut clocks = Clocks::trusted();
     clocks.pass(90 * DAY_MS);
-    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert_eq!(clocks.compare(), Verdict::Fine);
     assert_eq!(clocks.wait_ms(), 0);
     clocks.pass(DAY_MS);
     clocks.step(20_000);
-    assert_eq!(clocks.judge(), Verdict::Fine, "it may have drifted so far");
+    assert_eq!(
+        clocks.compare(),
+        Verdict::Fine,
+        "a drift of this size is possible"
+    );
     assert!(clocks.wait_ms() > 0);
     clocks.pass(DAY_MS);
     clocks.step(200_000);
     assert!(
-        matches!(clocks.judge(), Verdict::Jumped { .. }),
-        "not that far"
+        matches!(clocks.compare(), Verdict::Jumped { .. }),
+        "a drift of this size is not possible"
     );
 }
 
 #[test]
-fn without_a_margin_there_is_still_room_for_the_network() {
+fn network_delay_is_tolerated_without_a_margin() {
     let mut clocks = Clocks::new();
     clocks.clock_monitor = ClockMonitor::new(Quota {
         margin_ms: 0,
         ..QUOTA
     });
-    assert_eq!(clocks.judge(), Verdict::Fine);
+    assert_eq!(clocks.compare(), Verdict::Fine);
     clocks.step(50);
-    assert!(matches!(clocks.judge(), Verdict::Jumped { .. }));
+    assert!(matches!(clocks.compare(), Verdict::Jumped { .. }));
 }

@@ -1,4 +1,4 @@
-//! Telling callers, and showing them where they stand.
+//! Notifications, and views of requests.
 
 use super::{Leased, Notified, Request, Shared};
 use crate::rules::{self, NOTIFICATION_LEASE_MS};
@@ -8,8 +8,15 @@ use crate::{
 };
 
 impl Shared {
-    /// A message is finished: whoever waits is to be told, but those that are answered with it.
-    pub(super) fn tell(&mut self, message: i64, answered: &[RequestId], wall: UnixMillis, at: i64) {
+    /// Creates the notifications for a finished message. Requests in `answered` that are not shared get
+    /// none.
+    pub(super) fn notify(
+        &mut self,
+        message: i64,
+        answered: &[RequestId],
+        wall: UnixMillis,
+        at: i64,
+    ) {
         let waiting = self.requests.values_mut();
         for request in waiting.filter(|request| request.message == message) {
             let answered = !request.shared && answered.contains(&request.id);
@@ -36,10 +43,11 @@ impl Shared {
         at: i64,
     ) -> Claim<Vec<Notification>> {
         let waiting = self.requests.iter().filter_map(|(number, request)| {
-            let (told, callback) = (request.notification.as_ref()?, request.callback.as_ref()?);
-            let free = told.state == NotificationState::Pending && told.lease.until.is_none();
+            let (notified, callback) = (request.notification.as_ref()?, request.callback.as_ref()?);
+            let free =
+                notified.state == NotificationState::Pending && notified.lease.until.is_none();
             let wanted = free && !busy.contains(&callback.host);
-            wanted.then(|| (told.due_at, callback.host.clone(), *number))
+            wanted.then(|| (notified.due_at, callback.host.clone(), *number))
         });
         let mut waiting: Vec<_> = waiting.collect();
         waiting.sort_unstable();
@@ -57,10 +65,16 @@ impl Shared {
 
     fn take(&mut self, number: i64, wall: UnixMillis, at: i64) -> Notification {
         let token = self.count();
-        let request = self.requests.get_mut(&number).expect("it was just found");
+        let request = self
+            .requests
+            .get_mut(&number)
+            .expect("request should exist");
         let message = &self.messages[&request.message];
-        let told = request.notification.as_mut().expect("it was just found");
-        told.lease = Leased {
+        let notified = request
+            .notification
+            .as_mut()
+            .expect("notification should exist");
+        notified.lease = Leased {
             token: Some(token),
             until: Some(at + NOTIFICATION_LEASE_MS),
         };
@@ -69,16 +83,21 @@ impl Shared {
                 request: request.id.clone(),
                 token,
             },
-            callback: request.callback.clone().expect("it is told"),
+            callback: request
+                .callback
+                .clone()
+                .expect("notification should have a callback"),
             message: message.text.clone(),
             outcome: match &message.state {
                 MessageState::Signed(signature) => Ok(signature.clone()),
                 MessageState::Failed(error) => Err(error.clone()),
-                MessageState::Pending => unreachable!("nobody is told before"),
+                MessageState::Pending => {
+                    unreachable!("a notification is created when its message is finished")
+                }
             },
-            finished_at: message.finished_at.expect("it is finished"),
-            number: told.tries + 1,
-            first_try_at: *told.first_try_at.get_or_insert(wall),
+            finished_at: message.finished_at.expect("message should be finished"),
+            number: notified.tries + 1,
+            first_try_at: *notified.first_try_at.get_or_insert(wall),
             trace: request.trace.clone(),
         }
     }
@@ -92,26 +111,28 @@ impl Shared {
     ) -> Result<()> {
         let request = self.of(&lease.request).ok_or(StoreError::LeaseLost)?;
         let message = request.message;
-        let told = request.notification.as_mut();
-        let told = told
-            .filter(|told| told.lease.token == Some(lease.token))
+        let notified = request.notification.as_mut();
+        let notified = notified
+            .filter(|notified| notified.lease.token == Some(lease.token))
             .ok_or(StoreError::LeaseLost)?;
-        told.lease = Leased::default();
-        told.tries += 1;
+        notified.lease = Leased::default();
+        notified.tries += 1;
         match outcome {
             NotificationOutcome::Delivered => {
-                told.state = NotificationState::Delivered;
-                told.last_error = None;
+                notified.state = NotificationState::Delivered;
+                notified.last_error = None;
                 let finished_at = self.messages[&message].finished_at;
-                self.of(&lease.request).expect("just found").done_at = finished_at;
+                self.of(&lease.request)
+                    .expect("request should exist")
+                    .done_at = finished_at;
             }
             NotificationOutcome::Again { after_ms, why } => {
-                told.due_at = rules::after(at, after_ms);
-                told.last_error = Some(why);
+                notified.due_at = rules::after(at, after_ms);
+                notified.last_error = Some(why);
             }
             NotificationOutcome::Parked { why } => {
-                told.state = NotificationState::Parked;
-                told.last_error = Some(why);
+                notified.state = NotificationState::Parked;
+                notified.last_error = Some(why);
                 request.done_at = Some(wall);
             }
         }
@@ -122,15 +143,15 @@ impl Shared {
         let Some(request) = self.of(id) else {
             return Redelivery::None;
         };
-        let Some(told) = &mut request.notification else {
+        let Some(notified) = &mut request.notification else {
             return Redelivery::None;
         };
-        *told = Notified {
+        *notified = Notified {
             state: NotificationState::Pending,
             tries: 0,
             first_try_at: None,
             due_at: at,
-            last_error: told.last_error.take(),
+            last_error: notified.last_error.take(),
             lease: Leased::default(),
         };
         request.done_at = None;
@@ -138,11 +159,11 @@ impl Shared {
     }
 
     pub(super) fn notifications(&self, state: NotificationState) -> u64 {
-        let told = self
+        let notified = self
             .requests
             .values()
             .filter_map(|request| request.notification.as_ref());
-        told.filter(|told| told.state == state).count() as u64
+        notified.filter(|notified| notified.state == state).count() as u64
     }
 
     pub(super) fn view(&self, request: &Request, wall: UnixMillis, at: i64) -> RequestView {
@@ -154,20 +175,23 @@ impl Shared {
             last_error: None,
             next_try_at: None,
         };
-        let told = request.notification.as_ref().map(|told| NotificationView {
-            state: told.state,
-            tries: told.tries,
-            last_error: told.last_error.clone(),
-            next_try_at: (told.state == NotificationState::Pending)
-                .then(|| UnixMillis(wall.0.saturating_add(told.due_at - at))),
-        });
+        let notified = request
+            .notification
+            .as_ref()
+            .map(|notified| NotificationView {
+                state: notified.state,
+                tries: notified.tries,
+                last_error: notified.last_error.clone(),
+                next_try_at: (notified.state == NotificationState::Pending)
+                    .then(|| UnixMillis(wall.0.saturating_add(notified.due_at - at))),
+            });
         RequestView {
             id: request.id.clone(),
             message: message.text.clone(),
             state: message.state.clone(),
             created_at: request.created_at,
             tries: message.tries,
-            notification: told.or(awaited.then_some(planned)),
+            notification: notified.or(awaited.then_some(planned)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! One process that uses the database.
+//! A process that uses the database.
 
 use super::{Leased, Look, Message, Replica, Request, Shared};
 use crate::clock_monitor::{Reading, Verdict};
@@ -12,8 +12,8 @@ use crate::{
 use std::sync::PoisonError;
 
 impl Replica {
-    /// The store's time, with what else decides about calls. A clock that has jumped is put right, as
-    /// the real ones do it.
+    /// Reads the store's time and the limits on calls. Corrects the clock if it has jumped, as the
+    /// PostgreSQL store does.
     fn look(&self) -> Look {
         let shared = &mut self.lock();
         let clock_monitor = &mut self
@@ -54,13 +54,13 @@ impl Replica {
         }
     }
 
-    /// What an earlier process left behind is settled.
+    /// Adapts the database to the quota of this process.
     pub(super) fn join(&self) {
         let look = self.look();
         self.lock().join(self.quota, look.now);
     }
 
-    /// Everything is there at once, and nothing happens in between.
+    /// Runs `act` at once, without interruption by other calls.
     fn at_once<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Shared, Quota, Look) -> Result<T>,
@@ -111,7 +111,7 @@ impl Store for Replica {
             };
             let token = shared.count();
             let message = shared.messages.get_mut(&next.message);
-            let message = message.expect("it was just found");
+            let message = message.expect("message should exist");
             message.lease = Leased {
                 token: Some(token),
                 until: Some(at + rules::attempt_lease_ms(quota)),
@@ -156,7 +156,7 @@ impl Store for Replica {
             }
             if message.state != MessageState::Pending {
                 message.finished_at = Some(now.wall);
-                shared.tell(id, &answered, now.wall, at);
+                shared.notify(id, &answered, now.wall, at);
             }
             shared.end_claim(&claimed.slot, end, quota, look);
             Ok(())
@@ -225,8 +225,8 @@ impl Store for Replica {
             let young = shared.requests.values().rev();
             let views = young.map(|request| shared.view(request, now.wall, at));
             let parked = |view: &RequestView| {
-                let told = view.notification.as_ref();
-                told.is_some_and(|told| told.state == NotificationState::Parked)
+                let notified = view.notification.as_ref();
+                notified.is_some_and(|notified| notified.state == NotificationState::Parked)
             };
             let listed = views.filter(|view| match which {
                 Listed::All => true,
@@ -283,8 +283,8 @@ impl Store for Replica {
                 message.lease.expire(at);
             }
             for request in shared.requests.values_mut() {
-                if let Some(told) = &mut request.notification {
-                    told.lease.expire(at);
+                if let Some(notified) = &mut request.notification {
+                    notified.lease.expire(at);
                 }
             }
             Ok(())
@@ -308,7 +308,7 @@ impl Shared {
                 None,
             ),
         };
-        // Later callers of a finished message are answered at once: all of them share one request.
+        // Later callers of a finished message receive the result at once. All of them share one request.
         let callback = new.callback.filter(|_| state == MessageState::Pending);
         let url = |of: &Option<crate::Callback>| of.as_ref().map(|callback| callback.url.clone());
         let same = self
@@ -365,7 +365,7 @@ impl Shared {
         id
     }
 
-    /// Takes the slot that has been free for the longest, if a call may be made by now.
+    /// Claims the slot that has been free for the longest time, if a call may be made now.
     fn claim(
         &mut self,
         call_at: Option<i64>,

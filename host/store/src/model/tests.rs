@@ -5,7 +5,7 @@ use crate::conformance::{Bench, Machine, QUOTA};
 use crate::{Listed, Now, Store};
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// One machine, which the database knows: what is made of others is not tried here.
+/// A model with one machine, which the database already knows. Other machines are not tested here.
 struct ModelBench {
     model: Model,
     boot_ms: Arc<AtomicI64>,
@@ -28,7 +28,7 @@ impl ModelBench {
     }
 }
 
-/// The first process on a machine that the database has come to know, and a new store.
+/// Starts a replica with a new store on a machine whose clock the database already knows.
 fn known(model: &Model, boot_ms: &Arc<AtomicI64>) -> Replica {
     let start_ms = boot_ms.fetch_sub(model.quota.taken_ms(), Ordering::Relaxed);
     let earlier = another(model, boot_ms);

@@ -1,4 +1,4 @@
-//! Tries of messages.
+//! Attempts to sign messages.
 
 use super::database::{Database, lease_token};
 use super::notifications;
@@ -11,9 +11,10 @@ use crate::{
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// The first message in the order of their plans that nobody is trying.
+/// Selects the message that is due first among those without any attempt.
 const FRESH: &str = "SELECT due_at, id FROM messages INDEXED BY messages_fresh
   WHERE state = 'pending' AND leased_until IS NULL AND tries = 0 ORDER BY due_at LIMIT 1";
+/// Selects the message that is due first among those with finished attempts and without an active one.
 const TRIED: &str = "SELECT due_at, id FROM messages INDEXED BY messages_tried
   WHERE state = 'pending' AND leased_until IS NULL AND tries > 0 ORDER BY due_at LIMIT 1";
 
@@ -123,7 +124,7 @@ fn again(transaction: &Connection, lease: &Lease, after_ms: u64, now: Now) -> Re
     one(statement.execute(params![lease.message.0, lease.token, due_at])?)
 }
 
-/// Without the lease there is no row to change.
+/// Checks that a lease was valid: otherwise no row was changed.
 fn one(changed: usize) -> Result<()> {
     if changed == 1 {
         Ok(())

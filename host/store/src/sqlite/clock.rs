@@ -1,29 +1,27 @@
-//! The store's time: the machine's clock, which begins anew with each start of the machine, running
-//! on over them.
+//! The store's time: the machine's boot clock, continued over restarts of the machine.
 //!
-//! After a start nobody knows how long the machine was off, and what was planned is due: the store's
-//! time goes on after the last plan that is stored. So no plan has to be written anew, however many
-//! wait.
+//! After a restart it is unknown for how long the machine was off, and everything that was planned is due.
+//! The store's time therefore continues after the last stored plan. No plan has to be rewritten, however
+//! many messages wait.
 //!
-//! That may leap over hours for which nobody waited, so that how long messages wait is told by a time of
-//! its own. It goes on where the wall clock says how old the oldest of them is. Where that was set back
-//! meanwhile, the time off does not count, or only in part.
+//! This may skip hours that did not pass. The age of waiting messages therefore uses a second time. It
+//! continues from the age of the oldest message by the wall clock. If the wall clock was set back in the
+//! meantime, the time off does not count, or counts only in part.
 
 use crate::{BootMillis, Now, Result, UnixMillis};
 use rusqlite::{Connection, OptionalExtension as _};
 
-/// How far the store's times are ahead of the machine's clock.
+/// The differences between the store's times and the machine's boot clock, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Clock {
-    /// That of plans, leases and slots.
+    /// The difference for plans, leases and slots.
     pub(super) ahead_ms: i64,
-    /// That of `waits_since`.
+    /// The difference for `waits_since`.
     pub(super) waits_ahead_ms: i64,
 }
 
 impl Clock {
-    /// Of this start of the machine: as the file has it, or as it is to be where `boot_id` is another
-    /// one. Writes nothing.
+    /// Returns the stored clock, or a new one if the machine was restarted since. Does not write.
     pub(super) fn read(connection: &Connection, boot_id: &str, now: Now) -> Result<Self> {
         let known = connection.query_row(
             "SELECT boot_id, ahead_ms, waits_ahead_ms FROM meta",
@@ -45,7 +43,7 @@ impl Clock {
 
     fn restarted(self, connection: &Connection, now: Now) -> Result<Self> {
         let after_plans = latest_plan(connection)? + 1 - now.boot.0;
-        // Where nothing waits it may go on from anywhere.
+        // If no message waits, any value is correct.
         let waits_at = resumed_at(connection, now.wall)?.unwrap_or(now.boot.0);
         Ok(Self {
             ahead_ms: after_plans.max(self.ahead_ms),
@@ -53,7 +51,7 @@ impl Clock {
         })
     }
 
-    /// The store's time.
+    /// Converts the time to the store's time.
     pub(super) fn now(self, now: Now) -> Now {
         Now {
             boot: BootMillis(now.boot.0 + self.ahead_ms),
@@ -61,19 +59,19 @@ impl Clock {
         }
     }
 
-    /// What the machine's clock shows at a time of the store.
+    /// Converts a time of the store to the machine's boot clock.
     pub(super) fn of_the_machine(self, at: BootMillis) -> BootMillis {
         BootMillis(at.0 - self.ahead_ms)
     }
 
-    /// The time of `waits_since`, by the store's.
+    /// Converts the store's time to the time of `waits_since`.
     pub(super) fn waits_at(self, now: Now) -> i64 {
         now.boot.0 - self.ahead_ms + self.waits_ahead_ms
     }
 }
 
-/// The last time of the store that is written anywhere; each is found by an index. What is leased was
-/// due before its lease ends.
+/// Returns the latest time that is stored in any plan, lease or slot. Each part of the query uses an index.
+/// It skips `due_at` of leased rows, because these were due before their leases end.
 fn latest_plan(connection: &Connection) -> Result<i64> {
     let latest = connection.query_row(
         "SELECT max(
@@ -97,7 +95,8 @@ fn latest_plan(connection: &Connection) -> Result<i64> {
     Ok(latest?)
 }
 
-/// What time of `waits_since` it is: none where nothing waits, and never before any that is stored.
+/// Returns the current time of `waits_since`, which is never before a stored one. Returns `None` if no
+/// message waits.
 fn resumed_at(connection: &Connection, wall: UnixMillis) -> Result<Option<i64>> {
     let waiting = |order| -> Result<Option<(i64, i64)>> {
         let first = format!(

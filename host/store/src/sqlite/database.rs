@@ -1,22 +1,21 @@
-//! The opened file: what a thread of its own works on.
+//! A connection to the file, used by one thread.
 
 use super::clock::Clock;
 use crate::{Quota, Result, StoreError, Unavailable, Unusable};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
-/// More than there are different statements.
+/// Size of the statement cache. It is larger than the number of different statements.
 const STATEMENTS_MAX: usize = 100;
 
-/// One connection to the file. What changes something is on disk when it returns, or when its group
-/// does.
+/// A connection to the file. A change is on disk when its method returns, or when its group is committed.
 pub(super) struct Database {
     pub(super) connection: Connection,
     pub(super) quota: Quota,
-    /// Every `now` that is given is the store's time by it already, but where the file is opened.
+    /// Every `now` argument is already the store's time by this clock, except while the file is opened.
     pub(super) clock: Clock,
-    /// Within [`Database::group`].
+    /// Whether a [`Database::group`] is running.
     grouped: bool,
-    /// Dropped last: whoever gets it finds the file closed.
+    /// Dropped last, so that the file is closed before another process gets the lock.
     _lock: Option<std::fs::File>,
 }
 
@@ -26,7 +25,7 @@ impl Database {
         quota: Quota,
         lock: Option<std::fs::File>,
     ) -> Result<Self> {
-        // A commit that returned survives a loss of power.
+        // A commit that has returned survives a loss of power.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
@@ -39,40 +38,46 @@ impl Database {
         })
     }
 
-    /// All changes that `changes` makes become durable together, with one wait for the disk, or none
-    /// does. One that fails on its own takes nothing else with it.
+    /// Runs `changes` and commits all its transactions together, with one wait for the disk.
+    ///
+    /// Either all of them are durable afterwards or none. A transaction that fails does not affect the
+    /// others.
+    ///
+    /// # Errors
+    /// The error of the commit. No change is stored then.
     pub(super) fn group(&mut self, changes: impl FnOnce(&mut Self)) -> Result<()> {
         self.grouped = true;
         changes(self);
         self.grouped = false;
         let committed = self.connection.execute_batch("COMMIT");
         if committed.is_err() && !self.connection.is_autocommit() {
-            // What fails too leaves a transaction that the next `BEGIN` finds and reports.
-            let _told_already = self.connection.execute_batch("ROLLBACK");
+            // If this fails too, the next `BEGIN` finds the open transaction and reports it.
+            let _already_reported = self.connection.execute_batch("ROLLBACK");
         }
         Ok(committed?)
     }
 
-    /// To be called before a group.
+    /// Starts the transaction of a group. To be called before [`Database::group`].
     pub(super) fn begin_group(&mut self) -> Result<()> {
         Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
     }
 
-    /// Undoes what a group did that did not come to its end.
+    /// Rolls back a group that panicked.
     pub(super) fn abandon_group(&mut self) {
         self.grouped = false;
         if !self.connection.is_autocommit() {
-            let _told_by_the_next = self.connection.execute_batch("ROLLBACK");
+            let _reported_by_next_group = self.connection.execute_batch("ROLLBACK");
         }
     }
 
-    /// One transaction, or a part of the group's; nothing is changed where it fails.
+    /// Runs `change` in a transaction, or in a savepoint of the group. Nothing is changed if it fails.
     pub(super) fn transaction<R>(
         &mut self,
         change: impl FnOnce(&Connection) -> Result<R>,
     ) -> Result<R> {
         if self.grouped {
-            // A full disk can end the whole transaction: what came then would not be in the group.
+            // An error such as a full disk can end the whole transaction. A later change would not be in
+            // the group.
             if self.connection.is_autocommit() {
                 return Err(Unavailable::RolledBack.into());
             }
@@ -89,14 +94,14 @@ impl Database {
         Ok(result)
     }
 
-    /// What was committed before, all of it of one moment.
+    /// Runs `look` on one consistent snapshot of the committed data.
     pub(super) fn look<R>(&self, look: impl FnOnce(&Self) -> Result<R>) -> Result<R> {
         let _ends_when_dropped = self.connection.unchecked_transaction()?;
         look(self)
     }
 }
 
-/// One that no lease had before.
+/// Returns a new token for a lease.
 pub(super) fn lease_token(transaction: &Connection) -> Result<i64> {
     let mut statement =
         transaction.prepare_cached("UPDATE meta SET leases = leases + 1 RETURNING leases")?;

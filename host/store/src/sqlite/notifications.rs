@@ -1,4 +1,4 @@
-//! Telling callers what became of their requests.
+//! Notifications of callers about finished messages.
 
 use super::database::{Database, lease_token};
 use super::requests::{request_id, state, trace};
@@ -10,7 +10,7 @@ use crate::{
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::BTreeSet;
 
-/// Hosts, by when their first notification is due.
+/// Hosts, ordered by the time when their first notification is due.
 type DueHosts = BTreeSet<(i64, String)>;
 
 impl Database {
@@ -28,7 +28,7 @@ impl Database {
             while claimed.len() < max as usize
                 && let Some((_, host)) = due.pop_first()
             {
-                // What is taken here is no longer waiting when the next is looked for.
+                // A claimed notification is not found again by the next query.
                 if let Some((request, _)) = next_of(transaction, &host)? {
                     claimed.push(take(transaction, request, now)?);
                 }
@@ -133,15 +133,15 @@ impl Database {
         })
     }
 
-    /// See [`crate::Store::heartbeat`]: takes back the leases whose holder does not come any more. They
-    /// may still be finished with, as long as nobody else has begun.
+    /// See [`crate::Store::heartbeat`]. Expires leases. The holder of an expired lease may still finish, as
+    /// long as no other attempt is claimed.
     pub(super) fn heartbeat(&mut self, now: Now) -> Result<()> {
-        self.transaction(|transaction| take_back(transaction, now.boot.0))
+        self.transaction(|transaction| expire_leases(transaction, now.boot.0))
     }
 }
 
-/// All leases that end by then.
-pub(super) fn take_back(transaction: &Connection, ended_by: i64) -> Result<()> {
+/// Expires all leases that end at `ended_by` or before.
+pub(super) fn expire_leases(transaction: &Connection, ended_by: i64) -> Result<()> {
     let mut statement = transaction
         .prepare_cached("UPDATE messages SET leased_until = NULL WHERE leased_until <= ?1")?;
     statement.execute([ended_by])?;
@@ -155,8 +155,9 @@ pub(super) fn take_back(transaction: &Connection, ended_by: i64) -> Result<()> {
         .try_for_each(|host| plan_host(transaction, host))
 }
 
-/// For all requests that wait for this message, which is in `state` now, but those that are answered
-/// with the result and nobody else's.
+/// Creates the notifications for all requests that wait for this message, which is now in `state`.
+///
+/// Requests in `answered` that are not shared get none, because their callers receive the result directly.
 pub(super) fn create(
     transaction: &Connection,
     message: MessageId,
@@ -190,7 +191,7 @@ pub(super) fn create(
     Ok(())
 }
 
-/// So many more of them.
+/// Adds to the stored numbers of notifications.
 fn count(transaction: &Connection, pending: i64, parked: i64) -> Result<()> {
     let mut statement = transaction.prepare_cached(
         "UPDATE meta SET notifications_pending = notifications_pending + ?1,
@@ -200,8 +201,10 @@ fn count(transaction: &Connection, pending: i64, parked: i64) -> Result<()> {
     Ok(())
 }
 
-/// The hosts that have something due now and are not busy, with when it is, and when the first of all
-/// is due that are not busy. The oldest `max` notifications are of the first `max` hosts.
+/// Returns the first `max` hosts that have a due notification and are not busy, and the time when the first
+/// notification of all hosts that are not busy is due.
+///
+/// The first `max` hosts are enough, because the oldest `max` notifications belong to them.
 fn due_hosts(
     transaction: &Connection,
     max: u32,
@@ -226,7 +229,7 @@ fn due_hosts(
     Ok((due, next_at))
 }
 
-/// The next notification of a host that nobody is trying, and when it is due.
+/// Returns the next notification of a host without an active delivery, and the time when it is due.
 fn next_of(transaction: &Connection, host: &str) -> Result<Option<(i64, i64)>> {
     let mut statement = transaction.prepare_cached(
         "SELECT request, due_at FROM notifications INDEXED BY notifications_due
@@ -237,7 +240,7 @@ fn next_of(transaction: &Connection, host: &str) -> Result<Option<(i64, i64)>> {
     Ok(next.optional()?)
 }
 
-/// To be called when something changed for a host.
+/// Updates the table of hosts after a change of a host's notifications.
 fn plan_host(transaction: &Connection, host: &str) -> Result<()> {
     if let Some((_, due_at)) = next_of(transaction, host)? {
         let mut statement = transaction.prepare_cached(
@@ -282,7 +285,7 @@ fn take(transaction: &Connection, request: i64, now: Now) -> Result<Notification
             outcome: match state(row)? {
                 MessageState::Signed(signature) => Ok(signature),
                 MessageState::Failed(error) => Err(error),
-                // A notification is made when its message is finished.
+                // A notification is created when its message is finished.
                 MessageState::Pending => return Err(rusqlite::Error::InvalidQuery),
             },
             finished_at: UnixMillis(row.get("finished_at")?),

@@ -1,4 +1,4 @@
-//! Opening the file: its lock, its version, and what an earlier process left.
+//! Opening the file: its lock and its version.
 
 use super::clock::Clock;
 use super::database::Database;
@@ -10,13 +10,13 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Marks the file as ours ("bulk" in ASCII).
+/// Marks the file as a store of this program ("bulk" in ASCII).
 const APPLICATION_ID: i32 = 0x6275_6c6b;
 
-/// Each makes the next version of the schema from the one before.
+/// Each migration upgrades the schema by one version.
 const MIGRATIONS: &[&str] = &[include_str!("version-1.sql"), include_str!("version-2.sql")];
 
-/// Somebody else may use the file, to back it up or to look at it. Longer waits for them are told.
+/// Maximum wait for another process that locks the file, such as a backup. Longer waits are errors.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Database {
@@ -36,7 +36,7 @@ impl Database {
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         )?;
-        // Asked before anything is written: the file may be somebody else's.
+        // Checked before anything is written, because the file may belong to another program.
         let version = version(&connection)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
@@ -58,7 +58,7 @@ impl Database {
         Ok(database)
     }
 
-    /// Another connection to the same file, which reads only.
+    /// Opens a second, read-only connection to the same file.
     pub(super) fn reader(&self, path: &Path) -> Result<Self> {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let mut reader = Self::new(connection, self.quota, None)?;
@@ -67,35 +67,37 @@ impl Database {
     }
 }
 
-/// A path is a path, even where it begins with `file:`.
+/// Opens a connection. The path is never parsed as a URI, even if it begins with `file:`.
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 
-/// How a file is opened that holds what is nobody else's business.
+/// Options that create a file which only its owner can read.
 fn private() -> std::fs::OpenOptions {
     let mut options = std::fs::File::options();
     options.create(true).truncate(false).write(true).mode(0o600);
     options
 }
 
-/// Only one process may plan calls by a file. The database's own locks are let go between
-/// transactions, and a lock of ours on it would get in their way.
+/// Locks the store for this process, and creates the file if it is missing.
+///
+/// Only one process may plan calls with a file. SQLite releases its own locks between transactions, and
+/// another lock on the same file would interfere with them. Therefore the lock is on a file next to it.
 fn lock(path: &Path) -> Result<std::fs::File> {
     let file_error = |error: std::io::Error| Unavailable::File(error.into());
     let lock_error = |error: std::io::Error| Unavailable::LockFile(error.into());
-    // To open a pipe would wait for whoever reads it.
+    // Opening a pipe would block until it has a reader.
     if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
         return Err(Unusable::NotAFile.into());
     }
-    // Made here, so that it has a name to be locked by, and so that nobody else may read it.
+    // The file is created here, so that its path can be resolved and only its owner can read it.
     let file = private().open(path).map_err(file_error)?;
     if file.metadata().map_err(file_error)?.nlink() > 1 {
         return Err(Unavailable::HardLink.into());
     }
-    // The same file by another name has the same lock.
+    // The path is resolved, so that symbolic links lead to the same lock.
     let mut name = path.canonicalize().map_err(file_error)?.into_os_string();
     name.push(".lock");
     let lock = private().open(PathBuf::from(name)).map_err(lock_error)?;
@@ -106,8 +108,7 @@ fn lock(path: &Path) -> Result<std::fs::File> {
     }
 }
 
-/// Which version the file has, 0 for an empty one. Files that are not ours are refused, and those of a
-/// newer version.
+/// Returns the version of the file, 0 for an empty one. Rejects files of other programs and newer versions.
 fn version(connection: &Connection) -> Result<usize> {
     let version = pragma(connection, "user_version")?;
     let owner = pragma(connection, "application_id")?;

@@ -1,4 +1,4 @@
-//! What people and programs are shown.
+//! Queries for callers, operators and metrics.
 
 use super::database::Database;
 use super::requests::{request_id, state};
@@ -9,7 +9,7 @@ use crate::{
 };
 use rusqlite::{OptionalExtension as _, Row, params};
 
-/// All columns of a view, of a request `r` and its message.
+/// A query of all columns of a [`RequestView`], for a request `r` and its message `m`.
 macro_rules! view {
     ($from:literal) => {
         concat!(
@@ -21,7 +21,7 @@ macro_rules! view {
     };
 }
 
-/// The indexes are named so that a look at a few never becomes a walk through all.
+// The queries name their indexes, so that a short list never becomes a scan of the whole table.
 const ONE: &str = view!(
     "FROM requests r JOIN messages m ON m.id = r.message
        LEFT JOIN notifications n ON n.request = r.number WHERE r.id = ?1"
@@ -110,7 +110,7 @@ impl Database {
             Some("pending") => NotificationState::Pending,
             Some("delivered") => NotificationState::Delivered,
             Some(_) => NotificationState::Parked,
-            // There will be one once the message is finished.
+            // The notification is created when the message is finished.
             None if row.get("awaited")? => {
                 return Ok(Some(NotificationView {
                     state: NotificationState::Pending,
@@ -122,9 +122,9 @@ impl Database {
             None => return Ok(None),
         };
         let due_at: Option<i64> = row.get("due_at")?;
-        // The store's time leapt over plans of earlier starts of the machine: they are due now.
-        let leapt_over = |at| at < self.clock.ahead_ms;
-        let due_at = due_at.map(|at| if leapt_over(at) { now.boot.0 } else { at });
+        // A restart of the machine moves the store's time past all earlier plans. They are due now.
+        let is_skipped = |at| at < self.clock.ahead_ms;
+        let due_at = due_at.map(|at| if is_skipped(at) { now.boot.0 } else { at });
         Ok(Some(NotificationView {
             state,
             tries: row.get("deliveries")?,

@@ -1,4 +1,4 @@
-//! The thread that reads. It waits for nobody: what is being written is not there yet.
+//! The reader thread. Reads do not wait for writes: they see the committed data.
 
 use super::database::Database;
 use super::writer::Joined;
@@ -8,16 +8,16 @@ use tokio::sync::oneshot;
 
 type Look = Box<dyn FnOnce(&Database) + Send>;
 
-/// A second connection on a thread of its own, for what changes nothing. It sees what was committed
-/// before it was asked.
+/// A read-only connection on its own thread. A read sees all changes that were committed before it was
+/// queued.
 pub(super) struct Reader {
     queue: SyncSender<Look>,
-    /// Dropped after the queue, whose end is the thread's.
+    /// Dropped after the queue, because the end of the queue ends the thread.
     _thread: Joined,
 }
 
 impl Reader {
-    /// Starts the thread; `waiting_max` calls may wait for it.
+    /// Starts the thread. At most `waiting_max` reads wait for it.
     pub(super) fn start(database: Database, waiting_max: usize) -> Result<Self> {
         let (queue, looks) = sync_channel(waiting_max);
         let thread = Joined::start("store-reader", move || read(&database, &looks))?;
@@ -27,14 +27,17 @@ impl Reader {
         })
     }
 
-    /// Asks the store.
+    /// Runs `look` on the thread and returns its result.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if the maximum number of reads waits, and the errors of `look`.
     pub(super) async fn look<R: Send + 'static>(
         &self,
         look: impl FnOnce(&Database) -> Result<R> + Send + 'static,
     ) -> Result<R> {
         let (sender, receiver) = oneshot::channel();
         let look: Look = Box::new(move |database| {
-            // Nobody there any more.
+            // The caller may have stopped waiting.
             let _gone = sender.send(database.look(look));
         });
         self.queue.try_send(look).map_err(|_| StoreError::Busy)?;
@@ -48,7 +51,7 @@ fn read(database: &Database, looks: &Receiver<Look>) {
     while let Ok(look) = looks.recv() {
         let look = std::panic::AssertUnwindSafe(|| look(database));
         if std::panic::catch_unwind(look).is_err() {
-            tracing::error!("a look into the store panicked");
+            tracing::error!("a read of the store panicked");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! What an earlier process left behind.
+//! Recovery of the state that an earlier process left.
 
 use super::clock::Clock;
-use super::notifications::take_back;
+use super::notifications::expire_leases;
 use super::slots::slots;
 use crate::{Now, Quota, Result};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// What the file says of the process that had it before.
+/// The stored settings and clock of the process that had the file before.
 struct Before {
     boot_id: String,
     held_until: i64,
@@ -14,10 +14,12 @@ struct Before {
     margin_ms: i64,
 }
 
-/// Tries that an earlier process left are void: their calls may have been made or not. What is known
-/// of its calls is kept; where it cannot be, no call is made for as long as an earlier one may count:
-/// after a start of the machine, with a longer window, and with a new file, which may stand in for one
-/// that was lost.
+/// Expires the leases of an earlier process and restores the slots. Returns the store's clock.
+///
+/// The calls of expired attempts may have been made or not. Known calls continue to take their slots. In
+/// three cases earlier calls are not fully known: after a restart of the machine, with a longer window, and
+/// with a new file, which may replace a lost one. Then no call is made for as long as an earlier one may
+/// count.
 pub(super) fn recover(
     transaction: &Connection,
     boot_id: &str,
@@ -26,7 +28,7 @@ pub(super) fn recover(
 ) -> Result<Clock> {
     let clock = Clock::read(transaction, boot_id, now)?;
     let now = clock.now(now);
-    take_back(transaction, i64::MAX)?;
+    expire_leases(transaction, i64::MAX)?;
     let hold = now.boot.0 + quota.spared_ms();
     let held_until = match before(transaction)? {
         Some(before) if before.boot_id == boot_id => {
@@ -39,13 +41,13 @@ pub(super) fn recover(
                 before.held_until.max(hold)
             }
         }
-        // How long the machine was off, nobody knows.
+        // It is unknown for how long the machine was off.
         _ => {
             transaction.execute("UPDATE slots SET free_at = ?1", [hold])?;
             hold
         }
     };
-    // What is counted, and when hosts are due, was written in one with what it says, and is right.
+    // The counters and the table of hosts are correct, because they change together with their rows.
     transaction.execute(
         "INSERT INTO meta
            (only_row, boot_id, ahead_ms, waits_ahead_ms, held_until, window_ms, margin_ms, backlog,
@@ -84,8 +86,8 @@ fn before(transaction: &Connection) -> Result<Option<Before>> {
     Ok(before.optional()?)
 }
 
-/// As many slots as calls are allowed. Slots too many remain while they are taken: their calls count,
-/// and if more are allowed again they still do.
+/// Makes the number of slots equal to the number of allowed calls. A surplus slot remains while it is
+/// taken, because its call counts, also if the number is increased again.
 fn count_slots(transaction: &Connection, quota: Quota, now: Now) -> Result<()> {
     let there = u32::try_from(slots(transaction)?.len()).unwrap_or(u32::MAX);
     transaction.execute(

@@ -8,7 +8,7 @@ use crate::{
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 
-/// What a message is found by, before its text is compared.
+/// The index key of a message. Messages with the same key are distinguished by their text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fingerprint(i64);
 
@@ -16,11 +16,11 @@ impl Fingerprint {
     pub(super) fn of(message: &str) -> Self {
         let digest = Sha256::digest(message.as_bytes());
         let first = digest.iter().take(8);
-        Self(first.fold(0, |bits, octet| (bits << 8) | i64::from(*octet)))
+        Self(first.fold(0, |bits, byte| (bits << 8) | i64::from(*byte)))
     }
 }
 
-/// A message that is there already.
+/// A stored message.
 struct Known {
     message: MessageId,
     state: MessageState,
@@ -28,7 +28,7 @@ struct Known {
 }
 
 impl Database {
-    /// See [`crate::Store::accept`]; `fingerprint` is the message's.
+    /// See [`crate::Store::accept`]. `fingerprint` is that of the message.
     pub(super) fn accept(
         &mut self,
         new: &NewRequest,
@@ -138,7 +138,7 @@ pub(super) fn backlog(connection: &Connection) -> Result<u64> {
     Ok(count.unsigned_abs())
 }
 
-/// Requests for a message; no more than `max` are counted.
+/// Returns the number of requests for a message, at most `max`.
 fn callers(transaction: &Connection, message: MessageId, max: u32) -> Result<u32> {
     let mut statement = transaction.prepare_cached(
         "SELECT count(*) FROM (SELECT 1 FROM requests WHERE message = ?1 LIMIT ?2)",
@@ -169,7 +169,7 @@ fn insert_message(
     Ok(MessageId(id))
 }
 
-/// One that waits.
+/// Inserts a request that waits.
 fn insert(
     transaction: &Connection,
     new: &NewRequest,
@@ -188,7 +188,7 @@ fn insert(
     Ok(())
 }
 
-/// The request with this message and callback.
+/// Returns the request with this message and callback, if there is one.
 fn same_request(
     transaction: &Connection,
     message: MessageId,
@@ -202,7 +202,8 @@ fn same_request(
     Ok(id.optional()?)
 }
 
-/// Nothing is written where it is so already: to ask again and again costs no disk.
+/// Marks a request as shared. Does not write if it is marked already, so that repeated requests cost no
+/// disk access.
 fn share(transaction: &Connection, id: &RequestId) -> Result<()> {
     let mut statement = transaction
         .prepare_cached("UPDATE requests SET shared = 1 WHERE id = ?1 AND shared = 0")?;
@@ -210,8 +211,8 @@ fn share(transaction: &Connection, id: &RequestId) -> Result<()> {
     Ok(())
 }
 
-/// The id that callers get for a message that is finished: they are answered at once, and nobody
-/// has to be told later. One for all of them, so that asking again writes nothing.
+/// Returns the id for requests whose message is finished. Their callers receive the result at once, without
+/// a notification. All of them share one request, so that repeated requests do not write.
 fn finished_request(
     transaction: &Connection,
     new: &NewRequest,
@@ -231,7 +232,7 @@ fn finished_request(
     Ok(new.id.clone())
 }
 
-/// With its notification, and with its message if it was the last for it.
+/// Removes a request with its notification, and its message if no other request has it.
 fn remove(transaction: &Connection, request: i64, message: i64) -> Result<()> {
     let mut statement = transaction.prepare_cached(
         "UPDATE meta SET notifications_parked = notifications_parked - 1
@@ -252,7 +253,7 @@ fn remove(transaction: &Connection, request: i64, message: i64) -> Result<()> {
     Ok(())
 }
 
-/// What a request belongs to, as it was stored.
+/// Parses a stored trace context.
 pub(super) fn trace(stored: Option<String>) -> Option<TraceParent> {
     TraceParent::parse(&stored?)
 }

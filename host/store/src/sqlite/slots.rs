@@ -1,4 +1,4 @@
-//! The right to make calls.
+//! Slots: the right to make calls.
 
 use super::database::Database;
 use super::requests::backlog;
@@ -57,7 +57,7 @@ pub(super) fn held_until(connection: &Connection) -> Result<i64> {
     Ok(statement.query_row((), |row| row.get(0))?)
 }
 
-/// Takes the slot that has been free for the longest, if a call may be made by now.
+/// Claims the slot that has been free for the longest time, if a call may be made now.
 pub(super) fn claim(
     transaction: &Connection,
     slots: &[SlotRow],
@@ -88,7 +88,7 @@ pub(super) fn claim(
     }))
 }
 
-/// A claim that is not the last of its slot ends nothing.
+/// Ends a claim. Has no effect if the slot was claimed again since.
 pub(super) fn end_claim(
     transaction: &Connection,
     slot: &Slot,

@@ -1,4 +1,4 @@
-//! What is SQLite's own. What every store does is in `conformance`.
+//! Tests of SQLite only. `conformance` tests the behaviour that all stores share.
 
 mod clock;
 mod cost;
@@ -19,27 +19,29 @@ pub(super) fn at(boot_ms: i64, wall_ms: i64) -> Now {
     }
 }
 
-/// In memory where there is such a place: thousands of commits wait for the disk otherwise, and none
-/// of the tests here takes the power away.
+/// Creates a folder, in memory if possible. On a disk thousands of commits would be slow, and no test here
+/// needs durability.
 fn folder() -> tempfile::TempDir {
     let memory = tempfile::tempdir_in("/dev/shm");
-    memory.or_else(|_| tempfile::tempdir()).expect("a folder")
+    memory
+        .or_else(|_| tempfile::tempdir())
+        .expect("folder should be created")
 }
 
-/// A new file, opened without threads.
+/// Opens a new file without threads.
 pub(super) fn database() -> (tempfile::TempDir, Database) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be created");
     let path = folder.path().join("db");
-    let database = Database::open(&path, BOOT, QUOTA, at(0, 0)).expect("a store");
+    let database = Database::open(&path, BOOT, QUOTA, at(0, 0)).expect("store should open");
     (folder, database)
 }
 
 fn wait<T>(operation: StoreFuture<'_, T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.expect("a runtime").block_on(operation)
+    runtime.expect("runtime should start").block_on(operation)
 }
 
-/// A store in a file of its own, and clocks that are moved by hand.
+/// A store with its own file, and clocks that tests move.
 struct FileBench {
     folder: tempfile::TempDir,
     store: Option<Sqlite>,
@@ -72,13 +74,13 @@ impl FileBench {
     fn open(&mut self, quota: Quota) {
         let now = at(self.boot_ms, self.wall_ms);
         let store = Sqlite::open(&self.path(), &self.boot_id(), quota, now, WAITING_MAX);
-        self.store = Some(store.expect("a store"));
+        self.store = Some(store.expect("store should open"));
     }
 }
 
 impl Bench for FileBench {
     fn store(&self) -> &dyn Store {
-        self.store.as_ref().expect("open")
+        self.store.as_ref().expect("store should be open")
     }
 
     fn now(&self) -> Now {
@@ -94,12 +96,12 @@ impl Bench for FileBench {
         self.wall_ms += ms;
     }
 
-    /// What is in the files while they are open is what a process leaves that is killed.
+    /// Copies the files while they are open: this is the state that a killed process leaves.
     fn crash(&mut self, machine: Machine, quota: Quota) {
         let left = folder();
         for file in ["db", "db-wal"] {
             let copied = std::fs::copy(self.folder.path().join(file), left.path().join(file));
-            copied.expect("copied");
+            copied.expect("file should be copied");
         }
         self.store = None;
         self.folder = left;
@@ -125,9 +127,9 @@ impl Drop for FileBench {
     }
 }
 
-/// Counters and the table of hosts say what they would say if they were made now.
+/// Checks that the counters and the table of hosts equal newly computed ones.
 fn assert_sound(path: &Path) {
-    let connection = Connection::open(path).expect("a file");
+    let connection = Connection::open(path).expect("file should open");
     for (what, wrong) in [
         (
             "the backlog",
@@ -158,7 +160,7 @@ fn assert_sound(path: &Path) {
              WHERE r.state <> m.state",
         ),
         (
-            "what is done",
+            "the time when a request is done",
             "SELECT count(*) FROM requests r LEFT JOIN notifications n ON n.request = r.number
              WHERE (r.done_at IS NULL) <> (r.state = 'pending' OR ifnull(n.state, '') = 'pending')",
         ),
@@ -169,7 +171,7 @@ fn assert_sound(path: &Path) {
     ] {
         let wrong: i64 = connection
             .query_row(wrong, (), |row| row.get(0))
-            .expect("asked");
+            .expect("query should succeed");
         assert_eq!(wrong, 0, "{what}");
     }
 }
@@ -179,23 +181,26 @@ mod conformance {
 }
 
 #[test]
-fn files_of_others_are_left_alone() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn foreign_and_newer_files_are_rejected() {
+    let folder = tempfile::tempdir().expect("folder should be created");
     let open = |name: &str| {
         let path = folder.path().join(name);
         Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).map(drop)
     };
-    std::fs::write(folder.path().join("text"), "x".repeat(5000)).expect("written");
+    std::fs::write(folder.path().join("text"), "x".repeat(5000)).expect("file should be written");
     assert!(matches!(open("text"), Err(StoreError::Unusable(_))));
 
-    let other = Connection::open(folder.path().join("other")).expect("a file");
-    other.execute_batch("CREATE TABLE t (a)").expect("made");
+    let other = Connection::open(folder.path().join("other")).expect("file should open");
+    other
+        .execute_batch("CREATE TABLE t (a)")
+        .expect("table should be created");
     assert!(matches!(open("other"), Err(StoreError::Unusable(_))));
 
     assert!(open("ours").is_ok() && open("ours").is_ok());
-    let ours = Connection::open(folder.path().join("ours")).expect("a file");
-    ours.pragma_update(None, "user_version", 3).expect("set");
-    let newer = open("ours").expect_err("newer");
+    let ours = Connection::open(folder.path().join("ours")).expect("file should open");
+    ours.pragma_update(None, "user_version", 3)
+        .expect("pragma should be set");
+    let newer = open("ours").expect_err("newer version should be rejected");
     assert!(newer.to_string().contains("version 3"), "{newer}");
 
     assert!(matches!(
@@ -205,7 +210,7 @@ fn files_of_others_are_left_alone() {
     let made = std::process::Command::new("mkfifo")
         .arg(folder.path().join("pipe"))
         .status();
-    assert!(made.expect("mkfifo runs").success());
+    assert!(made.expect("mkfifo should run").success());
     for no_file in ["pipe", "."] {
         assert!(
             matches!(open(no_file), Err(StoreError::Unusable(_))),
@@ -215,28 +220,29 @@ fn files_of_others_are_left_alone() {
 }
 
 #[test]
-fn an_older_file_is_brought_up_to_date_and_loses_nothing() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn older_file_is_upgraded_without_loss() {
+    let folder = tempfile::tempdir().expect("folder should be created");
     let path = folder.path().join("db");
-    let open = || Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("a store");
+    let open =
+        || Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("store should open");
     let accept = |store: &Sqlite, number| {
         let mut new = new_request(number, &number.to_string(), Some("a"));
         new.trace = Some(trace_of(&new.id));
-        wait(store.accept(new, UNBOUNDED, at(0, 0))).expect("stored");
+        wait(store.accept(new, UNBOUNDED, at(0, 0))).expect("request should be stored");
     };
     accept(&open(), 1);
-    let file = Connection::open(&path).expect("a file");
+    let file = Connection::open(&path).expect("file should open");
     file.execute_batch(
         "ALTER TABLE requests DROP COLUMN traceparent;
          PRAGMA user_version = 1",
     )
-    .expect("as version 1 was");
+    .expect("schema should be changed back to version 1");
     drop(file);
     let store = open();
     accept(&store, 2);
     let later = at(QUOTA.taken_ms(), 0);
     let traces = ["1", "2"].map(|message| {
-        let claimed = acquired(wait(store.claim_attempt(later)).expect("asked"));
+        let claimed = acquired(wait(store.claim_attempt(later)).expect("store should respond"));
         assert_eq!(claimed.message, message);
         claimed.trace
     });
@@ -245,23 +251,26 @@ fn an_older_file_is_brought_up_to_date_and_loses_nothing() {
 }
 
 #[test]
-fn a_file_has_one_process_at_a_time() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn second_process_is_rejected_while_file_is_open() {
+    let folder = tempfile::tempdir().expect("folder should be created");
     let path = folder.path().join("db");
     let open = |path: &Path| Sqlite::open(path, BOOT, QUOTA, at(0, 0), WAITING_MAX);
-    let first = open(&path).expect("a store");
+    let first = open(&path).expect("store should open");
     let link = folder.path().join("by another name");
-    std::os::unix::fs::symlink(&path, &link).expect("linked");
+    std::os::unix::fs::symlink(&path, &link).expect("link should be created");
     for path in [&path, &link] {
         let Err(second) = open(path) else {
-            panic!("opened twice");
+            panic!("the file was opened twice");
         };
         assert!(second.to_string().contains("another process"), "{second}");
     }
     let now = at(0, 0);
-    assert!(wait(first.stats(now)).is_ok(), "the first is not disturbed");
+    assert!(
+        wait(first.stats(now)).is_ok(),
+        "the first process should not be affected"
+    );
     drop(first);
-    assert!(open(&path).is_ok(), "the lock goes with the store");
+    assert!(open(&path).is_ok(), "the lock should end with the store");
 }
 
 fn new_request(number: u128, message: &str, host: Option<&str>) -> NewRequest {
@@ -283,120 +292,138 @@ fn acquired<T: std::fmt::Debug>(claimed: Claim<T>) -> T {
     }
 }
 
-/// One message, signed, whose caller was to be told and could not.
+/// Stores a signed message whose notification is parked, and returns its request.
 fn one_parked(store: &dyn Store, now: Now) -> RequestId {
     let new = new_request(1, "m", Some("a"));
     let id = new.id.clone();
-    wait(store.accept(new, UNBOUNDED, now)).expect("stored");
-    let tried = acquired(wait(store.claim_attempt(now)).expect("asked"));
+    wait(store.accept(new, UNBOUNDED, now)).expect("request should be stored");
+    let attempt = acquired(wait(store.claim_attempt(now)).expect("store should respond"));
     let signed = Outcome::Signed("sig".into());
-    wait(store.finish_attempt(tried, SlotEnd::Settled, signed, Vec::new(), now)).expect("finished");
-    let told = acquired(wait(store.claim_notifications(1, Vec::new(), now)).expect("asked"));
+    wait(store.finish_attempt(attempt, SlotEnd::Settled, signed, Vec::new(), now))
+        .expect("attempt should be finished");
+    let notified = acquired(
+        wait(store.claim_notifications(1, Vec::new(), now)).expect("store should respond"),
+    );
     let why = "gone".into();
     let parked = NotificationOutcome::Parked { why };
-    wait(store.finish_notification(told[0].lease.clone(), parked, now)).expect("finished");
+    wait(store.finish_notification(notified[0].lease.clone(), parked, now))
+        .expect("delivery should be finished");
     id
 }
 
 #[test]
-fn a_look_from_outside_takes_nothing_over() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn inspection_leaves_leases_and_plans_of_the_server_unchanged() {
+    let folder = tempfile::tempdir().expect("folder should be created");
     let path = folder.path().join("db");
     let inspect = |boot: &str, now| Sqlite::inspect(&path, boot, QUOTA, now);
     assert!(matches!(
         inspect(BOOT, at(0, 0)),
         Err(StoreError::Unavailable(_))
     ));
-    assert!(!path.exists(), "it makes no file");
-    std::fs::write(&path, "").expect("written");
+    assert!(!path.exists(), "no file should be created");
+    std::fs::write(&path, "").expect("file should be written");
     assert!(matches!(
         inspect(BOOT, at(0, 0)),
         Err(StoreError::Unusable(_))
     ));
 
-    let served = Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("a store");
+    let served =
+        Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("store should open");
     let now = at(61_000, 1_061_000);
     let id = one_parked(&served, now);
-    wait(served.accept(new_request(2, "n", None), UNBOUNDED, now)).expect("stored");
-    let tried = acquired(wait(served.claim_attempt(now)).expect("asked"));
+    wait(served.accept(new_request(2, "n", None), UNBOUNDED, now))
+        .expect("request should be stored");
+    let attempt = acquired(wait(served.claim_attempt(now)).expect("store should respond"));
 
-    // Its clock is a little ahead, and a moment later its message is due.
-    let look = inspect(BOOT, at(61_010, 1_061_010)).expect("a look");
+    // The clock of the inspecting process is slightly ahead.
+    let look = inspect(BOOT, at(61_010, 1_061_010)).expect("store should open");
     let later = at(61_020, 1_061_020);
-    let parked = wait(look.list(Listed::Parked, 9, later)).expect("asked");
+    let parked = wait(look.list(Listed::Parked, 9, later)).expect("store should respond");
     assert_eq!(parked.len(), 1);
     assert_eq!(parked[0].id, id);
-    let redelivered = wait(look.redeliver(id.clone(), later)).expect("asked");
+    let redelivered = wait(look.redeliver(id.clone(), later)).expect("store should respond");
     assert_eq!(redelivered, Redelivery::Due);
     let view = wait(look.request(id, later))
-        .expect("asked")
-        .expect("there");
-    let planned = view.notification.and_then(|told| told.next_try_at);
+        .expect("store should respond")
+        .expect("request should exist");
+    let planned = view.notification.and_then(|notified| notified.next_try_at);
     assert_eq!(planned, Some(later.wall));
     drop(look);
 
-    let told = acquired(wait(served.claim_notifications(9, Vec::new(), later)).expect("asked"));
-    assert_eq!(told[0].number, 1);
+    let notified = acquired(
+        wait(served.claim_notifications(9, Vec::new(), later)).expect("store should respond"),
+    );
+    assert_eq!(notified[0].number, 1);
     let again = Outcome::Again { after_ms: 0 };
-    wait(served.finish_attempt(tried, SlotEnd::Settled, again, Vec::new(), later))
-        .expect("its lease is still its own");
+    wait(served.finish_attempt(attempt, SlotEnd::Settled, again, Vec::new(), later))
+        .expect("lease should still be valid");
     let again = NotificationOutcome::Again {
         after_ms: 50_000,
         why: "not there".into(),
     };
-    wait(served.finish_notification(told[0].lease.clone(), again, later)).expect("finished");
+    wait(served.finish_notification(notified[0].lease.clone(), again, later))
+        .expect("delivery should be finished");
     drop(served);
 
-    // The machine was started anew: all plans are void, and due when the server starts.
+    // The machine was restarted: everything is due when the server starts.
     let now = at(3, 2_000_000);
-    let look = inspect("another start", now).expect("a look");
-    let all = wait(look.list(Listed::All, 9, now)).expect("asked");
-    let told = all[1].notification.as_ref().expect("told");
-    assert_eq!(told.next_try_at, Some(now.wall));
+    let look = inspect("another start", now).expect("store should open");
+    let all = wait(look.list(Listed::All, 9, now)).expect("store should respond");
+    let notified = all[1]
+        .notification
+        .as_ref()
+        .expect("notification should exist");
+    assert_eq!(notified.next_try_at, Some(now.wall));
 }
 
 #[test]
-fn a_restart_of_the_machine_makes_everything_due_and_holds_calls() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn machine_restart_makes_everything_due_and_holds_calls() {
+    let folder = tempfile::tempdir().expect("folder should be created");
     let path = folder.path().join("db");
     let open = |boot: &str, now| Sqlite::open(&path, boot, QUOTA, now, WAITING_MAX);
-    let store = open(BOOT, at(0, 0)).expect("a store");
+    let store = open(BOOT, at(0, 0)).expect("store should open");
     let now = at(61_000, 61_000);
     let id = one_parked(&store, now);
-    wait(store.redeliver(id, now)).expect("asked");
-    let told = acquired(wait(store.claim_notifications(1, Vec::new(), now)).expect("asked"));
+    wait(store.redeliver(id, now)).expect("store should respond");
+    let notified = acquired(
+        wait(store.claim_notifications(1, Vec::new(), now)).expect("store should respond"),
+    );
     let hour = NotificationOutcome::Again {
         after_ms: 3_600_000,
         why: "not there".into(),
     };
-    wait(store.finish_notification(told[0].lease.clone(), hour, now)).expect("finished");
-    wait(store.accept(new_request(2, "n", None), UNBOUNDED, now)).expect("stored");
-    let tried = acquired(wait(store.claim_attempt(now)).expect("asked"));
+    wait(store.finish_notification(notified[0].lease.clone(), hour, now))
+        .expect("delivery should be finished");
+    wait(store.accept(new_request(2, "n", None), UNBOUNDED, now))
+        .expect("request should be stored");
+    let attempt = acquired(wait(store.claim_attempt(now)).expect("store should respond"));
     let hour = Outcome::Again {
         after_ms: 3_600_000,
     };
-    wait(store.finish_attempt(tried, SlotEnd::Settled, hour, Vec::new(), now)).expect("finished");
+    wait(store.finish_attempt(attempt, SlotEnd::Settled, hour, Vec::new(), now))
+        .expect("attempt should be finished");
     drop(store);
 
-    let store = open("another start", at(5, 100_000)).expect("a store");
+    let store = open("another start", at(5, 100_000)).expect("store should open");
     let now = at(10, 100_005);
-    acquired(wait(store.claim_notifications(1, Vec::new(), now)).expect("asked"));
-    let later = wait(store.claim_attempt(now)).expect("asked");
+    acquired(wait(store.claim_notifications(1, Vec::new(), now)).expect("store should respond"));
+    let later = wait(store.claim_attempt(now)).expect("store should respond");
     let after_ms = Some(61_000 - 5);
     assert_eq!(later, Claim::RetryAfter { after_ms });
-    let stats = wait(store.stats(now)).expect("asked");
-    // Accepted at 61,000, by the wall clock.
+    let stats = wait(store.stats(now)).expect("store should respond");
+    // The message was accepted at 61,000 by the wall clock.
     assert_eq!(stats.oldest_age_ms, Some(39_005));
-    acquired(wait(store.claim_attempt(at(61_005, 0))).expect("asked"));
+    acquired(wait(store.claim_attempt(at(61_005, 0))).expect("store should respond"));
 }
 
 #[test]
-fn who_reads_does_not_wait_for_what_is_being_written() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn read_does_not_wait_for_an_active_write() {
+    let folder = tempfile::tempdir().expect("folder should be created");
     let path = folder.path().join("db");
-    let store = Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("a store");
+    let store = Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("store should open");
     let now = at(0, 0);
-    wait(store.accept(new_request(1, "m", None), UNBOUNDED, now)).expect("stored");
+    wait(store.accept(new_request(1, "m", None), UNBOUNDED, now))
+        .expect("request should be stored");
     let (release, released) = std::sync::mpsc::channel();
     let (held, is_held) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
@@ -409,28 +436,44 @@ fn who_reads_does_not_wait_for_what_is_being_written() {
                     UNBOUNDED,
                     at(0, 0),
                 )?;
-                held.send(()).expect("listened to");
-                // Ends too where the test fails.
+                held.send(()).expect("receiver should wait");
+                // The sender is also dropped if the test fails.
                 let _released = released.recv();
                 Ok(())
             });
-            wait(Box::pin(call)).expect("written");
+            wait(Box::pin(call)).expect("request should be stored");
         });
-        is_held.recv().expect("held");
+        is_held.recv().expect("call should start");
         let id = RequestId::new(UnixMillis(0), 1);
-        assert!(wait(store.request(id, now)).expect("asked").is_some());
-        assert_eq!(wait(store.signature("m".into())).expect("asked"), None);
-        let all = wait(store.list(Listed::All, 9, now)).expect("asked");
-        assert_eq!(all.len(), 1, "what is not committed is not there");
-        assert_eq!(wait(store.stats(now)).expect("asked").backlog, 1);
-        release.send(()).expect("listened to");
+        assert!(
+            wait(store.request(id, now))
+                .expect("store should respond")
+                .is_some()
+        );
+        assert_eq!(
+            wait(store.signature("m".into())).expect("store should respond"),
+            None
+        );
+        let all = wait(store.list(Listed::All, 9, now)).expect("store should respond");
+        assert_eq!(all.len(), 1, "an uncommitted request should not be visible");
+        assert_eq!(
+            wait(store.stats(now))
+                .expect("store should respond")
+                .backlog,
+            1
+        );
+        release.send(()).expect("receiver should wait");
     });
-    assert_eq!(wait(store.stats(now)).expect("asked").backlog, 2);
+    assert_eq!(
+        wait(store.stats(now))
+            .expect("store should respond")
+            .backlog,
+        2
+    );
 }
 
-/// What a message is found by is its text, whatever else it shares with another.
 #[test]
-fn messages_of_one_fingerprint_are_two() {
+fn messages_with_equal_fingerprints_stay_separate() {
     let (_folder, mut database) = database();
     let shared = Fingerprint::of("any");
     for (number, text) in [(1, "m"), (2, "n"), (3, "m")] {
@@ -438,12 +481,21 @@ fn messages_of_one_fingerprint_are_two() {
         let accepted = database.accept(&new, shared, UNBOUNDED, at(0, 0));
         let first = if text == "m" { 1 } else { number };
         let id = RequestId::new(UnixMillis(0), first);
-        assert_eq!(accepted.expect("stored"), Accepted::Pending(id), "{text}");
+        assert_eq!(
+            accepted.expect("request should be stored"),
+            Accepted::Pending(id),
+            "{text}"
+        );
     }
     let signed = "UPDATE messages SET state = 'signed', signature = 's', finished_at = 1
                   WHERE text = 'n'";
-    database.connection.execute(signed, ()).expect("signed");
-    let signature = |text| database.signature(shared, text).expect("asked");
+    let changed = database.connection.execute(signed, ());
+    changed.expect("message should be signed");
+    let signature = |text| {
+        database
+            .signature(shared, text)
+            .expect("store should respond")
+    };
     assert_eq!(signature("n").as_deref(), Some("s"));
     assert_eq!(signature("m"), None);
     assert_eq!(
@@ -454,13 +506,12 @@ fn messages_of_one_fingerprint_are_two() {
     );
 }
 
-/// The schema repeats the state machine.
 #[test]
-fn the_schema_refuses_states_that_cannot_be() {
+fn schema_rejects_impossible_states() {
     let (_folder, mut database) = database();
     let new = new_request(1, "m", None);
     let accepted = database.accept(&new, Fingerprint::of("m"), UNBOUNDED, at(0, 0));
-    accepted.expect("stored");
+    accepted.expect("request should be stored");
     for wrong in [
         "UPDATE messages SET state = 'signed'",
         "UPDATE messages SET signature = 's'",
@@ -479,13 +530,13 @@ fn the_schema_refuses_states_that_cannot_be() {
         "INSERT INTO requests SELECT 2, replace(id, '0', '1'), message, callback, host, 0, state, NULL
          FROM requests",
     ] {
-        let refused = database.connection.execute(wrong, ());
-        assert!(refused.is_err(), "{wrong}");
+        let result = database.connection.execute(wrong, ());
+        assert!(result.is_err(), "{wrong}");
     }
 }
 
 #[test]
-fn the_library_is_new_enough() {
+fn sqlite_library_is_new_enough() {
     assert!(
         rusqlite::version_number() >= 3_051_003,
         "{}",
@@ -493,19 +544,19 @@ fn the_library_is_new_enough() {
     );
 }
 
-/// By another name it could be opened twice, and whoever may read it reads every message.
+/// A second name would allow to open the file twice. The file contains every message.
 #[test]
-fn a_file_has_one_name_and_one_reader() {
+fn file_has_one_name_and_is_readable_by_its_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir().expect("folder should be created");
     let path = folder.path().join("db");
-    Sqlite::migrate(&path).expect("made");
+    Sqlite::migrate(&path).expect("file should be created");
     let mode = std::fs::metadata(&path)
-        .expect("there")
+        .expect("file should exist")
         .permissions()
         .mode();
     assert_eq!(mode & 0o077, 0, "{mode:o}");
-    std::fs::hard_link(&path, folder.path().join("other")).expect("linked");
-    let error = Sqlite::migrate(&path).expect_err("refused");
+    std::fs::hard_link(&path, folder.path().join("other")).expect("link should be created");
+    let error = Sqlite::migrate(&path).expect_err("second name should be rejected");
     assert!(error.to_string().contains("hard link"), "{error}");
 }

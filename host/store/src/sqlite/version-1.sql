@@ -1,35 +1,35 @@
--- Version 1. The constraints repeat the state machine of the code, so that a bug in it is an error
--- and not a lost request.
+-- Version 1. The constraints repeat the state machine of the code, so that a bug in the code causes an
+-- error and not a lost request.
 --
--- Times called `..._at` of what people are shown are milliseconds since 1970. Plans, leases and slots
--- go by the clock of `meta.boot_id`: due_at of messages and notifications, leased_until, waits_since,
--- free_at, held_until. Since that begins anew with each
--- start of the machine, ahead_ms is added to it, and waits_ahead_ms for waits_since.
+-- Times that are shown to people are milliseconds since 1970: created_at, finished_at, first_try_at,
+-- done_at. Plans, leases and slots use the boot clock of the machine start `meta.boot_id`: due_at,
+-- leased_until, waits_since, free_at, held_until. This clock starts again with each start of the machine.
+-- Therefore waits_ahead_ms is added to it for waits_since, and ahead_ms for the others.
 
 CREATE TABLE meta (
   only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-  -- Which start of the machine the plans belong to.
+  -- The start of the machine that the plans belong to.
   boot_id TEXT NOT NULL,
   ahead_ms INTEGER NOT NULL,
   waits_ahead_ms INTEGER NOT NULL,
-  -- No call before then, whatever slots are free.
+  -- No slot can be claimed before this time.
   held_until INTEGER NOT NULL,
-  -- What the times of `slots` were made with.
+  -- The window and the margin that the times in `slots` include.
   window_ms INTEGER NOT NULL,
   margin_ms INTEGER NOT NULL,
-  -- Messages that wait: to count a million of them takes too long for every request.
+  -- Number of messages that wait. Counting a million rows for each request would take too long.
   backlog INTEGER NOT NULL CHECK (backlog >= 0),
-  -- Notifications in these states, for the same reason.
+  -- Numbers of notifications in these states, for the same reason.
   notifications_pending INTEGER NOT NULL CHECK (notifications_pending >= 0),
   notifications_parked INTEGER NOT NULL CHECK (notifications_parked >= 0),
-  -- Counts leases, so that each has a token of its own.
+  -- Number of leases so far. Each lease gets its own token from it.
   leases INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE messages (
   id INTEGER PRIMARY KEY,
-  -- The first 8 octets of the SHA-256 of the text, to find it by: of the indexes, the only one whose
-  -- new entries are not beside each other, so it is to be small. Two texts may share one.
+  -- The first 8 bytes of the SHA-256 of the text, as an index key. It is short because its index is the
+  -- only one whose new entries are not adjacent. Two texts may have the same value.
   fingerprint INTEGER NOT NULL,
   text TEXT NOT NULL CHECK (text <> ''),
   state TEXT NOT NULL CHECK (state IN ('pending', 'signed', 'failed')),
@@ -37,15 +37,15 @@ CREATE TABLE messages (
   error TEXT CHECK ((error IS NOT NULL) = (state = 'failed')),
   tries INTEGER NOT NULL DEFAULT 0 CHECK (tries >= 0),
   created_at INTEGER NOT NULL,
-  -- The same by the other clock, while the machine ran: how long it has waited.
+  -- The same by the boot clock, for the age of the message.
   waits_since INTEGER NOT NULL,
-  -- Not to be tried before; when it was accepted, for one that was never tried.
+  -- No attempt before this time. For a message without an attempt, the time when it was accepted.
   due_at INTEGER NOT NULL,
   finished_at INTEGER CHECK ((finished_at IS NULL) = (state = 'pending')),
-  -- Token of the last try that was begun and not finished. It may still be finished after its time,
-  -- as long as there is no other.
+  -- Token of the last attempt, while it is not finished. An attempt whose lease has expired may still be
+  -- finished, as long as no other attempt is claimed.
   lease INTEGER CHECK (lease IS NULL OR state = 'pending'),
-  -- Until then nobody else tries; none where nobody does.
+  -- End of the lease. NULL if there is no active attempt.
   leased_until INTEGER CHECK (leased_until IS NULL OR lease IS NOT NULL)
 ) STRICT;
 
@@ -56,25 +56,25 @@ CREATE INDEX messages_leased ON messages (leased_until) WHERE leased_until IS NO
 CREATE INDEX messages_waiting ON messages (waits_since) WHERE state = 'pending';
 
 CREATE TABLE requests (
-  -- Grows: the order in which they came.
+  -- Ascending in the order of arrival.
   number INTEGER PRIMARY KEY,
   id TEXT NOT NULL UNIQUE CHECK (length(id) = 44),
   message INTEGER NOT NULL REFERENCES messages (id),
   callback TEXT CHECK (callback <> ''),
-  -- Of the callback's URL: a slow one must not hold up the others.
+  -- The host of the callback's URL. Concurrency is limited per host.
   host TEXT CHECK ((host IS NULL) = (callback IS NULL)),
   created_at INTEGER NOT NULL,
-  -- Whether a second caller got it too: then somebody is to be told, whoever is answered.
+  -- Whether more than one caller has the id. Then the notification is always sent.
   shared INTEGER NOT NULL DEFAULT 0 CHECK (shared IN (0, 1)),
-  -- The message's.
+  -- The state of the message.
   state TEXT NOT NULL CHECK (state IN ('pending', 'signed', 'failed')),
-  -- From when on it is kept for show only: since the message was finished, or since the notification
-  -- was parked. None while anybody is to be told.
+  -- Start of the retention: the time when the message was finished or the notification was parked. NULL
+  -- while the message or the notification is pending.
   done_at INTEGER CHECK (done_at IS NULL OR state <> 'pending')
 ) STRICT;
 
--- The same message with the same callback is the same request; later callers get the result under
--- the one without a callback.
+-- The same message with the same callback is the same request. Later callers receive the result under the
+-- request without a callback.
 CREATE UNIQUE INDEX requests_same ON requests (message, ifnull(callback, ''));
 CREATE INDEX requests_pending ON requests (number) WHERE state = 'pending';
 CREATE INDEX requests_failed ON requests (number) WHERE state = 'failed';
@@ -83,14 +83,14 @@ CREATE INDEX requests_done ON requests (done_at) WHERE done_at IS NOT NULL;
 CREATE TABLE slots (
   number INTEGER PRIMARY KEY CHECK (number >= 0),
   free_at INTEGER NOT NULL,
-  -- Counts claims, so that only the last one can end its call.
+  -- Number of claims so far. Only the last claim can be ended.
   claim INTEGER NOT NULL DEFAULT 0,
-  -- What the last claim was for.
+  -- The kind of call of the last claim.
   purpose TEXT NOT NULL DEFAULT 'try' CHECK (purpose IN ('try', 'check'))
 ) STRICT;
 
--- One for each request with a callback whose message is finished and that was not answered with the
--- result at once.
+-- One row for each request with a callback whose message is finished, except requests whose caller received
+-- the result directly.
 CREATE TABLE notifications (
   request INTEGER PRIMARY KEY REFERENCES requests (number),
   host TEXT NOT NULL,
@@ -99,19 +99,19 @@ CREATE TABLE notifications (
   first_try_at INTEGER,
   due_at INTEGER CHECK ((due_at IS NOT NULL) = (state = 'pending')),
   last_error TEXT CHECK (state <> 'parked' OR last_error IS NOT NULL),
-  -- As with messages.
+  -- As in `messages`.
   lease INTEGER CHECK (lease IS NULL OR state = 'pending'),
   leased_until INTEGER CHECK (leased_until IS NULL OR lease IS NOT NULL)
 ) STRICT;
 
 CREATE INDEX notifications_due ON notifications (host, due_at) WHERE state = 'pending' AND leased_until IS NULL;
--- Which is planned for the latest of all.
+-- Finds the notification that is planned last.
 CREATE INDEX notifications_planned ON notifications (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX notifications_parked ON notifications (request) WHERE state = 'parked';
 CREATE INDEX notifications_leased ON notifications (leased_until) WHERE leased_until IS NOT NULL;
 
--- When the next notification of each host is due that nobody is trying. A host that has as many tries
--- as it may have is passed over in one step, however many wait for it.
+-- The time when the next notification of each host without an active delivery is due. With it, a host with
+-- its maximum of concurrent deliveries is skipped in one step, however many notifications wait for it.
 CREATE TABLE hosts (
   host TEXT PRIMARY KEY,
   due_at INTEGER NOT NULL

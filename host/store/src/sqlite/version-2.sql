@@ -1,3 +1,3 @@
--- Version 2: what a caller's request belongs to, for those who are called because of it.
+-- Version 2: the trace context of a request, which is sent with the calls for it.
 
 ALTER TABLE requests ADD COLUMN traceparent TEXT CHECK (length(traceparent) = 55);

@@ -1,5 +1,4 @@
-//! The thread that writes. What waits for it is written together: to wait for the disk is what a
-//! commit costs, and it costs that once for all of them.
+//! The writer thread. It commits waiting operations in groups, because each commit waits for the disk.
 
 use super::database::Database;
 use crate::{Result, StoreError, Unavailable};
@@ -7,24 +6,24 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
-/// Written together at most: the first of them waits for the last.
+/// Maximum number of operations in a group. The first one waits for the last one.
 const GROUP_MAX: usize = 256;
 
-/// What is to be done, unless no group could be begun, and then, to tell whoever waits whether it is
-/// on disk.
-type Job = Box<dyn FnOnce(Option<&mut Database>) -> Told + Send>;
-type Told = Box<dyn FnOnce(Result<()>)>;
+/// An operation. It gets `None` if its group could not start. It returns the function that sends the result
+/// to the caller after the commit.
+type Job = Box<dyn FnOnce(Option<&mut Database>) -> Reply + Send>;
+type Reply = Box<dyn FnOnce(Result<()>)>;
 
-/// The database on a thread of its own. To drop this waits until what waits is written and the
+/// The database on its own thread. Dropping it blocks until all queued operations are written and the
 /// database is closed.
 pub(super) struct Writer {
     queue: SyncSender<Job>,
-    /// Dropped after the queue, whose end is the thread's.
+    /// Dropped after the queue, because the end of the queue ends the thread.
     _thread: Joined,
 }
 
 impl Writer {
-    /// Starts the thread; `waiting_max` calls may wait for it.
+    /// Starts the thread. At most `waiting_max` operations wait for it.
     pub(super) fn start(database: Database, waiting_max: usize) -> Result<Self> {
         let (queue, jobs) = sync_channel(waiting_max);
         let thread = Joined::start("store", move || write(database, &jobs))?;
@@ -34,8 +33,12 @@ impl Writer {
         })
     }
 
-    /// Calls the store. The answer comes when what it did is on disk; whoever stops to wait for it
-    /// does not undo it.
+    /// Runs `call` on the thread and returns its result when its changes are on disk. Dropping the future
+    /// does not undo the call.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if the maximum number of operations waits, the errors of `call`, and the error
+    /// of the commit.
     pub(super) async fn call<R: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Database) -> Result<R> + Send + 'static,
@@ -44,12 +47,12 @@ impl Writer {
         let job: Job = Box::new(move |database| {
             let result = database.map(call);
             Box::new(move |committed| {
-                // A failure of its own counts before that of its group.
+                // The error of the call takes precedence over that of its group.
                 let result = match result {
                     Some(result) => result.and_then(|result| committed.map(|()| result)),
                     None => committed.and(Err(Unavailable::RolledBack.into())),
                 };
-                // Nobody there any more.
+                // The caller may have stopped waiting.
                 let _gone = sender.send(result);
             })
         });
@@ -70,25 +73,27 @@ fn write(mut database: Database, jobs: &Receiver<Job>) {
             }
             continue;
         }
-        let mut told = Vec::with_capacity(all.len());
+        let mut replies = Vec::with_capacity(all.len());
         let group = std::panic::AssertUnwindSafe(|| {
-            database.group(|database| told.extend(all.into_iter().map(|job| job(Some(database)))))
+            database.group(|database| {
+                replies.extend(all.into_iter().map(|job| job(Some(database))));
+            })
         });
         let committed = if let Ok(committed) = std::panic::catch_unwind(group) {
             committed
         } else {
-            // A bug of ours, but it must not take the store out of service.
-            tracing::error!("a call of the store panicked");
+            // The panic is a bug in this program, but the store must stay in service.
+            tracing::error!("a write of the store panicked");
             database.abandon_group();
             Err(Unavailable::Panicked.into())
         };
-        for tell in told {
-            tell(committed.clone());
+        for reply in replies {
+            reply(committed.clone());
         }
     }
 }
 
-/// A thread that is waited for.
+/// A thread that is joined when this is dropped.
 pub(super) struct Joined(Option<JoinHandle<()>>);
 
 impl Joined {
@@ -102,7 +107,7 @@ impl Joined {
 impl Drop for Joined {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
-            // A panic was reported where it happened.
+            // A panic was logged when it happened.
             let _panicked = thread.join();
         }
     }
@@ -120,18 +125,18 @@ mod tests {
 
     fn run<R>(future: impl Future<Output = R>) -> R {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        runtime.expect("a runtime").block_on(future)
+        runtime.expect("runtime should start").block_on(future)
     }
 
     fn backlog(database: &mut Database) -> Result<u64> {
         super::super::requests::backlog(&database.connection)
     }
 
-    /// A disk that has no room for more.
+    /// Limits the size of the file, which has the effect of a full disk.
     fn limit_pages(database: &Database, pages: u32) {
         let connection = &database.connection;
         let set = connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
-        set.expect("set");
+        set.expect("limit should be set");
     }
 
     fn accept(number: u128) -> impl FnOnce(&mut Database) -> Result<Accepted> + Send {
@@ -146,18 +151,18 @@ mod tests {
         }
     }
 
-    /// Keeps the thread busy until told, so that what is called meanwhile is one group.
+    /// Blocks the thread until the returned sender is used. Calls in the meantime become one group.
     fn hold(writer: &Writer) -> std::sync::mpsc::Sender<()> {
         let (release, released) = channel();
         let (held, is_held) = channel();
         let mut call = Box::pin(writer.call(move |_| {
-            held.send(()).expect("listened to");
+            held.send(()).expect("receiver should wait");
             let _released = released.recv();
             Ok(())
         }));
         let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(polled.is_pending());
-        is_held.recv().expect("held");
+        is_held.recv().expect("call should start");
         release
     }
 
@@ -166,32 +171,32 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_together_is_there_together() {
+    fn waiting_calls_are_committed_together() {
         let (_folder, database) = database();
-        let writer = Writer::start(database, 1000).expect("a thread");
+        let writer = Writer::start(database, 1000).expect("thread should start");
         let release = hold(&writer);
         let mut calls: Vec<_> = (1..=600)
             .map(|n| Box::pin(writer.call(accept(n))))
             .collect();
         assert!(calls.iter_mut().all(|call| poll(call).is_pending()));
-        release.send(()).expect("listened to");
+        release.send(()).expect("receiver should wait");
         run(async {
             for call in calls {
                 assert!(matches!(call.await, Ok(Accepted::Pending(_))));
             }
             let backlog = writer.call(backlog).await;
-            assert_eq!(backlog.expect("a number"), 600);
+            assert_eq!(backlog.expect("backlog should be readable"), 600);
         });
     }
 
-    /// Neither an error nor a panic touches what its neighbours did, or it is told.
+    /// An error affects only its own call. After a panic, all callers of the group get an error.
     #[test]
-    fn one_that_fails_does_not_take_its_group_along() {
+    fn failed_call_does_not_affect_its_group() {
         let (_folder, database) = database();
-        let writer = Writer::start(database, 10).expect("a thread");
+        let writer = Writer::start(database, 10).expect("thread should start");
         let release = hold(&writer);
         let mut good = Box::pin(writer.call(accept(1)));
-        // The same id: refused by the schema.
+        // The schema rejects a second request with the same id.
         let mut bad = Box::pin(writer.call(|database: &mut Database| {
             accept(2)(database)?;
             let new = NewRequest {
@@ -203,32 +208,34 @@ mod tests {
             database.accept(&new, Fingerprint::of(&new.message), UNBOUNDED, at(0, 0))
         }));
         assert!(poll(&mut good).is_pending() && poll(&mut bad).is_pending());
-        release.send(()).expect("listened to");
+        release.send(()).expect("receiver should wait");
         run(async {
             assert!(good.await.is_ok());
             assert!(matches!(bad.await, Err(StoreError::Unavailable(_))));
-            let panicked = writer.call(|_| -> Result<()> { panic!("as a test") }).await;
+            let panicked = writer
+                .call(|_| -> Result<()> { panic!("expected by the test") })
+                .await;
             assert!(matches!(panicked, Err(StoreError::Unavailable(_))));
             assert!(writer.call(accept(3)).await.is_ok());
             let backlog = writer.call(backlog).await;
-            assert_eq!(backlog.expect("a number"), 3);
+            assert_eq!(backlog.expect("backlog should be readable"), 3);
         });
     }
 
-    /// A disk that fills up in the middle: exactly those are there that were told so.
+    /// The disk fills up within a group. Exactly the calls that succeeded are stored.
     #[test]
-    fn a_full_disk_is_told_and_what_was_told_is_there() {
+    fn full_disk_fails_exactly_the_calls_that_are_not_stored() {
         let (_folder, database) = database();
         limit_pages(&database, 40);
-        let writer = Writer::start(database, 1000).expect("a thread");
+        let writer = Writer::start(database, 1000).expect("thread should start");
         let release = hold(&writer);
         let mut calls: Vec<_> = (1..=1000)
             .map(|n| Box::pin(writer.call(accept(n))))
             .collect();
         for call in &mut calls {
-            let _may_be_refused = poll(call);
+            let _may_be_rejected = poll(call);
         }
-        release.send(()).expect("listened to");
+        release.send(()).expect("receiver should wait");
         run(async {
             let mut stored = 0;
             for call in calls {
@@ -238,48 +245,67 @@ mod tests {
                     other => panic!("{other:?}"),
                 }
             }
-            // Small ones, once the large groups are over.
+            // Single calls after the large groups.
             for number in 1001..=1020 {
                 stored += u64::from(writer.call(accept(number)).await.is_ok());
             }
             assert!(stored < 1020, "the disk was not full");
-            assert_eq!(writer.call(backlog).await.expect("a number"), stored);
+            assert_eq!(
+                writer
+                    .call(backlog)
+                    .await
+                    .expect("backlog should be readable"),
+                stored
+            );
             let room = writer.call(|database| {
                 limit_pages(database, 1_000_000);
                 Ok(())
             });
-            room.await.expect("set");
+            room.await.expect("limit should be set");
             assert!(writer.call(accept(2000)).await.is_ok());
-            assert_eq!(writer.call(backlog).await.expect("a number"), stored + 1);
+            assert_eq!(
+                writer
+                    .call(backlog)
+                    .await
+                    .expect("backlog should be readable"),
+                stored + 1
+            );
         });
     }
 
     #[test]
-    fn a_full_queue_is_told_at_once() {
+    fn call_is_rejected_at_once_when_the_queue_is_full() {
         let (_folder, database) = database();
-        let writer = Writer::start(database, 1).expect("a thread");
+        let writer = Writer::start(database, 1).expect("thread should start");
         let release = hold(&writer);
         let mut fits = Box::pin(writer.call(accept(1)));
         assert!(poll(&mut fits).is_pending());
         assert!(matches!(run(writer.call(accept(2))), Err(StoreError::Busy)));
-        release.send(()).expect("listened to");
+        release.send(()).expect("receiver should wait");
         assert!(run(fits).is_ok());
     }
 
     #[test]
-    fn who_cannot_be_written_now_is_told_why() {
+    fn call_fails_with_the_reason_when_the_file_is_locked() {
         let (folder, database) = database();
-        let writer = Writer::start(database, 10).expect("a thread");
-        let other = rusqlite::Connection::open(folder.path().join("db")).expect("a file");
-        other.execute_batch("BEGIN IMMEDIATE").expect("begun");
+        let writer = Writer::start(database, 10).expect("thread should start");
+        let other = rusqlite::Connection::open(folder.path().join("db")).expect("file should open");
+        other
+            .execute_batch("BEGIN IMMEDIATE")
+            .expect("transaction should start");
         match run(writer.call(accept(1))) {
             Err(StoreError::Unavailable(why)) => {
                 assert!(why.to_string().contains("locked"), "{why}");
             }
             other => panic!("{other:?}"),
         }
-        other.execute_batch("ROLLBACK").expect("ended");
-        assert_eq!(run(writer.call(backlog)).expect("a number"), 0);
+        other
+            .execute_batch("ROLLBACK")
+            .expect("transaction should end");
+        assert_eq!(
+            run(writer.call(backlog)).expect("backlog should be readable"),
+            0
+        );
         assert!(run(writer.call(accept(1))).is_ok());
     }
 }

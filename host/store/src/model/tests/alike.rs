@@ -1,4 +1,5 @@
-//! The model answers as a file does: whatever a simulation finds out with it holds for a real store.
+//! The model returns the same results as the SQLite store, so that simulations with it are valid for a real
+//! store.
 
 use super::super::{Model, Replica};
 use super::known;
@@ -13,36 +14,36 @@ use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Both of them, and what each was given to finish.
+/// Both stores, with the attempts and notifications that each of them handed out.
 struct Pair {
     file: Sqlite,
     model: Replica,
     now: Now,
     boot_ms: Arc<AtomicI64>,
     dice: ChaCha8Rng,
-    tries: Vec<(Attempt, Attempt)>,
-    told: Vec<(Notification, Notification)>,
+    attempts: Vec<(Attempt, Attempt)>,
+    notifications: Vec<(Notification, Notification)>,
     ids: Vec<RequestId>,
 }
 
-/// Errors as texts: those can be compared.
+/// Runs an operation. Converts errors to texts, which can be compared.
 fn wait<T>(operation: StoreFuture<'_, T>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let done = runtime.expect("a runtime").block_on(operation);
+    let done = runtime.expect("runtime should start").block_on(operation);
     done.map_err(|error| error.to_string())
 }
 
 impl Pair {
-    fn both<T>(&self, ask: impl Fn(&dyn Store) -> Result<T, String>) -> (T, T) {
-        let asked = |store| ask(store).expect("answered");
-        (asked(&self.file), asked(&self.model))
+    fn both<T>(&self, call: impl Fn(&dyn Store) -> Result<T, String>) -> (T, T) {
+        let result = |store| call(store).expect("store should respond");
+        (result(&self.file), result(&self.model))
     }
 
-    fn alike<T>(&self, ask: impl Fn(&dyn Store) -> Result<T, String>)
+    fn alike<T>(&self, call: impl Fn(&dyn Store) -> Result<T, String>)
     where
         T: std::fmt::Debug + PartialEq,
     {
-        assert_eq!(ask(&self.file), ask(&self.model));
+        assert_eq!(call(&self.file), call(&self.model));
     }
 
     fn step(&mut self) {
@@ -121,14 +122,14 @@ impl Pair {
         let now = self.now;
         match self.both(|store| wait(store.claim_attempt(now))) {
             (Claim::Acquired(file), Claim::Acquired(model)) => {
-                // The same but for the tokens.
+                // The attempts are equal except for the tokens.
                 let shown = |claimed: &Attempt| {
                     let (message, slot) = (claimed.message.clone(), &claimed.slot);
                     let claimed = (message, claimed.number, claimed.created_at);
                     (claimed, slot.number, slot.send_before)
                 };
                 assert_eq!(shown(&file), shown(&model));
-                self.tries.push((file, model));
+                self.attempts.push((file, model));
             }
             (file, model) => assert_eq!(file, model),
         }
@@ -136,13 +137,13 @@ impl Pair {
 
     fn finish_attempt(&mut self) {
         let now = self.now;
-        let Some(at) = self.one_of(self.tries.len()) else {
+        let Some(at) = self.one_of(self.attempts.len()) else {
             return;
         };
-        let (file, model) = self.tries[at].clone();
-        // Some are finished twice.
+        let (file, model) = self.attempts[at].clone();
+        // Some attempts are finished twice.
         if self.dice.gen_bool(0.9) {
-            self.tries.remove(at);
+            self.attempts.remove(at);
         }
         let end = if self.dice.gen_bool(0.8) {
             SlotEnd::Settled
@@ -173,7 +174,7 @@ impl Pair {
                     let mut same = model.clone();
                     same.lease.token = file.lease.token;
                     assert_eq!(file, same);
-                    self.told.push((file, model));
+                    self.notifications.push((file, model));
                 }
             }
             (file, model) => assert_eq!(file, model),
@@ -182,10 +183,10 @@ impl Pair {
 
     fn finish_notification(&mut self) {
         let now = self.now;
-        let Some(at) = self.one_of(self.told.len()) else {
+        let Some(at) = self.one_of(self.notifications.len()) else {
             return;
         };
-        let (file, model) = self.told.remove(at);
+        let (file, model) = self.notifications.remove(at);
         let why = "why".to_owned();
         let after_ms = self.dice.gen_range(0..100_000);
         let outcome = match self.dice.gen_range(0..3) {
@@ -193,8 +194,8 @@ impl Pair {
             1 => NotificationOutcome::Parked { why },
             _ => NotificationOutcome::Again { after_ms, why },
         };
-        let finish = |store: &dyn Store, told: Notification| {
-            wait(store.finish_notification(told.lease, outcome.clone(), now))
+        let finish = |store: &dyn Store, notification: Notification| {
+            wait(store.finish_notification(notification.lease, outcome.clone(), now))
         };
         assert_eq!(finish(&self.file, file), finish(&self.model, model));
     }
@@ -205,8 +206,8 @@ impl Pair {
         match self.both(|store| wait(store.claim_check(checks_max, now))) {
             (Claim::Acquired(file), Claim::Acquired(model)) => {
                 assert_eq!(file.number, model.number);
-                wait(self.file.end_check(file, SlotEnd::Settled, now)).expect("ended");
-                wait(self.model.end_check(model, SlotEnd::Settled, now)).expect("ended");
+                wait(self.file.end_check(file, SlotEnd::Settled, now)).expect("call should end");
+                wait(self.model.end_check(model, SlotEnd::Settled, now)).expect("call should end");
             }
             (file, model) => assert_eq!(file, model),
         }
@@ -214,7 +215,7 @@ impl Pair {
 }
 
 #[test]
-fn the_model_and_a_file_answer_alike() {
+fn model_and_sqlite_return_equal_results() {
     let now = Now {
         wall: UnixMillis(10_000_000),
         boot: BootMillis(0),
@@ -224,27 +225,29 @@ fn the_model_and_a_file_answer_alike() {
         ..QUOTA
     };
     for seed in 0..6 {
-        // Without waiting for a disk, where that can be.
+        // In memory if possible, because a disk is slow.
         let memory = tempfile::tempdir_in("/dev/shm");
-        let folder = memory.or_else(|_| tempfile::tempdir()).expect("a folder");
+        let folder = memory
+            .or_else(|_| tempfile::tempdir())
+            .expect("folder should be created");
         let file = Sqlite::open(&folder.path().join("db"), "this start", quota, now, 10);
         let boot_ms = Arc::new(AtomicI64::new(0));
         let database_ms = Arc::clone(&boot_ms);
         let model = Model::new(quota, move || database_ms.load(Ordering::Relaxed));
         let mut pair = Pair {
-            file: file.expect("a store"),
+            file: file.expect("store should open"),
             model: known(&model, &boot_ms),
             boot_ms,
             now,
             dice: ChaCha8Rng::seed_from_u64(seed),
-            tries: Vec::new(),
-            told: Vec::new(),
+            attempts: Vec::new(),
+            notifications: Vec::new(),
             ids: Vec::new(),
         };
         for _ in 0..1500 {
             pair.step();
         }
-        let stats = wait(pair.file.stats(pair.now)).expect("asked");
+        let stats = wait(pair.file.stats(pair.now)).expect("store should respond");
         assert!(stats.notifications_pending + stats.notifications_parked > 0);
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked every second, or by every caller, does not cost more the more there is.
+//! The cost of frequent operations does not depend on the number of stored rows.
 
 use super::super::recovery::recover;
 use super::*;
@@ -10,14 +10,14 @@ const NOW: Now = Now {
     boot: BootMillis(100_000),
 };
 
-/// So many messages that wait, finished ones, and notifications that are due, all of one host, beside
-/// one of each that is looked for.
+/// Creates a file with `count` waiting messages, `count` finished messages, and `count` due notifications
+/// of one host. Another host has one due notification.
 fn filled(count: u32) -> (tempfile::TempDir, Database) {
     let (folder, database) = database();
     let connection = &database.connection;
     connection
         .pragma_update(None, "synchronous", "OFF")
-        .expect("set");
+        .expect("pragma should be set");
     let fill = "
         CREATE TEMP TABLE n AS WITH RECURSIVE n (n) AS (
           SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < COUNT) SELECT n FROM n;
@@ -40,12 +40,12 @@ fn filled(count: u32) -> (tempfile::TempDir, Database) {
         UPDATE meta SET backlog = COUNT, notifications_pending = COUNT + 1;";
     let fill = fill.replace("COUNT", &count.to_string());
     let filled = connection.execute_batch(&format!("BEGIN; {fill} COMMIT"));
-    filled.expect("filled");
+    filled.expect("rows should be inserted");
     assert_sound(&folder.path().join("db"));
     (folder, database)
 }
 
-/// What each of them takes, in steps of SQLite's machine.
+/// Returns the cost of each operation, in steps of SQLite's virtual machine.
 fn steps(count: u32) -> Vec<(&'static str, u64)> {
     let (folder, mut database) = filled(count);
     let steps = Arc::new(AtomicU64::new(0));
@@ -55,7 +55,7 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
         false
     };
     let hook = database.connection.progress_handler(1, Some(count_step));
-    hook.expect("hooked");
+    hook.expect("hook should be set");
     let mut all = Vec::new();
     let mut taken = |what, call: &mut dyn FnMut(&mut Database)| {
         let before = steps.load(Ordering::Relaxed);
@@ -64,72 +64,92 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
     };
     let busy = ["dead".to_owned()];
     taken("a notification beside a busy host", &mut |database| {
-        let told = acquired(database.claim_notifications(9, &busy, NOW).expect("asked"));
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].callback.host, "b");
+        let claimed = acquired(
+            database
+                .claim_notifications(9, &busy, NOW)
+                .expect("store should respond"),
+        );
+        assert_eq!(claimed.len(), 1);
+        assert_eq!(claimed[0].callback.host, "b");
     });
     taken("no notification beside a busy host", &mut |database| {
-        let told = database.claim_notifications(9, &busy, NOW).expect("asked");
-        assert_eq!(told, Claim::RetryAfter { after_ms: None });
+        let claimed = database
+            .claim_notifications(9, &busy, NOW)
+            .expect("store should respond");
+        assert_eq!(claimed, Claim::RetryAfter { after_ms: None });
     });
     taken("notifications of one host", &mut |database| {
-        let told = database.claim_notifications(5, &[], NOW).expect("asked");
-        assert_eq!(acquired(told).len(), 5);
+        let claimed = database
+            .claim_notifications(5, &[], NOW)
+            .expect("store should respond");
+        assert_eq!(acquired(claimed).len(), 5);
     });
-    taken("a try", &mut |database| {
+    taken("an attempt", &mut |database| {
         assert_eq!(
-            acquired(database.claim_attempt(NOW).expect("asked")).message,
+            acquired(database.claim_attempt(NOW).expect("store should respond")).message,
             "w1"
         );
     });
     taken("a check", &mut |database| {
-        acquired(database.claim_check(1, NOW).expect("asked"));
+        acquired(database.claim_check(1, NOW).expect("store should respond"));
     });
     taken("a request", &mut |database| {
         let new = new_request(1, "m", Some("a"));
         let accepted = database.accept(&new, Fingerprint::of("m"), UNBOUNDED, NOW);
         assert!(matches!(accepted, Ok(Accepted::Pending(_))));
     });
-    taken("the beat", &mut |database| {
-        database.heartbeat(NOW).expect("beaten");
+    taken("the heartbeat", &mut |database| {
+        database.heartbeat(NOW).expect("heartbeat should succeed");
     });
     taken("the stats", &mut |database| {
-        let stats = database.stats(NOW).expect("asked");
+        let stats = database.stats(NOW).expect("store should respond");
         assert_eq!(stats.backlog, u64::from(count) + 1);
         assert_eq!(stats.oldest_age_ms, Some(99_999));
     });
     for which in [Listed::All, Listed::Pending] {
         taken("a list", &mut |database| {
-            assert_eq!(database.list(which, 5, NOW).expect("asked").len(), 5);
+            assert_eq!(
+                database
+                    .list(which, 5, NOW)
+                    .expect("store should respond")
+                    .len(),
+                5
+            );
         });
     }
     for which in [Listed::Failed, Listed::Parked] {
         taken("an empty list", &mut |database| {
-            assert_eq!(database.list(which, 5, NOW).expect("asked"), []);
+            assert_eq!(
+                database.list(which, 5, NOW).expect("store should respond"),
+                []
+            );
         });
     }
     taken("a sweep", &mut |database| {
-        assert_eq!(database.sweep(1, 5, NOW).expect("swept"), 0);
+        assert_eq!(database.sweep(1, 5, NOW).expect("sweep should succeed"), 0);
     });
     for (what, boot_id) in [
         ("a start", BOOT),
         ("a start of the machine", "another start"),
     ] {
         taken(what, &mut |database| {
-            let taken_over = database.transaction(|it| recover(it, boot_id, QUOTA, at(5, 0)));
-            database.clock = taken_over.expect("taken over");
+            let clock = database.transaction(|it| recover(it, boot_id, QUOTA, at(5, 0)));
+            database.clock = clock.expect("recovery should succeed");
         });
     }
     assert_sound(&folder.path().join("db"));
-    // Nothing is left out: the dead host's, as many as were begun, and the other one's.
+    // Recovery makes all notifications available again, those of both hosts.
     let now = database.clock.now(at(5, 0));
-    let told = database.claim_notifications(u32::MAX, &[], now);
-    assert_eq!(acquired(told.expect("asked")).len(), count as usize + 1);
+    let claimed = database.claim_notifications(u32::MAX, &[], now);
+    assert_eq!(
+        acquired(claimed.expect("store should respond")).len(),
+        count as usize + 1
+    );
     all
 }
 
 #[test]
-fn what_is_asked_all_the_time_does_not_grow_with_what_waits() {
+fn cost_of_frequent_operations_does_not_grow_with_the_backlog() {
     let (few, many) = (steps(10), steps(100_000));
     assert_eq!(few.len(), many.len());
     for ((what, few), (_, many)) in few.into_iter().zip(many) {
