@@ -1,4 +1,4 @@
-//! Tries of messages: claim a slot, call, store what came of it.
+//! Attempts to have messages signed: the loop that claims them, calls the upstream and stores the results.
 
 use crate::core::{FAULT_WAIT_MS, Relay, STORE_PAUSE_MS, report_fault};
 use crate::decision::{Decision, of_signing, slot_end};
@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// Messages that are being tried here.
+/// Messages with a running attempt in this process.
 type UnderWay = Arc<Mutex<BTreeSet<String>>>;
 
-/// Makes calls for as long as there are messages and slots.
+/// Claims attempts whenever there are messages and slots, and starts a call for each, forever.
 pub(crate) async fn make<W: Environment>(relay: Arc<Relay<W>>) {
     let under_way = UnderWay::default();
     loop {
@@ -48,7 +48,7 @@ fn all(under_way: &UnderWay) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
 }
 
 async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Attempt> {
-    // One that was refused for what we are asks again with one call at a time.
+    // While the upstream rejects the key or the address, only one call at a time probes it.
     let refused = relay.health.is_refused() && !all(under_way).is_empty();
     if refused || relay.tasks.are_ending() {
         return Claim::RetryAfter { after_ms: None };

@@ -1,4 +1,4 @@
-//! Notifications: claim, send, store what came of it.
+//! Notifications: the loop that claims them, sends them and stores the results.
 
 use crate::core::{FAULT_WAIT_MS, Relay, STORE_PAUSE_MS, report_fault};
 use crate::decision::of_delivering;
@@ -8,11 +8,11 @@ use bulkhead_store::{BootMillis, Claim, Notification, NotificationOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Notifications under way here, by host.
+/// Number of running notifications of this process, by host.
 #[derive(Clone, Default)]
 struct UnderWay(Arc<Mutex<BTreeMap<String, u32>>>);
 
-/// What may be begun now.
+/// The notifications that may start now: at most `max`, and none for the `busy` hosts.
 struct Room {
     max: u32,
     busy: Vec<String>,
@@ -37,7 +37,7 @@ impl UnderWay {
         }
     }
 
-    /// So many that no host gets more than it may, even if all are for the same one.
+    /// Returns how many notifications may start. No host exceeds `host_max`, even if all of them are for the same host.
     fn room(&self, all_max: u32, host_max: u32) -> Room {
         let hosts = self.hosts();
         let free = all_max.saturating_sub(hosts.values().sum());
@@ -51,7 +51,7 @@ impl UnderWay {
     }
 }
 
-/// Makes notifications for as long as there are any.
+/// Claims due notifications and starts an attempt for each, forever.
 pub(crate) async fn make<W: Environment>(relay: Arc<Relay<W>>) {
     let under_way = UnderWay::default();
     loop {
@@ -130,7 +130,7 @@ async fn tell<W: Environment>(
     let secret = relay.settings.webhook_secret.as_ref();
     let now_ms = u64::try_from(now.wall.0).unwrap_or(0);
     let component = relay.components.current();
-    // The id of the request is the same over all tries, and nobody else's.
+    // The request's id is unique and the same for all attempts, so that receivers can recognise repetitions.
     let delivery = component.webhook(request, &event, secret.map(|secret| &secret.0[..]), now_ms);
     let delivery = match delivery {
         Ok(delivery) => delivery,
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_gets_no_more_than_it_may_and_holds_up_no_other() {
+    fn notifications_are_limited_per_host_and_do_not_block_other_hosts() {
         let under_way = UnderWay::default();
         assert_eq!(under_way.room(10, 4).max, 4);
         for _ in 0..3 {
