@@ -21,13 +21,13 @@ const ASK_AGAIN: RelayError = RelayError::Upstream {
 };
 
 impl<W: Environment> Relay<W> {
-    /// Returns whether a signature belongs to a message. The upstream is called only if the signature is not the one in
-    /// the store.
+    /// Returns whether a signature belongs to a message. The upstream is called only if the signature is
+    /// not the one in the store.
     ///
     /// # Errors
     /// - [`RelayError::Store`] if the store fails or does not respond by `until`.
-    /// - [`RelayError::Upstream`] if no call can be made now, or the call has no result by `until`. The call may
-    ///   continue in the background.
+    /// - [`RelayError::Upstream`] if no call can be made now, or the call has no result by `until`. The
+    ///   call may continue in the background.
     pub async fn verify(
         self: &Arc<Self>,
         claim: bulkhead_sandbox::Claim,
@@ -42,13 +42,13 @@ impl<W: Environment> Relay<W> {
         self.check(Question::Verify(claim), trace, until).await
     }
 
-    /// Returns whether the upstream accepts the API key. The upstream is called only if no call of the last minute shows
-    /// this.
+    /// Returns whether the upstream accepts the API key. The upstream is called only if no call of the last
+    /// minute shows this.
     ///
     /// # Errors
     /// - [`RelayError::Store`] if the store fails or does not respond by `until`.
-    /// - [`RelayError::Upstream`] if no call can be made now, or the call has no result by `until`. The call may
-    ///   continue in the background.
+    /// - [`RelayError::Upstream`] if no call can be made now, or the call has no result by `until`. The
+    ///   call may continue in the background.
     pub async fn test_key(
         self: &Arc<Self>,
         trace: Option<TraceParent>,
@@ -68,7 +68,8 @@ impl<W: Environment> Relay<W> {
             .ok_or(ASK_AGAIN)
     }
 
-    /// Calls the upstream with a question, if there is a free slot. The call continues even if the caller stops waiting.
+    /// Calls the upstream with a question, if there is a free slot. The call continues even if the caller
+    /// stops waiting.
     async fn check(
         self: &Arc<Self>,
         question: Question,

@@ -24,8 +24,8 @@ pub(crate) const FAULT_WAIT_MS: u64 = 60_000;
 
 /// The signing relay: it stores requests, calls the upstream within the quota, and notifies receivers.
 ///
-/// [`Self::start`] creates one. Its loops are tasks of its environment and run as long as the environment. Clones of
-/// the `Arc` share one relay.
+/// [`Self::start`] creates one. Its loops are tasks of its environment and run as long as the environment.
+/// Clones of the `Arc` share one relay.
 pub struct Relay<W> {
     pub(crate) environment: Arc<W>,
     pub(crate) store: Arc<dyn Store>,
@@ -58,8 +58,8 @@ impl SigningComponents for Arc<SigningComponent> {
 }
 
 impl<W: Environment> Relay<W> {
-    /// Returns the milliseconds for which a loop waits: `after_ms`, between 1 and `look_again_ms`. With 0 the loop
-    /// could spin.
+    /// Returns the milliseconds for which a loop waits: `after_ms`, between 1 and `look_again_ms`. With 0
+    /// the loop could spin.
     pub(crate) fn pause_ms(&self, after_ms: Option<u64>) -> u64 {
         let max = self.settings.look_again_ms;
         after_ms.unwrap_or(max).min(max).max(1)

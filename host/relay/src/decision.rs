@@ -29,8 +29,8 @@ pub(crate) struct Decision<T> {
 /// Maximum delay that a component can demand. The limit protects against faults in components.
 const WAIT_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Maximum delay between attempts to deliver a webhook. It exceeds a day, because the built-in component finally
-/// attempts the delivery daily, with a jitter of a tenth.
+/// Maximum delay between attempts to deliver a webhook. It exceeds a day, because the built-in component
+/// finally attempts the delivery daily, with a jitter of a tenth.
 const WEBHOOK_WAIT_MAX_MS: u64 = 2 * WAIT_MAX_MS;
 
 /// Maximum number of characters of a reason.
@@ -129,8 +129,8 @@ pub(crate) fn of_checking(
     }
 }
 
-/// Returns whether the call is known to be over. A call that was not sent never arrives. A call without a complete
-/// response may still be in a buffer of the network.
+/// Returns whether the call is known to be over. A call that was not sent never arrives. A call without a
+/// complete response may still be in a buffer of the network.
 pub(crate) fn slot_end(result: &CallResult) -> SlotEnd {
     match result {
         CallResult::Answer(_) | CallResult::Unsent(_) => SlotEnd::Settled,
@@ -142,8 +142,8 @@ pub(crate) fn slot_end(result: &CallResult) -> SlotEnd {
 mod tests {
     use super::*;
 
-    /// A component may confuse units or compute a negative difference. Without a limit, calls would stop forever, even
-    /// after restarts.
+    /// A component may confuse units or compute a negative difference. Without a limit, calls would stop
+    /// forever, even after restarts.
     #[test]
     fn component_cannot_hold_calls_for_more_than_a_day() {
         let wait = || Wait {

@@ -22,8 +22,8 @@ pub trait Environment: Send + Sync + 'static {
     /// Starts a task. It runs to completion even if nothing waits for it.
     fn spawn(&self, task: BoxFuture<'static, ()>);
 
-    /// Calls the upstream. `target` is the path and query, `trace` the trace that the call belongs to. From `until` on,
-    /// the implementation sends no bytes and does not wait.
+    /// Calls the upstream. `target` is the path and query, `trace` the trace that the call belongs to. From
+    /// `until` on, the implementation sends no bytes and does not wait.
     fn call_upstream(
         &self,
         target: String,
@@ -56,7 +56,8 @@ pub enum CallResult {
 }
 
 impl CallResult {
-    /// Returns the reply for the component, and a more precise reason than the component can know, if there is one.
+    /// Returns the reply for the component, and a more precise reason than the component can know, if there
+    /// is one.
     pub(crate) fn into_reply(self) -> (Reply, Option<String>) {
         match self {
             Self::Answer(answer) => (Reply::Answered(answer), None),

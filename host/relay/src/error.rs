@@ -2,7 +2,8 @@
 
 use bulkhead_store::StoreError;
 
-/// The relay cannot perform an operation. The texts are for the caller. The details for the log are in `source()`.
+/// The relay cannot perform an operation. The texts are for the caller. The details for the log are in
+/// `source()`.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// The backlog has the maximum number of messages. Nothing was stored.
@@ -17,7 +18,8 @@ pub enum RelayError {
         /// Milliseconds until the message may be signed.
         after_ms: u64,
     },
-    /// The store failed or did not respond in time. The request may be stored nevertheless. It is safe to repeat it.
+    /// The store failed or did not respond in time. The request may be stored nevertheless. It is safe to
+    /// repeat it.
     #[error("the store failed or did not respond in time; try again")]
     Store(#[from] StoreError),
     /// The upstream cannot be called now, or the call had no usable result.

@@ -86,8 +86,8 @@ impl HealthState {
         inner.health.upstream = Some(upstream);
     }
 
-    /// Returns whether the upstream rejected the key or the address at the last call. Until a call succeeds, only one
-    /// call at a time is made.
+    /// Returns whether the upstream rejected the key or the address at the last call. Until a call
+    /// succeeds, only one call at a time is made.
     pub(crate) fn is_refused(&self) -> bool {
         matches!(
             self.inner().health.upstream,
@@ -102,7 +102,8 @@ impl HealthState {
         }
     }
 
-    /// Returns a result of the store unchanged. An error is recorded and, at most every [`STORE_LOG_MS`], logged.
+    /// Returns a result of the store unchanged. An error is recorded and, at most every [`STORE_LOG_MS`],
+    /// logged.
     pub(crate) fn store<T>(
         &self,
         result: Result<T, StoreError>,

@@ -11,8 +11,8 @@ const SWEEP_STEP: u32 = 200;
 /// Interval between two removals of old requests.
 const SWEEP_EVERY_MS: i64 = 60_000;
 
-/// Sends heartbeats to the store, which also take over the work of dead replicas. Reads the store's statistics, detects
-/// that it works again, and removes old requests.
+/// Sends heartbeats to the store, which also take over the work of dead replicas. Reads the store's
+/// statistics, detects that it works again, and removes old requests.
 pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
     let start = relay.environment.now();
     let mut sweep_at = start.boot.0;
@@ -56,8 +56,9 @@ pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
 
 /// Returns the milliseconds that the wall clock has gained on the monotonic clock since `start`.
 ///
-/// They are added to the retention time: without this, setting the clock ahead by months would remove all finished
-/// requests. If the new time is the correct one, requests are kept for longer than necessary until the process restarts.
+/// They are added to the retention time: without this, setting the clock ahead by months would remove all
+/// finished requests. If the new time is the correct one, requests are kept for longer than necessary until
+/// the process restarts.
 fn gained_ms(start: Now, now: Now) -> u64 {
     let (by_wall, by_boot) = (now.wall.0 - start.wall.0, now.boot.0 - start.boot.0);
     u64::try_from(by_wall - by_boot).unwrap_or(0)

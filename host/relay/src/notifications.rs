@@ -37,7 +37,8 @@ impl UnderWay {
         }
     }
 
-    /// Returns how many notifications may start. No host exceeds `host_max`, even if all of them are for the same host.
+    /// Returns how many notifications may start. No host exceeds `host_max`, even if all of them are for
+    /// the same host.
     fn room(&self, all_max: u32, host_max: u32) -> Room {
         let hosts = self.hosts();
         let free = all_max.saturating_sub(hosts.values().sum());

@@ -40,8 +40,8 @@ pub enum SignOutcome {
 }
 
 impl<W: Environment> Relay<W> {
-    /// Creates a relay and spawns its loops in `environment`: calls of the upstream, notifications, maintenance.
-    /// [`Self::end`] ends the first two.
+    /// Creates a relay and spawns its loops in `environment`: calls of the upstream, notifications,
+    /// maintenance. [`Self::end`] ends the first two.
     pub fn start(
         environment: Arc<W>,
         store: Arc<dyn Store>,
@@ -73,14 +73,15 @@ impl<W: Environment> Relay<W> {
         relay
     }
 
-    /// Accepts a message and returns its signature, or [`SignOutcome::Pending`] if there is none by `until`. The
-    /// request is durable before this returns `Pending`. A repeated call with the same message and callback
-    /// returns the id of the request that is pending already.
+    /// Accepts a message and returns its signature, or [`SignOutcome::Pending`] if there is none by
+    /// `until`. The request is durable before this returns `Pending`. A repeated call with the same message
+    /// and callback returns the id of the request that is pending already.
     ///
     /// Cancel-safe: a request that is already stored stays stored, and its message is signed.
     ///
     /// # Errors
-    /// - [`RelayError::BacklogFull`] and [`RelayError::CallersFull`] if the limit is reached. Nothing is stored.
+    /// - [`RelayError::BacklogFull`] and [`RelayError::CallersFull`] if the limit is reached. Nothing is
+    ///   stored.
     /// - [`RelayError::Store`] if the store fails or does not respond by `until`. The request may be stored.
     pub async fn sign(
         &self,
@@ -152,7 +153,8 @@ impl<W: Environment> Relay<W> {
         self.within(until, request).await
     }
 
-    /// Makes a request's notification due again, even if it was delivered or parked. Returns whether it is due.
+    /// Makes a request's notification due again, even if it was delivered or parked. Returns whether it is
+    /// due.
     ///
     /// # Errors
     /// [`RelayError::Store`] if the store fails or does not respond by `until`. The notification may be due
@@ -168,11 +170,11 @@ impl<W: Environment> Relay<W> {
         Ok(redelivery)
     }
 
-    /// Starts no more calls and notifications, and waits until the running ones have ended and their results are
-    /// stored.
+    /// Starts no more calls and notifications, and waits until the running ones have ended and their
+    /// results are stored.
     ///
-    /// There is no timeout. If the caller stops waiting and ends the process, the effect is that of a crash: a
-    /// receiver may get a notification twice.
+    /// There is no timeout. If the caller stops waiting and ends the process, the effect is that of a
+    /// crash: a receiver may get a notification twice.
     pub async fn end(&self) {
         self.tasks.end().await;
     }
@@ -182,7 +184,8 @@ impl<W: Environment> Relay<W> {
         self.health.get()
     }
 
-    /// Estimates the milliseconds until a message that is accepted now is signed, after all messages before it.
+    /// Estimates the milliseconds until a message that is accepted now is signed, after all messages before
+    /// it.
     fn expected_ms(&self) -> u64 {
         let stats = self.health.get().stats.unwrap_or_default();
         let backlog_ms = stats.backlog.max(1).saturating_mul(self.settings.pace_ms());

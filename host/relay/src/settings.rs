@@ -25,7 +25,8 @@ pub struct Settings {
     pub webhooks_per_host_max: u32,
     /// Time for which finished requests are kept, in milliseconds.
     pub retention_ms: u64,
-    /// Maximum time between two queries of the store, in milliseconds. Other replicas may have added work meanwhile.
+    /// Maximum time between two queries of the store, in milliseconds. Other replicas may have added work
+    /// meanwhile.
     pub look_again_ms: u64,
 }
 

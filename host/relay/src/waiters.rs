@@ -77,8 +77,8 @@ impl Waiters {
         self.inner().next
     }
 
-    /// Sends a result to all callers that wait for a message. Returns the ids of their requests, which need no
-    /// notification.
+    /// Sends a result to all callers that wait for a message. Returns the ids of their requests, which need
+    /// no notification.
     pub(crate) fn resolve(
         &self,
         message: &str,
@@ -97,8 +97,9 @@ impl Waiters {
         ids.collect()
     }
 
-    /// Releases the callers with a number below `number` whose wait is over by `at`, because no result comes earlier.
-    /// With `None` for `at`, all of them are released. Callers for a message that is `under_way` continue to wait.
+    /// Releases the callers with a number below `number` whose wait is over by `at`, because no result
+    /// comes earlier. With `None` for `at`, all of them are released. Callers for a message that is
+    /// `under_way` continue to wait.
     pub(crate) fn release_expired(
         &self,
         number: u64,
