@@ -28,7 +28,7 @@ impl RelayMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             calls: Family::default(),
-            // 10 ms to 40 s.
+            // From 10 ms to 40 s.
             call_time: Histogram::new(exponential_buckets(0.01, 2.0, 13)),
             webhooks: Family::default(),
             backlog: Gauge::default(),
