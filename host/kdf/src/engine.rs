@@ -85,9 +85,9 @@ struct Owner {
     cancellation: Cancellation,
     done: Sender<Result<Digest, DeriveError>>,
     /// Time of the call.
-    came: Instant,
+    called_at: Instant,
     /// Whether this pass has had a turn.
-    begun: bool,
+    has_begun: bool,
     /// Nanoseconds of hashing, summed over all passes of this derivation.
     hashed_ns: Arc<AtomicU64>,
 }
@@ -184,8 +184,8 @@ impl Engine {
                 number,
                 cancellation: cancellation.clone(),
                 done: done.clone(),
-                came: now,
-                begun: false,
+                called_at: now,
+                has_begun: false,
                 hashed_ns: Arc::clone(&hashed_ns),
             };
             state.queue.add(pass, bytes, owner);
@@ -278,8 +278,8 @@ impl Shared {
         if let Err(error) = rustix::process::nice(NICER) {
             tracing::debug!(%error, "cannot lower the priority of a key-derivation thread");
         }
-        let mut threads_own = Hashing::new(self.processor, self.setup.path);
-        while let Some(turn) = self.next_turn(&mut threads_own) {
+        let mut hashing = Hashing::new(self.processor, self.setup.path);
+        while let Some(turn) = self.next_turn(&mut hashing) {
             let Turn { path, mut streams } = turn;
             let taken = streams.len();
             let due: u64 = streams.iter().map(Stream::work_left).sum();
@@ -288,11 +288,11 @@ impl Shared {
             // A panic is a bug in this crate. The derivations of this turn fail, and the thread continues
             // with new tables.
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                threads_own.run(path, &mut streams);
+                hashing.run(path, &mut streams);
             }));
             if ran.is_err() {
                 tracing::error!("key derivation panicked");
-                threads_own = Hashing::new(self.processor, self.setup.path);
+                hashing = Hashing::new(self.processor, self.setup.path);
                 streams.clear();
             }
             let time = start.elapsed();
@@ -321,7 +321,7 @@ impl Shared {
     }
 
     /// Waits for work. Returns `None` when the engine is closed.
-    fn next_turn(&self, threads_own: &mut Hashing) -> Option<Turn<Owner>> {
+    fn next_turn(&self, hashing: &mut Hashing) -> Option<Turn<Owner>> {
         let mut clean = false;
         loop {
             let mut state = self.lock();
@@ -362,15 +362,15 @@ impl Shared {
             if let Some(mut turn) = turn {
                 for stream in &mut turn.streams {
                     let owner = &mut stream.owner;
-                    if !std::mem::replace(&mut owner.begun, true) {
-                        let waited = now.saturating_duration_since(owner.came);
+                    if !std::mem::replace(&mut owner.has_begun, true) {
+                        let waited = now.saturating_duration_since(owner.called_at);
                         self.metrics.waited(waited);
                     }
                 }
                 return Some(turn);
             }
             // No key material is kept while there is no work.
-            threads_own.wipe();
+            hashing.wipe();
             clean = true;
         }
     }
@@ -393,7 +393,7 @@ impl Owner {
     fn given_up(&self, now: Instant) -> DeriveError {
         let hashed = Duration::from_nanos(self.hashed_ns.load(Ordering::Relaxed));
         let is_cancelled = self.cancellation.flag.is_cancelled();
-        if !is_cancelled && hashed < now.saturating_duration_since(self.came) / 2 {
+        if !is_cancelled && hashed < now.saturating_duration_since(self.called_at) / 2 {
             DeriveError::Late
         } else {
             DeriveError::Cancelled

@@ -131,7 +131,7 @@ impl<W: Environment> Relay<W> {
         question: &Question,
         result: CallResult,
     ) -> Decision<Option<bool>> {
-        let (reply, known_better) = result.into_reply();
+        let (reply, precise_reason) = result.into_reply();
         let situation = self.situation(1, self.environment.now().wall);
         let read = match question {
             Question::CheckKey => component.read_key_check(&reply, situation),
@@ -145,6 +145,6 @@ impl<W: Environment> Relay<W> {
                 why: report_fault(&fault),
             })
         });
-        of_checking(checking, known_better)
+        of_checking(checking, precise_reason)
     }
 }

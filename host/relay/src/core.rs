@@ -154,7 +154,7 @@ impl<W: Environment> Relay<W> {
             Err(fault) => CallResult::Unsent(report_fault(&fault)),
         };
         let took_ms = self.environment.now().boot.0 - start.boot.0;
-        self.metrics.called(question, &result, took_ms);
+        self.metrics.record_call(question, &result, took_ms);
         result
     }
 }

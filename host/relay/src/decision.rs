@@ -58,9 +58,9 @@ fn shown(why: &str) -> String {
 /// Decides after an attempt to deliver a notification.
 pub(crate) fn of_delivering(
     delivering: Delivering,
-    known_better: Option<String>,
+    precise_reason: Option<String>,
 ) -> NotificationOutcome {
-    let because = |why: &str| known_better.unwrap_or_else(|| shown(why));
+    let because = |why: &str| precise_reason.unwrap_or_else(|| shown(why));
     match delivering {
         Delivering::Delivered => NotificationOutcome::Delivered,
         Delivering::Again(wait) => NotificationOutcome::Again {
@@ -72,8 +72,8 @@ pub(crate) fn of_delivering(
 }
 
 /// Decides after an attempt to have a message signed.
-pub(crate) fn of_signing(signing: Signing, known_better: Option<String>) -> Decision<Outcome> {
-    let because = |why: String| known_better.unwrap_or(why);
+pub(crate) fn of_signing(signing: Signing, precise_reason: Option<String>) -> Decision<Outcome> {
+    let because = |why: String| precise_reason.unwrap_or(why);
     let (outcome, hold_ms, upstream) = match signing {
         Signing::Signed(signature) => (Outcome::Signed(signature), None, UpstreamHealth::Fine),
         Signing::Refused(error) => (Outcome::Failed(shown(&error)), None, UpstreamHealth::Fine),
@@ -103,9 +103,9 @@ pub(crate) fn of_signing(signing: Signing, known_better: Option<String>) -> Deci
 /// Decides after a verification or a key check. The outcome is `None` if the upstream gave no result.
 pub(crate) fn of_checking(
     checking: Checking,
-    known_better: Option<String>,
+    precise_reason: Option<String>,
 ) -> Decision<Option<bool>> {
-    let because = |why: String| known_better.unwrap_or(why);
+    let because = |why: String| precise_reason.unwrap_or(why);
     let (outcome, hold_ms, upstream) = match checking {
         Checking::Known(answer) => (Some(answer), None, UpstreamHealth::Fine),
         Checking::Unknown(wait) => (

@@ -30,7 +30,7 @@ pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
             }
             looked = true;
             relay.health.stats(stats);
-            relay.metrics.stands(&stats);
+            relay.metrics.record_stats(&stats);
         }
         if relay.health.get().store.is_some() {
             // A write that changes nothing shows whether the store works again.

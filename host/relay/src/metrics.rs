@@ -81,7 +81,7 @@ impl RelayMetrics {
         Self::register(&mut Registry::default())
     }
 
-    pub(crate) fn called(&self, question: &Question, result: &CallResult, took_ms: i64) {
+    pub(crate) fn record_call(&self, question: &Question, result: &CallResult, took_ms: i64) {
         let kind = match question {
             Question::Sign(_) => "sign",
             Question::Verify(_) => "verify",
@@ -93,13 +93,13 @@ impl RelayMetrics {
         self.call_time.observe(took_ms as f64 / 1000.0);
     }
 
-    pub(crate) fn told(&self, result: &CallResult) {
+    pub(crate) fn record_delivery(&self, result: &CallResult) {
         self.webhooks
             .get_or_create_owned(&[("end", end(result))])
             .inc();
     }
 
-    pub(crate) fn stands(&self, stats: &StoreStats) {
+    pub(crate) fn record_stats(&self, stats: &StoreStats) {
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         self.backlog.set(number(stats.backlog));
         self.oldest_age

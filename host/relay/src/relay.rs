@@ -173,7 +173,7 @@ impl<W: Environment> Relay<W> {
     /// Starts no more calls and notifications, and waits until the running ones have ended and their
     /// results are stored.
     ///
-    /// There is no timeout. If the caller stops waiting and ends the process, the effect is that of a
+    /// This method has no timeout. If the caller stops waiting and ends the process, the effect is that of a
     /// crash: a receiver may get a notification twice.
     pub async fn end(&self) {
         self.tasks.end().await;

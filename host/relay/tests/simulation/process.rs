@@ -28,7 +28,7 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    /// Nothing goes wrong.
+    /// No faults.
     pub(crate) const NONE: Self = Self {
         question_lost: 0.0,
         answer_lost: 0.0,
