@@ -1,4 +1,4 @@
-//! How a caller ends work whose result is not needed any more.
+//! Cancellation of work whose result is no longer needed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,21 +9,21 @@ use std::time::Instant;
 pub struct CancelFlag(Arc<AtomicBool>);
 
 impl CancelFlag {
-    /// Cancels the work, which then ends within milliseconds. More calls change nothing.
+    /// Cancels the work, which ends within milliseconds. Repeated calls have no effect.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the work is cancelled.
+    /// Returns whether the work is cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// When a derivation is given up.
+/// The conditions that end a derivation early.
 #[derive(Debug, Clone)]
 pub struct Cancellation {
-    /// Set by the caller as soon as it does not need the key any more.
+    /// The caller sets this flag when it no longer needs the key.
     pub flag: CancelFlag,
     /// The time by which the key must be derived.
     pub deadline: Instant,

@@ -1,67 +1,65 @@
-//! The cost model: which streams a thread takes next, and how it hashes them.
+//! The cost model: it chooses the streams that a thread hashes next, and the path.
 //!
-//! Each way to hash has a rate, in octets a microsecond (MB/s) of one core over all its streams.
-//! Vectors take as long with one lane in use as with all, so that their rate grows with the streams
-//! side by side; the SHA instructions gain from a second stream and nothing from a third. A thread
-//! that looks for work is given as many streams as make the rates of all threads without work the
-//! highest together. With two threads and sixteen streams of SHA-1, for instance, one takes two
-//! with SHA-NI and the other fourteen in lanes.
+//! Each path has a rate, in bytes per microsecond (MB/s) of one core over all its streams. A vector takes
+//! the same time with one lane in use as with all, so that its rate grows with the number of streams. The
+//! SHA instructions gain from a second stream, but not from a third. The model gives a thread the streams
+//! that maximise the sum of the rates of all threads without work. With two threads and sixteen streams of
+//! SHA-1, for example, one thread takes two streams with SHA-NI and the other takes fourteen in lanes.
 //!
-//! The rates were measured side by side on one core of an Intel Xeon of 2023 (`bench/run.sh kdf`
-//! measures them again). Only what they are to each other matters, and of that little: where two
-//! ways are near to each other, it is not important which one is taken.
+//! The rates were measured on one core of an Intel Xeon of 2023. `bench/run.sh kdf` measures them again.
+//! Only their ratios matter: if two paths have similar rates, the choice between them is not important.
 
 use crate::family::Kind;
 use crate::kernel::Processor;
 use crate::path::Path;
 
-/// More threads without work, or more streams, than this make no difference to a choice.
+/// Number of threads without work above which the choice does not change. The number of streams that they
+/// can take is the corresponding limit for streams.
 const THREADS_MAX: usize = 8;
 
-/// The rates of a family.
+/// The rates of a family, in MB/s.
 #[derive(Debug, Clone, Copy)]
 struct Rates {
     plain: u32,
-    /// Of one and of two streams.
+    /// The rates of one and of two streams with SHA-NI.
     few: Option<[u32; 2]>,
-    /// With all lanes in use, and how many they are.
+    /// The path of the lanes, its rate with all lanes in use, and the number of lanes.
     lanes: Option<(Path, u32, usize)>,
-    /// No other way is allowed, where there is one for the family.
+    /// The only path to use, if the family supports it.
     forced: Option<Path>,
 }
 
-/// What one thread does next.
+/// The path and the number of streams of a thread's next turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub(crate) path: Path,
     pub(crate) streams: usize,
 }
 
-/// Choices by family, worked out once.
+/// The choices by family, computed once.
 #[derive(Debug)]
 pub(crate) struct Model {
-    /// For each family, for each number of threads without work (from 1), for each number of
-    /// streams (from 1).
+    /// One choice per family, number of threads without work (from 1) and number of streams (from 1).
     choices: [Vec<Vec<Choice>>; Kind::ALL.len()],
 }
 
 impl Model {
-    /// For a processor, or for one path of it alone.
+    /// Creates the model for a processor, or for a single path of it.
     pub(crate) fn new(processor: Processor, forced: Option<Path>) -> Self {
         Self {
             choices: Kind::ALL.map(|kind| choices(&Rates::of(kind, processor, forced))),
         }
     }
 
-    /// What one of `idle` threads without work takes next: of `alike` streams, which could share
-    /// lanes, or of all `family` of that hash, which only the SHA instructions do together. There is
-    /// at least one of each.
+    /// Returns the next turn of one of `idle` threads without work. `alike` is the number of streams that
+    /// could share lanes, and `family` the number of all streams with that hash, which the SHA instructions
+    /// can combine. Both are at least 1.
     pub(crate) fn choose(&self, kind: Kind, idle: usize, alike: usize, family: usize) -> Choice {
         let by_idle = &self.choices[kind as usize];
         let by_alike = &by_idle[idle.clamp(1, by_idle.len()) - 1];
         let choice = by_alike[alike.clamp(1, by_alike.len()) - 1];
         match choice.path {
-            // A thread for each is better than a pair on one.
+            // One thread for each stream is better than a pair of streams on one thread.
             Path::ShaNi if family > idle => Choice {
                 streams: 2,
                 ..choice
@@ -103,7 +101,7 @@ impl Rates {
         }
     }
 
-    /// The best way for so many streams on one thread, with its rate.
+    /// Returns the best choice for this number of streams on one thread, with its rate.
     fn best(&self, streams: usize) -> Option<(u32, Choice)> {
         let choice = |path| Choice { path, streams };
         let plain = (streams == 1).then(|| (self.plain, choice(Path::Plain)));
@@ -117,10 +115,10 @@ impl Rates {
                 choice(path),
             )
         });
-        let ways = [plain, few, lanes].into_iter().flatten();
-        let forced = |way: &(u32, Choice)| self.forced.is_none_or(|path| way.1.path == path);
-        let best = ways.clone().filter(forced).max_by_key(|way| way.0);
-        // A family without the forced path is done plainly, and that stream by stream.
+        let all = [plain, few, lanes].into_iter().flatten();
+        let forced = |rated: &(u32, Choice)| self.forced.is_none_or(|path| rated.1.path == path);
+        let best = all.filter(forced).max_by_key(|rated| rated.0);
+        // A family without the forced path uses the plain path, with one stream at a time.
         best.or_else(|| plain.filter(|_| !self.has_forced()))
     }
 
@@ -133,27 +131,28 @@ impl Rates {
     }
 }
 
-/// The first of the threads' choices, for each number of threads and streams: what makes the sum of
-/// their rates the highest. The table for one thread more is built on the one before.
+/// Returns the choice of the first thread that maximises the sum of the rates, for each number of threads
+/// and of streams. The row for one more thread is computed from the row before.
 fn choices(rates: &Rates) -> Vec<Vec<Choice>> {
     let widest = (1..=64).filter(|&n| rates.best(n).is_some()).max();
     let widest = widest.unwrap_or(1);
-    let most = widest * THREADS_MAX;
-    // The highest sum that the threads before reach with so many streams, from 0.
-    let mut sums = vec![0; most + 1];
+    let max = widest * THREADS_MAX;
+    // The maximum sum of the previous threads, by the number of streams from 0.
+    let mut sums = vec![0; max + 1];
     let mut all = Vec::new();
     for _ in 0..THREADS_MAX {
         let mut next = vec![0];
         let mut row = Vec::new();
-        for streams in 1..=most {
-            let ways = (1..=streams.min(widest)).filter_map(|n| rates.best(n));
-            let summed = ways.map(|(rate, way)| (rate + sums[streams - way.streams], way));
-            // Of equals the one with the most streams: it leaves a thread to others.
-            let (sum, way) = summed
-                .max_by_key(|(sum, way)| (*sum, way.streams))
-                .expect("every family has a way for one stream");
+        for streams in 1..=max {
+            let rated = (1..=streams.min(widest)).filter_map(|n| rates.best(n));
+            let summed =
+                rated.map(|(rate, choice)| (rate + sums[streams - choice.streams], choice));
+            // Of equal sums, the one with the most streams on this thread leaves a thread to others.
+            let (sum, choice) = summed
+                .max_by_key(|(sum, choice)| (*sum, choice.streams))
+                .expect("every family should have a path for one stream");
             next.push(sum);
-            row.push(way);
+            row.push(choice);
         }
         sums = next;
         all.push(row);
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_streams_for_two_threads() {
+    fn two_threads_split_sixteen_streams_between_sha_ni_and_lanes() {
         let first = chosen(SHA1, 2, 16, 16);
         let (_, taken) = first;
         let mut both = [first, chosen(SHA1, 1, 16 - taken, 16 - taken)];
@@ -193,19 +192,19 @@ mod tests {
     }
 
     #[test]
-    fn the_passes_of_one_key() {
+    fn passes_of_one_key_use_separate_threads_or_a_pair() {
         assert_eq!(chosen(SHA1, 2, 2, 2), (Path::ShaNi, 1), "one each");
         assert_eq!(chosen(SHA1, 1, 2, 2), (Path::ShaNi, 2), "a pair");
     }
 
     #[test]
-    fn streams_with_unlike_texts_go_in_pairs() {
+    fn streams_with_different_periods_form_pairs() {
         assert_eq!(chosen(SHA1, 1, 1, 9), (Path::ShaNi, 2));
         assert_eq!(chosen(SHA1, 4, 1, 4), (Path::ShaNi, 1), "one each");
     }
 
     #[test]
-    fn only_the_forced_path() {
+    fn forced_path_is_the_only_one() {
         for streams in [1, 2, 9, 40] {
             let forced = |path| {
                 let rates = Rates {
@@ -217,14 +216,13 @@ mod tests {
             assert_eq!(forced(Path::Plain), (Path::Plain, 1));
             assert_eq!(forced(Path::ShaNi), (Path::ShaNi, streams.min(2)));
             assert_eq!(forced(Path::Avx512), (Path::Avx512, streams.min(16)));
-            // Which this one has not.
+            // This family has no such path.
             assert_eq!(forced(Path::Avx2), (Path::Plain, 1));
         }
     }
 
-    /// However many threads and streams there are, a choice is one that can be done.
     #[test]
-    fn never_more_than_there_are() {
+    fn choice_never_exceeds_the_number_of_streams() {
         let model = model(SHA1);
         for idle in 1..=2 * THREADS_MAX {
             for streams in 1..300 {

@@ -1,4 +1,4 @@
-//! The threads that derive keys, and how they are asked.
+//! The threads that derive keys, and the interface for callers.
 
 use crate::cancel::Cancellation;
 use crate::cost::Model;
@@ -14,41 +14,46 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// A derivation of so many octets is done where it is asked for: handing it over would take longer.
-const SHORT_OCTETS: u64 = 256 * 1024;
+/// Maximum number of bytes of a derivation that the calling thread computes, because a handover would take
+/// longer.
+const SHORT_BYTES: u64 = 256 * 1024;
 
-/// How much lower the priority of these threads is (nice(2), for a thread alone on Linux). They
-/// compute for as long as they get; guests, which bring them work, go first.
+/// Increment of the threads' nice value (nice(2), which applies to single threads on Linux). The threads
+/// compute without pause. Guests, which create the work, take precedence.
 const NICER: i32 = 15;
 
-/// How an engine is set up.
+/// The configuration of an [`Engine`].
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
-    /// Threads that hash.
+    /// Number of threads that hash.
     pub threads: usize,
-    /// The only way to hash, where it is not for the cost model to choose. It must be available.
+    /// The only path to use, which must be available ([`Path::is_available`]). With `None`, the cost model
+    /// chooses the path for each turn. Hashes that the path does not support use [`Path::Plain`].
     pub path: Option<Path>,
-    /// Octets of all derivations that wait or run. One that is alone may have more. Those of slow hashes
-    /// count for several.
+    /// Maximum number of bytes to hash for all waiting and running derivations. The bytes of slow hashes
+    /// count up to 12 times. A derivation is accepted if no other is pending, whatever its size.
     pub octets_max: u64,
 }
 
-/// Why a key was not derived.
+/// The key was not derived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DeriveError {
-    /// The caller cancelled the derivation, it took too long by itself, or its thread panicked.
-    #[error("the key derivation was cancelled, or took too long")]
+    /// The caller cancelled the derivation, its own hashing took until the deadline, the engine was
+    /// dropped, or a thread panicked.
+    #[error("the key derivation was cancelled or took too long")]
     Cancelled,
-    /// Too many bytes are pending. The same call may succeed after [`Engine::clears_in`].
-    #[error("too much key derivation is pending")]
+    /// The maximum number of bytes is pending. The call may succeed after [`Engine::clears_in`].
+    #[error("too much key derivation is pending; try again later")]
     QueueFull,
-    /// The deadline passed, and for most of the time the derivation waited for others.
-    #[error("the deadline passed while the key derivation waited for others")]
+    /// The deadline passed, and the derivation spent most of the time waiting for others.
+    #[error("the deadline passed while the key derivation waited for others; try again later")]
     Late,
 }
 
-/// Derives keys for many callers side by side. The threads end when it is dropped; what still waits
-/// then is given up.
+/// Derives keys for many callers side by side, on its own threads.
+///
+/// Dropping the engine ends the threads. Derivations that are still pending return
+/// [`DeriveError::Cancelled`].
 pub struct Engine {
     shared: Arc<Shared>,
 }
@@ -64,40 +69,41 @@ struct Shared {
 
 struct State {
     queue: Queue<Owner>,
-    /// Octets that wait or run, each with its weight.
+    /// Number of weighted bytes of all waiting and running streams.
     work: u64,
     pace: Pace,
     idle: usize,
     closed: bool,
 }
 
-/// What a pass, by its number, came to.
+/// The number of a pass, and its digest.
 type Digest = (usize, Zeroizing<Vec<u8>>);
 
-/// Who waits for a pass.
+/// The caller of a pass.
 struct Owner {
     number: usize,
     cancellation: Cancellation,
     done: Sender<Result<Digest, DeriveError>>,
-    came: Instant,
-    /// Whether this pass had a turn.
-    begun: bool,
-    /// Nanoseconds that passes of this derivation were hashed, all together.
+    /// Time of the call.
+    called_at: Instant,
+    /// Whether this pass has had a turn.
+    has_begun: bool,
+    /// Nanoseconds of hashing, summed over all passes of this derivation.
     hashed_ns: Arc<AtomicU64>,
 }
 
-/// How fast threads hash of late, and how much a derivation takes, in weighted octets.
+/// Moving averages of the hashing rate of a thread and of the size of a derivation, in weighted bytes.
 struct Pace {
-    octets: f64,
+    bytes: f64,
     seconds: f64,
-    usual_octets: f64,
+    usual_bytes: f64,
 }
 
 impl Engine {
-    /// Starts the threads.
+    /// Creates an engine and starts its threads.
     ///
     /// # Errors
-    /// If the system does not start a thread.
+    /// The system cannot start a thread.
     pub fn new(setup: Setup, metrics: KdfMetrics) -> std::io::Result<Self> {
         let processor = Processor::this();
         let shared = Arc::new(Shared {
@@ -128,16 +134,19 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Whether [`Self::derive`] would do this on the calling thread, without waiting for anybody.
+    /// Returns whether [`Self::derive`] computes this derivation on the calling thread, without waiting for
+    /// others: up to 256 KiB of bytes to hash.
     pub fn is_short(s2k: &S2k<'_>) -> bool {
-        s2k.bytes_hashed() <= SHORT_OCTETS
+        s2k.bytes_hashed() <= SHORT_BYTES
     }
 
-    /// Derives a key. The calling thread waits until the key is derived or given up. It computes a short derivation
-    /// ([`Self::is_short`]) by itself.
+    /// Derives a key. Blocks the calling thread until the key is derived or the derivation ends early. The
+    /// calling thread computes a short derivation ([`Self::is_short`]) itself.
     ///
     /// # Errors
-    /// If the derivation is cancelled or its deadline passes, or if too many bytes are pending.
+    /// - [`DeriveError::Cancelled`] if the derivation is cancelled, or its hashing takes until the deadline.
+    /// - [`DeriveError::QueueFull`] if too many bytes are pending.
+    /// - [`DeriveError::Late`] if the deadline passes while the derivation waits for others.
     pub fn derive(
         &self,
         s2k: &S2k<'_>,
@@ -151,12 +160,12 @@ impl Engine {
             return Ok(key);
         }
         let (done, digests) = channel();
-        let octets = s2k.bytes_per_pass();
-        // Made before anybody else has to wait for it.
+        let bytes = s2k.bytes_per_pass();
+        // The passes are created before the lock is taken, so that no other caller waits for this.
         let passes = Pass::all(s2k);
         let weights = passes
             .iter()
-            .map(|pass| octets.saturating_mul(pass.weight()));
+            .map(|pass| bytes.saturating_mul(pass.weight()));
         let work = weights.fold(0, u64::saturating_add);
         let hashed_ns = Arc::new(AtomicU64::new(0));
         let now = Instant::now();
@@ -175,18 +184,18 @@ impl Engine {
                 number,
                 cancellation: cancellation.clone(),
                 done: done.clone(),
-                came: now,
-                begun: false,
+                called_at: now,
+                has_begun: false,
                 hashed_ns: Arc::clone(&hashed_ns),
             };
-            state.queue.add(pass, octets, owner);
+            state.queue.add(pass, bytes, owner);
             self.shared.work.notify_one();
         }
         self.shared.show(&state);
         drop((state, done));
         let mut by_number = vec![Zeroizing::default(); s2k.passes()];
         for _ in 0..s2k.passes() {
-            // Closed without a word where a thread panicked.
+            // The channel closes without a digest if a thread panicked.
             let (number, digest) = digests.recv().unwrap_or(Err(DeriveError::Cancelled))?;
             by_number[number] = digest;
         }
@@ -197,8 +206,8 @@ impl Engine {
         Ok(key)
     }
 
-    /// How long it takes until what waits is done, and `more` derivations of the usual size beside
-    /// it, at the pace of late.
+    /// Estimates the time until the pending derivations and `more` derivations of the usual size are
+    /// computed, at the recent pace.
     pub fn clears_in(&self, more: usize) -> Duration {
         let state = self.shared.lock();
         let more = state.pace.usually(more);
@@ -211,10 +220,10 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.closed = true;
-        let given_up = state.queue.remove(|_| true);
+        let removed = state.queue.remove(|_| true);
         self.shared.work.notify_all();
         drop(state);
-        drop(given_up);
+        drop(removed);
     }
 }
 
@@ -222,38 +231,39 @@ impl Drop for Engine {
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "these are estimates, of what is positive"
+    reason = "these are estimates of positive values"
 )]
 impl Pace {
-    /// Before anything was hashed: 1 GB/s, as one stream with SHA-NI, and what GnuPG takes today.
+    /// Returns the initial estimates: 1 GB/s, the rate of one stream with SHA-NI, and the usual size of
+    /// GnuPG's derivations.
     fn assumed() -> Self {
         Self {
-            octets: 1e6,
+            bytes: 1e6,
             seconds: 1e-3,
-            usual_octets: 2.0 * 65_011_712.0,
+            usual_bytes: 2.0 * 65_011_712.0,
         }
     }
 
-    /// Older turns count less and less: half after some seventy.
-    fn turn(&mut self, octets: u64, time: Duration) {
+    /// Records a turn. The weight of a turn halves after about 70 more turns.
+    fn turn(&mut self, bytes: u64, time: Duration) {
         const KEPT: f64 = 0.99;
-        self.octets = self.octets * KEPT + octets as f64;
+        self.bytes = self.bytes * KEPT + bytes as f64;
         self.seconds = self.seconds * KEPT + time.as_secs_f64();
     }
 
-    /// Older ones count less and less: half after some seven.
-    fn derivation(&mut self, octets: u64) {
+    /// Records the size of a derivation. Its weight halves after about 7 more derivations.
+    fn derivation(&mut self, bytes: u64) {
         const KEPT: f64 = 0.9;
-        self.usual_octets = self.usual_octets * KEPT + octets as f64 * (1.0 - KEPT);
+        self.usual_bytes = self.usual_bytes * KEPT + bytes as f64 * (1.0 - KEPT);
     }
 
-    /// Octets of so many derivations.
+    /// Estimates the number of bytes of this many derivations.
     fn usually(&self, derivations: usize) -> u64 {
-        (derivations as f64 * self.usual_octets) as u64
+        (derivations as f64 * self.usual_bytes) as u64
     }
 
-    fn time(&self, octets: u64, threads: usize) -> Duration {
-        let seconds = octets as f64 * self.seconds / self.octets / threads as f64;
+    fn time(&self, bytes: u64, threads: usize) -> Duration {
+        let seconds = bytes as f64 * self.seconds / self.bytes / threads as f64;
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 }
@@ -263,26 +273,26 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What each thread does.
+    /// The loop of each thread.
     fn work(&self) {
         if let Err(error) = rustix::process::nice(NICER) {
-            tracing::debug!(%error, "a thread for key derivation keeps its priority");
+            tracing::debug!(%error, "cannot lower the priority of a key-derivation thread");
         }
-        let mut threads_own = Hashing::new(self.processor, self.setup.path);
-        while let Some(turn) = self.next_turn(&mut threads_own) {
+        let mut hashing = Hashing::new(self.processor, self.setup.path);
+        while let Some(turn) = self.next_turn(&mut hashing) {
             let Turn { path, mut streams } = turn;
             let taken = streams.len();
             let due: u64 = streams.iter().map(Stream::work_left).sum();
-            let octets: u64 = streams.iter().map(|stream| stream.octets_left).sum();
+            let left: u64 = streams.iter().map(|stream| stream.bytes_left).sum();
             let start = Instant::now();
-            // A panic is a bug of ours. It costs those their keys who were in the turn, and the
-            // thread goes on with tables that nobody has touched.
+            // A panic is a bug in this crate. The derivations of this turn fail, and the thread continues
+            // with new tables.
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                threads_own.run(path, &mut streams);
+                hashing.run(path, &mut streams);
             }));
             if ran.is_err() {
-                tracing::error!("a turn of key derivation panicked");
-                threads_own = Hashing::new(self.processor, self.setup.path);
+                tracing::error!("key derivation panicked");
+                hashing = Hashing::new(self.processor, self.setup.path);
                 streams.clear();
             }
             let time = start.elapsed();
@@ -292,11 +302,11 @@ impl Shared {
             let (over, going_on): (Vec<_>, Vec<_>) = streams
                 .into_iter()
                 .partition(|stream| stream.pass.is_over());
-            // With the first and the last blocks of those that are over.
-            let octets = octets - going_on.iter().map(|s| s.octets_left).sum::<u64>();
+            // This includes the first and last blocks of the streams that are over.
+            let bytes = left - going_on.iter().map(|s| s.bytes_left).sum::<u64>();
             let done = due - going_on.iter().map(Stream::work_left).sum::<u64>();
             if ran.is_ok() {
-                self.metrics.turn(path, taken, octets, time);
+                self.metrics.turn(path, taken, bytes, time);
             }
             {
                 let mut state = self.lock();
@@ -310,16 +320,16 @@ impl Shared {
         }
     }
 
-    /// Waits for work; nothing where there will be none any more.
-    fn next_turn(&self, threads_own: &mut Hashing) -> Option<Turn<Owner>> {
+    /// Waits for work. Returns `None` when the engine is closed.
+    fn next_turn(&self, hashing: &mut Hashing) -> Option<Turn<Owner>> {
         let mut clean = false;
         loop {
             let mut state = self.lock();
             if state.closed {
-                // Also what was put back meanwhile: whoever waits for it is told.
-                let given_up = state.queue.remove(|_| true);
+                // Other threads may have put streams back meanwhile. Dropping these ends their callers' wait.
+                let removed = state.queue.remove(|_| true);
                 drop(state);
-                drop(given_up);
+                drop(removed);
                 return None;
             }
             let now = Instant::now();
@@ -339,11 +349,11 @@ impl Shared {
                 state.idle -= 1;
                 continue;
             }
-            // Fewer may have been taken than were put back: somebody else finds work, too.
+            // The turn may have fewer streams than were put back, so that another thread finds work too.
             if state.idle > 0 && state.queue.waiting() > 0 {
                 self.work.notify_one();
             }
-            // Sending and wiping take time, and others want the lock.
+            // Sending and wiping take time, so the lock is released before.
             drop(state);
             for stream in given_up {
                 let why = stream.owner.given_up(now);
@@ -352,15 +362,15 @@ impl Shared {
             if let Some(mut turn) = turn {
                 for stream in &mut turn.streams {
                     let owner = &mut stream.owner;
-                    if !std::mem::replace(&mut owner.begun, true) {
-                        let waited = now.saturating_duration_since(owner.came);
+                    if !std::mem::replace(&mut owner.has_begun, true) {
+                        let waited = now.saturating_duration_since(owner.called_at);
                         self.metrics.waited(waited);
                     }
                 }
                 return Some(turn);
             }
-            // Nothing of anybody is kept while there is nothing to do.
-            threads_own.wipe();
+            // No key material is kept while there is no work.
+            hashing.wipe();
             clean = true;
         }
     }
@@ -378,12 +388,12 @@ impl Owner {
         self.hashed_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
-    /// Why there is no key: because others were in the way, or for its own sake. To wait for another
-    /// pass of one's own is not to wait for others.
+    /// Returns the error for a derivation that ended early: whether it waited for others or was too slow
+    /// itself. Waiting for other passes of the same derivation does not count as waiting for others.
     fn given_up(&self, now: Instant) -> DeriveError {
         let hashed = Duration::from_nanos(self.hashed_ns.load(Ordering::Relaxed));
         let is_cancelled = self.cancellation.flag.is_cancelled();
-        if !is_cancelled && hashed < now.saturating_duration_since(self.came) / 2 {
+        if !is_cancelled && hashed < now.saturating_duration_since(self.called_at) / 2 {
             DeriveError::Late
         } else {
             DeriveError::Cancelled

@@ -1,5 +1,5 @@
-//! The hashes that are worked on side by side: their words, initial values and message schedules
-//! (FIPS 180-4).
+//! The hashes that can be computed side by side: their words, initial values and message schedules (FIPS
+//! 180-4).
 
 use bulkhead_crypto::Hash;
 use std::fmt::Debug;
@@ -7,34 +7,34 @@ use zeroize::{DefaultIsZeroes, Zeroize as _};
 
 /// A word of a hash: 32 or 64 bits.
 pub(crate) trait Word: DefaultIsZeroes + Debug + PartialEq + Send + 'static {
-    const OCTETS: usize;
-    fn from_octets(octets: &[u8]) -> Self;
-    fn to_octets(self, octets: &mut Vec<u8>);
+    const BYTES: usize;
+    fn from_bytes(bytes: &[u8]) -> Self;
+    fn append_to(self, bytes: &mut Vec<u8>);
 }
 
-/// A compression function, and what goes into it.
+/// A compression function and its parameters.
 pub(crate) trait Family: Copy + Send + 'static {
     type Word: Word;
-    /// Rounds of a block, and words of its schedule.
+    /// Number of rounds per block, which is also the number of words of its schedule.
     const ROUNDS: usize;
-    /// Octets of a block: sixteen words.
-    const BLOCK: usize = 16 * Self::Word::OCTETS;
-    /// Octets of the length at the end of the padding.
-    const LENGTH: usize = 2 * Self::Word::OCTETS;
+    /// Size of a block in bytes: sixteen words.
+    const BLOCK: usize = 16 * Self::Word::BYTES;
+    /// Size in bytes of the length at the end of the padding.
+    const LENGTH: usize = 2 * Self::Word::BYTES;
 
     /// Appends the schedule of a block to `schedule`, in the form that [`Self::lane_word`] and the
     /// kernels read.
     fn expand(block: &[Self::Word; 16], schedule: &mut Vec<Self::Word>);
 
-    /// What the rounds in lanes add in a round, of a schedule: the round constant included.
+    /// Returns the word that a round in lanes adds: that of the schedule plus the round constant.
     fn lane_word(schedule: &[Self::Word], round: usize) -> Self::Word;
 
-    /// Compresses whole blocks, one after the other, by `RustCrypto`. Of the state the hash's own
-    /// words count.
+    /// Compresses whole blocks, one after the other, with `RustCrypto`. Uses as many words of the state as
+    /// the hash has.
     fn compress(state: &mut [Self::Word; 8], blocks: &[u8]);
 }
 
-/// The families by name.
+/// The name of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Sha1,
@@ -53,13 +53,14 @@ pub(crate) struct Sha256;
 #[derive(Clone, Copy)]
 pub(crate) struct Sha512;
 
-/// The state before the first block, where the hash is one of these.
+/// The state before the first block, by family.
 pub(crate) enum Initial {
     Sha1([u32; 8]),
     Sha256([u32; 8]),
     Sha512([u64; 8]),
 }
 
+/// Returns the initial state of a hash, or `None` if the hash belongs to no family.
 pub(crate) fn initial(hash: Hash) -> Option<Initial> {
     Some(match hash {
         Hash::Sha1 => Initial::Sha1(H1),
@@ -75,8 +76,8 @@ impl Family for Sha1 {
     type Word = u32;
     const ROUNDS: usize = 80;
 
-    /// Without the round constants, which SHA-NI adds by itself, and with each four words in the
-    /// order in which it wants them: the first one on top.
+    /// The schedule has no round constants, because SHA-NI adds them itself. Each group of four words is in
+    /// the order that SHA-NI needs: the first word is the most significant one.
     fn expand(block: &[u32; 16], schedule: &mut Vec<u32>) {
         let mut words = [0; 80];
         words[..16].copy_from_slice(block);
@@ -106,7 +107,7 @@ impl Family for Sha256 {
     type Word = u32;
     const ROUNDS: usize = 64;
 
-    /// With the round constants.
+    /// The schedule includes the round constants.
     fn expand(block: &[u32; 16], schedule: &mut Vec<u32>) {
         let mut words = [0_u32; 64];
         words[..16].copy_from_slice(block);
@@ -137,7 +138,7 @@ impl Family for Sha512 {
     type Word = u64;
     const ROUNDS: usize = 80;
 
-    /// With the round constants.
+    /// The schedule includes the round constants.
     fn expand(block: &[u64; 16], schedule: &mut Vec<u64>) {
         let mut words = [0_u64; 80];
         words[..16].copy_from_slice(block);
@@ -164,22 +165,22 @@ impl Family for Sha512 {
 }
 
 impl Word for u32 {
-    const OCTETS: usize = 4;
-    fn from_octets(octets: &[u8]) -> Self {
-        Self::from_be_bytes(octets.try_into().expect("four octets"))
+    const BYTES: usize = 4;
+    fn from_bytes(bytes: &[u8]) -> Self {
+        Self::from_be_bytes(bytes.try_into().expect("word should have 4 bytes"))
     }
-    fn to_octets(self, octets: &mut Vec<u8>) {
-        octets.extend_from_slice(&self.to_be_bytes());
+    fn append_to(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_be_bytes());
     }
 }
 
 impl Word for u64 {
-    const OCTETS: usize = 8;
-    fn from_octets(octets: &[u8]) -> Self {
-        Self::from_be_bytes(octets.try_into().expect("eight octets"))
+    const BYTES: usize = 8;
+    fn from_bytes(bytes: &[u8]) -> Self {
+        Self::from_be_bytes(bytes.try_into().expect("word should have 8 bytes"))
     }
-    fn to_octets(self, octets: &mut Vec<u8>) {
-        octets.extend_from_slice(&self.to_be_bytes());
+    fn append_to(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_be_bytes());
     }
 }
 
@@ -204,7 +205,7 @@ const H1: [u32; 8] = [
 ];
 const K1: [u32; 4] = [0x5a82_7999, 0x6ed9_eba1, 0x8f1b_bcdc, 0xca62_c1d6];
 
-/// Of SHA-512; those of SHA-256 are the upper halves of the first 64.
+/// The round constants of SHA-512. Those of SHA-256 are the upper halves of the first 64.
 const K512: [u64; 80] = [
     0x428a_2f98_d728_ae22,
     0x7137_4491_23ef_65cd,
@@ -287,7 +288,7 @@ const K512: [u64; 80] = [
     0x5fcb_6fab_3ad6_faec,
     0x6c44_198c_4a47_5817,
 ];
-/// Of SHA-512; those of SHA-256 are the upper halves.
+/// The initial state of SHA-512. That of SHA-256 consists of the upper halves.
 const H512: [u64; 8] = [
     0x6a09_e667_f3bc_c908,
     0xbb67_ae85_84ca_a73b,
@@ -298,7 +299,7 @@ const H512: [u64; 8] = [
     0x1f83_d9ab_fb41_bd6b,
     0x5be0_cd19_137e_2179,
 ];
-/// Of SHA-384; those of SHA-224 are the lower halves.
+/// The initial state of SHA-384. That of SHA-224 consists of the lower halves.
 const H384: [u64; 8] = [
     0xcbbb_9d5d_c105_9ed8,
     0x629a_292a_367c_d507,

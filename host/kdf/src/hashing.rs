@@ -1,4 +1,4 @@
-//! What a thread hashes with, and one turn of it.
+//! The tables of a thread, and one turn of hashing.
 
 use crate::family::{Family, Kind, Sha1, Sha256, Sha512};
 use crate::kernel::{Avx2, Avx512, Few, Lanes, Processor, ShaNi, Stream as FewStream};
@@ -6,11 +6,11 @@ use crate::path::Path;
 use crate::queue::{Pass, PassFamily, Stream};
 use crate::table::{InLane, SideBySide, Table};
 
-/// A stream is hashed so far in one turn: a fraction of a millisecond, which is how soon a thread
-/// looks again who waits, and who does not wait any more.
-const TURN_OCTETS: u64 = 256 * 1024;
+/// Number of bytes of a stream that are hashed in one turn, which takes a fraction of a millisecond. After
+/// each turn, a thread checks for new and cancelled streams.
+const TURN_BYTES: u64 = 256 * 1024;
 
-/// Of the widest lanes there are.
+/// The table for the widest available lanes, if there are any.
 type Tables<F> = Option<Box<dyn SideBySide<F>>>;
 
 /// The tables of one thread.
@@ -22,7 +22,7 @@ pub(crate) struct Hashing {
 }
 
 impl Hashing {
-    /// For lanes of the kind that the cost model counts on.
+    /// Creates the tables, for lanes of the kind that the cost model chooses.
     pub(crate) fn new(processor: Processor, lanes: Option<Path>) -> Self {
         Self {
             sha_ni: processor.sha_ni,
@@ -32,13 +32,14 @@ impl Hashing {
         }
     }
 
-    /// Wipes what is left of earlier turns.
+    /// Wipes everything that earlier turns left behind.
     pub(crate) fn wipe(&mut self) {
-        self.wipe_but(None);
+        self.wipe_except(None);
     }
 
-    /// Nothing stays of streams that are worked on in another way now, or not any more.
-    fn wipe_but(&mut self, kind: Option<Kind>) {
+    /// Wipes all tables except that of `kind`, so that nothing remains of streams that do not use their
+    /// table any more.
+    fn wipe_except(&mut self, kind: Option<Kind>) {
         if kind != Some(Kind::Sha1) {
             self.sha1.iter_mut().for_each(|table| table.wipe());
         }
@@ -50,19 +51,19 @@ impl Hashing {
         }
     }
 
-    /// Takes streams of one family a step further, each by the same number of octets. In lanes, they
-    /// have the same period too.
+    /// Performs one turn: hashes the same number of bytes of each stream. The streams have the same family,
+    /// and in lanes the same period too.
     pub(crate) fn run<T>(&mut self, path: Path, streams: &mut [Stream<T>]) {
         let Some(first) = streams.first_mut() else {
             return;
         };
         let sha_ni = self.sha_ni;
         let kind = first.pass.kind().filter(|_| path.is_wide());
-        self.wipe_but(kind);
+        self.wipe_except(kind);
         let each = match &mut first.pass {
             Pass::Straight(_, pass) => {
                 let before = pass.left();
-                pass.advance(TURN_OCTETS);
+                pass.advance(TURN_BYTES);
                 before - pass.left()
             }
             Pass::Sha1(_) => advance(path, &mut self.sha1, few(sha_ni), streams),
@@ -70,12 +71,13 @@ impl Hashing {
             Pass::Sha512(_) => advance(path, &mut self.sha512, plain, streams),
         };
         for stream in &mut *streams {
-            stream.octets_left = stream.octets_left.saturating_sub(each);
+            stream.bytes_left = stream.bytes_left.saturating_sub(each);
         }
     }
 }
 
-/// Hashes as many blocks of each as a turn has and all still have. Returns the octets of one stream.
+/// Hashes the blocks of a turn, or fewer if one of the streams has fewer left. Returns the number of bytes
+/// of each stream.
 fn advance<F: PassFamily, T>(
     path: Path,
     lanes: &mut Tables<F>,
@@ -87,14 +89,14 @@ fn advance<F: PassFamily, T>(
         F::of(&mut stream.pass).map(|pass| InLane { id, pass })
     });
     let mut streams: Vec<_> = in_lanes.collect();
-    let turn = TURN_OCTETS / F::BLOCK as u64;
+    let turn = TURN_BYTES / F::BLOCK as u64;
     let left = streams.iter().map(|stream| stream.pass.left);
     let steps = left.fold(turn, u64::min);
-    let blocks = usize::try_from(steps).expect("the blocks of a turn");
+    let blocks = usize::try_from(steps).expect("number of blocks of a turn should be small");
     match path {
         Path::Avx512 | Path::Avx2 => lanes
             .as_mut()
-            .expect("the cost model knows what there is")
+            .expect("cost model should choose an available path")
             .run(&mut streams, blocks),
         Path::ShaNi => few(&mut streams, blocks),
         Path::Plain => plain(&mut streams, blocks),
@@ -102,17 +104,17 @@ fn advance<F: PassFamily, T>(
     steps * F::BLOCK as u64
 }
 
-/// One stream after the other.
+/// Hashes one stream after the other.
 fn plain<F: Family>(streams: &mut [InLane<'_, F>], steps: usize) {
     for stream in streams {
         stream.pass.compress(steps);
     }
 }
 
-/// Two streams at a time with the processor's SHA instructions.
+/// Returns a function that hashes two streams at a time with the processor's SHA instructions.
 fn few<F: Few>(proof: Option<ShaNi>) -> impl FnOnce(&mut [InLane<'_, F>], usize) {
     move |streams, steps| {
-        let proof = proof.expect("the cost model knows what there is");
+        let proof = proof.expect("cost model should choose an available path");
         interleaved(proof, streams, steps);
     }
 }
@@ -125,7 +127,7 @@ fn interleaved<F: Few>(proof: ShaNi, streams: &mut [InLane<'_, F>], steps: usize
         match pair {
             [one] => F::run(proof, [few_stream(one)], steps),
             [one, other] => F::run(proof, [few_stream(one), few_stream(other)], steps),
-            _ => unreachable!("pairs"),
+            _ => unreachable!("chunks have one or two streams"),
         }
     }
     for stream in streams {
@@ -143,7 +145,7 @@ fn few_stream<'a, F: Few>(stream: &'a mut InLane<'_, F>) -> FewStream<'a> {
     }
 }
 
-/// For the widest lanes of the processor, or those of a path.
+/// Creates a table for the widest lanes of the processor, or for those of `path`.
 fn table<F: Family>(processor: Processor, path: Option<Path>) -> Tables<F>
 where
     Avx512: Lanes<F>,
@@ -159,9 +161,9 @@ mod tests {
     use super::*;
     use bulkhead_crypto::{Hash, S2k};
 
-    /// A thread that is kept busy with one hash keeps nothing of another.
+    /// A thread that is busy with one hash must not keep key material of another.
     #[test]
-    fn what_a_turn_does_not_use_is_wiped() {
+    fn turn_wipes_the_tables_that_it_does_not_use() {
         let processor = Processor::this();
         let Some(path) = [Path::Avx512, Path::Avx2]
             .into_iter()
@@ -170,7 +172,8 @@ mod tests {
             return;
         };
         let turn = |hash| {
-            let s2k = S2k::new(hash, b"saltsalt", b"topsecret", 1_000_000, 20).expect("valid");
+            let s2k = S2k::new(hash, b"saltsalt", b"topsecret", 1_000_000, 20)
+                .expect("parameters should be valid");
             let mut queue = crate::queue::Queue::new();
             for pass in Pass::all(&s2k) {
                 queue.add(pass, s2k.bytes_per_pass(), ());

@@ -1,9 +1,12 @@
-//! The rounds of the hashes with the instructions that the processor has.
+//! The rounds of the hashes, with the processor's instruction sets.
 //!
-//! This is the only module of the crate with unsafe code. There are two kinds of it. Functions that
-//! are compiled for an instruction set must not be called where it is missing: each takes a proof
-//! that it is there, and only [`Processor::this`] makes those, by asking. And vectors are read from memory
-//! through pointers: always from references to arrays of their size and alignment.
+//! This is the only module of the crate with unsafe code, for two reasons:
+//!
+//! - Functions that are compiled for an instruction set must not be called on processors without it. Each
+//!   of them takes a proof that the processor has it. Only [`Processor::this`] creates these proofs, after
+//!   it has detected the features.
+//! - Vectors are loaded and stored through pointers. The pointers always come from references to arrays of
+//!   the vector's size and alignment.
 
 #![expect(
     unsafe_code,
@@ -11,7 +14,7 @@
 )]
 #![expect(
     clippy::inline_always,
-    reason = "what is not inlined into a function with the instruction set is compiled without it"
+    reason = "a function is compiled for the instruction set only if it is inlined into one that is"
 )]
 
 #[cfg(test)]
@@ -26,7 +29,7 @@ mod x86;
 use crate::family::{Family, Sha1, Sha256, Sha512};
 pub(crate) use vector::Line;
 
-/// What a processor can do.
+/// The instruction sets of a processor that this crate uses.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Processor {
     pub(crate) sha_ni: Option<ShaNi>,
@@ -34,7 +37,7 @@ pub(crate) struct Processor {
     pub(crate) avx2: Option<Avx2>,
 }
 
-/// What a proof is made of; where there is no such processor, of nothing that exists.
+/// The content of a proof. On other architectures it is a type without values.
 #[cfg(target_arch = "x86_64")]
 type Evidence = ();
 #[cfg(not(target_arch = "x86_64"))]
@@ -53,7 +56,7 @@ pub(crate) struct Avx512(Evidence);
 pub(crate) struct Avx2(Evidence);
 
 impl Processor {
-    /// The one that this runs on.
+    /// Detects the features of the current processor.
     pub(crate) fn this() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -71,32 +74,32 @@ impl Processor {
     }
 }
 
-/// Vectors that compress for family `F`, a stream in each lane.
+/// Vectors that compress blocks of family `F`, with one stream per lane.
 pub(crate) trait Lanes<F: Family>: Copy + Send + 'static {
     /// A word for each lane.
     type Line: Line<Word = F::Word>;
 
-    /// Takes all lanes through `steps` blocks, from `row` of a table on (see [`lanes`]). Panics
-    /// where the table has no such row.
+    /// Compresses `steps` blocks in all lanes, beginning at `row` of the table (see [`lanes`]). Panics if
+    /// the table has no such row.
     fn run(self, state: &mut [Self::Line; 8], table: &[Self::Line], row: usize, steps: usize);
 }
 
-/// A stream among few: its state, its schedules one after the other, and which comes next.
+/// A stream for the SHA instructions: its state, the schedules of a period, and the position of the next one.
 pub(crate) struct Stream<'a> {
     pub(crate) state: &'a mut [u32; 8],
     pub(crate) schedules: &'a [u32],
     pub(crate) at: usize,
 }
 
-/// Families that the processor has instructions for.
+/// A family for which the processor has instructions.
 pub(crate) trait Few: Family<Word = u32> {
-    /// Takes one or two streams through `steps` blocks, their instructions interleaved: one waits
-    /// for its results while the other computes.
+    /// Compresses `steps` blocks of one or two streams. The instructions are interleaved, so that one
+    /// stream computes while the other waits for results.
     fn run<const N: usize>(proof: ShaNi, streams: [Stream<'_>; N], steps: usize);
 }
 
-/// Connects a vector of an instruction set, by its name, with a family and the function that does
-/// its rounds.
+/// Implements [`Lanes`] for an instruction set and a family, with a vector type and the function for the
+/// rounds.
 #[cfg(target_arch = "x86_64")]
 macro_rules! lanes {
     ($token:ident, $vector:ident, $line:ident, $family:ident, $rounds:ident, $feature:literal) => {
@@ -121,7 +124,7 @@ mod with_arrays {
     use super::vector::{Line2x64, Line4x32};
     use super::{Lanes, Sha1, Sha256, Sha512, lanes};
 
-    /// No proof is needed for what every processor can.
+    /// The lanes for tests. They need no proof, because every processor supports arrays.
     #[derive(Debug, Clone, Copy)]
     pub(crate) struct Arrays;
 

@@ -1,16 +1,23 @@
-//! Iterated key derivation (S2K) of many requests side by side.
+//! Iterated key derivation (S2K, RFC 9580 section 3.7.1) of many requests side by side.
 //!
-//! Opening a message is almost only key derivation: megabytes of salt and passphrase, repeated and
-//! hashed. An [`Engine`] takes that work from all who have some, and has a fixed number of threads
-//! for it. Two facts make it fast. Text that repeats has few distinct blocks, so that the message
-//! schedules are computed once and only the rounds are left; and streams that are independent of
-//! each other, of other requests and the several passes of one key, go side by side through the
-//! lanes of a vector, or interleaved through the SHA instructions of the processor.
+//! The time to open a message is almost entirely key derivation, which hashes megabytes of repeated salt
+//! and passphrase. An [`Engine`] does this work for all callers on a fixed number of threads. It is fast
+//! for two reasons:
 //!
-//! A derivation's way: `queue` splits it into passes and keeps them in order, `cost` says which of
-//! them a thread takes together and on which [`Path`], `hashing` takes them a step further:
-//! `periodic` is one pass, `table` are schedules side by side, and `kernel` the rounds, which is
-//! where the unsafe code is. `engine` are the threads.
+//! - Repeated text has few distinct blocks. Their message schedules are computed once, and only the rounds
+//!   remain.
+//! - Streams are independent of each other, whether they are passes of one key or of several requests. They
+//!   are hashed side by side in the lanes of a vector, or interleaved with the SHA instructions of the
+//!   processor.
+//!
+//! The modules, from a derivation to its digests:
+//!
+//! - `engine` has the threads and the public interface.
+//! - `queue` splits a derivation into passes and orders them.
+//! - `cost` chooses the streams that a thread hashes together, and their [`Path`].
+//! - `hashing` performs one turn of a thread.
+//! - `periodic` is a single pass, and `table` holds the schedules of several passes side by side.
+//! - `kernel` computes the rounds. It contains the unsafe code.
 
 #![expect(
     clippy::many_single_char_names,

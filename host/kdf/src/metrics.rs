@@ -1,4 +1,4 @@
-//! What key derivation does, in numbers an operator watches.
+//! The metrics of key derivation.
 
 use crate::path::Path;
 use prometheus_client::metrics::counter::Counter;
@@ -25,7 +25,7 @@ pub struct KdfMetrics {
 }
 
 impl KdfMetrics {
-    /// Makes the metrics and registers them.
+    /// Creates the metrics and adds them to `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let hashed = Family::<Labels, Counter>::default();
         let streams = Family::<Labels, Gauge>::default();
@@ -33,7 +33,7 @@ impl KdfMetrics {
             hashed: Path::ALL.map(|path| hashed.get_or_create_owned(&[("path", path.name())])),
             busy: Counter::default(),
             lanes: Histogram::new([1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0]),
-            // 20 us to 20 s.
+            // From 20 µs to 20 s.
             waited: Histogram::new(exponential_buckets(20e-6, 4.0, 11)),
             pending: Gauge::default(),
             pending_max: Gauge::default(),
@@ -43,19 +43,19 @@ impl KdfMetrics {
         };
         registry.register_with_unit(
             "kdf_hashed",
-            "Octets hashed by iterated key derivation (S2K), by the way in which they were",
+            "Bytes hashed by iterated key derivation (S2K), by path",
             Unit::Bytes,
             hashed,
         );
         registry.register_with_unit(
             "kdf_busy",
-            "Time that the threads for key derivation hashed, all together",
+            "Time that all key-derivation threads together spent hashing",
             Unit::Seconds,
             metrics.busy.clone(),
         );
         registry.register(
             "kdf_lanes",
-            "Streams that were hashed side by side, in each turn of a thread",
+            "Streams hashed side by side, per turn of a thread",
             metrics.lanes.clone(),
         );
         registry.register_with_unit(
@@ -66,45 +66,45 @@ impl KdfMetrics {
         );
         registry.register_with_unit(
             "kdf_pending",
-            "Octets still to be hashed for the derivations that wait or run",
+            "Bytes still to hash for the waiting and running derivations; slow hashes count up to 12 times",
             Unit::Bytes,
             metrics.pending.clone(),
         );
         registry.register_with_unit(
             "kdf_pending_max",
-            "Octets that may be pending; what comes over that is refused",
+            "Maximum number of pending bytes; derivations beyond it are rejected unless none is pending",
             Unit::Bytes,
             metrics.pending_max.clone(),
         );
         registry.register(
             "kdf_threads",
-            "Threads for key derivation",
+            "Number of key-derivation threads",
             metrics.threads.clone(),
         );
         registry.register(
             "kdf_streams",
-            "Streams (passes of derivations) by whether they have a turn",
+            "Streams (passes of derivations), by state",
             streams,
         );
         metrics
     }
 
-    /// Metrics that nobody reads.
+    /// Creates metrics that are not exported.
     pub fn unregistered() -> Self {
         Self::register(&mut Registry::default())
     }
 
-    /// Octets hashed so far, by path.
+    /// Returns the number of bytes hashed so far on a path.
     pub fn hashed_by(&self, path: Path) -> u64 {
         self.hashed[path as usize].get()
     }
 
-    pub(crate) fn hashed(&self, path: Path, octets: u64) {
-        self.hashed[path as usize].inc_by(octets);
+    pub(crate) fn hashed(&self, path: Path, bytes: u64) {
+        self.hashed[path as usize].inc_by(bytes);
     }
 
-    pub(crate) fn turn(&self, path: Path, streams: usize, octets: u64, time: Duration) {
-        self.hashed(path, octets);
+    pub(crate) fn turn(&self, path: Path, streams: usize, bytes: u64, time: Duration) {
+        self.hashed(path, bytes);
         self.busy.inc_by(time.as_secs_f64());
         let streams = u32::try_from(streams).unwrap_or(u32::MAX);
         self.lanes.observe(streams.into());
@@ -119,8 +119,8 @@ impl KdfMetrics {
         set(&self.pending_max, pending_max);
     }
 
-    pub(crate) fn pending(&self, octets: u64) {
-        set(&self.pending, octets);
+    pub(crate) fn pending(&self, bytes: u64) {
+        set(&self.pending, bytes);
     }
 
     pub(crate) fn streams(&self, waiting: usize, running: usize) {

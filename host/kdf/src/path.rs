@@ -1,12 +1,12 @@
-//! The ways in which a stream can be hashed.
+//! The implementations that can hash a stream.
 
-/// A way to hash. `auto` in settings is none of them: the cost model chooses then.
+/// An implementation of the hashes. The setting `auto` lets the cost model choose one for each turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Path {
-    /// One stream after the other, by `RustCrypto`: with the processor's SHA instructions where it
-    /// has them. The only one on processors that have none of what the others need.
+    /// One stream after the other, by `RustCrypto`, which uses the processor's SHA instructions if it has
+    /// them. This path is available on all processors.
     Plain,
-    /// Up to two streams interleaved, with SHA-NI and schedules computed once.
+    /// Up to two interleaved streams, with SHA-NI and schedules that are computed once.
     ShaNi,
     /// Sixteen streams (SHA-512: eight) in vectors of 512 bits.
     Avx512,
@@ -15,10 +15,10 @@ pub enum Path {
 }
 
 impl Path {
-    /// All of them.
+    /// All paths.
     pub const ALL: [Self; 4] = [Self::Plain, Self::ShaNi, Self::Avx512, Self::Avx2];
 
-    /// As it is called in settings and metrics.
+    /// Returns the name of the path in settings and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -28,12 +28,12 @@ impl Path {
         }
     }
 
-    /// Whether streams go in the lanes of vectors.
+    /// Returns whether streams are hashed in the lanes of vectors.
     pub(crate) fn is_wide(self) -> bool {
         matches!(self, Self::Avx512 | Self::Avx2)
     }
 
-    /// Whether this processor has what it takes.
+    /// Returns whether this processor supports the path.
     pub fn is_available(self) -> bool {
         let processor = crate::kernel::Processor::this();
         match self {

@@ -1,41 +1,41 @@
-//! One pass over text that repeats, block by block.
+//! One pass over periodic text, block by block.
 
 use crate::family::{Family, Word};
 use bulkhead_crypto::S2k;
 use zeroize::{Zeroize as _, Zeroizing};
 
-/// The longest period that is worked on as one, in blocks. Tables for lanes have 5 KiB a block: with
-/// more they leave the second-level cache, and writing a column takes longer than a turn should.
+/// Maximum period in blocks. Tables for lanes have 5 KiB per block. Larger tables would exceed the
+/// second-level cache, and writing a column would take longer than a turn.
 pub(crate) const PERIOD_MAX: usize = 128;
 
-/// So many times the text repeats at least, or its schedules would not pay.
+/// Minimum number of periods. With fewer, computing the schedules in advance costs more than it saves.
 const REPEATS_MIN: u64 = 8;
 
-/// Text for the plain path is repeated to about this many octets, so that its calls do not count.
-const TEXT_OCTETS: usize = 16 * 1024;
+/// Approximate number of bytes of text per call on the plain path. It makes the cost of the calls negligible.
+const TEXT_BYTES: usize = 16 * 1024;
 
-/// One pass of a derivation. Its text is periodic but for the first block, which may begin with
-/// zeros, and the last, which ends with the padding.
+/// One pass of a derivation. Its text is periodic, except the first block, which may begin with zeros, and
+/// the last block, which ends with the padding.
 pub(crate) struct Periodic<F: Family> {
     pub(crate) state: [F::Word; 8],
-    /// The block that comes next, of the period.
+    /// Position of the next block in the period.
     pub(crate) at: usize,
-    /// Periodic blocks that are still to be compressed.
+    /// Number of periodic blocks still to compress.
     pub(crate) left: u64,
     period: usize,
-    /// Whole periods.
+    /// One or more whole periods.
     text: Zeroizing<Vec<u8>>,
-    /// Of one period, when first asked for.
+    /// The schedules of one period, or empty before [`Self::expand`].
     schedules: Zeroizing<Vec<F::Word>>,
     tail: Zeroizing<Vec<u8>>,
     digest_len: usize,
 }
 
 impl<F: Family> Periodic<F> {
-    /// The pass of that `number`, or nothing where the text does not repeat often enough.
+    /// Creates the pass with this `number`. Returns `None` if the text does not repeat often enough.
     pub(crate) fn new(s2k: &S2k<'_>, number: usize, initial: [F::Word; 8]) -> Option<Self> {
-        let octets = number as u64 + s2k.bytes_per_pass();
-        let blocks = octets / F::BLOCK as u64;
+        let bytes = number as u64 + s2k.bytes_per_pass();
+        let blocks = bytes / F::BLOCK as u64;
         let head = u64::from(number > 0);
         let left = blocks.checked_sub(head)?;
         let period = s2k.unit_len() / gcd(s2k.unit_len(), F::BLOCK);
@@ -51,10 +51,10 @@ impl<F: Family> Periodic<F> {
         let first = text.range(0, F::BLOCK);
         F::compress(&mut state, &first[..F::BLOCK * usize::from(number > 0)]);
         let whole = period * F::BLOCK;
-        let whole = whole * TEXT_OCTETS.div_ceil(whole);
-        let rest = usize::try_from(octets % F::BLOCK as u64).ok()?;
+        let whole = whole * TEXT_BYTES.div_ceil(whole);
+        let rest = usize::try_from(bytes % F::BLOCK as u64).ok()?;
         let mut tail = text.range(blocks * F::BLOCK as u64, rest);
-        pad::<F>(&mut tail, octets);
+        pad::<F>(&mut tail, bytes);
         Some(Self {
             state,
             at: 0,
@@ -67,12 +67,12 @@ impl<F: Family> Periodic<F> {
         })
     }
 
-    /// Blocks after which the text repeats.
+    /// Returns the number of blocks after which the text repeats.
     pub(crate) fn period(&self) -> usize {
         self.period
     }
 
-    /// Computes the schedules of one period, unless they are there.
+    /// Computes the schedules of one period, if they do not exist yet.
     pub(crate) fn expand(&mut self) {
         if !self.schedules.is_empty() {
             return;
@@ -80,8 +80,8 @@ impl<F: Family> Periodic<F> {
         let mut schedules = Vec::with_capacity(self.period * F::ROUNDS);
         for block in self.text.chunks_exact(F::BLOCK).take(self.period) {
             let mut words = [F::Word::default(); 16];
-            for (word, octets) in words.iter_mut().zip(block.chunks_exact(F::Word::OCTETS)) {
-                *word = F::Word::from_octets(octets);
+            for (word, bytes) in words.iter_mut().zip(block.chunks_exact(F::Word::BYTES)) {
+                *word = F::Word::from_bytes(bytes);
             }
             F::expand(&words, &mut schedules);
             words.zeroize();
@@ -89,17 +89,17 @@ impl<F: Family> Periodic<F> {
         self.schedules = Zeroizing::new(schedules);
     }
 
-    /// The schedules of one period, one after the other; none before [`Self::expand`].
+    /// Returns the schedules of one period, one after the other. The slice is empty before [`Self::expand`].
     pub(crate) fn schedules(&self) -> &[F::Word] {
         &self.schedules
     }
 
-    /// The same beside the state, which changes.
+    /// Returns the state, mutable, and the schedules.
     pub(crate) fn parts(&mut self) -> (&mut [F::Word; 8], &[F::Word]) {
         (&mut self.state, &self.schedules)
     }
 
-    /// Compresses so many blocks, at most those that are left, one after the other.
+    /// Compresses this number of blocks, at most `left`, one after the other.
     pub(crate) fn compress(&mut self, blocks: usize) {
         let mut todo = blocks;
         while todo > 0 {
@@ -112,19 +112,19 @@ impl<F: Family> Periodic<F> {
         self.left -= blocks as u64;
     }
 
-    /// Takes note of blocks that were compressed elsewhere.
+    /// Records that blocks were compressed elsewhere.
     pub(crate) fn advanced(&mut self, blocks: usize) {
         self.at = (self.at + blocks) % self.period;
         self.left -= blocks as u64;
     }
 
-    /// The digest, once nothing is left.
+    /// Returns the digest. No periodic blocks may be left.
     pub(crate) fn finish(mut self) -> Zeroizing<Vec<u8>> {
-        debug_assert_eq!(self.left, 0, "blocks are missing");
+        debug_assert_eq!(self.left, 0, "periodic blocks are left");
         F::compress(&mut self.state, &self.tail);
         let mut digest = Zeroizing::new(Vec::with_capacity(F::BLOCK));
         for &word in &self.state {
-            word.to_octets(&mut digest);
+            word.append_to(&mut digest);
         }
         digest.truncate(self.digest_len);
         digest
@@ -137,43 +137,43 @@ impl<F: Family> Drop for Periodic<F> {
     }
 }
 
-/// What a pass hashes: zeros, then the unit again and again.
+/// The input of a pass: zeros, then the repeated unit.
 struct Text<'a> {
     zeros: usize,
     unit: &'a [u8],
 }
 
 impl Text<'_> {
-    /// So many octets from `start` on, with room for the padding.
-    fn range(&self, start: u64, octets: usize) -> Zeroizing<Vec<u8>> {
-        // Never moved, or it would leave a copy.
-        let mut out = Vec::with_capacity(octets + self.unit.len() + 4 * 64);
+    /// Returns `bytes` bytes from `start` on. The vector has capacity for the padding.
+    fn range(&self, start: u64, bytes: usize) -> Zeroizing<Vec<u8>> {
+        // The capacity suffices, because a reallocation would leave a copy of the text in memory.
+        let mut out = Vec::with_capacity(bytes + self.unit.len() + 4 * 64);
         let unit = self.unit.len() as u64;
         let phase = if start < self.zeros as u64 {
-            out.resize(octets.min(self.zeros), 0);
+            out.resize(bytes.min(self.zeros), 0);
             0
         } else {
             (start - self.zeros as u64) % unit
         };
-        let mut phase = usize::try_from(phase).expect("less than the unit");
-        while out.len() < octets {
+        let mut phase = usize::try_from(phase).expect("phase should be less than the unit");
+        while out.len() < bytes {
             out.extend_from_slice(&self.unit[phase..]);
             phase = 0;
         }
-        out.truncate(octets);
+        out.truncate(bytes);
         Zeroizing::new(out)
     }
 }
 
-/// Padding (FIPS 180-4 section 5.1): a one, zeros, and the length in bits.
-fn pad<F: Family>(tail: &mut Vec<u8>, octets: u64) {
+/// Appends the padding (FIPS 180-4 section 5.1): a one bit, zeros, and the length in bits.
+fn pad<F: Family>(tail: &mut Vec<u8>, bytes: u64) {
     tail.push(0x80);
     while tail.len() % F::BLOCK != F::BLOCK - F::LENGTH {
         tail.push(0);
     }
-    // Of a length in 16 octets, the upper half.
+    // The upper half of a length of 16 bytes is zero.
     tail.resize(tail.len() + F::LENGTH - 8, 0);
-    tail.extend_from_slice(&(8 * octets).to_be_bytes());
+    tail.extend_from_slice(&(8 * bytes).to_be_bytes());
 }
 
 fn gcd(a: usize, b: usize) -> usize {

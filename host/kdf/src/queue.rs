@@ -1,4 +1,4 @@
-//! The streams that wait, and the order in which they are taken. No threads, no clock.
+//! The waiting streams and their order. This module uses no threads and no clock.
 
 use crate::cost::Model;
 use crate::family::{Family, Initial, Kind, Sha1, Sha256, Sha512, initial};
@@ -7,18 +7,19 @@ use crate::periodic::Periodic;
 use bulkhead_crypto::{Hash, Pass as StraightPass, S2k};
 use zeroize::Zeroizing;
 
-/// One pass of one derivation, in whatever way it is hashed.
+/// One pass of one derivation.
 pub(crate) enum Pass {
     Sha1(Periodic<Sha1>),
     Sha256(Periodic<Sha256>),
     Sha512(Periodic<Sha512>),
-    /// Other hashes, and text that hardly repeats: only ever on the plain path.
+    /// A pass with another hash, or with text that does not repeat often. It is always hashed on the plain
+    /// path.
     Straight(Hash, StraightPass),
 }
 
-/// The families of hashes whose passes go side by side.
+/// A family of hashes whose passes can be hashed side by side.
 pub(crate) trait PassFamily: Family {
-    /// The pass, if it is of this family.
+    /// Returns the pass if it belongs to this family.
     fn of(pass: &mut Pass) -> Option<&mut Periodic<Self>>;
 }
 
@@ -34,35 +35,34 @@ macro_rules! pass_family {
 
 pass_family! { Sha1 Sha256 Sha512 }
 
-/// A pass, with what it belongs to.
+/// A pass in the queue, with its owner.
 pub(crate) struct Stream<T> {
     pub(crate) id: u64,
     pub(crate) pass: Pass,
-    /// Where in virtual time it would end.
+    /// Virtual time at which the stream would end.
     finish: u64,
-    /// Octets that are still to be hashed.
-    pub(crate) octets_left: u64,
-    /// What each of them counts for.
+    /// Number of bytes still to hash.
+    pub(crate) bytes_left: u64,
+    /// Weight of each byte ([`Pass::weight`]).
     weight: u64,
     pub(crate) owner: T,
 }
 
-/// Streams that one thread takes a step further together.
+/// Streams that one thread hashes together for one step.
 pub(crate) struct Turn<T> {
     pub(crate) path: Path,
     pub(crate) streams: Vec<Stream<T>>,
 }
 
-/// What waits.
+/// The waiting streams, ordered by the Fair Sojourn Protocol (Friedman and Henderson, 2003).
 ///
-/// The order is that of the Fair Sojourn Protocol (Friedman and Henderson, 2003): streams go in the
-/// order in which they would end if all got equal shares, octet by octet, where an octet of a slow
-/// hash counts for several ([`Pass::weight`]). So a short one passes by
-/// a long one, equal ones end one after the other instead of all at the end, and none ends later
-/// than with equal shares, or nearly so: nobody starves. Virtual time counts the octets that each
-/// stream would have got.
+/// The order is that in which the streams would end if all of them got equal shares of the threads. A byte
+/// of a slow hash counts for several bytes ([`Pass::weight`]). Therefore a short stream overtakes a long
+/// one, equal streams end one after the other instead of all at the end, and no stream ends much later than
+/// with equal shares: none starves. Virtual time is the number of weighted bytes that each stream would
+/// have got.
 pub(crate) struct Queue<T> {
-    /// In order.
+    /// Sorted by `finish`, then `id`.
     waiting: Vec<Stream<T>>,
     running: usize,
     virtual_time: u64,
@@ -70,14 +70,14 @@ pub(crate) struct Queue<T> {
 }
 
 impl<T> Stream<T> {
-    /// Octets that are still to be hashed, each with its weight.
+    /// Returns the number of weighted bytes still to hash.
     pub(crate) fn work_left(&self) -> u64 {
-        self.octets_left.saturating_mul(self.weight)
+        self.bytes_left.saturating_mul(self.weight)
     }
 }
 
 impl Pass {
-    /// All passes of a derivation.
+    /// Returns all passes of a derivation.
     pub(crate) fn all(s2k: &S2k<'_>) -> Vec<Self> {
         let mut piece = None;
         (0..s2k.passes())
@@ -99,8 +99,8 @@ impl Pass {
         }
     }
 
-    /// What an octet counts for: about as many as SHA-1 hashes in its time, at best side by side with
-    /// others. Measured as the rates in `cost`.
+    /// Returns the weight of a byte: the approximate number of bytes that SHA-1 hashes in the same time, if
+    /// both hashes use their best path. The measurement is that of the rates in `cost`.
     pub(crate) fn weight(&self) -> u64 {
         match self {
             Self::Sha1(_) | Self::Sha256(_) => 1,
@@ -114,7 +114,7 @@ impl Pass {
         }
     }
 
-    /// The family and the period, by which streams are put side by side.
+    /// Returns the family and the period. Streams that agree in both can share the lanes of a vector.
     fn group(&self) -> Option<(Kind, usize)> {
         match self {
             Self::Sha1(pass) => Some((Kind::Sha1, pass.period())),
@@ -124,12 +124,12 @@ impl Pass {
         }
     }
 
-    /// The family, where it can go side by side with others.
+    /// Returns the family if the pass can be hashed side by side with others.
     pub(crate) fn kind(&self) -> Option<Kind> {
         self.group().map(|(kind, _)| kind)
     }
 
-    /// Whether only the digest is missing.
+    /// Returns whether all bytes are hashed, so that only [`Self::finish`] remains.
     pub(crate) fn is_over(&self) -> bool {
         match self {
             Self::Sha1(pass) => pass.left == 0,
@@ -159,7 +159,7 @@ impl<T> Queue<T> {
         }
     }
 
-    pub(crate) fn add(&mut self, pass: Pass, octets: u64, owner: T) {
+    pub(crate) fn add(&mut self, pass: Pass, bytes: u64, owner: T) {
         self.next_id += 1;
         let weight = pass.weight();
         self.insert(Stream {
@@ -168,8 +168,8 @@ impl<T> Queue<T> {
             weight,
             finish: self
                 .virtual_time
-                .saturating_add(octets.saturating_mul(weight)),
-            octets_left: octets,
+                .saturating_add(bytes.saturating_mul(weight)),
+            bytes_left: bytes,
             owner,
         });
     }
@@ -182,22 +182,22 @@ impl<T> Queue<T> {
         self.waiting.insert(at, stream);
     }
 
-    /// Streams that wait for their turn.
+    /// Returns the number of streams that wait for a turn.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Streams that have one.
+    /// Returns the number of streams that have a turn.
     pub(crate) fn running(&self) -> usize {
         self.running
     }
 
-    /// Takes out those whose owners say so.
-    pub(crate) fn remove(&mut self, whom: impl FnMut(&mut Stream<T>) -> bool) -> Vec<Stream<T>> {
-        self.waiting.extract_if(.., whom).collect()
+    /// Removes and returns the waiting streams for which `is_over` returns true.
+    pub(crate) fn remove(&mut self, is_over: impl FnMut(&mut Stream<T>) -> bool) -> Vec<Stream<T>> {
+        self.waiting.extract_if(.., is_over).collect()
     }
 
-    /// What one of `idle` threads without work does next; nothing where nothing waits.
+    /// Takes the next turn for one of `idle` threads without work. Returns `None` if no stream waits.
     pub(crate) fn take(&mut self, model: &Model, idle: usize) -> Option<Turn<T>> {
         let first = self.waiting.first()?;
         let Some(group) = first.pass.group() else {
@@ -232,7 +232,8 @@ impl<T> Queue<T> {
         Some(Turn { path, streams })
     }
 
-    /// Takes a turn's streams back, by which so much was worked off, without those that have ended.
+    /// Ends a turn: `taken` is its number of streams, `streams` those that have not ended, and `work` the
+    /// number of weighted bytes that were hashed.
     pub(crate) fn put_back(&mut self, taken: usize, streams: Vec<Stream<T>>, work: u64) {
         let present = self.waiting.len() + self.running;
         self.virtual_time += work / (present.max(1) as u64);

@@ -1,5 +1,5 @@
-//! Turns without threads: the same queue, cost model and tables as the engine's, in an order that is
-//! the same each time. For tests and for the fuzz target.
+//! Turns without threads, for tests and for the fuzz target: the queue, cost model and tables are those of
+//! the engine, and the order is deterministic.
 
 use crate::cost::Model;
 use crate::hashing::Hashing;
@@ -8,14 +8,14 @@ use crate::path::Path;
 use crate::queue::{Pass, Queue, Stream, Turn};
 use bulkhead_crypto::{Hash, S2k};
 
-/// A derivation, with what it takes.
+/// The parameters of a derivation, as in [`S2k::new`].
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "as in S2k::new")]
+#[expect(missing_docs, reason = "S2k::new documents them")]
 pub struct Work {
     pub hash: Hash,
     pub salt: Vec<u8>,
     pub passphrase: Vec<u8>,
-    pub octets: u32,
+    pub count: u32,
     pub key_len: usize,
 }
 
@@ -25,26 +25,27 @@ impl Work {
             self.hash,
             &self.salt,
             &self.passphrase,
-            self.octets,
+            self.count,
             self.key_len,
         )
-        .expect("a key of at most 64 octets")
+        .expect("key should have at most 64 bytes")
     }
 
-    /// The key as `RustCrypto` derives it, one octet after the other.
+    /// Returns the key as `RustCrypto` derives it, without this crate's optimisations.
     ///
     /// # Panics
     /// If the key has more than 64 bytes.
     pub fn plainly(&self) -> Vec<u8> {
         self.s2k()
             .derive(&mut || true)
-            .expect("not interrupted")
+            .expect("derivation should not be interrupted")
             .to_vec()
     }
 }
 
-/// Derives all keys on `threads` threads that take turns, by the cost model or on one path. `joins`
-/// says after how many turns each joins.
+/// Derives all keys on `threads` simulated threads, which take turns, and returns them in the order of
+/// `works`. Each derivation has the number of turns after which it joins. With a `path`, only that one is
+/// used.
 ///
 /// # Panics
 /// If a key has more than 64 bytes.
@@ -67,7 +68,7 @@ pub fn side_by_side(path: Option<Path>, threads: usize, works: &[(Work, usize)])
                 queue.add(pass, s2k.bytes_per_pass(), (number, at));
             }
         }
-        // Each thread ends its turn when all others have taken theirs.
+        // Each thread ends its turn after all others have taken theirs.
         let thread = turns % threads;
         if let Some(Turn { path, mut streams }) = taken[thread].take() {
             let count = streams.len();
@@ -101,7 +102,7 @@ pub fn side_by_side(path: Option<Path>, threads: usize, works: &[(Work, usize)])
         .collect()
 }
 
-/// What this processor has, and the choice of the cost model.
+/// Returns each path that this processor supports, and `None` for the choice of the cost model.
 pub fn paths() -> impl Iterator<Item = Option<Path>> {
     let available = Path::ALL.into_iter().filter(|path| path.is_available());
     available.map(Some).chain([None])

@@ -1,45 +1,46 @@
-//! The schedules of streams side by side, as the lanes of vectors take them.
+//! The schedules of streams side by side, in the layout of vector lanes.
 
 use crate::family::Family;
 use crate::kernel::{Lanes, Line};
 use crate::periodic::Periodic;
 use zeroize::Zeroize as _;
 
-/// A stream in a lane, by the number that tells it from all others.
+/// A stream to hash in a lane, with its unique number.
 pub(crate) struct InLane<'a, F: Family> {
     pub(crate) id: u64,
     pub(crate) pass: &'a mut Periodic<F>,
 }
 
-/// Lanes of any width.
+/// A [`Table`] with lanes of any width.
 pub(crate) trait SideBySide<F: Family>: Send {
-    /// Takes streams of the same period through `steps` blocks each. They are at most as many as
-    /// there are lanes, and have that much left.
+    /// Hashes `steps` blocks of each stream. The streams have the same period and at least `steps` blocks
+    /// left. There are at most as many streams as lanes.
     fn run(&mut self, streams: &mut [InLane<'_, F>], steps: usize);
 
-    /// Wipes what it remembers of streams.
+    /// Wipes all schedules.
     fn wipe(&mut self);
 
-    /// Whether it remembers nothing.
+    /// Returns whether the table contains no schedules.
     #[cfg(test)]
     fn is_empty(&self) -> bool;
 }
 
-/// A row for each block of the period, [`Family::ROUNDS`] lines a row, and in each a column a lane.
+/// A table of schedules, with a row for each block of the period, [`Family::ROUNDS`] lines per row, and a
+/// column for each lane.
 ///
-/// All lanes are at the same row at the same time. A stream that joins is at some block of its own
-/// period, so that its column is written shifted by that much. Columns stay from one turn to the
-/// next: while the same streams come back, nothing is written.
+/// All lanes are at the same row at the same time. A stream that joins may be at any block of its period,
+/// so that its column is written with the corresponding shift. Columns remain from one turn to the next:
+/// nothing is written if the same streams return.
 pub(crate) struct Table<F: Family, L: Lanes<F>> {
     lanes: L,
     lines: Vec<L::Line>,
     period: usize,
-    /// The row that comes next.
+    /// The next row.
     row: usize,
     columns: Vec<Option<Column>>,
 }
 
-/// Whose schedules a column holds, and which of its blocks is in row 0.
+/// The stream whose schedules a column contains, and the block in row 0.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Column {
     id: u64,
@@ -57,7 +58,7 @@ impl<F: Family, L: Lanes<F>> Table<F, L> {
         }
     }
 
-    /// Gives each stream a lane, and says which.
+    /// Assigns a lane to each stream, and returns the lanes.
     fn seat(&mut self, streams: &mut [InLane<'_, F>]) -> Vec<usize> {
         let wanted: Vec<Column> = streams
             .iter()
@@ -79,7 +80,7 @@ impl<F: Family, L: Lanes<F>> Table<F, L> {
                 let seated = self.columns.iter().position(|c| *c == Some(column));
                 seated.unwrap_or_else(|| {
                     let free = self.columns.iter().position(Option::is_none);
-                    let free = free.expect("as many lanes as streams");
+                    let free = free.expect("streams should not outnumber the lanes");
                     stream.pass.expand();
                     let (schedules, period) = (stream.pass.schedules(), self.period);
                     self.write(free, |row, round| {
@@ -155,7 +156,7 @@ impl<F: Family, L: Lanes<F>> Drop for Table<F, L> {
     }
 }
 
-/// How many lanes there are.
+/// Returns the number of lanes.
 pub(crate) fn width<F: Family, L: Lanes<F>>() -> usize {
     L::Line::default().words().len()
 }
@@ -167,17 +168,18 @@ mod tests {
     use crate::kernel::Arrays;
     use bulkhead_crypto::{Hash, S2k};
 
-    /// Streams that come, go, change places and stand at different blocks, two or four at a time:
-    /// what they become is what each becomes alone. In arrays, which run under Miri too.
-    fn in_turns<F: Family>(hash: Hash, initial: [F::Word; 8])
+    /// Checks that streams which join, leave, swap places and are at different blocks get the same state as
+    /// alone. The lanes are arrays, which also run under Miri.
+    fn check_lanes<F: Family>(hash: Hash, initial: [F::Word; 8])
     where
         Arrays: Lanes<F>,
     {
         let text = |n: u8| ([n; 8], [n ^ 0xa5; 5]);
         let pass = |n: u8| {
             let (salt, passphrase) = text(n);
-            let s2k = S2k::new(hash, &salt, &passphrase, 40_000, 64).expect("valid");
-            Periodic::<F>::new(&s2k, usize::from(n % 2), initial).expect("it repeats")
+            let s2k =
+                S2k::new(hash, &salt, &passphrase, 40_000, 64).expect("parameters should be valid");
+            Periodic::<F>::new(&s2k, usize::from(n % 2), initial).expect("text should be periodic")
         };
         let mut table = Table::<F, _>::new(Arrays);
         let mut together: Vec<_> = (0..5).map(pass).collect();
@@ -191,21 +193,21 @@ mod tests {
             (&[3, 4], 13),
             (&[0, 2], 14),
         ];
-        for (who, steps) in turns {
+        for (numbers, steps) in turns {
             let mut streams: Vec<_> = together
                 .iter_mut()
                 .enumerate()
-                .filter(|(number, _)| who.contains(number))
+                .filter(|(number, _)| numbers.contains(number))
                 .map(|(number, pass)| InLane {
                     id: number as u64,
                     pass,
                 })
                 .collect();
-            if who[0] > who[1 % who.len()] {
+            if numbers[0] > numbers[1 % numbers.len()] {
                 streams.reverse();
             }
             table.run(&mut streams, steps);
-            for &number in who {
+            for &number in numbers {
                 alone[number].compress(steps);
             }
             for (number, (together, alone)) in together.iter().zip(&alone).enumerate() {
@@ -218,28 +220,29 @@ mod tests {
     }
 
     #[test]
-    fn lanes_of_sha1() {
-        in_turns::<Sha1>(Hash::Sha1, [1; 8]);
+    fn sha1_lanes_equal_single_streams() {
+        check_lanes::<Sha1>(Hash::Sha1, [1; 8]);
     }
 
     #[test]
-    fn lanes_of_sha256() {
-        in_turns::<Sha256>(Hash::Sha256, [2; 8]);
+    fn sha256_lanes_equal_single_streams() {
+        check_lanes::<Sha256>(Hash::Sha256, [2; 8]);
     }
 
     #[test]
-    fn lanes_of_sha512() {
-        in_turns::<Sha512>(Hash::Sha512, [3; 8]);
+    fn sha512_lanes_equal_single_streams() {
+        check_lanes::<Sha512>(Hash::Sha512, [3; 8]);
     }
 
-    /// Whoever leaves takes its schedules along, also where nobody follows.
+    /// The schedules of a stream that leaves are wiped even if no other stream takes the lane.
     #[test]
-    fn nothing_stays_of_a_stream_that_left() {
-        let s2k = |n: u8| ([n; 8], [n; 5]);
+    fn schedules_of_a_departed_stream_are_wiped() {
+        let text = |n: u8| ([n; 8], [n; 5]);
         let pass = |n: u8| {
-            let (salt, passphrase) = s2k(n);
-            let s2k = S2k::new(Hash::Sha1, &salt, &passphrase, 40_000, 16).expect("valid");
-            Periodic::<Sha1>::new(&s2k, 0, [0; 8]).expect("it repeats")
+            let (salt, passphrase) = text(n);
+            let s2k = S2k::new(Hash::Sha1, &salt, &passphrase, 40_000, 16)
+                .expect("parameters should be valid");
+            Periodic::<Sha1>::new(&s2k, 0, [0; 8]).expect("text should be periodic")
         };
         let mut table = Table::<Sha1, _>::new(Arrays);
         let (mut first, mut second) = (pass(1), pass(2));

@@ -1,4 +1,4 @@
-//! Every path against `RustCrypto`, which knows nothing of periods, lanes or turns.
+//! Comparison of all paths with `RustCrypto`, which has no periods, lanes or turns.
 
 use crate::path::Path;
 use crate::simulation::{Work, paths, side_by_side};
@@ -6,39 +6,39 @@ use bulkhead_crypto::Hash;
 use proptest::prelude::*;
 use sha1::digest::Digest;
 
-/// Some that make turns of all kinds.
+/// Generates derivations that lead to turns of all kinds.
 fn works() -> impl Strategy<Value = Work> {
     let hash = prop_oneof![
         6 => prop_oneof![Just(Hash::Sha1), Just(Hash::Sha256), Just(Hash::Sha512)],
         1 => proptest::sample::select(&Hash::ALL[..]),
     ];
     let text = prop_oneof![
-        // Few lengths, so that streams of the same period meet.
+        // There are few lengths, so that streams often have the same period.
         8 => proptest::collection::vec(any::<u8>(), 8..11),
         2 => proptest::collection::vec(any::<u8>(), 0..200),
         1 => proptest::collection::vec(any::<u8>(), 0..10_000),
     ];
-    let octets = prop_oneof![0..2_000_u32, 0..100_000_u32, 100_000..1_000_000_u32];
+    let count = prop_oneof![0..2_000_u32, 0..100_000_u32, 100_000..1_000_000_u32];
     let salt = prop_oneof![
         4 => proptest::collection::vec(any::<u8>(), 8),
         1 => proptest::collection::vec(any::<u8>(), 0..9),
     ];
-    (hash, salt, text, octets, 0..=64_usize).prop_map(
-        |(hash, salt, passphrase, octets, key_len)| Work {
+    (hash, salt, text, count, 0..=64_usize).prop_map(|(hash, salt, passphrase, count, key_len)| {
+        Work {
             hash,
             salt,
             passphrase,
-            octets,
+            count,
             key_len,
-        },
-    )
+        }
+    })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 48 }))]
 
     #[test]
-    fn streams_that_join_and_leave_get_the_keys_that_they_get_alone(
+    fn keys_equal_rustcrypto_when_streams_join_and_leave(
         works in proptest::collection::vec((works(), 0..30_usize), 1..30),
         threads in 1..4_usize,
     ) {
@@ -50,7 +50,8 @@ proptest! {
     }
 }
 
-/// Digests of all coded counts (RFC 9580 section 3.7.1.3) in one go: the hasher is copied on the way.
+/// Returns all 256 coded counts (RFC 9580 section 3.7.1.3) with their digests. A single hasher runs through
+/// the text and is cloned at each count.
 fn all_counts<D: Digest + Clone>(unit: &[u8], zeros: usize) -> Vec<(u32, Vec<u8>)> {
     let mut hasher = D::new();
     hasher.update(&[0; 8][..zeros]);
@@ -63,14 +64,14 @@ fn all_counts<D: Digest + Clone>(unit: &[u8], zeros: usize) -> Vec<(u32, Vec<u8>
     let mut done = 0;
     (0..=255_u32)
         .map(|coded| {
-            let octets = (16 + (coded & 15)) << ((coded >> 4) + 6);
-            while done < octets as usize {
+            let count = (16 + (coded & 15)) << ((coded >> 4) + 6);
+            while done < count as usize {
                 let at = done % unit.len();
-                let take = (octets as usize - done).min(text.len() - at);
+                let take = (count as usize - done).min(text.len() - at);
                 hasher.update(&text[at..at + take]);
                 done += take;
             }
-            (octets, hasher.clone().finalize().to_vec())
+            (count, hasher.clone().finalize().to_vec())
         })
         .collect()
 }
@@ -81,11 +82,11 @@ fn check_all_counts<D: Digest + Clone>(hash: Hash) {
     let expected = [0, 1].map(|zeros| all_counts::<D>(&unit, zeros));
     let works: Vec<_> = expected[0]
         .iter()
-        .map(|&(octets, _)| Work {
+        .map(|&(count, _)| Work {
             hash,
             salt: salt.to_vec(),
             passphrase: passphrase.to_vec(),
-            octets,
+            count,
             key_len: 2 * hash.digest_len().min(32),
         })
         .enumerate()
@@ -109,16 +110,16 @@ fn check_all_counts<D: Digest + Clone>(hash: Hash) {
 }
 
 #[test]
-fn all_coded_counts_of_sha1() {
+fn sha1_keys_are_correct_for_all_coded_counts() {
     check_all_counts::<sha1::Sha1>(Hash::Sha1);
 }
 
 #[test]
-fn all_coded_counts_of_sha256() {
+fn sha256_keys_are_correct_for_all_coded_counts() {
     check_all_counts::<sha2::Sha256>(Hash::Sha256);
 }
 
 #[test]
-fn all_coded_counts_of_sha512() {
+fn sha512_keys_are_correct_for_all_coded_counts() {
     check_all_counts::<sha2::Sha512>(Hash::Sha512);
 }

@@ -1,4 +1,4 @@
-//! Tries of messages: claim a slot, call, store what came of it.
+//! Attempts to have messages signed: the loop that claims them, calls the upstream and stores the results.
 
 use crate::core::{FAULT_WAIT_MS, Relay, STORE_PAUSE_MS, report_fault};
 use crate::decision::{Decision, of_signing, slot_end};
@@ -10,24 +10,24 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// Messages that are being tried here.
+/// Messages with a running attempt in this process.
 type UnderWay = Arc<Mutex<BTreeSet<String>>>;
 
-/// Makes calls for as long as there are messages and slots.
+/// Claims attempts whenever there are messages and slots, and starts a call for each, forever.
 pub(crate) async fn make<W: Environment>(relay: Arc<Relay<W>>) {
     let under_way = UnderWay::default();
     loop {
         let task = relay.tasks.begin();
         let wait_ms = match begin(&relay, &under_way).await {
             Claim::Acquired(claimed) => {
-                all(&under_way).insert(claimed.message.clone());
+                locked(&under_way).insert(claimed.message.clone());
                 let (relay, under_way) = (Arc::clone(&relay), Arc::clone(&under_way));
                 let environment = Arc::clone(&relay.environment);
                 environment.spawn(Box::pin(async move {
                     let message = claimed.message.clone();
                     make_one(&relay, claimed).await;
                     drop(task);
-                    all(&under_way).remove(&message);
+                    locked(&under_way).remove(&message);
                     relay.call.notify_one();
                 }));
                 continue;
@@ -43,13 +43,13 @@ pub(crate) async fn make<W: Environment>(relay: Arc<Relay<W>>) {
     }
 }
 
-fn all(under_way: &UnderWay) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+fn locked(under_way: &UnderWay) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
     under_way.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Attempt> {
-    // One that was refused for what we are asks again with one call at a time.
-    let refused = relay.health.is_refused() && !all(under_way).is_empty();
+    // While the upstream rejects the key or the address, only one call at a time probes it.
+    let refused = relay.health.is_refused() && !locked(under_way).is_empty();
     if refused || relay.tasks.are_ending() {
         return Claim::RetryAfter { after_ms: None };
     }
@@ -63,7 +63,7 @@ async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<
         let at = after_ms.map(|ms| BootMillis(now.boot.0.saturating_add_unsigned(ms)));
         relay
             .waiters
-            .release_expired(waiting, at, |message| all(under_way).contains(message));
+            .release_expired(waiting, at, |message| locked(under_way).contains(message));
     }
     claimed
 }
@@ -119,7 +119,7 @@ fn decide<W: Environment>(
     claimed: &Attempt,
     result: CallResult,
 ) -> Decision<Outcome> {
-    let (reply, known_better) = result.into_reply();
+    let (reply, precise_reason) = result.into_reply();
     let situation = relay.situation(claimed.number, claimed.created_at);
     let signing = component.read_signature(
         &reply,
@@ -134,5 +134,5 @@ fn decide<W: Environment>(
             why: report_fault(&fault),
         })
     });
-    of_signing(signing, known_better)
+    of_signing(signing, precise_reason)
 }

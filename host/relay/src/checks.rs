@@ -1,4 +1,4 @@
-//! Calls that are no tries: whether a signature belongs to a message, whether our key is good.
+//! Calls other than attempts to sign: verification of a signature, and the key check.
 
 use crate::core::{Relay, report_fault};
 use crate::decision::{Decision, UpstreamHealth, of_checking, slot_end};
@@ -10,10 +10,10 @@ use bulkhead_store::{BootMillis, Claim, Slot, TraceParent};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// What is known of the key is good for so long.
+/// Time for which the result of a key check is reused.
 const KEY_MS: i64 = 60_000;
 
-/// Where nothing better is known.
+/// Suggested delay before a repetition if there is no better estimate.
 const ASK_AGAIN_MS: u64 = 1000;
 
 const ASK_AGAIN: RelayError = RelayError::Upstream {
@@ -21,11 +21,13 @@ const ASK_AGAIN: RelayError = RelayError::Upstream {
 };
 
 impl<W: Environment> Relay<W> {
-    /// Whether a signature belongs to a message: without a call where that is known here.
+    /// Returns whether a signature belongs to a message. The upstream is called only if the signature is
+    /// not the one in the store.
     ///
     /// # Errors
-    /// [`RelayError::Store`] where the store fails, and [`RelayError::Upstream`] where no call can be made
-    /// now or the call has no result before `until`.
+    /// - [`RelayError::Store`] if the store fails or does not respond by `until`.
+    /// - [`RelayError::Upstream`] if no call can be made now, or the call has no result by `until`. The
+    ///   call may continue in the background.
     pub async fn verify(
         self: &Arc<Self>,
         claim: bulkhead_sandbox::Claim,
@@ -40,11 +42,13 @@ impl<W: Environment> Relay<W> {
         self.check(Question::Verify(claim), trace, until).await
     }
 
-    /// Whether the upstream takes our key, as far as calls of the last minute show; otherwise a call is made.
+    /// Returns whether the upstream accepts the API key. The upstream is called only if no call of the last
+    /// minute shows this.
     ///
     /// # Errors
-    /// [`RelayError::Store`] where the store fails, and [`RelayError::Upstream`] where no call can be made
-    /// now or the call has no result before `until`.
+    /// - [`RelayError::Store`] if the store fails or does not respond by `until`.
+    /// - [`RelayError::Upstream`] if no call can be made now, or the call has no result by `until`. The
+    ///   call may continue in the background.
     pub async fn test_key(
         self: &Arc<Self>,
         trace: Option<TraceParent>,
@@ -64,8 +68,8 @@ impl<W: Environment> Relay<W> {
             .ok_or(ASK_AGAIN)
     }
 
-    /// Makes a call for a question, if there is a slot for it. It goes to its end, also where nobody
-    /// waits any more.
+    /// Calls the upstream with a question, if there is a free slot. The call continues even if the caller
+    /// stops waiting.
     async fn check(
         self: &Arc<Self>,
         question: Question,
@@ -110,7 +114,7 @@ impl<W: Environment> Relay<W> {
         self.hold(decision.hold_ms).await;
         let is_key = matches!(question, Question::CheckKey);
         if is_key && decision.outcome == Some(false) {
-            decision.upstream = UpstreamHealth::Refusing("the upstream refuses our key".into());
+            decision.upstream = UpstreamHealth::Refusing("the upstream rejects the API key".into());
         }
         self.note(&decision.upstream, !is_key && decision.outcome.is_some());
         if let (true, Some(valid)) = (is_key, decision.outcome) {
@@ -127,7 +131,7 @@ impl<W: Environment> Relay<W> {
         question: &Question,
         result: CallResult,
     ) -> Decision<Option<bool>> {
-        let (reply, known_better) = result.into_reply();
+        let (reply, precise_reason) = result.into_reply();
         let situation = self.situation(1, self.environment.now().wall);
         let read = match question {
             Question::CheckKey => component.read_key_check(&reply, situation),
@@ -141,6 +145,6 @@ impl<W: Environment> Relay<W> {
                 why: report_fault(&fault),
             })
         });
-        of_checking(checking, known_better)
+        of_checking(checking, precise_reason)
     }
 }

@@ -1,4 +1,4 @@
-//! The shared state of the relay, and what all of its loops do with it.
+//! The relay's shared state, and the operations on it that all loops use.
 
 use crate::decision::UpstreamHealth;
 use crate::environment::{BoxFuture, CallResult, Environment};
@@ -19,10 +19,13 @@ use tokio::sync::{Mutex, Notify};
 /// Pause after an error of the store.
 pub(crate) const STORE_PAUSE_MS: u64 = 500;
 
-/// Wait where the component did not come to a decision.
+/// Delay before the next attempt if the component ended without a decision.
 pub(crate) const FAULT_WAIT_MS: u64 = 60_000;
 
-/// The relay. Its loops are tasks of its environment, and end with that.
+/// The signing relay: it stores requests, calls the upstream within the quota, and notifies receivers.
+///
+/// [`Self::start`] creates one. Its loops are tasks of its environment and run as long as the environment.
+/// Clones of the `Arc` share one relay.
 pub struct Relay<W> {
     pub(crate) environment: Arc<W>,
     pub(crate) store: Arc<dyn Store>,
@@ -30,24 +33,24 @@ pub struct Relay<W> {
     pub(crate) settings: Settings,
     pub(crate) waiters: Waiters,
     pub(crate) health: HealthState,
-    /// One check of the key at a time: callers that come meanwhile share its result.
+    /// Allows one check of the key at a time. Concurrent callers share its result.
     pub(crate) key_check: Mutex<()>,
     pub(crate) tasks: Tasks,
     pub(crate) metrics: RelayMetrics,
-    /// There may be something to call for.
+    /// Signals that a call may be due.
     pub(crate) call: Notify,
-    /// There may be somebody to notify.
+    /// Signals that a notification may be due.
     pub(crate) notify: Notify,
 }
 
-/// Knows who components: the component can be exchanged while the relay runs. What belongs together, a
-/// question and its answer, goes to the same one.
+/// Provides the active signing component, which may be swapped while the relay runs. The relay uses the same
+/// component for a call and for its response.
 pub trait SigningComponents: Send + Sync + 'static {
-    /// The one to begin with now.
+    /// Returns the component to use for the next call.
     fn current(&self) -> Arc<SigningComponent>;
 }
 
-/// Always this one.
+/// A component that is never swapped.
 impl SigningComponents for Arc<SigningComponent> {
     fn current(&self) -> Self {
         Self::clone(self)
@@ -55,7 +58,8 @@ impl SigningComponents for Arc<SigningComponent> {
 }
 
 impl<W: Environment> Relay<W> {
-    /// How long there is nothing to do; never no time at all, or a loop could spin.
+    /// Returns the milliseconds for which a loop waits: `after_ms`, between 1 and `look_again_ms`. With 0
+    /// the loop could spin.
     pub(crate) fn pause_ms(&self, after_ms: Option<u64>) -> u64 {
         let max = self.settings.look_again_ms;
         after_ms.unwrap_or(max).min(max).max(1)
@@ -77,14 +81,14 @@ impl<W: Environment> Relay<W> {
         }
     }
 
-    /// No call for so long. Written down before the slot comes free.
+    /// Stores that no calls are made for `for_ms`. This happens before the slot is free again.
     pub(crate) async fn hold(&self, for_ms: Option<u64>) {
         if let Some(for_ms) = for_ms {
             self.persist(|now| self.store.hold_calls(for_ms, now)).await;
         }
     }
 
-    /// Notes what a call shows of the upstream and of our key.
+    /// Records what a call shows about the upstream, and about the key if it proves that the key is valid.
     pub(crate) fn note(&self, upstream: &UpstreamHealth, key_is_good: bool) {
         let now = self.environment.now();
         if key_is_good {
@@ -93,7 +97,7 @@ impl<W: Environment> Relay<W> {
         self.health.upstream(upstream.clone(), now);
     }
 
-    /// Repeats `operation` until it succeeds or its lease is lost: nobody else knows what it stores.
+    /// Repeats `operation` until it succeeds or its lease is lost, because no other copy of its data exists.
     pub(crate) async fn persist<'a>(
         &'a self,
         mut operation: impl FnMut(Now) -> StoreFuture<'a, ()>,
@@ -110,7 +114,7 @@ impl<W: Environment> Relay<W> {
         }
     }
 
-    /// The result of the store, if it comes before `until`.
+    /// Returns the result of a store operation, or an error if there is none by `until`.
     pub(crate) async fn within<T>(
         &self,
         until: BootMillis,
@@ -127,12 +131,12 @@ impl<W: Environment> Relay<W> {
         Ok(self.noted(result)?)
     }
 
-    /// Passes a result of the store on, and notes in the health whether it failed.
+    /// Returns a result of the store unchanged, and records an error in the health.
     pub(crate) fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         self.health.store(result, self.environment.now())
     }
 
-    /// Calls the upstream within a slot.
+    /// Calls the upstream in a claimed slot.
     pub(crate) async fn call_upstream(
         &self,
         component: &SigningComponent,
@@ -150,12 +154,12 @@ impl<W: Environment> Relay<W> {
             Err(fault) => CallResult::Unsent(report_fault(&fault)),
         };
         let took_ms = self.environment.now().boot.0 - start.boot.0;
-        self.metrics.called(question, &result, took_ms);
+        self.metrics.record_call(question, &result, took_ms);
         result
     }
 }
 
-/// Logs a fault of the component, and returns what the operator reads as the reason for a delay.
+/// Logs a fault of the component, and returns the reason for the delay that the operator reads.
 pub(crate) fn report_fault(fault: &Fault) -> String {
     tracing::error!(%fault, "the signing component ended early");
     "the signing component ended early".to_owned()

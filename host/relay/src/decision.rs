@@ -1,46 +1,49 @@
-//! What follows from an answer of the upstream: pure.
+//! Decisions after a call: pure functions, without effects.
 
 use crate::environment::CallResult;
 use bulkhead_sandbox::{Checking, Delivering, Signing, Wait};
 use bulkhead_store::{NotificationOutcome, Outcome, SlotEnd};
 
-/// What the upstream does to us, whatever the message.
+/// The state of the upstream, independent of single messages. The texts are the reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpstreamHealth {
-    /// It answers as it should, or refuses the message alone.
+    /// The upstream responds as expected, or rejects only the message.
     Fine,
-    /// It does not answer, or not with anything of use; why.
+    /// The upstream does not respond, or its response is not usable.
     Failing(String),
-    /// It refuses our key or address; why. Calls pause, and probe.
+    /// The upstream rejects the API key or the relay's address. Calls pause, and single calls probe.
     Refusing(String),
-    /// We were too fast; why. Calls pause.
+    /// The upstream reports too many calls. Calls pause.
     Slowing(String),
 }
 
-/// What a call came to.
+/// The consequences of a call.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decision<T> {
     pub(crate) outcome: T,
-    /// No call for so long.
+    /// Milliseconds during which no call is made.
     pub(crate) hold_ms: Option<u64>,
     pub(crate) upstream: UpstreamHealth,
 }
 
-/// The longest that a component may have anything wait: whatever it says may be a mistake of its own.
+/// Maximum delay that a component can demand. The limit protects against faults in components.
 const WAIT_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// The same for webhooks, which our own component sends daily in the end, give or take a tenth.
+/// Maximum delay between attempts to deliver a webhook. It exceeds a day, because the built-in component
+/// finally attempts the delivery daily, with a jitter of a tenth.
 const WEBHOOK_WAIT_MAX_MS: u64 = 2 * WAIT_MAX_MS;
 
-/// What is shown of why, and in one line.
+/// Maximum number of characters of a reason.
 const WHY_CHARACTERS_MAX: usize = 300;
 
+/// Limits the delay and the reason.
 fn bounded(mut wait: Wait) -> Wait {
     wait.after_ms = wait.after_ms.min(WAIT_MAX_MS);
     wait.why = shown(&wait.why);
     wait
 }
 
+/// Returns a reason for display: shortened, and on one line.
 fn shown(why: &str) -> String {
     let blank = |character: char| {
         if character.is_control() {
@@ -52,12 +55,12 @@ fn shown(why: &str) -> String {
     why.chars().take(WHY_CHARACTERS_MAX).map(blank).collect()
 }
 
-/// A try of a notification.
+/// Decides after an attempt to deliver a notification.
 pub(crate) fn of_delivering(
     delivering: Delivering,
-    known_better: Option<String>,
+    precise_reason: Option<String>,
 ) -> NotificationOutcome {
-    let because = |why: &str| known_better.unwrap_or_else(|| shown(why));
+    let because = |why: &str| precise_reason.unwrap_or_else(|| shown(why));
     match delivering {
         Delivering::Delivered => NotificationOutcome::Delivered,
         Delivering::Again(wait) => NotificationOutcome::Again {
@@ -68,9 +71,9 @@ pub(crate) fn of_delivering(
     }
 }
 
-/// An attempt to have a message signed.
-pub(crate) fn of_signing(signing: Signing, known_better: Option<String>) -> Decision<Outcome> {
-    let because = |why: String| known_better.unwrap_or(why);
+/// Decides after an attempt to have a message signed.
+pub(crate) fn of_signing(signing: Signing, precise_reason: Option<String>) -> Decision<Outcome> {
+    let because = |why: String| precise_reason.unwrap_or(why);
     let (outcome, hold_ms, upstream) = match signing {
         Signing::Signed(signature) => (Outcome::Signed(signature), None, UpstreamHealth::Fine),
         Signing::Refused(error) => (Outcome::Failed(shown(&error)), None, UpstreamHealth::Fine),
@@ -97,12 +100,12 @@ pub(crate) fn of_signing(signing: Signing, known_better: Option<String>) -> Deci
     }
 }
 
-/// A verification or a check of the key: the answer, if there is one.
+/// Decides after a verification or a key check. The outcome is `None` if the upstream gave no result.
 pub(crate) fn of_checking(
     checking: Checking,
-    known_better: Option<String>,
+    precise_reason: Option<String>,
 ) -> Decision<Option<bool>> {
-    let because = |why: String| known_better.unwrap_or(why);
+    let because = |why: String| precise_reason.unwrap_or(why);
     let (outcome, hold_ms, upstream) = match checking {
         Checking::Known(answer) => (Some(answer), None, UpstreamHealth::Fine),
         Checking::Unknown(wait) => (
@@ -126,8 +129,8 @@ pub(crate) fn of_checking(
     }
 }
 
-/// Whether the call is known to be over. One that was never sent never arrives; one without a whole
-/// answer may still sit in a buffer.
+/// Returns whether the call is known to be over. A call that was not sent never arrives. A call without a
+/// complete response may still be in a buffer of the network.
 pub(crate) fn slot_end(result: &CallResult) -> SlotEnd {
     match result {
         CallResult::Answer(_) | CallResult::Unsent(_) => SlotEnd::Settled,
@@ -139,9 +142,10 @@ pub(crate) fn slot_end(result: &CallResult) -> SlotEnd {
 mod tests {
     use super::*;
 
-    /// A unit mistaken, or a difference below zero: no call for millions of years, over restarts.
+    /// A component may confuse units or compute a negative difference. Without a limit, calls would stop
+    /// forever, even after restarts.
     #[test]
-    fn no_component_holds_calls_for_more_than_a_day() {
+    fn component_cannot_hold_calls_for_more_than_a_day() {
         let wait = || Wait {
             after_ms: u64::MAX,
             why: "over\nand over ".repeat(100),
@@ -159,7 +163,7 @@ mod tests {
             | UpstreamHealth::Refusing(why)
             | UpstreamHealth::Slowing(why)) = decision.upstream
             else {
-                panic!("a upstream with a reason");
+                panic!("upstream should have a reason");
             };
             assert!(
                 why.len() == WHY_CHARACTERS_MAX && !why.contains('\n'),
@@ -169,7 +173,7 @@ mod tests {
         let NotificationOutcome::Again { after_ms, why } =
             of_delivering(Delivering::Again(wait()), None)
         else {
-            panic!("again");
+            panic!("notification should be attempted again");
         };
         assert_eq!(after_ms, WEBHOOK_WAIT_MAX_MS);
         assert!(why.len() == WHY_CHARACTERS_MAX && !why.contains('\n'));

@@ -1,29 +1,29 @@
-//! What the relay reaches beside its store: clocks, randomness, tasks, the upstream, receivers.
+//! The relay's access to clocks, randomness, tasks, the upstream and receivers.
 
 use bulkhead_sandbox::{Answer, Delivery, Failure, Reply};
 use bulkhead_store::{BootMillis, Callback, Now, TraceParent};
 use std::pin::Pin;
 
-/// A future whose type does not matter.
+/// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// All that the relay reaches: the real system, or a simulation. The relay itself has neither clock nor
-/// randomness nor sockets.
+/// Everything outside the relay except its store: the real system, or a simulation. The relay itself reads no
+/// clock, generates no random numbers and opens no sockets.
 pub trait Environment: Send + Sync + 'static {
-    /// The time.
+    /// Returns the current time of both clocks.
     fn now(&self) -> Now;
 
-    /// Random bits, none of which can be guessed from others.
+    /// Returns 128 random bits from a cryptographically secure generator.
     fn random(&self) -> u128;
 
-    /// Ends when the clock that does not step shows `at`.
+    /// Waits until the monotonic clock reaches `at`.
     fn sleep_until(&self, at: BootMillis) -> BoxFuture<'static, ()>;
 
-    /// Runs a task to its end, whoever waits for it.
+    /// Starts a task. It runs to completion even if nothing waits for it.
     fn spawn(&self, task: BoxFuture<'static, ()>);
 
-    /// Calls the upstream: `target` is a path and query, and `trace` what the call belongs to. No octet
-    /// is sent, and nothing waited for, from `until` on.
+    /// Calls the upstream. `target` is the path and query, `trace` the trace that the call belongs to. From
+    /// `until` on, the implementation sends no bytes and does not wait.
     fn call_upstream(
         &self,
         target: String,
@@ -31,7 +31,7 @@ pub trait Environment: Send + Sync + 'static {
         until: BootMillis,
     ) -> BoxFuture<'static, CallResult>;
 
-    /// Sends a delivery to a receiver. Nothing is waited for from `until` on.
+    /// Sends a delivery to a receiver. The implementation does not wait beyond `until`.
     fn deliver(
         &self,
         callback: Callback,
@@ -40,23 +40,24 @@ pub trait Environment: Send + Sync + 'static {
         until: BootMillis,
     ) -> BoxFuture<'static, CallResult>;
 
-    /// Says where the relay is, for those who want to know what happens if it goes no further.
+    /// Called when the relay reaches `point`. Tests use it to stop the relay there. The default does nothing.
     fn reached(&self, _point: Point) {}
 }
 
 /// The result of an outbound call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallResult {
-    /// An answer that came whole.
+    /// A complete response.
     Answer(Answer),
-    /// Nothing was sent; why.
+    /// Nothing was sent, for this reason.
     Unsent(String),
-    /// No whole answer. What was sent may have been received, or may be later.
+    /// No complete response. The receiver may have received the call, or may still receive it.
     Lost(Failure),
 }
 
 impl CallResult {
-    /// For the component, and what is known better than it can.
+    /// Returns the reply for the component, and a more precise reason than the component can know, if there
+    /// is one.
     pub(crate) fn into_reply(self) -> (Reply, Option<String>) {
         match self {
             Self::Answer(answer) => (Reply::Answered(answer), None),
@@ -66,27 +67,27 @@ impl CallResult {
     }
 }
 
-/// Places between two effects.
+/// A point in the relay's work between two effects, at which a crash must be harmless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
-    /// A request is stored; its caller does not know.
+    /// A request is stored. Its caller has no response yet.
     Accepted,
-    /// A slot is claimed; nothing is sent.
+    /// A slot is claimed. Nothing is sent yet.
     Claimed,
-    /// The upstream answered; nothing of it is stored.
+    /// The call of the upstream has ended. Its result is not stored yet.
     Heard,
-    /// The result is stored; nobody was told.
+    /// The result is stored. No notification is sent yet.
     Finished,
-    /// A notification is claimed; nothing is sent.
+    /// A notification is claimed. Nothing is sent yet.
     NotificationClaimed,
-    /// The receiver answered; nothing of it is stored.
+    /// The attempt to notify the receiver has ended. Its result is not stored yet.
     Told,
-    /// What the receiver answered is stored.
+    /// The result of the attempt is stored.
     NotificationFinished,
 }
 
 impl Point {
-    /// All of them, with their names.
+    /// All points with their names.
     pub const ALL: [(Self, &'static str); 7] = [
         (Self::Accepted, "accepted"),
         (Self::Claimed, "claimed"),

@@ -1,29 +1,29 @@
-//! The reasons why the relay does not do what a caller wants.
+//! Errors of the relay's operations.
 
 use bulkhead_store::StoreError;
 
-/// The reason why a caller gets nothing of what was asked. The texts are for the caller; what is for the
-/// log is in the source.
+/// The relay cannot perform an operation. The texts are for the caller. The details for the log are in
+/// `source()`.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
-    /// Too many messages wait. Nothing was stored.
-    #[error("too many messages wait to be signed")]
+    /// The backlog has the maximum number of messages. Nothing was stored.
+    #[error("too many messages wait to be signed; try again later")]
     BacklogFull {
-        /// Milliseconds until there may be room.
+        /// Milliseconds until the backlog may have room.
         after_ms: u64,
     },
-    /// Too many requests wait for this message. Nothing was stored.
-    #[error("too many requests wait for this message")]
+    /// The maximum number of requests wait for this message. Nothing was stored.
+    #[error("too many requests wait for this message; try again later")]
     CallersFull {
         /// Milliseconds until the message may be signed.
         after_ms: u64,
     },
-    /// The store failed, or did not answer in time. The request may be stored all the same; a repetition
-    /// does no harm.
-    #[error("the store did not answer in time, or failed")]
+    /// The store failed or did not respond in time. The request may be stored nevertheless. It is safe to
+    /// repeat it.
+    #[error("the store failed or did not respond in time; try again")]
     Store(#[from] StoreError),
-    /// No call can be made for this now, or the call had no result.
-    #[error("the upstream cannot be called now, or gave no answer")]
+    /// The upstream cannot be called now, or the call had no usable result.
+    #[error("the upstream cannot be called now or did not respond; try again later")]
     Upstream {
         /// Milliseconds until a repetition may succeed.
         after_ms: u64,

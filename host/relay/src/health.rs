@@ -1,35 +1,35 @@
-//! How the upstream and the store are, as far as the relay has seen.
+//! The health of the upstream and of the store, as the relay observes it.
 
 use crate::decision::UpstreamHealth;
 use bulkhead_store::{BootMillis, Now, StoreError, StoreStats, UnixMillis};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How often an error of the store is logged, at most.
+/// Minimum time between two log messages about errors of the store.
 const STORE_LOG_MS: i64 = 10_000;
 
-/// What `/health` says of the relay.
+/// The relay's part of `/health`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayHealth {
-    /// What the last call showed; none before the first.
+    /// The state of the upstream at the last call, or `None` before the first call.
     pub upstream: Option<UpstreamHealth>,
-    /// When that was.
+    /// The time since which the upstream has been in this state.
     pub upstream_since: Option<UnixMillis>,
-    /// What is wrong with the store, if anything.
+    /// The last error of the store, or `None` if the store works.
     pub store: Option<String>,
-    /// What is in the store, as of a second ago; none before the first look.
+    /// The contents of the store in numbers, about a second old, or `None` before the first query.
     pub stats: Option<StoreStats>,
 }
 
-/// Whether the key is good, as far as is known.
+/// The last known result of a check of the upstream's API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyCheck {
-    /// Whether the upstream takes it.
+    /// Whether the upstream accepts the key.
     pub valid: bool,
-    /// When it showed that.
+    /// The time of the call that showed this.
     pub at: UnixMillis,
 }
 
-/// The one place where all of that is kept.
+/// The shared, current health.
 pub(crate) struct HealthState(Mutex<Inner>);
 
 struct Inner {
@@ -60,7 +60,7 @@ impl HealthState {
         self.inner().health.clone()
     }
 
-    /// Notes what a call showed. A change is logged; that it goes on is not.
+    /// Records the state of the upstream after a call, and logs it if it has changed.
     pub(crate) fn upstream(&self, upstream: UpstreamHealth, now: Now) {
         let mut inner = self.inner();
         let before = inner.health.upstream.as_ref();
@@ -69,25 +69,25 @@ impl HealthState {
         });
         if !same {
             match (&upstream, before) {
-                (UpstreamHealth::Refusing(why), _) => tracing::error!(why, "calls pause"),
-                (UpstreamHealth::Slowing(why), _) => tracing::warn!(why, "calls pause"),
+                (UpstreamHealth::Refusing(why), _) => tracing::error!(why, "calls paused"),
+                (UpstreamHealth::Slowing(why), _) => tracing::warn!(why, "calls paused"),
                 (
                     UpstreamHealth::Fine,
                     Some(UpstreamHealth::Refusing(_) | UpstreamHealth::Slowing(_)),
                 ) => {
-                    tracing::info!("the upstream answers again");
+                    tracing::info!("the upstream responds again");
                 }
-                // What it does half of the time.
+                // The upstream fails half of the time, so this is not a warning.
                 (UpstreamHealth::Failing(why), _) => tracing::debug!(why, "the upstream failed"),
-                (UpstreamHealth::Fine, _) => tracing::debug!("the upstream answers"),
+                (UpstreamHealth::Fine, _) => tracing::debug!("the upstream responds"),
             }
             inner.health.upstream_since = Some(now.wall);
         }
         inner.health.upstream = Some(upstream);
     }
 
-    /// Whether the upstream refused us at the last call: one call at a time finds out whether it
-    /// still does.
+    /// Returns whether the upstream rejected the key or the address at the last call. Until a call
+    /// succeeds, only one call at a time is made.
     pub(crate) fn is_refused(&self) -> bool {
         matches!(
             self.inner().health.upstream,
@@ -95,14 +95,15 @@ impl HealthState {
         )
     }
 
-    /// Something was written: the store works. To have looked at it shows nothing.
+    /// Records that the store works, after a successful write. A read does not prove this.
     pub(crate) fn store_wrote(&self) {
         if self.inner().health.store.take().is_some() {
             tracing::info!("the store works again");
         }
     }
 
-    /// Passes a result of the store on, and notes it if it failed.
+    /// Returns a result of the store unchanged. An error is recorded and, at most every [`STORE_LOG_MS`],
+    /// logged.
     pub(crate) fn store<T>(
         &self,
         result: Result<T, StoreError>,
@@ -112,10 +113,10 @@ impl HealthState {
         match &result {
             Ok(_) | Err(StoreError::LeaseLost) => {}
             Err(error) => {
-                let seldom = inner
+                let log_is_due = inner
                     .store_logged
                     .is_none_or(|at| now.boot.0 - at.0 >= STORE_LOG_MS);
-                if seldom {
+                if log_is_due {
                     tracing::error!(%error, "the store failed");
                     inner.store_logged = Some(now.boot);
                 }
@@ -137,7 +138,7 @@ impl HealthState {
         self.inner().key = Some((check, now.boot));
     }
 
-    /// What is known of the key, if that is not older.
+    /// Returns the last result of a key check if it is less than `ms` old.
     pub(crate) fn key_within(&self, ms: i64, now: Now) -> Option<KeyCheck> {
         let (check, at) = self.inner().key?;
         (now.boot.0 - at.0 < ms).then_some(check)

@@ -1,12 +1,15 @@
-//! The signing relay: an interface one can rely on, in front of an upstream that one cannot.
+//! The signing relay: a reliable interface in front of an unreliable upstream.
 //!
-//! Requests are stored before they are answered. Whenever the quota has a slot, a message is tried;
-//! what came of it and whom to tell is stored in one step; then receivers are told until they have
-//! heard. What an answer means and how long to wait is for the signing component to say
-//! ([`bulkhead_sandbox::SigningComponent`]), what is due and who may do it for the store
-//! ([`bulkhead_store::Store`]): here are the loops that perform it.
+//! Requests are stored before they are acknowledged. Whenever the quota has a free slot, the relay calls
+//! the upstream for a message. It stores the result together with the notifications that follow from it,
+//! and then sends each notification until the receiver accepts it.
 //!
-//! Nothing here reads a clock, makes a random number or opens a socket: an [`Environment`] does.
+//! The signing component ([`bulkhead_sandbox::SigningComponent`]) decides what a response means and how
+//! long to wait. The store ([`bulkhead_store::Store`]) decides what is due and which replica does it. This
+//! crate contains the loops that carry out these decisions.
+//!
+//! The crate reads no clock, generates no random numbers and opens no sockets. An [`Environment`] provides
+//! all of these.
 
 mod calls;
 mod checks;

@@ -1,17 +1,18 @@
-//! What has to be done now and then.
+//! Periodic work: heartbeats, statistics, and the removal of old requests.
 
 use crate::core::Relay;
 use crate::environment::Environment;
 use bulkhead_store::Now;
 use std::sync::Arc;
 
-/// Requests removed in one step, so that nobody waits for long behind it.
+/// Maximum number of requests removed in one step, so that a step does not block other operations for long.
 const SWEEP_STEP: u32 = 200;
 
-/// How often old requests are looked for.
+/// Interval between two removals of old requests.
 const SWEEP_EVERY_MS: i64 = 60_000;
 
-/// Proves to be alive, takes over from the dead, looks at the whole, removes what is old.
+/// Sends heartbeats to the store, which also take over the work of dead replicas. Reads the store's
+/// statistics, detects that it works again, and removes old requests.
 pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
     let start = relay.environment.now();
     let mut sweep_at = start.boot.0;
@@ -24,15 +25,15 @@ pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
             if !looked && stats.held_ms > 0 {
                 tracing::info!(
                     held_ms = stats.held_ms,
-                    "no call for so long: what was called before is not known, and may count"
+                    "calls delayed, because earlier calls are unknown and may count against the quota"
                 );
             }
             looked = true;
             relay.health.stats(stats);
-            relay.metrics.stands(&stats);
+            relay.metrics.record_stats(&stats);
         }
         if relay.health.get().store.is_some() {
-            // Something that is written and changes nothing shows whether it works again.
+            // A write that changes nothing shows whether the store works again.
             let held = relay.store.hold_calls(0, relay.environment.now()).await;
             if relay.noted(held).is_ok() {
                 relay.health.store_wrote();
@@ -44,7 +45,7 @@ pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
             let retention_ms = kept_ms.saturating_add(gained_ms(start, now));
             let swept = relay.store.sweep(retention_ms, SWEEP_STEP, now).await;
             let swept = relay.noted(swept);
-            // A full step means that there is more.
+            // After a full step there may be more requests to remove.
             if !swept.is_ok_and(|removed| removed >= u64::from(SWEEP_STEP)) {
                 sweep_at = now.boot.0 + SWEEP_EVERY_MS;
             }
@@ -53,9 +54,11 @@ pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
     }
 }
 
-/// What the wall clock has gained on the one that does not step. Nothing is older because a clock was
-/// set: a jump of months would remove all that is kept. One that was set right keeps things for longer
-/// than need be, until the process starts anew.
+/// Returns the milliseconds that the wall clock has gained on the monotonic clock since `start`.
+///
+/// They are added to the retention time: without this, setting the clock ahead by months would remove all
+/// finished requests. If the new time is the correct one, requests are kept for longer than necessary until
+/// the process restarts.
 fn gained_ms(start: Now, now: Now) -> u64 {
     let (by_wall, by_boot) = (now.wall.0 - start.wall.0, now.boot.0 - start.boot.0);
     u64::try_from(by_wall - by_boot).unwrap_or(0)
@@ -67,7 +70,7 @@ mod tests {
     use bulkhead_store::{BootMillis, UnixMillis};
 
     #[test]
-    fn a_jump_ahead_makes_nothing_older() {
+    fn clock_step_does_not_age_requests() {
         let at = |wall, boot| Now {
             wall: UnixMillis(wall),
             boot: BootMillis(boot),

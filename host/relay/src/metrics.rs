@@ -1,4 +1,4 @@
-//! What the relay does, counted.
+//! The metrics of the relay.
 
 use crate::environment::CallResult;
 use bulkhead_sandbox::{Failure, Question};
@@ -24,11 +24,11 @@ pub struct RelayMetrics {
 }
 
 impl RelayMetrics {
-    /// Makes the metrics and registers them.
+    /// Creates the metrics and adds them to `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             calls: Family::default(),
-            // 10 ms to 40 s.
+            // From 10 ms to 40 s.
             call_time: Histogram::new(exponential_buckets(0.01, 2.0, 13)),
             webhooks: Family::default(),
             backlog: Gauge::default(),
@@ -38,28 +38,28 @@ impl RelayMetrics {
         };
         registry.register(
             "upstream_calls",
-            "Calls of the upstream by what was asked and how it ended",
+            "Calls of the upstream, by kind and result",
             metrics.calls.clone(),
         );
         registry.register_with_unit(
             "upstream_call_duration",
-            "Time of a call of the upstream",
+            "Duration of a call of the upstream",
             Unit::Seconds,
             metrics.call_time.clone(),
         );
         registry.register(
             "webhook_tries",
-            "Tries of notifications by how they ended",
+            "Attempts to deliver a notification, by result",
             metrics.webhooks.clone(),
         );
         registry.register(
             "relay_backlog",
-            "Messages that wait to be signed",
+            "Messages that wait for a signature",
             metrics.backlog.clone(),
         );
         registry.register_with_unit(
             "relay_oldest_age",
-            "How long the oldest message that waits to be signed has waited",
+            "Age of the oldest message that waits for a signature",
             Unit::Seconds,
             metrics.oldest_age.clone(),
         );
@@ -70,18 +70,18 @@ impl RelayMetrics {
         );
         registry.register(
             "notifications",
-            "Notifications to be made, and those that are kept and not tried, by state",
+            "Notifications that are pending (to be delivered) or parked (kept, not attempted), by state",
             metrics.notifications.clone(),
         );
         metrics
     }
 
-    /// Metrics that nobody reads.
+    /// Creates metrics that are not exported.
     pub fn unregistered() -> Self {
         Self::register(&mut Registry::default())
     }
 
-    pub(crate) fn called(&self, question: &Question, result: &CallResult, took_ms: i64) {
+    pub(crate) fn record_call(&self, question: &Question, result: &CallResult, took_ms: i64) {
         let kind = match question {
             Question::Sign(_) => "sign",
             Question::Verify(_) => "verify",
@@ -93,18 +93,18 @@ impl RelayMetrics {
         self.call_time.observe(took_ms as f64 / 1000.0);
     }
 
-    pub(crate) fn told(&self, result: &CallResult) {
+    pub(crate) fn record_delivery(&self, result: &CallResult) {
         self.webhooks
             .get_or_create_owned(&[("end", end(result))])
             .inc();
     }
 
-    pub(crate) fn stands(&self, stats: &StoreStats) {
+    pub(crate) fn record_stats(&self, stats: &StoreStats) {
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         self.backlog.set(number(stats.backlog));
         self.oldest_age
             .set(number(stats.oldest_age_ms.unwrap_or(0) / 1000));
-        // While calls are held, no slot is of use.
+        // While calls are held, no slot can be used.
         let slots_free = if stats.held_ms == 0 {
             stats.slots_free
         } else {
@@ -121,7 +121,7 @@ impl RelayMetrics {
     }
 }
 
-/// A label from a fixed set.
+/// Returns the label for the result of a call, from a fixed set.
 fn end(result: &CallResult) -> &'static str {
     match result {
         CallResult::Answer(answer) => match answer.status {

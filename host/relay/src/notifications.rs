@@ -1,4 +1,4 @@
-//! Notifications: claim, send, store what came of it.
+//! Notifications: the loop that claims them, sends them and stores the results.
 
 use crate::core::{FAULT_WAIT_MS, Relay, STORE_PAUSE_MS, report_fault};
 use crate::decision::of_delivering;
@@ -8,12 +8,12 @@ use bulkhead_store::{BootMillis, Claim, Notification, NotificationOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Notifications under way here, by host.
+/// Number of running notifications of this process, by host.
 #[derive(Clone, Default)]
 struct UnderWay(Arc<Mutex<BTreeMap<String, u32>>>);
 
-/// What may be begun now.
-struct Room {
+/// The notifications that may start now: at most `max`, and none for the `busy` hosts.
+struct Capacity {
     max: u32,
     busy: Vec<String>,
 }
@@ -37,21 +37,22 @@ impl UnderWay {
         }
     }
 
-    /// So many that no host gets more than it may, even if all are for the same one.
-    fn room(&self, all_max: u32, host_max: u32) -> Room {
+    /// Returns how many notifications may start. No host exceeds `host_max`, even if all of them are for
+    /// the same host.
+    fn capacity(&self, all_max: u32, host_max: u32) -> Capacity {
         let hosts = self.hosts();
         let free = all_max.saturating_sub(hosts.values().sum());
         let (busy, others): (Vec<_>, Vec<_>) =
             hosts.iter().partition(|(_, count)| **count >= host_max);
         let fullest = others.iter().map(|(_, count)| **count).max().unwrap_or(0);
-        Room {
+        Capacity {
             max: free.min(host_max - fullest),
             busy: busy.into_iter().map(|(host, _)| host.clone()).collect(),
         }
     }
 }
 
-/// Makes notifications for as long as there are any.
+/// Claims due notifications and starts an attempt for each, forever.
 pub(crate) async fn make<W: Environment>(relay: Arc<Relay<W>>) {
     let under_way = UnderWay::default();
     loop {
@@ -85,13 +86,13 @@ pub(crate) async fn make<W: Environment>(relay: Arc<Relay<W>>) {
 
 async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Vec<Notification>> {
     let settings = &relay.settings;
-    let room = under_way.room(settings.webhooks_max, settings.webhooks_per_host_max);
-    if room.max == 0 || relay.tasks.are_ending() {
+    let capacity = under_way.capacity(settings.webhooks_max, settings.webhooks_per_host_max);
+    if capacity.max == 0 || relay.tasks.are_ending() {
         return Claim::RetryAfter { after_ms: None };
     }
     let claimed = relay
         .store
-        .claim_notifications(room.max, room.busy, relay.environment.now())
+        .claim_notifications(capacity.max, capacity.busy, relay.environment.now())
         .await;
     relay.noted(claimed).unwrap_or(Claim::RetryAfter {
         after_ms: Some(STORE_PAUSE_MS),
@@ -100,7 +101,7 @@ async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<
 
 async fn make_one<W: Environment>(relay: &Relay<W>, notification: Notification) {
     relay.environment.reached(Point::NotificationClaimed);
-    let outcome = tell(relay, &notification).await;
+    let outcome = send(relay, &notification).await;
     relay.environment.reached(Point::Told);
     relay
         .persist(|now| {
@@ -111,7 +112,7 @@ async fn make_one<W: Environment>(relay: &Relay<W>, notification: Notification) 
     relay.environment.reached(Point::NotificationFinished);
 }
 
-async fn tell<W: Environment>(
+async fn send<W: Environment>(
     relay: &Relay<W>,
     notification: &Notification,
 ) -> NotificationOutcome {
@@ -130,7 +131,7 @@ async fn tell<W: Environment>(
     let secret = relay.settings.webhook_secret.as_ref();
     let now_ms = u64::try_from(now.wall.0).unwrap_or(0);
     let component = relay.components.current();
-    // The id of the request is the same over all tries, and nobody else's.
+    // The request's id is unique and the same for all attempts, so that receivers can recognise repetitions.
     let delivery = component.webhook(request, &event, secret.map(|secret| &secret.0[..]), now_ms);
     let delivery = match delivery {
         Ok(delivery) => delivery,
@@ -146,7 +147,7 @@ async fn tell<W: Environment>(
             until,
         )
         .await;
-    relay.metrics.told(&result);
+    relay.metrics.record_delivery(&result);
     outcome(relay, &component, notification, result).unwrap_or_else(fault)
 }
 
@@ -156,10 +157,10 @@ fn outcome<W: Environment>(
     notification: &Notification,
     result: CallResult,
 ) -> Result<NotificationOutcome, bulkhead_sandbox::Fault> {
-    let (reply, known_better) = result.into_reply();
+    let (reply, precise_reason) = result.into_reply();
     let situation = relay.situation(notification.number, notification.first_try_at);
     let delivering = component.read_webhook(&reply, situation)?;
-    Ok(of_delivering(delivering, known_better))
+    Ok(of_delivering(delivering, precise_reason))
 }
 
 #[cfg(test)]
@@ -167,21 +168,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_gets_no_more_than_it_may_and_holds_up_no_other() {
+    fn notifications_are_limited_per_host_and_do_not_block_other_hosts() {
         let under_way = UnderWay::default();
-        assert_eq!(under_way.room(10, 4).max, 4);
+        assert_eq!(under_way.capacity(10, 4).max, 4);
         for _ in 0..3 {
             under_way.begin("a");
         }
-        assert_eq!(under_way.room(10, 4).max, 1);
+        assert_eq!(under_way.capacity(10, 4).max, 1);
         under_way.begin("a");
-        let room = under_way.room(10, 4);
-        assert_eq!((room.max, room.busy), (4, vec!["a".to_owned()]));
-        assert_eq!(under_way.room(5, 4).max, 1);
-        assert_eq!(under_way.room(4, 4).max, 0);
+        let capacity = under_way.capacity(10, 4);
+        assert_eq!((capacity.max, capacity.busy), (4, vec!["a".to_owned()]));
+        assert_eq!(under_way.capacity(5, 4).max, 1);
+        assert_eq!(under_way.capacity(4, 4).max, 0);
         under_way.end("a");
         under_way.end("a");
-        let room = under_way.room(10, 4);
-        assert_eq!((room.max, room.busy), (2, Vec::new()));
+        let capacity = under_way.capacity(10, 4);
+        assert_eq!((capacity.max, capacity.busy), (2, Vec::new()));
     }
 }

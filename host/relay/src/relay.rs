@@ -1,4 +1,4 @@
-//! What callers ask of the relay.
+//! The public operations of the relay.
 
 use crate::core::{Relay, SigningComponents};
 use crate::environment::{BoxFuture, Environment, Point};
@@ -13,34 +13,35 @@ use bulkhead_store::{Accepted, BootMillis, NewRequest, Redelivery, RequestId, Re
 use std::sync::Arc;
 use tokio::sync::{Mutex, Notify};
 
-/// What a caller gets for a message.
+/// The result of [`Relay::sign`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignOutcome {
-    /// The signature.
+    /// The message is signed.
     Signed {
-        /// Of the request.
+        /// The request's id.
         id: RequestId,
-        /// As the upstream wrote it.
+        /// The signature, unchanged from the upstream's response.
         signature: String,
     },
-    /// It is stored, and will be signed.
+    /// The request is stored. The message will be signed later.
     Pending {
-        /// Of the request.
+        /// The request's id.
         id: RequestId,
-        /// Milliseconds until it is worth to ask.
+        /// Estimated milliseconds until the message is signed.
         after_ms: u64,
     },
-    /// There will be no signature.
+    /// The message will not be signed.
     Rejected {
-        /// Of the request.
+        /// The request's id.
         id: RequestId,
-        /// Why.
+        /// The reason, on one line.
         error: String,
     },
 }
 
 impl<W: Environment> Relay<W> {
-    /// Makes a relay and starts what it does by itself.
+    /// Creates a relay and spawns its loops in `environment`: calls of the upstream, notifications,
+    /// maintenance. [`Self::end`] ends the first two.
     pub fn start(
         environment: Arc<W>,
         store: Arc<dyn Store>,
@@ -72,19 +73,22 @@ impl<W: Environment> Relay<W> {
         relay
     }
 
-    /// Has a message signed: at once if that is possible before `until`, else later. What is answered
-    /// with [`SignOutcome::Pending`] is durable. A caller that stops to wait undoes nothing, and a repetition
-    /// shares the request.
+    /// Accepts a message and returns its signature, or [`SignOutcome::Pending`] if there is none by
+    /// `until`. The request is durable before this returns `Pending`. A repeated call with the same message
+    /// and callback returns the id of the request that is pending already.
+    ///
+    /// Cancel-safe: a request that is already stored stays stored, and its message is signed.
     ///
     /// # Errors
-    /// [`RelayError::BacklogFull`] and [`RelayError::CallersFull`] where nothing was stored, and
-    /// [`RelayError::Store`] where that is not known.
+    /// - [`RelayError::BacklogFull`] and [`RelayError::CallersFull`] if the limit is reached. Nothing is
+    ///   stored.
+    /// - [`RelayError::Store`] if the store fails or does not respond by `until`. The request may be stored.
     pub async fn sign(
         &self,
         new: NewRequest,
         until: BootMillis,
     ) -> Result<SignOutcome, RelayError> {
-        // Before it is stored, or a result could come in between.
+        // The wait starts before the request is stored, so that no result is missed in between.
         let mut handle = self.waiters.wait(&new.message, &new.id, until);
         let (own, backlog_max) = (new.id.clone(), self.settings.backlog_max);
         let accept = self.store.accept(new, backlog_max, self.environment.now());
@@ -120,8 +124,8 @@ impl<W: Environment> Relay<W> {
         };
         match wait_result {
             Some(WaitResult::Finished { result, mut stored }) => {
-                // It is true whether it is stored or not, but who asks for the request right after
-                // the answer should find it signed.
+                // The result is valid before it is stored. The wait ensures that a caller that reads the
+                // request immediately afterwards finds it signed.
                 tokio::select! {
                     biased;
                     _closed = stored.changed() => {}
@@ -136,10 +140,10 @@ impl<W: Environment> Relay<W> {
         }
     }
 
-    /// A request as its caller may see it, or `None` where there is none with this id.
+    /// Returns the caller's view of a request, or `None` if no request has this id.
     ///
     /// # Errors
-    /// [`RelayError::Store`] where the store fails, or does not answer before `until`.
+    /// [`RelayError::Store`] if the store fails or does not respond by `until`.
     pub async fn request(
         &self,
         id: RequestId,
@@ -149,11 +153,12 @@ impl<W: Environment> Relay<W> {
         self.within(until, request).await
     }
 
-    /// Makes a notification due, whatever became of it.
+    /// Makes a request's notification due again, even if it was delivered or parked. Returns whether it is
+    /// due.
     ///
     /// # Errors
-    /// [`RelayError::Store`] where the store fails, or does not answer before `until`. The notification may
-    /// be due all the same.
+    /// [`RelayError::Store`] if the store fails or does not respond by `until`. The notification may be due
+    /// nevertheless.
     pub async fn redeliver(
         &self,
         id: RequestId,
@@ -165,23 +170,26 @@ impl<W: Environment> Relay<W> {
         Ok(redelivery)
     }
 
-    /// Makes no further call and no further notification, and waits until those under way have ended
-    /// and what came of them is stored. What is dropped before that is as after a crash: a receiver may
-    /// be told twice.
+    /// Starts no more calls and notifications, and waits until the running ones have ended and their
+    /// results are stored.
+    ///
+    /// This method has no timeout. If the caller stops waiting and ends the process, the effect is that of a
+    /// crash: a receiver may get a notification twice.
     pub async fn end(&self) {
         self.tasks.end().await;
     }
 
-    /// How the upstream and the store are.
+    /// Returns the current health of the upstream and of the store.
     pub fn health(&self) -> RelayHealth {
         self.health.get()
     }
 
-    /// What a message that is accepted now has to expect: all those before it have their turn first.
+    /// Estimates the milliseconds until a message that is accepted now is signed, after all messages before
+    /// it.
     fn expected_ms(&self) -> u64 {
         let stats = self.health.get().stats.unwrap_or_default();
-        let turns = stats.backlog.max(1).saturating_mul(self.settings.pace_ms());
-        turns.saturating_add(stats.held_ms)
+        let backlog_ms = stats.backlog.max(1).saturating_mul(self.settings.pace_ms());
+        backlog_ms.saturating_add(stats.held_ms)
     }
 }
 

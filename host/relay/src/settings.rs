@@ -1,42 +1,43 @@
-//! What an operator sets.
+//! The settings of the relay.
 
 use bulkhead_store::{BacklogMax, Quota};
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Limits and keys.
+/// Limits and keys of a relay.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What the upstream allows.
+    /// The calls that the upstream allows.
     pub quota: Quota,
-    /// Slots that verifications and checks of the key may have while messages wait.
+    /// Maximum number of slots that verifications and key checks use while messages wait.
     pub checks_max: u32,
-    /// What may wait.
+    /// Maximum numbers of waiting messages and callers.
     pub backlog_max: BacklogMax,
-    /// The upstream's public key, in PEM.
+    /// The upstream's public key in PEM. If it is set, signatures are verified.
     pub public_key: Option<String>,
-    /// What webhooks are signed with.
+    /// The secret that webhooks are signed with. `None` leaves them unsigned.
     pub webhook_secret: Option<WebhookSecret>,
-    /// Time for one try of a notification.
+    /// Timeout of one attempt to deliver a notification, in milliseconds.
     pub webhook_ms: u32,
-    /// Notifications under way at the same time.
+    /// Maximum number of concurrent notifications.
     pub webhooks_max: u32,
-    /// The same, at one host.
+    /// Maximum number of concurrent notifications per host.
     pub webhooks_per_host_max: u32,
-    /// How long finished requests are kept.
+    /// Time for which finished requests are kept, in milliseconds.
     pub retention_ms: u64,
-    /// How often the store is looked into, whatever it said: other replicas put things there.
+    /// Maximum time between two queries of the store, in milliseconds. Other replicas may have added work
+    /// meanwhile.
     pub look_again_ms: u64,
 }
 
 impl Settings {
-    /// The time in which the quota allows one call.
+    /// Returns the mean time between two calls that the quota allows, in milliseconds.
     pub(crate) fn pace_ms(&self) -> u64 {
         u64::from(self.quota.window_ms / self.quota.calls.max(1))
     }
 }
 
-/// Octets that are never shown, and wiped when they are dropped.
+/// The secret for webhook signatures, in bytes. `Debug` hides it, and dropping it wipes it.
 #[derive(Clone)]
 pub struct WebhookSecret(pub Zeroizing<Vec<u8>>);
 

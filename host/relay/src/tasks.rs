@@ -1,9 +1,9 @@
-//! Calls and notifications under way, and the end of all.
+//! Counts the running calls and notifications, and waits for them when the relay ends.
 
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// How many there are, and whether more may begin.
+/// The number of running tasks, and whether more may start.
 #[derive(Clone)]
 pub(crate) struct Tasks(Arc<watch::Sender<State>>);
 
@@ -13,7 +13,7 @@ struct State {
     ending: bool,
 }
 
-/// One of them, for as long as it lives.
+/// A running task. Dropping it ends the task.
 pub(crate) struct Task(Tasks);
 
 impl Tasks {
@@ -21,7 +21,7 @@ impl Tasks {
         Self(Arc::new(watch::Sender::new(State::default())))
     }
 
-    /// Whether nothing new may begin.
+    /// Returns whether no new tasks may start.
     pub(crate) fn are_ending(&self) -> bool {
         self.0.borrow().ending
     }
@@ -31,11 +31,11 @@ impl Tasks {
         Task(self.clone())
     }
 
-    /// Lets nothing new begin, and waits until what is under way has ended.
+    /// Prevents new tasks, and waits until the running ones have ended.
     pub(crate) async fn end(&self) {
         self.0.send_modify(|state| state.ending = true);
         let mut state = self.0.subscribe();
-        // It cannot close: the sender is ours.
+        // The channel cannot close, because `self` holds the sender.
         let _ended = state.wait_for(|state| state.under_way == 0).await;
     }
 }
@@ -53,7 +53,7 @@ mod tests {
     use std::task::{Context, Waker};
 
     #[test]
-    fn the_end_waits_for_what_is_under_way() {
+    fn end_waits_for_running_tasks() {
         let tasks = Tasks::new();
         let (first, second) = (tasks.begin(), tasks.begin());
         assert!(!tasks.are_ending());

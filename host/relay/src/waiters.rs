@@ -1,26 +1,26 @@
-//! Callers that wait for a signature, for as long as they do.
+//! The callers that wait for a signature.
 
 use bulkhead_store::{BootMillis, RequestId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{oneshot, watch};
 
-/// The signature of a message, or the reason why there will be none.
+/// The signature of a message, or the reason why it will not be signed.
 pub(crate) type SigningResult = Result<String, String>;
 
 /// The end of a wait.
 #[derive(Debug)]
 pub(crate) enum WaitResult {
-    /// The result, which is stored when `stored` closes.
+    /// The wait has a result. It is stored when `stored` closes.
     Finished {
         result: SigningResult,
         stored: watch::Receiver<()>,
     },
-    /// No result comes in the time that is left.
+    /// No result can come in the time that is left.
     Released,
 }
 
-/// All callers that wait, by message.
+/// All waiting callers, by message.
 #[derive(Clone, Default)]
 pub(crate) struct Waiters(Arc<Mutex<Inner>>);
 
@@ -37,7 +37,7 @@ struct Waiter {
     result: oneshot::Sender<WaitResult>,
 }
 
-/// One caller that waits. To drop the handle ends the wait.
+/// A waiting caller. Dropping the handle ends the wait.
 pub(crate) struct WaiterHandle {
     waiters: Waiters,
     message: String,
@@ -50,7 +50,7 @@ impl Waiters {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a message, in the name of a request.
+    /// Registers a caller that waits for a message on behalf of a request.
     pub(crate) fn wait(&self, message: &str, id: &RequestId, until: BootMillis) -> WaiterHandle {
         let (sender, receiver) = oneshot::channel();
         let mut inner = self.inner();
@@ -72,13 +72,13 @@ impl Waiters {
         }
     }
 
-    /// The number that the next one to wait gets.
+    /// Returns the number of the next caller to be registered.
     pub(crate) fn next(&self) -> u64 {
         self.inner().next
     }
 
-    /// Sends a result to all callers that wait for a message. Their requests, whose ids this returns, are
-    /// answered with it and need no notification.
+    /// Sends a result to all callers that wait for a message. Returns the ids of their requests, which need
+    /// no notification.
     pub(crate) fn resolve(
         &self,
         message: &str,
@@ -86,19 +86,20 @@ impl Waiters {
         stored: &watch::Receiver<()>,
     ) -> Vec<RequestId> {
         let waiting = self.inner().by_message.remove(message).unwrap_or_default();
-        let told = waiting.into_iter().filter_map(|waiter| {
+        let ids = waiting.into_iter().filter_map(|waiter| {
             let wait_result = WaitResult::Finished {
                 result: result.clone(),
                 stored: stored.clone(),
             };
-            // A caller that is gone is not answered.
+            // A caller that has left does not receive the result.
             waiter.result.send(wait_result).ok().map(|()| waiter.id)
         });
-        told.collect()
+        ids.collect()
     }
 
-    /// Ends the waits with a number below `number` that are over before `at`, because no result comes until
-    /// then. Waits for a message that is `under_way` go on.
+    /// Releases the callers with a number below `number` whose wait is over by `at`, because no result
+    /// comes earlier. With `None` for `at`, all of them are released. Callers for a message that is
+    /// `under_way` continue to wait.
     pub(crate) fn release_expired(
         &self,
         number: u64,
@@ -110,10 +111,10 @@ impl Waiters {
             if under_way(message) {
                 continue;
             }
-            let passed = waiting.extract_if(.., |waiter| {
+            let released = waiting.extract_if(.., |waiter| {
                 waiter.number < number && at.is_none_or(|at| waiter.until <= at)
             });
-            for waiter in passed {
+            for waiter in released {
                 let _gone = waiter.result.send(WaitResult::Released);
             }
         }
@@ -122,7 +123,7 @@ impl Waiters {
 }
 
 impl WaiterHandle {
-    /// Stops to wait. A result that was sent before is returned: its sender counts on it.
+    /// Ends the wait. Returns the result if it was sent before, because the sender counts it as received.
     pub(crate) fn leave(mut self) -> Option<WaitResult> {
         self.take_out();
         self.result.try_recv().ok()
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_who_waits_for_a_message_is_told_once() {
+    fn result_reaches_all_waiters_of_the_message_once() {
         let waiters = Waiters::default();
         let mut a = waiters.wait("m", &id(1), BootMillis(10));
         let gone = waiters.wait("m", &id(2), BootMillis(10));
@@ -176,9 +177,9 @@ mod tests {
         assert!(waiters.inner().by_message.is_empty());
     }
 
-    /// Between the end of its patience and its leaving a caller may be told: then it was.
+    /// A result may arrive between a caller's deadline and the end of its wait. The caller must return it.
     #[test]
-    fn a_word_that_was_given_is_not_lost() {
+    fn result_sent_before_leaving_is_returned() {
         let waiters = Waiters::default();
         let handle = waiters.wait("m", &id(1), BootMillis(10));
         let result = Err("no".to_owned());
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn only_those_who_cannot_wait_so_long_are_passed_over() {
+    fn only_waiters_that_expire_in_time_are_released() {
         let waiters = Waiters::default();
         let mut short = waiters.wait("short", &id(1), BootMillis(10));
         let mut under_way = waiters.wait("under way", &id(2), BootMillis(10));

@@ -1,31 +1,31 @@
-//! Streams that join and leave, on every path: success would be a key that is not the one which
-//! each derivation gives alone, a panic, or an access to memory that the address sanitizer sees.
+//! Fuzzes streams that join and leave, on every path. A finding is a key that differs from that of the
+//! derivation alone, a panic, or an invalid memory access that the address sanitizer reports.
 #![no_main]
 
 use bulkhead_crypto::Hash;
 use bulkhead_kdf::simulation::{Work, paths, side_by_side};
 use libfuzzer_sys::fuzz_target;
 
-/// What is read of a derivation. Records of one length, so that a change of one octet changes one
-/// thing, and records can be copied and moved.
+/// Number of input bytes for one derivation. All records have the same length, so that a change of one byte
+/// changes one parameter, and the fuzzer can copy and move records.
 const RECORD: usize = 7;
 
-/// Enough to fill lanes and to leave some over.
+/// Maximum number of derivations: enough to fill all lanes and leave some over.
 const DERIVATIONS_MAX: usize = 24;
 
-/// A derivation, and after how many turns it joins. What decides which way is taken are lengths and
-/// counts; the octets of salts and passphrases only have to differ.
+/// Returns a derivation, and the number of turns after which it joins. Lengths and counts determine the
+/// path. The bytes of salts and passphrases only have to differ.
 fn derivation((number, record): (usize, &[u8; RECORD])) -> (Work, usize) {
-    let [hash, salt, passphrase, octets_low, octets_high, key, joins] = record.map(usize::from);
-    let text = |octets: usize| (0..octets).map(|at| (at * 7 + number) as u8).collect();
-    let octets = octets_high << 8 | octets_low;
+    let [hash, salt, passphrase, count_low, count_high, key, joins] = record.map(usize::from);
+    let text = |bytes: usize| (0..bytes).map(|at| (at * 7 + number) as u8).collect();
+    let count = count_high << 8 | count_low;
     let work = Work {
         hash: Hash::ALL[hash % Hash::ALL.len()],
         salt: text(salt % 9),
-        // Mostly of lengths as people choose them, some beyond what is hashed in lanes.
+        // Most passphrases have usual lengths. Some are too long for lanes.
         passphrase: text(if passphrase < 240 { passphrase % 48 } else { passphrase * 5 }),
-        // Up to a turn's octets, and some of several turns.
-        octets: if key >= 250 { octets * 16 } else { octets } as u32,
+        // Most derivations have at most one turn, some have several.
+        count: if key >= 250 { count * 16 } else { count } as u32,
         key_len: key % 65,
     };
     (work, joins)

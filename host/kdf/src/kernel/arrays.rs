@@ -1,5 +1,5 @@
-//! Vectors that are arrays, for tests: they run on any processor, and under Miri. What a compiler
-//! makes of them is no faster than one stream after the other.
+//! Vectors for tests, implemented with arrays. They run on any processor and under Miri, but are not faster
+//! than one stream after the other.
 
 use super::vector::{Line2x64, Line4x32, Vector};
 

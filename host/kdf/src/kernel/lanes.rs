@@ -1,14 +1,14 @@
-//! Compression of periodic text in the lanes of vectors: one stream a lane.
+//! Compression of periodic text in the lanes of vectors, with one stream per lane.
 //!
-//! The streams have the same period: their text repeats after equally many blocks. So the message
-//! schedules of all their blocks are computed once, and stand in a table with a row a block and a
-//! column a stream. What is left for each block are the rounds, which is all that is done here.
+//! The streams have the same period: their text repeats after the same number of blocks. Therefore the
+//! message schedules of all their blocks are computed once, in a table with a row for each block and a
+//! column for each stream. This module computes only the rounds.
 
 use super::vector::Vector;
 
-/// SHA-1 (FIPS 180-4 section 6.1.2) over `steps` blocks of each lane, beginning at `row` of the
-/// table and wrapping around at its end. A row has 80 vectors: the schedule with the round
-/// constants added. Of the state the first five vectors count.
+/// Compresses `steps` blocks in each lane with SHA-1 (FIPS 180-4 section 6.1.2), beginning at `row` of the
+/// table and wrapping around at its end. A row has 80 vectors, which are the schedule plus the round
+/// constants. The first five vectors of the state are used.
 #[inline(always)]
 pub(super) fn sha1<V: Vector>(
     state: &mut [V::Line; 8],
@@ -63,10 +63,10 @@ pub(super) fn sha1<V: Vector>(
     }
 }
 
-/// The rotations of the functions Σ0 and Σ1 of SHA-2.
+/// The rotations of the SHA-2 functions Σ0 and Σ1.
 struct Rotations([u32; 3], [u32; 3]);
 
-/// SHA-256 (FIPS 180-4 sections 4.1.2 and 6.2.2), as [`sha1()`] with 64 vectors to a row.
+/// Compresses with SHA-256 (FIPS 180-4 sections 4.1.2 and 6.2.2), like [`sha1()`], with 64 vectors per row.
 #[inline(always)]
 pub(super) fn sha256<V: Vector>(
     state: &mut [V::Line; 8],
@@ -78,7 +78,7 @@ pub(super) fn sha256<V: Vector>(
     sha2::<V, 64>(&ROTATIONS, state, table, row, steps);
 }
 
-/// SHA-512 (FIPS 180-4 sections 4.1.3 and 6.4.2), as [`sha1()`] with 80 vectors to a row.
+/// Compresses with SHA-512 (FIPS 180-4 sections 4.1.3 and 6.4.2), like [`sha1()`], with 80 vectors per row.
 #[inline(always)]
 pub(super) fn sha512<V: Vector>(
     state: &mut [V::Line; 8],

@@ -1,7 +1,7 @@
-//! The SHA instructions, which do four rounds of SHA-1 or two of SHA-256 each.
+//! The SHA instructions. Each of them computes four rounds of SHA-1 or two of SHA-256.
 //!
-//! They also compute message schedules, but that takes as long as the rounds: here the schedules
-//! are there already, since the text repeats.
+//! There are also instructions for message schedules, but these take as long as the rounds. They are not
+//! needed here, because the text repeats and its schedules are computed in advance.
 
 use super::{Few, ShaNi, Stream};
 use crate::family::{Sha1, Sha256};
@@ -12,14 +12,14 @@ use std::arch::x86_64::{
 
 impl Few for Sha1 {
     fn run<const N: usize>(_proof: ShaNi, streams: [Stream<'_>; N], steps: usize) {
-        // SAFETY: there is a proof that the processor has the instructions.
+        // SAFETY: `_proof` shows that the processor has the instructions.
         unsafe { sha1(streams, steps) }
     }
 }
 
 impl Few for Sha256 {
     fn run<const N: usize>(_proof: ShaNi, streams: [Stream<'_>; N], steps: usize) {
-        // SAFETY: there is a proof that the processor has the instructions.
+        // SAFETY: `_proof` shows that the processor has the instructions.
         unsafe { sha256(streams, steps) }
     }
 }
@@ -38,7 +38,7 @@ fn sha1<const N: usize>(mut streams: [Stream<'_>; N], steps: usize) {
         let words: [&[u32; 80]; N] = std::array::from_fn(|i| &schedules[i][streams[i].at]);
         let (abcd_before, e_before) = (abcd, e);
         let mut e_next = e;
-        // The first E is added as it is; `nexte` would rotate it.
+        // The first E is added without a rotation, which `nexte` would perform.
         for i in 0..N {
             e_next[i] = _mm_add_epi32(e[i], four(words[i], 0));
         }
@@ -116,7 +116,7 @@ impl Stream<'_> {
     }
 }
 
-/// The first word on top.
+/// Returns a vector with the first word in the most significant position.
 #[target_feature(enable = "sse4.1")]
 #[expect(
     clippy::cast_possible_wrap,
@@ -140,20 +140,20 @@ fn words(vector: __m128i) -> [u32; 4] {
     ]
 }
 
-/// Four words of a schedule, as they stand there.
+/// Loads four words of a schedule.
 #[inline]
 #[target_feature(enable = "sse4.1")]
 fn four(words: &[u32; 80], quarter: usize) -> __m128i {
     let four: &[u32; 4] = &words.as_chunks().0[quarter];
-    // SAFETY: sixteen octets of a reference, which need no alignment.
+    // SAFETY: the pointer comes from a reference to 16 bytes, and the load needs no alignment.
     unsafe { _mm_loadu_si128(four.as_ptr().cast()) }
 }
 
-/// Two words of a schedule, which is what two rounds take.
+/// Loads two words of a schedule, for two rounds.
 #[inline]
 #[target_feature(enable = "sse4.1")]
 fn two(words: &[u32; 64], pair: usize) -> __m128i {
     let two: &[u32; 2] = &words.as_chunks().0[pair];
-    // SAFETY: eight octets of a reference, which need no alignment.
+    // SAFETY: the pointer comes from a reference to 8 bytes, and the load needs no alignment.
     unsafe { _mm_loadl_epi64(two.as_ptr().cast()) }
 }

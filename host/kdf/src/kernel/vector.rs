@@ -1,24 +1,23 @@
-//! Vectors of words, one lane a stream, in as many forms as there are processors.
+//! Vectors of words, with one stream per lane: the trait that each instruction set implements.
 
-/// What the rounds of the hashes need of a vector. Words are added modulo their width.
+/// The vector operations that the rounds need. Additions wrap around.
 ///
-/// The vectors of an instruction set may only be used where the processor has it: see
-/// [`super::Processor`].
+/// The vectors of an instruction set may only be used if the processor has it: see [`super::Processor`].
 pub(super) trait Vector: Copy {
-    /// A word for each lane, as it stands in memory.
+    /// The representation in memory, with a word for each lane.
     type Line: Line;
-    /// Bits of a word.
+    /// Number of bits of a word.
     const BITS: u32;
 
     fn load(line: &Self::Line) -> Self;
     fn store(self, line: &mut Self::Line);
     fn add(self, other: Self) -> Self;
     fn rotate_left(self, by: u32) -> Self;
-    /// Bit by bit: of `yes` where `self` has one, else of `no`.
+    /// Returns, for each bit, that of `yes` if the bit of `self` is 1, and that of `no` otherwise.
     fn choose(self, yes: Self, no: Self) -> Self;
-    /// Bit by bit: what most have.
+    /// Returns, for each bit, the value that at least two of the three vectors have.
     fn majority(self, b: Self, c: Self) -> Self;
-    /// Bit by bit: whether an odd number has one.
+    /// Returns, for each bit, 1 if an odd number of the three vectors have a 1.
     fn parity(self, b: Self, c: Self) -> Self;
 }
 

@@ -1,10 +1,9 @@
-//! AVX-512 and AVX2.
+//! Vectors of AVX-512 and AVX2.
 //!
-//! SAFETY of all blocks here: the intrinsics demand that the processor has the instruction set.
-//! A vector is made by its own functions only, and those are called only from functions which are
-//! compiled for the instruction set and take a proof of it (`lanes!` in `kernel.rs`). What is
-//! loaded and stored is a reference to an array of the vector's size, and the `Line` types have its
-//! alignment.
+//! SAFETY of all blocks here: the intrinsics require that the processor has the instruction set. A vector
+//! is created only by its own functions. These are called only from functions that are compiled for the
+//! instruction set and take a proof of it (`lanes!` in `kernel.rs`). Loads and stores use references to
+//! arrays of the vector's size, and the `Line` types have its alignment.
 
 use super::vector::{Line4x64, Line8x32, Line8x64, Line16x32, Vector};
 use std::arch::x86_64::{

@@ -1,5 +1,5 @@
-//! Virtual time: tasks run one after the other, in an order by chance, and when all of them wait the
-//! clock goes to the next moment that one of them waits for.
+//! Virtual time: tasks run one after the other in a random order. When all of them wait, the clock advances
+//! to the next time that one of them waits for.
 
 use bulkhead_relay::BoxFuture;
 use rand::Rng as _;
@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Who a task belongs to: it ends with them.
+/// The process that a task belongs to. The task ends with the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Owner(pub(crate) u64);
 
-/// What is nobody's, and ends with the simulation.
+/// The owner of tasks that belong to no process, such as calls in the network. They end with the simulation.
 pub(crate) const NATURE: Owner = Owner(0);
 
-/// The time, and what waits for it.
+/// The current time, and the timers that wait for it.
 #[derive(Clone, Default)]
 pub(crate) struct Clockwork(Arc<Mutex<Inner>>);
 
@@ -76,7 +76,7 @@ impl Wake for Awake {
     }
 }
 
-/// Runs the tasks.
+/// Runs the tasks in virtual time.
 pub(crate) struct Executor {
     pub(crate) clockwork: Clockwork,
     chance: ChaCha8Rng,
@@ -94,7 +94,7 @@ impl Executor {
         }
     }
 
-    /// Ends all tasks of one owner where they are.
+    /// Drops all tasks of one owner.
     pub(crate) fn kill(&mut self, owner: Owner) {
         let of_owner = |(of, _): &mut (Owner, BoxFuture<'static, ()>)| *of == owner;
         let young: Vec<_> = {
@@ -105,11 +105,11 @@ impl Executor {
             .tasks
             .extract_if(.., |_, (of, _)| *of == owner)
             .collect();
-        // What is dropped may wake others: not under the lock that takes.
+        // Dropping a task may wake others, which needs the lock. So the lock is released before.
         drop((young, old));
     }
 
-    /// Runs until nothing is left to do before `at_ms`, or `stop` says so after a step.
+    /// Runs until nothing is left to do before `at_ms`, or `stop` returns true after a step.
     pub(crate) fn run_until(&mut self, at_ms: i64, mut stop: impl FnMut() -> bool) {
         loop {
             self.adopt();

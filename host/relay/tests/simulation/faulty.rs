@@ -1,4 +1,4 @@
-//! A store that is slow, that loses questions, and that loses answers to what it did.
+//! A store that is slow, and that loses operations before or after it performs them.
 
 use crate::process::Process;
 use bulkhead_store::{
@@ -8,7 +8,7 @@ use bulkhead_store::{
 };
 use std::sync::Arc;
 
-/// One process's way to the store.
+/// The connection of one process to the store.
 pub(crate) struct Faulty {
     pub(crate) inner: Arc<dyn Store>,
     pub(crate) process: Arc<Process>,
@@ -17,22 +17,22 @@ pub(crate) struct Faulty {
 impl Faulty {
     fn through<'a, T: Send + 'a>(
         &'a self,
-        what: impl FnOnce() -> StoreFuture<'a, T> + Send + 'a,
+        operation: impl FnOnce() -> StoreFuture<'a, T> + Send + 'a,
     ) -> StoreFuture<'a, T> {
         Box::pin(async move {
             let process = &self.process;
             let fate = process.store_fate();
             process.sleep_ms(fate.before_ms).await;
             process.alive().await;
-            let lost = || Err(StoreError::from(Unavailable::NoConnection));
+            let failure = || Err(StoreError::from(Unavailable::NoConnection));
             if fate.question_lost {
-                return lost();
+                return failure();
             }
-            let result = what().await;
+            let result = operation().await;
             process.sleep_ms(fate.after_ms).await;
             process.alive().await;
             if fate.answer_lost {
-                return lost();
+                return failure();
             }
             result
         })

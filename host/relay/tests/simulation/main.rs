@@ -1,8 +1,8 @@
-//! The relay under virtual time, with seeded faults: lost questions and answers, a slow store,
-//! processes that die at any point, clocks that are set, receivers that are down. It is judged by
-//! the logs of the upstream and of the receivers alone.
+//! Simulation of the relay in virtual time, with seeded faults: lost calls and responses, a slow store,
+//! processes that die at any point, clocks that step, receivers that are down. The checks use only the logs
+//! of the upstream and of the receivers.
 //!
-//! `BULKHEAD_TEST_SEED=N` runs one seed, `BULKHEAD_TEST_SOAK=1` many.
+//! `BULKHEAD_TEST_SEED=N` runs a single seed. `BULKHEAD_TEST_SOAK=1` runs 5,000 seeds instead of 300.
 
 mod clockwork;
 mod faulty;
@@ -30,23 +30,26 @@ fn component() -> Arc<SigningComponent> {
         memory_octets_max: memory_octets,
         instances: 2,
     };
-    let sandbox = Sandbox::new(&setup).expect("a sandbox");
+    let sandbox = Sandbox::new(&setup).expect("sandbox should start");
     let loaded = sandbox
         .load(SIGNING.wasm, Some(SIGNING.precompiled))
-        .expect("our own component loads");
+        .expect("built-in component should load");
     let limits = InstanceLimits {
         memory_octets,
         time: Duration::from_mins(1),
     };
     let component =
         SigningComponent::new(&sandbox, &loaded, limits, ComponentMetrics::unregistered());
-    Arc::new(component.expect("our own component links"))
+    Arc::new(component.expect("built-in component should link"))
 }
 
-/// Runs all seeds, on two threads; says which failed.
+/// Runs all seeds on two threads. The panic of a failed run names its seed.
 fn seeds(name: &str, share: u64, run: impl Fn(u64, &Arc<SigningComponent>) + Sync) {
     if let Ok(seed) = std::env::var("BULKHEAD_TEST_SEED") {
-        return run(seed.parse().expect("a number"), &component());
+        return run(
+            seed.parse().expect("BULKHEAD_TEST_SEED should be a number"),
+            &component(),
+        );
     }
     let soak = std::env::var_os("BULKHEAD_TEST_SOAK").is_some();
     let count = if soak { SOAK_SEEDS } else { SEEDS } / share;
@@ -65,22 +68,22 @@ fn seeds(name: &str, share: u64, run: impl Fn(u64, &Arc<SigningComponent>) + Syn
         };
         let threads: Vec<_> = (0..2).map(|_| scope.spawn(worker)).collect();
         for thread in threads {
-            thread.join().expect("every seed passes");
+            thread.join().expect("every seed should pass");
         }
     });
 }
 
 #[test]
-fn no_promise_is_broken_and_no_quota_exceeded_whatever_goes_wrong() {
+fn promises_and_quota_hold_under_faults() {
     seeds("stormy", 1, run::stormy);
 }
 
 #[test]
-fn the_quota_is_used_while_messages_wait() {
+fn quota_is_used_while_messages_wait() {
     seeds("busy", 10, run::busy);
 }
 
 #[test]
-fn receivers_that_are_down_for_days_are_told_in_the_end() {
+fn notifications_reach_receivers_that_were_down_for_weeks() {
     seeds("patient", 10, run::patient);
 }

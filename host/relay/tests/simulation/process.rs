@@ -1,4 +1,4 @@
-//! A process that runs a relay: its clocks, its network, its death.
+//! A process that runs a relay: its clocks, its network and its death.
 
 use crate::clockwork::{Clockwork, NATURE, Owner};
 use crate::receivers::{Delivery, Manner, Receivers};
@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// When the simulation starts: some time in 2026.
+/// Start of the simulation: some time in 2026.
 pub(crate) const START_WALL_MS: i64 = 1_790_000_000_000;
 
-/// What can go wrong, and how often. All of it ends when `calm` is set.
+/// The probabilities of faults. All faults end when `calm` is set.
 #[derive(Debug, Clone)]
 pub(crate) struct Faults {
     pub(crate) question_lost: f64,
@@ -28,7 +28,7 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    /// Nothing goes wrong.
+    /// No faults.
     pub(crate) const NONE: Self = Self {
         question_lost: 0.0,
         answer_lost: 0.0,
@@ -40,7 +40,7 @@ impl Faults {
     };
 }
 
-/// What all processes share.
+/// State shared by all processes.
 pub(crate) struct Shared {
     pub(crate) clockwork: Clockwork,
     pub(crate) upstream: Mutex<Upstream>,
@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) faults: Faults,
     pub(crate) calm: AtomicBool,
     pub(crate) margin_ms: i64,
-    /// Processes that asked to be killed, by number.
+    /// Numbers of the processes that have reached the point of their death and must be killed.
     pub(crate) doomed: Mutex<Vec<u64>>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What becomes of one question to the store.
+/// The delays and losses of one store operation.
 pub(crate) struct StoreFate {
     pub(crate) before_ms: i64,
     pub(crate) after_ms: i64,
@@ -69,10 +69,10 @@ pub(crate) struct Process {
     shared: Arc<Shared>,
     chance: Mutex<ChaCha8Rng>,
     wall_ahead_ms: AtomicI64,
-    /// When its machine started.
+    /// Virtual time at which the machine started.
     boot_at_ms: i64,
     dead: AtomicBool,
-    /// It dies there, when it passes for the last time of so many.
+    /// The process dies at this point, after it has passed the point this many times.
     dies_at: Mutex<Option<(Point, u32)>>,
 }
 
@@ -115,8 +115,8 @@ impl Process {
         self.shared.calm.load(Ordering::Relaxed)
     }
 
-    fn happens(&self, how_often: f64) -> bool {
-        !self.calm() && lock(&self.chance).gen_bool(how_often)
+    fn happens(&self, probability: f64) -> bool {
+        !self.calm() && lock(&self.chance).gen_bool(probability)
     }
 
     fn ms(&self, range: std::ops::Range<i64>) -> i64 {
@@ -129,7 +129,7 @@ impl Process {
         }
     }
 
-    /// Whoever is dead does nothing any more.
+    /// Never returns if the process is dead.
     pub(crate) async fn alive(&self) {
         if self.dead.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
@@ -139,8 +139,8 @@ impl Process {
     pub(crate) fn store_fate(&self) -> StoreFate {
         let faults = &self.shared.faults;
         let slow = self.happens(faults.store_slow);
-        let most_ms = if slow { 4000 } else { 4 };
-        let delay = || self.ms(0..most_ms);
+        let max_ms = if slow { 4000 } else { 4 };
+        let delay = || self.ms(0..max_ms);
         StoreFate {
             before_ms: delay(),
             after_ms: delay(),
@@ -149,13 +149,13 @@ impl Process {
         }
     }
 
-    /// The virtual time at which the own boot clock shows `at`.
+    /// Returns the virtual time at which this process's monotonic clock shows `at`.
     fn virtual_ms(&self, at: BootMillis) -> i64 {
         at.0.saturating_add(self.boot_at_ms)
     }
 }
 
-/// The world as a process has it.
+/// The environment of a process.
 pub(crate) struct Surroundings(pub(crate) Arc<Process>);
 
 impl Environment for Surroundings {
@@ -204,7 +204,7 @@ impl Environment for Surroundings {
                 return CallResult::Unsent("too late".into());
             }
             let (sender, receiver) = oneshot::channel();
-            // From here on it is the network's, whatever becomes of the process.
+            // From here on the network has the call, even if the process dies.
             let way = Arc::clone(&process);
             shared.clockwork.spawn(
                 NATURE,
@@ -255,21 +255,21 @@ async fn answered(
     clockwork: &Clockwork,
     until_ms: i64,
 ) -> CallResult {
-    let heard = async {
+    let result = async {
         match receiver.await {
-            Ok(heard) => heard,
-            // Nothing ever comes.
+            Ok(result) => result,
+            // The response is lost.
             Err(_) => std::future::pending().await,
         }
     };
     tokio::select! {
         biased;
-        heard = heard => heard,
+        result = result => result,
         () = clockwork.sleep_until(until_ms) => CallResult::Lost(Failure::TimedOut),
     }
 }
 
-/// A call on its way there and back.
+/// Transports a call to the upstream, and its response back.
 async fn call(
     process: &Process,
     target: String,
@@ -284,23 +284,23 @@ async fn call(
     let now_ms = shared.clockwork.now_ms();
     let usual = now_ms + process.ms(1..200);
     let late = process.happens(faults.call_late);
-    // The margin is what the network may delay a call of which nothing more is heard.
-    let at_most = until_ms + shared.margin_ms / 2;
+    // The network may delay a call without a response for the margin.
+    let latest_ms = until_ms + shared.margin_ms / 2;
     let arrives = if late {
-        process.ms(now_ms..at_most)
+        process.ms(now_ms..latest_ms)
     } else {
         usual
     };
     let mut sender = Some(sender);
     if late && process.happens(0.5) {
-        // Somebody on the way hangs up on the caller, and passes the call on all the same.
+        // A proxy cuts the caller's connection, but passes the call on.
         let cut = CallResult::Lost(Failure::CutOff);
         let _gone = sender.take().map(|sender| sender.send(cut));
     }
-    shared.clockwork.sleep_until(arrives.min(at_most)).await;
+    shared.clockwork.sleep_until(arrives.min(latest_ms)).await;
     let now_ms = shared.clockwork.now_ms();
     let reaction = lock(&shared.upstream).arrive(now_ms, &target);
-    let heard = match reaction {
+    let result = match reaction {
         Reaction::Silence => return,
         Reaction::Reset => CallResult::Lost(Failure::CutOff),
         Reaction::Answer {
@@ -321,10 +321,10 @@ async fn call(
         return;
     }
     process.sleep_ms(process.ms(1..100)).await;
-    let _gone = sender.map(|sender| sender.send(heard));
+    let _gone = sender.map(|sender| sender.send(result));
 }
 
-/// The same for a delivery.
+/// Transports a delivery to its receiver, and the response back.
 async fn deliver(
     process: &Process,
     callback: Callback,

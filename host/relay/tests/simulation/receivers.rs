@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// What a receiver does for a while.
+/// The behaviour of a receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
     Takes,
@@ -13,7 +13,7 @@ pub(crate) enum Manner {
     Gone,
 }
 
-/// One delivery, as the receiver saw it.
+/// A delivery in the receiver's log.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     pub(crate) at_ms: i64,
@@ -21,9 +21,9 @@ pub(crate) struct Delivery {
     pub(crate) id: String,
     pub(crate) body: String,
     pub(crate) status: u16,
-    /// The process that made it.
+    /// The process that sent the delivery.
     pub(crate) by: u64,
-    /// Whether the answer reached that process in time.
+    /// Whether the response reached that process in time.
     pub(crate) heard: bool,
 }
 

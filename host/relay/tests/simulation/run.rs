@@ -1,10 +1,11 @@
-//! One run: a plan made of a seed, carried out, and judged by what the upstream and the receivers saw.
+//! One run: a plan derived from a seed, its execution, and checks of the logs of the upstream and of the
+//! receivers.
 
 use crate::clockwork::Executor;
 use crate::faulty::Faulty;
 use crate::process::{Faults, Process, START_WALL_MS, Shared, Surroundings, lock};
 use crate::receivers::{Manner, Receivers};
-use crate::upstream::{Upstream, Weather, most_in_window};
+use crate::upstream::{Upstream, Weather, max_in_window};
 use crate::verdict::{self, Promise};
 use bulkhead_relay::{Environment as _, Point, Relay, RelayMetrics, Settings, SignOutcome};
 use bulkhead_sandbox::SigningComponent;
@@ -20,7 +21,7 @@ mod waiting;
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
-/// How long callers wait.
+/// Time for which callers wait.
 const PATIENCE_MS: i64 = 1500;
 
 pub(crate) const QUOTA: Quota = Quota {
@@ -30,7 +31,7 @@ pub(crate) const QUOTA: Quota = Quota {
     margin_ms: 1000,
 };
 
-/// Something that happens at a time.
+/// A planned event.
 #[derive(Debug, Clone)]
 enum Event {
     Ask {
@@ -48,7 +49,7 @@ enum Event {
     StepDatabase {
         ms: i64,
     },
-    /// All die, the database's clock is set, and others begin on machines that were never seen.
+    /// All processes die, the database's clock steps, and new processes start on unknown machines.
     Disaster {
         ms: i64,
     },
@@ -69,7 +70,7 @@ pub(crate) struct Run {
     settings: Settings,
     replicas: Vec<Replica>,
     born: u64,
-    /// What the machines are numbered from.
+    /// Number of the first machine.
     machines: usize,
     promises: Arc<Mutex<Vec<Promise>>>,
     deaths: Vec<(u64, i64)>,
@@ -141,13 +142,14 @@ impl Run {
         run
     }
 
-    /// A process starts on a machine.
+    /// Starts a process on a machine.
     fn birth(&mut self, machine: usize, dies_at: Option<(Point, u32)>) -> Replica {
         self.born += 1;
         let chance = ChaCha8Rng::seed_from_u64(self.chance.r#gen());
         let machine = self.machines + machine;
-        // Machines started at different times.
-        let boot_at_ms = -1_000_000 * i64::try_from(machine + 1).expect("few");
+        // The machines started at different times.
+        let boot_at_ms =
+            -1_000_000 * i64::try_from(machine + 1).expect("number of machines should be small");
         let shared = Arc::clone(&self.shared);
         let process = Arc::new(Process::new(self.born, shared, chance, boot_at_ms, dies_at));
         let clock = Arc::clone(&process);
@@ -178,7 +180,7 @@ impl Run {
         self.replicas[replica] = self.birth(replica, next_dies_at);
     }
 
-    /// Lets time pass, and buries who dies meanwhile.
+    /// Lets time pass, and replaces the processes that die meanwhile.
     fn pass_until(&mut self, at_ms: i64) {
         loop {
             let shared = Arc::clone(&self.shared);
@@ -272,26 +274,26 @@ impl Run {
 
     fn check_quota(&self) {
         let upstream = lock(&self.shared.upstream);
-        let max = most_in_window(&upstream.arrivals, QUOTA.window_ms.into());
+        let max = max_in_window(&upstream.arrivals, QUOTA.window_ms.into());
         assert!(max <= QUOTA.calls as usize, "{max} arrivals in a window");
     }
 }
 
-/// Faults of all kinds, and promises that have to be kept all the same.
+/// Injects faults of all kinds. All promises must be kept nevertheless.
 pub(crate) fn stormy(seed: u64, component: &Arc<SigningComponent>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
-    let mut how_often = |max: f64| {
-        let often = chance.gen_range(0.0..max);
-        if chance.gen_bool(0.5) { often } else { 0.0 }
+    let mut probability = |max: f64| {
+        let value = chance.gen_range(0.0..max);
+        if chance.gen_bool(0.5) { value } else { 0.0 }
     };
     let faults = Faults {
-        question_lost: how_often(0.1),
-        answer_lost: how_often(0.1),
-        store_slow: how_often(0.05),
-        call_lost: how_often(0.2),
-        reply_lost: how_often(0.2),
-        call_late: how_often(0.3),
-        stall: how_often(0.2),
+        question_lost: probability(0.1),
+        answer_lost: probability(0.1),
+        store_slow: probability(0.05),
+        call_lost: probability(0.2),
+        reply_lost: probability(0.2),
+        call_late: probability(0.3),
+        stall: probability(0.2),
     };
     let replicas = chance.gen_range(1..=5);
     let mut run = Run::new(seed, faults, replicas, 1000, component);
@@ -306,13 +308,17 @@ pub(crate) fn stormy(seed: u64, component: &Arc<SigningComponent>) {
     run.shared.calm.store(true, Ordering::Relaxed);
     lock(&run.shared.upstream).weather = Weather::Fair;
     lock(&run.shared.receivers).all_take();
-    // A promise may wait for a retry of the receiver's that is half an hour away, and hourly ones
-    // have their jitter.
+    // The next attempt to deliver a notification may be half an hour away. Hourly attempts have a jitter.
     let mut waited_ms = 0;
-    let messages = i64::try_from(lock(&run.promises).len()).expect("few");
-    let enough_ms = 3 * 60 * MINUTE_MS + 30_000 * messages;
+    let messages =
+        i64::try_from(lock(&run.promises).len()).expect("number of promises should be small");
+    let max_ms = 3 * 60 * MINUTE_MS + 30_000 * messages;
     while !run.unfinished().is_empty() {
-        assert!(waited_ms < enough_ms, "not kept: {:?}", run.unfinished());
+        assert!(
+            waited_ms < max_ms,
+            "promises not kept: {:?}",
+            run.unfinished()
+        );
         waited_ms += 10 * MINUTE_MS;
         let at_ms = run.shared.clockwork.now_ms() + 10 * MINUTE_MS;
         run.pass_until(at_ms);
@@ -329,7 +335,7 @@ fn plan(chance: &mut ChaCha8Rng, storm_ms: i64) -> Vec<(i64, Event)> {
     let burst = chance.gen_bool(0.3);
     for number in 0..messages {
         let at_ms = chance.gen_range(0..if burst { MINUTE_MS } else { storm_ms });
-        // Some messages are asked for by several callers.
+        // Several callers request some of the messages.
         let number = if chance.gen_bool(0.2) {
             number / 2
         } else {
@@ -402,14 +408,13 @@ fn plan(chance: &mut ChaCha8Rng, storm_ms: i64) -> Vec<(i64, Event)> {
     events
 }
 
-/// Nothing goes wrong but what the upstream always does: then the quota is used, as far as messages
-/// go, and a retry takes no slot from a first try.
+/// The only faults are the usual ones of the upstream. The quota must be used while messages wait.
 pub(crate) fn busy(seed: u64, component: &Arc<SigningComponent>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xb5);
     let mut run = Run::new(seed, Faults::NONE, chance.gen_range(1..=5), 1000, component);
     let think_ms = chance.gen_range(10..2000);
     lock(&run.shared.upstream).think_ms = think_ms;
-    // A new database is held for a window.
+    // With a new database, no calls are made for a window.
     let start_ms = 2 * MINUTE_MS;
     run.pass_until(start_ms);
     let minutes = chance.gen_range(5..30);
@@ -425,17 +430,21 @@ pub(crate) fn busy(seed: u64, component: &Arc<SigningComponent>) {
         .iter()
         .filter(|at| **at >= start_ms)
         .count();
-    // What the slots allow: a call takes the thinking, and the network there and back.
-    let mean_call_ms = f64::from(u32::try_from(think_ms).expect("small")) + 150.0;
+    // The slots limit the calls: a call takes the upstream's time, and that of the network in both
+    // directions.
+    let mean_call_ms =
+        f64::from(u32::try_from(think_ms).expect("number should fit into 32 bits")) + 150.0;
     let cycle_ms = f64::from(QUOTA.window_ms) + mean_call_ms + f64::from(QUOTA.margin_ms);
-    let windows = f64::from(u32::try_from(end_ms - start_ms).expect("small")) / cycle_ms;
+    let windows =
+        f64::from(u32::try_from(end_ms - start_ms).expect("number should fit into 32 bits"))
+            / cycle_ms;
     let allowed = f64::from(QUOTA.calls) * windows;
     #[expect(clippy::cast_precision_loss, reason = "hundreds")]
     let used = calls as f64;
     assert!(used >= 0.95 * allowed, "{used} calls of {allowed}");
 }
 
-/// Receivers that are down for days, and for longer than anybody is patient.
+/// Receivers are down for days and weeks. After a month, notifications are kept but not attempted.
 pub(crate) fn patient(seed: u64, component: &Arc<SigningComponent>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xda);
     let look_again_ms = 10 * 60 * 1000;
@@ -457,7 +466,7 @@ pub(crate) fn patient(seed: u64, component: &Arc<SigningComponent>) {
     for (days, host) in [(3, "days"), (20, "weeks"), (45, "months")] {
         run.pass_until(days * DAY_MS);
         lock(&run.shared.receivers).set(host, Manner::Takes);
-        // Hourly for a week, daily after that.
+        // Attempts are hourly for a week, and daily after that.
         let wait_ms = if days < 7 {
             2 * 60 * MINUTE_MS
         } else {
@@ -472,11 +481,11 @@ pub(crate) fn patient(seed: u64, component: &Arc<SigningComponent>) {
             if url.contains(host) {
                 at_host += 1;
                 let kept = verdict::kept(promise, &receivers.log);
-                // After a month it is kept, and not tried.
+                // After a month a notification is parked.
                 assert_eq!(kept, host != "months", "{promise:?}");
             }
         }
-        assert!(at_host >= 1, "nobody was promised anything");
+        assert!(at_host >= 1, "no promise was made for {host}");
     }
     run.check_quota();
 }

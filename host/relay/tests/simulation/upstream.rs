@@ -1,10 +1,10 @@
-//! The upstream, as CONTRACT describes it: its quota, its moods, and its own log.
+//! A simulated upstream: its faults, and its own log of calls.
 
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 
-/// What it does for a while, whoever asks.
+/// The behaviour of the upstream, the same for all calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weather {
     Fair,
@@ -15,7 +15,7 @@ pub(crate) enum Weather {
     TooMany,
 }
 
-/// What it does with one call.
+/// The reaction of the upstream to one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reaction {
     Answer {
@@ -30,12 +30,12 @@ pub(crate) enum Reaction {
 
 pub(crate) struct Upstream {
     chance: ChaCha8Rng,
-    /// How often a message fails at first.
+    /// Probability that a message fails at first.
     pub(crate) fails: f64,
     degraded_until: BTreeMap<String, i64>,
     pub(crate) weather: Weather,
     pub(crate) think_ms: i64,
-    /// When each call arrived.
+    /// Arrival time of each call.
     pub(crate) arrivals: Vec<i64>,
     pub(crate) signed: BTreeMap<String, u32>,
 }
@@ -53,7 +53,7 @@ impl Upstream {
         }
     }
 
-    /// A call arrives: `target` is what it asks.
+    /// Records a call with the path and query `target`, and returns the reaction.
     pub(crate) fn arrive(&mut self, now_ms: i64, target: &str) -> Reaction {
         self.arrivals.push(now_ms);
         let after_ms = self.chance.gen_range(1..=2 * self.think_ms);
@@ -95,9 +95,9 @@ impl Upstream {
     }
 }
 
-/// What the upstream signs a message with: a text of the right form that belongs to it alone.
+/// Returns the signature of a message: a text of the expected form, different for each message.
 pub(crate) fn signature(message: &str) -> String {
-    let hex = message.bytes().map(|octet| format!("{octet:02x}"));
+    let hex = message.bytes().map(|byte| format!("{byte:02x}"));
     let mut text: String = hex.collect();
     while text.len() < 344 {
         text.push('A');
@@ -106,8 +106,8 @@ pub(crate) fn signature(message: &str) -> String {
     text
 }
 
-/// The most arrivals in any window, each window being `[t, t + window)`.
-pub(crate) fn most_in_window(arrivals: &[i64], window_ms: i64) -> usize {
+/// Returns the maximum number of arrivals in any window `[t, t + window)`.
+pub(crate) fn max_in_window(arrivals: &[i64], window_ms: i64) -> usize {
     let mut sorted = arrivals.to_vec();
     sorted.sort_unstable();
     let mut first = 0;
@@ -122,9 +122,9 @@ pub(crate) fn most_in_window(arrivals: &[i64], window_ms: i64) -> usize {
 }
 
 #[test]
-fn windows_are_counted_to_the_millisecond() {
-    assert_eq!(most_in_window(&[], 10), 0);
-    assert_eq!(most_in_window(&[0, 10, 20], 10), 1);
-    assert_eq!(most_in_window(&[0, 9, 20], 10), 2);
-    assert_eq!(most_in_window(&[20, 1, 0, 9, 10], 10), 3);
+fn windows_are_exact_to_the_millisecond() {
+    assert_eq!(max_in_window(&[], 10), 0);
+    assert_eq!(max_in_window(&[0, 10, 20], 10), 1);
+    assert_eq!(max_in_window(&[0, 9, 20], 10), 2);
+    assert_eq!(max_in_window(&[20, 1, 0, 9, 10], 10), 3);
 }

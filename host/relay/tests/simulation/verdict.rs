@@ -1,39 +1,39 @@
-//! What was promised, and whether it was kept, by the receivers' own log.
+//! Checks of promised notifications against the receivers' own log.
 
 use crate::receivers::Delivery;
 use crate::upstream::signature;
 use bulkhead_store::RequestId;
 use std::collections::BTreeMap;
 
-/// Somebody was told that they will be told.
+/// A request was pending at the end of its call, so that its callback must be notified.
 #[derive(Debug, Clone)]
 pub(crate) struct Promise {
-    #[expect(dead_code, reason = "for who reads the failure")]
+    #[expect(dead_code, reason = "for the reader of a failure")]
     pub(crate) at_ms: i64,
     pub(crate) id: RequestId,
     pub(crate) message: String,
     pub(crate) callback: Option<String>,
 }
 
-/// A store may take so long to write down what a receiver said.
+/// Maximum time to store the response of a receiver.
 const COMMIT_MS: i64 = 60_000;
 
-/// Whether a receiver took it, or wants no more of them.
+/// Returns whether the receiver accepted the notification, or wants no more notifications (410).
 pub(crate) fn kept(promise: &Promise, log: &[Delivery]) -> bool {
     let Some(url) = &promise.callback else {
         return true;
     };
     log.iter().any(|delivery| {
-        let taken = (200..300).contains(&delivery.status) || delivery.status == 410;
-        taken
+        let accepted = (200..300).contains(&delivery.status) || delivery.status == 410;
+        accepted
             && delivery.id == promise.id.as_str()
             && delivery.url == *url
-            && told(promise, delivery)
+            && has_result(promise, delivery)
     })
 }
 
-/// Whether it says what it should.
-fn told(promise: &Promise, delivery: &Delivery) -> bool {
+/// Returns whether the delivery contains the message and its result.
+fn has_result(promise: &Promise, delivery: &Delivery) -> bool {
     let expected = if promise.message.starts_with("refused") {
         "signature.failed".to_owned()
     } else {
@@ -42,19 +42,19 @@ fn told(promise: &Promise, delivery: &Delivery) -> bool {
     delivery.body.contains(&expected) && delivery.body.contains(&promise.message)
 }
 
-/// A receiver that took something, and was heard, gets it again only where who heard it died before
-/// it could be written down.
+/// Checks that a receiver whose acceptance reached the relay gets the notification again only if that
+/// process died before it could store the acceptance.
 pub(crate) fn check_deliveries(log: &[Delivery], deaths: &[(u64, i64)]) {
-    let mut taken: BTreeMap<&str, &Delivery> = BTreeMap::new();
+    let mut accepted: BTreeMap<&str, &Delivery> = BTreeMap::new();
     for delivery in log {
-        if let Some(before) = taken.get(delivery.id.as_str()) {
+        if let Some(before) = accepted.get(delivery.id.as_str()) {
             let died = deaths
                 .iter()
                 .any(|(number, at_ms)| *number == before.by && *at_ms < before.at_ms + COMMIT_MS);
             assert!(died, "delivered again: {before:?}, {delivery:?}");
         }
         if (200..300).contains(&delivery.status) && delivery.heard {
-            taken.insert(&delivery.id, delivery);
+            accepted.insert(&delivery.id, delivery);
         }
     }
 }

@@ -1,5 +1,6 @@
-//! How long a signature is waited for, by how many messages want one: the tables and the plot of
-//! `docs/operate/scaling.md`. With `BULKHEAD_TEST_WRITE=1` they are written there, else compared.
+//! The waiting times for signatures, by the number of messages: the tables and the plot of
+//! `docs/operate/scaling.md`. With `BULKHEAD_TEST_WRITE=1` the test writes them there, otherwise it
+//! compares them.
 
 use super::{MINUTE_MS, PATIENCE_MS, Run};
 use crate::process::{Faults, Surroundings, lock};
@@ -11,32 +12,32 @@ use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// A new database is held for a window; nobody asks before.
+/// Time of the first request. With a new database, no calls are made for a window.
 const START_MS: i64 = 2 * MINUTE_MS;
 
-/// How often the upstream fails at first.
+/// Shares of the messages that fail at first.
 const FAILS: [f64; 2] = [0.0, 0.5];
 
-/// Messages at once, and how often each such burst is tried.
+/// Numbers of messages at once, and the number of runs for each.
 const BURSTS: [(u32, u64); 5] = [(1, 400), (10, 100), (60, 20), (300, 6), (1000, 3)];
 
-/// Messages a minute, at times by chance.
+/// Messages per minute, at random times.
 const RATES: [u32; 5] = [1, 3, 5, 7, 9];
 const RATE_MINUTES: u32 = 120;
-const RATE_TRIES: u64 = 5;
+const RATE_RUNS: u64 = 5;
 
-/// The burst that is drawn.
+/// The burst that the plot shows.
 const DRAWN: u32 = 60;
 
-/// What became of some runs of the same kind.
+/// The results of several runs of the same kind.
 struct Waits {
-    /// Of each message, from asking to the answer or the webhook with the signature; sorted.
+    /// The wait of each message from the request to the response or webhook with the signature, sorted.
     all_ms: Vec<i64>,
     calls: usize,
 }
 
 impl Waits {
-    /// How long this share of the messages waited at most.
+    /// Returns the maximum wait of this share of the messages.
     fn at_most_ms(&self, percent: usize) -> i64 {
         let rank = (self.all_ms.len() * percent).div_ceil(100).max(1);
         self.all_ms[rank - 1]
@@ -52,18 +53,18 @@ fn float(number: usize) -> f64 {
     number as f64
 }
 
-/// Runs that differ by their seeds; `asked_at` says when each message is asked for.
+/// Performs runs with different seeds. `asked_at` returns the time of each request.
 fn runs(
     component: &Arc<SigningComponent>,
     fails: f64,
-    tries: u64,
+    count: u64,
     asked_at: impl Fn(&mut ChaCha8Rng) -> Vec<i64>,
 ) -> Waits {
     let mut waits = Waits {
         all_ms: Vec::new(),
         calls: 0,
     };
-    for seed in 0..tries {
+    for seed in 0..count {
         let mut run = Run::new(seed, Faults::NONE, 1, 1000, component);
         lock(&run.shared.upstream).fails = fails;
         let asked_at = asked_at(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x3a17));
@@ -76,7 +77,7 @@ fn runs(
 }
 
 impl Run {
-    /// Asks for a message of its own at each of these times, and waits for all signatures.
+    /// Requests a different message at each of these times, and waits for all signatures. Returns the waits.
     fn wait_for_all(&mut self, asked_at: &[i64]) -> Vec<i64> {
         let answered: Arc<Mutex<Vec<i64>>> = Arc::default();
         let promised: Arc<Mutex<BTreeMap<String, i64>>> = Arc::default();
@@ -88,8 +89,8 @@ impl Run {
         while left {
             let at_ms = self.shared.clockwork.now_ms() + MINUTE_MS;
             self.pass_until(at_ms);
-            let told = lock(&self.shared.receivers).log.len();
-            left = lock(&answered).len() + told < asked_at.len();
+            let delivered = lock(&self.shared.receivers).log.len();
+            left = lock(&answered).len() + delivered < asked_at.len();
         }
         let mut waits = lock(&answered).clone();
         let promised = lock(&promised);
@@ -98,9 +99,13 @@ impl Run {
             receivers
                 .log
                 .iter()
-                .map(|told| told.at_ms - promised[&told.id]),
+                .map(|delivery| delivery.at_ms - promised[&delivery.id]),
         );
-        assert_eq!(waits.len(), asked_at.len(), "each is told once");
+        assert_eq!(
+            waits.len(),
+            asked_at.len(),
+            "every message should have one result"
+        );
         waits
     }
 
@@ -136,7 +141,7 @@ impl Run {
                 Ok(SignOutcome::Pending { id, .. }) => {
                     lock(&promised).insert(id.as_str().to_owned(), start_ms);
                 }
-                other => panic!("nothing goes wrong here: {other:?}"),
+                other => panic!("message should be signed or pending: {other:?}"),
             }
         };
         let owner = replica.process.owner();
@@ -144,8 +149,8 @@ impl Run {
     }
 }
 
-/// Milliseconds, as somebody would say them.
-fn said(ms: i64) -> String {
+/// Formats milliseconds for readers.
+fn readable(ms: i64) -> String {
     let seconds = (ms + 500) / 1000;
     let tenths = (ms + 50) / 100;
     if ms < 10_000 {
@@ -157,7 +162,7 @@ fn said(ms: i64) -> String {
     }
 }
 
-/// A row for each kind, with what each share of failures gives.
+/// Returns a table with a row for each kind and four columns for each share of failures.
 fn table(head: &str, rows: &[(String, [Waits; FAILS.len()])]) -> String {
     let heads = FAILS.map(|fails| {
         let fails = fails * 100.0;
@@ -166,7 +171,7 @@ fn table(head: &str, rows: &[(String, [Waits; FAILS.len()])]) -> String {
     let rule = "---|".repeat(1 + 4 * FAILS.len());
     let rows = rows.iter().map(|(name, waits)| {
         let cells = waits.each_ref().map(|waits| {
-            let [half, max, last] = [50, 95, 100].map(|share| said(waits.at_most_ms(share)));
+            let [half, max, last] = [50, 95, 100].map(|share| readable(waits.at_most_ms(share)));
             let calls = waits.calls_a_message();
             format!(" {calls:.2} | {half} | {max} | {last} |")
         });
@@ -176,12 +181,12 @@ fn table(head: &str, rows: &[(String, [Waits; FAILS.len()])]) -> String {
     format!("| {head} |{}\n|{rule}{}", heads.concat(), rows.concat())
 }
 
-/// A line of text in the plot.
+/// Returns a text element of the plot.
 fn label(x: i64, y: i64, anchor: &str, colour: &str, text: &str) -> String {
     format!("<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{text}</text>\n")
 }
 
-/// Which share of a burst has its signature after so many minutes: a line for each share of failures.
+/// Returns a plot of the share of a burst that is signed, over minutes: a line for each share of failures.
 fn plot(waits: &[Waits; FAILS.len()]) -> String {
     const WIDTH: i64 = 600;
     const HEIGHT: i64 = 240;
@@ -231,22 +236,27 @@ fn plot(waits: &[Waits; FAILS.len()]) -> String {
     parts.concat()
 }
 
-/// What stands between the marks of that name.
+/// Returns the text between the marks with this name.
 fn between<'a>(document: &'a str, name: &str) -> &'a str {
     let begin = format!("<!-- {name} -->\n");
-    let from = document.find(&begin).expect("the mark") + begin.len();
-    let length = document[from..].find("\n<!-- end -->").expect("its end");
+    let from = document
+        .find(&begin)
+        .expect("document should have the mark")
+        + begin.len();
+    let length = document[from..]
+        .find("\n<!-- end -->")
+        .expect("mark should have an end");
     &document[from..from + length]
 }
 
 #[test]
-fn waiting_times_are_those_in_the_documentation() {
+fn waiting_times_equal_the_documentation() {
     const DOCUMENT: &str = include_str!("../../../../../docs/operate/scaling.md");
     const PLOT: &str = include_str!("../../../../../docs/operate/waiting-times.svg");
     let component = crate::component();
-    let bursts = BURSTS.map(|(size, tries)| {
+    let bursts = BURSTS.map(|(size, count)| {
         let at_once = |_: &mut ChaCha8Rng| vec![0; size as usize];
-        let waits = FAILS.map(|fails| runs(&component, fails, tries, at_once));
+        let waits = FAILS.map(|fails| runs(&component, fails, count, at_once));
         (size.to_string(), waits)
     });
     let rates = RATES.map(|rate| {
@@ -257,11 +267,11 @@ fn waiting_times_are_those_in_the_documentation() {
             times.sort_unstable();
             times
         };
-        let waits = FAILS.map(|fails| runs(&component, fails, RATE_TRIES, spread));
+        let waits = FAILS.map(|fails| runs(&component, fails, RATE_RUNS, spread));
         (rate.to_string(), waits)
     });
     let drawn = bursts.iter().find(|(size, _)| *size == DRAWN.to_string());
-    let plot = plot(&drawn.expect("it is one of them").1);
+    let plot = plot(&drawn.expect("plotted burst should be in the table").1);
     let tables = [
         ("bursts", table("messages at once", &bursts)),
         ("rates", table("messages a minute", &rates)),
@@ -272,16 +282,19 @@ fn waiting_times_are_those_in_the_documentation() {
             document = document.replacen(between(DOCUMENT, name), table, 1);
         }
         let docs = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operate"));
-        std::fs::write(docs.join("scaling.md"), document).expect("written");
-        std::fs::write(docs.join("waiting-times.svg"), plot).expect("written");
+        std::fs::write(docs.join("scaling.md"), document).expect("document should be writable");
+        std::fs::write(docs.join("waiting-times.svg"), plot).expect("plot should be writable");
         return;
     }
     for (name, table) in &tables {
         assert_eq!(
             between(DOCUMENT, name),
             table,
-            "BULKHEAD_TEST_WRITE=1 writes it"
+            "differs from the simulation; BULKHEAD_TEST_WRITE=1 writes it"
         );
     }
-    assert_eq!(PLOT, plot, "BULKHEAD_TEST_WRITE=1 writes it");
+    assert_eq!(
+        PLOT, plot,
+        "differs from the simulation; BULKHEAD_TEST_WRITE=1 writes it"
+    );
 }
