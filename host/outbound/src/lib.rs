@@ -222,8 +222,8 @@ impl Shared {
         let addresses = resolved.map_err(Failure::NotConnected)?;
         match peer {
             Peer::Receiver if !self.allows_name(name, target.port()) => {
-                // One forbidden address rejects the name. The names of honest receivers have none,
-                // and DNS may return only the forbidden address at another time.
+                // One forbidden address rejects the name. Honest receivers have only public
+                // addresses, and DNS may return only the forbidden address at another time.
                 for address in &addresses {
                     self.permit_address(*address, target.port(), false)
                         .map_err(Failure::Refused)?;

@@ -69,7 +69,7 @@ async fn migrate(client: &mut Client, replica: &Replica) -> Result<()> {
         transaction.batch_execute(step).await?;
     }
     if present == 0 {
-        // It may stand in for one that was lost: calls that it does not know of may be under way.
+        // The database may replace a lost one, so that unknown calls may be active.
         transaction
             .execute(
                 "INSERT INTO bulkhead_meta (version, held_until, window_ms, margin_ms, incarnation)

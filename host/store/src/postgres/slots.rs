@@ -7,7 +7,7 @@ use crate::{BootMillis, Claim, Now, Result, Slot, SlotEnd};
 use deadpool_postgres::{Client, GenericClient};
 
 /// Tolerance beyond the latest time at which a claim can end. A slot that is taken for longer was
-/// claimed with a wrong clock while no replica was running to correct it.
+/// claimed with a wrong clock, which no replica has corrected.
 const WRONG_MS: i64 = 60 * 60 * 1000;
 
 /// Maximum number of attempts of an operation that fails because another replica was faster.
