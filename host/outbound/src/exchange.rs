@@ -207,7 +207,7 @@ const RESERVED: [HeaderName; 10] = [
 ];
 
 fn message(target: &Target, request: Request) -> hyper::Request<Full<Bytes>> {
-    let host = HeaderValue::from_str(target.authority()).expect("a canonical host is ASCII");
+    let host = HeaderValue::from_str(target.authority()).expect("canonical host should be ASCII");
     let agent = concat!("bulkhead/", env!("CARGO_PKG_VERSION"));
     let mut headers = HeaderMap::new();
     headers.insert(header::HOST, host);

@@ -102,7 +102,7 @@ pub(crate) fn checks_leave_slots_for_pending_messages(bench: &mut dyn Bench) {
     assert_eq!(
         case.claim_check(0),
         Claim::RetryAfter { after_ms: None },
-        "not while messages wait"
+        "no checks while messages are pending"
     );
     case.pass(61_000);
     assert!(acquired(case.claim_check(1)).is_some());

@@ -247,7 +247,7 @@ pub(crate) fn busy_host_does_not_delay_others(bench: &mut dyn Bench) {
     assert_eq!(
         case.claim_due(9, &["b"]),
         later(5000),
-        "others are under way"
+        "the others have active attempts"
     );
     assert_eq!(
         case.claim_due(9, &["c"]),

@@ -164,14 +164,14 @@ fn request_joining_finishing_message_is_notified() {
     let mut a = a;
     a.quota = quota;
     a.restart(&database);
-    let mut told = 0;
+    let mut notified = 0;
     for round in 0..40_u128 {
         let message = format!("m{round}");
         accept(&a.store, round * 100, &message).expect("request should be stored");
         let Claim::Acquired(claimed) = a.begin() else {
             panic!("no attempt was claimed");
         };
-        told += wait(async {
+        notified += wait(async {
             let joins: Vec<_> = (1..20_u128)
                 .map(|number| {
                     let mut new = new(round * 100 + number, &message);
@@ -202,10 +202,10 @@ fn request_joining_finishing_message_is_notified() {
             waiting
         });
     }
-    assert!(told > 0, "no request joined in time");
+    assert!(notified > 0, "no request joined in time");
     assert_eq!(
         database.number("SELECT count(*) FROM bulkhead_notifications"),
-        told
+        notified
     );
     assert_eq!(
         database.number("SELECT count(*) FROM bulkhead_requests WHERE state = 'pending'"),
@@ -213,7 +213,7 @@ fn request_joining_finishing_message_is_notified() {
     );
     assert_eq!(
         database.number("SELECT sum(notifications_pending)::bigint FROM bulkhead_counts"),
-        told
+        notified
     );
 }
 
@@ -271,7 +271,10 @@ fn replicas_share_due_notifications() {
         let mut taken = Vec::new();
         for call in calls {
             if let Claim::Acquired(some) = call.finish().await.expect("call should succeed") {
-                taken.extend(some.into_iter().map(|told| told.lease.request));
+                taken.extend(
+                    some.into_iter()
+                        .map(|notification| notification.lease.request),
+                );
             }
         }
         taken
@@ -294,28 +297,32 @@ fn busy_host_does_not_delay_other_hosts() {
     notify(&database, 100_000, 1, 0);
     notify(&database, 1000, 1000, 1);
     database.run("ANALYZE");
-    let ask = || due(&a, 10, &["h0.1"]);
-    ask();
+    let claim = || due(&a, 10, &["h0.1"]);
+    claim();
     let started = std::time::Instant::now();
-    let Claim::Acquired(told) = ask() else {
+    let Claim::Acquired(notifications) = claim() else {
         panic!("no notification was due");
     };
     let took = started.elapsed();
     eprintln!("10 of 1,000 hosts beside 100,000 for a busy one: {took:?}");
-    assert_eq!(told.len(), 10);
+    assert_eq!(notifications.len(), 10);
     assert!(
-        told.iter()
-            .all(|told| told.callback.host.ends_with(".1000"))
+        notifications
+            .iter()
+            .all(|notification| notification.callback.host.ends_with(".1000"))
     );
     assert!(took < Duration::from_millis(500), "{took:?}");
     let why = "no".to_owned();
-    for told in told {
+    for notification in notifications {
         let again = NotificationOutcome::Again {
             after_ms: 1000,
             why: why.clone(),
         };
-        wait(a.store.finish_notification(told.lease, again, a.now()))
-            .expect("outcome should be stored");
+        wait(
+            a.store
+                .finish_notification(notification.lease, again, a.now()),
+        )
+        .expect("outcome should be stored");
     }
 }
 
