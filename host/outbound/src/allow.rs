@@ -71,8 +71,8 @@ pub enum AllowedError {
     Port,
     /// The text is neither an address nor a name.
     #[error(
-        "is not a host: write an address (127.0.0.1, ::1), a network (10.0.0.0/8), a name (receiver) or \
-         the end of names (*.internal.example)"
+        "is not a host: write an address (127.0.0.1, ::1), a network (10.0.0.0/8), a name (receiver) \
+         or the end of names (*.internal.example)"
     )]
     Host,
 }
