@@ -1,4 +1,4 @@
-//! What callbacks may reach although its address is not public.
+//! Hosts that callbacks may reach although their addresses are not public.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -6,17 +6,18 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use url::Host;
 
-/// A host or a network that callbacks may reach all the same.
+/// A host or a network that callbacks may reach although its addresses are not public.
 ///
 /// | text | allows |
 /// |---|---|
-/// | `10.0.0.0/8`, `fd00::/8` | addresses of this network, also where a name leads to them |
-/// | `127.0.0.1`, `::1`, `[::1]` | this address, also where a name leads to it |
-/// | `receiver` | this name, wherever it leads |
-/// | `*.internal.example` | names that end so, wherever they lead; not `internal.example` itself |
+/// | `10.0.0.0/8`, `fd00::/8` | the addresses of this network, also if a name resolves to them |
+/// | `127.0.0.1`, `::1`, `[::1]` | this address, also if a name resolves to it |
+/// | `receiver` | this name, whatever its addresses are |
+/// | `*.internal.example` | names with this end, whatever their addresses are, but not `internal.example` itself |
 ///
-/// Names, IPv4 addresses and IPv6 addresses in brackets may carry a port (`receiver:8080`), and then
-/// allow only that. `localhost` and its subdomains are callable only where the name itself is listed.
+/// Names, IPv4 addresses and IPv6 addresses in brackets may have a port (`receiver:8080`). They
+/// then allow only that port. `localhost` and its subdomains are allowed only if the name itself is
+/// listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
     what: What,
@@ -27,7 +28,7 @@ pub struct Allowed {
 enum What {
     Network(IpNet),
     Name(String),
-    /// With its leading dot.
+    /// The end of the names, with the leading dot.
     Below(String),
 }
 
@@ -53,25 +54,25 @@ impl Allowed {
     }
 }
 
-/// Why a text allows nothing.
+/// The reason why a text is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllowedError {
-    /// It is empty.
+    /// The text is empty.
     #[error("is empty")]
     Empty,
-    /// A slash, but not a network.
+    /// The text has a slash, but is not a network.
     #[error("is not a network: write it like 10.0.0.0/8 or fd00::/8")]
     Network,
-    /// The address has bits outside the mask; this network may be meant.
+    /// The address has bits outside its mask. The network that was probably meant is given.
     #[error("has bits outside its mask: did you mean {0}?")]
     Bits(IpNet),
-    /// A port that is not a number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("has a port that is not a number from 1 to 65535")]
     Port,
-    /// Neither an address nor a name.
+    /// The text is neither an address nor a name.
     #[error(
-        "is no host: write an address (127.0.0.1, ::1), a network (10.0.0.0/8), a name (receiver) or \
-         the end of names (*.internal.example)"
+        "is not a host: write an address (127.0.0.1, ::1), a network (10.0.0.0/8), a name (receiver) \
+         or the end of names (*.internal.example)"
     )]
     Host,
 }
@@ -101,7 +102,7 @@ impl FromStr for Allowed {
             });
         }
         let (host, port) = match text.rsplit_once(':') {
-            // In brackets, the last colon may be one of the address.
+            // In brackets, the last colon may belong to the address.
             Some((host, port)) if !port.ends_with(']') => (host, Some(parse_port(port)?)),
             _ => (text, None),
         };
@@ -134,11 +135,11 @@ fn parse_host(text: &str) -> Result<What, AllowedError> {
     parse_name(text).map(What::Name)
 }
 
-/// A name in the form in which names of URLs are compared.
+/// Parses a name into the form of names in URLs.
 fn parse_name(text: &str) -> Result<String, AllowedError> {
     match Host::parse(text) {
         Ok(Host::Domain(name)) if crate::target::is_name(&name) => Ok(name),
-        // An address that only URLs spell like this (127.1) is rather a mistake.
+        // An address in a spelling that only URLs allow, such as 127.1, is probably a mistake.
         Ok(_) | Err(_) => Err(AllowedError::Host),
     }
 }
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_hold_their_addresses_at_any_port() {
+    fn network_allows_its_addresses_at_any_port() {
         let private = allowed("10.0.0.0/8");
         assert!(private.address(address("10.0.0.0"), 1));
         assert!(private.address(address("10.255.255.255"), 65535));
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_hold_only_themselves() {
+    fn address_allows_only_itself() {
         for text in ["::1", "[::1]"] {
             assert!(allowed(text).address(address("::1"), 80), "{text}");
             assert!(!allowed(text).address(address("::2"), 80), "{text}");
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_allows_only_itself() {
+    fn port_allows_only_itself() {
         for (text, host) in [("127.0.0.1:8080", "127.0.0.1"), ("[::1]:8080", "::1")] {
             assert!(allowed(text).address(address(host), 8080), "{text}");
             assert!(!allowed(text).address(address(host), 80), "{text}");
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn names_match_whole_or_by_their_end() {
+    fn name_matches_as_whole_or_by_its_end() {
         let exact = allowed("Receiver");
         assert!(exact.name("receiver", 80));
         assert!(!exact.name("receiver2", 80) && !exact.name("a.receiver", 80));
@@ -203,12 +204,12 @@ mod tests {
         ] {
             assert!(!below.name(other, 80), "{other}");
         }
-        // As in URLs, names are compared in ASCII.
+        // As in URLs, names are compared in their ASCII form.
         assert!(allowed("bücher.example").name("xn--bcher-kva.example", 80));
     }
 
     #[test]
-    fn what_allows_nothing_is_refused() {
+    fn invalid_text_is_rejected() {
         let network = |text: &str| text.parse().unwrap();
         for (text, expected) in [
             ("", AllowedError::Empty),

@@ -1,4 +1,4 @@
-//! From addresses to a connection on which a request can be sent.
+//! Connects to the first of several addresses that accepts a connection.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,7 @@ use url::Host;
 use crate::reason::{NOT_IN_TIME, io_reason, tls_reason};
 use crate::target::Target;
 
-/// How many addresses of one name are tried.
+/// Maximum number of addresses of a name that are tried.
 const ADDRESSES_TRIED_MAX: usize = 8;
 
 #[derive(Debug)]
@@ -33,15 +33,16 @@ impl Stream {
     }
 }
 
-/// Tries the addresses in turn, TLS included. Each gets an equal part of the time that is left, so
-/// that one that is silent does not take it all. The error is a reason to be shown: the last one.
+/// Tries the addresses one after the other, including TLS. Each gets an equal part of the remaining
+/// time, so that an address that does not respond leaves time for the others. The error is the
+/// reason of the last failure.
 pub(crate) async fn connect(
     addresses: Vec<IpAddr>,
     target: &Target,
     tls: &Arc<ClientConfig>,
     until: Instant,
 ) -> Result<Stream, &'static str> {
-    let addresses = in_turn(addresses);
+    let addresses = alternate(addresses);
     let mut reason = "the name has no address";
     for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
         let now = Instant::now();
@@ -56,9 +57,9 @@ pub(crate) async fn connect(
     Err(reason)
 }
 
-/// The kinds of address by turns, IPv4 first: where there is no way to the one or the other the
-/// kernel mostly says so at once, and where it does not, it is IPv6 that is broken.
-fn in_turn(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+/// Alternates between IPv4 and IPv6 addresses, IPv4 first. If there is no route, the kernel usually
+/// reports it at once. If it does not, IPv6 is usually the broken one.
+fn alternate(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let (v4, v6): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv4);
     let (mut v4, mut v6) = (v4.into_iter(), v6.into_iter());
     let mut turns = Vec::new();
@@ -81,9 +82,9 @@ async fn dial(
     let prepared = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        // Closed by whatever way, be it the end of this process, nothing that waits in the kernel is
-        // sent any more: a request that was given up would otherwise arrive whenever the network is
-        // back, and count as a call that nobody expects. Undone once there is an answer.
+        // A closed connection must not send what is left in the kernel, even if the process ends.
+        // Otherwise a cancelled request could arrive when the network is back, and count as a call
+        // that the store does not expect. `Wire::close` undoes this after a response.
         stream.set_zero_linger()?;
         Ok(stream)
     };
@@ -95,7 +96,7 @@ async fn dial(
     }
     let name = match target.host() {
         Host::Domain(name) => ServerName::try_from(name.clone())
-            .map_err(|_| "TLS: no certificate can have such a name")?,
+            .map_err(|_| "TLS: certificates cannot contain this host name")?,
         Host::Ipv4(address) => ServerName::IpAddress(IpAddr::from(*address).into()),
         Host::Ipv6(address) => ServerName::IpAddress(IpAddr::from(*address).into()),
     };
@@ -103,8 +104,8 @@ async fn dial(
         .connect(name, stream)
         .await
         .map_err(|error| {
-            // More than whoever named the host may see, for whoever looks after this server.
-            tracing::debug!(host = target.authority(), %error, "no TLS");
+            // The log has more details than the caller that has named the host may see.
+            tracing::debug!(host = target.authority(), %error, "TLS handshake failed");
             tls_reason(&error)
         })?;
     Ok(Stream::Tls(Box::new(stream)))
@@ -115,14 +116,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_of_address_take_turns_up_to_a_limit() {
+    fn addresses_alternate_between_families_up_to_limit() {
         let all: Vec<IpAddr> = ["::1", "::2", "::3", "1.0.0.1", "1.0.0.2"]
             .map(|text| text.parse().unwrap())
             .to_vec();
-        let turns: Vec<_> = in_turn(all).iter().map(ToString::to_string).collect();
+        let turns: Vec<_> = alternate(all).iter().map(ToString::to_string).collect();
         assert_eq!(turns, ["1.0.0.1", "::1", "1.0.0.2", "::2", "::3"]);
         let many = vec![IpAddr::from([1, 0, 0, 1]); 4000];
-        assert_eq!(in_turn(many).len(), ADDRESSES_TRIED_MAX);
-        assert!(in_turn(Vec::new()).is_empty());
+        assert_eq!(alternate(many).len(), ADDRESSES_TRIED_MAX);
+        assert!(alternate(Vec::new()).is_empty());
     }
 }

@@ -1,6 +1,6 @@
-//! One request and its answer on a connection of their own.
+//! One request and its response on their own connection.
 //!
-//! Nothing is spawned and nothing is sent twice: whoever drops the exchange drops the connection.
+//! No task is spawned and nothing is sent twice. Dropping the exchange drops the connection.
 
 use std::error::Error as _;
 use std::fmt;
@@ -24,90 +24,90 @@ use crate::reason::NOT_IN_TIME;
 use crate::target::{Refusal, Target};
 use crate::wire::Wire;
 
-/// The longest head of an answer. hyper takes no more than 100 headers in it.
-pub const HEAD_OCTETS_MAX: usize = 32 * 1024;
+/// Maximum size of the head of a response, in bytes. hyper accepts at most 100 headers in it.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// How many octets may come on the connection for each of the body: a chunk of one octet takes six.
-/// What is left over is for interim answers (1xx), which are passed over.
-const WIRE_OCTETS_PER_OCTET: usize = 8;
+/// Maximum number of bytes that are read from the connection per allowed byte of the body. A chunk
+/// of one byte takes six. The remainder is for informational responses (1xx), which are skipped.
+const WIRE_BYTES_PER_BYTE: usize = 8;
 
-/// How long a receiver of a callback is listened to after the head of its answer.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Maximum time for which the rest of a response to a callback is read after its head.
+const REST_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// What is sent. `Host`, `User-Agent` and whatever is about the connection or the length of the body
-/// are not the caller's to choose: such headers are left out.
+/// A request. The headers `Host` and `User-Agent`, and those about the connection or the length of
+/// the body, are set by this crate. They are ignored in `headers`.
 #[derive(Clone)]
 pub struct Request {
-    /// The method.
+    /// The HTTP method.
     pub method: Method,
-    /// Headers, in this order.
+    /// The headers in the order in which they are sent.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The whole body; may be empty.
+    /// The whole body, which may be empty.
     pub body: Bytes,
 }
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({}, {} octets)", self.method, self.body.len())
+        write!(f, "Request({}, {} bytes)", self.method, self.body.len())
     }
 }
 
-/// Where an exchange ends.
+/// The limits of an exchange.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// No octet of the request leaves if the first has not left by then.
+    /// The time by which the first byte of the request must be sent. Otherwise nothing is sent.
     pub send_before: Instant,
-    /// By then all is over, from the name to the last octet of the answer.
+    /// The end of the whole exchange, from resolving the name to the last byte of the response.
     pub deadline: Instant,
-    /// The longest body of an answer.
+    /// Maximum size of the body of the response, in bytes.
     pub answer_octets: usize,
 }
 
-/// What came back.
+/// A response. `Debug` shows only the status and the size of the body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// From 200 to 999. A redirect is an answer like any other.
+    /// The status, from 200 to 999. Redirects are not followed.
     pub status: u16,
-    /// `Retry-After`, as it was written.
+    /// The value of `Retry-After` as it was received, if it is ASCII.
     pub retry_after: Option<String>,
-    /// The whole body; empty for callbacks.
+    /// The whole body. It is empty for callbacks.
     pub body: Bytes,
 }
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Answer({}, {} octets)", self.status, self.body.len())
+        write!(f, "Answer({}, {} bytes)", self.status, self.body.len())
     }
 }
 
-/// Why there is no answer. The texts quote neither the request nor the answer.
+/// The reason why there is no response. The texts quote neither the request nor the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// No connection, for this reason. Nothing was sent.
+    /// No connection was established, for this reason. Nothing was sent.
     #[error("{0}")]
     NotConnected(&'static str),
-    /// The host of a callback must not be called. Nothing was sent.
+    /// The host of a callback is not allowed. Nothing was sent.
     #[error("{0}")]
     Refused(#[source] Refusal),
-    /// There was a connection, or no time for one, when `send_before` had passed. Nothing was sent.
-    #[error("the connection came too late to be used")]
+    /// `send_before` had passed before a byte could be sent. Nothing was sent.
+    #[error("the connection was established too late to be used")]
     Late,
-    /// No whole answer before the deadline.
-    #[error("there was no whole answer in time")]
+    /// The response was incomplete at the deadline.
+    #[error("there was no complete response in time")]
     TimedOut,
-    /// The connection ended before the answer did.
-    #[error("the answer was cut off")]
+    /// The connection ended before the response was complete.
+    #[error("the response was cut off")]
     CutOff,
-    /// The answer's head or body is longer than is read.
-    #[error("the answer is too long")]
+    /// The head or the body of the response exceeds its limit.
+    #[error("the response is too long")]
     TooLong,
-    /// The answer is not HTTP/1.
-    #[error("the answer is not HTTP")]
+    /// The response is not valid HTTP/1.
+    #[error("the response is not HTTP")]
     Malformed,
 }
 
 impl Failure {
-    /// Whether an octet of the request may have left.
+    /// Returns whether a byte of the request may have been sent.
     pub fn sent(&self) -> bool {
         match self {
             Self::NotConnected(_) | Self::Refused(_) | Self::Late => false,
@@ -116,16 +116,16 @@ impl Failure {
     }
 }
 
-/// How much of an answer is needed.
+/// The part of a response that is needed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Needed {
-    /// A signature counts only when it came whole.
+    /// The whole response: a signature counts only if it is complete.
     Whole,
-    /// A receiver has taken a callback when it says so, whatever it says beside.
+    /// The head: its status says whether the receiver has accepted the callback.
     Head,
 }
 
-/// Sends the request and waits for the answer.
+/// Sends the request and returns the response.
 pub(crate) async fn exchange(
     stream: Stream,
     target: &Target,
@@ -133,14 +133,14 @@ pub(crate) async fn exchange(
     limits: Limits,
     needed: Needed,
 ) -> Result<Answer, Failure> {
-    let wire_octets_max = limits
+    let wire_bytes_max = limits
         .answer_octets
-        .saturating_mul(WIRE_OCTETS_PER_OCTET)
-        .saturating_add(HEAD_OCTETS_MAX);
-    let wire = Wire::new(stream, limits.send_before, wire_octets_max);
+        .saturating_mul(WIRE_BYTES_PER_BYTE)
+        .saturating_add(HEAD_BYTES_MAX);
+    let wire = Wire::new(stream, limits.send_before, wire_bytes_max);
     let handshake = http1::Builder::new()
-        .max_buf_size(HEAD_OCTETS_MAX)
-        .max_header_size(HEAD_OCTETS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
         .handshake(TokioIo::new(wire))
         .await;
     let (mut sender, mut connection) =
@@ -156,8 +156,9 @@ pub(crate) async fn exchange(
         });
         let mut connected = true;
         let both = poll_fn(|context| {
-            // Both are of one task: when one has something for the other, both are polled again.
-            // How the connection ended the other side of it is told.
+            // Both belong to one task. If one makes progress that the other needs, both are polled
+            // again. The result of the connection is not needed, because `talk` gets the error,
+            // too.
             connected = connected && connection.poll_without_shutdown(context).is_pending();
             talk.as_mut().poll(context)
         });
@@ -174,7 +175,7 @@ pub(crate) async fn exchange(
         Err(_) if !wire.sent => Err(Failure::NotConnected(NOT_IN_TIME)),
         _ if wire.too_long => Err(Failure::TooLong),
         Ok(Err(Stop::Answer(failure))) => Err(failure),
-        Ok(Err(Stop::Hyper(error))) => Err(judge(&error)),
+        Ok(Err(Stop::Hyper(error))) => Err(failure(&error)),
         Err(_) => Err(Failure::TimedOut),
     }
 }
@@ -190,8 +191,9 @@ impl From<hyper::Error> for Stop {
     }
 }
 
-/// Headers that we or hyper write. Another length than the body's would make two requests of one.
-const OURS: [HeaderName; 10] = [
+/// Headers that this crate or hyper writes. A length other than that of the body would make two
+/// requests of one.
+const RESERVED: [HeaderName; 10] = [
     header::ACCEPT_ENCODING,
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -205,15 +207,16 @@ const OURS: [HeaderName; 10] = [
 ];
 
 fn message(target: &Target, request: Request) -> hyper::Request<Full<Bytes>> {
-    let host = HeaderValue::from_str(target.authority()).expect("a canonical host is ASCII");
+    let host = HeaderValue::from_str(target.authority()).expect("canonical host should be ASCII");
     let agent = concat!("bulkhead/", env!("CARGO_PKG_VERSION"));
     let mut headers = HeaderMap::new();
     headers.insert(header::HOST, host);
     headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     for (name, value) in request.headers {
-        if !OURS.contains(&name) {
-            // Past 32768 headers one is left out; no server takes that many.
+        if !RESERVED.contains(&name) {
+            // `HeaderMap` holds at most 32768 headers. Further ones are left out, because no server
+            // accepts that many.
             let _ = headers.try_append(name, value);
         }
     }
@@ -224,13 +227,13 @@ fn message(target: &Target, request: Request) -> hyper::Request<Full<Bytes>> {
     message
 }
 
-async fn read_whole(head: Parts, mut body: Incoming, octets_max: usize) -> Result<Answer, Stop> {
+async fn read_whole(head: Parts, mut body: Incoming, bytes_max: usize) -> Result<Answer, Stop> {
     let mut answer = answer(&head)?;
     if !has_end(&head, &body)? {
         return Err(Stop::Answer(Failure::CutOff));
     }
-    let octets_max_u64 = u64::try_from(octets_max).unwrap_or(u64::MAX);
-    if body.size_hint().lower() > octets_max_u64 {
+    let bytes_max_u64 = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+    if body.size_hint().lower() > bytes_max_u64 {
         return Err(Stop::Answer(Failure::TooLong));
     }
     let mut whole = Vec::new();
@@ -238,7 +241,7 @@ async fn read_whole(head: Parts, mut body: Incoming, octets_max: usize) -> Resul
         let Ok(data) = frame?.into_data() else {
             continue;
         };
-        if data.len() > octets_max - whole.len() {
+        if data.len() > bytes_max - whole.len() {
             return Err(Stop::Answer(Failure::TooLong));
         }
         whole.extend_from_slice(&data);
@@ -247,15 +250,14 @@ async fn read_whole(head: Parts, mut body: Incoming, octets_max: usize) -> Resul
     Ok(answer)
 }
 
-/// Whether the end of the body can be told from a cut.
+/// Returns whether a complete body can be distinguished from one that was cut off.
 ///
-/// Mostly it has a length or a last chunk. A body that ends with the connection counts only where
-/// the server said that it would (`Connection: close`, or HTTP/1.0, where this is usual): the end
-/// in order is then part of what it said, and a reset, or the end of TLS without its farewell, is
-/// still a cut. Without such a word nothing tells half an answer from a whole one.
+/// Usually a body has a length or a last chunk. A body that ends with the connection counts only if
+/// the server has announced this by `Connection: close` or HTTP/1.0. An orderly end is then a part
+/// of the protocol. A reset, or an end of TLS without `close_notify`, still cuts the response off.
 fn has_end(head: &Parts, body: &Incoming) -> Result<bool, Stop> {
     if let Some(coding) = head.headers.get(header::TRANSFER_ENCODING) {
-        // Other codings were not asked for, and nobody here undoes them.
+        // Other codings were not requested and are not decoded here.
         let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
         let only = head
             .headers
@@ -272,34 +274,39 @@ fn has_end(head: &Parts, body: &Incoming) -> Result<bool, Stop> {
     if body.is_end_stream() || body.size_hint().exact().is_some() {
         return Ok(true);
     }
-    let closes = |value: &HeaderValue| {
-        let mut words = value.as_bytes().split(|octet| *octet == b',');
+    let has_close = |value: &HeaderValue| {
+        let mut words = value.as_bytes().split(|byte| *byte == b',');
         words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"))
     };
-    let said = head.headers.get_all(header::CONNECTION).iter().any(closes);
-    Ok(said || head.version == Version::HTTP_10)
+    let announced = head
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .any(has_close);
+    Ok(announced || head.version == Version::HTTP_10)
 }
 
-/// The answer is there with its head. For a moment more the rest is read and thrown away: a receiver
-/// whose connection is closed while it writes may take that for a failure.
+/// Returns the head, after reading and discarding the rest for a short time. A receiver whose
+/// connection is closed while it writes may treat that as a failure.
 async fn read_head(head: &Parts, mut body: Incoming, limits: Limits) -> Result<Answer, Stop> {
     let answer = answer(head)?;
     let rest = async {
         let mut left = limits.answer_octets;
         while let Some(Ok(frame)) = body.frame().await {
-            let octets = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(octets) {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(bytes) {
                 Some(less) => left = less,
                 None => break,
             }
         }
     };
-    let _ = timeout_at(limits.deadline.min(Instant::now() + FAREWELL), rest).await;
+    let _ = timeout_at(limits.deadline.min(Instant::now() + REST_TIME_MAX), rest).await;
     Ok(answer)
 }
 
 fn answer(head: &Parts) -> Result<Answer, Stop> {
-    // Of these hyper hands out only the change to another protocol, for which nobody asked.
+    // The only informational response that hyper returns is a switch of protocols, which was not
+    // requested.
     if head.status.is_informational() {
         return Err(Stop::Answer(Failure::Malformed));
     }
@@ -314,7 +321,7 @@ fn answer(head: &Parts) -> Result<Answer, Stop> {
     })
 }
 
-fn judge(error: &hyper::Error) -> Failure {
+fn failure(error: &hyper::Error) -> Failure {
     if error.is_parse_too_large() {
         return Failure::TooLong;
     }
@@ -325,7 +332,7 @@ fn judge(error: &hyper::Error) -> Failure {
         .source()
         .and_then(|cause| cause.downcast_ref::<io::Error>());
     match cause.map(io::Error::kind) {
-        // A chunk that is none, a record of TLS that is none.
+        // An invalid chunk or TLS record.
         Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Failure::Malformed,
         _ => Failure::CutOff,
     }
@@ -336,30 +343,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_show_nothing_of_what_was_sent_or_answered() {
+    fn debug_output_hides_headers_and_bodies() {
         let request = Request {
             method: Method::POST,
             headers: vec![(header::AUTHORIZATION, HeaderValue::from_static("secret"))],
             body: Bytes::from_static(b"secret"),
         };
-        assert_eq!(format!("{request:?}"), "Request(POST, 6 octets)");
+        assert_eq!(format!("{request:?}"), "Request(POST, 6 bytes)");
         let answer = Answer {
             status: 200,
             retry_after: Some("secret".to_owned()),
             body: Bytes::from_static(b"secret"),
         };
-        assert_eq!(format!("{answer:?}"), "Answer(200, 6 octets)");
+        assert_eq!(format!("{answer:?}"), "Answer(200, 6 bytes)");
     }
 
     #[test]
-    fn a_request_has_our_headers_once_and_the_callers_in_order() {
-        let ours = OURS
+    fn request_has_reserved_headers_once_and_other_headers_in_order() {
+        let reserved = RESERVED
             .iter()
             .map(|name| (name.clone(), HeaderValue::from_static("9")));
         let other = |value| (header::COOKIE, HeaderValue::from_static(value));
         let request = Request {
             method: Method::POST,
-            headers: ours.chain([other("1"), other("2")]).collect(),
+            headers: reserved.chain([other("1"), other("2")]).collect(),
             body: Bytes::from_static(b"x"),
         };
         let target = Target::upstream("https://h:8443/p").unwrap();

@@ -1,13 +1,13 @@
-//! Connections that Bulkhead opens: the only crate that calls anybody.
+//! Outgoing HTTP requests: the only crate that opens HTTP connections to other hosts.
 //!
-//! There are two kinds of peers. The upstream is the operator's choice, and its address is taken as
-//! it is. A callback is a stranger's choice: every address its name leads to must be a public one or
-//! be allowed by the operator, at every try, and the connection goes to an address that was looked
-//! at, not to the name.
+//! There are two kinds of peers. The operator chooses the upstream, and its address is not checked.
+//! Callers choose the receivers of callbacks. At every attempt, each address of a receiver's name
+//! must be public or allowed by the operator, and the connection goes to a checked address, not to
+//! the name.
 //!
-//! An exchange is one request on a connection of its own, over HTTP/1.1, without proxies, and without
-//! following redirects. It is never repeated: a pool would, silently, when a connection it kept turns
-//! out to be closed, and each repetition is a call that the upstream counts.
+//! An exchange is one request on its own connection, over HTTP/1.1, without proxies and without
+//! following redirects. It is never repeated. A connection pool silently repeats a request if a
+//! kept connection turns out to be closed, and the upstream counts each repetition as a call.
 
 mod allow;
 mod connect;
@@ -27,46 +27,49 @@ use tokio::time::{Instant, timeout_at};
 use url::Host;
 
 pub use allow::{Allowed, AllowedError};
-pub use exchange::{Answer, Failure, HEAD_OCTETS_MAX, Limits, Request};
+pub use exchange::{Answer, Failure, HEAD_BYTES_MAX, Limits, Request};
 pub use special_purpose::Special;
-pub use target::{CALLBACK_URL_OCTETS_MAX, PATH_OCTETS_MAX, Refusal, Target};
+pub use target::{CALLBACK_URL_BYTES_MAX, PATH_BYTES_MAX, Refusal, Target};
 pub use tls::CaFileError;
 
 use exchange::Needed;
 use hickory_resolver::net::NetError;
 use resolve::{Resolver, Sources};
 
-/// What the operator sets.
+/// The settings of outgoing connections.
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
-    /// Certificates in PEM that are trusted instead of the public roots: of authorities, or a server's
-    /// own if it is not marked as an authority's.
+    /// Path of a file with PEM certificates that are trusted instead of the public roots. These are
+    /// certificates of authorities, or a server's own certificate if it is not marked as an
+    /// authority. Default: the public roots that are built into the program.
     pub ca_file: Option<PathBuf>,
-    /// What callbacks may reach although its address is not public.
+    /// Hosts and networks that callbacks may reach although their addresses are not public.
+    /// Default: none.
     pub callback_allow: Vec<Allowed>,
 }
 
-/// Why there are no connections at all.
+/// The reason why [`Outbound`] cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The file with certificates has none that could be trusted.
+    /// The certificates in the file cannot be used.
     #[error("{}: {why}", file.display())]
     CaFile {
-        /// Its path.
+        /// The path of the file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         why: CaFileError,
     },
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
+    /// The TLS configuration cannot be created.
+    #[error("cannot set up TLS: {0}")]
     Tls(#[source] rustls::Error),
-    /// Names cannot be resolved.
-    #[error("names cannot be resolved: {0}")]
+    /// The DNS resolver cannot be created.
+    #[error("cannot set up DNS: {0}. Check /etc/resolv.conf and /etc/hosts")]
     Dns(#[source] NetError),
 }
 
-/// Opens connections. A clone is the same one.
+/// Opens connections for HTTP requests. A clone is cheap and shares the configuration and the
+/// resolver.
 #[derive(Debug, Clone)]
 pub struct Outbound {
     shared: Arc<Shared>,
@@ -81,10 +84,13 @@ struct Shared {
 }
 
 impl Outbound {
-    /// Reads the file with certificates, and what the system says about names.
+    /// Creates the client. Reads the file of certificates, `/etc/resolv.conf` and `/etc/hosts`.
+    ///
+    /// The certificates are read only once. The other two files are read again when they have
+    /// changed.
     ///
     /// # Errors
-    /// [`SetupError`] where the certificates cannot be used, or TLS or DNS cannot be set up.
+    /// [`SetupError`] if the certificates cannot be used, or if TLS or DNS cannot be set up.
     pub fn new(setup: &Setup) -> Result<Self, SetupError> {
         Self::with_sources(setup, Sources::default())
     }
@@ -103,36 +109,42 @@ impl Outbound {
         })
     }
 
-    /// Whom TLS trusts, also for PostgreSQL.
+    /// Returns the TLS configuration with the trusted certificates. PostgreSQL connections use it,
+    /// too.
     pub fn tls(&self) -> Arc<rustls::ClientConfig> {
         Arc::clone(&self.shared.tls)
     }
 
-    /// Looks at a URL for callbacks, without asking where its name leads: [`Self::callback`] does.
+    /// Parses and checks the URL of a callback, which has at most [`CALLBACK_URL_BYTES_MAX`]
+    /// bytes. Does not resolve its name: [`Self::callback`] resolves it and checks its addresses.
     ///
     /// # Errors
-    /// [`Refusal`] where the URL cannot be called, or its host must not be.
+    /// [`Refusal`] if the URL is invalid, or if its host is not allowed.
     pub fn callback_target(&self, url: &str) -> Result<Target, Refusal> {
         let too_long = Refusal::TooLong {
-            octets_max: CALLBACK_URL_OCTETS_MAX,
+            bytes_max: CALLBACK_URL_BYTES_MAX,
         };
-        if url.len() > CALLBACK_URL_OCTETS_MAX {
+        if url.len() > CALLBACK_URL_BYTES_MAX {
             return Err(too_long);
         }
         let target = Target::parse(url)?;
-        // Escaped, it may have grown.
-        if target.as_str().len() > CALLBACK_URL_OCTETS_MAX {
+        // Percent-encoding may have made it longer.
+        if target.as_str().len() > CALLBACK_URL_BYTES_MAX {
             return Err(too_long);
         }
         self.shared.permit_name(&target)?;
         Ok(target)
     }
 
-    /// Calls the upstream. A call that is dropped closes its connection with a reset.
+    /// Sends a request to the upstream, without checking its address, and returns the whole
+    /// response.
+    ///
+    /// Dropping the future closes the connection with a reset. The upstream may have received the
+    /// request.
     ///
     /// # Errors
-    /// [`Failure`] where there is no whole answer; [`Failure::sent`] says whether the upstream may have got
-    /// the request.
+    /// [`Failure`] if there is no complete response. [`Failure::sent`] returns whether the upstream
+    /// may have received the request.
     pub async fn upstream(
         &self,
         target: &Target,
@@ -143,18 +155,25 @@ impl Outbound {
         exchange::exchange(stream, target, request, limits, Needed::Whole).await
     }
 
-    /// Calls a stranger back. The answer is there when its head came, and has no body: whatever a
-    /// receiver says beyond its status is nobody's business.
+    /// Sends a request to the receiver of a callback. Resolves its name and checks its addresses
+    /// each time.
+    ///
+    /// Returns as soon as the head of the response is complete, at most one second later. The body
+    /// of the returned response is empty, because only the status and `Retry-After` count.
+    ///
+    /// Dropping the future closes the connection with a reset. The receiver may have received the
+    /// request.
     ///
     /// # Errors
-    /// [`Failure`] where the URL must not be called or its answer has no whole head.
+    /// [`Failure`] if the receiver is not allowed, or if the head of its response is incomplete.
+    /// [`Failure::sent`] returns whether the receiver may have received the request.
     pub async fn callback(
         &self,
         target: &Target,
         request: Request,
         limits: Limits,
     ) -> Result<Answer, Failure> {
-        let stream = self.connect(target, Peer::Stranger, limits).await?;
+        let stream = self.connect(target, Peer::Receiver, limits).await?;
         exchange::exchange(stream, target, request, limits, Needed::Head).await
     }
 
@@ -164,7 +183,7 @@ impl Outbound {
         peer: Peer,
         limits: Limits,
     ) -> Result<connect::Stream, Failure> {
-        // A connection that is there later than either is of no use.
+        // After either of them, a connection cannot be used.
         let until = limits.send_before.min(limits.deadline);
         if Instant::now() >= until {
             return Err(Failure::Late);
@@ -183,15 +202,15 @@ impl Outbound {
 
 #[derive(Debug, Clone, Copy)]
 enum Peer {
-    /// The operator's choice.
+    /// The upstream, which the operator has chosen.
     Upstream,
-    /// A stranger's choice.
-    Stranger,
+    /// The receiver of a callback, which a caller has chosen.
+    Receiver,
 }
 
 impl Shared {
     async fn addresses(&self, target: &Target, peer: Peer) -> Result<Vec<IpAddr>, Failure> {
-        if let Peer::Stranger = peer {
+        if let Peer::Receiver = peer {
             self.permit_name(target).map_err(Failure::Refused)?;
         }
         let name = match target.host() {
@@ -202,20 +221,20 @@ impl Shared {
         let resolved = self.resolver.resolve(name).await;
         let addresses = resolved.map_err(Failure::NotConnected)?;
         match peer {
-            Peer::Stranger if !self.allows_name(name, target.port()) => {
-                // One address that must not be called is enough: a name of an honest receiver has
-                // none, and the others may be there to be chosen at another time.
+            Peer::Receiver if !self.allows_name(name, target.port()) => {
+                // One forbidden address rejects the name. Honest receivers have only public
+                // addresses, and DNS may return only the forbidden address at another time.
                 for address in &addresses {
                     self.permit_address(*address, target.port(), false)
                         .map_err(Failure::Refused)?;
                 }
             }
-            Peer::Stranger | Peer::Upstream => {}
+            Peer::Receiver | Peer::Upstream => {}
         }
         Ok(addresses)
     }
 
-    /// What can be said of a host without resolving it.
+    /// Checks a host without resolving it.
     fn permit_name(&self, target: &Target) -> Result<(), Refusal> {
         let port = target.port();
         match target.host() {

@@ -1,12 +1,13 @@
-//! Reasons why there is no connection, in words without addresses: whoever named the host may read them.
+//! Texts about failed connections. They contain no addresses, because the caller that has named the
+//! host may read them.
 
 use std::io;
 
 use rustls::CertificateError;
 
-pub(crate) const NOT_IN_TIME: &str = "there was no connection in time";
+pub(crate) const NOT_IN_TIME: &str = "the connection was not established in time";
 
-/// What went wrong below HTTP and TLS, in words without addresses.
+/// Describes an I/O error without addresses.
 pub(crate) fn io_reason(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "the connection was refused",
@@ -15,14 +16,14 @@ pub(crate) fn io_reason(error: &io::Error) -> &'static str {
         | io::ErrorKind::BrokenPipe => "the connection was reset",
         io::ErrorKind::HostUnreachable
         | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::AddrNotAvailable => "there is no way to the host",
+        | io::ErrorKind::AddrNotAvailable => "there is no route to the host",
         io::ErrorKind::TimedOut => NOT_IN_TIME,
         _ => "the connection failed",
     }
 }
 
-/// Why a handshake failed, in words that quote nothing of the certificate: they may be shown to
-/// whoever named the host.
+/// Describes a failed handshake without quoting the certificate, because the caller that has named
+/// the host may read the text.
 pub(crate) fn tls_reason(error: &io::Error) -> &'static str {
     let inner = error
         .get_ref()
@@ -44,14 +45,15 @@ pub(crate) fn tls_reason(error: &io::Error) -> &'static str {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "TLS: the certificate is for another name"
             }
-            // Of two authorities with one name, the wrong one has signed it.
+            // The signature is bad if another authority with the same name has signed the
+            // certificate.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "TLS: the certificate is from an authority that is not trusted"
             }
             _ => "TLS: the certificate is not acceptable",
         },
-        rustls::Error::InvalidMessage(_) => "TLS: the answer is not TLS",
-        rustls::Error::AlertReceived(_) => "TLS: the server refused the handshake",
+        rustls::Error::InvalidMessage(_) => "TLS: the response is not TLS",
+        rustls::Error::AlertReceived(_) => "TLS: the server rejected the handshake",
         rustls::Error::PeerIncompatible(_) => "TLS: no common version or cipher suite",
         _ => "TLS: the handshake failed",
     }

@@ -1,4 +1,4 @@
-//! Names to addresses, as this system is set up to do it.
+//! Resolves names as the system is configured: `/etc/hosts`, then DNS.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,16 +17,16 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{Hosts, TokioResolver};
 
-/// A server of DNS that has not answered by then is asked again, or another one is. The usual 5 s
-/// would leave no time for a second try.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// Maximum time for a DNS server to respond before the query is repeated. The default of 5 s would
+/// leave no time for a second query.
+const QUERY_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 
-/// What the system says about names. Other values are for tests.
+/// The configuration files of the resolver. Only tests use other values than the default.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     pub(crate) resolv_conf: PathBuf,
     pub(crate) hosts: PathBuf,
-    /// Where servers of DNS listen.
+    /// The port of the DNS servers.
     pub(crate) port: u16,
 }
 
@@ -40,14 +40,15 @@ impl Default for Sources {
     }
 }
 
-/// Reads both files again when they have changed: a server outlives the network it was started in.
+/// Resolves names, and reads both files again when they have changed, because the network may
+/// change while the server runs.
 #[derive(Debug)]
 pub(crate) struct Resolver {
     sources: Sources,
     current: Mutex<Option<(Stamps, Arc<Loaded>)>>,
 }
 
-/// What tells one content of the two files from another: inode, length, time of the last change.
+/// Inode, size and modification time of the two files, to notice changes.
 type Stamps = [Option<(u64, u64, i64, i64)>; 2];
 
 #[derive(Debug)]
@@ -66,9 +67,9 @@ impl Resolver {
         Ok(resolver)
     }
 
-    /// All addresses of a name; never none. The error is a reason to be shown.
+    /// Returns all addresses of a name, at least one. The error is a reason for the caller.
     pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, &'static str> {
-        const FAILED: &str = "the name was not resolved";
+        const FAILED: &str = "the name could not be resolved";
         let loaded = self.loaded().map_err(|_| FAILED)?;
         let listed = loaded.listed(name);
         if !listed.is_empty() {
@@ -78,7 +79,7 @@ impl Resolver {
             if error.is_no_records_found() {
                 "the name has no address"
             } else if matches!(error, NetError::Timeout) {
-                "no server of DNS answered in time"
+                "no DNS server responded in time"
             } else {
                 FAILED
             }
@@ -110,19 +111,19 @@ impl Resolver {
 impl Loaded {
     fn new(sources: &Sources) -> Result<Self, NetError> {
         let mut hosts = Hosts::default();
-        // Without the file there are just no such names.
+        // A missing file means that it lists no names.
         if let Ok(file) = fs::File::open(&sources.hosts)
             && let Err(error) = hosts.read_hosts_conf(file)
         {
-            tracing::warn!(%error, "/etc/hosts cannot be read to its end");
+            tracing::warn!(%error, "cannot read all of /etc/hosts");
         }
         let read = fs::read(&sources.resolv_conf)
             .map_err(NetError::from)
             .and_then(parse_resolv_conf);
         let (config, mut options) = read.unwrap_or_else(|error| {
-            // What resolv.conf(5) says of a file that names no server. Nobody else is asked: names
-            // are not the business of third parties.
-            tracing::warn!(%error, "no server of DNS in /etc/resolv.conf: 127.0.0.1 is asked");
+            // This is the default of resolv.conf(5) for a file without servers. No other server is
+            // used, because host names must not be disclosed to third parties.
+            tracing::warn!(%error, "/etc/resolv.conf has no DNS server; using 127.0.0.1");
             let server = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
             let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
             (config, ResolverOpts::default())
@@ -136,12 +137,12 @@ impl Loaded {
         }
         let config =
             ResolverConfig::from_parts(config.domain().cloned(), config.search().to_vec(), servers);
-        options.timeout = options.timeout.min(ASK_AGAIN_AFTER);
+        options.timeout = options.timeout.min(QUERY_TIMEOUT_MAX);
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        // We look into the file ourselves, as a whole: hickory would still ask DNS for the kind of
-        // address that a listed name does not have.
+        // The file is searched here, for both kinds of address. hickory would query DNS for the
+        // kind that a listed name does not have.
         options.use_hosts_file = ResolveHosts::Never;
-        // A few names a minute need no memory, and what has changed is seen at the next try.
+        // A few names per minute need no cache, and the next attempt sees changes.
         options.cache_size = 0;
         options.positive_max_ttl = Some(Duration::ZERO);
         options.negative_max_ttl = Some(Duration::ZERO);

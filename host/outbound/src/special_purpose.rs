@@ -1,43 +1,43 @@
-//! Addresses that are not an ordinary host of the public internet.
+//! Addresses that are not those of an ordinary host in the public internet.
 //!
-//! The ranges are those of the two special-purpose registries of IANA, also where these call a range
-//! globally reachable (nobody receives callbacks there), the multicast and reserved blocks beside
-//! them, and every form of IPv6 address that carries an IPv4 address: what such an address reaches is
-//! decided by a translator or a tunnel that we do not see. A network's own NAT64 prefix
-//! (RFC 6052, section 2.2) looks like any other address and is not recognised.
+//! The ranges are those of the two special-purpose registries of IANA, including those that the
+//! registries call globally reachable, because no host there receives callbacks. The multicast and
+//! reserved blocks are added. Every form of IPv6 address that contains an IPv4 address is added,
+//! too, because an unknown translator or tunnel decides which host it reaches. A NAT64 prefix of a
+//! network's own (RFC 6052, section 2.2) looks like any other address and is not recognised.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::LazyLock;
 
 use ipnet::IpNet;
 
-/// A range that callbacks do not go to.
+/// A range of addresses to which callbacks are not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Special {
-    /// What it is for, as it follows "the address is".
+    /// The purpose of the range, phrased to follow "the address is".
     pub purpose: &'static str,
-    /// In CIDR notation where it has one.
+    /// The range in CIDR notation if it has one; otherwise a short name.
     pub range: &'static str,
 }
 
-/// The first range that holds an address is the one that is named, so that narrow ranges stand
-/// before the wider ones around them.
+/// The ranges and their purposes. The first range that contains an address is returned, so that
+/// narrow ranges stand before the wider ones around them.
 const RANGES: &[(&str, &str)] = &[
     // RFC 791, RFC 1122
     ("0.0.0.0/8", "of this network"),
     // RFC 1918
     ("10.0.0.0/8", "private"),
-    // RFC 6598. Alibaba's metadata are at 100.100.100.200.
+    // RFC 6598. The metadata service of Alibaba is at 100.100.100.200.
     ("100.64.0.0/10", "shared among a carrier's customers"),
     // RFC 1122
     ("127.0.0.0/8", "loopback"),
-    // In no registry: Azure's hosts answer there in every virtual network.
+    // Not in a registry. The platform of Azure responds at this address in every virtual network.
     ("168.63.129.16/32", "the one of Azure's platform"),
-    // RFC 3927. The metadata of most clouds are at 169.254.169.254.
+    // RFC 3927. The metadata service of most clouds is at 169.254.169.254.
     ("169.254.0.0/16", "link-local"),
     // RFC 1918
     ("172.16.0.0/12", "private"),
-    // RFC 6890. Oracle's metadata were at 192.0.0.192.
+    // RFC 6890. The metadata service of Oracle was at 192.0.0.192.
     ("192.0.0.0/24", "for IETF protocols"),
     // RFC 5737
     ("192.0.2.0/24", "for documentation"),
@@ -85,7 +85,7 @@ const RANGES: &[(&str, &str)] = &[
     ("2001:10::/28", "for ORCHID"),
     // RFC 7343
     ("2001:20::/28", "for ORCHID"),
-    // RFC 2928; what else was taken from it is for protocols too.
+    // RFC 2928. Other assignments from this range are for protocols, too.
     ("2001::/23", "for IETF protocols"),
     // RFC 3849
     ("2001:db8::/32", "for documentation"),
@@ -93,13 +93,13 @@ const RANGES: &[(&str, &str)] = &[
     ("2002::/16", "for 6to4"),
     // RFC 7534
     ("2620:4f:8000::/48", "for AS112"),
-    // RFC 3701: given back
+    // RFC 3701: returned to IANA.
     ("3ffe::/16", "reserved"),
     // RFC 9637
     ("3fff::/20", "for documentation"),
     // RFC 9602
     ("5f00::/16", "for segment routing"),
-    // RFC 4193. AWS has metadata at fd00:ec2::254.
+    // RFC 4193. AWS has a metadata service at fd00:ec2::254.
     ("fc00::/7", "private"),
     // RFC 4291
     ("fe80::/10", "link-local"),
@@ -111,13 +111,15 @@ const RANGES: &[(&str, &str)] = &[
 
 static NETWORKS: LazyLock<Vec<(IpNet, Special)>> = LazyLock::new(|| {
     let network = |&(range, purpose): &(&'static str, &'static str)| {
-        let network = range.parse().expect("the table holds networks");
+        let network = range
+            .parse()
+            .expect("the table should contain valid networks");
         (network, Special { purpose, range })
     };
     RANGES.iter().map(network).collect()
 });
 
-/// What an address is for, unless it is an ordinary one.
+/// Returns the purpose of an address, or `None` for an ordinary one.
 pub(crate) fn special(address: IpAddr) -> Option<Special> {
     let listed = NETWORKS
         .iter()
@@ -133,14 +135,14 @@ pub(crate) fn special(address: IpAddr) -> Option<Special> {
 
 fn special_form(address: Ipv6Addr) -> Option<Special> {
     let parts = address.segments();
-    // All that IANA gives to hosts (RFC 4291, section 2.4).
+    // IANA assigns addresses of hosts only from 2000::/3 (RFC 4291, section 2.4).
     if parts[0] & 0xe000 != 0x2000 {
         return Some(Special {
             purpose: "not one for hosts",
             range: "outside 2000::/3",
         });
     }
-    // ISATAP (RFC 5214): under any prefix, an IPv4 address behind one of two marks.
+    // ISATAP (RFC 5214): an IPv4 address after one of two marks, under any prefix.
     if matches!(parts[4], 0 | 0x0200) && parts[5] == 0x5efe {
         return Some(Special {
             purpose: "an IPv4 address in IPv6 form",
@@ -154,8 +156,9 @@ fn special_form(address: Ipv6Addr) -> Option<Special> {
 mod tests {
     use super::*;
 
-    /// Either end of a range, what it is, and what its neighbours below and above are.
-    /// `GLOBAL` is an ordinary address, `NONE` the end of the address space.
+    /// Source, first address, last address and purpose of a range, and the purposes of the
+    /// addresses below and above it. `GLOBAL` is an ordinary address, `NONE` the end of the address
+    /// space.
     struct Row(
         &'static str,
         &'static str,
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_begin_and_end_where_their_rfc_says() {
+    fn ranges_have_the_bounds_of_their_rfc() {
         for Row(source, first, last, expected, below, above) in ROWS {
             let (first, last) = (first.parse().unwrap(), last.parse().unwrap());
             let around = |address, up| neighbour(address, up).map_or(NONE, purpose);
@@ -263,10 +266,10 @@ mod tests {
     }
 
     #[test]
-    fn every_range_of_the_table_is_tested() {
+    fn every_range_is_tested() {
         for (range, _) in RANGES {
             let network: IpNet = range.parse().unwrap();
-            // Where narrower ranges lie at its ends, a row covers the rest of it.
+            // If narrower ranges lie at the ends of a range, a row covers its remainder.
             assert!(
                 ROWS.iter()
                     .any(|row| network.contains(&row.1.parse::<IpAddr>().unwrap())),
@@ -281,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_of_clouds_are_refused() {
+    fn cloud_metadata_address_is_special() {
         for address in [
             "169.254.169.254",
             "169.254.170.2",
@@ -296,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn isatap_is_refused_under_any_prefix() {
+    fn isatap_is_special_under_any_prefix() {
         for address in ["2a00:1::5efe:7f00:1", "2a00:1::200:5efe:10.0.0.1"] {
             assert_eq!(purpose(address.parse().unwrap()), EMBEDDED, "{address}");
         }
@@ -306,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_addresses_pass() {
+    fn ordinary_address_is_global() {
         for address in [
             "1.1.1.1",
             "8.8.8.8",

@@ -1,4 +1,4 @@
-//! Where an exchange goes: a URL that was looked at.
+//! URLs of requests, parsed and in canonical form.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,20 +8,22 @@ use url::{Host, Position, Url};
 
 use crate::special_purpose::Special;
 
-/// The longest URL that a callback may have, also after it was brought into canonical form.
-pub const CALLBACK_URL_OCTETS_MAX: usize = 2048;
+/// Maximum length of the URL of a callback in bytes, as given and in canonical form.
+pub const CALLBACK_URL_BYTES_MAX: usize = 2048;
 
-/// The longest path and query that hyper takes.
-pub const PATH_OCTETS_MAX: usize = 65_534;
+/// Maximum length of path and query in bytes, which is that of hyper.
+pub const PATH_BYTES_MAX: usize = 65_534;
 
-/// The longest name in DNS (RFC 1035, section 2.3.4), without the dot at its end.
-const NAME_OCTETS_MAX: usize = 253;
-const LABEL_OCTETS_MAX: usize = 63;
+/// Maximum length of a DNS name in bytes, without the final dot (RFC 1035, section 2.3.4).
+const NAME_BYTES_MAX: usize = 253;
+const LABEL_BYTES_MAX: usize = 63;
 
-/// A URL that can be called: http or https, a host in canonical form, no user, no fragment.
+/// A valid URL of a request: `http` or `https`, a host in canonical form, no user, no password and
+/// no fragment.
 ///
-/// It says nothing about where its name leads: that is looked at when it is called.
-/// Path and query may be secret, so that neither `Display` nor `Debug` shows them.
+/// A target does not mean that the addresses of its name are allowed.
+/// [`Outbound::callback`](crate::Outbound::callback) checks them at each call. Path and query may
+/// be secret, so that neither `Display` nor `Debug` shows them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Target {
     url: String,
@@ -33,10 +35,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// The operator's base address of the upstream: it may have a path, and no query.
+    /// Parses the base URL of the upstream. It may have a path, but no query.
     ///
     /// # Errors
-    /// [`Refusal`] where it is not such a URL.
+    /// [`Refusal`] if it is not such a URL.
     pub fn upstream(url: &str) -> Result<Self, Refusal> {
         let target = Self::parse(url)?;
         if target.path.query().is_some() {
@@ -45,12 +47,14 @@ impl Target {
         Ok(target)
     }
 
-    /// A resource below this one. `path_and_query` begins with a slash and is taken as it is.
+    /// Returns the target of a resource below this one. `path_and_query` begins with a slash and is
+    /// not changed.
     ///
     /// # Errors
-    /// [`Refusal::Path`] where HTTP cannot carry it.
+    /// [`Refusal::Path`] if HTTP cannot carry the path, and [`Refusal::TooLong`] if the whole path
+    /// exceeds [`PATH_BYTES_MAX`].
     pub fn join(&self, path_and_query: &str) -> Result<Self, Refusal> {
-        // A parser would cut off what it takes for a fragment.
+        // A parser would remove a fragment.
         if !path_and_query.starts_with('/') || path_and_query.contains('#') {
             return Err(Refusal::Path);
         }
@@ -64,9 +68,10 @@ impl Target {
         })
     }
 
-    /// A URL in canonical form: what it leads to is not looked at, not even where it is an address.
+    /// Parses a URL and brings it into canonical form. Does not check its host, even if it is an
+    /// address.
     pub(crate) fn parse(url: &str) -> Result<Self, Refusal> {
-        // The parser would leave them out.
+        // The parser would silently remove these characters.
         if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(Refusal::NotUrl);
         }
@@ -116,12 +121,12 @@ impl Target {
         })
     }
 
-    /// Host, and port if it is not the scheme's usual one, in canonical form.
+    /// Returns the host in canonical form, with the port if it is not the default of the scheme.
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// The whole URL, in canonical form.
+    /// Returns the whole URL in canonical form.
     pub fn as_str(&self) -> &str {
         &self.url
     }
@@ -130,7 +135,7 @@ impl Target {
         self.https
     }
 
-    /// The name or address alone.
+    /// Returns the host without the port.
     pub fn host(&self) -> &Host<String> {
         &self.host
     }
@@ -158,69 +163,70 @@ impl fmt::Debug for Target {
 }
 
 fn parse_path(text: String) -> Result<PathAndQuery, Refusal> {
-    if text.len() > PATH_OCTETS_MAX {
+    if text.len() > PATH_BYTES_MAX {
         return Err(Refusal::TooLong {
-            octets_max: PATH_OCTETS_MAX,
+            bytes_max: PATH_BYTES_MAX,
         });
     }
     PathAndQuery::try_from(text).map_err(|_| Refusal::Path)
 }
 
-/// Whether a host is one that DNS could know, in letters, digits, hyphens and underscores: the
-/// parser of URLs lets pass what neither DNS nor a certificate has.
+/// Returns whether a host is a valid DNS name of letters, digits, hyphens and underscores. The URL
+/// parser accepts more characters than DNS and certificates do.
 pub(crate) fn is_name(host: &str) -> bool {
-    let known = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_';
-    host.len() <= NAME_OCTETS_MAX
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    host.len() <= NAME_BYTES_MAX
         && host
             .split('.')
-            .all(|label| (1..=LABEL_OCTETS_MAX).contains(&label.len()) && label.bytes().all(known))
+            .all(|label| (1..=LABEL_BYTES_MAX).contains(&label.len()) && label.bytes().all(known))
 }
 
-/// Whether a name means this machine wherever it is asked for (RFC 6761, section 6.3).
+/// Returns whether a name always means this machine (RFC 6761, section 6.3).
 pub(crate) fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// Why a URL is not called. Each text is for whoever gave the URL, and quotes nothing of it.
+/// The reason why a URL is rejected. The texts are for the caller that has given the URL, and do
+/// not quote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No absolute URL, or one with blanks in it.
+    /// The text is not an absolute URL, or contains white space or control characters.
     #[error("not an absolute URL")]
     NotUrl,
-    /// More octets than these.
-    #[error("the URL is over {octets_max} octets long")]
+    /// The URL has more bytes than the limit.
+    #[error("the URL has more than {bytes_max} bytes")]
     TooLong {
-        /// The limit.
-        octets_max: usize,
+        /// The limit in bytes.
+        bytes_max: usize,
     },
-    /// Neither http nor https.
+    /// The scheme is neither `http` nor `https`.
     #[error("the scheme is neither http nor https")]
     Scheme,
-    /// A user name or password.
-    #[error("the URL holds a user name or password")]
+    /// The URL contains a user name or a password.
+    #[error("the URL contains a user name or password: remove it")]
     Credentials,
-    /// No host.
+    /// The URL has no host.
     #[error("the URL has no host")]
     NoHost,
-    /// A host that is neither an address nor a name of DNS.
-    #[error("the host is neither an address nor a name")]
+    /// The host is neither an address nor a DNS name.
+    #[error("the host is neither an IP address nor a DNS name")]
     HostName,
-    /// A dot at the end of the host.
-    #[error("the host ends with a dot")]
+    /// The host ends with a dot.
+    #[error("the host ends with a dot: remove it")]
     FinalDot,
-    /// No number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("the port is not a number from 1 to 65535")]
     Port,
-    /// A path or query that HTTP cannot carry.
-    #[error("the path or query holds what HTTP cannot carry")]
+    /// HTTP cannot carry the path or the query.
+    #[error("the path or query contains characters that HTTP cannot carry: percent-encode them")]
     Path,
-    /// A query where only a path may be.
-    #[error("the URL has a query, where only a path may be")]
+    /// The URL of the upstream has a query.
+    #[error("the URL has a query: only a path is allowed")]
     Query,
-    /// `localhost`, or a name below it.
+    /// The host is `localhost` or a name below it.
     #[error("the host is this machine (localhost)")]
     Localhost,
-    /// The address of the URL, or one that its name leads to.
+    /// The address in the URL, or an address of its name, is not public.
     #[error(
         "{} is {} ({})",
         if *.literal { "the address" } else { "an address of the host" },
@@ -228,9 +234,9 @@ pub enum Refusal {
         .special.range
     )]
     Address {
-        /// What such addresses are for.
+        /// The range of the address and its purpose.
         special: Special,
-        /// Whether the URL names it itself.
+        /// Whether the URL contains the address itself.
         literal: bool,
     },
 }

@@ -1,4 +1,4 @@
-//! Exchanges with servers of all kinds, on this machine's loopback.
+//! Exchanges with test servers on the loopback interface.
 
 mod answers;
 mod callbacks;
@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// What no test may take; where a test is to fail, it fails by then.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit for steps that should succeed.
+const TIME_MAX: Duration = Duration::from_secs(20);
 
 fn setup(allow: &[&str]) -> Setup {
     Setup {
@@ -45,7 +45,7 @@ fn post(body: impl Into<Bytes>) -> Request {
     }
 }
 
-/// Answers of up to 64 octets.
+/// Limits for responses of up to 64 bytes.
 fn within(time: Duration) -> Limits {
     let deadline = Instant::now() + time;
     Limits {
@@ -55,6 +55,6 @@ fn within(time: Duration) -> Limits {
     }
 }
 
-fn patient() -> Limits {
-    within(PATIENCE)
+fn generous() -> Limits {
+    within(TIME_MAX)
 }

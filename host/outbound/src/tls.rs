@@ -1,4 +1,4 @@
-//! Whom https and PostgreSQL are to trust.
+//! The TLS configuration for HTTPS and PostgreSQL.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -12,10 +12,12 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::SetupError;
 
-/// All public roots together have about a fifth of this.
-const FILE_OCTETS_MAX: u64 = 1 << 20;
+/// Maximum size of the file of certificates in bytes, about five times the size of all public
+/// roots.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Settings that trust the public roots in the program, or only those of a file.
+/// Returns a configuration that trusts only the certificates of `ca_file`, or the built-in public
+/// roots without it.
 pub(crate) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError> {
     let roots = match ca_file {
         Some(file) => read_roots(file).map_err(|why| SetupError::CaFile {
@@ -34,34 +36,34 @@ pub(crate) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError>
     Ok(config)
 }
 
-/// The same, for HTTP alone: a server of another protocol that shares a certificate with a web
-/// server cannot be mistaken for it.
+/// Returns the same configuration with ALPN for HTTP/1.1. A server of another protocol that shares
+/// a certificate with a web server then cannot be mistaken for one.
 pub(crate) fn for_http(config: &ClientConfig) -> ClientConfig {
     let mut config = config.clone();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config
 }
 
-/// The reason why nothing could be trusted by a file of certificates.
+/// The reason why a file of certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CaFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{0}")]
     Read(#[from] std::io::Error),
-    /// A folder, a pipe or a device.
-    #[error("it is not a regular file. Name one")]
+    /// The file is a folder, a pipe or a device.
+    #[error("it is not a regular file: give the path of a PEM file")]
     NotAFile,
-    /// Far longer than all public roots together.
-    #[error("it has more than {} octets: is it the right file?", FILE_OCTETS_MAX)]
+    /// The file exceeds the maximum size.
+    #[error("it has more than {} bytes: is it the right file?", FILE_BYTES_MAX)]
     TooLong,
-    /// The certificate with this number, from 1, is cut off or garbled.
-    #[error("certificate {0} is not whole PEM")]
+    /// The certificate with this number, counted from 1, is incomplete or garbled.
+    #[error("certificate {0} is not complete PEM")]
     Pem(usize),
-    /// The certificate with this number, from 1, is something else.
+    /// The certificate with this number, counted from 1, is not an X.509 certificate.
     #[error("certificate {0} is not an X.509 certificate")]
     X509(usize),
-    /// It holds no certificate.
-    #[error("there is no certificate in PEM in it")]
+    /// The file contains no certificate.
+    #[error("it contains no PEM certificate")]
     Empty,
 }
 
@@ -79,26 +81,26 @@ fn read_roots(file: &Path) -> Result<RootCertStore, CaFileError> {
     Ok(roots)
 }
 
-/// What is in a regular file: what comes out of a pipe or a device may never end.
+/// Reads a regular file. Reading a pipe or a device might never end.
 fn read(file: &Path) -> Result<Vec<u8>, CaFileError> {
-    // Before it is opened, which would wait for somebody who writes to a pipe.
+    // This is checked first, because opening a pipe waits for a writer.
     if !std::fs::metadata(file)?.is_file() {
         return Err(CaFileError::NotAFile);
     }
-    let mut octets = Vec::new();
-    let mut file = File::open(file)?.take(FILE_OCTETS_MAX + 1);
-    file.read_to_end(&mut octets)?;
-    if octets.len() as u64 > FILE_OCTETS_MAX {
+    let mut bytes = Vec::new();
+    let mut file = File::open(file)?.take(FILE_BYTES_MAX + 1);
+    file.read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(CaFileError::TooLong);
     }
-    Ok(octets)
+    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn refusal(content: Option<&[u8]>) -> String {
+    fn error_text(content: Option<&[u8]>) -> String {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ca.pem");
         if let Some(content) = content {
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_is_read_whole() {
+    fn bundle_with_other_text_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ca.pem");
         let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
@@ -127,29 +129,29 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_use_says_why() {
-        assert!(refusal(None).contains("No such file"));
-        let none = "there is no certificate in PEM in it";
+    fn unusable_file_is_rejected_with_reason() {
+        assert!(error_text(None).contains("No such file"));
+        let none = "it contains no PEM certificate";
         let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
         for content in [&b""[..], b"\xff\0garbage\n", key.as_bytes()] {
-            assert_eq!(refusal(Some(content)), none);
+            assert_eq!(error_text(Some(content)), none);
         }
         let good = certificate();
         let (half, _) = good.split_at(good.len() / 2);
         assert_eq!(
-            refusal(Some(half.as_bytes())),
-            "certificate 1 is not whole PEM"
+            error_text(Some(half.as_bytes())),
+            "certificate 1 is not complete PEM"
         );
         let not_x509 =
             format!("{good}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
         assert_eq!(
-            refusal(Some(not_x509.as_bytes())),
+            error_text(Some(not_x509.as_bytes())),
             "certificate 2 is not an X.509 certificate"
         );
     }
 
     #[test]
-    fn what_may_never_end_is_not_read() {
+    fn device_folder_and_large_file_are_rejected() {
         let folder = tempfile::tempdir().unwrap();
         for file in [Path::new("/dev/null"), folder.path()] {
             let error = config(Some(file)).unwrap_err().to_string();
@@ -161,11 +163,11 @@ mod tests {
         std::fs::write(&file, &bundle).unwrap();
         assert!(config(Some(&file)).is_ok());
         bundle.push(b'\n');
-        assert!(refusal(Some(&bundle)).starts_with("it has more than 1048576 octets"));
+        assert!(error_text(Some(&bundle)).starts_with("it has more than 1048576 bytes"));
     }
 
     #[test]
-    fn without_a_file_the_public_roots_are_trusted_and_the_shared_settings_name_no_protocol() {
+    fn default_trusts_public_roots_and_has_no_alpn() {
         let config = config(None).unwrap();
         assert!(config.alpn_protocols.is_empty());
         assert_eq!(for_http(&config).alpn_protocols, [b"http/1.1"]);

@@ -1,5 +1,7 @@
-//! The connection under hyper: it knows whether anything of the request has left, and lets nothing
-//! leave too late.
+//! The connection below hyper.
+//!
+//! It records whether a byte of the request may have been sent, sends nothing after `send_before`,
+//! and limits the number of bytes read.
 
 use std::io;
 use std::pin::Pin;
@@ -14,23 +16,23 @@ use crate::connect::Stream;
 pub(crate) struct Wire {
     stream: Stream,
     send_before: Instant,
-    octets_left: usize,
-    /// Waits for the first octet to be sent.
+    bytes_left: usize,
+    /// Waker of a read that waits until the first byte has been sent.
     reader: Option<Waker>,
-    /// An octet of the request may have left.
+    /// Whether a byte of the request may have been sent.
     pub(crate) sent: bool,
-    /// The first octet would have left too late.
+    /// Whether the first byte was not sent because it was too late.
     pub(crate) late: bool,
-    /// The answer has more octets than may be read.
+    /// Whether the response has more bytes than the limit.
     pub(crate) too_long: bool,
 }
 
 impl Wire {
-    pub(crate) fn new(stream: Stream, send_before: Instant, octets_max: usize) -> Self {
+    pub(crate) fn new(stream: Stream, send_before: Instant, bytes_max: usize) -> Self {
         Self {
             stream,
             send_before,
-            octets_left: octets_max,
+            bytes_left: bytes_max,
             reader: None,
             sent: false,
             late: false,
@@ -38,19 +40,19 @@ impl Wire {
         }
     }
 
-    /// Ends the connection in order, as far as that takes no waiting.
+    /// Closes the connection in an orderly way, without waiting.
     pub(crate) fn close(mut self) {
         #[expect(
             deprecated,
-            reason = "to linger for a time can block; this takes the setting back"
+            reason = "lingering for a time can block; `None` resets the option"
         )]
-        // Where it fails, the other side sees a reset after its answer.
+        // If it fails, the other side sees a reset after its response.
         let _ = self.stream.socket().set_linger(None);
         let mut context = Context::from_waker(Waker::noop());
         let _ = self.stream().poll_shutdown(&mut context);
     }
 
-    fn stream(&mut self) -> Pin<&mut dyn Both> {
+    fn stream(&mut self) -> Pin<&mut dyn ReadWrite> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream),
             Stream::Tls(stream) => Pin::new(stream.as_mut()),
@@ -58,9 +60,9 @@ impl Wire {
     }
 }
 
-trait Both: AsyncRead + AsyncWrite + Unpin {}
+trait ReadWrite: AsyncRead + AsyncWrite + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Both for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin> ReadWrite for T {}
 
 impl AsyncRead for Wire {
     fn poll_read(
@@ -69,20 +71,20 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
-        // A server may answer before it was asked, for example that it has no room. To hyper that
-        // would be a fault, and nothing would be sent.
+        // A server may respond before it has received the request, for example if it is overloaded.
+        // hyper would treat that as an error and send nothing.
         if !wire.sent {
             wire.reader = Some(context.waker().clone());
             return Poll::Pending;
         }
         let before = buffer.filled().len();
         let polled = wire.stream().poll_read(context, buffer);
-        let octets = buffer.filled().len() - before;
-        if octets > wire.octets_left {
+        let bytes = buffer.filled().len() - before;
+        if bytes > wire.bytes_left {
             wire.too_long = true;
             return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
         }
-        wire.octets_left -= octets;
+        wire.bytes_left -= bytes;
         polled
     }
 }
@@ -102,7 +104,7 @@ impl AsyncWrite for Wire {
         // TLS may have sent a part before it failed.
         let may_have_left = match &polled {
             Poll::Pending => false,
-            Poll::Ready(Ok(octets)) => *octets > 0,
+            Poll::Ready(Ok(bytes)) => *bytes > 0,
             Poll::Ready(Err(_)) => matches!(wire.stream, Stream::Tls(_)),
         };
         if may_have_left && !wire.sent {

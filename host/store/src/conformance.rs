@@ -1,6 +1,6 @@
-//! What every store does: one suite for all of them.
+//! Conformance tests that every store passes.
 //!
-//! A store takes part with a [`Bench`] of its own, and [`conformance_tests`] makes a test of each case.
+//! A store implements [`Bench`], and [`conformance_tests`] generates a test for each case.
 
 pub(crate) mod calls;
 pub(crate) mod leases;
@@ -18,7 +18,7 @@ use crate::{
 use std::sync::LazyLock;
 use tokio::runtime::Runtime;
 
-/// What a bench's store is opened with at first.
+/// The initial quota of the store of a bench.
 pub(crate) const QUOTA: Quota = Quota {
     calls: 3,
     window_ms: 60_000,
@@ -26,46 +26,47 @@ pub(crate) const QUOTA: Quota = Quota {
     margin_ms: 1000,
 };
 
-/// Nothing is ever full.
+/// A backlog without limits.
 pub(crate) const UNBOUNDED: BacklogMax = BacklogMax {
     messages: u64::MAX,
     callers: u32::MAX,
 };
 
-/// A store, and the time and the faults that a case lets it have.
+/// A store, its clocks, and its faults.
 pub(crate) trait Bench {
-    /// The store, as the process has it open that is alive now.
+    /// Returns the store of the current process.
     fn store(&self) -> &dyn Store;
 
-    /// The time. It stands still but for the functions below.
+    /// Returns the time. Only the methods below change it.
     fn now(&self) -> Now;
 
-    /// Lets time pass, by all clocks.
+    /// Advances all clocks.
     fn pass(&mut self, ms: i64);
 
-    /// Sets the wall clock of this process ahead, or back.
+    /// Steps the wall clock of this process forwards or backwards.
     fn step_wall(&mut self, ms: i64);
 
-    /// The process dies, and perhaps its machine restarts; another opens the same store, with this
-    /// quota.
+    /// Ends the process, and restarts the machine if requested. Another process opens the same
+    /// store with this quota.
     fn crash(&mut self, machine: Machine, quota: Quota);
 
-    /// Another process that uses the same store, on the same machine; none where that cannot be.
+    /// Returns the store of another process on the same machine, or `None` if the store does not
+    /// support this.
     fn replica(&mut self) -> Option<Box<dyn Store>>;
 }
 
-/// What becomes of the machine when a process dies.
+/// The effect of a crash on the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Machine {
-    /// Nothing.
+    /// The machine continues.
     RunsOn,
-    /// Its clock begins anew.
+    /// The machine restarts, and its clock begins at zero.
     Restarts,
 }
 
-/// Makes a test of each thing that every store does. Each is given a new bench; attributes go to all tests.
+/// Generates a test for each case. Each test gets a new bench, and the attributes.
 ///
-/// A case is a function of a module below, and is in this list.
+/// A case is a function in one of the modules below, and is in this list.
 macro_rules! conformance_tests {
     (@all $attributes:tt $bench:tt $($module:ident: $($name:ident),+;)+) => {
         $($($crate::conformance::conformance_tests! {
@@ -83,76 +84,76 @@ macro_rules! conformance_tests {
         $crate::conformance::conformance_tests! {
             @all [$(#[$attribute])*] [$bench]
             requests:
-                requests_for_one_message_share_it,
-                later_callers_of_a_finished_message_share_one_request,
-                a_full_backlog_takes_no_new_message_and_every_other_caller,
-                a_message_takes_so_many_callers_and_no_more,
-                a_signature_is_found_by_its_message,
-                callers_at_once_share_a_message_and_have_requests_of_their_own;
+                requests_for_same_message_share_it,
+                callers_of_finished_message_share_one_request,
+                full_backlog_rejects_only_new_messages,
+                message_accepts_limited_number_of_callers,
+                signature_is_found_by_message,
+                concurrent_callers_share_message_and_have_own_requests;
             calls:
-                fresh_messages_come_before_failed_ones_until_those_are_aged,
-                slots_come_back_a_window_after_their_call,
-                the_end_of_a_claim_before_ends_nothing,
-                a_hold_outlasts_calls_that_end_and_crashes,
-                checks_leave_slots_to_messages_that_wait,
-                who_is_told_later_is_told_exactly_when,
-                a_new_store_waits_for_what_a_lost_one_may_have_called,
-                fewer_calls_and_more_again_forget_none,
-                a_longer_window_holds_for_calls_before_it,
-                a_longer_window_counts_calls_that_are_under_way;
+                fresh_messages_precede_failed_ones_until_aged,
+                slot_is_free_one_window_after_its_call,
+                end_of_earlier_claim_has_no_effect,
+                hold_survives_ended_calls_and_crashes,
+                checks_leave_slots_for_pending_messages,
+                retry_after_is_exact,
+                new_store_waits_for_calls_of_lost_store,
+                changed_number_of_calls_forgets_no_call,
+                longer_window_delays_calls_after_earlier_ones,
+                longer_window_counts_active_calls;
             leases:
-                a_crash_forgets_no_call_and_no_message,
-                whoever_comes_late_changes_nothing,
-                a_try_that_nobody_finishes_is_made_again,
-                an_expired_lease_counts_until_another_is_given,
+                crash_forgets_no_call_and_no_message,
+                late_outcome_changes_nothing,
+                unfinished_attempt_is_repeated,
+                expired_lease_is_valid_until_next_claim,
                 replicas_share_slots_and_messages;
             notifications:
-                everybody_who_waits_is_told_but_who_was_answered,
-                a_request_that_two_callers_share_is_told_of,
-                a_notification_is_tried_until_it_is_delivered_or_parked,
-                a_redelivery_begins_anew_at_any_time,
-                a_busy_host_holds_up_no_other,
-                the_oldest_notifications_come_first,
-                a_crash_tells_again_and_whoever_is_late_changes_nothing,
-                a_notification_that_nobody_finishes_is_made_again;
+                waiting_requests_except_answered_ones_are_notified,
+                shared_request_is_notified,
+                notification_is_repeated_until_delivered_or_parked,
+                redelivery_restarts_notification_in_any_state,
+                busy_host_does_not_delay_others,
+                oldest_notifications_come_first,
+                notification_is_repeated_after_crash,
+                unfinished_notification_is_repeated;
             queries:
-                lists_are_of_the_youngest_first,
-                the_standing_counts_what_there_is,
-                a_sweep_removes_what_is_done_and_old,
-                a_sweep_leaves_what_somebody_waits_for,
-                a_sweep_takes_small_steps;
+                lists_begin_with_newest_request,
+                statistics_are_exact,
+                sweep_removes_old_finished_requests,
+                sweep_keeps_pending_requests,
+                sweep_removes_limited_number_of_requests;
             time:
-                steps_of_the_wall_clock_change_no_plan,
-                after_a_restart_of_the_machine_all_is_done_in_the_end;
+                wall_clock_steps_change_no_due_time,
+                all_work_is_completed_after_machine_restart;
             random_walk:
-                no_window_ever_sees_more_calls_than_allowed;
+                no_window_contains_more_calls_than_quota;
         }
     };
 }
 pub(crate) use conformance_tests;
 
-/// For stores with connections that live on beside the calls: one for all cases and threads.
+/// The runtime of all cases and threads, for stores whose connections outlive a call.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(1).enable_all().build();
-    runtime.expect("a thread can be started")
+    runtime.expect("thread should start")
 });
 
-/// Waits for a store.
+/// Waits for the result of a store.
 fn wait<T>(operation: StoreFuture<'_, T>) -> Result<T> {
     RUNTIME.block_on(operation)
 }
 
-/// A case at work.
+/// A running case.
 struct Case<'b> {
     bench: &'b mut dyn Bench,
     ids: u128,
-    /// What passed, by a clock that nothing resets.
+    /// The elapsed time by a clock that is never reset.
     elapsed_ms: i64,
 }
 
 impl<'b> Case<'b> {
-    /// Once the store makes calls.
+    /// Creates a case, and waits until the store makes calls.
     fn new(bench: &'b mut dyn Bench) -> Self {
         let mut case = Self {
             bench,
@@ -163,7 +164,7 @@ impl<'b> Case<'b> {
         case
     }
 
-    /// The same, with more calls than a case can make.
+    /// Creates a case whose quota is larger than the number of its calls.
     fn with_many_calls(bench: &'b mut dyn Bench) -> Self {
         let case = Self::new(bench);
         let quota = Quota {
@@ -178,7 +179,7 @@ impl<'b> Case<'b> {
         self.bench.pass(ms);
         self.elapsed_ms += ms;
         let now = self.bench.now();
-        wait(self.bench.store().heartbeat(now)).expect("beaten");
+        wait(self.bench.store().heartbeat(now)).expect("heartbeat should succeed");
     }
 
     fn wall(&self, after_ms: i64) -> UnixMillis {
@@ -202,7 +203,7 @@ impl<'b> Case<'b> {
     fn accept_up_to(&mut self, max: BacklogMax, message: &str, callback: Option<&str>) -> Accepted {
         let new = self.new_request(message, callback);
         let now = self.bench.now();
-        wait(self.bench.store().accept(new, max, now)).expect("stored")
+        wait(self.bench.store().accept(new, max, now)).expect("request should be stored")
     }
 
     fn accept(&mut self, message: &str, callback: Option<&str>) -> Accepted {
@@ -216,12 +217,12 @@ impl<'b> Case<'b> {
         }
     }
 
-    fn ask(&self) -> Claim<Attempt> {
-        wait(self.bench.store().claim_attempt(self.bench.now())).expect("asked")
+    fn claim(&self) -> Claim<Attempt> {
+        wait(self.bench.store().claim_attempt(self.bench.now())).expect("call should succeed")
     }
 
     fn begin(&self) -> Option<Attempt> {
-        acquired(self.ask())
+        acquired(self.claim())
     }
 
     fn begin_all(&self) -> Vec<Attempt> {
@@ -236,85 +237,91 @@ impl<'b> Case<'b> {
     fn sign(&self, claimed: &Attempt) {
         let signed = Outcome::Signed(format!("sig of {}", claimed.message));
         self.finish(claimed, SlotEnd::Settled, signed)
-            .expect("finished");
+            .expect("outcome should be stored");
     }
 
-    fn refuse(&self, claimed: &Attempt) {
+    fn fail(&self, claimed: &Attempt) {
         self.finish(claimed, SlotEnd::Settled, Outcome::Failed("no".into()))
-            .expect("finished");
+            .expect("outcome should be stored");
     }
 
     fn again(&self, claimed: &Attempt, after_ms: u64) {
         self.finish(claimed, SlotEnd::Settled, Outcome::Again { after_ms })
-            .expect("finished");
+            .expect("outcome should be stored");
     }
 
-    /// A message with this callback that is signed.
+    /// Stores a message with this callback, and signs it.
     fn signed(&mut self, message: &str, callback: Option<&str>) -> RequestId {
         let id = self.pending(message, callback);
-        let claimed = self.begin().expect("a try");
+        let claimed = self.begin().expect("an attempt should be claimed");
         assert_eq!(claimed.message, message);
         self.sign(&claimed);
         id
     }
 
-    fn ask_check(&self, checks_max: u32) -> Claim<Slot> {
-        wait(self.bench.store().claim_check(checks_max, self.bench.now())).expect("asked")
+    fn claim_check(&self, checks_max: u32) -> Claim<Slot> {
+        wait(self.bench.store().claim_check(checks_max, self.bench.now()))
+            .expect("call should succeed")
     }
 
     fn check(&self) -> Option<Slot> {
-        acquired(self.ask_check(u32::MAX))
+        acquired(self.claim_check(u32::MAX))
     }
 
     fn end(&self, slot: &Slot, end: SlotEnd) {
         let now = self.bench.now();
-        wait(self.bench.store().end_check(slot.clone(), end, now)).expect("ended");
+        wait(self.bench.store().end_check(slot.clone(), end, now))
+            .expect("end of the check should be stored");
     }
 
-    fn ask_due(&self, max: u32, busy: &[&str]) -> Claim<Vec<Notification>> {
+    fn claim_due(&self, max: u32, busy: &[&str]) -> Claim<Vec<Notification>> {
         let busy = busy.iter().map(|host| (*host).into()).collect();
         let (store, now) = (self.bench.store(), self.bench.now());
-        wait(store.claim_notifications(max, busy, now)).expect("asked")
+        wait(store.claim_notifications(max, busy, now)).expect("call should succeed")
     }
 
     fn due(&self, max: u32, busy: &[&str]) -> Vec<Notification> {
-        acquired(self.ask_due(max, busy)).unwrap_or_default()
+        acquired(self.claim_due(max, busy)).unwrap_or_default()
     }
 
-    fn tell(&self, told: &Notification, outcome: NotificationOutcome) -> Result<()> {
+    fn finish_notification(
+        &self,
+        notification: &Notification,
+        outcome: NotificationOutcome,
+    ) -> Result<()> {
         let (store, now) = (self.bench.store(), self.bench.now());
-        wait(store.finish_notification(told.lease.clone(), outcome, now))
+        wait(store.finish_notification(notification.lease.clone(), outcome, now))
     }
 
-    fn park(&self, told: &Notification) {
+    fn park(&self, notification: &Notification) {
         let why = "gone".into();
-        self.tell(told, NotificationOutcome::Parked { why })
-            .expect("finished");
+        self.finish_notification(notification, NotificationOutcome::Parked { why })
+            .expect("outcome should be stored");
     }
 
     fn find(&self, id: &RequestId) -> Option<RequestView> {
-        wait(self.bench.store().request(id.clone(), self.bench.now())).expect("asked")
+        wait(self.bench.store().request(id.clone(), self.bench.now())).expect("call should succeed")
     }
 
     fn view(&self, id: &RequestId) -> RequestView {
-        self.find(id).expect("there")
+        self.find(id).expect("request should exist")
     }
 
-    fn told(&self, id: &RequestId) -> Option<(NotificationState, u32)> {
+    fn notification_state(&self, id: &RequestId) -> Option<(NotificationState, u32)> {
         let notification = self.view(id).notification;
-        notification.map(|told| (told.state, told.tries))
+        notification.map(|notification| (notification.state, notification.tries))
     }
 
     fn stats(&self) -> StoreStats {
-        wait(self.bench.store().stats(self.bench.now())).expect("asked")
+        wait(self.bench.store().stats(self.bench.now())).expect("call should succeed")
     }
 }
 
-/// Each request belongs to a trace of its own.
+/// Returns a trace that is different for each request.
 pub(crate) fn trace_of(id: &RequestId) -> TraceParent {
     let random = &id.as_str()[12..];
     let trace = format!("00-{random}-{}-01", &random[16..]);
-    TraceParent::parse(&trace).expect("well-formed")
+    TraceParent::parse(&trace).expect("trace should be valid")
 }
 
 fn acquired<T>(claimed: Claim<T>) -> Option<T> {

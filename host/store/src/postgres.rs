@@ -1,19 +1,21 @@
 //! The store in a PostgreSQL database (13 or later), for any number of replicas.
 //!
-//! Replicas know nothing of each other but what is in the database, and any of them may stop at any
-//! time. Three things hold them together:
+//! Replicas share state only through the database, and each of them may stop at any time. Three
+//! mechanisms coordinate them:
 //!
-//! - **The store's time** is the database's clock with its jumps taken out. No replica trusts it: see
+//! - **The store's time** is the database's clock without its jumps. Each replica verifies it: see
 //!   [`crate::clock_monitor`] and `clock`.
-//! - **Sessions** hold leases. One that does not beat is dead, whatever the time is: see `sessions`.
-//! - **Row locks** in one order: `bulkhead_meta`, slots, messages, requests, notifications, and the
-//!   counts last. Whoever holds a later one waits for no earlier one. The lock on `bulkhead_meta` puts
-//!   all claims of slots in a row, so that each sees what the one before did.
+//! - **Sessions** own leases. A session without heartbeats is dead, whatever the time is: see
+//!   `sessions`.
+//! - **Row locks** are taken in one order: `bulkhead_meta`, slots, messages, requests,
+//!   notifications, and the counts last. A transaction that holds a later lock never waits for an
+//!   earlier one. The lock on `bulkhead_meta` serialises all claims of slots, so that each claim
+//!   sees the effects of the one before.
 //!
-//! Transactions are READ COMMITTED: each statement sees what was committed before it, and a row that
-//! another one changed meanwhile is looked at again. Connections must not be shared by a pooler that
-//! hands them out for single transactions (`PgBouncer` in its mode `transaction`): settings of the session
-//! are part of the promise.
+//! Transactions are READ COMMITTED: each statement sees what was committed before it, and evaluates
+//! a row again that another transaction has changed meanwhile. Connections must not go through a
+//! pooler that assigns them per transaction (`PgBouncer` in its mode `transaction`), because the
+//! guarantees depend on settings of the session.
 
 mod attempts;
 mod clock;
@@ -39,33 +41,36 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// What a replica brings along.
+/// The settings of a replica.
 pub struct PostgresSetup {
-    /// For `sslmode=prefer` and `require`; certificates are always verified. Without it there is no TLS.
+    /// The TLS configuration for `sslmode=prefer` and `require`. Certificates are always verified.
+    /// Default: connections without TLS.
     pub tls: Option<Arc<rustls::ClientConfig>>,
-    /// The password, where the URL has none.
+    /// The password, if the URL does not contain one.
     pub password: Option<Vec<u8>>,
-    /// Connections at most; at least two are used, one of them for the work behind the answers.
+    /// Maximum number of connections. At least two are used. A quarter of them, at least one, is
+    /// reserved for work other than calls of clients.
     pub connections_max: usize,
-    /// Names the current start of the machine.
+    /// Identifies the current boot of the machine.
     pub boot_id: String,
-    /// The machine's clock, the one of [`Now::boot`].
+    /// The clock of the machine that [`Now::boot`] uses.
     pub boot_clock: Arc<dyn Fn() -> BootMillis + Send + Sync>,
-    /// What the upstream allows.
+    /// The quota of the upstream.
     pub quota: Quota,
-    /// For each call. The server ends what we gave up.
+    /// Maximum time of each call. The database server cancels statements and transactions that
+    /// exceed it.
     pub timeout: Duration,
 }
 
-/// The store in a PostgreSQL database, as one replica uses it. Every function that changes something
-/// returns when the database has it on disk.
+/// The store in a PostgreSQL database, as one replica uses it.
 ///
-/// What is called goes on when nobody waits for it any more. A call that fails may have been done all
-/// the same, where the connection broke before its outcome was known.
+/// A method that changes something returns after the database has written the change to disk. A
+/// call continues if its future is dropped. A failed call may have taken effect if the connection
+/// broke before its outcome was known.
 pub struct Postgres {
     replica: Arc<Replica>,
-    /// Of its own, so that neither a busy nor a stopped thread of a caller holds up connections that
-    /// others use. None while it is being dropped.
+    /// A separate runtime, so that a busy or stopped thread of a caller does not delay connections
+    /// that others use. `None` while the store is dropped.
     runtime: Option<Runtime>,
 }
 
@@ -77,25 +82,25 @@ struct Replica {
     state: Mutex<State>,
 }
 
-/// What a replica knows by itself.
+/// The state of a replica that is not in the database.
 struct State {
     clock_monitor: ClockMonitor,
-    /// When the machine's row was last written.
+    /// The time at which the machine's row was last written.
     machine_at: Option<BootMillis>,
     session: Option<i64>,
     others: sessions::Others,
 }
 
-/// What a call does with a connection.
+/// The work of a call with a connection.
 type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
 
 impl Postgres {
-    /// Connects when it is first called, so that the database may be away now. The tables are made or
-    /// brought up to date then.
+    /// Creates the store without connecting, so that the database need not be available yet. The
+    /// first call connects, and creates or migrates the tables.
     ///
     /// # Errors
-    /// [`Unusable`](crate::Unusable) where the URL cannot be used, or asks for TLS that was not set up, and
-    /// [`Unavailable::Thread`] where the thread for its connections does not start.
+    /// [`Unusable`](crate::Unusable) if the URL cannot be used, or requires TLS that was not set
+    /// up, and [`Unavailable::Thread`] if the thread for its connections cannot be started.
     pub fn connect(url: &str, setup: PostgresSetup) -> Result<Self> {
         let connections = Connections::new(url, &setup)?;
         let clock_monitor = ClockMonitor::new(setup.quota);
@@ -122,7 +127,11 @@ impl Postgres {
         })
     }
 
-    /// Makes the tables or brings them up to date. Otherwise the first call does.
+    /// Creates or migrates the tables. Otherwise the first call does it. This is idempotent.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the database cannot be used now, and [`Unusable`](crate::Unusable) if its
+    /// tables cannot be used.
     pub fn migrate(&self) -> StoreFuture<'_, ()> {
         self.call(PoolClass::Work, |_, _| Box::pin(std::future::ready(Ok(()))))
     }
@@ -140,7 +149,7 @@ impl Postgres {
             match done.await {
                 Ok(done) => done,
                 Err(error) if error.is_panic() => {
-                    // A bug of ours, but it must not take the store out of service.
+                    // This is a bug, but the store must stay available.
                     tracing::error!("a call of the store panicked");
                     Err(Unavailable::Panicked.into())
                 }
@@ -153,14 +162,14 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // May be dropped where nothing may block.
+            // The store may be dropped where blocking is not allowed.
             runtime.shutdown_background();
         }
     }
 }
 
 impl Replica {
-    /// A panic in between is one of a call that was reported.
+    /// A panic while the lock was held was already reported by its call.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

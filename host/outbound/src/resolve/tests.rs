@@ -1,21 +1,21 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::tests::dns::{Said, serve, sources};
+use crate::tests::dns::{Reply, serve, sources};
 
 fn addresses(texts: &[&str]) -> Vec<IpAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
 #[tokio::test]
-async fn names_are_resolved_to_all_their_addresses() {
+async fn name_is_resolved_to_all_addresses() {
     let dir = tempfile::tempdir().unwrap();
     let port = serve(|name| match name {
-        "both.example" => Said::Addresses(vec!["10.0.0.1", "2001:db8::1", "10.0.0.2"]),
-        "six.example" => Said::Addresses(vec!["2001:db8::6"]),
-        "empty.example" => Said::Addresses(vec![]),
-        "broken.example" => Said::Failure,
-        _ => Said::NoSuchName,
+        "both.example" => Reply::Addresses(vec!["10.0.0.1", "2001:db8::1", "10.0.0.2"]),
+        "six.example" => Reply::Addresses(vec!["2001:db8::6"]),
+        "empty.example" => Reply::Addresses(vec![]),
+        "broken.example" => Reply::Failure,
+        _ => Reply::NoSuchName,
     })
     .await;
     let resolver = Resolver::new(sources(dir.path(), port, "")).unwrap();
@@ -29,22 +29,22 @@ async fn names_are_resolved_to_all_their_addresses() {
     for (name, reason) in [
         ("empty.example", "the name has no address"),
         ("none.example", "the name has no address"),
-        ("broken.example", "the name was not resolved"),
+        ("broken.example", "the name could not be resolved"),
     ] {
         assert_eq!(resolver.resolve(name).await, Err(reason), "{name}");
     }
 }
 
 #[tokio::test]
-async fn nothing_is_remembered() {
+async fn results_are_not_cached() {
     let dir = tempfile::tempdir().unwrap();
-    let asked = AtomicUsize::new(0);
-    // Two questions, one for each kind of address.
-    let port = serve(move |_| match asked.fetch_add(1, Ordering::SeqCst) / 2 {
-        0 => Said::Addresses(vec!["10.0.0.1"]),
-        1 => Said::Addresses(vec!["10.0.0.2"]),
-        2 => Said::NoSuchName,
-        _ => Said::Addresses(vec!["10.0.0.4"]),
+    let queries = AtomicUsize::new(0);
+    // Each name needs two queries, one for each kind of address.
+    let port = serve(move |_| match queries.fetch_add(1, Ordering::SeqCst) / 2 {
+        0 => Reply::Addresses(vec!["10.0.0.1"]),
+        1 => Reply::Addresses(vec!["10.0.0.2"]),
+        2 => Reply::NoSuchName,
+        _ => Reply::Addresses(vec!["10.0.0.4"]),
     })
     .await;
     let resolver = Resolver::new(sources(dir.path(), port, "")).unwrap();
@@ -59,9 +59,9 @@ async fn nothing_is_remembered() {
 }
 
 #[tokio::test]
-async fn names_of_the_hosts_file_are_not_asked_for() {
+async fn name_in_hosts_file_is_not_queried() {
     let dir = tempfile::tempdir().unwrap();
-    let port = serve(|name| panic!("asked for {name}")).await;
+    let port = serve(|name| panic!("unexpected query for {name}")).await;
     let hosts = "127.0.0.9 Receiver other # and\n10.0.0.1 receiver\n::9 six\n";
     let resolver = Resolver::new(sources(dir.path(), port, hosts)).unwrap();
     assert_eq!(
@@ -75,9 +75,9 @@ async fn names_of_the_hosts_file_are_not_asked_for() {
 }
 
 #[tokio::test]
-async fn changed_files_are_read_again() {
+async fn changed_file_is_read_again() {
     let dir = tempfile::tempdir().unwrap();
-    let port = serve(|_| Said::Addresses(vec!["10.0.0.1"])).await;
+    let port = serve(|_| Reply::Addresses(vec!["10.0.0.1"])).await;
     let sources = sources(dir.path(), port, "");
     let resolver = Resolver::new(sources.clone()).unwrap();
     assert_eq!(
@@ -97,9 +97,9 @@ async fn changed_files_are_read_again() {
 }
 
 #[tokio::test]
-async fn without_a_configuration_the_own_machine_is_asked() {
+async fn missing_configuration_uses_local_dns_server() {
     let dir = tempfile::tempdir().unwrap();
-    let port = serve(|_| Said::Addresses(vec!["10.0.0.1"])).await;
+    let port = serve(|_| Reply::Addresses(vec!["10.0.0.1"])).await;
     let sources = sources(dir.path(), port, "10.0.0.2 listed\n");
     for content in [None, Some(""), Some("search example\n"), Some("\u{0}\u{1}")] {
         fs::remove_file(&sources.resolv_conf).ok();
@@ -120,11 +120,11 @@ async fn without_a_configuration_the_own_machine_is_asked() {
 }
 
 #[tokio::test]
-async fn short_names_are_looked_for_where_the_system_says() {
+async fn short_name_uses_search_domains() {
     let dir = tempfile::tempdir().unwrap();
     let port = serve(|name| match name {
-        "receiver.ns.svc.example" => Said::Addresses(vec!["10.0.0.1"]),
-        _ => Said::NoSuchName,
+        "receiver.ns.svc.example" => Reply::Addresses(vec!["10.0.0.1"]),
+        _ => Reply::NoSuchName,
     })
     .await;
     let sources = sources(dir.path(), port, "");
@@ -141,11 +141,11 @@ async fn short_names_are_looked_for_where_the_system_says() {
 }
 
 #[tokio::test]
-async fn servers_that_are_silent_are_given_up() {
+async fn silent_server_times_out() {
     let dir = tempfile::tempdir().unwrap();
     let port = serve(|name| match name {
-        "four.example" => Said::OnlyFour("10.0.0.1"),
-        _ => Said::Nothing,
+        "four.example" => Reply::OnlyIpv4("10.0.0.1"),
+        _ => Reply::Nothing,
     })
     .await;
     let sources = sources(dir.path(), port, "");
@@ -160,19 +160,19 @@ async fn servers_that_are_silent_are_given_up() {
         resolver.resolve("none.example")
     );
     assert_eq!(four.unwrap(), addresses(&["10.0.0.1"]));
-    assert_eq!(none, Err("no server of DNS answered in time"));
+    assert_eq!(none, Err("no DNS server responded in time"));
 }
 
 #[test]
-fn the_usual_time_of_a_question_is_shortened() {
+fn default_query_timeout_is_shortened() {
     let dir = tempfile::tempdir().unwrap();
     let resolver = Resolver::new(sources(dir.path(), 53, "")).unwrap();
     let loaded = resolver.loaded().unwrap();
-    assert_eq!(loaded.dns.options().timeout, ASK_AGAIN_AFTER);
+    assert_eq!(loaded.dns.options().timeout, QUERY_TIMEOUT_MAX);
     assert_eq!(loaded.dns.options().cache_size, 0);
 }
 
 #[test]
-fn a_resolver_needs_no_runtime_to_be_made() {
+fn resolver_is_created_without_runtime() {
     assert!(Resolver::new(Sources::default()).is_ok());
 }

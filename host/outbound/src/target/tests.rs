@@ -5,7 +5,7 @@ fn parsed(url: &str) -> Target {
 }
 
 #[test]
-fn hosts_are_canonical_and_without_the_usual_port() {
+fn host_is_canonical_without_default_port() {
     for (url, host, port) in [
         ("http://Receiver.Example/a?b", "receiver.example", 80),
         ("HTTP://receiver.example:80/", "receiver.example", 80),
@@ -20,13 +20,13 @@ fn hosts_are_canonical_and_without_the_usual_port() {
     ] {
         let target = parsed(url);
         assert_eq!((target.authority(), target.port()), (host, port), "{url}");
-        // What is stored is read again at each try.
+        // The stored URL is parsed again at each attempt.
         assert_eq!(parsed(target.as_str()), target, "{url}");
     }
 }
 
 #[test]
-fn the_whole_url_is_kept_but_for_its_fragment() {
+fn url_is_kept_except_its_fragment() {
     let target = parsed("https://h/a%20b/../c?d=%41&e='#f");
     assert_eq!(target.as_str(), "https://h/c?d=%41&e=%27");
     assert_eq!(target.path().as_str(), "/c?d=%41&e=%27");
@@ -35,19 +35,19 @@ fn the_whole_url_is_kept_but_for_its_fragment() {
 }
 
 #[test]
-fn neither_path_nor_query_is_shown() {
+fn path_and_query_are_not_shown() {
     let target = parsed("https://h:1/secret?secret");
     assert_eq!(target.to_string(), "https://h:1");
     assert_eq!(format!("{target:?}"), "Target(https://h:1)");
 }
 
 #[test]
-fn what_is_no_target_is_refused() {
+fn invalid_url_is_rejected() {
     let long_name = format!("http://{}/", ["a"; 128].join("."));
     let long_label = format!("http://{}.example/", "a".repeat(64));
-    let long_path = format!("http://h/{}", "a".repeat(PATH_OCTETS_MAX));
+    let long_path = format!("http://h/{}", "a".repeat(PATH_BYTES_MAX));
     let too_long = Refusal::TooLong {
-        octets_max: PATH_OCTETS_MAX,
+        bytes_max: PATH_BYTES_MAX,
     };
     for (url, expected) in [
         ("", Refusal::NotUrl),
@@ -98,7 +98,7 @@ fn what_is_no_target_is_refused() {
 }
 
 #[test]
-fn odd_spellings_of_an_address_are_that_address() {
+fn unusual_spelling_of_address_is_recognised() {
     let loopback = Host::<String>::Ipv4(std::net::Ipv4Addr::LOCALHOST);
     for url in [
         "http://127.0.0.1",
@@ -128,7 +128,7 @@ fn odd_spellings_of_an_address_are_that_address() {
 }
 
 #[test]
-fn the_base_of_the_upstream_may_have_a_path() {
+fn upstream_url_may_have_path() {
     for (base, path, whole) in [
         ("https://api.example", "/", "https://api.example/"),
         (
@@ -154,7 +154,7 @@ fn the_base_of_the_upstream_may_have_a_path() {
 }
 
 #[test]
-fn joined_is_only_what_http_can_carry() {
+fn join_rejects_path_that_http_cannot_carry() {
     let base = Target::upstream("http://a/").unwrap();
     for path in [
         "",
@@ -168,14 +168,14 @@ fn joined_is_only_what_http_can_carry() {
     ] {
         assert_eq!(base.join(path), Err(Refusal::Path), "{path:?}");
     }
-    // Two slashes are a path here, and not a host.
+    // Here, two slashes begin a path and not a host.
     assert_eq!(base.join("//b/c").unwrap().authority(), "a");
-    let most = format!("/{}", "a".repeat(PATH_OCTETS_MAX - 1));
-    assert!(base.join(&most).is_ok());
+    let longest = format!("/{}", "a".repeat(PATH_BYTES_MAX - 1));
+    assert!(base.join(&longest).is_ok());
     assert_eq!(
-        base.join(&format!("{most}a")),
+        base.join(&format!("{longest}a")),
         Err(Refusal::TooLong {
-            octets_max: PATH_OCTETS_MAX
+            bytes_max: PATH_BYTES_MAX
         })
     );
 }

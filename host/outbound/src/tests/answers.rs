@@ -1,15 +1,15 @@
-//! What counts as an answer of the upstream, and what as half of one.
+//! Complete, incomplete and invalid responses of the upstream.
 
 use std::fmt::Write as _;
 
 use super::server::Server;
 use super::*;
 
-async fn ask(answer: &str) -> Result<(u16, String), Failure> {
+async fn fetch(answer: &str) -> Result<(u16, String), Failure> {
     let server = Server::answering(answer).await;
     let target = Target::upstream(&server.url()).unwrap();
-    let result = outbound().upstream(&target, get(), patient()).await;
-    // Whatever came back, nobody was asked twice.
+    let result = outbound().upstream(&target, get(), generous()).await;
+    // No request is repeated, whatever the response is.
     assert_eq!(server.accepted(), 1);
     result.map(|answer| {
         let body = String::from_utf8(answer.body.to_vec()).unwrap();
@@ -18,7 +18,7 @@ async fn ask(answer: &str) -> Result<(u16, String), Failure> {
 }
 
 #[tokio::test]
-async fn whole_answers() {
+async fn complete_response_is_returned() {
     for (answer, status, body) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok"),
         (
@@ -54,7 +54,7 @@ async fn whole_answers() {
         ),
     ] {
         assert_eq!(
-            ask(answer).await,
+            fetch(answer).await,
             Ok((status, body.to_owned())),
             "{answer:?}"
         );
@@ -62,7 +62,7 @@ async fn whole_answers() {
 }
 
 #[tokio::test]
-async fn half_answers() {
+async fn incomplete_response_is_cut_off() {
     for answer in [
         "",
         "HTTP/1.1 200 OK",
@@ -74,17 +74,17 @@ async fn half_answers() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nok",
-        // Where would it end?
+        // Without a length, the end of the body is unknown.
         "HTTP/1.1 200 OK\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nConnection: closed\r\n\r\nok",
     ] {
-        assert_eq!(ask(answer).await, Err(Failure::CutOff), "{answer:?}");
+        assert_eq!(fetch(answer).await, Err(Failure::CutOff), "{answer:?}");
     }
 }
 
 #[tokio::test]
-async fn what_is_not_http() {
+async fn invalid_http_is_malformed() {
     for answer in [
         "garbage",
         "SSH-2.0-OpenSSH_9.9\r\n",
@@ -100,18 +100,18 @@ async fn what_is_not_http() {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
         "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}",
     ] {
-        assert_eq!(ask(answer).await, Err(Failure::Malformed), "{answer:?}");
+        assert_eq!(fetch(answer).await, Err(Failure::Malformed), "{answer:?}");
     }
 }
 
 #[tokio::test]
-async fn what_is_longer_than_is_read() {
-    let most = "x".repeat(64);
-    let fits = format!("HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n{most}");
-    assert_eq!(ask(&fits).await, Ok((200, most.clone())));
+async fn response_over_limit_is_too_long() {
+    let longest = "x".repeat(64);
+    let fits = format!("HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n{longest}");
+    assert_eq!(fetch(&fits).await, Ok((200, longest.clone())));
     let chunks = "1\r\nx\r\n".repeat(64);
     let fits = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n");
-    assert_eq!(ask(&fits).await, Ok((200, most.clone())));
+    assert_eq!(fetch(&fits).await, Ok((200, longest.clone())));
 
     let mut many = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n".to_owned();
     for number in 0..100 {
@@ -120,17 +120,17 @@ async fn what_is_longer_than_is_read() {
     many += "\r\n";
     let giant = format!(
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: {}\r\n\r\n",
-        "x".repeat(HEAD_OCTETS_MAX)
+        "x".repeat(HEAD_BYTES_MAX)
     );
-    let declared = format!("HTTP/1.1 200 OK\r\nContent-Length: 65\r\n\r\n{most}x");
+    let declared = format!("HTTP/1.1 200 OK\r\nContent-Length: 65\r\n\r\n{longest}x");
     let declared_only = "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551610\r\n\r\nx";
     let chunked =
         format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}1\r\nx\r\n0\r\n\r\n");
-    let until_closed = format!("HTTP/1.0 200 OK\r\n\r\n{most}x");
+    let until_closed = format!("HTTP/1.0 200 OK\r\n\r\n{longest}x");
     let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(2000);
     let zeros = format!(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}1\r\nx\r\n0\r\n\r\n",
-        "0".repeat(2 * HEAD_OCTETS_MAX)
+        "0".repeat(2 * HEAD_BYTES_MAX)
     );
     for answer in [
         &*many,
@@ -142,16 +142,16 @@ async fn what_is_longer_than_is_read() {
         &interim,
         &zeros,
     ] {
-        assert_eq!(ask(answer).await, Err(Failure::TooLong), "{answer:.60?}");
+        assert_eq!(fetch(answer).await, Err(Failure::TooLong), "{answer:.60?}");
     }
 }
 
 #[tokio::test]
-async fn retry_after_is_handed_on() {
+async fn retry_after_is_returned() {
     let server =
         Server::answering("HTTP/1.1 429 x\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n").await;
     let target = Target::upstream(&server.url()).unwrap();
-    let answer = outbound().upstream(&target, get(), patient()).await;
+    let answer = outbound().upstream(&target, get(), generous()).await;
     let expected = Answer {
         status: 429,
         retry_after: Some("120".to_owned()),

@@ -1,22 +1,22 @@
-//! Where callbacks may go, and what of a receiver's answer counts.
+//! Allowed receivers of callbacks, and their responses.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
-use super::dns::{Said, outbound_asking};
+use super::dns::{Reply, outbound_with_dns};
 use super::server::{Server, read_request};
 use super::*;
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-fn shown(result: Result<impl std::fmt::Debug, Refusal>) -> String {
+fn error_text(result: Result<impl std::fmt::Debug, Refusal>) -> String {
     result.unwrap_err().to_string()
 }
 
 #[test]
-fn addresses_and_localhost_are_refused_at_once() {
+fn forbidden_address_and_localhost_are_rejected_without_dns() {
     let outbound = Outbound::new(&setup(&[])).unwrap();
     for (host, reason) in [
         ("127.0.0.1", "the address is loopback (127.0.0.0/8)"),
@@ -63,10 +63,10 @@ fn addresses_and_localhost_are_refused_at_once() {
         ("a.b.localhost", "the host is this machine (localhost)"),
         ("ｌocalhost", "the host is this machine (localhost)"),
         ("loc%61lhost", "the host is this machine (localhost)"),
-        ("localhost.", "the host ends with a dot"),
+        ("localhost.", "the host ends with a dot: remove it"),
     ] {
         for url in [format!("http://{host}/x"), format!("https://{host}:8443")] {
-            assert_eq!(shown(outbound.callback_target(&url)), reason, "{url}");
+            assert_eq!(error_text(outbound.callback_target(&url)), reason, "{url}");
         }
     }
     for url in [
@@ -81,7 +81,7 @@ fn addresses_and_localhost_are_refused_at_once() {
 }
 
 #[test]
-fn what_the_operator_allows_passes_all_the_same() {
+fn allowed_host_is_accepted() {
     let outbound = Outbound::new(&setup(&[
         "10.0.0.0/8",
         "127.0.0.1:8080",
@@ -105,34 +105,34 @@ fn what_the_operator_allows_passes_all_the_same() {
 }
 
 #[test]
-fn a_url_has_a_limit_also_when_it_is_escaped() {
+fn url_over_limit_is_rejected_also_when_escaped() {
     let outbound = Outbound::new(&setup(&[])).unwrap();
     let prefix = "http://receiver.example/";
     let fits = format!(
         "{prefix}{}",
-        "a".repeat(CALLBACK_URL_OCTETS_MAX - prefix.len())
+        "a".repeat(CALLBACK_URL_BYTES_MAX - prefix.len())
     );
     assert_eq!(outbound.callback_target(&fits).unwrap().as_str(), fits);
-    let escaped = format!("{prefix}{}", "ä".repeat(CALLBACK_URL_OCTETS_MAX / 4));
+    let escaped = format!("{prefix}{}", "ä".repeat(CALLBACK_URL_BYTES_MAX / 4));
     for url in [format!("{fits}a"), format!("{fits}#a"), escaped] {
-        let reason = shown(outbound.callback_target(&url));
-        assert_eq!(reason, "the URL is over 2048 octets long");
+        let reason = error_text(outbound.callback_target(&url));
+        assert_eq!(reason, "the URL has more than 2048 bytes");
     }
 }
 
 #[tokio::test]
-async fn one_address_that_must_not_be_called_is_enough() {
+async fn one_forbidden_address_rejects_name() {
     let server = Server::answering(ANSWER).await;
     let port = server.address.port();
-    let outbound = outbound_asking(&setup(&["127.0.0.1", "named.example"]), |name| {
-        Said::Addresses(match name {
+    let outbound = outbound_with_dns(&setup(&["127.0.0.1", "named.example"]), |name| {
+        Reply::Addresses(match name {
             "good.example" => vec!["127.0.0.1"],
             "mixed.example" => vec!["127.0.0.1", "10.0.0.1"],
             "six.example" => vec!["127.0.0.1", "fd00::1"],
             "mapped.example" => vec!["::ffff:127.0.0.1"],
             "other.example" => vec!["127.0.0.2"],
             "named.example" => vec!["127.0.0.2", "127.0.0.1"],
-            _ => return Said::NoSuchName,
+            _ => return Reply::NoSuchName,
         })
     })
     .await;
@@ -140,7 +140,7 @@ async fn one_address_that_must_not_be_called_is_enough() {
         let target = outbound
             .callback_target(&format!("http://{name}:{port}/"))
             .unwrap();
-        outbound.callback(&target, post("x"), patient()).await
+        outbound.callback(&target, post("x"), generous()).await
     };
     for name in ["good.example", "named.example"] {
         assert_eq!(call(name).await.unwrap().status, 200, "{name}");
@@ -169,9 +169,9 @@ async fn one_address_that_must_not_be_called_is_enough() {
         assert_eq!(failure.to_string(), reason);
         assert!(!failure.sent());
     }
-    // The list and the checks are for callbacks.
+    // The list and the checks apply only to callbacks.
     let upstream = Target::upstream(&format!("http://other.example:{port}")).unwrap();
-    let result = outbound.upstream(&upstream, get(), patient()).await;
+    let result = outbound.upstream(&upstream, get(), generous()).await;
     assert_eq!(
         result,
         Err(Failure::NotConnected("the connection was refused"))
@@ -180,12 +180,12 @@ async fn one_address_that_must_not_be_called_is_enough() {
 }
 
 #[tokio::test]
-async fn addresses_are_looked_at_at_every_try() {
+async fn addresses_are_checked_at_every_attempt() {
     let server = Server::answering(ANSWER).await;
-    let asked = AtomicUsize::new(0);
-    // Harmless for the first try (two questions), and then another one.
-    let outbound = outbound_asking(&setup(&["127.0.0.1"]), move |_| {
-        Said::Addresses(match asked.fetch_add(1, Ordering::SeqCst) {
+    let queries = AtomicUsize::new(0);
+    // The first attempt (two queries) gets an allowed address, the second one gets another.
+    let outbound = outbound_with_dns(&setup(&["127.0.0.1"]), move |_| {
+        Reply::Addresses(match queries.fetch_add(1, Ordering::SeqCst) {
             0 | 1 => vec!["127.0.0.1"],
             _ => vec!["169.254.169.254"],
         })
@@ -193,32 +193,32 @@ async fn addresses_are_looked_at_at_every_try() {
     .await;
     let url = format!("http://rebinding.example:{}/", server.address.port());
     let target = outbound.callback_target(&url).unwrap();
-    let first = outbound.callback(&target, post("x"), patient()).await;
+    let first = outbound.callback(&target, post("x"), generous()).await;
     assert_eq!(first.unwrap().status, 200);
-    let second = outbound.callback(&target, post("x"), patient()).await;
+    let second = outbound.callback(&target, post("x"), generous()).await;
     assert!(matches!(second, Err(Failure::Refused(_))), "{second:?}");
     assert_eq!(server.accepted(), 1);
 }
 
 #[tokio::test]
-async fn a_target_from_elsewhere_is_looked_at_as_well() {
+async fn target_is_checked_by_callback() {
     let server = Server::answering(ANSWER).await;
     let strict = Outbound::new(&setup(&[])).unwrap();
     let port = server.address.port();
     for url in [server.url(), format!("http://localhost:{port}/")] {
         let target = Target::upstream(&url).unwrap();
-        let result = strict.callback(&target, post("x"), patient()).await;
+        let result = strict.callback(&target, post("x"), generous()).await;
         assert!(matches!(result, Err(Failure::Refused(_))), "{url}");
     }
     assert_eq!(server.accepted(), 0);
-    // The upstream may be anywhere.
+    // The address of the upstream is not restricted.
     let target = Target::upstream(&format!("http://localhost:{port}/")).unwrap();
-    let answer = strict.upstream(&target, get(), patient()).await;
+    let answer = strict.upstream(&target, get(), generous()).await;
     assert_eq!(answer.unwrap().body, "ok");
 }
 
 #[tokio::test]
-async fn the_next_address_is_tried_and_the_host_stays() {
+async fn next_address_is_tried_with_same_host() {
     let (requests, mut received) = mpsc::unbounded_channel();
     let server = Server::start_at("127.0.0.3:0", move |mut stream| {
         let requests = requests.clone();
@@ -228,14 +228,14 @@ async fn the_next_address_is_tried_and_the_host_stays() {
         }
     })
     .await;
-    let outbound = outbound_asking(&setup(&["*.example"]), |_| {
-        Said::Addresses(vec!["127.0.0.2", "127.0.0.3", "127.0.0.4"])
+    let outbound = outbound_with_dns(&setup(&["*.example"]), |_| {
+        Reply::Addresses(vec!["127.0.0.2", "127.0.0.3", "127.0.0.4"])
     })
     .await;
     let port = server.address.port();
     let url = format!("http://receiver.example:{port}/path");
     let target = outbound.callback_target(&url).unwrap();
-    let answer = outbound.callback(&target, post("x"), patient()).await;
+    let answer = outbound.callback(&target, post("x"), generous()).await;
     assert_eq!(answer.unwrap().status, 200);
     let request = received.recv().await.unwrap();
     let host = format!("\r\nhost: receiver.example:{port}\r\n");
@@ -244,20 +244,20 @@ async fn the_next_address_is_tried_and_the_host_stays() {
 }
 
 #[tokio::test]
-async fn dns_that_is_silent_takes_no_longer_than_the_deadline() {
-    let outbound = outbound_asking(&setup(&[]), |_| Said::Nothing).await;
+async fn silent_dns_ends_at_deadline() {
+    let outbound = outbound_with_dns(&setup(&[]), |_| Reply::Nothing).await;
     let target = outbound
         .callback_target("http://receiver.example/")
         .unwrap();
     let limits = within(Duration::from_millis(300));
     let result = outbound.callback(&target, post("x"), limits).await;
-    let expected = Failure::NotConnected("there was no connection in time");
+    let expected = Failure::NotConnected("the connection was not established in time");
     assert_eq!(result, Err(expected));
-    assert!(Instant::now() < limits.deadline + PATIENCE / 2);
+    assert!(Instant::now() < limits.deadline + TIME_MAX / 2);
 }
 
 #[tokio::test]
-async fn a_receiver_has_spoken_with_the_head_of_its_answer() {
+async fn callback_needs_only_head_of_response() {
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(1_000_000));
     for (answer, status) in [
         (ANSWER, 200),
@@ -279,7 +279,7 @@ async fn a_receiver_has_spoken_with_the_head_of_its_answer() {
     ] {
         let server = Server::answering(answer).await;
         let target = outbound().callback_target(&server.url()).unwrap();
-        let result = outbound().callback(&target, post("x"), patient()).await;
+        let result = outbound().callback(&target, post("x"), generous()).await;
         let expected = Answer {
             status,
             retry_after: None,
@@ -290,12 +290,12 @@ async fn a_receiver_has_spoken_with_the_head_of_its_answer() {
     }
     let server = Server::answering("HTTP/1.1 200 OK\r\n").await;
     let target = outbound().callback_target(&server.url()).unwrap();
-    let result = outbound().callback(&target, post("x"), patient()).await;
+    let result = outbound().callback(&target, post("x"), generous()).await;
     assert_eq!(result, Err(Failure::CutOff));
 }
 
 #[tokio::test]
-async fn a_receiver_that_talks_on_is_not_listened_to_for_long() {
+async fn rest_of_response_is_read_for_short_time() {
     let server = Server::start(|mut stream| async move {
         read_request(&mut stream).await;
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n";
@@ -304,13 +304,13 @@ async fn a_receiver_that_talks_on_is_not_listened_to_for_long() {
     })
     .await;
     let target = outbound().callback_target(&server.url()).unwrap();
-    for time in [PATIENCE, Duration::from_millis(300)] {
+    for time in [TIME_MAX, Duration::from_millis(300)] {
         let limits = within(time);
         let result = outbound().callback(&target, post("x"), limits).await;
         assert_eq!(result.unwrap().status, 200);
-        assert!(Instant::now() < limits.deadline + PATIENCE / 2);
-        if time == PATIENCE {
-            assert!(Instant::now() < limits.deadline - PATIENCE / 2);
+        assert!(Instant::now() < limits.deadline + TIME_MAX / 2);
+        if time == TIME_MAX {
+            assert!(Instant::now() < limits.deadline - TIME_MAX / 2);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A server of DNS, and connections that ask it.
+//! A DNS server, and clients that use it.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -10,38 +10,38 @@ use tokio::net::UdpSocket;
 use super::*;
 use crate::resolve::Sources;
 
-/// What is said of a name.
-pub(crate) enum Said {
+/// The response to a query.
+pub(crate) enum Reply {
     Addresses(Vec<&'static str>),
-    /// Nothing, when asked for IPv6.
-    OnlyFour(&'static str),
+    /// An IPv4 address, and no response to queries for IPv6.
+    OnlyIpv4(&'static str),
     NoSuchName,
     Failure,
     Nothing,
 }
 
-/// Answers over UDP; `say` gets names without their final dot. Gives the port.
-pub(crate) async fn serve(mut say: impl FnMut(&str) -> Said + Send + 'static) -> u16 {
+/// Starts a server over UDP and returns its port. `reply` receives names without their final dot.
+pub(crate) async fn serve(mut reply: impl FnMut(&str) -> Reply + Send + 'static) -> u16 {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let port = socket.local_addr().unwrap().port();
     tokio::spawn(async move {
         let mut buffer = [0; 1500];
         loop {
-            let (octets, from) = socket.recv_from(&mut buffer).await.unwrap();
-            let asked = Message::from_vec(&buffer[..octets]).unwrap();
-            let query = asked.queries[0].clone();
-            let mut answer = Message::response(asked.metadata.id, asked.metadata.op_code);
+            let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+            let request = Message::from_vec(&buffer[..length]).unwrap();
+            let query = request.queries[0].clone();
+            let mut answer = Message::response(request.metadata.id, request.metadata.op_code);
             answer.add_query(query.clone());
-            match say(query.name().to_utf8().trim_end_matches('.')) {
-                Said::Nothing => continue,
-                Said::OnlyFour(_) if query.query_type() == RecordType::AAAA => continue,
-                Said::OnlyFour(address) => {
+            match reply(query.name().to_utf8().trim_end_matches('.')) {
+                Reply::Nothing => continue,
+                Reply::OnlyIpv4(_) if query.query_type() == RecordType::AAAA => continue,
+                Reply::OnlyIpv4(address) => {
                     let data = RData::from(address.parse::<IpAddr>().unwrap());
                     answer.add_answer(Record::from_rdata(query.name().clone(), 0, data));
                 }
-                Said::NoSuchName => answer.metadata.response_code = ResponseCode::NXDomain,
-                Said::Failure => answer.metadata.response_code = ResponseCode::ServFail,
-                Said::Addresses(addresses) => {
+                Reply::NoSuchName => answer.metadata.response_code = ResponseCode::NXDomain,
+                Reply::Failure => answer.metadata.response_code = ResponseCode::ServFail,
+                Reply::Addresses(addresses) => {
                     for address in addresses {
                         let address: IpAddr = address.parse().unwrap();
                         let kind = match address {
@@ -62,7 +62,7 @@ pub(crate) async fn serve(mut say: impl FnMut(&str) -> Said + Send + 'static) ->
     port
 }
 
-/// Files as if this machine used the server at `port`.
+/// Writes the configuration files of a machine that uses the DNS server at `port`.
 pub(crate) fn sources(dir: &Path, port: u16, hosts: &str) -> Sources {
     let sources = Sources {
         resolv_conf: dir.join("resolv.conf"),
@@ -74,15 +74,15 @@ pub(crate) fn sources(dir: &Path, port: u16, hosts: &str) -> Sources {
     sources
 }
 
-/// Connections of a machine that uses such a server.
-pub(super) async fn outbound_asking(
+/// Returns a client that uses such a DNS server.
+pub(super) async fn outbound_with_dns(
     setup: &Setup,
-    say: impl FnMut(&str) -> Said + Send + 'static,
+    reply: impl FnMut(&str) -> Reply + Send + 'static,
 ) -> Outbound {
     let dir = tempfile::tempdir().unwrap();
-    let sources = sources(dir.path(), serve(say).await, "");
+    let sources = sources(dir.path(), serve(reply).await, "");
     let outbound = Outbound::with_sources(setup, sources).unwrap();
-    // The files are looked at again at each use.
+    // The files are read again at each use.
     std::mem::forget(dir);
     outbound
 }

@@ -1,4 +1,4 @@
-//! Servers that do not keep to HTTP's order of events, or to none.
+//! Servers that break connections, are slow, or respond out of order.
 
 use std::sync::Arc;
 
@@ -18,38 +18,38 @@ fn target(server: &Server) -> Target {
     Target::upstream(&server.url()).unwrap()
 }
 
-/// How a connection ends after all that was sent on it.
+/// Returns how a connection ends after everything that was sent on it.
 async fn end(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.map(|_| ())
 }
 
 #[tokio::test]
-async fn a_port_without_a_listener_refuses() {
+async fn port_without_listener_is_not_connected() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);
     let target = Target::upstream(&url).unwrap();
-    let result = outbound().upstream(&target, get(), patient()).await;
+    let result = outbound().upstream(&target, get(), generous()).await;
     let expected = Failure::NotConnected("the connection was refused");
     assert_eq!(result, Err(expected));
     assert!(!expected.sent());
 }
 
 #[tokio::test]
-async fn a_reset_cuts_off() {
+async fn reset_cuts_off_response() {
     let server = Server::start(|mut stream| async move {
         read_request(&mut stream).await;
         stream
             .write_all(b"HTTP/1.0 200 OK\r\n\r\nok")
             .await
             .unwrap();
-        // Ends like a connection in order would, but for the reset.
+        // The connection would end in an orderly way without this reset.
         stream.set_zero_linger().unwrap();
     })
     .await;
     let result = outbound()
-        .upstream(&target(&server), get(), patient())
+        .upstream(&target(&server), get(), generous())
         .await;
     assert_eq!(result, Err(Failure::CutOff));
     assert!(Failure::CutOff.sent());
@@ -57,7 +57,7 @@ async fn a_reset_cuts_off() {
 }
 
 #[tokio::test]
-async fn silence_ends_at_the_deadline_and_with_a_reset() {
+async fn silent_server_is_reset_at_deadline() {
     let (ends, mut ended) = mpsc::unbounded_channel();
     let server = Server::start(move |mut stream| {
         let ends = ends.clone();
@@ -71,14 +71,14 @@ async fn silence_ends_at_the_deadline_and_with_a_reset() {
     let result = outbound().upstream(&target(&server), get(), limits).await;
     assert_eq!(result, Err(Failure::TimedOut));
     assert!(Instant::now() >= limits.deadline);
-    assert!(Instant::now() < limits.deadline + PATIENCE / 2);
+    assert!(Instant::now() < limits.deadline + TIME_MAX / 2);
     let kind = ended.recv().await.unwrap().unwrap_err().kind();
     assert_eq!(kind, std::io::ErrorKind::ConnectionReset);
 
-    // The same when nobody waits for the answer any more.
+    // The connection is reset, too, if the future is dropped.
     let outbound = outbound();
     let target = target(&server);
-    let gone = outbound.upstream(&target, get(), patient());
+    let gone = outbound.upstream(&target, get(), generous());
     assert!(timeout(Duration::from_millis(300), gone).await.is_err());
     let kind = ended.recv().await.unwrap().unwrap_err().kind();
     assert_eq!(kind, std::io::ErrorKind::ConnectionReset);
@@ -86,7 +86,7 @@ async fn silence_ends_at_the_deadline_and_with_a_reset() {
 }
 
 #[tokio::test]
-async fn an_answered_connection_ends_in_order() {
+async fn connection_closes_orderly_after_response() {
     let (ends, mut ended) = mpsc::unbounded_channel();
     let answered = Arc::new(Notify::new());
     let closed = Arc::clone(&answered);
@@ -95,17 +95,17 @@ async fn an_answered_connection_ends_in_order() {
         async move {
             read_request(&mut stream).await;
             stream.write_all(ANSWER).await.unwrap();
-            // Left open: the answer is whole all the same.
+            // The connection stays open. The response is complete nevertheless.
             closed.notified().await;
             let end = end(&mut stream).await;
-            // A reset after the end is seen only here.
+            // A reset after the end is visible only here.
             let reset = stream.take_error().unwrap();
             ends.send(reset.map_or(end, Err)).unwrap();
         }
     })
     .await;
     let answer = outbound()
-        .upstream(&target(&server), get(), patient())
+        .upstream(&target(&server), get(), generous())
         .await;
     assert_eq!(answer.unwrap().body, "ok");
     answered.notify_one();
@@ -113,7 +113,7 @@ async fn an_answered_connection_ends_in_order() {
 }
 
 #[tokio::test]
-async fn drips_end_at_the_deadline() {
+async fn slow_response_ends_at_deadline() {
     for text in [
         "HTTP/1.1 200 OK\r\nX: ",
         "HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n",
@@ -132,12 +132,12 @@ async fn drips_end_at_the_deadline() {
         let result = outbound().upstream(&target(&server), get(), limits).await;
         assert_eq!(result, Err(Failure::TimedOut), "{text}");
         assert!(Instant::now() >= limits.deadline);
-        assert!(Instant::now() < limits.deadline + PATIENCE / 2);
+        assert!(Instant::now() < limits.deadline + TIME_MAX / 2);
     }
 }
 
 #[tokio::test]
-async fn endless_bodies_end_at_the_limit() {
+async fn endless_response_ends_at_limit() {
     for text in [
         "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -150,10 +150,10 @@ async fn endless_bodies_end_at_the_limit() {
         })
         .await;
         let result = outbound()
-            .upstream(&target(&server), get(), patient())
+            .upstream(&target(&server), get(), generous())
             .await;
         let failure = result.unwrap_err();
-        // Lines without a colon are no head.
+        // Lines without a colon are not a valid head.
         let expected = if text.ends_with("X: ") {
             Failure::Malformed
         } else {
@@ -164,10 +164,11 @@ async fn endless_bodies_end_at_the_limit() {
 }
 
 #[tokio::test]
-async fn an_answer_may_come_before_the_request_was_read() {
+async fn response_may_arrive_before_request_is_read() {
     let server = Server::start(|mut stream| async move {
         stream.write_all(ANSWER).await.unwrap();
-        // Reads nothing, and does not close either: that would be a reset.
+        // The server reads nothing. It does not close the connection either, because that would be
+        // a reset.
         let () = std::future::pending().await;
         drop(stream);
     })
@@ -176,14 +177,14 @@ async fn an_answer_may_come_before_the_request_was_read() {
     for body in [0, 16 * 1024 * 1024] {
         let request = post(vec![0; body]);
         let answer = outbound
-            .upstream(&target(&server), request, patient())
+            .upstream(&target(&server), request, generous())
             .await;
         assert_eq!(answer.unwrap().body, "ok", "{body}");
     }
 }
 
 #[tokio::test]
-async fn a_request_that_is_not_taken_times_out() {
+async fn unread_request_times_out() {
     let server = Server::start(|stream| async move {
         let () = std::future::pending().await;
         drop(stream);
@@ -196,7 +197,7 @@ async fn a_request_that_is_not_taken_times_out() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_too_late() {
+async fn late_connection_sends_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let target = Target::upstream(&format!("http://{address}/")).unwrap();
@@ -204,9 +205,9 @@ async fn nothing_is_sent_too_late() {
     let (mut server, _) = listener.accept().await.unwrap();
     let limits = Limits {
         send_before: Instant::now(),
-        ..patient()
+        ..generous()
     };
-    // As if the handshake had taken the time.
+    // This simulates a handshake that has taken all of the time.
     let stream = Stream::Plain(client);
     let result = exchange(stream, &target, post("x"), limits, Needed::Whole).await;
     assert_eq!(result, Err(Failure::Late));
@@ -215,7 +216,7 @@ async fn nothing_is_sent_too_late() {
     let _ = server.read_to_end(&mut received).await;
     assert!(received.is_empty());
 
-    // Without any time left there is not even a connection.
+    // Without any time left, no connection is opened.
     let server = Server::answering(ANSWER).await;
     let target = super::Target::upstream(&server.url()).unwrap();
     let result = outbound().upstream(&target, get(), limits).await;
@@ -224,7 +225,7 @@ async fn nothing_is_sent_too_late() {
 }
 
 #[tokio::test]
-async fn a_request_arrives_as_it_was_meant() {
+async fn request_is_sent_unchanged() {
     let (requests, mut received) = mpsc::unbounded_channel();
     let server = Server::start(move |mut stream| {
         let requests = requests.clone();
@@ -253,7 +254,7 @@ async fn a_request_arrives_as_it_was_meant() {
         (get(), "GET", "\r\n"),
     ] {
         outbound
-            .upstream(&target, request, patient())
+            .upstream(&target, request, generous())
             .await
             .unwrap();
         let expected = format!(
@@ -265,13 +266,13 @@ async fn a_request_arrives_as_it_was_meant() {
 }
 
 #[tokio::test]
-async fn many_at_once_have_a_connection_each() {
+async fn concurrent_requests_have_own_connections() {
     let server = Arc::new(Server::answering(ANSWER).await);
     let outbound = outbound();
     let tasks: Vec<_> = (0..50)
         .map(|_| {
             let (outbound, target) = (outbound.clone(), target(&server));
-            tokio::spawn(async move { outbound.upstream(&target, get(), patient()).await })
+            tokio::spawn(async move { outbound.upstream(&target, get(), generous()).await })
         })
         .collect();
     for task in tasks {

@@ -1,4 +1,4 @@
-//! Certificates, good and bad, of a private authority.
+//! Valid and invalid certificates of a private authority.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
-use super::dns::{Said, outbound_asking};
+use super::dns::{Reply, outbound_with_dns};
 use super::server::{Server, read_request};
 use super::*;
 
@@ -42,7 +42,7 @@ impl Authority {
         }
     }
 
-    /// TLS with a certificate for `names`, from one year to another.
+    /// Accepts TLS with a certificate for `names`, valid from the first of `years` to the second.
     fn acceptor(&self, names: &[&str], years: (i32, i32)) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -67,11 +67,12 @@ const VALID: (i32, i32) = (2020, 2120);
 
 #[derive(Clone, Copy)]
 enum Ending {
-    InOrder,
+    Orderly,
     Cut,
 }
 
-/// Answers over TLS and hands out the name that was asked for and the request.
+/// Starts a TLS server. It sends `answer`, and returns each request with the server name that the
+/// client has sent.
 async fn start(
     acceptor: TlsAcceptor,
     answer: &'static str,
@@ -90,7 +91,7 @@ async fn start(
             stream.write_all(answer.as_bytes()).await.unwrap();
             stream.flush().await.unwrap();
             match ending {
-                Ending::InOrder => stream.shutdown().await.unwrap(),
+                Ending::Orderly => stream.shutdown().await.unwrap(),
                 Ending::Cut => stream.get_mut().0.shutdown().await.unwrap(),
             }
             let _ = stream.read(&mut [0]).await;
@@ -105,23 +106,23 @@ fn target(host: &str, server: &Server) -> Target {
     Target::upstream(&format!("https://{host}:{}/", server.address.port())).unwrap()
 }
 
-async fn ask(outbound: &Outbound, host: &str, server: &Server) -> Result<Answer, Failure> {
+async fn fetch(outbound: &Outbound, host: &str, server: &Server) -> Result<Answer, Failure> {
     let target = target(host, server);
-    let result = outbound.upstream(&target, get(), patient()).await;
-    // A callback is judged alike.
-    let callback = outbound.callback(&target, get(), patient()).await;
+    let result = outbound.upstream(&target, get(), generous()).await;
+    // A callback fails in the same way.
+    let callback = outbound.callback(&target, get(), generous()).await;
     assert_eq!(result.as_ref().err(), callback.as_ref().err());
     result
 }
 
 #[tokio::test]
-async fn a_good_certificate_is_for_the_name_and_not_for_the_address() {
+async fn certificate_is_verified_for_name_of_host() {
     let authority = Authority::new();
     let acceptor = authority.acceptor(&["receiver.example"], VALID);
-    let (server, mut received) = start(acceptor, ANSWER, Ending::InOrder).await;
+    let (server, mut received) = start(acceptor, ANSWER, Ending::Orderly).await;
     let setup = authority.setup();
-    let outbound = outbound_asking(&setup, |_| Said::Addresses(vec!["127.0.0.1"])).await;
-    let answer = ask(&outbound, "receiver.example", &server).await;
+    let outbound = outbound_with_dns(&setup, |_| Reply::Addresses(vec!["127.0.0.1"])).await;
+    let answer = fetch(&outbound, "receiver.example", &server).await;
     assert_eq!(answer.unwrap().body, "ok");
     let (name, request) = received.recv().await.unwrap();
     assert_eq!(name.as_deref(), Some("receiver.example"));
@@ -133,23 +134,23 @@ async fn a_good_certificate_is_for_the_name_and_not_for_the_address() {
 
     let other = Failure::NotConnected("TLS: the certificate is for another name");
     for host in ["other.example", "127.0.0.1"] {
-        assert_eq!(ask(&outbound, host, &server).await, Err(other), "{host}");
+        assert_eq!(fetch(&outbound, host, &server).await, Err(other), "{host}");
     }
 }
 
 #[tokio::test]
-async fn a_certificate_may_be_for_an_address() {
+async fn certificate_may_be_for_address() {
     let authority = Authority::new();
     let acceptor = authority.acceptor(&["127.0.0.1"], VALID);
-    let (server, mut received) = start(acceptor, ANSWER, Ending::InOrder).await;
+    let (server, mut received) = start(acceptor, ANSWER, Ending::Orderly).await;
     let outbound = Outbound::new(&authority.setup()).unwrap();
-    let answer = ask(&outbound, "127.0.0.1", &server).await;
+    let answer = fetch(&outbound, "127.0.0.1", &server).await;
     assert_eq!(answer.unwrap().body, "ok");
     assert_eq!(received.recv().await.unwrap().0, None);
 }
 
 #[tokio::test]
-async fn bad_certificates_are_refused_before_anything_is_sent() {
+async fn invalid_certificate_is_rejected_before_anything_is_sent() {
     let authority = Authority::new();
     let names = ["127.0.0.1"];
     let public = Outbound::new(&setup(&["127.0.0.1"])).unwrap();
@@ -172,25 +173,25 @@ async fn bad_certificates_are_refused_before_anything_is_sent() {
         (&public, &authority, VALID, unknown),
     ] {
         let acceptor = issuer.acceptor(&names, years);
-        let (server, mut received) = start(acceptor, ANSWER, Ending::InOrder).await;
-        let result = ask(outbound, "127.0.0.1", &server).await;
+        let (server, mut received) = start(acceptor, ANSWER, Ending::Orderly).await;
+        let result = fetch(outbound, "127.0.0.1", &server).await;
         assert_eq!(result, Err(Failure::NotConnected(reason)));
         assert!(received.try_recv().is_err());
     }
 }
 
 #[tokio::test]
-async fn what_does_not_speak_tls() {
+async fn server_without_tls_is_not_connected() {
     let outbound = outbound();
     for (answer, reason) in [
         (
             "HTTP/1.1 400 Bad Request\r\n\r\n",
-            "TLS: the answer is not TLS",
+            "TLS: the response is not TLS",
         ),
         ("", "TLS: the connection was closed"),
         (
             "\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}",
-            "TLS: the server refused the handshake",
+            "TLS: the server rejected the handshake",
         ),
     ] {
         let server = Server::start(move |mut stream| async move {
@@ -200,36 +201,36 @@ async fn what_does_not_speak_tls() {
             let _ = stream.read(&mut [0; 4096]).await;
         })
         .await;
-        let result = ask(&outbound, "127.0.0.1", &server).await;
+        let result = fetch(&outbound, "127.0.0.1", &server).await;
         assert_eq!(result, Err(Failure::NotConnected(reason)));
     }
 }
 
 #[tokio::test]
-async fn an_end_without_farewell_is_a_cut() {
+async fn end_without_close_notify_cuts_off_response() {
     let authority = Authority::new();
     let outbound = Outbound::new(&authority.setup()).unwrap();
     let until_closed = "HTTP/1.0 200 OK\r\n\r\nok";
     for (answer, ending, whole) in [
         (ANSWER, Ending::Cut, true),
-        (until_closed, Ending::InOrder, true),
+        (until_closed, Ending::Orderly, true),
         (until_closed, Ending::Cut, false),
     ] {
         let acceptor = authority.acceptor(&["127.0.0.1"], VALID);
         let (server, _received) = start(acceptor, answer, ending).await;
         let target = target("127.0.0.1", &server);
-        let result = outbound.upstream(&target, get(), patient()).await;
+        let result = outbound.upstream(&target, get(), generous()).await;
         assert_eq!(result.err(), (!whole).then_some(Failure::CutOff));
     }
 }
 
 #[tokio::test]
-async fn a_silent_address_leaves_time_for_the_next() {
+async fn silent_address_leaves_time_for_next() {
     let authority = Authority::new();
     let acceptor = authority.acceptor(&["receiver.example"], VALID);
-    let (server, _received) = start(acceptor, ANSWER, Ending::InOrder).await;
+    let (server, _received) = start(acceptor, ANSWER, Ending::Orderly).await;
     let port = server.address.port();
-    // Accepts, and never says a word of TLS.
+    // This server accepts connections and never sends a byte of TLS.
     let silent = Server::start_at(&format!("127.0.0.2:{port}"), |stream| async move {
         let () = std::future::pending().await;
         drop(stream);
@@ -237,7 +238,7 @@ async fn a_silent_address_leaves_time_for_the_next() {
     .await;
     let setup = authority.setup();
     let outbound =
-        outbound_asking(&setup, |_| Said::Addresses(vec!["127.0.0.2", "127.0.0.1"])).await;
+        outbound_with_dns(&setup, |_| Reply::Addresses(vec!["127.0.0.2", "127.0.0.1"])).await;
     let limits = within(Duration::from_secs(4));
     let target = target("receiver.example", &server);
     let answer = outbound.upstream(&target, get(), limits).await;

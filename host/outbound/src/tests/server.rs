@@ -1,4 +1,4 @@
-//! Servers that do with a connection whatever a test wants.
+//! Servers that handle each connection with a script of the test.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A listener and how many connections it has accepted.
+/// A listener that counts the connections it has accepted.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     accepted: Arc<AtomicUsize>,
 }
 
 impl Server {
-    /// Hands each connection to `script`.
+    /// Starts a server that runs `script` for each connection.
     pub(super) async fn start<S, D>(script: S) -> Self
     where
         S: Fn(TcpStream) -> D + Send + 'static,
@@ -42,14 +42,14 @@ impl Server {
         Self { address, accepted }
     }
 
-    /// Reads a request, writes this and closes.
+    /// Starts a server that reads a request, writes `answer` and closes the connection.
     pub(super) async fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let answer: Arc<[u8]> = answer.into().into();
         Self::start(move |mut stream| {
             let answer = Arc::clone(&answer);
             async move {
                 read_request(&mut stream).await;
-                // The other side may have heard enough.
+                // The client may have closed the connection already.
                 let _ = stream.write_all(&answer).await;
                 let _ = stream.shutdown().await;
                 let _ = stream.read(&mut [0]).await;
@@ -67,7 +67,7 @@ impl Server {
     }
 }
 
-/// Head and body (if it has a length) of a request.
+/// Reads the head and, if it has a length, the body of a request.
 pub(super) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut request = Vec::new();
     loop {

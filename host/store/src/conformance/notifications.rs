@@ -1,4 +1,4 @@
-//! Telling callers what became of their requests.
+//! Notifications of callers about the results of their requests.
 
 use super::{Bench, Case, Machine, QUOTA, later, trace_of, wait};
 use crate::{
@@ -9,11 +9,14 @@ use crate::{
 const LEASE_MS: i64 = 60_000;
 
 fn redeliver(case: &Case<'_>, id: &RequestId) -> Redelivery {
-    wait(case.bench.store().redeliver(id.clone(), case.bench.now())).expect("asked")
+    wait(case.bench.store().redeliver(id.clone(), case.bench.now())).expect("call should succeed")
 }
 
-fn hosts(tries: Vec<Notification>) -> Vec<String> {
-    tries.into_iter().map(|told| told.callback.host).collect()
+fn hosts(notifications: Vec<Notification>) -> Vec<String> {
+    notifications
+        .into_iter()
+        .map(|notification| notification.callback.host)
+        .collect()
 }
 
 fn not_there(after_ms: u64) -> NotificationOutcome {
@@ -23,89 +26,131 @@ fn not_there(after_ms: u64) -> NotificationOutcome {
     }
 }
 
-pub(crate) fn a_request_that_two_callers_share_is_told_of(bench: &mut dyn Bench) {
+pub(crate) fn shared_request_is_notified(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let [shared, alone] = ["a", "b"].map(|host| case.pending("m", Some(host)));
     assert_eq!(case.pending("m", Some("a")), shared);
-    let claimed = case.begin().expect("a try");
+    let claimed = case.begin().expect("an attempt should be claimed");
     let signed = Outcome::Signed("sig".into());
     let (store, now) = (case.bench.store(), case.bench.now());
     let answers = vec![shared.clone(), alone.clone()];
-    wait(store.finish_attempt(claimed, SlotEnd::Settled, signed, answers, now)).expect("finished");
-    assert_eq!(case.told(&shared), Some((NotificationState::Pending, 0)));
-    assert_eq!(case.told(&alone), None);
+    wait(store.finish_attempt(claimed, SlotEnd::Settled, signed, answers, now))
+        .expect("outcome should be stored");
+    assert_eq!(
+        case.notification_state(&shared),
+        Some((NotificationState::Pending, 0))
+    );
+    assert_eq!(case.notification_state(&alone), None);
 }
 
-pub(crate) fn everybody_who_waits_is_told_but_who_was_answered(bench: &mut dyn Bench) {
+pub(crate) fn waiting_requests_except_answered_ones_are_notified(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let silent = case.pending("m", None);
     let [a, b, answered] = ["a", "b", "c"].map(|host| case.pending("m", Some(host)));
-    assert_eq!(case.told(&a), Some((NotificationState::Pending, 0)));
-    assert_eq!(case.ask_due(9, &[]), Claim::RetryAfter { after_ms: None });
-    let claimed = case.begin().expect("a try");
+    assert_eq!(
+        case.notification_state(&a),
+        Some((NotificationState::Pending, 0))
+    );
+    assert_eq!(case.claim_due(9, &[]), Claim::RetryAfter { after_ms: None });
+    let claimed = case.begin().expect("an attempt should be claimed");
     case.pass(10);
     let finished_at = case.wall(0);
     let signed = Outcome::Signed("sig".into());
     let (store, now) = (case.bench.store(), case.bench.now());
     let answers = vec![answered.clone()];
-    wait(store.finish_attempt(claimed, SlotEnd::Settled, signed, answers, now)).expect("finished");
-    assert_eq!((case.told(&silent), case.told(&answered)), (None, None));
+    wait(store.finish_attempt(claimed, SlotEnd::Settled, signed, answers, now))
+        .expect("outcome should be stored");
+    assert_eq!(
+        (
+            case.notification_state(&silent),
+            case.notification_state(&answered)
+        ),
+        (None, None)
+    );
 
     case.pass(10);
-    let tries = case.due(9, &[]);
-    let mut requests: Vec<_> = tries.iter().map(|t| t.lease.request.clone()).collect();
+    let notifications = case.due(9, &[]);
+    let mut requests: Vec<_> = notifications
+        .iter()
+        .map(|t| t.lease.request.clone())
+        .collect();
     requests.sort();
     assert_eq!(requests, [a.clone(), b]);
-    for told in &tries {
-        assert_eq!(told.message, "m");
-        assert_eq!(told.outcome, Ok("sig".into()));
-        assert_eq!(told.callback.url, format!("http://{}/", told.callback.host));
-        assert_eq!((told.number, told.finished_at), (1, finished_at));
-        assert_eq!(told.first_try_at, case.wall(0));
-        assert_eq!(told.trace, Some(trace_of(&told.lease.request)));
+    for notification in &notifications {
+        assert_eq!(notification.message, "m");
+        assert_eq!(notification.outcome, Ok("sig".into()));
+        assert_eq!(
+            notification.callback.url,
+            format!("http://{}/", notification.callback.host)
+        );
+        assert_eq!(
+            (notification.number, notification.finished_at),
+            (1, finished_at)
+        );
+        assert_eq!(notification.first_try_at, case.wall(0));
+        assert_eq!(
+            notification.trace,
+            Some(trace_of(&notification.lease.request))
+        );
     }
     assert_eq!(case.due(9, &[]), [], "under way");
-    for told in &tries {
-        case.tell(told, NotificationOutcome::Delivered)
-            .expect("finished");
+    for notification in &notifications {
+        case.finish_notification(notification, NotificationOutcome::Delivered)
+            .expect("outcome should be stored");
     }
-    assert_eq!(case.told(&a), Some((NotificationState::Delivered, 1)));
-    assert_eq!(case.ask_due(9, &[]), Claim::RetryAfter { after_ms: None });
+    assert_eq!(
+        case.notification_state(&a),
+        Some((NotificationState::Delivered, 1))
+    );
+    assert_eq!(case.claim_due(9, &[]), Claim::RetryAfter { after_ms: None });
 }
 
-pub(crate) fn a_notification_is_tried_until_it_is_delivered_or_parked(bench: &mut dyn Bench) {
+pub(crate) fn notification_is_repeated_until_delivered_or_parked(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.pending("m", Some("a"));
-    let claimed = case.begin().expect("a try");
-    case.refuse(&claimed);
-    let first = case.due(9, &[]).pop().expect("due");
+    let claimed = case.begin().expect("an attempt should be claimed");
+    case.fail(&claimed);
+    let first = case
+        .due(9, &[])
+        .pop()
+        .expect("a notification should be due");
     assert_eq!((first.number, &first.outcome), (1, &Err("no".into())));
-    case.tell(&first, not_there(1000)).expect("finished");
-    let view = case.view(&id).notification.expect("told");
+    case.finish_notification(&first, not_there(1000))
+        .expect("outcome should be stored");
+    let view = case
+        .view(&id)
+        .notification
+        .expect("a notification should exist");
     assert_eq!(view.state, NotificationState::Pending);
     assert_eq!((view.tries, view.last_error), (1, Some("not there".into())));
     assert_eq!(view.next_try_at, Some(case.wall(1000)));
-    assert_eq!(case.ask_due(9, &[]), later(1000));
+    assert_eq!(case.claim_due(9, &[]), later(1000));
     case.pass(999);
-    assert_eq!(case.ask_due(9, &[]), later(1));
+    assert_eq!(case.claim_due(9, &[]), later(1));
     case.pass(1);
-    let second = case.due(9, &[]).pop().expect("due");
+    let second = case
+        .due(9, &[])
+        .pop()
+        .expect("a notification should be due");
     assert_eq!(second.number, 2);
     assert_eq!(second.first_try_at, first.first_try_at);
     case.park(&second);
-    let view = case.view(&id).notification.expect("told");
+    let view = case
+        .view(&id)
+        .notification
+        .expect("a notification should exist");
     assert_eq!((view.state, view.tries), (NotificationState::Parked, 2));
     assert_eq!(
         (view.next_try_at, view.last_error),
         (None, Some("gone".into()))
     );
-    let late = case.tell(&second, NotificationOutcome::Delivered);
+    let late = case.finish_notification(&second, NotificationOutcome::Delivered);
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
     case.pass(365 * 24 * 60 * 60_000);
-    assert_eq!(case.ask_due(9, &[]), Claim::RetryAfter { after_ms: None });
+    assert_eq!(case.claim_due(9, &[]), Claim::RetryAfter { after_ms: None });
 }
 
-pub(crate) fn a_redelivery_begins_anew_at_any_time(bench: &mut dyn Bench) {
+pub(crate) fn redelivery_restarts_notification_in_any_state(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     assert_eq!(
         redeliver(&case, &RequestId::new(UnixMillis(0), 77)),
@@ -113,43 +158,72 @@ pub(crate) fn a_redelivery_begins_anew_at_any_time(bench: &mut dyn Bench) {
     );
     let silent = case.pending("m", None);
     let id = case.pending("m", Some("a"));
-    assert_eq!(redeliver(&case, &id), Redelivery::None, "nothing to tell");
-    let claimed = case.begin().expect("a try");
+    assert_eq!(
+        redeliver(&case, &id),
+        Redelivery::None,
+        "there is no result yet"
+    );
+    let claimed = case.begin().expect("an attempt should be claimed");
     case.sign(&claimed);
     assert_eq!(redeliver(&case, &silent), Redelivery::None);
 
-    // While it is parked.
-    let told = case.due(9, &[]).pop().expect("due");
-    case.park(&told);
+    // The notification is parked.
+    let notification = case
+        .due(9, &[])
+        .pop()
+        .expect("a notification should be due");
+    case.park(&notification);
     case.pass(1000);
     assert_eq!(redeliver(&case, &id), Redelivery::Due);
-    assert_eq!(case.told(&id), Some((NotificationState::Pending, 0)));
-    let told = case.due(9, &[]).pop().expect("due");
-    assert_eq!((told.number, told.first_try_at), (1, case.wall(0)));
-    // While it waits for its next try.
-    case.tell(&told, not_there(60_000)).expect("finished");
+    assert_eq!(
+        case.notification_state(&id),
+        Some((NotificationState::Pending, 0))
+    );
+    let notification = case
+        .due(9, &[])
+        .pop()
+        .expect("a notification should be due");
+    assert_eq!(
+        (notification.number, notification.first_try_at),
+        (1, case.wall(0))
+    );
+    // The notification waits for its next attempt.
+    case.finish_notification(&notification, not_there(60_000))
+        .expect("outcome should be stored");
     assert_eq!(redeliver(&case, &id), Redelivery::Due);
-    let under_way = case.due(9, &[]).pop().expect("due");
+    let under_way = case
+        .due(9, &[])
+        .pop()
+        .expect("a notification should be due");
     assert_eq!(under_way.number, 1);
-    // While it is tried.
+    // The notification has an active attempt.
     assert_eq!(redeliver(&case, &id), Redelivery::Due);
-    let late = case.tell(&under_way, not_there(60_000));
+    let late = case.finish_notification(&under_way, not_there(60_000));
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
-    let told = case.due(9, &[]).pop().expect("due");
-    case.tell(&told, NotificationOutcome::Delivered)
-        .expect("finished");
-    // When it was delivered.
+    let notification = case
+        .due(9, &[])
+        .pop()
+        .expect("a notification should be due");
+    case.finish_notification(&notification, NotificationOutcome::Delivered)
+        .expect("outcome should be stored");
+    // The notification was delivered.
     assert_eq!(redeliver(&case, &id), Redelivery::Due);
-    let told = case.due(9, &[]).pop().expect("due");
-    case.tell(&told, NotificationOutcome::Delivered)
-        .expect("finished");
-    assert_eq!(case.told(&id), Some((NotificationState::Delivered, 1)));
+    let notification = case
+        .due(9, &[])
+        .pop()
+        .expect("a notification should be due");
+    case.finish_notification(&notification, NotificationOutcome::Delivered)
+        .expect("outcome should be stored");
+    assert_eq!(
+        case.notification_state(&id),
+        Some((NotificationState::Delivered, 1))
+    );
     let stats = case.stats();
     let counted = (stats.notifications_pending, stats.notifications_parked);
     assert_eq!(counted, (0, 0));
 }
 
-pub(crate) fn a_busy_host_holds_up_no_other(bench: &mut dyn Bench) {
+pub(crate) fn busy_host_does_not_delay_others(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     for (message, host) in [("1", "a"), ("2", "a"), ("3", "b"), ("4", "c")] {
         case.signed(message, Some(host));
@@ -159,23 +233,30 @@ pub(crate) fn a_busy_host_holds_up_no_other(bench: &mut dyn Bench) {
     let none: [String; 0] = [];
     assert_eq!(hosts(case.due(9, &["a", "c"])), none);
     assert_eq!(
-        case.ask_due(9, &["a", "c"]),
+        case.claim_due(9, &["a", "c"]),
         Claim::RetryAfter { after_ms: None }
     );
-    let told = case.due(9, &["a"]).pop().expect("of c");
-    case.tell(&told, not_there(5000)).expect("finished");
-    assert_eq!(case.ask_due(9, &["a"]), later(5000));
+    let notification = case
+        .due(9, &["a"])
+        .pop()
+        .expect("the notification of host c should be due");
+    case.finish_notification(&notification, not_there(5000))
+        .expect("outcome should be stored");
+    assert_eq!(case.claim_due(9, &["a"]), later(5000));
     assert_eq!(hosts(case.due(9, &[])), ["a", "a"]);
-    assert_eq!(case.ask_due(9, &["b"]), later(5000), "others are under way");
     assert_eq!(
-        case.ask_due(9, &["c"]),
+        case.claim_due(9, &["b"]),
+        later(5000),
+        "the others have active attempts"
+    );
+    assert_eq!(
+        case.claim_due(9, &["c"]),
         Claim::RetryAfter { after_ms: None }
     );
 }
 
-pub(crate) fn the_oldest_notifications_come_first(bench: &mut dyn Bench) {
+pub(crate) fn oldest_notifications_come_first(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
-    // Of a, b, a, c, b, a, in this order.
     let order = ["a", "b", "a", "c", "b", "a"];
     for (number, host) in order.iter().enumerate() {
         case.signed(&number.to_string(), Some(host));
@@ -183,38 +264,59 @@ pub(crate) fn the_oldest_notifications_come_first(bench: &mut dyn Bench) {
     }
     assert_eq!(hosts(case.due(2, &[])), ["a", "b"]);
     assert_eq!(hosts(case.due(3, &[])), ["a", "c", "b"]);
-    let last = case.due(9, &[]).pop().expect("due");
+    let last = case
+        .due(9, &[])
+        .pop()
+        .expect("a notification should be due");
     assert_eq!(last.message, "5");
 }
 
-pub(crate) fn a_crash_tells_again_and_whoever_is_late_changes_nothing(bench: &mut dyn Bench) {
+pub(crate) fn notification_is_repeated_after_crash(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.signed("m", Some("a"));
-    let before = case.due(9, &[]).pop().expect("due");
+    let before = case
+        .due(9, &[])
+        .pop()
+        .expect("a notification should be due");
     case.bench.crash(Machine::RunsOn, QUOTA);
     case.pass(LEASE_MS);
-    let after = case.due(9, &[]).pop().expect("due again");
+    let after = case
+        .due(9, &[])
+        .pop()
+        .expect("the notification should be due again");
     assert_eq!((after.number, after.first_try_at), (1, before.first_try_at));
-    let late = case.tell(&before, NotificationOutcome::Delivered);
+    let late = case.finish_notification(&before, NotificationOutcome::Delivered);
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
-    assert_eq!(case.told(&id), Some((NotificationState::Pending, 0)));
-    case.tell(&after, NotificationOutcome::Delivered)
-        .expect("finished");
-    assert_eq!(case.told(&id), Some((NotificationState::Delivered, 1)));
+    assert_eq!(
+        case.notification_state(&id),
+        Some((NotificationState::Pending, 0))
+    );
+    case.finish_notification(&after, NotificationOutcome::Delivered)
+        .expect("outcome should be stored");
+    assert_eq!(
+        case.notification_state(&id),
+        Some((NotificationState::Delivered, 1))
+    );
 }
 
-pub(crate) fn a_notification_that_nobody_finishes_is_made_again(bench: &mut dyn Bench) {
+pub(crate) fn unfinished_notification_is_repeated(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let id = case.signed("m", Some("a"));
     assert_eq!(case.due(9, &[]).len(), 1);
     case.pass(LEASE_MS - 1);
     assert_eq!(case.due(9, &[]), []);
     case.pass(1);
-    let told = case.due(9, &[]).pop().expect("due again");
-    // Late, but nobody else has begun.
+    let notification = case
+        .due(9, &[])
+        .pop()
+        .expect("the notification should be due again");
+    // The outcome is late, but no other attempt has begun.
     case.pass(2 * LEASE_MS);
-    case.tell(&told, NotificationOutcome::Delivered)
-        .expect("finished");
-    assert_eq!(case.told(&id), Some((NotificationState::Delivered, 1)));
+    case.finish_notification(&notification, NotificationOutcome::Delivered)
+        .expect("outcome should be stored");
+    assert_eq!(
+        case.notification_state(&id),
+        Some((NotificationState::Delivered, 1))
+    );
     assert_eq!(case.due(9, &[]), []);
 }

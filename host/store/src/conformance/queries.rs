@@ -1,4 +1,4 @@
-//! What is shown, and what is removed.
+//! Queries, statistics and sweeps.
 
 use super::{Bench, Case, Machine, QUOTA, wait};
 use crate::{Listed, NotificationOutcome, Redelivery, RequestId, StoreStats};
@@ -6,29 +6,37 @@ use crate::{Listed, NotificationOutcome, Redelivery, RequestId, StoreStats};
 const RETENTION_MS: i64 = 90 * 24 * 60 * 60_000;
 
 fn list(case: &Case<'_>, which: Listed, max: u32) -> Vec<RequestId> {
-    let views = wait(case.bench.store().list(which, max, case.bench.now())).expect("asked");
+    let views =
+        wait(case.bench.store().list(which, max, case.bench.now())).expect("call should succeed");
     for view in &views {
-        assert_eq!(*view, case.view(&view.id), "as its caller sees it");
+        assert_eq!(
+            *view,
+            case.view(&view.id),
+            "the list should show what the request shows"
+        );
     }
     views.into_iter().map(|view| view.id).collect()
 }
 
 fn sweep(case: &Case<'_>, max: u32) -> u64 {
     let (store, now) = (case.bench.store(), case.bench.now());
-    wait(store.sweep(RETENTION_MS.unsigned_abs(), max, now)).expect("swept")
+    wait(store.sweep(RETENTION_MS.unsigned_abs(), max, now)).expect("sweep should succeed")
 }
 
-pub(crate) fn lists_are_of_the_youngest_first(bench: &mut dyn Bench) {
+pub(crate) fn lists_begin_with_newest_request(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let signed = case.signed("signed", Some("a"));
-    let parked = case.due(9, &[]).pop().expect("due");
+    let parked = case
+        .due(9, &[])
+        .pop()
+        .expect("a notification should be due");
     case.park(&parked);
-    // A clock that was set back does not make it older.
+    // A clock that was set back does not change the order.
     case.pass(1000);
     case.bench.step_wall(-60 * 60_000);
     let failed = case.pending("failed", Some("b"));
-    let claimed = case.begin().expect("a try");
-    case.refuse(&claimed);
+    let claimed = case.begin().expect("an attempt should be claimed");
+    case.fail(&claimed);
     case.pass(1000);
     let [first, second] = ["x", "y"].map(|message| case.pending(message, None));
     let shared = case.pending("x", Some("a"));
@@ -42,7 +50,7 @@ pub(crate) fn lists_are_of_the_youngest_first(bench: &mut dyn Bench) {
     assert_eq!(list(&case, Listed::All, 0), []);
 }
 
-pub(crate) fn the_standing_counts_what_there_is(bench: &mut dyn Bench) {
+pub(crate) fn statistics_are_exact(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let empty = StoreStats {
         slots_free: 3,
@@ -53,7 +61,7 @@ pub(crate) fn the_standing_counts_what_there_is(bench: &mut dyn Bench) {
     case.pass(1000);
     case.pending("b", Some("a"));
     case.pass(1000);
-    let claimed = case.begin().expect("a try");
+    let claimed = case.begin().expect("an attempt should be claimed");
     let busy = StoreStats {
         backlog: 2,
         oldest_age_ms: Some(2000),
@@ -71,12 +79,22 @@ pub(crate) fn the_standing_counts_what_there_is(bench: &mut dyn Bench) {
         ..StoreStats::default()
     };
     assert_eq!(case.stats(), telling);
-    let told = case.due(1, &[]).pop().expect("due");
-    assert_eq!(case.stats(), telling, "under way is not over");
-    case.park(&told);
-    let told = case.due(1, &[]).pop().expect("due");
-    case.tell(&told, NotificationOutcome::Delivered)
-        .expect("finished");
+    let notification = case
+        .due(1, &[])
+        .pop()
+        .expect("a notification should be due");
+    assert_eq!(
+        case.stats(),
+        telling,
+        "an active notification is still pending"
+    );
+    case.park(&notification);
+    let notification = case
+        .due(1, &[])
+        .pop()
+        .expect("a notification should be due");
+    case.finish_notification(&notification, NotificationOutcome::Delivered)
+        .expect("outcome should be stored");
     let parked = StoreStats {
         notifications_parked: 1,
         ..StoreStats::default()
@@ -86,24 +104,34 @@ pub(crate) fn the_standing_counts_what_there_is(bench: &mut dyn Bench) {
     assert_eq!(case.stats(), parked);
 }
 
-pub(crate) fn a_sweep_removes_what_is_done_and_old(bench: &mut dyn Bench) {
+pub(crate) fn sweep_removes_old_finished_requests(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let silent = case.signed("m", None);
-    let told = case.signed("n", Some("a"));
-    let delivered = case.due(9, &[]).pop().expect("due");
+    let with_callback = case.signed("n", Some("a"));
+    let delivered = case
+        .due(9, &[])
+        .pop()
+        .expect("a notification should be due");
     case.pass(1000);
-    case.tell(&delivered, NotificationOutcome::Delivered)
-        .expect("finished");
+    case.finish_notification(&delivered, NotificationOutcome::Delivered)
+        .expect("outcome should be stored");
     case.pass(RETENTION_MS - 1000);
     let young = case.signed("o", None);
-    assert_eq!(sweep(&case, 9), 0, "not more than that ago");
+    assert_eq!(
+        sweep(&case, 9),
+        0,
+        "the retention period has not yet passed"
+    );
     case.pass(1);
     assert_eq!(sweep(&case, 9), 2);
-    assert_eq!((case.find(&silent), case.find(&told)), (None, None));
-    assert!(case.find(&young).is_some());
-    // Whoever asks now begins anew.
     assert_eq!(
-        wait(case.bench.store().signature("m".into())).expect("asked"),
+        (case.find(&silent), case.find(&with_callback)),
+        (None, None)
+    );
+    assert!(case.find(&young).is_some());
+    // A new request for the message starts from the beginning.
+    assert_eq!(
+        wait(case.bench.store().signature("m".into())).expect("call should succeed"),
         None
     );
     let again = case.signed("m", None);
@@ -111,13 +139,16 @@ pub(crate) fn a_sweep_removes_what_is_done_and_old(bench: &mut dyn Bench) {
     assert_eq!(case.view(&again).tries, 1);
 }
 
-pub(crate) fn a_sweep_leaves_what_somebody_waits_for(bench: &mut dyn Bench) {
+pub(crate) fn sweep_keeps_pending_requests(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let parked = case.signed("parked", Some("a"));
-    let notification = case.due(9, &[]).pop().expect("due");
+    let notification = case
+        .due(9, &[])
+        .pop()
+        .expect("a notification should be due");
     let untold = case.signed("untold", Some("b"));
     let waiting = case.pending("waiting", Some("c"));
-    // Of a message whose other request somebody is to be told of.
+    // Its message has another request, whose notification is pending.
     let shared = case.pending("shared", None);
     let sharing = case.pending("shared", Some("d"));
     for claimed in case.begin_all() {
@@ -128,27 +159,44 @@ pub(crate) fn a_sweep_leaves_what_somebody_waits_for(bench: &mut dyn Bench) {
         }
     }
     case.pass(RETENTION_MS);
-    // Its lease has expired long since; it is tried again, and parked now.
+    // The lease has expired. The notification is claimed again and parked now.
     drop(notification);
-    let notification = case.due(1, &["b", "d"]).pop().expect("due");
+    let notification = case
+        .due(1, &["b", "d"])
+        .pop()
+        .expect("a notification should be due");
     case.park(&notification);
     case.pass(1);
-    assert_eq!(sweep(&case, 9), 1, "the one that nobody is told of");
+    assert_eq!(
+        sweep(&case, 9),
+        1,
+        "only the request without a callback is removed"
+    );
     assert_eq!(case.find(&shared), None);
     for id in [&parked, &untold, &waiting, &sharing] {
         assert!(case.find(id).is_some());
     }
     case.pass(RETENTION_MS - 1);
-    assert_eq!(sweep(&case, 9), 0, "it was parked just that long ago");
+    assert_eq!(
+        sweep(&case, 9),
+        0,
+        "the retention period has not yet passed"
+    );
     assert_eq!(case.stats().notifications_parked, 1);
     let redelivered = case
         .bench
         .store()
         .redeliver(parked.clone(), case.bench.now());
-    assert_eq!(wait(redelivered).expect("asked"), Redelivery::Due);
+    assert_eq!(
+        wait(redelivered).expect("call should succeed"),
+        Redelivery::Due
+    );
     case.pass(1);
     assert_eq!(sweep(&case, 9), 0, "it is pending again");
-    let again = case.due(9, &["b", "d"]).pop().expect("due");
+    let again = case
+        .due(9, &["b", "d"])
+        .pop()
+        .expect("a notification should be due");
     case.park(&again);
     case.pass(RETENTION_MS + 1);
     assert_eq!(sweep(&case, 9), 1);
@@ -157,10 +205,13 @@ pub(crate) fn a_sweep_leaves_what_somebody_waits_for(bench: &mut dyn Bench) {
     assert_eq!((stats.backlog, stats.notifications_parked), (1, 0));
     assert_eq!(stats.notifications_pending, 2);
     assert_eq!(case.due(9, &[]).len(), 2);
-    assert_eq!(case.begin().expect("a try").message, "waiting");
+    assert_eq!(
+        case.begin().expect("an attempt should be claimed").message,
+        "waiting"
+    );
 }
 
-pub(crate) fn a_sweep_takes_small_steps(bench: &mut dyn Bench) {
+pub(crate) fn sweep_removes_limited_number_of_requests(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let ids: Vec<_> = (0..5)
         .map(|n| {

@@ -1,4 +1,4 @@
-//! The quota, judged as the upstream judges it, over whatever happens.
+//! The quota as the upstream counts it, during random calls, crashes and changes of settings.
 
 use super::{Bench, Case, Machine, QUOTA, acquired, wait};
 use crate::{Attempt, Outcome, Quota, Slot, SlotEnd};
@@ -6,7 +6,7 @@ use crate::{Attempt, Outcome, Quota, Slot, SlotEnd};
 const SEEDS: u64 = 8;
 const STEPS: u32 = 1000;
 
-/// Small and repeatable; nothing depends on it being good.
+/// A small pseudorandom generator with a seed. No test depends on its quality.
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
@@ -19,7 +19,7 @@ impl Dice {
     }
 
     pub(crate) fn ms(&mut self, below: i64) -> i64 {
-        i64::try_from(self.roll(below.unsigned_abs())).expect("it was one")
+        i64::try_from(self.roll(below.unsigned_abs())).expect("value should fit")
     }
 
     fn one_of(&mut self, all: [u32; 4]) -> u32 {
@@ -27,19 +27,19 @@ impl Dice {
     }
 
     pub(crate) fn index(&mut self, below: usize) -> usize {
-        usize::try_from(self.roll(below as u64)).expect("it was one")
+        usize::try_from(self.roll(below as u64)).expect("value should fit")
     }
 }
 
-/// A call as the upstream sees it, and what it was granted under.
+/// A call as the upstream sees it, and the quota under which it was claimed.
 struct Arrival {
     arrived_ms: i64,
     quota: Quota,
 }
 
-/// A call that was granted and of which no more is known.
+/// A claimed call whose end is not known yet.
 struct Granted {
-    /// Its place in the order of grants.
+    /// The position in the order of claims.
     number: usize,
     at_ms: i64,
     what: What,
@@ -59,11 +59,11 @@ struct RandomWalk<'b> {
     messages: u32,
 }
 
-pub(crate) fn no_window_ever_sees_more_calls_than_allowed(bench: &mut dyn Bench) {
+pub(crate) fn no_window_contains_more_calls_than_quota(bench: &mut dyn Bench) {
     let mut case = Some(Case::new(bench));
     for seed in 1..=SEEDS {
         let mut walk = RandomWalk {
-            case: case.take().expect("given back"),
+            case: case.take().expect("case should be returned"),
             dice: Dice(seed),
             quota: QUOTA,
             open: Vec::new(),
@@ -73,8 +73,8 @@ pub(crate) fn no_window_ever_sees_more_calls_than_allowed(bench: &mut dyn Bench)
         for _ in 0..STEPS {
             walk.step();
         }
-        walk.rest();
-        judge(&walk.arrivals, seed);
+        walk.finish();
+        check_quota(&walk.arrivals, seed);
         case = Some(walk.case);
     }
 }
@@ -92,8 +92,8 @@ impl RandomWalk<'_> {
                 self.granted(tried.map(What::Attempt));
             }
             28..36 => {
-                let checks_max = u32::try_from(self.dice.roll(3)).expect("small");
-                let check = acquired(self.case.ask_check(checks_max));
+                let checks_max = u32::try_from(self.dice.roll(3)).expect("value should fit");
+                let check = acquired(self.case.claim_check(checks_max));
                 self.granted(check.map(What::Check));
             }
             36..56 => self.end_one(),
@@ -104,7 +104,8 @@ impl RandomWalk<'_> {
             76 => {
                 let for_ms = self.dice.roll(30_000);
                 let now = self.case.bench.now();
-                wait(self.case.bench.store().hold_calls(for_ms, now)).expect("held");
+                wait(self.case.bench.store().hold_calls(for_ms, now))
+                    .expect("hold should be stored");
             }
             77 => {
                 let hour_ms = 60 * 60_000;
@@ -112,7 +113,7 @@ impl RandomWalk<'_> {
                 self.case.bench.step_wall(step_ms);
             }
             78 => {
-                // Whoever changes settings often changes them twice.
+                // Settings are often changed twice.
                 for _ in 0..=self.dice.roll(2) {
                     self.crash(Machine::RunsOn);
                 }
@@ -125,7 +126,7 @@ impl RandomWalk<'_> {
         }
     }
 
-    /// The call is sent at some time before its slot's deadline, and arrives at once.
+    /// Records a claimed call. It is sent before the deadline of its slot, and arrives at once.
     fn granted(&mut self, what: Option<What>) {
         let Some(what) = what else {
             return;
@@ -141,7 +142,7 @@ impl RandomWalk<'_> {
         });
     }
 
-    /// It arrived at some time up to now, or up to its deadline where its end is not known.
+    /// Chooses the arrival between the claim and now, or the deadline if the end is unknown.
     fn arrived(&mut self, granted: &Granted, until_ms: i64) {
         let call_ms = i64::from(self.arrivals[granted.number].quota.call_ms);
         let took_ms = (until_ms - granted.at_ms).min(call_ms);
@@ -178,13 +179,13 @@ impl RandomWalk<'_> {
                         after_ms: self.dice.roll(60_000),
                     },
                 };
-                // It may have come too late.
+                // The outcome may be too late.
                 let _lost = self.case.finish(tried, end, outcome);
             }
         }
     }
 
-    /// What was under way may still be sent by the system where the machine runs on.
+    /// Ends the process. The operating system may still send active calls if the machine continues.
     fn crash(&mut self, machine: Machine) {
         let until_ms = match machine {
             Machine::RunsOn => i64::MAX,
@@ -193,7 +194,8 @@ impl RandomWalk<'_> {
         for granted in std::mem::take(&mut self.open) {
             self.arrived(&granted, until_ms);
         }
-        // One setting at a time: a longer window holds all calls, and hides what else is wrong.
+        // Only one setting changes at a time. A longer window delays all calls, and would hide
+        // other faults.
         let quota = &mut self.quota;
         match self.dice.roll(8) {
             0..4 => quota.calls = self.dice.one_of([1, 2, 3, 5]),
@@ -205,8 +207,8 @@ impl RandomWalk<'_> {
         self.case.bench.crash(machine, self.quota);
     }
 
-    /// Calls are still made in the end, and as many as are allowed.
-    fn rest(&mut self) {
+    /// Checks that calls are still made at the end.
+    fn finish(&mut self) {
         for granted in std::mem::take(&mut self.open) {
             self.arrived(&granted, i64::MAX);
         }
@@ -218,19 +220,23 @@ impl RandomWalk<'_> {
         assert!(check.is_some(), "calls stopped for good");
         self.granted(check.map(What::Check));
         assert!(self.open.pop().is_some());
-        self.arrivals.last_mut().expect("just granted").arrived_ms = self.case.elapsed_ms;
+        self.arrivals
+            .last_mut()
+            .expect("a call should have been granted")
+            .arrived_ms = self.case.elapsed_ms;
         self.case.pass(10 * 60_000);
     }
 }
 
-/// Of all calls in a window, the last that was granted knew of the others.
-fn judge(arrivals: &[Arrival], seed: u64) {
+/// Checks the quota of each call. The last claimed call of a window was claimed with knowledge of
+/// the others.
+fn check_quota(arrivals: &[Arrival], seed: u64) {
     let calls = arrivals.len();
     assert!(calls > 40, "seed {seed}: {calls} calls prove nothing");
     for (last, Arrival { quota, arrived_ms }) in arrivals.iter().enumerate() {
         let window_ms = i64::from(quota.window_ms);
         let before = &arrivals[..=last];
-        // Windows that end with one of them and have this one in them.
+        // Checks all windows that end with one of the calls and contain this one.
         for end in before.iter().map(|arrival| arrival.arrived_ms) {
             if !(*arrived_ms..arrived_ms + window_ms).contains(&end) {
                 continue;

@@ -4,27 +4,31 @@ use super::{Bench, Case, Machine, QUOTA, UNBOUNDED, trace_of, wait};
 use crate::{Accepted, BacklogMax, MessageState, NewRequest, RequestId, UnixMillis};
 use std::thread::ScopedJoinHandle;
 
-pub(crate) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
+pub(crate) fn requests_for_same_message_share_it(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let first = case.pending("m", None);
     assert_eq!(case.pending("m", None), first);
-    let told = case.pending("m", Some("a"));
-    assert_ne!(told, first);
-    assert_eq!(case.pending("m", Some("a")), told);
-    assert_ne!(case.pending("m", Some("b")), told);
+    let with_callback = case.pending("m", Some("a"));
+    assert_ne!(with_callback, first);
+    assert_eq!(case.pending("m", Some("a")), with_callback);
+    assert_ne!(case.pending("m", Some("b")), with_callback);
     assert_eq!(case.stats().backlog, 1);
-    assert_eq!(case.view(&told).state, MessageState::Pending);
+    assert_eq!(case.view(&with_callback).state, MessageState::Pending);
 
     let accepted_at = case.bench.now().wall;
     case.pass(1000);
-    let claimed = case.begin().expect("a try");
+    let claimed = case.begin().expect("an attempt should be claimed");
     assert_eq!((claimed.message.as_str(), claimed.number), ("m", 1));
     assert_eq!(claimed.created_at, accepted_at);
-    assert_eq!(claimed.trace, Some(trace_of(&first)), "of who came first");
+    assert_eq!(
+        claimed.trace,
+        Some(trace_of(&first)),
+        "the trace of the first request"
+    );
     assert_eq!(case.begin(), None);
     case.sign(&claimed);
     assert_eq!(case.stats().backlog, 0);
-    for id in [&first, &told] {
+    for id in [&first, &with_callback] {
         let view = case.view(id);
         assert_eq!(view.state, MessageState::Signed("sig of m".into()));
         assert_eq!((view.message.as_str(), view.tries), ("m", 1));
@@ -39,11 +43,11 @@ pub(crate) fn requests_for_one_message_share_it(bench: &mut dyn Bench) {
     assert_eq!(case.find(&RequestId::new(UnixMillis(0), 99)), None);
 }
 
-pub(crate) fn later_callers_of_a_finished_message_share_one_request(bench: &mut dyn Bench) {
+pub(crate) fn callers_of_finished_message_share_one_request(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let first = case.pending("m", Some("a"));
-    let claimed = case.begin().expect("a try");
-    case.refuse(&claimed);
+    let claimed = case.begin().expect("an attempt should be claimed");
+    case.fail(&claimed);
     let Accepted::Failed { id, error } = case.accept("m", Some("a")) else {
         panic!("not failed");
     };
@@ -59,13 +63,13 @@ pub(crate) fn later_callers_of_a_finished_message_share_one_request(bench: &mut 
     assert_eq!(view.notification, None);
 }
 
-/// Messages that wait.
+/// A backlog of two pending messages.
 const TWO: BacklogMax = BacklogMax {
     messages: 2,
     ..UNBOUNDED
 };
 
-pub(crate) fn a_full_backlog_takes_no_new_message_and_every_other_caller(bench: &mut dyn Bench) {
+pub(crate) fn full_backlog_rejects_only_new_messages(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let stored = |accepted| matches!(accepted, Accepted::Pending(_));
     assert!(stored(case.accept_up_to(TWO, "a", None)));
@@ -74,15 +78,15 @@ pub(crate) fn a_full_backlog_takes_no_new_message_and_every_other_caller(bench: 
     assert!(stored(case.accept_up_to(TWO, "a", Some("a"))));
     case.bench.crash(Machine::RunsOn, QUOTA);
     assert_eq!(case.accept_up_to(TWO, "c", None), Accepted::BacklogFull);
-    let claimed = case.begin().expect("a try");
+    let claimed = case.begin().expect("an attempt should be claimed");
     case.again(&claimed, 0);
     assert_eq!(case.accept_up_to(TWO, "c", None), Accepted::BacklogFull);
-    let claimed = case.begin().expect("a try");
+    let claimed = case.begin().expect("an attempt should be claimed");
     case.sign(&claimed);
     assert!(stored(case.accept_up_to(TWO, "c", None)));
 }
 
-pub(crate) fn a_message_takes_so_many_callers_and_no_more(bench: &mut dyn Bench) {
+pub(crate) fn message_accepts_limited_number_of_callers(bench: &mut dyn Bench) {
     const THREE: BacklogMax = BacklogMax {
         callers: 3,
         ..UNBOUNDED
@@ -96,48 +100,46 @@ pub(crate) fn a_message_takes_so_many_callers_and_no_more(bench: &mut dyn Bench)
         case.accept_up_to(THREE, "m", Some("c")),
         Accepted::CallersFull
     );
-    let nobody = case.find(&RequestId::new(UnixMillis(0), case.ids));
-    assert_eq!(nobody, None, "nothing was stored");
-    // Who is there already, and other messages.
+    let rejected = case.find(&RequestId::new(UnixMillis(0), case.ids));
+    assert_eq!(rejected, None, "nothing was stored");
+    // Existing requests and other messages are accepted.
     assert!(stored(case.accept_up_to(THREE, "m", Some("b"))));
     assert!(stored(case.accept_up_to(THREE, "another", Some("c"))));
-    let claimed = case.begin().expect("a try");
+    let claimed = case.begin().expect("an attempt should be claimed");
     case.sign(&claimed);
     let signed = case.accept_up_to(THREE, "m", Some("c"));
     assert!(matches!(signed, Accepted::Signed { .. }), "{signed:?}");
 }
 
-pub(crate) fn a_signature_is_found_by_its_message(bench: &mut dyn Bench) {
+pub(crate) fn signature_is_found_by_message(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let signature = |case: &Case<'_>, message: &str| {
-        wait(case.bench.store().signature(message.into())).expect("asked")
+        wait(case.bench.store().signature(message.into())).expect("call should succeed")
     };
     case.pending("m", None);
     assert_eq!(signature(&case, "m"), None);
-    let claimed = case.begin().expect("a try");
+    let claimed = case.begin().expect("an attempt should be claimed");
     case.sign(&claimed);
     case.pending("refused", None);
-    let claimed = case.begin().expect("a try");
-    case.refuse(&claimed);
+    let claimed = case.begin().expect("an attempt should be claimed");
+    case.fail(&claimed);
     assert_eq!(signature(&case, "m"), Some("sig of m".into()));
     assert_eq!(signature(&case, "refused"), None);
     assert_eq!(signature(&case, "M"), None);
 }
 
-pub(crate) fn callers_at_once_share_a_message_and_have_requests_of_their_own(
-    bench: &mut dyn Bench,
-) {
+pub(crate) fn concurrent_callers_share_message_and_have_own_requests(bench: &mut dyn Bench) {
     const CALLERS: usize = 6;
     const MESSAGES: usize = 10;
     let mut case = Case::new(bench);
     let mut of_caller = |caller: usize| -> Vec<NewRequest> {
         let host = caller.to_string();
-        // Each message once with a callback and once without.
+        // Each message occurs once with a callback and once without.
         (0..2 * MESSAGES)
             .map(|n| case.new_request(&(n / 2).to_string(), (n % 2 == 0).then_some(&host)))
             .collect()
     };
-    let wishes: Vec<Vec<NewRequest>> = (0..CALLERS).map(&mut of_caller).collect();
+    let requests: Vec<Vec<NewRequest>> = (0..CALLERS).map(&mut of_caller).collect();
     let (store, now) = (case.bench.store(), case.bench.now());
     let accept = |new: &NewRequest| match wait(store.accept(new.clone(), UNBOUNDED, now)) {
         Ok(Accepted::Pending(id)) => id,
@@ -145,18 +147,23 @@ pub(crate) fn callers_at_once_share_a_message_and_have_requests_of_their_own(
     };
     let ids: Vec<Vec<RequestId>> = std::thread::scope(|scope| {
         let accept = &accept;
-        let callers: Vec<_> = wishes
+        let callers: Vec<_> = requests
             .iter()
-            .map(|wishes| scope.spawn(move || wishes.iter().map(accept).collect()))
+            .map(|requests| scope.spawn(move || requests.iter().map(accept).collect()))
             .collect();
         let ended = callers.into_iter().map(ScopedJoinHandle::join);
-        ended.map(|ids| ids.expect("no panic")).collect()
+        ended
+            .map(|ids| ids.expect("thread should not panic"))
+            .collect()
     });
     assert_eq!(case.stats().backlog, MESSAGES as u64);
     for message in 0..MESSAGES {
         let (with, without) = (2 * message, 2 * message + 1);
-        for (of_one, wishes) in ids.iter().zip(&wishes) {
-            assert_eq!(of_one[with], wishes[with].id, "whose callback it is");
+        for (of_one, requests) in ids.iter().zip(&requests) {
+            assert_eq!(
+                of_one[with], requests[with].id,
+                "the request with the callback belongs to its caller"
+            );
             assert_eq!(case.view(&of_one[with]).message, message.to_string());
             assert_eq!(of_one[without], ids[0][without]);
         }

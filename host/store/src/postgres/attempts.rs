@@ -1,4 +1,4 @@
-//! Tries of messages.
+//! Attempts to sign messages.
 
 use super::Replica;
 use super::clock::Look;
@@ -13,7 +13,7 @@ use crate::{
 };
 use deadpool_postgres::{Client, GenericClient};
 
-/// The first message in the order of their plans that nobody is trying.
+/// The next message without an active attempt, in the order of the due times.
 const FRESH: &str = "SELECT due_at, id FROM bulkhead_messages
   WHERE state = 'pending' AND session IS NULL AND tries = 0 ORDER BY due_at, id LIMIT 1";
 const TRIED: &str = "SELECT due_at, id FROM bulkhead_messages
@@ -31,8 +31,9 @@ impl Replica {
             if let Err(at) = self.turn(client, &look).await? {
                 return Ok(rules::later(at, look.now));
             }
-            // The lock puts claims in a row: what is asked below is still so when it is claimed. A
-            // message can be finished meanwhile, by a try that was given up; then nothing is claimed.
+            // The lock serialises claims: the results of the queries below stay valid until the
+            // claim. Only the message may be finished meanwhile, by an attempt whose lease has
+            // expired. Then nothing is claimed.
             let transaction = client.transaction().await?;
             if !lock(&transaction, &look).await? {
                 continue;
@@ -54,7 +55,7 @@ impl Replica {
                     return Ok(Claim::Acquired(claimed));
                 }
                 Ok(None) => {}
-                // This session was taken for dead.
+                // Another replica has treated this session as dead.
                 Err(Taking::SessionLost) => {
                     drop(transaction);
                     self.forget_session(session);
@@ -65,7 +66,8 @@ impl Replica {
         Ok(Claim::RetryAfter { after_ms: Some(0) })
     }
 
-    /// The message that is next, if it may be tried now; otherwise when it may.
+    /// Returns the next message if it may be attempted now, and otherwise the time at which it may
+    /// be.
     async fn turn(
         &self,
         client: &impl GenericClient,
@@ -165,7 +167,7 @@ async fn first(client: &impl GenericClient, statement: &str) -> Result<Option<Wa
     found.map(waiting).transpose()
 }
 
-/// None if somebody finished it meanwhile.
+/// Claims the message. Returns `None` if it was finished meanwhile.
 async fn take(
     client: &impl GenericClient,
     next: Waiting,
@@ -214,8 +216,9 @@ async fn take(
     attempt().map(Some).map_err(Taking::Failed)
 }
 
-/// The row stays locked, so that no request for this message can come now: see `JOIN` in `requests`. The
-/// statement after this one sees all that came before.
+/// Finishes the message. Its row stays locked, so that no request can join it before the end of the
+/// transaction: see `JOIN` in `requests`. The next statement sees all requests that have joined
+/// before.
 async fn finish(
     client: &impl GenericClient,
     message: MessageId,
@@ -241,8 +244,8 @@ async fn finish(
     one(changed)
 }
 
-/// For all requests that wait for this message, but those that are answered with the result and
-/// nobody else's.
+/// Creates a notification for each request that waits for this message, except those in `answered`.
+/// A request that several callers share gets one in any case.
 async fn tell(
     client: &impl GenericClient,
     message: MessageId,
@@ -273,7 +276,7 @@ async fn tell(
     })
 }
 
-/// Without the lease there is no row to change.
+/// Returns `LeaseLost` if no row has changed, because the lease is no longer valid.
 pub(super) fn one(changed: u64) -> Result<()> {
     if changed == 1 {
         Ok(())

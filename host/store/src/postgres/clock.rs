@@ -1,20 +1,21 @@
-//! The store's time, and what may be done by it.
+//! The store's time, its corrections, and the decisions that depend on it.
 
 use super::Replica;
 use crate::clock_monitor::{Offset, Reading, Reference, Verdict};
 use crate::{BootMillis, Now, Result};
 use deadpool_postgres::{Client, GenericClient};
 
-/// How often the time is asked for until it is certain.
+/// Maximum number of readings until the time is certain.
 const LOOKS_MAX: u32 = 5;
 
-/// When to ask again where it was not.
+/// Delay before the next reading after an uncertain one.
 const UNSURE_MS: i64 = 100;
 
-/// What another process on this machine goes on with is written so often.
+/// Interval at which the row of this machine is written, with which another process on it can
+/// continue.
 const MACHINE_MS: i64 = 30_000;
 
-/// A machine that was not seen for so long has been started anew, or is gone.
+/// Time after which the row of a machine is deleted. The machine was restarted or is gone.
 const MACHINE_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 const LOOK: &str =
@@ -23,37 +24,38 @@ const LOOK: &str =
     (SELECT count(*) FROM bulkhead_slots) AS slots
   FROM bulkhead_meta";
 
-/// The store's time, with what else decides about calls. It stays right after a correction: that is
-/// made so that the store's time runs on.
+/// A reading of the store's time and of the state that decides about calls. It stays valid after a
+/// correction, because a correction keeps the store's time continuous.
 pub(super) struct Look {
     /// The store's time.
     pub(super) now: i64,
-    /// No call by this replica before then.
+    /// The time before which this replica makes no call.
     pub(super) held_until: i64,
-    /// Corrections before this.
+    /// The number of corrections before this reading.
     pub(super) epoch: i64,
-    /// Whether it can be told how far a call lies back.
+    /// Whether the age of earlier calls is known.
     is_certain: bool,
-    /// Whether the slots are known to be as this replica needs them.
+    /// Whether the slots fit the quota of this replica.
     is_settled: bool,
 }
 
 impl Look {
-    /// Whether times of slots may be set by it.
+    /// Returns whether this reading may be used to set the times of slots.
     pub(super) fn may_free(&self) -> bool {
         self.is_certain
     }
 }
 
 impl Replica {
-    /// Asks for the time, and corrects it where it has jumped.
+    /// Reads the time, and corrects it if it has jumped.
     pub(super) async fn look(&self, client: &mut Client) -> Result<Look> {
         self.look_until(client, false).await
     }
 
-    /// The same, of a replica that makes calls: the slots are settled for it.
+    /// Reads the time for a call to the upstream. The slots are also adapted to the quota of this
+    /// replica.
     pub(super) async fn look_to_call(&self, client: &mut Client) -> Result<Look> {
-        // Its quota counts as long as it beats: see `sessions`.
+        // The quota counts as long as the session has heartbeats: see `sessions`.
         self.session(client).await?;
         self.look_until(client, true).await
     }
@@ -113,10 +115,11 @@ impl Replica {
         Ok((look, verdict))
     }
 
-    /// The clock has jumped: the store's time is put back to where it was. By how far is not known to
-    /// the millisecond, nor what others have planned by it since, so that all wait until every call
-    /// that was made has left the window. Whoever corrected it first was right: one statement, and the
-    /// second of two at once finds another epoch.
+    /// Corrects a jump, so that the store's time continues where it was. The size of the jump is
+    /// not known to the millisecond, and other replicas may have used the wrong time. All calls
+    /// therefore wait until every earlier call has left the window. The first correction wins: if
+    /// two replicas correct the same jump, the statement of the second finds another epoch and
+    /// changes nothing.
     async fn correct(&self, client: &Client, look: &Look, by_ms: i64) -> Result<()> {
         let statement = client
             .prepare_cached(
@@ -128,7 +131,7 @@ impl Replica {
             .await?;
         let now = look.now - by_ms;
         let held_until = now.saturating_add(self.quota.taken_ms());
-        // Who corrects it may know a shorter window than others, or none: the command line.
+        // This process may have a shorter window than others, or none if it is the command line.
         let call_over = now.saturating_add(i64::from(self.quota.call_ms));
         client
             .execute(&statement, &[&by_ms, &held_until, &look.epoch, &call_over])
@@ -136,10 +139,11 @@ impl Replica {
         Ok(())
     }
 
-    /// Makes the slots what this replica needs. What is not known of earlier calls is waited for: those
-    /// that a lost incarnation of the database knew of, and those that a shorter window has let go.
+    /// Adapts the slots to the quota of this replica. Calls wait as long as earlier calls may be
+    /// unknown: those that a lost incarnation of the database had recorded, and those that a
+    /// shorter window has already forgotten.
     ///
-    /// With the lock on `bulkhead_meta` no claim is made meanwhile.
+    /// The lock on `bulkhead_meta` excludes claims meanwhile.
     async fn settle(&self, client: &mut Client, look: &Look) -> Result<()> {
         let quota = self.quota;
         let transaction = client.transaction().await?;
@@ -155,7 +159,7 @@ impl Replica {
         };
         let mut hold_ms = 0;
         if !meta.try_get::<_, bool>("same_incarnation")? {
-            tracing::warn!("the database was started anew: no calls for a window");
+            tracing::warn!("the database was restarted or replaced; no calls for one window");
             hold_ms = quota.taken_ms();
         }
         let (window_ms, margin_ms): (i64, i64) =
@@ -188,7 +192,7 @@ impl Replica {
                 ],
             )
             .await?;
-        // Slots too many remain. Those that are taken count, and no more are claimed than are allowed.
+        // Surplus slots remain. Taken ones count, and no more are claimed than the quota allows.
         transaction
             .execute(
                 "INSERT INTO bulkhead_slots (number, free_at)
@@ -201,7 +205,7 @@ impl Replica {
         Ok(())
     }
 
-    /// What another process has found out of this machine's clock since its start.
+    /// Loads what another process has recorded about this machine's clock since its boot.
     async fn recall_machine(&self, client: &Client) -> Result<()> {
         let found = client
             .query_opt(
@@ -223,7 +227,8 @@ impl Replica {
         Ok(())
     }
 
-    /// Lets another process on this machine go on where this one ends, once that is certain.
+    /// Records the clock of this machine, once it is certain, so that another process on it can
+    /// continue.
     pub(super) async fn remember_machine(
         &self,
         client: &impl GenericClient,

@@ -1,4 +1,4 @@
-//! Connections, how many there are, and how long anything takes at most.
+//! The connections, their number, and the time limit of calls.
 
 use super::{PostgresSetup, Replica, Work, schema};
 use crate::{Result, StoreError, Unavailable, Unusable};
@@ -10,8 +10,8 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Who waits for a connection. Callers that come in thousands must not keep those from their work
-/// that get rid of them, nor a session from its beat.
+/// The class of a call that needs a connection. Thousands of callers must not delay the work that
+/// completes their requests, or the heartbeats.
 #[derive(Clone, Copy)]
 pub(super) enum PoolClass {
     Callers,
@@ -23,7 +23,7 @@ pub(super) struct Connections {
     callers: Semaphore,
     work: Semaphore,
     timeout: Duration,
-    /// Held by whoever looks after the tables.
+    /// Held while the tables are checked or migrated.
     pub(super) migrating: Mutex<()>,
 }
 
@@ -31,7 +31,8 @@ impl Connections {
     pub(super) fn new(url: &str, setup: &PostgresSetup) -> Result<Self> {
         let config = config(url, setup)?;
         let how = ManagerConfig {
-            // A broken one is noticed by its task; one that hangs is thrown away below.
+            // The task of a connection notices if it breaks. A hanging connection is discarded
+            // below.
             recycling_method: RecyclingMethod::Fast,
         };
         let manager = match &setup.tls {
@@ -51,9 +52,9 @@ impl Connections {
         })
     }
 
-    /// Does the work with a connection, within the time for a call. After a failure the connection is
-    /// thrown away: it may be broken, in the middle of something, or to a server that is no longer the
-    /// right one.
+    /// Runs `work` with a connection, within the time limit of a call. The connection is discarded
+    /// after a failure, because it may be broken, in the middle of a transaction, or connected to
+    /// the wrong server.
     pub(super) async fn with<T>(
         &self,
         class: PoolClass,
@@ -65,7 +66,7 @@ impl Connections {
             PoolClass::Callers => &self.callers,
             PoolClass::Work => &self.work,
         };
-        // Whoever gets one late could do nothing with it.
+        // A connection that is available later is useless, because too little time is left.
         let Ok(Ok(_permit)) = timeout_at(deadline - self.timeout / 4, class.acquire()).await else {
             return Err(StoreError::Busy);
         };
@@ -98,8 +99,9 @@ impl Connections {
 
     async fn set_up(&self, client: &mut Client, replica: &Replica) -> Result<()> {
         let limit = self.timeout.as_millis().to_string();
-        // A commit is on disk before it returns, whatever the database's default; a default that waits
-        // for more stays. The times end what we gave up, and what a replica that died left open.
+        // A commit is on disk before it returns, whatever the default of the database is. A
+        // stricter default (`remote_apply`) is kept. The time-outs end calls that were cancelled
+        // here, and transactions of replicas that have died.
         client
             .query_one(
                 "SELECT set_config('synchronous_commit',
@@ -118,8 +120,8 @@ impl Connections {
     }
 }
 
-/// A connection that goes back to the pool only if it is known to be sound: whoever drops the work in
-/// the middle leaves it in the middle.
+/// A connection that returns to the pool only if it is known to be sound. A dropped future may
+/// leave it in the middle of a transaction.
 struct Borrowed {
     object: Option<Client>,
     is_sound: bool,
@@ -127,7 +129,9 @@ struct Borrowed {
 
 impl Borrowed {
     fn client(&mut self) -> &mut Client {
-        self.object.as_mut().expect("it is only taken by drop")
+        self.object
+            .as_mut()
+            .expect("only drop should take the connection")
     }
 }
 
@@ -142,17 +146,17 @@ impl Drop for Borrowed {
 }
 
 impl super::Postgres {
-    /// What [`Postgres::connect`](super::Postgres::connect) says to a URL and a password beside it: why it
-    /// cannot be used, or where it leads, without user, database and options. `None` where what it names
-    /// cannot be the name of a host, and may be a part of a password.
+    /// Checks a URL and a separate password without connecting. Returns the hosts of the URL,
+    /// without user, database and options. Returns `None` if a host contains characters that host
+    /// names do not have, because it may be a part of a password.
     ///
     /// # Errors
-    /// [`Unusable`] where the URL, or the URL together with the password, cannot be used.
+    /// [`Unusable`] if the URL, or the URL together with the password, cannot be used.
     pub fn judge(url: &str, password: Option<&[u8]>) -> Result<Option<String>> {
         let config = parse(url, password)?;
         let is_name = |host: &str| {
             host.bytes()
-                .all(|octet| octet.is_ascii_alphanumeric() || b"-_.:/".contains(&octet))
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte))
         };
         let mut places = Vec::new();
         for (at, host) in config.get_hosts().iter().enumerate() {
@@ -175,17 +179,17 @@ impl super::Postgres {
     }
 }
 
-/// What a URL says. Its own errors may quote it.
+/// Parses a URL. Errors of the parser are dropped, because they may quote it.
 fn parse(url: &str, password: Option<&[u8]>) -> Result<Config> {
-    // Certificates and names are verified whenever there is TLS.
-    let asked = match url.rsplit_once('?') {
+    // Certificates and names are always verified with TLS.
+    let url_text = match url.rsplit_once('?') {
         Some((head, options)) => {
             let options = options.replace("sslmode=verify-full", "sslmode=require");
             format!("{head}?{options}")
         }
         None => url.to_owned(),
     };
-    let mut config: Config = asked.parse().map_err(|_| Unusable::Url)?;
+    let mut config: Config = url_text.parse().map_err(|_| Unusable::Url)?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(Unusable::NoHost.into());
     }
@@ -207,7 +211,7 @@ fn config(url: &str, setup: &PostgresSetup) -> Result<Config> {
         config.ssl_mode(SslMode::Disable);
     }
     if config.get_hosts().len() > 1 || config.get_hostaddrs().len() > 1 {
-        // Nothing can be stored with a standby.
+        // A standby does not accept changes.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
     if config.get_connect_timeout().is_none() {

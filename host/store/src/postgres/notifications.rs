@@ -1,4 +1,4 @@
-//! Telling callers what became of their requests.
+//! Notifications of callers about the results of their requests.
 
 use super::Replica;
 use super::errors::is_raced;
@@ -13,19 +13,19 @@ use crate::{
 use deadpool_postgres::Client;
 use tokio_postgres::Row;
 
-/// Of so many that are due, the oldest first, those are looked for that are for a host that is not
-/// busy. If there are too few, the hosts are gone through one by one.
+/// Number of the oldest due notifications among which those for hosts that are not busy are
+/// searched. If too few are found, the hosts are searched one by one.
 const OLDEST: i64 = 1000;
 
-/// $1 busy hosts, $2 not due after, $3 how many.
+/// $1: busy hosts, $2: latest due time, $3: maximum number.
 const NEXT: &str = "SELECT request, due_at FROM
     (SELECT request, due_at, host FROM bulkhead_notifications
      WHERE state = 'pending' AND session IS NULL AND due_at <= $2
      ORDER BY due_at, host, request LIMIT $4) AS oldest
   WHERE host <> ALL ($1) ORDER BY due_at, host, request LIMIT $3";
 
-/// The same, however many wait for a busy host: each step of the recursion finds the next host in the
-/// index.
+/// Finds the same, however many notifications wait for a busy host. Each step of the recursion
+/// finds the next host in the index.
 const NEXT_BY_HOST: &str = "WITH RECURSIVE hosts AS (
     (SELECT host FROM bulkhead_notifications
      WHERE state = 'pending' AND session IS NULL ORDER BY host LIMIT 1)
@@ -41,7 +41,7 @@ const NEXT_BY_HOST: &str = "WITH RECURSIVE hosts AS (
   WHERE hosts.host <> ALL ($1)
   ORDER BY next.due_at, hosts.host, next.request LIMIT $3";
 
-/// What another replica takes at the same moment is skipped.
+/// Skips notifications that another replica claims at the same time.
 const TAKE: &str = "UPDATE bulkhead_notifications n
   SET session = $2, leased_at = $3, lease = n.lease + 1,
       first_try_at = coalesce(n.first_try_at, bulkhead_clock_ms())
@@ -66,12 +66,12 @@ impl Replica {
         for _race in 0..RACES_MAX {
             let session = self.session(client).await?;
             let look = self.look(client).await?;
-            // Some more than wanted: another replica may be taking the first of them.
+            // More than `max` are read, because another replica may claim the first of them.
             let wanted = i64::from(max).saturating_mul(2);
             let next = next(client, &busy, look.now, wanted).await?;
             if next.is_empty() {
-                let soonest = self::next(client, &busy, i64::MAX, 1).await?;
-                let at = soonest.first().map(|(_, due_at)| *due_at);
+                let earliest = self::next(client, &busy, i64::MAX, 1).await?;
+                let at = earliest.first().map(|(_, due_at)| *due_at);
                 return Ok(rules::later(at, look.now));
             }
             let requests: Vec<i64> = next.into_iter().map(|(request, _)| request).collect();
@@ -85,16 +85,16 @@ impl Replica {
             match taken {
                 Ok(rows) if rows.is_empty() => {}
                 Ok(rows) => return notifications(&rows).map(Claim::Acquired),
-                // This session was taken for dead.
+                // Another replica has treated this session as dead.
                 Err(error) if is_raced(&error) => self.forget_session(session),
                 Err(error) => return Err(error.into()),
             }
         }
-        // Others are at it.
+        // Other replicas claim the same notifications.
         Ok(Claim::RetryAfter { after_ms: Some(0) })
     }
 
-    /// The request is locked before its notification, by all who lock both.
+    /// The request is locked before its notification, as in all transactions that lock both.
     pub(super) async fn finish_notification(
         &self,
         client: &mut Client,
@@ -246,11 +246,11 @@ fn notifications(rows: &[Row]) -> Result<Vec<Notification>> {
 }
 
 fn notification(row: &Row) -> Result<Notification> {
-    let odd = || Unavailable::Corrupt("a notification has no finished message");
+    let corrupt = || Unavailable::Corrupt("a notification has no finished message");
     let tries: i32 = row.try_get("tries")?;
     Ok(Notification {
         lease: NotificationLease {
-            request: request_id(row, "id")?.ok_or_else(odd)?,
+            request: request_id(row, "id")?.ok_or_else(corrupt)?,
             token: row.try_get("lease")?,
         },
         callback: Callback {
@@ -261,8 +261,8 @@ fn notification(row: &Row) -> Result<Notification> {
         outcome: match state(row)? {
             MessageState::Signed(signature) => Ok(signature),
             MessageState::Failed(error) => Err(error),
-            // A notification is made when its message is finished.
-            MessageState::Pending => return Err(odd().into()),
+            // A notification is created when its message is finished.
+            MessageState::Pending => return Err(corrupt().into()),
         },
         finished_at: UnixMillis(row.try_get("finished_at")?),
         number: tries.unsigned_abs().saturating_add(1),

@@ -1,4 +1,4 @@
-//! What people and programs are shown.
+//! Queries for the API and for statistics.
 
 use super::Replica;
 use super::requests::{message, request_id, state};
@@ -9,7 +9,7 @@ use crate::{
 use deadpool_postgres::Client;
 use tokio_postgres::Row;
 
-/// All columns of a view, of a request `r` and its message.
+/// Selects all columns of a view, of a request `r` and its message.
 macro_rules! view {
     ($from:literal) => {
         concat!(
@@ -75,7 +75,7 @@ pub(super) async fn list(
 }
 
 impl Replica {
-    /// Its counts are exact, and cost the same however many there are.
+    /// Returns exact statistics, at a cost that does not depend on the counts.
     pub(super) async fn stats(&self, client: &mut Client) -> Result<StoreStats> {
         let look = self.look(client).await?;
         let statement = client
@@ -123,7 +123,7 @@ fn notification(row: &Row, now: Now) -> Result<Option<NotificationView>> {
         Some("pending") => NotificationState::Pending,
         Some("delivered") => NotificationState::Delivered,
         Some(_) => NotificationState::Parked,
-        // There will be one once the message is finished.
+        // It will be created when the message is finished.
         None if row.try_get("awaited")? => {
             return Ok(Some(NotificationView {
                 state: NotificationState::Pending,

@@ -10,14 +10,15 @@ use deadpool_postgres::Client;
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::Row;
 
-/// How often a request is placed anew because another replica was faster with the same message.
+/// Maximum number of attempts to store a request. An attempt fails if another replica stores the
+/// same message at the same time.
 const RACES_MAX: u32 = 10;
 
-/// Finds the message with what this caller's request is, or places both; one statement, so that it is
-/// one way to the database and one wait for its disk. Two that place the same message at once meet at
-/// its digest: the second waits for the first, places nothing, and asks again.
+/// Finds the message and this caller's request for it, or stores both. A single statement needs one
+/// round trip and one wait for the disk. If two transactions store the same message at once, they
+/// conflict on its digest: the second waits for the first, stores nothing, and is repeated.
 ///
-/// The counts are written last: nothing is waited for while that lock is held.
+/// The counts are written last, because nothing may wait while that lock is held.
 const PLACE: &str = "WITH
   clock AS MATERIALIZED (SELECT bulkhead_clock_ms() AS wall, shift_ms FROM bulkhead_meta),
   known AS MATERIALIZED (
@@ -52,20 +53,20 @@ const PLACE: &str = "WITH
     known.callers
   FROM (SELECT) AS one LEFT JOIN known ON true";
 
-/// Two callers get the same request, while it waits: whoever finishes it meanwhile is waited for, and
-/// then nothing is changed.
+/// Records that two callers share a pending request. The statement waits if the request is being
+/// finished, and then changes nothing.
 const SHARE: &str =
     "UPDATE bulkhead_requests SET shared = true WHERE id = $1 AND state = 'pending'";
 
-/// Joins a message that waits. The lock on it keeps the try of it from finishing until this request is
-/// there to be told; if it has finished, nothing is placed.
+/// Joins a pending message. The lock prevents its attempt from finishing until the request is
+/// stored and can be notified. If the message is already finished, nothing is stored.
 const JOIN: &str = "INSERT INTO bulkhead_requests
     (id, message, callback, callback_digest, host, traceparent, created_at, state)
   SELECT $2, id, $3, $4, $5, $6, bulkhead_clock_ms(), 'pending' FROM
     (SELECT id FROM bulkhead_messages WHERE id = $1 AND state = 'pending' FOR SHARE) AS waiting
   ON CONFLICT DO NOTHING";
 
-/// A request for a message that is finished, without a callback.
+/// Stores a request without a callback for a finished message.
 const SILENT: &str = "INSERT INTO bulkhead_requests (id, message, created_at, state, done_at)
   SELECT $2, id, bulkhead_clock_ms(), state, ended_at FROM
     (SELECT id, state, ended_at FROM bulkhead_messages
@@ -128,7 +129,7 @@ pub(super) async fn accept(
                 let share = client.prepare_cached(SHARE).await?;
                 client.execute(&share, &[&same.as_str()]).await
             }
-            // Who is told in any case, or nobody is to be told.
+            // The request gets a notification in any case, or needs none.
             (Some(_), _) => Ok(1),
             (None, MessageState::Pending) => {
                 if row.try_get::<_, i64>("callers")? >= callers_max {
@@ -145,7 +146,7 @@ pub(super) async fn accept(
             }
         };
         match joined {
-            // The message was finished or removed meanwhile, or the same request is there now.
+            // The message was finished or removed meanwhile, or the same request was stored.
             Ok(0) => {}
             Ok(_) => {
                 let id = same.unwrap_or(new.id);
@@ -171,8 +172,9 @@ pub(super) async fn signature(client: &mut Client, message: String) -> Result<Op
 }
 
 impl Replica {
-    /// Notifications go with their requests. A message is removed only after a lock on it has shown
-    /// that no request for it is on its way; one that comes then finds no message, and asks again.
+    /// Deletes finished requests with their notifications. A message is deleted only after a lock
+    /// on it has shown that no request is joining it. A later request does not find the message,
+    /// and is stored again.
     pub(super) async fn sweep(
         &self,
         client: &mut Client,
@@ -243,14 +245,14 @@ pub(super) fn digest(text: &str) -> Vec<u8> {
     Sha256::digest(text.as_bytes()).to_vec()
 }
 
-/// PostgreSQL has no U+0000 in a text.
-pub(super) fn text(of_others: &str) -> String {
-    of_others.replace('\0', "\u{fffd}")
+/// Replaces U+0000, which a PostgreSQL text cannot contain.
+pub(super) fn text(value: &str) -> String {
+    value.replace('\0', "\u{fffd}")
 }
 
 pub(super) fn message(row: &Row) -> Result<String> {
-    let octets: Vec<u8> = row.try_get("text")?;
-    String::from_utf8(octets).map_err(|_| Unavailable::Corrupt("a message is not UTF-8").into())
+    let bytes: Vec<u8> = row.try_get("text")?;
+    String::from_utf8(bytes).map_err(|_| Unavailable::Corrupt("a message is not UTF-8").into())
 }
 
 pub(super) fn state(row: &Row) -> Result<MessageState> {
@@ -262,7 +264,7 @@ pub(super) fn state(row: &Row) -> Result<MessageState> {
     })
 }
 
-/// What a request belongs to, as it was stored.
+/// Returns the trace of a request as it was stored.
 pub(super) fn trace(row: &Row) -> Result<Option<TraceParent>> {
     let stored: Option<&str> = row.try_get("traceparent")?;
     Ok(stored.and_then(TraceParent::parse))
@@ -272,6 +274,6 @@ pub(super) fn request_id(row: &Row, column: &str) -> Result<Option<RequestId>> {
     let Some(id) = row.try_get::<_, Option<&str>>(column)? else {
         return Ok(None);
     };
-    let id = RequestId::parse(id).ok_or(Unavailable::Corrupt("a request has an odd id"))?;
+    let id = RequestId::parse(id).ok_or(Unavailable::Corrupt("a request has an invalid id"))?;
     Ok(Some(id))
 }

@@ -1,17 +1,18 @@
-//! The tables, and which version of them is there.
+//! The tables and their version.
 
 use super::Replica;
 use crate::{Result, Unusable};
 use deadpool_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-/// What makes version n of version n - 1.
+/// Migrations: entry n creates version n + 1 from version n.
 const MIGRATIONS: [&str; 2] = [include_str!("version-1.sql"), include_str!("version-2.sql")];
 
-/// Whoever changes the tables holds the advisory lock of this number and their schema ("bulk").
+/// The number ("bulk") of the advisory lock that is held, together with a hash of the schema, while
+/// the tables are changed.
 const LOCK: i32 = 0x6275_6c6b;
 
-/// Checks the version, and brings the tables up to it.
+/// Checks the version of the tables, and migrates them if necessary.
 pub(super) async fn ensure(client: &mut Client, replica: &Replica) -> Result<()> {
     if version(client).await? == MIGRATIONS.len() {
         return Ok(());
@@ -20,7 +21,7 @@ pub(super) async fn ensure(client: &mut Client, replica: &Replica) -> Result<()>
     migrate(client, replica).await
 }
 
-/// 0 where there are no tables.
+/// Returns the version of the tables, or 0 if there are none.
 async fn version(client: &impl deadpool_postgres::GenericClient) -> Result<usize> {
     let found = client
         .query_opt("SELECT version FROM bulkhead_meta", &[])
@@ -41,8 +42,8 @@ async fn version(client: &impl deadpool_postgres::GenericClient) -> Result<usize
     }
 }
 
-/// All steps that are missing, together. Replicas that start at once wait for the first of them and
-/// then find nothing to do.
+/// Applies all missing migrations in one transaction. Replicas that start at the same time wait for
+/// the first of them, and then find nothing to do.
 async fn migrate(client: &mut Client, replica: &Replica) -> Result<()> {
     let quota = replica.quota;
     let mut transaction = client.transaction().await?;
@@ -52,22 +53,23 @@ async fn migrate(client: &mut Client, replica: &Replica) -> Result<()> {
             &[&LOCK],
         )
         .await?;
-    // A missing table is an error, and an error ends a transaction, but not what a savepoint covers.
-    let asked = transaction.transaction().await?;
-    let there = version(&asked).await?;
-    drop(asked);
-    let version = i32::try_from(MIGRATIONS.len()).expect("they are few");
-    if there > 0 {
-        // First, since all who lock it do that first: replicas of an older version may be at work.
+    // A missing table is an error. Errors abort a transaction, but not beyond a savepoint.
+    let savepoint = transaction.transaction().await?;
+    let present = version(&savepoint).await?;
+    drop(savepoint);
+    let version = i32::try_from(MIGRATIONS.len()).expect("number of migrations should fit");
+    if present > 0 {
+        // This lock comes first, as in all transactions, because replicas of an older version may
+        // be active.
         transaction
             .execute("UPDATE bulkhead_meta SET version = $1", &[&version])
             .await?;
     }
-    for step in MIGRATIONS.iter().skip(there) {
+    for step in MIGRATIONS.iter().skip(present) {
         transaction.batch_execute(step).await?;
     }
-    if there == 0 {
-        // It may stand in for one that was lost: calls that it does not know of may be under way.
+    if present == 0 {
+        // The database may replace a lost one, so that unknown calls may be active.
         transaction
             .execute(
                 "INSERT INTO bulkhead_meta (version, held_until, window_ms, margin_ms, incarnation)

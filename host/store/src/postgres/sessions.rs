@@ -1,4 +1,4 @@
-//! Sessions, what dead ones leave behind, and counts.
+//! Sessions, the leases of dead sessions, and counts.
 
 use super::Replica;
 use crate::rules::{NOTIFICATION_LEASE_MS, attempt_lease_ms};
@@ -6,27 +6,27 @@ use crate::{BootMillis, Now, Result};
 use deadpool_postgres::{Client, GenericClient};
 use std::collections::HashMap;
 
-/// A session that has not moved for so long is dead.
+/// Time without a heartbeat after which a session is dead.
 const DEAD_MS: i64 = 30_000;
 
-/// Who looks less often has not seen that the others stood still: the database may have been away for
-/// all.
-const LOOK_MS_MAX: i64 = 5000;
+/// Maximum interval between two observations. After a longer one, a replica cannot conclude that
+/// other sessions had no heartbeats, because the database may have been unavailable for all.
+const OBSERVATION_INTERVAL_MAX_MS: i64 = 5000;
 
-/// Other sessions, as this replica sees them.
+/// The other sessions as this replica has observed them.
 #[derive(Default)]
 pub(super) struct Others {
     looked_at: Option<BootMillis>,
-    /// The beat of each, and when it was seen first.
+    /// The heartbeat counter of each session, and when its value was first seen.
     seen: HashMap<i64, (i64, BootMillis)>,
 }
 
 impl Others {
-    /// Takes down what there is, and says which of them are dead, with their last beat.
+    /// Records the sessions and their counters, and returns the dead ones.
     fn look(&mut self, beats: &[(i64, i64)], now: BootMillis) -> Vec<(i64, i64)> {
         let watched = self
             .looked_at
-            .is_some_and(|at| now.0.saturating_sub(at.0) <= LOOK_MS_MAX);
+            .is_some_and(|at| now.0.saturating_sub(at.0) <= OBSERVATION_INTERVAL_MAX_MS);
         self.looked_at = Some(now);
         let mut dead = Vec::new();
         let mut seen = HashMap::with_capacity(beats.len());
@@ -47,7 +47,7 @@ impl Others {
 }
 
 impl Replica {
-    /// The session that leases of this replica belong to.
+    /// Returns the session of this replica, which owns its leases.
     pub(super) async fn session(&self, client: &Client) -> Result<i64> {
         if let Some(session) = self.state().session {
             return Ok(session);
@@ -62,11 +62,12 @@ impl Replica {
             .query_one(&statement, &[&i64::from(window_ms), &i64::from(margin_ms)])
             .await?;
         let session = row.try_get(0)?;
-        // If another call was faster, this one is left to die.
+        // If another call was faster, the session of this call is left to expire.
         Ok(*self.state().session.get_or_insert(session))
     }
 
-    /// Others took it for dead: what it held is theirs.
+    /// Forgets the session, after another replica has treated it as dead and has taken over its
+    /// leases.
     pub(super) fn forget_session(&self, session: i64) {
         let mut state = self.state();
         state.session = state.session.filter(|current| *current != session);
@@ -78,7 +79,7 @@ impl Replica {
             .prepare_cached("UPDATE bulkhead_sessions SET beat = beat + 1 WHERE id = $1")
             .await?;
         if client.execute(&statement, &[&session]).await? == 0 {
-            tracing::warn!("this replica was taken for dead: its tries are others' now");
+            tracing::warn!("this replica was treated as dead; others have taken over its attempts");
             self.forget_session(session);
             self.session(client).await?;
         }
@@ -88,8 +89,8 @@ impl Replica {
         self.remember_machine(client, &look, now).await
     }
 
-    /// The leases go with the session: the tables say so. Whoever is about to lease something for it
-    /// holds a lock on it, or finds it gone.
+    /// Deletes dead sessions, and with them their leases, through foreign keys. A transaction that
+    /// is about to add a lease to a session locks it, or finds it deleted.
     async fn end_dead_sessions(&self, client: &Client, now: Now) -> Result<()> {
         let statement = client
             .prepare_cached("SELECT id, beat FROM bulkhead_sessions")
@@ -104,10 +105,10 @@ impl Replica {
                 .prepare_cached("DELETE FROM bulkhead_sessions WHERE id = $1 AND beat = $2")
                 .await?;
             if client.execute(&statement, &[&session, &beat]).await? == 1 {
-                tracing::info!("a replica is gone: its tries are taken over");
+                tracing::info!("a replica is gone; its attempts are taken over");
             }
         }
-        // A longer window than that of any replica is no longer needed.
+        // A window that is longer than that of any replica is no longer needed.
         let statement = client
             .prepare_cached(
                 "UPDATE bulkhead_meta m
@@ -122,7 +123,7 @@ impl Replica {
         Ok(())
     }
 
-    /// Whoever waited for what came of them has stopped to.
+    /// Ends expired leases of this session, because their owners no longer wait for a result.
     async fn end_old_leases(&self, client: &Client, now: Now) -> Result<()> {
         let Some(session) = self.state().session else {
             return Ok(());
@@ -143,7 +144,7 @@ impl Replica {
     }
 }
 
-/// What there is more of, or less.
+/// Changes of the counts.
 #[derive(Default, Clone, Copy)]
 pub(super) struct Counted {
     pub(super) messages_pending: i64,
@@ -151,8 +152,8 @@ pub(super) struct Counted {
     pub(super) notifications_parked: i64,
 }
 
-/// To be called last in a transaction: others of the same connection number wait for this lock, and
-/// whoever holds it waits for nothing.
+/// Changes the counts. Must be the last statement of a transaction, because connections of the same
+/// shard wait for this lock and its holder must not wait for anything.
 pub(super) async fn count(client: &impl GenericClient, counted: Counted) -> Result<()> {
     let statement = client
         .prepare_cached(

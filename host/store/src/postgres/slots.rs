@@ -1,4 +1,4 @@
-//! The right to make calls.
+//! Slots: permissions to call the upstream within its quota.
 
 use super::Replica;
 use super::clock::Look;
@@ -6,11 +6,11 @@ use crate::rules::{self, Purpose, SlotRow};
 use crate::{BootMillis, Claim, Now, Result, Slot, SlotEnd};
 use deadpool_postgres::{Client, GenericClient};
 
-/// A slot that is taken until further ahead than any claim reaches was taken by a clock that was
-/// wrong then, while no replica was there to see it.
+/// Tolerance beyond the latest time at which a claim can end. A slot that is taken for longer was
+/// claimed with a wrong clock, which no replica has corrected.
 const WRONG_MS: i64 = 60 * 60 * 1000;
 
-/// How often something is begun anew because another replica was faster.
+/// Maximum number of attempts of an operation that fails because another replica was faster.
 pub(super) const RACES_MAX: u32 = 5;
 
 impl Replica {
@@ -26,7 +26,8 @@ impl Replica {
             if at.is_none_or(|at| at > look.now) {
                 return Ok(rules::later(at, look.now));
             }
-            // The lock puts claims in a row: what is asked below is still so when it is claimed.
+            // The lock serialises claims: the results of the queries below stay valid until the
+            // claim.
             let transaction = client.transaction().await?;
             if !lock(&transaction, &look).await? {
                 continue;
@@ -86,7 +87,7 @@ impl Replica {
         Ok(())
     }
 
-    /// All slots, also those that only other replicas use.
+    /// Returns all slots, including those that only other replicas use.
     pub(super) async fn slots(
         &self,
         client: &impl GenericClient,
@@ -114,8 +115,9 @@ impl Replica {
         rows.collect()
     }
 
-    /// Takes the slot that has been free for the longest; the caller holds the lock and has seen that
-    /// a call may be made. If whether this was committed does not come to be known, it was.
+    /// Claims the slot that has been free for the longest time. The caller holds the lock and has
+    /// checked that a call is allowed. If the result of the commit is unknown, the slot counts as
+    /// claimed.
     pub(super) async fn claim(
         &self,
         client: &impl GenericClient,
@@ -127,7 +129,7 @@ impl Replica {
         let Some(slot) = rules::freest(&slots).filter(|slot| slot.free_at <= look.now) else {
             return Ok(None);
         };
-        // The window and the margin are the longest of all replicas.
+        // The window and the margin are the maximum over all replicas.
         let statement = client
             .prepare_cached(
                 "UPDATE bulkhead_slots
@@ -159,8 +161,8 @@ impl Replica {
         }))
     }
 
-    /// A claim that is not the last of its slot ends nothing, and none does by a time that is not
-    /// certain.
+    /// Ends a claim if it is the last one of its slot. If the time is not certain, the slot stays
+    /// taken.
     pub(super) async fn end_claim(
         &self,
         client: &impl GenericClient,
@@ -191,8 +193,8 @@ impl Replica {
     }
 }
 
-/// Keeps other claims, corrections and holds waiting until this transaction ends. False if the store's
-/// time was corrected since the look, or a hold came.
+/// Blocks other claims, corrections and holds until this transaction ends. Returns false if the
+/// store's time was corrected or a hold was set since the reading.
 pub(super) async fn lock(client: &impl GenericClient, look: &Look) -> Result<bool> {
     let statement = client
         .prepare_cached(

@@ -1,5 +1,5 @@
-//! What is PostgreSQL's own. Each test has a schema of its own, and where time matters a clock that
-//! stands still but for the test.
+//! Tests of the PostgreSQL store. Each test has its own schema. Tests that depend on time have a
+//! clock that only they advance.
 
 mod clocks;
 mod connections;
@@ -25,14 +25,14 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(1).enable_all().build();
-    runtime.expect("a thread can be started")
+    runtime.expect("thread should start")
 });
 
 fn wait<T>(operation: impl Future<Output = T>) -> T {
     RUNTIME.block_on(operation)
 }
 
-/// A schema that goes when this does.
+/// A schema that is dropped with this value.
 struct Database {
     url: String,
     schema: String,
@@ -43,7 +43,9 @@ impl Database {
     fn new() -> Self {
         static SCHEMAS: AtomicU32 = AtomicU32::new(0);
         let server = std::env::var("BULKHEAD_TEST_POSTGRES");
-        let server = server.expect("BULKHEAD_TEST_POSTGRES names a server, see tests/postgres.sh");
+        let server = server.expect(
+            "BULKHEAD_TEST_POSTGRES should contain the URL of a server: see tests/postgres.sh",
+        );
         let number = SCHEMAS.fetch_add(1, Ordering::Relaxed);
         let schema = format!("bulkhead_test_{}_{number}", std::process::id());
         let separator = if server.contains('?') { '&' } else { '?' };
@@ -58,10 +60,11 @@ impl Database {
         database
     }
 
-    /// With tables that go by a clock which stands at `ms`.
+    /// Creates tables whose clock stands at `ms`.
     fn with_clock(quota: Quota, ms: i64) -> Self {
         let database = Self::new();
-        wait(database.open("nobody", &Arc::default(), quota).migrate()).expect("made");
+        wait(database.open("nobody", &Arc::default(), quota).migrate())
+            .expect("tables should be created");
         database.run(&format!(
             "CREATE TABLE clock (ms bigint NOT NULL);
              INSERT INTO clock VALUES ({ms});
@@ -74,21 +77,21 @@ impl Database {
     }
 
     fn run(&self, statements: &str) {
-        wait(self.client.batch_execute(statements)).expect("run");
+        wait(self.client.batch_execute(statements)).expect("statements should succeed");
     }
 
-    /// The database's clock steps.
+    /// Advances the database's clock.
     fn step(&self, ms: i64) {
         self.run(&format!("UPDATE clock SET ms = ms + {ms}"));
     }
 
     fn texts(&self, query: &str) -> Vec<String> {
-        let rows = wait(self.client.query(query, &[])).expect("asked");
+        let rows = wait(self.client.query(query, &[])).expect("call should succeed");
         rows.iter().map(|row| row.get(0)).collect()
     }
 
     fn number(&self, query: &str) -> i64 {
-        let row = wait(self.client.query_one(query, &[])).expect("asked");
+        let row = wait(self.client.query_one(query, &[])).expect("call should succeed");
         row.get(0)
     }
 
@@ -102,7 +105,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let drop = format!("DROP SCHEMA {} CASCADE", self.schema);
-        // A failure here must not hide that of the test.
+        // A failure here must not hide the failure of the test.
         let _left_behind = wait(self.client.batch_execute(&drop));
     }
 }
@@ -110,7 +113,7 @@ impl Drop for Database {
 async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls)
         .await
-        .expect("connected");
+        .expect("connection should be established");
     tokio::spawn(connection);
     client
 }
@@ -131,10 +134,10 @@ fn open(
         quota,
         timeout,
     };
-    Postgres::connect(url, setup).expect("a URL")
+    Postgres::connect(url, setup).expect("URL should be valid")
 }
 
-/// A process on a machine, by clocks that stand still.
+/// A process on a machine with a clock that stands still.
 struct Replica {
     store: Postgres,
     boot_id: String,
@@ -164,16 +167,18 @@ impl Replica {
     }
 
     fn heartbeat(&self) {
-        wait(self.store.heartbeat(self.now())).expect("beaten");
+        wait(self.store.heartbeat(self.now())).expect("heartbeat should succeed");
     }
 
     fn begin(&self) -> Claim<Attempt> {
-        wait(self.store.claim_attempt(self.now())).expect("asked")
+        wait(self.store.claim_attempt(self.now())).expect("call should succeed")
     }
 
-    /// How long no call is made.
+    /// Returns the time for which no call is made.
     fn held_ms(&self) -> u64 {
-        wait(self.store.stats(self.now())).expect("asked").held_ms
+        wait(self.store.stats(self.now()))
+            .expect("call should succeed")
+            .held_ms
     }
 
     fn restart(&mut self, database: &Database) {
@@ -182,7 +187,7 @@ impl Replica {
     }
 }
 
-/// Time passes for all, and all are alive meanwhile.
+/// Advances all clocks, with heartbeats of all replicas meanwhile.
 fn pass(database: &Database, replicas: &[&Replica], ms: i64) {
     let mut left = ms;
     while left > 0 {
@@ -215,7 +220,7 @@ fn accept(store: &dyn Store, number: u128, message: &str) -> Result<Accepted> {
     wait(store.accept(new(number, message), UNBOUNDED, now))
 }
 
-/// For the suite that all stores pass.
+/// The store and its clocks for the conformance tests.
 struct PostgresBench {
     replica: Replica,
     wall_ms: i64,
@@ -234,7 +239,7 @@ impl PostgresBench {
             starts: 0,
             database,
         };
-        // Other replicas may be there, and calls under way that a database which was lost knew of.
+        // The store waits for other replicas, and for calls that a lost database may have recorded.
         bench.pass(i64::from(quota.call_ms));
         bench
     }
@@ -253,7 +258,7 @@ impl Bench for PostgresBench {
     }
 
     fn pass(&mut self, ms: i64) {
-        // It beats for as long as it takes to see that another one does not.
+        // The heartbeats continue for long enough to notice that another replica has stopped.
         let watched = ms.min(45_000);
         pass(&self.database, &[&self.replica], watched);
         self.database.step(ms - watched);

@@ -1,45 +1,48 @@
--- Version 1. The constraints repeat the state machine of the code, so that a bug in it is an error
--- and not a lost request.
+-- Version 1. The constraints repeat the state machine of the code, so that a bug in it causes an
+-- error and not a lost request.
 --
--- Everything is in the first schema of the connection's search_path. Times of what people are shown
+-- All objects are in the first schema of the connection's search_path. The times that the API shows
 -- (created_at, finished_at, first_try_at) are milliseconds since 1970 by the database's clock. All
--- others go by the store's time: the same clock, but with its jumps taken out (`shift_ms`).
+-- other times are the store's time: the same clock without its jumps (`shift_ms`).
 
 CREATE TABLE bulkhead_meta (
   only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-  -- Which of these files made the tables.
+  -- The version of the tables.
   version integer NOT NULL,
-  -- What is added to the database's clock.
+  -- Added to the database's clock to get the store's time.
   shift_ms bigint NOT NULL DEFAULT 0,
-  -- Counts changes of `shift_ms`: what was read before one is not used after it.
+  -- Counts changes of `shift_ms`. Times that were read before a change are not used after it.
   epoch bigint NOT NULL DEFAULT 0,
-  -- No call before then, whatever slots are free.
+  -- No call is made before this time, even if slots are free.
   held_until bigint NOT NULL,
-  -- What the times of `bulkhead_slots` were made with: the longest of all replicas.
+  -- The window and the margin that the times of `bulkhead_slots` include: the maximum over all
+  -- replicas.
   window_ms bigint NOT NULL,
   margin_ms bigint NOT NULL,
-  -- The `bulkhead_incarnation()` that the slots were last claimed in.
+  -- The `bulkhead_incarnation()` in which the slots were last claimed.
   incarnation text NOT NULL
 );
 
--- One for each process that uses the store. Its leases end with it.
+-- One row per process that uses the store. Its leases end with it.
 CREATE TABLE bulkhead_sessions (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  -- Grows each second. A session whose beat stands still is dead, whatever any clock says.
+  -- Increases every second. A session whose counter does not change is dead, whatever any clock
+  -- shows.
   beat bigint NOT NULL DEFAULT 0,
   window_ms bigint NOT NULL,
   margin_ms bigint NOT NULL
 ) WITH (fillfactor = 20);
 
--- Starts of machines, with what the store's time is ahead of their clock (`CLOCK_BOOTTIME`).
+-- Boots of machines, and the difference between the store's time and the machine's clock
+-- (`CLOCK_BOOTTIME`).
 CREATE TABLE bulkhead_machines (
   boot_id text PRIMARY KEY,
   low_us bigint NOT NULL,
   high_us bigint NOT NULL CHECK (high_us >= low_us),
-  -- By the machine's clock.
+  -- The time of the reading by the machine's clock.
   read_at bigint NOT NULL,
   epoch bigint NOT NULL,
-  -- By the store's time, to forget machines that are gone.
+  -- Store's time at which the row was last written. Old rows are deleted.
   seen_at bigint NOT NULL
 );
 
@@ -47,7 +50,7 @@ CREATE TABLE bulkhead_messages (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   -- SHA-256 of the text.
   digest bytea NOT NULL UNIQUE CHECK (length(digest) = 32),
-  -- UTF-8; not of type text, which knows no U+0000.
+  -- UTF-8 in a bytea, because the type text cannot contain U+0000.
   text bytea NOT NULL CHECK (length(text) > 0),
   state text NOT NULL CHECK (state IN ('pending', 'signed', 'failed')),
   signature text CHECK ((signature IS NOT NULL) = (state = 'signed')),
@@ -55,17 +58,18 @@ CREATE TABLE bulkhead_messages (
   tries integer NOT NULL DEFAULT 0 CHECK (tries >= 0),
   created_at bigint NOT NULL,
   waits_since bigint NOT NULL,
-  -- Not to be tried before; when it was accepted, for one that was never tried.
+  -- The time of the next attempt. For a message without attempts, the time at which it was
+  -- accepted.
   due_at bigint NOT NULL,
   finished_at bigint CHECK ((finished_at IS NULL) = (state = 'pending')),
-  -- The same by the store's time.
+  -- The same in the store's time.
   ended_at bigint CHECK ((ended_at IS NULL) = (state = 'pending')),
-  -- Grows with each lease and with its end. A try may still be finished after its time, as long as
-  -- there is no other.
+  -- Increases when a lease begins or ends. An expired attempt may still be finished unless another
+  -- one has begun.
   lease bigint NOT NULL DEFAULT 0,
-  -- Who tries it now; none where nobody does.
+  -- The session with the active attempt. NULL if there is none.
   session bigint REFERENCES bulkhead_sessions ON DELETE SET NULL CHECK (session IS NULL OR state = 'pending'),
-  -- Since when, by the clock of the session's machine.
+  -- The start of the lease by the clock of the session's machine.
   leased_at bigint CHECK (leased_at IS NOT NULL OR session IS NULL)
 );
 
@@ -75,27 +79,28 @@ CREATE INDEX bulkhead_messages_leased ON bulkhead_messages (session) WHERE sessi
 CREATE INDEX bulkhead_messages_waiting ON bulkhead_messages (waits_since) WHERE state = 'pending';
 
 CREATE TABLE bulkhead_requests (
-  -- Grows: the order in which they came.
+  -- Increases in the order in which the requests were accepted.
   number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   id text COLLATE "C" NOT NULL UNIQUE CHECK (length(id) = 44),
   message bigint NOT NULL REFERENCES bulkhead_messages,
   callback text CHECK (callback <> ''),
-  -- SHA-256 of it, none for none: an index takes no text as long as a URL may be.
+  -- SHA-256 of the callback, or NULL without one. URLs can be too long for an index.
   callback_digest bytea CHECK ((callback_digest IS NULL) = (callback IS NULL)),
-  -- Of the callback's URL: a slow one must not hold up the others.
+  -- The host of the callback's URL, so that a slow host does not delay the others.
   host text COLLATE "C" CHECK ((host IS NULL) = (callback IS NULL)),
   created_at bigint NOT NULL,
-  -- Whether a second caller got it too: then somebody is to be told, whoever is answered.
+  -- Whether a second caller has received this request. Then a notification is sent even if one
+  -- caller has received the result directly.
   shared boolean NOT NULL DEFAULT false,
-  -- The message's.
+  -- The state of the message.
   state text NOT NULL CHECK (state IN ('pending', 'signed', 'failed')),
-  -- From when on it is kept for show only: since the message was finished, or since the notification
-  -- was parked. None while anybody is to be told.
+  -- The start of the retention period: the end of the message, or the time at which the
+  -- notification was parked. NULL while a notification is pending.
   done_at bigint CHECK (done_at IS NULL OR state <> 'pending')
 );
 
--- The same message with the same callback is the same request; later callers get the result under
--- the one without a callback.
+-- Requests with the same message and the same callback are one request. Later callers get the
+-- result with the request that has no callback.
 CREATE UNIQUE INDEX bulkhead_requests_same ON bulkhead_requests (message, callback_digest) WHERE callback_digest IS NOT NULL;
 CREATE UNIQUE INDEX bulkhead_requests_silent ON bulkhead_requests (message) WHERE callback_digest IS NULL;
 CREATE INDEX bulkhead_requests_pending ON bulkhead_requests (number) WHERE state = 'pending';
@@ -105,14 +110,14 @@ CREATE INDEX bulkhead_requests_done ON bulkhead_requests (done_at) WHERE done_at
 CREATE TABLE bulkhead_slots (
   number bigint PRIMARY KEY CHECK (number >= 0),
   free_at bigint NOT NULL,
-  -- Counts claims, so that only the last one can end its call.
+  -- Counts claims, so that only the last claim can end its call.
   claim bigint NOT NULL DEFAULT 0,
-  -- What the last claim was for.
+  -- The purpose of the last claim.
   purpose text NOT NULL DEFAULT 'try' CHECK (purpose IN ('try', 'check'))
 ) WITH (fillfactor = 20);
 
--- One for each request with a callback whose message is finished and that was not answered with the
--- result at once.
+-- One row per request with a callback whose message is finished, unless its caller has received the
+-- result directly.
 CREATE TABLE bulkhead_notifications (
   request bigint PRIMARY KEY REFERENCES bulkhead_requests ON DELETE CASCADE,
   host text COLLATE "C" NOT NULL,
@@ -121,22 +126,22 @@ CREATE TABLE bulkhead_notifications (
   first_try_at bigint,
   due_at bigint CHECK ((due_at IS NOT NULL) = (state = 'pending')),
   last_error text CHECK (state <> 'parked' OR last_error IS NOT NULL),
-  -- As with messages.
+  -- As in `bulkhead_messages`.
   lease bigint NOT NULL DEFAULT 0,
   session bigint REFERENCES bulkhead_sessions ON DELETE SET NULL CHECK (session IS NULL OR state = 'pending'),
   leased_at bigint CHECK (leased_at IS NOT NULL OR session IS NULL)
 );
 
--- The oldest of all, and the oldest of each host: one that has as many tries as it may have is passed
--- over in one step, however many wait for it.
+-- Indexes for the oldest of all, and for the oldest per host. A host with the maximum number of
+-- active attempts is skipped in one step, however many notifications wait for it.
 CREATE INDEX bulkhead_notifications_due ON bulkhead_notifications (due_at, host, request) WHERE state = 'pending' AND session IS NULL;
 CREATE INDEX bulkhead_notifications_hosts ON bulkhead_notifications (host, due_at, request) WHERE state = 'pending' AND session IS NULL;
 CREATE INDEX bulkhead_notifications_parked ON bulkhead_notifications (request) WHERE state = 'parked';
 CREATE INDEX bulkhead_notifications_leased ON bulkhead_notifications (session) WHERE session IS NOT NULL;
 
--- How many there are in these states is the sum over all rows: to count a million of them takes too
--- long for every request, and one row for all would make every request wait for the one before. A
--- connection writes to the row of its own number.
+-- The number of rows in each of these states is the sum over all shards. Counting a million rows
+-- takes too long for each request, and a single row would serialise all requests. A connection
+-- writes to the shard of its own number.
 CREATE TABLE bulkhead_counts (
   shard integer PRIMARY KEY CHECK (shard BETWEEN 0 AND 63),
   messages_pending bigint NOT NULL DEFAULT 0,
@@ -146,12 +151,12 @@ CREATE TABLE bulkhead_counts (
 
 INSERT INTO bulkhead_counts (shard) SELECT generate_series(0, 63);
 
--- The database's clock. Nothing else here reads one.
+-- The database's clock. No other statement reads a clock.
 CREATE FUNCTION bulkhead_clock_ms() RETURNS bigint LANGUAGE sql VOLATILE
   AS 'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint';
 
--- Differs after a restart, a change of servers, and where the tables come from a backup: calls may
--- have been claimed since that these slots do not know of.
+-- Changes after a restart, after a change of the server, and if the tables were restored from a
+-- backup. In these cases, calls may have been claimed that these slots do not contain.
 CREATE FUNCTION bulkhead_incarnation() RETURNS text LANGUAGE sql STABLE
   AS 'SELECT concat_ws(''/'', (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint,
         (SELECT oid FROM pg_database WHERE datname = current_database()),

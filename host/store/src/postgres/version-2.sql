@@ -1,8 +1,8 @@
 -- Version 2.
 
--- What a caller's request belongs to, for those who are called because of it.
+-- The trace of the caller's request, for the calls that it causes.
 ALTER TABLE bulkhead_requests ADD COLUMN traceparent text CHECK (length(traceparent) = 55);
 
--- All requests for a message: those to be told when it is finished, those that keep it from being
--- removed, and the first.
+-- Finds all requests for a message: those to be notified when it is finished, those that prevent
+-- its deletion, and the first one.
 CREATE INDEX bulkhead_requests_message ON bulkhead_requests (message, number);

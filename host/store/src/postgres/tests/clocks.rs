@@ -1,4 +1,4 @@
-//! The database's clock, and what becomes of calls when it cannot be trusted.
+//! Jumps of the database's clock, and calls while the time is not certain.
 
 use super::*;
 use crate::{Outcome, SlotEnd};
@@ -6,12 +6,12 @@ use crate::{Outcome, SlotEnd};
 const HOUR_MS: i64 = 60 * 60 * 1000;
 const TAKEN_MS: i64 = 71_000;
 
-/// A database that has been used for a window by this replica, with a message that waits.
+/// A database that this replica has used for a window, with a pending message.
 fn running() -> (Database, Replica) {
     let database = Database::with_clock(QUOTA, 1_700_000_000_000);
     let replica = Replica::new(&database, "a", 5000);
     pass(&database, &[&replica], TAKEN_MS);
-    accept(&replica.store, 1, "m").expect("stored");
+    accept(&replica.store, 1, "m").expect("request should be stored");
     (database, replica)
 }
 
@@ -30,7 +30,7 @@ fn acquired(claimed: Claim<Attempt>) -> Attempt {
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn a_machine_that_nobody_knows_waits_and_the_others_go_on() {
+fn unknown_machine_waits_and_others_continue() {
     let (database, known) = running();
     let unknown = Replica::new(&database, "b", 77_000_000);
     assert_eq!(unknown.begin(), later(71_000));
@@ -42,13 +42,13 @@ fn a_machine_that_nobody_knows_waits_and_the_others_go_on() {
         Vec::new(),
         known.now(),
     ))
-    .expect("finished");
+    .expect("outcome should be stored");
     pass(&database, &[&known, &unknown], TAKEN_MS - 1);
     assert_eq!(unknown.begin(), later(1));
     assert_eq!(
         database.number("SELECT count(*) FROM bulkhead_machines"),
         1,
-        "what is not certain is not written"
+        "an uncertain clock is not recorded"
     );
     pass(&database, &[&known, &unknown], 1);
     acquired(unknown.begin());
@@ -57,17 +57,17 @@ fn a_machine_that_nobody_knows_waits_and_the_others_go_on() {
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn a_restart_on_the_same_machine_goes_on_at_once() {
+fn restart_on_same_machine_continues_at_once() {
     let (database, mut replica) = running();
     replica.restart(&database);
     assert_eq!(replica.held_ms(), 0);
     acquired(replica.begin());
 }
 
-/// While it runs, and while no process was there to see it.
+/// The jump happens while the replica runs, or between two runs.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn a_jump_of_the_clock_is_taken_out_and_waited_for() {
+fn clock_jump_is_corrected_and_delays_calls() {
     for step_ms in [HOUR_MS, -HOUR_MS, 300, -300] {
         for restarted in [false, true] {
             let (database, mut replica) = running();
@@ -78,7 +78,10 @@ fn a_jump_of_the_clock_is_taken_out_and_waited_for() {
             }
             assert_eq!(replica.begin(), later(71_000), "{step_ms} ms");
             let after = database.number("SELECT ms + shift_ms FROM clock, bulkhead_meta");
-            assert!((after - before).abs() <= 2, "the store's time runs on");
+            assert!(
+                (after - before).abs() <= 2,
+                "the store's time should be continuous"
+            );
             pass(&database, &[&replica], TAKEN_MS - 1);
             assert_eq!(replica.begin(), later(1));
             pass(&database, &[&replica], 1);
@@ -87,10 +90,10 @@ fn a_jump_of_the_clock_is_taken_out_and_waited_for() {
     }
 }
 
-/// The slot of a call that ends while the clock is wrong is not freed by it.
+/// The wrong clock does not free the slot of a call that ends meanwhile.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn a_call_that_ends_after_a_jump_frees_nothing_early() {
+fn call_ending_after_jump_frees_no_slot_early() {
     let (database, replica) = running();
     let tried = acquired(replica.begin());
     database.step(-HOUR_MS);
@@ -101,7 +104,7 @@ fn a_call_that_ends_after_a_jump_frees_nothing_early() {
         Vec::new(),
         replica.now(),
     ))
-    .expect("finished");
+    .expect("outcome should be stored");
     let now = database.number("SELECT ms + shift_ms FROM clock, bulkhead_meta");
     let free_at = database.number("SELECT max(free_at) FROM bulkhead_slots");
     assert!((free_at - now - 61_000).abs() <= 2, "{}", free_at - now);
@@ -109,10 +112,10 @@ fn a_call_that_ends_after_a_jump_frees_nothing_early() {
     assert!((due_at - now).abs() <= 2);
 }
 
-/// What one began another may end. Whoever has just come does not know that the clock is wrong.
+/// Another replica may end a call. A new replica does not know that the clock is wrong.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn who_does_not_know_the_clock_frees_no_slot() {
+fn replica_without_known_clock_frees_no_slot() {
     let (database, known) = running();
     let tried = acquired(known.begin());
     database.step(-HOUR_MS);
@@ -124,22 +127,22 @@ fn who_does_not_know_the_clock_frees_no_slot() {
         Vec::new(),
         unknown.now(),
     ))
-    .expect("finished");
+    .expect("outcome should be stored");
     known.heartbeat();
     let now = database.number("SELECT ms + shift_ms FROM clock, bulkhead_meta");
     let free_at = database.number("SELECT max(free_at) FROM bulkhead_slots");
     assert!(free_at - now >= 61_000, "{}", free_at - now);
 }
 
-/// One of two machines was stopped for a while: one corrects the other, and then they agree.
+/// One of two machines was stopped for a while. One replica corrects the time, and then both agree.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn machines_that_differ_come_to_agree() {
+fn differing_machines_agree_after_correction() {
     let (database, a) = running();
     let b = Replica::new(&database, "b", 900_000);
     pass(&database, &[&a, &b], TAKEN_MS);
     assert_eq!((a.held_ms(), b.held_ms()), (0, 0));
-    // Twenty seconds pass for all but b.
+    // Twenty seconds pass for all clocks except that of b.
     database.step(20_000);
     a.boot_ms.fetch_add(20_000, Ordering::SeqCst);
     b.heartbeat();
@@ -151,10 +154,10 @@ fn machines_that_differ_come_to_agree() {
     assert_eq!((a.held_ms(), b.held_ms()), (0, 0));
 }
 
-/// The server was started anew, or is another one: claims may be lost.
+/// The database server was restarted or replaced, so that claims may be lost.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn another_incarnation_of_the_database_is_waited_for() {
+fn new_incarnation_of_database_delays_calls() {
     let (database, replica) = running();
     database.run("UPDATE bulkhead_meta SET incarnation = 'as it was before'");
     assert_eq!(replica.begin(), later(71_000));
@@ -162,17 +165,17 @@ fn another_incarnation_of_the_database_is_waited_for() {
     acquired(replica.begin());
 }
 
-/// A clock that was a day ahead while calls were claimed, and was put right while nobody was there
-/// whose machine is still the same.
+/// The clock was a day ahead while calls were claimed, and was corrected while no replica of the
+/// same boot was running.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn slots_that_were_taken_by_a_wrong_clock_come_back() {
+fn slots_claimed_by_wrong_clock_become_free() {
     let (database, replica) = running();
     drop(replica);
     database.run("UPDATE bulkhead_slots SET free_at = free_at + 86400000");
     let replica = Replica::new(&database, "another start", 5);
     pass(&database, &[&replica], TAKEN_MS);
-    accept(&replica.store, 9, "n").expect("stored");
-    // They are taken as if they had been claimed just now.
+    accept(&replica.store, 9, "n").expect("request should be stored");
+    // The slots count as if they had been claimed just now.
     assert!(matches!(replica.begin(), Claim::RetryAfter { after_ms: Some(ms) } if ms <= 71_000));
 }

@@ -1,4 +1,4 @@
-//! Tables, connections, and what is said when there are none.
+//! Tables, connections, and errors without them.
 
 use super::super::connections::PoolClass;
 use super::*;
@@ -12,7 +12,7 @@ use tokio_postgres::config::Host;
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn replicas_that_start_at_once_make_the_tables_once() {
+fn concurrent_starts_create_tables_once() {
     let database = Database::new();
     let stores: Vec<_> = (0..6)
         .map(|_| database.open("a", &Arc::default(), QUOTA))
@@ -23,7 +23,9 @@ fn replicas_that_start_at_once_make_the_tables_once() {
             .map(|store| scope.spawn(|| wait(store.migrate())))
             .collect();
         for made in made {
-            made.join().expect("no panic").expect("made");
+            made.join()
+                .expect("thread should not panic")
+                .expect("tables should be created");
         }
     });
     let tables = format!(
@@ -39,9 +41,9 @@ fn replicas_that_start_at_once_make_the_tables_once() {
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn newer_tables_are_refused_and_left_alone() {
+fn newer_tables_are_rejected_and_unchanged() {
     let database = Database::new();
-    wait(database.open("a", &Arc::default(), QUOTA).migrate()).expect("made");
+    wait(database.open("a", &Arc::default(), QUOTA).migrate()).expect("tables should be created");
     database.run("UPDATE bulkhead_meta SET version = 3");
     let store = database.open("a", &Arc::default(), QUOTA);
     for refused in [wait(store.migrate()), accept(&store, 1, "m").map(drop)] {
@@ -56,7 +58,7 @@ fn newer_tables_are_refused_and_left_alone() {
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn older_tables_are_brought_up_to_date_and_lose_nothing() {
+fn older_tables_are_migrated_without_loss() {
     let database = Database::with_clock(QUOTA, 0);
     let boot_ms = Arc::<AtomicI64>::default();
     let traced = |store: &Postgres, number: u128| {
@@ -66,7 +68,7 @@ fn older_tables_are_brought_up_to_date_and_lose_nothing() {
             wall: UnixMillis(0),
             boot: BootMillis(0),
         };
-        wait(store.accept(new, UNBOUNDED, now)).expect("stored");
+        wait(store.accept(new, UNBOUNDED, now)).expect("request should be stored");
     };
     traced(&database.open("a", &boot_ms, QUOTA), 1);
     database.run(
@@ -87,10 +89,10 @@ fn older_tables_are_brought_up_to_date_and_lose_nothing() {
 /// The schema repeats the state machine.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn the_schema_refuses_states_that_cannot_be() {
+fn schema_rejects_impossible_states() {
     let database = Database::new();
     let store = database.open("a", &Arc::default(), QUOTA);
-    accept(&store, 1, "m").expect("stored");
+    accept(&store, 1, "m").expect("request should be stored");
     for wrong in [
         "UPDATE bulkhead_messages SET state = 'signed'",
         "UPDATE bulkhead_messages SET signature = 's'",
@@ -114,14 +116,17 @@ fn the_schema_refuses_states_that_cannot_be() {
     ] {
         let refused = wait(database.client.batch_execute(wrong));
         let refused = refused.expect_err(wrong);
-        let class = refused.code().expect("by the server").code();
+        let class = refused
+            .code()
+            .expect("error should come from the server")
+            .code();
         assert!(class.starts_with("23"), "{wrong}: {refused:?}");
     }
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn commits_wait_for_the_disk_whatever_the_default() {
+fn commit_waits_for_disk_whatever_the_default() {
     let database = Database::new();
     for (default, expected) in [
         ("off", "on"),
@@ -137,13 +142,13 @@ fn commits_wait_for_the_disk_whatever_the_default() {
                 Ok(row.try_get::<_, String>(0)?)
             })
         });
-        assert_eq!(wait(set).expect("asked"), expected);
+        assert_eq!(wait(set).expect("call should succeed"), expected);
     }
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn any_text_is_kept_as_it_is() {
+fn text_is_stored_unchanged() {
     let database = Database::new();
     let store = database.open("a", &Arc::default(), QUOTA);
     let now = Now {
@@ -151,9 +156,10 @@ fn any_text_is_kept_as_it_is() {
         boot: BootMillis(0),
     };
     for (number, text) in (1..).zip(["\0", "a\0b", "\u{10ffff}", "'; DROP TABLE x; --", " "]) {
-        accept(&store, number, text).expect("stored");
-        let view = wait(store.request(RequestId::new(UnixMillis(0), number), now)).expect("asked");
-        assert_eq!(view.expect("there").message, text);
+        accept(&store, number, text).expect("request should be stored");
+        let view = wait(store.request(RequestId::new(UnixMillis(0), number), now))
+            .expect("call should succeed");
+        assert_eq!(view.expect("request should exist").message, text);
     }
     let mut long = new(99, "long");
     long.callback = Some(crate::Callback {
@@ -161,7 +167,8 @@ fn any_text_is_kept_as_it_is() {
         host: "h".into(),
     });
     for _ in 0..2 {
-        let accepted = wait(store.accept(long.clone(), UNBOUNDED, now)).expect("stored");
+        let accepted =
+            wait(store.accept(long.clone(), UNBOUNDED, now)).expect("request should be stored");
         assert_eq!(
             accepted,
             Accepted::Pending(RequestId::new(UnixMillis(0), 99))
@@ -171,10 +178,10 @@ fn any_text_is_kept_as_it_is() {
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn errors_quote_nothing_that_is_stored() {
+fn errors_do_not_quote_stored_data() {
     let database = Database::new();
     let store = database.open("a", &Arc::default(), QUOTA);
-    accept(&store, 1, "m").expect("stored");
+    accept(&store, 1, "m").expect("request should be stored");
     for wrong in [
         "UPDATE bulkhead_messages SET state = 'confidential'",
         "SELECT 'confidential'::bigint",
@@ -190,8 +197,8 @@ fn errors_quote_nothing_that_is_stored() {
     assert!(accept(&store, 2, "n").is_ok());
 }
 
-/// Of a URL, and a password beside it.
-fn connect_beside(url: &str, password: Option<Vec<u8>>) -> crate::Result<Postgres> {
+/// Creates a store from a URL and a separate password.
+fn connect_with_password(url: &str, password: Option<Vec<u8>>) -> crate::Result<Postgres> {
     let setup = PostgresSetup {
         password,
         tls: None,
@@ -205,38 +212,38 @@ fn connect_beside(url: &str, password: Option<Vec<u8>>) -> crate::Result<Postgre
 }
 
 #[test]
-fn a_url_that_is_none_is_told_without_being_quoted() {
+fn invalid_url_is_rejected_without_quoting_it() {
     for url in [
         "postgres://user:confidential@host:port/database",
         "mysql://confidential",
         "postgres://user:confidential@host/database?sslmode=require",
         "postgres://user:confidential@host/database?sslmode=odd",
     ] {
-        match connect_beside(url, None) {
+        match connect_with_password(url, None) {
             Err(StoreError::Unusable(why)) => {
                 assert!(!why.to_string().contains("confidential"), "{why}");
             }
             Err(other) => panic!("{other}"),
-            Ok(_) => panic!("{url} was taken"),
+            Ok(_) => panic!("{url} was accepted"),
         }
     }
 }
 
 #[test]
-fn a_password_is_in_the_url_or_beside_it() {
-    let connect = |url: &str| connect_beside(url, Some(b"confidential".to_vec())).map(drop);
+fn second_password_is_rejected() {
+    let connect = |url: &str| connect_with_password(url, Some(b"confidential".to_vec())).map(drop);
     assert!(connect("postgres://user@host/database").is_ok());
     let Err(StoreError::Unusable(why)) = connect("postgres://user:confidential@host/database")
     else {
-        panic!("both were taken");
+        panic!("both passwords were accepted");
     };
     assert_eq!(why, Unusable::TwoPasswords);
 }
 
-/// All connections hang: who has one is told so, and who waits for one in vain as well.
+/// All connections hang. Both the calls that have one and the calls that wait for one fail in time.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn calls_that_hang_end_in_time_and_are_over_then() {
+fn hanging_calls_fail_in_time_and_end() {
     let database = Database::new();
     let limit = Duration::from_millis(500);
     let store = open(&database.url, "a", || BootMillis(0), QUOTA, limit);
@@ -250,7 +257,7 @@ fn calls_that_hang_end_in_time_and_are_over_then() {
             .collect();
         calls
             .into_iter()
-            .map(|call| call.join().expect("no panic"))
+            .map(|call| call.join().expect("thread should not panic"))
             .collect()
     });
     assert!(started.elapsed() < 4 * limit, "{:?}", started.elapsed());
@@ -262,19 +269,20 @@ fn calls_that_hang_end_in_time_and_are_over_then() {
         .filter(|is| matches!(is, Err(StoreError::Unavailable(_))));
     let (busy, away) = (busy.count(), away.count());
     assert!(busy > 0 && away > 0 && busy + away == 12, "{answers:?}");
-    // What hangs at the server ends by itself.
+    // The database server cancels the hanging statements.
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted
       AND relation = 'bulkhead_messages'::regclass";
-    until(|| database.number(waiting) == 0, "nobody to wait");
+    until(|| database.number(waiting) == 0, "no waiting statements");
     database.run("COMMIT");
     until(|| accept(&store, 1, "m").is_ok(), "a connection");
     assert_eq!(database.number("SELECT count(*) FROM bulkhead_messages"), 1);
 }
 
-/// From a start without a database to one that stops and comes back, in each way.
+/// The store starts without a database. The database then becomes unavailable and available again,
+/// in each mode.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn a_database_that_is_away_is_told_and_used_when_it_is_back() {
+fn unavailable_database_is_reported_and_used_again() {
     let database = Database::new();
     let proxy = Proxy::start(&database.url);
     proxy.set(Mode::Refuse);
@@ -307,19 +315,21 @@ fn a_database_that_is_away_is_told_and_used_when_it_is_back() {
         },
     ));
     assert_eq!(
-        view.expect("asked").expect("there").state,
+        view.expect("call should succeed")
+            .expect("request should exist")
+            .state,
         MessageState::Pending
     );
 }
 
-/// Dropped where nothing may block.
+/// The store is dropped where blocking is not allowed.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn a_store_can_be_dropped_anywhere() {
+fn store_can_be_dropped_in_async_context() {
     let database = Database::new();
     wait(async {
         let store = database.open("a", &Arc::default(), QUOTA);
-        store.migrate().await.expect("made");
+        store.migrate().await.expect("tables should be created");
         drop(store);
     });
 }
@@ -327,7 +337,7 @@ fn a_store_can_be_dropped_anywhere() {
 fn until(mut done: impl FnMut() -> bool, what: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !done() {
-        assert!(Instant::now() < deadline, "waited for {what} in vain");
+        assert!(Instant::now() < deadline, "timed out waiting for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -336,13 +346,13 @@ fn until(mut done: impl FnMut() -> bool, what: &str) {
 #[repr(u8)]
 enum Mode {
     Pass,
-    /// Connections end, and new ones do at once.
+    /// Open connections end, and new ones end at once.
     Refuse,
-    /// Nothing comes back any more.
+    /// Nothing is forwarded any more.
     Stall,
 }
 
-/// Stands between a store and the server.
+/// A proxy between a store and the server.
 struct Proxy {
     url: String,
     mode: Arc<AtomicU8>,
@@ -351,34 +361,41 @@ struct Proxy {
 
 impl Proxy {
     fn start(url: &str) -> Self {
-        let config: tokio_postgres::Config = url.parse().expect("a URL");
+        let config: tokio_postgres::Config = url.parse().expect("URL should be valid");
         let [Host::Tcp(host)] = config.get_hosts() else {
-            panic!("the tests need one server that listens on TCP");
+            panic!("the tests need exactly one server on TCP");
         };
         let port = config.get_ports().first().copied().unwrap_or(5432);
         let server = (host.clone(), port);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let own = listener.local_addr().expect("bound").port();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listener should bind");
+        let own = listener
+            .local_addr()
+            .expect("listener should have an address")
+            .port();
         let proxy = Self {
             url: url.replace(&format!("{host}:{port}"), &format!("127.0.0.1:{own}")),
             mode: Arc::default(),
             streams: Arc::default(),
         };
-        assert_ne!(proxy.url, url, "the URL names host and port");
+        assert_ne!(proxy.url, url, "the URL should contain host and port");
         let (mode, streams) = (Arc::clone(&proxy.mode), Arc::clone(&proxy.streams));
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if mode.load(Ordering::SeqCst) == Mode::Refuse as u8 {
                     continue;
                 }
-                let there = TcpStream::connect((server.0.as_str(), server.1)).expect("the server");
-                streams
-                    .lock()
-                    .expect("no panic")
-                    .extend([&client, &there].map(|stream| stream.try_clone().expect("cloned")));
+                let there = TcpStream::connect((server.0.as_str(), server.1))
+                    .expect("server should be reachable");
+                streams.lock().expect("thread should not panic").extend(
+                    [&client, &there]
+                        .map(|stream| stream.try_clone().expect("stream should be cloned")),
+                );
                 for (from, to) in [(&client, &there), (&there, &client)] {
                     let (from, to) = (from.try_clone(), to.try_clone());
-                    let (from, to) = (from.expect("cloned"), to.expect("cloned"));
+                    let (from, to) = (
+                        from.expect("stream should be cloned"),
+                        to.expect("stream should be cloned"),
+                    );
                     let mode = Arc::clone(&mode);
                     std::thread::spawn(move || copy(from, to, &mode));
                 }
@@ -390,7 +407,12 @@ impl Proxy {
     fn set(&self, mode: Mode) {
         self.mode.store(mode as u8, Ordering::SeqCst);
         if mode == Mode::Refuse {
-            for stream in self.streams.lock().expect("no panic").drain(..) {
+            for stream in self
+                .streams
+                .lock()
+                .expect("thread should not panic")
+                .drain(..)
+            {
                 let _ended_already = stream.shutdown(Shutdown::Both);
             }
         }
@@ -399,12 +421,12 @@ impl Proxy {
 
 fn copy(mut from: TcpStream, mut to: TcpStream, mode: &AtomicU8) {
     use std::io::{Read as _, Write as _};
-    let mut octets = [0; 4096];
-    while let Ok(read @ 1..) = from.read(&mut octets) {
+    let mut buffer = [0; 4096];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
         if mode.load(Ordering::SeqCst) == Mode::Stall as u8 {
             continue;
         }
-        if to.write_all(&octets[..read]).is_err() {
+        if to.write_all(&buffer[..read]).is_err() {
             break;
         }
     }

@@ -1,5 +1,5 @@
-//! The quota, judged as the upstream judges it, while clocks step, machines restart and the server
-//! does.
+//! The quota as the upstream counts it, while clocks step and replicas, machines and the database
+//! restart.
 
 use super::*;
 use crate::conformance::random_walk::Dice;
@@ -14,7 +14,7 @@ enum What {
     Check(Slot),
 }
 
-/// A call that was granted, and when.
+/// A claimed call and the time of its claim.
 struct Granted {
     at_ms: i64,
     what: What,
@@ -24,7 +24,7 @@ struct RandomWalk {
     database: Database,
     replicas: Vec<Replica>,
     dice: Dice,
-    /// By a clock that only this test knows.
+    /// The time by a clock that only this test reads.
     elapsed_ms: i64,
     open: Vec<Granted>,
     arrivals_ms: Vec<i64>,
@@ -34,7 +34,7 @@ struct RandomWalk {
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn no_window_sees_too_many_calls_whatever_the_clocks_do() {
+fn quota_holds_with_any_clock_steps() {
     for seed in 1..=SEEDS {
         let database = Database::with_clock(QUOTA, 1_700_000_000_000);
         let replicas = vec![
@@ -54,7 +54,7 @@ fn no_window_sees_too_many_calls_whatever_the_clocks_do() {
         for _ in 0..STEPS {
             walk.step();
         }
-        walk.judge(seed);
+        walk.check_quota(seed);
     }
 }
 
@@ -66,7 +66,7 @@ impl RandomWalk {
                 self.messages += 1;
                 let message = format!("m{}", self.messages);
                 let store = &self.replicas[which].store;
-                accept(store, self.messages, &message).expect("stored");
+                accept(store, self.messages, &message).expect("request should be stored");
             }
             12..76 => {
                 if let Claim::Acquired(claimed) = self.replicas[which].begin() {
@@ -75,8 +75,8 @@ impl RandomWalk {
             }
             76..88 => {
                 let replica = &self.replicas[which];
-                let asked = replica.store.claim_check(2, replica.now());
-                if let Claim::Acquired(slot) = wait(asked).expect("asked") {
+                let claim = replica.store.claim_check(2, replica.now());
+                if let Claim::Acquired(slot) = wait(claim).expect("call should succeed") {
                     self.granted(What::Check(slot));
                 }
             }
@@ -85,7 +85,7 @@ impl RandomWalk {
                 let ms = self.dice.ms(20_000);
                 self.pass(ms);
             }
-            // One of them is stopped, its machine runs on.
+            // One process is stopped while its machine continues.
             186..191 => {
                 let ms = self.dice.ms(40_000);
                 self.replicas.swap(0, which);
@@ -95,13 +95,13 @@ impl RandomWalk {
                 self.replicas.push(stopped);
             }
             191..194 => {
-                let most_ms = match self.dice.roll(4) {
+                let max_ms = match self.dice.roll(4) {
                     0 => 50,
                     1 => 500,
                     2 => 120_000,
                     _ => HOUR_MS,
                 };
-                let step_ms = self.dice.ms(2 * most_ms) - most_ms;
+                let step_ms = self.dice.ms(2 * max_ms) - max_ms;
                 self.jumps += 1;
                 self.database.step(step_ms);
             }
@@ -132,7 +132,7 @@ impl RandomWalk {
         self.open.push(Granted { at_ms, what });
     }
 
-    /// The call arrived at some time before its end, or before its deadline where that is not known.
+    /// The call arrived between its claim and its end, or its deadline if the end is unknown.
     fn end_one(&mut self, which: usize) {
         if self.open.is_empty() {
             return;
@@ -166,11 +166,12 @@ impl RandomWalk {
                     Err(error) => panic!("{error}"),
                 }
             }
-            What::Check(slot) => wait(replica.store.end_check(slot, end, now)).expect("ended"),
+            What::Check(slot) => wait(replica.store.end_check(slot, end, now))
+                .expect("end of the check should be stored"),
         }
     }
 
-    fn judge(mut self, seed: u64) {
+    fn check_quota(mut self, seed: u64) {
         while !self.open.is_empty() {
             self.end_one(0);
         }
@@ -180,7 +181,7 @@ impl RandomWalk {
             "seed {seed}: {calls} calls, {jumps} jumps in {} s",
             self.elapsed_ms / 1000
         );
-        assert!(calls > 30 && jumps > 5, "that proves nothing");
+        assert!(calls > 30 && jumps > 5, "too few calls or jumps");
         let allowed = QUOTA.calls as usize;
         for window in self.arrivals_ms.windows(allowed + 1) {
             let took_ms = window[allowed] - window[0];

@@ -1,4 +1,4 @@
-//! Several processes on one database.
+//! Several replicas on one database.
 
 use super::*;
 use crate::{Callback, Notification, NotificationOutcome, Outcome, SlotEnd, StoreError};
@@ -15,7 +15,7 @@ fn signed(replica: &Replica, claimed: Attempt) -> Result<()> {
 
 fn due(replica: &Replica, max: u32, busy: &[&str]) -> Claim<Vec<Notification>> {
     let busy = busy.iter().map(|host| (*host).into()).collect();
-    wait(replica.store.claim_notifications(max, busy, replica.now())).expect("asked")
+    wait(replica.store.claim_notifications(max, busy, replica.now())).expect("call should succeed")
 }
 
 fn pair() -> (Database, Replica, Replica) {
@@ -30,37 +30,38 @@ fn pair() -> (Database, Replica, Replica) {
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn a_dead_replica_leaves_its_tries_to_the_others_after_thirty_seconds() {
+fn attempts_of_dead_replica_are_taken_over_after_30_seconds() {
     let (database, a, b) = pair();
-    accept(&a.store, 1, "m").expect("stored");
+    accept(&a.store, 1, "m").expect("request should be stored");
     let Claim::Acquired(lost) = a.begin() else {
-        panic!("no try");
+        panic!("no attempt was claimed");
     };
-    // It beats no more.
+    // The heartbeats of this replica stop.
     pass(&database, &[&b], 25_000);
     assert_eq!(b.begin(), Claim::RetryAfter { after_ms: None });
     pass(&database, &[&b], 10_000);
     let Claim::Acquired(claimed) = b.begin() else {
-        panic!("not taken over");
+        panic!("the attempt was not taken over");
     };
     assert_eq!((claimed.message.as_str(), claimed.number), ("m", 1));
-    // It was not dead, only silent. It takes a new session, and its old try is void.
+    // The replica was only slow. It gets a new session, and its old attempt is void.
     a.boot_ms.fetch_add(35_000, Ordering::SeqCst);
     a.heartbeat();
     assert!(matches!(signed(&a, lost), Err(StoreError::LeaseLost)));
-    accept(&a.store, 2, "n").expect("stored");
+    accept(&a.store, 2, "n").expect("request should be stored");
     assert!(matches!(a.begin(), Claim::Acquired(_)));
-    signed(&b, claimed).expect("finished");
+    signed(&b, claimed).expect("outcome should be stored");
 }
 
-/// The database was away for all: nobody has seen that the others stood still.
+/// The database was unavailable for all replicas, so that none can conclude that another one has
+/// stopped.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn nobody_dies_of_a_database_that_was_away() {
+fn unavailable_database_ends_no_session() {
     let (database, a, b) = pair();
-    accept(&a.store, 1, "m").expect("stored");
+    accept(&a.store, 1, "m").expect("request should be stored");
     let Claim::Acquired(claimed) = a.begin() else {
-        panic!("no try");
+        panic!("no attempt was claimed");
     };
     database.step(60_000);
     for replica in [&a, &b] {
@@ -69,25 +70,25 @@ fn nobody_dies_of_a_database_that_was_away() {
     b.heartbeat();
     let sessions = database.number("SELECT count(*) FROM bulkhead_sessions");
     assert_eq!(sessions, 2);
-    signed(&a, claimed).expect("finished");
+    signed(&a, claimed).expect("outcome should be stored");
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn a_session_that_is_gone_is_replaced_when_it_is_needed() {
+fn deleted_session_is_replaced() {
     let (database, a, _b) = pair();
-    accept(&a.store, 1, "m").expect("stored");
+    accept(&a.store, 1, "m").expect("request should be stored");
     database.run("DELETE FROM bulkhead_sessions");
     let Claim::Acquired(claimed) = a.begin() else {
-        panic!("no try");
+        panic!("no attempt was claimed");
     };
-    signed(&a, claimed).expect("finished");
+    signed(&a, claimed).expect("outcome should be stored");
 }
 
-/// Many callers at once, at two replicas, of few messages and callbacks.
+/// Many concurrent callers at two replicas send few messages with few callbacks.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn the_same_message_at_once_is_one_message() {
+fn concurrent_requests_share_one_message() {
     const CALLS: u128 = 400;
     let (database, a, b) = pair();
     let accepted = wait(async {
@@ -114,19 +115,19 @@ fn the_same_message_at_once_is_one_message() {
     }
     let count = |table: &str| database.number(&format!("SELECT count(*) FROM bulkhead_{table}"));
     assert_eq!(count("messages"), 10);
-    assert_eq!(count("requests"), 10 * 6, "five callbacks, and none");
-    let stats = wait(a.store.stats(a.now())).expect("asked");
+    assert_eq!(count("requests"), 10 * 6, "five callbacks and no callback");
+    let stats = wait(a.store.stats(a.now())).expect("call should succeed");
     assert_eq!(stats.backlog, 10);
 }
 
-/// Claims at once see each other: of checks there are no more than may be, and of all calls.
+/// Concurrent claims see each other: neither checks nor all calls exceed their limit.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn claims_at_once_are_as_many_as_may_be() {
+fn concurrent_claims_do_not_exceed_limits() {
     for round in 0..10 {
         let (_database, a, b) = pair();
         for number in 0..5 {
-            accept(&a.store, number, &number.to_string()).expect("stored");
+            accept(&a.store, number, &number.to_string()).expect("request should be stored");
         }
         let (checks, tries) = wait(async {
             let stores = || [&a, &b].into_iter().cycle().take(12);
@@ -135,14 +136,14 @@ fn claims_at_once_are_as_many_as_may_be() {
                 .collect();
             let mut granted = (0, 0);
             for check in checks {
-                let claimed = check.finish().await.expect("asked");
+                let claimed = check.finish().await.expect("call should succeed");
                 granted.0 += u32::from(matches!(claimed, Claim::Acquired(_)));
             }
             let tries: Vec<_> = stores()
                 .map(|by| Started::start(by.store.claim_attempt(by.now())))
                 .collect();
             for claimed in tries {
-                let claimed = claimed.finish().await.expect("asked");
+                let claimed = claimed.finish().await.expect("call should succeed");
                 granted.1 += u32::from(matches!(claimed, Claim::Acquired(_)));
             }
             granted
@@ -151,10 +152,10 @@ fn claims_at_once_are_as_many_as_may_be() {
     }
 }
 
-/// Requests that join a message while its try is being finished are told, or answered.
+/// Requests that join a message while it is being finished get a notification or the result.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn whoever_joins_a_message_that_is_being_finished_is_not_forgotten() {
+fn request_joining_finishing_message_is_notified() {
     let quota = Quota {
         calls: 1000,
         ..QUOTA
@@ -163,14 +164,14 @@ fn whoever_joins_a_message_that_is_being_finished_is_not_forgotten() {
     let mut a = a;
     a.quota = quota;
     a.restart(&database);
-    let mut told = 0;
+    let mut notified = 0;
     for round in 0..40_u128 {
         let message = format!("m{round}");
-        accept(&a.store, round * 100, &message).expect("stored");
+        accept(&a.store, round * 100, &message).expect("request should be stored");
         let Claim::Acquired(claimed) = a.begin() else {
-            panic!("no try");
+            panic!("no attempt was claimed");
         };
-        told += wait(async {
+        notified += wait(async {
             let joins: Vec<_> = (1..20_u128)
                 .map(|number| {
                     let mut new = new(round * 100 + number, &message);
@@ -186,10 +187,13 @@ fn whoever_joins_a_message_that_is_being_finished_is_not_forgotten() {
             let finish = a
                 .store
                 .finish_attempt(claimed, end, outcome, Vec::new(), a.now());
-            Started::start(finish).finish().await.expect("finished");
+            Started::start(finish)
+                .finish()
+                .await
+                .expect("outcome should be stored");
             let mut waiting = 0;
             for join in joins {
-                match join.finish().await.expect("stored") {
+                match join.finish().await.expect("request should be stored") {
                     Accepted::Pending(_) => waiting += 1,
                     Accepted::Signed { .. } => {}
                     other => panic!("{other:?}"),
@@ -198,10 +202,10 @@ fn whoever_joins_a_message_that_is_being_finished_is_not_forgotten() {
             waiting
         });
     }
-    assert!(told > 0, "nobody was there in time");
+    assert!(notified > 0, "no request joined in time");
     assert_eq!(
         database.number("SELECT count(*) FROM bulkhead_notifications"),
-        told
+        notified
     );
     assert_eq!(
         database.number("SELECT count(*) FROM bulkhead_requests WHERE state = 'pending'"),
@@ -209,14 +213,14 @@ fn whoever_joins_a_message_that_is_being_finished_is_not_forgotten() {
     );
     assert_eq!(
         database.number("SELECT sum(notifications_pending)::bigint FROM bulkhead_counts"),
-        told
+        notified
     );
 }
 
-/// Both sweep and accept the same messages.
+/// Both replicas sweep and accept the same messages.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn sweeps_and_callers_do_not_hurt_each_other() {
+fn concurrent_sweeps_and_requests_leave_no_orphans() {
     let (database, a, b) = pair();
     database.run(
         "INSERT INTO bulkhead_messages (digest, text, state, signature, created_at, waits_since,
@@ -237,7 +241,7 @@ fn sweeps_and_callers_do_not_hurt_each_other() {
             .map(|n| Started::start(b.store.accept(new(n, &format!("m{n}")), UNBOUNDED, b.now())))
             .collect();
         for sweep in sweeps {
-            sweep.finish().await.expect("swept");
+            sweep.finish().await.expect("sweep should succeed");
         }
         for accept in accepts {
             let answer = accept.finish().await;
@@ -254,7 +258,7 @@ fn sweeps_and_callers_do_not_hurt_each_other() {
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn two_replicas_share_what_is_due() {
+fn replicas_share_due_notifications() {
     let (database, a, b) = pair();
     notify(&database, 1000, 10, 0);
     let taken = wait(async {
@@ -266,50 +270,63 @@ fn two_replicas_share_what_is_due() {
             .collect();
         let mut taken = Vec::new();
         for call in calls {
-            if let Claim::Acquired(some) = call.finish().await.expect("asked") {
-                taken.extend(some.into_iter().map(|told| told.lease.request));
+            if let Claim::Acquired(some) = call.finish().await.expect("call should succeed") {
+                taken.extend(
+                    some.into_iter()
+                        .map(|notification| notification.lease.request),
+                );
             }
         }
         taken
     });
     let once: std::collections::BTreeSet<_> = taken.iter().collect();
-    assert_eq!(once.len(), taken.len(), "nobody is told by two");
+    assert_eq!(
+        once.len(),
+        taken.len(),
+        "each notification should be claimed once"
+    );
     assert!(taken.len() >= 500, "{}", taken.len());
 }
 
-/// However many wait for a host that is busy, and however many hosts there are.
+/// The claim is fast however many notifications wait for a busy host, and however many hosts there
+/// are.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn a_busy_host_with_a_hundred_thousand_holds_up_nobody() {
+fn busy_host_does_not_delay_other_hosts() {
     let (database, a, _b) = pair();
     notify(&database, 100_000, 1, 0);
     notify(&database, 1000, 1000, 1);
     database.run("ANALYZE");
-    let ask = || due(&a, 10, &["h0.1"]);
-    ask();
+    let claim = || due(&a, 10, &["h0.1"]);
+    claim();
     let started = std::time::Instant::now();
-    let Claim::Acquired(told) = ask() else {
-        panic!("nothing due");
+    let Claim::Acquired(notifications) = claim() else {
+        panic!("no notification was due");
     };
     let took = started.elapsed();
     eprintln!("10 of 1,000 hosts beside 100,000 for a busy one: {took:?}");
-    assert_eq!(told.len(), 10);
+    assert_eq!(notifications.len(), 10);
     assert!(
-        told.iter()
-            .all(|told| told.callback.host.ends_with(".1000"))
+        notifications
+            .iter()
+            .all(|notification| notification.callback.host.ends_with(".1000"))
     );
     assert!(took < Duration::from_millis(500), "{took:?}");
     let why = "no".to_owned();
-    for told in told {
+    for notification in notifications {
         let again = NotificationOutcome::Again {
             after_ms: 1000,
             why: why.clone(),
         };
-        wait(a.store.finish_notification(told.lease, again, a.now())).expect("finished");
+        wait(
+            a.store
+                .finish_notification(notification.lease, again, a.now()),
+        )
+        .expect("outcome should be stored");
     }
 }
 
-/// So many notifications for so many hosts, due since `age_ms` before the others.
+/// Creates `many` notifications for `hosts` hosts. A smaller `first` makes them older.
 fn notify(database: &Database, many: u32, hosts: u32, first: u32) {
     let number = |n: &str| format!("{n} + {}", u64::from(first) * 10_000_000);
     database.run(&format!(
@@ -330,7 +347,7 @@ fn notify(database: &Database, many: u32, hosts: u32, first: u32) {
     ));
 }
 
-/// A call that goes on while others are started.
+/// A call that has started and continues while others start.
 struct Started<'a, T>(crate::StoreFuture<'a, T>, Option<Result<T>>);
 
 impl<'a, T> Started<'a, T> {

@@ -1,11 +1,11 @@
-//! How fast it is. Numbers are printed, and only what would be absurd fails.
+//! Speed of the store. The figures are printed, and only extreme values fail.
 
 use super::*;
 use std::time::Instant;
 
 const CALLS: u32 = 2000;
 
-/// So many accepts a second, by so many callers at once.
+/// Returns the number of accepted requests per second with `callers` concurrent callers.
 fn accepts(store: &Postgres, callers: u32, round: u128) -> f64 {
     let calls = if callers == 1 { CALLS / 4 } else { CALLS * 2 };
     let started = Instant::now();
@@ -14,7 +14,8 @@ fn accepts(store: &Postgres, callers: u32, round: u128) -> f64 {
             scope.spawn(move || {
                 for call in 0..calls / callers {
                     let number = (round << 64) + (u128::from(caller) << 32) + u128::from(call);
-                    accept(store, number, &format!("message {number}")).expect("stored");
+                    accept(store, number, &format!("message {number}"))
+                        .expect("request should be stored");
                 }
             });
         }
@@ -24,7 +25,7 @@ fn accepts(store: &Postgres, callers: u32, round: u128) -> f64 {
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn accepts_do_not_wait_for_each_other() {
+fn concurrent_requests_are_faster_than_sequential_ones() {
     let database = Database::new();
     let setup = PostgresSetup {
         password: None,
@@ -35,18 +36,18 @@ fn accepts_do_not_wait_for_each_other() {
         quota: QUOTA,
         timeout: TIMEOUT,
     };
-    let store = Postgres::connect(&database.url, setup).expect("a URL");
+    let store = Postgres::connect(&database.url, setup).expect("URL should be valid");
     accepts(&store, 64, 0);
     let alone = accepts(&store, 1, 1);
     let together = accepts(&store, 64, 2);
-    eprintln!("accepts a second: {alone:.0} by one caller, {together:.0} by 64");
+    eprintln!("accepted requests per second: {alone:.0} with one caller, {together:.0} with 64");
     assert!(together > alone, "{together:.0} against {alone:.0}");
 }
 
-/// What callers, tries and sweeps cost does not grow with what waits, nor with what is kept.
+/// The cost of a call does not depend on the number of pending or finished messages.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn many_that_wait_cost_nothing() {
+fn cost_does_not_depend_on_number_of_messages() {
     const WAITING: i64 = 200_000;
     let database = Database::with_clock(QUOTA, 1_700_000_000_000);
     let replica = Replica::new(&database, "a", 0);
@@ -72,7 +73,7 @@ fn many_that_wait_cost_nothing() {
         let started = Instant::now();
         call();
         let took = started.elapsed();
-        eprintln!("{what} beside {WAITING} that wait: {took:?}");
+        eprintln!("{what} with {WAITING} pending messages: {took:?}");
         assert!(took < Duration::from_millis(250), "{what}: {took:?}");
     };
     let mut number = 0;
@@ -80,7 +81,7 @@ fn many_that_wait_cost_nothing() {
         "accept",
         Box::new(|| {
             number += 1;
-            accept(&replica.store, number, &number.to_string()).expect("stored");
+            accept(&replica.store, number, &number.to_string()).expect("request should be stored");
         }),
     );
     let mut tries = Vec::new();
@@ -94,36 +95,39 @@ fn many_that_wait_cost_nothing() {
     time(
         "finish_attempt",
         Box::new(|| {
-            let (claimed, failed) = (tries.pop().expect("two"), Outcome::Failed("no".into()));
+            let (claimed, failed) = (
+                tries.pop().expect("an attempt should be left"),
+                Outcome::Failed("no".into()),
+            );
             let (end, now) = (SlotEnd::Settled, replica.now());
             let finished = replica
                 .store
                 .finish_attempt(claimed, end, failed, Vec::new(), now);
-            wait(finished).expect("finished");
+            wait(finished).expect("outcome should be stored");
         }),
     );
     time(
         "sweep",
         Box::new(|| {
             let swept = wait(replica.store.sweep(1000, 100, replica.now()));
-            assert_eq!(swept.expect("swept"), 100);
+            assert_eq!(swept.expect("sweep should succeed"), 100);
         }),
     );
     time(
         "stats",
         Box::new(|| {
-            let stats = wait(replica.store.stats(replica.now())).expect("asked");
+            let stats = wait(replica.store.stats(replica.now())).expect("call should succeed");
             assert_eq!(stats.backlog, WAITING.unsigned_abs());
         }),
     );
-    time("beat", Box::new(|| replica.heartbeat()));
+    time("heartbeat", Box::new(|| replica.heartbeat()));
     time(
         "list",
         Box::new(|| {
             let listed = replica
                 .store
                 .list(crate::Listed::Pending, 50, replica.now());
-            assert_eq!(wait(listed).expect("asked").len(), 50);
+            assert_eq!(wait(listed).expect("call should succeed").len(), 50);
         }),
     );
 }

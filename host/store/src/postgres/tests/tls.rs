@@ -1,4 +1,4 @@
-//! TLS to the server, ended by a proxy of the test, so that any server will do.
+//! TLS to a proxy of the test, so that the database server needs no TLS.
 
 use super::*;
 use crate::StoreError;
@@ -20,39 +20,45 @@ struct Authority {
 
 impl Authority {
     fn new(name: &str) -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        let key = KeyPair::generate().expect("key should be generated");
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters should be valid");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
         let mut roots = RootCertStore::empty();
-        let certificate = params.self_signed(&key).expect("signed");
-        roots.add(certificate.der().clone()).expect("a root");
+        let certificate = params
+            .self_signed(&key)
+            .expect("certificate should be signed");
+        roots
+            .add(certificate.der().clone())
+            .expect("root should be valid");
         Self {
             issuer: Issuer::new(params, key),
             roots,
         }
     }
 
-    /// Of a server that is called so, from one year to another.
+    /// Accepts TLS with a certificate for `name`, valid from the first of `years` to the second.
     fn acceptor(&self, name: &str, years: (i32, i32)) -> TlsAcceptor {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let key = KeyPair::generate().expect("key should be generated");
+        let mut params = CertificateParams::new([name.to_owned()]).expect("name should be valid");
         params.not_before = date_time_ymd(years.0, 1, 1);
         params.not_after = date_time_ymd(years.1, 1, 1);
-        let certificate = params.signed_by(&key, &self.issuer).expect("signed");
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .expect("certificate should be signed");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .expect("the provider has them")
+            .expect("provider should support the default versions")
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
-            .expect("they fit");
+            .expect("certificate should match the key");
         TlsAcceptor::from(Arc::new(config))
     }
 }
 
-/// A server called `localhost`.
+/// A proxy with the name `localhost`.
 struct Server {
     url: String,
     in_tls: Arc<AtomicU32>,
@@ -60,19 +66,25 @@ struct Server {
 }
 
 impl Server {
-    /// Before the one at `url`; without a certificate it has no TLS.
+    /// Starts a proxy for the server at `url`. It supports TLS only with a certificate.
     fn start(url: &str, tls: Option<TlsAcceptor>) -> Self {
-        let config: tokio_postgres::Config = url.parse().expect("a URL");
+        let config: tokio_postgres::Config = url.parse().expect("URL should be valid");
         let [Host::Tcp(host)] = config.get_hosts() else {
-            panic!("the tests need one server that listens on TCP");
+            panic!("the tests need exactly one server on TCP");
         };
         let port = config.get_ports().first().copied().unwrap_or(5432);
-        let listener = wait(TcpListener::bind("127.0.0.1:0")).expect("a port");
-        let own = listener.local_addr().expect("bound").port();
+        let listener = wait(TcpListener::bind("127.0.0.1:0")).expect("listener should bind");
+        let own = listener
+            .local_addr()
+            .expect("listener should have an address")
+            .port();
         let here = url.replace(&format!("{host}:{port}"), &format!("localhost:{own}"));
-        assert_ne!(here, url, "the URL names host and port");
-        let user = config.get_user().expect("the URL names a user");
-        assert!(config.get_password().is_none(), "the tests have their own");
+        assert_ne!(here, url, "the URL should contain host and port");
+        let user = config.get_user().expect("URL should contain a user");
+        assert!(
+            config.get_password().is_none(),
+            "the tests set a password of their own"
+        );
         let server = Self {
             url: here.replacen(&format!("{user}@"), &format!("{user}:{SECRET}@"), 1)
                 + "&hostaddr=127.0.0.1",
@@ -88,8 +100,8 @@ impl Server {
                 let (tls, behind) = (tls.clone(), behind.clone());
                 tokio::spawn(async move {
                     let behind = TcpStream::connect((behind.0.as_str(), behind.1));
-                    let behind = behind.await.expect("the server");
-                    // What breaks is told by the other side.
+                    let behind = behind.await.expect("server should be reachable");
+                    // The client reports broken connections.
                     let _broken = serve(client, tls, behind, &in_tls, &in_plain).await;
                 });
             }
@@ -97,18 +109,18 @@ impl Server {
         server
     }
 
-    /// Whether connections came to be used in TLS, and in plain.
+    /// Returns whether connections were used with TLS, and without it.
     fn used(&self) -> (bool, bool) {
         let used = |count: &AtomicU32| count.load(Ordering::SeqCst) > 0;
         (used(&self.in_tls), used(&self.in_plain))
     }
 
-    /// A call of a store with these roots.
+    /// Sends a request to a store that trusts these roots.
     fn call(&self, sslmode: &str, roots: &Authority) -> Result<Accepted> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .expect("the provider has them")
+            .expect("provider should support the default versions")
             .with_root_certificates(roots.roots.clone())
             .with_no_client_auth();
         let setup = PostgresSetup {
@@ -120,7 +132,8 @@ impl Server {
             quota: QUOTA,
             timeout: TIMEOUT,
         };
-        let store = Postgres::connect(&format!("{}{sslmode}", self.url), setup).expect("a URL");
+        let store = Postgres::connect(&format!("{}{sslmode}", self.url), setup)
+            .expect("URL should be valid");
         accept(&store, 1, "m")
     }
 }
@@ -134,7 +147,7 @@ async fn serve(
 ) -> std::io::Result<()> {
     let mut asked = [0; 8];
     client.read_exact(&mut asked).await?;
-    assert_eq!(asked, [0, 0, 0, 8, 4, 210, 22, 47], "the wish for TLS");
+    assert_eq!(asked, [0, 0, 0, 8, 4, 210, 22, 47], "the request for TLS");
     if let Some(tls) = tls {
         client.write_all(b"S").await?;
         let mut client = tls.accept(client).await?;
@@ -142,7 +155,7 @@ async fn serve(
         copy_bidirectional(&mut client, &mut behind).await?;
     } else {
         client.write_all(b"N").await?;
-        // Whoever wants no plain connection sends nothing any more.
+        // A client that requires TLS sends nothing more.
         let first = client.read_u8().await?;
         in_plain.fetch_add(1, Ordering::SeqCst);
         behind.write_u8(first).await?;
@@ -151,7 +164,7 @@ async fn serve(
     Ok(())
 }
 
-fn refused(answer: Result<Accepted>) -> String {
+fn error_text(answer: Result<Accepted>) -> String {
     match answer {
         Err(StoreError::Unavailable(why)) => {
             let why = why.to_string();
@@ -164,14 +177,14 @@ fn refused(answer: Result<Accepted>) -> String {
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn a_good_certificate_is_taken_and_everything_goes_through_tls() {
+fn valid_certificate_is_accepted_and_only_tls_is_used() {
     let authority = Authority::new("ours");
     for sslmode in ["&sslmode=require", "&sslmode=verify-full", ""] {
         let database = Database::new();
         let server = Server::start(&database.url, Some(authority.acceptor("localhost", VALID)));
         let accepted = server.call(sslmode, &authority);
         assert_eq!(
-            accepted.expect("stored"),
+            accepted.expect("request should be stored"),
             Accepted::Pending(RequestId::new(UnixMillis(0), 1))
         );
         assert_eq!(server.used(), (true, false), "{sslmode}");
@@ -179,13 +192,13 @@ fn a_good_certificate_is_taken_and_everything_goes_through_tls() {
     }
 }
 
-/// Not even where TLS is only preferred: what it says may be anybody's.
+/// They are also rejected if TLS is only preferred, because anyone may have sent them.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn bad_certificates_are_refused_and_told() {
+fn invalid_certificate_is_rejected_with_reason() {
     let (authority, another) = (Authority::new("ours"), Authority::new("another"));
     let database = Database::new();
-    for (acceptor, told) in [
+    for (acceptor, reason) in [
         (authority.acceptor("localhost", (2000, 2001)), "expired"),
         (
             authority.acceptor("localhost", (2110, 2120)),
@@ -199,8 +212,8 @@ fn bad_certificates_are_refused_and_told() {
     ] {
         let server = Server::start(&database.url, Some(acceptor));
         for sslmode in ["&sslmode=require", "&sslmode=verify-full", ""] {
-            let why = refused(server.call(sslmode, &authority));
-            assert!(why.contains("certificate") && why.contains(told), "{why}");
+            let why = error_text(server.call(sslmode, &authority));
+            assert!(why.contains("certificate") && why.contains(reason), "{why}");
             assert!(!server.used().1);
         }
     }
@@ -208,17 +221,21 @@ fn bad_certificates_are_refused_and_told() {
         "SELECT count(*) FROM pg_tables WHERE schemaname = '{}'",
         database.schema
     );
-    assert_eq!(database.number(&tables), 0, "nothing was said to it");
+    assert_eq!(
+        database.number(&tables),
+        0,
+        "nothing should reach the server"
+    );
 }
 
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn a_server_without_tls_is_used_only_where_tls_is_not_required() {
+fn server_without_tls_is_used_only_if_tls_is_not_required() {
     let authority = Authority::new("ours");
     let database = Database::new();
     let server = Server::start(&database.url, None);
     for sslmode in ["&sslmode=require", "&sslmode=verify-full"] {
-        let why = refused(server.call(sslmode, &authority));
+        let why = error_text(server.call(sslmode, &authority));
         assert!(why.contains("does not support TLS"), "{why}");
         assert_eq!(server.used(), (false, false), "{sslmode}");
     }
