@@ -44,7 +44,8 @@ skip_tests() {
 # all others. Ignored tests, which need other programs, run unless the tier is fast.
 run_tests() {
   local filter='not test(/^relay::/)' names=(--skip=relay::) threads ignored=() text
-  threads=$(nproc)
+  # Many of these tests wait for a process or a time-out.
+  threads=$((2 * $(nproc)))
   if [ "$1" = relay ]; then
     filter='test(/^relay::/)' names=(relay::) threads=8
   fi
