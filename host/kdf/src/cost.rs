@@ -144,9 +144,9 @@ fn choices(rates: &Rates) -> Vec<Vec<Choice>> {
         let mut next = vec![0];
         let mut row = Vec::new();
         for streams in 1..=max {
-            let rated = (1..=streams.min(widest)).filter_map(|n| rates.best(n));
+            let candidates = (1..=streams.min(widest)).filter_map(|n| rates.best(n));
             let summed =
-                rated.map(|(rate, choice)| (rate + sums[streams - choice.streams], choice));
+                candidates.map(|(rate, choice)| (rate + sums[streams - choice.streams], choice));
             // Of equal sums, the one with the most streams on this thread leaves a thread to others.
             let (sum, choice) = summed
                 .max_by_key(|(sum, choice)| (*sum, choice.streams))
