@@ -70,11 +70,11 @@ impl<W: Environment> Relay<W> {
         self.environment.sleep_until(BootMillis(at))
     }
 
-    pub(crate) fn situation(&self, tries: u32, since: UnixMillis) -> Situation {
+    pub(crate) fn situation(&self, attempts: u32, since: UnixMillis) -> Situation {
         let now = self.environment.now().wall.0;
         let random = self.environment.random();
         Situation {
-            tries,
+            tries: attempts,
             age_ms: u64::try_from(now - since.0).unwrap_or(0),
             now_ms: u64::try_from(now).unwrap_or(0),
             random: u64::try_from(random & u128::from(u64::MAX)).unwrap_or(0),

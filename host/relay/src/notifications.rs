@@ -158,7 +158,7 @@ fn outcome<W: Environment>(
     result: CallResult,
 ) -> Result<NotificationOutcome, bulkhead_sandbox::Fault> {
     let (reply, precise_reason) = result.into_reply();
-    let situation = relay.situation(notification.number, notification.first_try_at);
+    let situation = relay.situation(notification.number, notification.first_attempt_at);
     let delivering = component.read_webhook(&reply, situation)?;
     Ok(of_delivering(delivering, precise_reason))
 }

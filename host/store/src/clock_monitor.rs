@@ -70,7 +70,7 @@ pub(crate) enum Verdict {
 /// have left the window: see [`ClockMonitor::wait_ms`].
 #[derive(Debug)]
 pub(crate) struct ClockMonitor {
-    taken_ms: i64,
+    claim_ms: i64,
     tolerance_us: i64,
     width_us_max: i64,
     reference: Option<Reference>,
@@ -83,7 +83,7 @@ impl ClockMonitor {
         let margin_ms = i64::from(quota.margin_ms);
         let tolerance_ms = (margin_ms / 4).clamp(TOLERANCE_MS_MIN, TOLERANCE_MS_MAX);
         Self {
-            taken_ms: quota.taken_ms(),
+            claim_ms: quota.claim_ms(),
             tolerance_us: tolerance_ms * 1000,
             width_us_max: (margin_ms / 2).max(TOLERANCE_MS_MIN) * 1000,
             reference: None,
@@ -166,7 +166,7 @@ impl ClockMonitor {
             at: reading.after,
             epoch: reading.epoch,
         });
-        self.wait_until = Some(BootMillis(reading.after.0.saturating_add(self.taken_ms)));
+        self.wait_until = Some(BootMillis(reading.after.0.saturating_add(self.claim_ms)));
     }
 }
 

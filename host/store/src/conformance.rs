@@ -160,7 +160,7 @@ impl<'b> Case<'b> {
             ids: 0,
             elapsed_ms: 0,
         };
-        case.pass(QUOTA.spared_ms());
+        case.pass(QUOTA.cooldown_ms());
         case
     }
 
@@ -309,7 +309,7 @@ impl<'b> Case<'b> {
 
     fn notification_state(&self, id: &RequestId) -> Option<(NotificationState, u32)> {
         let notification = self.view(id).notification;
-        notification.map(|notification| (notification.state, notification.tries))
+        notification.map(|notification| (notification.state, notification.attempts))
     }
 
     fn stats(&self) -> StoreStats {

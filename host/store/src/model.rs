@@ -116,7 +116,7 @@ struct Shared {
 struct Message {
     text: String,
     state: MessageState,
-    tries: u32,
+    attempts: u32,
     created_at: UnixMillis,
     waits_since: i64,
     due_at: i64,
@@ -137,8 +137,8 @@ struct Request {
 
 struct Notified {
     state: crate::NotificationState,
-    tries: u32,
-    first_try_at: Option<UnixMillis>,
+    attempts: u32,
+    first_attempt_at: Option<UnixMillis>,
     due_at: i64,
     last_error: Option<String>,
     lease: Leased,
@@ -179,7 +179,7 @@ impl Shared {
             longer(quota.window_ms, before.window_ms) + longer(quota.margin_ms, before.margin_ms)
         });
         if longer_ms != Some(0) {
-            self.held_until = self.held_until.max(now + quota.spared_ms());
+            self.held_until = self.held_until.max(now + quota.cooldown_ms());
         }
         for slot in self.slots.values_mut() {
             slot.free_at += longer_ms.unwrap_or(0);
@@ -224,9 +224,9 @@ impl Shared {
     /// Returns the message without an active attempt that is due first. `tried` selects the messages with
     /// finished attempts, or those without any.
     fn first(&self, tried: bool) -> Option<Waiting> {
-        let free = self
-            .pending()
-            .filter(|(_, message)| message.lease.until.is_none() && (message.tries > 0) == tried);
+        let free = self.pending().filter(|(_, message)| {
+            message.lease.until.is_none() && (message.attempts > 0) == tried
+        });
         let waiting = free.map(|(id, message)| Waiting {
             due_at: message.due_at,
             message: *id,

@@ -136,7 +136,7 @@ pub struct RequestView {
     /// The time when the request was accepted.
     pub created_at: UnixMillis,
     /// Number of finished attempts to sign the message.
-    pub tries: u32,
+    pub attempts: u32,
     /// The state of the notification. `None` if the request has no callback or its caller received the
     /// result directly.
     pub notification: Option<NotificationView>,
@@ -148,11 +148,11 @@ pub struct NotificationView {
     /// The state of the notification.
     pub state: NotificationState,
     /// Number of finished deliveries since the notification was created or last redelivered.
-    pub tries: u32,
+    pub attempts: u32,
     /// The reason why the last delivery failed.
     pub last_error: Option<String>,
     /// The time of the next delivery, by the caller's wall clock.
-    pub next_try_at: Option<UnixMillis>,
+    pub next_attempt_at: Option<UnixMillis>,
 }
 
 /// The state of a notification.
@@ -182,7 +182,7 @@ pub struct Notification {
     /// Number of this delivery, from 1.
     pub number: u32,
     /// The time of the first delivery. For the first delivery this is the time of the claim.
-    pub first_try_at: UnixMillis,
+    pub first_attempt_at: UnixMillis,
     /// The trace context of the caller's request.
     pub trace: Option<TraceParent>,
 }
@@ -238,12 +238,12 @@ pub struct Quota {
 
 impl Quota {
     /// Returns how long a call whose end is unknown takes its slot, in milliseconds from its claim.
-    pub fn taken_ms(&self) -> i64 {
-        i64::from(self.call_ms) + self.spared_ms()
+    pub fn claim_ms(&self) -> i64 {
+        i64::from(self.call_ms) + self.cooldown_ms()
     }
 
     /// Returns how long a slot stays taken after the end of its call, in milliseconds.
-    pub fn spared_ms(&self) -> i64 {
+    pub fn cooldown_ms(&self) -> i64 {
         i64::from(self.window_ms) + i64::from(self.margin_ms)
     }
 }

@@ -345,7 +345,7 @@ pub(crate) fn document(view: &RequestView) -> Value {
         "status": "pending",
         "message": view.message,
         "created_at": rfc3339(view.created_at),
-        "attempts": view.tries,
+        "attempts": view.attempts,
         "notification": {"status": "none", "attempts": 0},
     });
     match &view.state {
@@ -365,11 +365,11 @@ pub(crate) fn document(view: &RequestView) -> Value {
             NotificationState::Delivered => "delivered",
             NotificationState::Parked => "parked",
         };
-        let mut shown = json!({"status": status, "attempts": notification.tries});
+        let mut shown = json!({"status": status, "attempts": notification.attempts});
         if let Some(error) = &notification.last_error {
             shown["last_error"] = error.as_str().into();
         }
-        if let Some(at) = notification.next_try_at {
+        if let Some(at) = notification.next_attempt_at {
             shown["next_attempt_at"] = rfc3339(at).into();
         }
         document["notification"] = shown;

@@ -131,7 +131,7 @@ fn line(request: &RequestView) -> String {
         request.id.as_str().to_owned(),
         state.to_owned(),
         rfc3339(request.created_at),
-        request.tries.to_string(),
+        request.attempts.to_string(),
         part("status"),
         part("last_error"),
     ];

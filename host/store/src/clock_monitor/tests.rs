@@ -31,7 +31,7 @@ impl Clocks {
     fn trusted() -> Self {
         let mut clocks = Self::new();
         assert_eq!(clocks.compare(), Verdict::Fine);
-        clocks.pass(QUOTA.taken_ms());
+        clocks.pass(QUOTA.claim_ms());
         assert_eq!(clocks.wait_ms(), 0);
         clocks
     }
@@ -78,9 +78,9 @@ fn first_reading_is_trusted_after_one_window() {
     assert!(clocks.clock_monitor.is_new());
     assert_eq!(clocks.compare(), Verdict::Fine);
     assert!(!clocks.clock_monitor.is_new());
-    assert_eq!(clocks.wait_ms(), QUOTA.taken_ms());
+    assert_eq!(clocks.wait_ms(), QUOTA.claim_ms());
     assert_eq!(clocks.clock_monitor.to_recall(clocks.now()), None);
-    clocks.pass(QUOTA.taken_ms() - 1);
+    clocks.pass(QUOTA.claim_ms() - 1);
     assert_eq!(clocks.wait_ms(), 1);
     clocks.pass(1);
     assert_eq!(clocks.wait_ms(), 0);
@@ -184,8 +184,8 @@ fn correction_by_another_replica_is_adopted_after_one_window() {
     clocks.step(-30_000);
     clocks.epoch += 1;
     assert_eq!(clocks.compare(), Verdict::Fine);
-    assert!(clocks.wait_ms() > QUOTA.taken_ms() - 10);
-    clocks.pass(QUOTA.taken_ms());
+    assert!(clocks.wait_ms() > QUOTA.claim_ms() - 10);
+    clocks.pass(QUOTA.claim_ms());
     assert_eq!(clocks.compare(), Verdict::Fine);
     assert_eq!(clocks.wait_ms(), 0);
 }

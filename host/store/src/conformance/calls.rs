@@ -52,13 +52,13 @@ pub(crate) fn slot_is_free_one_window_after_its_call(bench: &mut dyn Bench) {
 pub(crate) fn end_of_earlier_claim_has_no_effect(bench: &mut dyn Bench) {
     let mut case = Case::new(bench);
     let calls: Vec<_> = std::iter::from_fn(|| case.check()).collect();
-    case.pass(QUOTA.taken_ms());
+    case.pass(QUOTA.claim_ms());
     let later_calls: Vec<_> = std::iter::from_fn(|| case.check()).collect();
     assert_eq!(later_calls.len(), 3);
     for call in &calls {
         case.end(call, SlotEnd::Settled);
     }
-    case.pass(QUOTA.taken_ms() - 1);
+    case.pass(QUOTA.claim_ms() - 1);
     assert_eq!(case.check(), None);
     case.pass(1);
     assert!(case.check().is_some());
@@ -111,7 +111,7 @@ pub(crate) fn checks_leave_slots_for_pending_messages(bench: &mut dyn Bench) {
     assert!(acquired(case.claim_check(2)).is_some());
     assert_eq!(case.begin(), None);
     case.sign(&tried);
-    case.pass(QUOTA.taken_ms());
+    case.pass(QUOTA.claim_ms());
     let checks = std::iter::from_fn(|| acquired(case.claim_check(1))).count();
     assert_eq!(checks, 3, "no message is pending");
 }
@@ -192,13 +192,13 @@ pub(crate) fn changed_number_of_calls_forgets_no_call(bench: &mut dyn Bench) {
     case.bench.crash(Machine::RunsOn, quota(5));
     assert_eq!(case.begin_all().len(), 2);
     case.bench.crash(Machine::RunsOn, quota(1));
-    case.pass(QUOTA.taken_ms() - 1001);
+    case.pass(QUOTA.claim_ms() - 1001);
     assert_eq!(case.begin(), None);
     case.pass(1);
     assert_eq!(case.begin(), None, "two are still taken");
     case.pass(1000);
     assert_eq!(case.begin_all().len(), 1);
-    case.pass(QUOTA.taken_ms());
+    case.pass(QUOTA.claim_ms());
     case.bench.crash(Machine::RunsOn, quota(2));
     assert_eq!(case.begin_all().len(), 2);
 }
@@ -209,16 +209,16 @@ pub(crate) fn longer_window_delays_calls_after_earlier_ones(bench: &mut dyn Benc
     let call = case.check().expect("a slot should be claimed");
     case.end(&call, SlotEnd::Settled);
     // The slot is free again, because the call is older than a window of one minute.
-    case.pass(QUOTA.spared_ms());
+    case.pass(QUOTA.cooldown_ms());
     let longer = Quota {
         window_ms: 300_000,
         ..QUOTA
     };
     case.bench.crash(Machine::RunsOn, longer);
     // The earlier call must be older than the new window.
-    case.pass(300_000 - QUOTA.spared_ms() - 1);
+    case.pass(300_000 - QUOTA.cooldown_ms() - 1);
     assert_eq!((case.begin(), case.check()), (None, None));
-    case.pass(QUOTA.spared_ms() + 1001);
+    case.pass(QUOTA.cooldown_ms() + 1001);
     assert!(case.begin().is_some());
 }
 
@@ -234,7 +234,7 @@ pub(crate) fn longer_window_counts_active_calls(bench: &mut dyn Bench) {
     };
     case.bench.crash(Machine::RunsOn, longer);
     // The operating system may still send the data that the process has written.
-    case.pass(longer.taken_ms() - 1);
+    case.pass(longer.claim_ms() - 1);
     assert_eq!((case.begin(), case.check()), (None, None));
     case.pass(1);
     assert_eq!(case.begin_all().len(), 3);

@@ -28,7 +28,7 @@ pub(crate) fn late_outcome_changes_nothing(bench: &mut dyn Bench) {
     let id = case.pending("m", None);
     let before = case.begin().expect("an attempt should be claimed");
     case.bench.crash(Machine::RunsOn, QUOTA);
-    case.pass(QUOTA.taken_ms());
+    case.pass(QUOTA.claim_ms());
     let after = case.begin().expect("another attempt should be claimed");
     let signed = |text: &str| Outcome::Signed(text.into());
     for outcome in [signed("late"), Outcome::Again { after_ms: 0 }] {
@@ -36,13 +36,13 @@ pub(crate) fn late_outcome_changes_nothing(bench: &mut dyn Bench) {
         assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
     }
     assert_eq!(case.view(&id).state, MessageState::Pending);
-    assert_eq!(case.view(&id).tries, 0);
+    assert_eq!(case.view(&id).attempts, 0);
     case.sign(&after);
     let twice = case.finish(&after, SlotEnd::Settled, signed("twice"));
     assert!(matches!(twice, Err(StoreError::LeaseLost)), "{twice:?}");
     let view = case.view(&id);
     assert_eq!(view.state, MessageState::Signed("sig of m".into()));
-    assert_eq!(view.tries, 1);
+    assert_eq!(view.attempts, 1);
 
     // A failed attempt has ended, too.
     case.pending("n", None);
@@ -109,7 +109,7 @@ pub(crate) fn replicas_share_slots_and_messages(bench: &mut dyn Bench) {
     // The attempts of a dead replica are taken over.
     drop(other);
     case.sign(&attempts[0]);
-    case.pass(QUOTA.taken_ms());
+    case.pass(QUOTA.claim_ms());
     let rest: Vec<_> = case.begin_all().into_iter().map(|b| b.message).collect();
     assert_eq!(rest, ["c", "d"]);
 }

@@ -87,7 +87,7 @@ pub(crate) fn waiting_requests_except_answered_ones_are_notified(bench: &mut dyn
             (notification.number, notification.finished_at),
             (1, finished_at)
         );
-        assert_eq!(notification.first_try_at, case.wall(0));
+        assert_eq!(notification.first_attempt_at, case.wall(0));
         assert_eq!(
             notification.trace,
             Some(trace_of(&notification.lease.request))
@@ -122,8 +122,11 @@ pub(crate) fn notification_is_repeated_until_delivered_or_parked(bench: &mut dyn
         .notification
         .expect("a notification should exist");
     assert_eq!(view.state, NotificationState::Pending);
-    assert_eq!((view.tries, view.last_error), (1, Some("not there".into())));
-    assert_eq!(view.next_try_at, Some(case.wall(1000)));
+    assert_eq!(
+        (view.attempts, view.last_error),
+        (1, Some("not there".into()))
+    );
+    assert_eq!(view.next_attempt_at, Some(case.wall(1000)));
     assert_eq!(case.claim_due(9, &[]), later(1000));
     case.pass(999);
     assert_eq!(case.claim_due(9, &[]), later(1));
@@ -133,15 +136,15 @@ pub(crate) fn notification_is_repeated_until_delivered_or_parked(bench: &mut dyn
         .pop()
         .expect("a notification should be due");
     assert_eq!(second.number, 2);
-    assert_eq!(second.first_try_at, first.first_try_at);
+    assert_eq!(second.first_attempt_at, first.first_attempt_at);
     case.park(&second);
     let view = case
         .view(&id)
         .notification
         .expect("a notification should exist");
-    assert_eq!((view.state, view.tries), (NotificationState::Parked, 2));
+    assert_eq!((view.state, view.attempts), (NotificationState::Parked, 2));
     assert_eq!(
-        (view.next_try_at, view.last_error),
+        (view.next_attempt_at, view.last_error),
         (None, Some("gone".into()))
     );
     let late = case.finish_notification(&second, NotificationOutcome::Delivered);
@@ -184,7 +187,7 @@ pub(crate) fn redelivery_restarts_notification_in_any_state(bench: &mut dyn Benc
         .pop()
         .expect("a notification should be due");
     assert_eq!(
-        (notification.number, notification.first_try_at),
+        (notification.number, notification.first_attempt_at),
         (1, case.wall(0))
     );
     // The notification waits for its next attempt.
@@ -284,7 +287,10 @@ pub(crate) fn notification_is_repeated_after_crash(bench: &mut dyn Bench) {
         .due(9, &[])
         .pop()
         .expect("the notification should be due again");
-    assert_eq!((after.number, after.first_try_at), (1, before.first_try_at));
+    assert_eq!(
+        (after.number, after.first_attempt_at),
+        (1, before.first_attempt_at)
+    );
     let late = case.finish_notification(&before, NotificationOutcome::Delivered);
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
     assert_eq!(

@@ -136,7 +136,7 @@ pub(crate) fn sweep_removes_old_finished_requests(bench: &mut dyn Bench) {
     );
     let again = case.signed("m", None);
     assert_ne!(again, silent);
-    assert_eq!(case.view(&again).tries, 1);
+    assert_eq!(case.view(&again).attempts, 1);
 }
 
 pub(crate) fn sweep_keeps_pending_requests(bench: &mut dyn Bench) {

@@ -31,7 +31,7 @@ pub(crate) fn requests_for_same_message_share_it(bench: &mut dyn Bench) {
     for id in [&first, &with_callback] {
         let view = case.view(id);
         assert_eq!(view.state, MessageState::Signed("sig of m".into()));
-        assert_eq!((view.message.as_str(), view.tries), ("m", 1));
+        assert_eq!((view.message.as_str(), view.attempts), ("m", 1));
         assert_eq!(view.created_at, accepted_at);
     }
     let signed = Accepted::Signed {

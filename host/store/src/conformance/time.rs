@@ -37,10 +37,17 @@ pub(crate) fn wall_clock_steps_change_no_due_time(bench: &mut dyn Bench) {
             .view(&id)
             .notification
             .expect("a notification should exist");
-        assert_eq!(view.next_try_at, Some(case.wall(5000)), "by the wall clock");
+        assert_eq!(
+            view.next_attempt_at,
+            Some(case.wall(5000)),
+            "by the wall clock"
+        );
         case.pass(4999);
         assert_eq!(case.claim_due(9, &[]), later(1));
-        assert_eq!(case.claim(), later(QUOTA.spared_ms().unsigned_abs() - 4999));
+        assert_eq!(
+            case.claim(),
+            later(QUOTA.cooldown_ms().unsigned_abs() - 4999)
+        );
         case.pass(1);
         let notification = case
             .due(9, &[])
@@ -49,7 +56,7 @@ pub(crate) fn wall_clock_steps_change_no_due_time(bench: &mut dyn Bench) {
         assert_eq!(notification.number, 2);
         case.finish_notification(&notification, NotificationOutcome::Delivered)
             .expect("outcome should be stored");
-        case.pass(QUOTA.spared_ms() - 5001);
+        case.pass(QUOTA.cooldown_ms() - 5001);
         assert_eq!(case.check(), None);
         assert_eq!(case.claim(), later(1));
         case.pass(1);
@@ -57,7 +64,7 @@ pub(crate) fn wall_clock_steps_change_no_due_time(bench: &mut dyn Bench) {
         assert_eq!(claimed.message, message);
         case.sign(&claimed);
         // All slots become free.
-        case.pass(QUOTA.taken_ms());
+        case.pass(QUOTA.claim_ms());
     }
 }
 
@@ -84,7 +91,7 @@ pub(crate) fn all_work_is_completed_after_machine_restart(bench: &mut dyn Bench)
     case.pending("fresh", None);
     case.bench.crash(Machine::Restarts, QUOTA);
     assert_eq!(case.stats().backlog, 3);
-    case.pass(10 * 60_000 + QUOTA.taken_ms());
+    case.pass(10 * 60_000 + QUOTA.claim_ms());
     let mut order: Vec<_> = case.begin_all().into_iter().map(|b| b.message).collect();
     order.sort();
     assert_eq!(order, ["again", "begun", "fresh"]);

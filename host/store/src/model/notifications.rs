@@ -25,8 +25,8 @@ impl Shared {
             } else {
                 request.notification = Some(Notified {
                     state: NotificationState::Pending,
-                    tries: 0,
-                    first_try_at: None,
+                    attempts: 0,
+                    first_attempt_at: None,
                     due_at: at,
                     last_error: None,
                     lease: Leased::default(),
@@ -96,8 +96,8 @@ impl Shared {
                 }
             },
             finished_at: message.finished_at.expect("message should be finished"),
-            number: notified.tries + 1,
-            first_try_at: *notified.first_try_at.get_or_insert(wall),
+            number: notified.attempts + 1,
+            first_attempt_at: *notified.first_attempt_at.get_or_insert(wall),
             trace: request.trace.clone(),
         }
     }
@@ -116,7 +116,7 @@ impl Shared {
             .filter(|notified| notified.lease.token == Some(lease.token))
             .ok_or(StoreError::LeaseLost)?;
         notified.lease = Leased::default();
-        notified.tries += 1;
+        notified.attempts += 1;
         match outcome {
             NotificationOutcome::Delivered => {
                 notified.state = NotificationState::Delivered;
@@ -148,8 +148,8 @@ impl Shared {
         };
         *notified = Notified {
             state: NotificationState::Pending,
-            tries: 0,
-            first_try_at: None,
+            attempts: 0,
+            first_attempt_at: None,
             due_at: at,
             last_error: notified.last_error.take(),
             lease: Leased::default(),
@@ -171,18 +171,18 @@ impl Shared {
         let awaited = message.state == MessageState::Pending && request.callback.is_some();
         let planned = NotificationView {
             state: NotificationState::Pending,
-            tries: 0,
+            attempts: 0,
             last_error: None,
-            next_try_at: None,
+            next_attempt_at: None,
         };
         let notified = request
             .notification
             .as_ref()
             .map(|notified| NotificationView {
                 state: notified.state,
-                tries: notified.tries,
+                attempts: notified.attempts,
                 last_error: notified.last_error.clone(),
-                next_try_at: (notified.state == NotificationState::Pending)
+                next_attempt_at: (notified.state == NotificationState::Pending)
                     .then(|| UnixMillis(wall.0.saturating_add(notified.due_at - at))),
             });
         RequestView {
@@ -190,7 +190,7 @@ impl Shared {
             message: message.text.clone(),
             state: message.state.clone(),
             created_at: request.created_at,
-            tries: message.tries,
+            attempts: message.attempts,
             notification: notified.or(awaited.then_some(planned)),
         }
     }

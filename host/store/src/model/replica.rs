@@ -38,7 +38,7 @@ impl Replica {
             if let Verdict::Jumped { by_ms } = verdict {
                 shared.shift_ms -= by_ms;
                 shared.epoch += 1;
-                let until = now - by_ms + self.quota.taken_ms();
+                let until = now - by_ms + self.quota.claim_ms();
                 shared.held_until = shared.held_until.max(until);
                 continue;
             }
@@ -125,7 +125,7 @@ impl Store for Replica {
                 },
                 slot,
                 message: message.text.clone(),
-                number: message.tries + 1,
+                number: message.attempts + 1,
                 created_at: message.created_at,
                 trace: first.and_then(|request| request.trace.clone()),
             }))
@@ -148,7 +148,7 @@ impl Store for Replica {
                 .filter(|message| message.lease.token == Some(claimed.lease.token))
                 .ok_or(StoreError::LeaseLost)?;
             message.lease = Leased::default();
-            message.tries += 1;
+            message.attempts += 1;
             match outcome {
                 Outcome::Signed(signature) => message.state = MessageState::Signed(signature),
                 Outcome::Failed(error) => message.state = MessageState::Failed(error),
@@ -354,7 +354,7 @@ impl Shared {
         let message = Message {
             text,
             state: MessageState::Pending,
-            tries: 0,
+            attempts: 0,
             created_at: wall,
             waits_since: at,
             due_at: at,
@@ -378,7 +378,7 @@ impl Shared {
         let number = rules::freest(&self.slots())?.number;
         let claim = self.count();
         let slot = self.slots.get_mut(&number)?;
-        slot.free_at = at + quota.taken_ms();
+        slot.free_at = at + quota.claim_ms();
         (slot.claim, slot.check) = (claim, check);
         Some(Slot {
             number,
@@ -393,7 +393,7 @@ impl Shared {
             && end == SlotEnd::Settled
             && look.is_certain
         {
-            slot.free_at = slot.free_at.min(look.now + quota.spared_ms());
+            slot.free_at = slot.free_at.min(look.now + quota.cooldown_ms());
         }
     }
 }

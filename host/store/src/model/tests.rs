@@ -30,7 +30,7 @@ impl ModelBench {
 
 /// Starts a replica with a new store on a machine whose clock the database already knows.
 fn known(model: &Model, boot_ms: &Arc<AtomicI64>) -> Replica {
-    let start_ms = boot_ms.fetch_sub(model.quota.taken_ms(), Ordering::Relaxed);
+    let start_ms = boot_ms.fetch_sub(model.quota.claim_ms(), Ordering::Relaxed);
     let earlier = another(model, boot_ms);
     boot_ms.store(start_ms, Ordering::Relaxed);
     drop(earlier.list(Listed::All, 0, at(start_ms)));

@@ -130,7 +130,7 @@ impl Replica {
             )
             .await?;
         let now = look.now - by_ms;
-        let held_until = now.saturating_add(self.quota.taken_ms());
+        let held_until = now.saturating_add(self.quota.claim_ms());
         // This process may have a shorter window than others, or none if it is the command line.
         let call_over = now.saturating_add(i64::from(self.quota.call_ms));
         client
@@ -160,14 +160,14 @@ impl Replica {
         let mut hold_ms = 0;
         if !meta.try_get::<_, bool>("same_incarnation")? {
             tracing::warn!("the database was restarted or replaced; no calls for one window");
-            hold_ms = quota.taken_ms();
+            hold_ms = quota.claim_ms();
         }
         let (window_ms, margin_ms): (i64, i64) =
             (meta.try_get("window_ms")?, meta.try_get("margin_ms")?);
         let longer_ms = (i64::from(quota.window_ms) - window_ms).max(0)
             + (i64::from(quota.margin_ms) - margin_ms).max(0);
         if longer_ms > 0 {
-            hold_ms = hold_ms.max(quota.spared_ms());
+            hold_ms = hold_ms.max(quota.cooldown_ms());
             transaction
                 .execute(
                     "UPDATE bulkhead_slots SET free_at = free_at + $1",

@@ -266,7 +266,7 @@ fn notification(row: &Row) -> Result<Notification> {
         },
         finished_at: UnixMillis(row.try_get("finished_at")?),
         number: tries.unsigned_abs().saturating_add(1),
-        first_try_at: UnixMillis(row.try_get("first_try_at")?),
+        first_attempt_at: UnixMillis(row.try_get("first_try_at")?),
         trace: trace(row)?,
     })
 }

@@ -112,7 +112,7 @@ fn view(row: &Row, now: Now) -> Result<RequestView> {
         id: request_id(row, "id")?.ok_or(Unavailable::Corrupt("a request has no id"))?,
         state: state(row)?,
         message: message(row)?,
-        tries: row.try_get::<_, i32>("tries")?.unsigned_abs(),
+        attempts: row.try_get::<_, i32>("tries")?.unsigned_abs(),
         created_at: UnixMillis(row.try_get("created_at")?),
         notification: notification(row, now)?,
     })
@@ -127,9 +127,9 @@ fn notification(row: &Row, now: Now) -> Result<Option<NotificationView>> {
         None if row.try_get("awaited")? => {
             return Ok(Some(NotificationView {
                 state: NotificationState::Pending,
-                tries: 0,
+                attempts: 0,
                 last_error: None,
-                next_try_at: None,
+                next_attempt_at: None,
             }));
         }
         None => return Ok(None),
@@ -137,8 +137,8 @@ fn notification(row: &Row, now: Now) -> Result<Option<NotificationView>> {
     let due_ms: Option<i64> = row.try_get("due_ms")?;
     Ok(Some(NotificationView {
         state,
-        tries: row.try_get::<_, i32>("deliveries")?.unsigned_abs(),
+        attempts: row.try_get::<_, i32>("deliveries")?.unsigned_abs(),
         last_error: row.try_get("last_error")?,
-        next_try_at: due_ms.map(|ms| UnixMillis(now.wall.0.saturating_add(ms))),
+        next_attempt_at: due_ms.map(|ms| UnixMillis(now.wall.0.saturating_add(ms))),
     }))
 }

@@ -76,7 +76,7 @@ async fn migrate(client: &mut Client, replica: &Replica) -> Result<()> {
                  VALUES ($1, bulkhead_clock_ms() + $2, $3, $4, bulkhead_incarnation())",
                 &[
                     &version,
-                    &quota.taken_ms(),
+                    &quota.claim_ms(),
                     &i64::from(quota.window_ms),
                     &i64::from(quota.margin_ms),
                 ],

@@ -99,7 +99,7 @@ impl Replica {
             )
             .await?;
         let rows = client.query(&statement, &[]).await?;
-        let latest = look.now.saturating_add(self.quota.taken_ms());
+        let latest = look.now.saturating_add(self.quota.claim_ms());
         let rows = rows.iter().map(|row| {
             let free_at: i64 = row.try_get("free_at")?;
             Ok(SlotRow {

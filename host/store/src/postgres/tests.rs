@@ -71,7 +71,7 @@ impl Database {
              CREATE OR REPLACE FUNCTION bulkhead_clock_ms() RETURNS bigint LANGUAGE sql VOLATILE
                AS 'SELECT ms FROM clock';
              UPDATE bulkhead_meta SET held_until = {ms} + {}",
-            quota.taken_ms()
+            quota.claim_ms()
         ));
         database
     }

@@ -65,7 +65,7 @@ impl Database {
         now: Now,
     ) -> Result<()> {
         let (lease, slot) = (&claimed.lease, &claimed.slot);
-        let spared_ms = self.quota.spared_ms();
+        let cooldown_ms = self.quota.cooldown_ms();
         self.transaction(|transaction| {
             match outcome {
                 Outcome::Signed(signature) => {
@@ -78,7 +78,7 @@ impl Database {
                 }
                 Outcome::Again { after_ms } => again(transaction, lease, *after_ms, now)?,
             }
-            end_claim(transaction, slot, end, spared_ms, now)
+            end_claim(transaction, slot, end, cooldown_ms, now)
         })
     }
 }

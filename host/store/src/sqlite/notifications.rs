@@ -290,7 +290,7 @@ fn take(transaction: &Connection, request: i64, now: Now) -> Result<Notification
             },
             finished_at: UnixMillis(row.get("finished_at")?),
             number: row.get::<_, u32>("tries")?.saturating_add(1),
-            first_try_at: UnixMillis(row.get("first_try_at")?),
+            first_attempt_at: UnixMillis(row.get("first_try_at")?),
             trace: trace(row.get("traceparent")?),
         })
     });

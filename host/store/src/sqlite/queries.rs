@@ -99,7 +99,7 @@ impl Database {
             id: request_id(row)?,
             state: state(row)?,
             message: row.get("text")?,
-            tries: row.get("tries")?,
+            attempts: row.get("tries")?,
             created_at: UnixMillis(row.get("created_at")?),
             notification: self.notification(row, now)?,
         })
@@ -114,9 +114,9 @@ impl Database {
             None if row.get("awaited")? => {
                 return Ok(Some(NotificationView {
                     state: NotificationState::Pending,
-                    tries: 0,
+                    attempts: 0,
                     last_error: None,
-                    next_try_at: None,
+                    next_attempt_at: None,
                 }));
             }
             None => return Ok(None),
@@ -127,9 +127,10 @@ impl Database {
         let due_at = due_at.map(|at| if is_skipped(at) { now.boot.0 } else { at });
         Ok(Some(NotificationView {
             state,
-            tries: row.get("deliveries")?,
+            attempts: row.get("deliveries")?,
             last_error: row.get("last_error")?,
-            next_try_at: due_at.map(|at| UnixMillis(now.wall.0.saturating_add(at - now.boot.0))),
+            next_attempt_at: due_at
+                .map(|at| UnixMillis(now.wall.0.saturating_add(at - now.boot.0))),
         }))
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn recover(
     let clock = Clock::read(transaction, boot_id, now)?;
     let now = clock.now(now);
     expire_leases(transaction, i64::MAX)?;
-    let hold = now.boot.0 + quota.spared_ms();
+    let hold = now.boot.0 + quota.cooldown_ms();
     let held_until = match before(transaction)? {
         Some(before) if before.boot_id == boot_id => {
             let longer_ms = (i64::from(quota.window_ms) - before.window_ms).max(0)

@@ -24,8 +24,8 @@ impl Database {
 
     /// See [`crate::Store::end_check`].
     pub(super) fn end_check(&mut self, slot: &Slot, end: SlotEnd, now: Now) -> Result<()> {
-        let spared_ms = self.quota.spared_ms();
-        self.transaction(|transaction| end_claim(transaction, slot, end, spared_ms, now))
+        let cooldown_ms = self.quota.cooldown_ms();
+        self.transaction(|transaction| end_claim(transaction, slot, end, cooldown_ms, now))
     }
 
     /// See [`crate::Store::hold_calls`].
@@ -76,7 +76,7 @@ pub(super) fn claim(
         "UPDATE slots SET free_at = ?2, purpose = ?3, claim = claim + 1
          WHERE number = ?1 AND free_at <= ?4 RETURNING claim",
     )?;
-    let free_at = now.boot.0 + quota.taken_ms();
+    let free_at = now.boot.0 + quota.claim_ms();
     let claim = statement.query_row(
         params![slot.number, free_at, purpose.name(), now.boot.0],
         |row| row.get(0),
@@ -93,7 +93,7 @@ pub(super) fn end_claim(
     transaction: &Connection,
     slot: &Slot,
     end: SlotEnd,
-    spared_ms: i64,
+    cooldown_ms: i64,
     now: Now,
 ) -> Result<()> {
     match end {
@@ -102,7 +102,7 @@ pub(super) fn end_claim(
             let mut statement = transaction.prepare_cached(
                 "UPDATE slots SET free_at = min(free_at, ?3) WHERE number = ?1 AND claim = ?2",
             )?;
-            statement.execute(params![slot.number, slot.claim, now.boot.0 + spared_ms])?;
+            statement.execute(params![slot.number, slot.claim, now.boot.0 + cooldown_ms])?;
             Ok(())
         }
     }

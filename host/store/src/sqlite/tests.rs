@@ -240,7 +240,7 @@ fn older_file_is_upgraded_without_loss() {
     drop(file);
     let store = open();
     accept(&store, 2);
-    let later = at(QUOTA.taken_ms(), 0);
+    let later = at(QUOTA.claim_ms(), 0);
     let traces = ["1", "2"].map(|message| {
         let claimed = acquired(wait(store.claim_attempt(later)).expect("store should respond"));
         assert_eq!(claimed.message, message);
@@ -346,7 +346,9 @@ fn inspection_leaves_leases_and_plans_of_the_server_unchanged() {
     let view = wait(look.request(id, later))
         .expect("store should respond")
         .expect("request should exist");
-    let planned = view.notification.and_then(|notified| notified.next_try_at);
+    let planned = view
+        .notification
+        .and_then(|notified| notified.next_attempt_at);
     assert_eq!(planned, Some(later.wall));
     drop(look);
 
@@ -373,7 +375,7 @@ fn inspection_leaves_leases_and_plans_of_the_server_unchanged() {
         .notification
         .as_ref()
         .expect("notification should exist");
-    assert_eq!(notified.next_try_at, Some(now.wall));
+    assert_eq!(notified.next_attempt_at, Some(now.wall));
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn pair() -> (Database, Replica, Replica) {
         Replica::new(&database, "a", 1000),
         Replica::new(&database, "b", 500_000),
     );
-    pass(&database, &[&a, &b], QUOTA.taken_ms());
+    pass(&database, &[&a, &b], QUOTA.claim_ms());
     (database, a, b)
 }
 

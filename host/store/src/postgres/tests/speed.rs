@@ -51,7 +51,7 @@ fn cost_does_not_depend_on_number_of_messages() {
     const WAITING: i64 = 200_000;
     let database = Database::with_clock(QUOTA, 1_700_000_000_000);
     let replica = Replica::new(&database, "a", 0);
-    pass(&database, &[&replica], QUOTA.taken_ms());
+    pass(&database, &[&replica], QUOTA.claim_ms());
     database.run(&format!(
         "INSERT INTO bulkhead_messages (digest, text, state, tries, created_at, waits_since, due_at)
          SELECT sha256(t), t, 'pending', n % 2, 0, n, n

@@ -62,7 +62,7 @@ fn times_for_callers_use_their_clock_after_machine_restarts() {
     let mut machines = Machines::new();
     machines.start(at(1_000_000, 0));
     machines.accept(1, at(1_000_000, 0));
-    let held_ms = QUOTA.spared_ms();
+    let held_ms = QUOTA.cooldown_ms();
     for number in 1..=4 {
         // Alternate between a clock behind that of the earlier start and a clock ahead of it.
         let boot_ms = if number % 2 == 0 { 7 } else { 5_000_000 };
@@ -115,7 +115,7 @@ fn ages_exclude_skipped_time_and_are_never_negative() {
     let now = at(9, 0);
     assert_eq!(machines.oldest_age_ms(now), Some(91_000));
     // So late that the message with the oldest plan is next.
-    let passed_ms = QUOTA.spared_ms() + crate::rules::AGED_MS;
+    let passed_ms = QUOTA.cooldown_ms() + crate::rules::AGED_MS;
     let now = at(9 + passed_ms, 0);
     let passed_ms = passed_ms.unsigned_abs();
     assert_eq!(machines.oldest_age_ms(now), Some(91_000 + passed_ms));
