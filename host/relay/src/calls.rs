@@ -89,7 +89,7 @@ async fn make_one<W: Environment>(relay: &Relay<W>, claimed: Attempt) {
     let finished: Option<SigningResult> = match &decision.outcome {
         Outcome::Signed(signature) => Some(Ok(signature.clone())),
         Outcome::Failed(error) => Some(Err(error.clone())),
-        Outcome::Again { .. } => None,
+        Outcome::Retry { .. } => None,
     };
     let (stored, when_stored) = watch::channel(());
     let answered = finished.map(|result| {
@@ -108,7 +108,7 @@ async fn make_one<W: Environment>(relay: &Relay<W>, claimed: Attempt) {
         .await;
     relay.environment.reached(Point::Finished);
     drop(stored);
-    if !matches!(decision.outcome, Outcome::Again { .. }) {
+    if !matches!(decision.outcome, Outcome::Retry { .. }) {
         relay.notify.notify_one();
     }
 }

@@ -58,10 +58,10 @@ impl SigningComponents for Arc<SigningComponent> {
 }
 
 impl<W: Environment> Relay<W> {
-    /// Returns the milliseconds for which a loop waits: `after_ms`, between 1 and `look_again_ms`. With 0
+    /// Returns the milliseconds for which a loop waits: `after_ms`, between 1 and `poll_ms`. With 0
     /// the loop could spin.
     pub(crate) fn pause_ms(&self, after_ms: Option<u64>) -> u64 {
-        let max = self.settings.look_again_ms;
+        let max = self.settings.poll_ms;
         after_ms.unwrap_or(max).min(max).max(1)
     }
 

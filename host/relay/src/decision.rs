@@ -63,7 +63,7 @@ pub(crate) fn of_delivering(
     let because = |why: &str| precise_reason.unwrap_or_else(|| shown(why));
     match delivering {
         Delivering::Delivered => NotificationOutcome::Delivered,
-        Delivering::Again(wait) => NotificationOutcome::Again {
+        Delivering::Again(wait) => NotificationOutcome::Retry {
             after_ms: wait.after_ms.min(WEBHOOK_WAIT_MAX_MS),
             why: because(&wait.why),
         },
@@ -80,17 +80,17 @@ pub(crate) fn of_signing(signing: Signing, precise_reason: Option<String>) -> De
         Signing::Again(wait) => {
             let Wait { after_ms, why } = bounded(wait);
             let upstream = UpstreamHealth::Failing(because(why));
-            (Outcome::Again { after_ms }, None, upstream)
+            (Outcome::Retry { after_ms }, None, upstream)
         }
         Signing::Paused(wait) => {
             let Wait { after_ms, why } = bounded(wait);
             let upstream = UpstreamHealth::Refusing(why);
-            (Outcome::Again { after_ms }, Some(after_ms), upstream)
+            (Outcome::Retry { after_ms }, Some(after_ms), upstream)
         }
         Signing::Slowed(wait) => {
             let Wait { after_ms, why } = bounded(wait);
             let upstream = UpstreamHealth::Slowing(why);
-            (Outcome::Again { after_ms }, Some(after_ms), upstream)
+            (Outcome::Retry { after_ms }, Some(after_ms), upstream)
         }
     };
     Decision {
@@ -157,7 +157,7 @@ mod tests {
         ] {
             let decision = of_signing(signing, None);
             let after_ms = WAIT_MAX_MS;
-            assert_eq!(decision.outcome, Outcome::Again { after_ms });
+            assert_eq!(decision.outcome, Outcome::Retry { after_ms });
             assert!(decision.hold_ms.is_none_or(|hold| hold == WAIT_MAX_MS));
             let (UpstreamHealth::Failing(why)
             | UpstreamHealth::Refusing(why)
@@ -170,7 +170,7 @@ mod tests {
                 "{why}"
             );
         }
-        let NotificationOutcome::Again { after_ms, why } =
+        let NotificationOutcome::Retry { after_ms, why } =
             of_delivering(Delivering::Again(wait()), None)
         else {
             panic!("notification should be attempted again");

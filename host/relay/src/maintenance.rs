@@ -50,7 +50,7 @@ pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
                 sweep_at = now.boot.0 + SWEEP_EVERY_MS;
             }
         }
-        relay.sleep_ms(relay.settings.look_again_ms).await;
+        relay.sleep_ms(relay.settings.poll_ms).await;
     }
 }
 

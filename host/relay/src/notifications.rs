@@ -116,7 +116,7 @@ async fn send<W: Environment>(
     relay: &Relay<W>,
     notification: &Notification,
 ) -> NotificationOutcome {
-    let fault = |fault| NotificationOutcome::Again {
+    let fault = |fault| NotificationOutcome::Retry {
         after_ms: FAULT_WAIT_MS,
         why: report_fault(&fault),
     };

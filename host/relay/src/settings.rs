@@ -27,7 +27,7 @@ pub struct Settings {
     pub retention_ms: u64,
     /// Maximum time between two queries of the store, in milliseconds. Other replicas may have added work
     /// meanwhile.
-    pub look_again_ms: u64,
+    pub poll_ms: u64,
 }
 
 impl Settings {

@@ -246,7 +246,7 @@ impl<'b> Case<'b> {
     }
 
     fn again(&self, claimed: &Attempt, after_ms: u64) {
-        self.finish(claimed, SlotEnd::Settled, Outcome::Again { after_ms })
+        self.finish(claimed, SlotEnd::Settled, Outcome::Retry { after_ms })
             .expect("outcome should be stored");
     }
 

@@ -110,7 +110,7 @@ pub enum Unusable {
     Older,
     /// The row with the version of the tables is missing.
     #[error("its table bulkhead_meta is empty. Restore it from a backup")]
-    Emptied,
+    Empty,
     /// The URL has another form, or unknown options.
     #[error("its URL must be postgres://USER@HOST:PORT/DATABASE, with supported options only")]
     Url,

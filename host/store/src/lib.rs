@@ -28,7 +28,7 @@ pub use postgres::{Postgres, PostgresSetup};
 pub use sqlite::Sqlite;
 pub use trace::TraceParent;
 pub use types::{
-    Accepted, Attempt, BacklogMax, BootMillis, Callback, Claim, Lease, Listed, MessageId,
+    Accepted, Attempt, BacklogMax, BootMillis, Callback, Claim, Lease, RequestFilter, MessageId,
     MessageState, NewRequest, Notification, NotificationLease, NotificationOutcome,
     NotificationState, NotificationView, Now, Outcome, Quota, Redelivery, RequestId, RequestView,
     Slot, SlotEnd, StoreStats, UnixMillis,
@@ -140,7 +140,7 @@ pub trait Store: Send + Sync {
     fn redeliver(&self, request: RequestId, now: Now) -> StoreFuture<'_, Redelivery>;
 
     /// Returns up to `max` requests, the newest first.
-    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>>;
+    fn list(&self, which: RequestFilter, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>>;
 
     /// Removes up to `max` requests that were done more than `retention_ms` milliseconds ago, and messages
     /// without requests. Returns the number of removed requests.

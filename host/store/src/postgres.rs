@@ -30,7 +30,7 @@ mod slots;
 
 use crate::clock_monitor::ClockMonitor;
 use crate::{
-    Accepted, Attempt, BacklogMax, BootMillis, Claim, Listed, NewRequest, Notification,
+    Accepted, Attempt, BacklogMax, BootMillis, Claim, RequestFilter, NewRequest, Notification,
     NotificationLease, NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId,
     RequestView, Result, Slot, SlotEnd, Store, StoreFuture, StoreStats, Unavailable,
 };
@@ -259,7 +259,7 @@ impl Store for Postgres {
         })
     }
 
-    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+    fn list(&self, which: RequestFilter, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
         self.call(PoolClass::Callers, move |_, connection| {
             Box::pin(queries::list(connection, which, max, now))
         })

@@ -26,7 +26,7 @@ pub(crate) fn after(now: i64, ms: u64) -> i64 {
 }
 
 /// Returns [`Claim::RetryAfter`] with the time from `now` until `at`. The time is 0 if `at` has passed.
-pub(crate) fn later<T>(at: Option<i64>, now: i64) -> Claim<T> {
+pub(crate) fn retry_after<T>(at: Option<i64>, now: i64) -> Claim<T> {
     let after_ms = at.map(|at| u64::try_from(at.saturating_sub(now)).unwrap_or(0));
     Claim::RetryAfter { after_ms }
 }
@@ -42,7 +42,7 @@ pub(crate) struct Waiting {
 ///
 /// `fresh` is the first message without an attempt, `tried` is the first one with an attempt. A fresh
 /// message is always due, because its plan may be slightly ahead of the clock of another replica.
-pub(crate) fn turn(
+pub(crate) fn next_message(
     fresh: Option<Waiting>,
     tried: Option<Waiting>,
     now: i64,

@@ -13,7 +13,7 @@ mod slots;
 mod writer;
 
 use crate::{
-    Accepted, Attempt, BacklogMax, Claim, Listed, NewRequest, Notification, NotificationLease,
+    Accepted, Attempt, BacklogMax, Claim, RequestFilter, NewRequest, Notification, NotificationLease,
     NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot,
     SlotEnd, Store, StoreFuture, StoreStats,
 };
@@ -133,7 +133,7 @@ impl Store for Sqlite {
         self.write(now, move |it, now| {
             let mut claim = it.claim_attempt(now)?;
             if let Claim::Acquired(Attempt { slot, .. }) = &mut claim {
-                slot.send_before = clock.of_the_machine(slot.send_before);
+                slot.send_before = clock.to_machine(slot.send_before);
             }
             Ok(claim)
         })
@@ -157,7 +157,7 @@ impl Store for Sqlite {
         self.write(now, move |it, now| {
             let mut claim = it.claim_check(checks_max, now)?;
             if let Claim::Acquired(slot) = &mut claim {
-                slot.send_before = clock.of_the_machine(slot.send_before);
+                slot.send_before = clock.to_machine(slot.send_before);
             }
             Ok(claim)
         })
@@ -195,7 +195,7 @@ impl Store for Sqlite {
         self.write(now, move |it, now| it.redeliver(&request, now))
     }
 
-    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+    fn list(&self, which: RequestFilter, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
         self.read(now, move |it, now| it.list(which, max, now))
     }
 

@@ -201,7 +201,7 @@ pub enum NotificationOutcome {
     /// The receiver accepted the notification.
     Delivered,
     /// The delivery failed and is repeated later.
-    Again {
+    Retry {
         /// Minimum delay from now, in milliseconds.
         after_ms: u64,
         /// The reason for the failure.
@@ -220,7 +220,7 @@ pub enum Redelivery {
     /// The notification is due now, and its retries start again.
     Due,
     /// The request does not exist, or does not have a notification yet.
-    None,
+    NotFound,
 }
 
 /// The calls that the upstream allows.
@@ -304,7 +304,7 @@ pub enum Outcome {
     /// The message is rejected for good, for this reason.
     Failed(String),
     /// The attempt failed and is repeated later.
-    Again {
+    Retry {
         /// Minimum delay from now, in milliseconds.
         after_ms: u64,
     },
@@ -343,7 +343,7 @@ pub struct StoreStats {
 
 /// The requests that [`Store::list`](crate::Store::list) returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listed {
+pub enum RequestFilter {
     /// All requests.
     All,
     /// Requests whose message waits.

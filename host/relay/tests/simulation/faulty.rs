@@ -2,7 +2,7 @@
 
 use crate::process::Process;
 use bulkhead_store::{
-    Accepted, Attempt, BacklogMax, Claim, Listed, NewRequest, Notification, NotificationLease,
+    Accepted, Attempt, BacklogMax, Claim, RequestFilter, NewRequest, Notification, NotificationLease,
     NotificationOutcome, Now, Outcome, Redelivery, RequestId, RequestView, Slot, SlotEnd, Store,
     StoreError, StoreFuture, StoreStats, Unavailable,
 };
@@ -104,7 +104,7 @@ impl Store for Faulty {
         self.through(move || self.inner.redeliver(request, now))
     }
 
-    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+    fn list(&self, which: RequestFilter, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
         self.through(move || self.inner.list(which, max, now))
     }
 

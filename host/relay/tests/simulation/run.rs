@@ -86,7 +86,7 @@ impl Run {
         seed: u64,
         faults: Faults,
         replicas: usize,
-        look_again_ms: u64,
+        poll_ms: u64,
         component: &Arc<SigningComponent>,
     ) -> Self {
         let mut chance = ChaCha8Rng::seed_from_u64(seed);
@@ -127,7 +127,7 @@ impl Run {
                 webhooks_max: 64,
                 webhooks_per_host_max: 4,
                 retention_ms: 400 * 24 * 60 * 60 * 1000,
-                look_again_ms,
+                poll_ms,
             },
             replicas: Vec::new(),
             born: 0,
@@ -447,12 +447,12 @@ pub(crate) fn busy(seed: u64, component: &Arc<SigningComponent>) {
 /// Receivers are down for days and weeks. After a month, notifications are kept but not attempted.
 pub(crate) fn patient(seed: u64, component: &Arc<SigningComponent>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xda);
-    let look_again_ms = 10 * 60 * 1000;
+    let poll_ms = 10 * 60 * 1000;
     let mut run = Run::new(
         seed,
         Faults::NONE,
         chance.gen_range(1..=2),
-        look_again_ms,
+        poll_ms,
         component,
     );
     let hosts = ["days", "weeks", "months"];

@@ -3,7 +3,7 @@
 use super::print;
 use crate::capabilities::signing::store::{self, StoreOpenError};
 use crate::capabilities::signing::{StoreSettings, document, now, rfc3339};
-use bulkhead_store::{Listed, MessageState, Redelivery, RequestId, RequestView, StoreError};
+use bulkhead_store::{RequestFilter, MessageState, Redelivery, RequestId, RequestView, StoreError};
 use clap::Args;
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -104,10 +104,10 @@ fn run_and_print(work: impl Future<Output = Result<String, RequestsError>>) -> E
 async fn list(settings: &ListSettings) -> Result<String, RequestsError> {
     let store = store::inspect(&settings.store)?;
     let which = match settings.which {
-        Which::All => Listed::All,
-        Which::Pending => Listed::Pending,
-        Which::Failed => Listed::Failed,
-        Which::Parked => Listed::Parked,
+        Which::All => RequestFilter::All,
+        Which::Pending => RequestFilter::Pending,
+        Which::Failed => RequestFilter::Failed,
+        Which::Parked => RequestFilter::Parked,
     };
     let mut lines = String::new();
     for request in store.list(which, settings.most, now()).await? {
@@ -171,7 +171,7 @@ async fn redeliver(settings: &OneSettings) -> Result<String, RequestsError> {
         Redelivery::Due => {
             Ok("due: a running server sends the notification within seconds\n".to_owned())
         }
-        Redelivery::None => Err(match store.request(id(settings)?, now()).await? {
+        Redelivery::NotFound => Err(match store.request(id(settings)?, now()).await? {
             Some(_) => RequestsError::NoNotification,
             None => RequestsError::Unknown(settings.id.clone()),
         }),

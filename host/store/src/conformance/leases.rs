@@ -31,7 +31,7 @@ pub(crate) fn late_outcome_changes_nothing(bench: &mut dyn Bench) {
     case.pass(QUOTA.claim_ms());
     let after = case.begin().expect("another attempt should be claimed");
     let signed = |text: &str| Outcome::Signed(text.into());
-    for outcome in [signed("late"), Outcome::Again { after_ms: 0 }] {
+    for outcome in [signed("late"), Outcome::Retry { after_ms: 0 }] {
         let late = case.finish(&before, SlotEnd::Settled, outcome);
         assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
     }

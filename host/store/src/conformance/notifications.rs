@@ -20,7 +20,7 @@ fn hosts(notifications: Vec<Notification>) -> Vec<String> {
 }
 
 fn not_there(after_ms: u64) -> NotificationOutcome {
-    NotificationOutcome::Again {
+    NotificationOutcome::Retry {
         after_ms,
         why: "not there".into(),
     }
@@ -157,18 +157,18 @@ pub(crate) fn redelivery_restarts_notification_in_any_state(bench: &mut dyn Benc
     let mut case = Case::new(bench);
     assert_eq!(
         redeliver(&case, &RequestId::new(UnixMillis(0), 77)),
-        Redelivery::None
+        Redelivery::NotFound
     );
     let silent = case.pending("m", None);
     let id = case.pending("m", Some("a"));
     assert_eq!(
         redeliver(&case, &id),
-        Redelivery::None,
+        Redelivery::NotFound,
         "there is no result yet"
     );
     let claimed = case.begin().expect("an attempt should be claimed");
     case.sign(&claimed);
-    assert_eq!(redeliver(&case, &silent), Redelivery::None);
+    assert_eq!(redeliver(&case, &silent), Redelivery::NotFound);
 
     // The notification is parked.
     let notification = case

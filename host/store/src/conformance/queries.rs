@@ -1,11 +1,11 @@
 //! Queries, statistics and sweeps.
 
 use super::{Bench, Case, Machine, QUOTA, wait};
-use crate::{Listed, NotificationOutcome, Redelivery, RequestId, StoreStats};
+use crate::{RequestFilter, NotificationOutcome, Redelivery, RequestId, StoreStats};
 
 const RETENTION_MS: i64 = 90 * 24 * 60 * 60_000;
 
-fn list(case: &Case<'_>, which: Listed, max: u32) -> Vec<RequestId> {
+fn list(case: &Case<'_>, which: RequestFilter, max: u32) -> Vec<RequestId> {
     let views =
         wait(case.bench.store().list(which, max, case.bench.now())).expect("call should succeed");
     for view in &views {
@@ -41,13 +41,13 @@ pub(crate) fn lists_begin_with_newest_request(bench: &mut dyn Bench) {
     let [first, second] = ["x", "y"].map(|message| case.pending(message, None));
     let shared = case.pending("x", Some("a"));
     let all = [&shared, &second, &first, &failed, &signed].map(Clone::clone);
-    assert_eq!(list(&case, Listed::All, 9), all);
-    assert_eq!(list(&case, Listed::All, 2), all[..2]);
-    assert_eq!(list(&case, Listed::Pending, 9), all[..3]);
-    assert_eq!(list(&case, Listed::Pending, 1), all[..1]);
-    assert_eq!(list(&case, Listed::Failed, 9), [failed]);
-    assert_eq!(list(&case, Listed::Parked, 9), [signed]);
-    assert_eq!(list(&case, Listed::All, 0), []);
+    assert_eq!(list(&case, RequestFilter::All, 9), all);
+    assert_eq!(list(&case, RequestFilter::All, 2), all[..2]);
+    assert_eq!(list(&case, RequestFilter::Pending, 9), all[..3]);
+    assert_eq!(list(&case, RequestFilter::Pending, 1), all[..1]);
+    assert_eq!(list(&case, RequestFilter::Failed, 9), [failed]);
+    assert_eq!(list(&case, RequestFilter::Parked, 9), [signed]);
+    assert_eq!(list(&case, RequestFilter::All, 0), []);
 }
 
 pub(crate) fn statistics_are_exact(bench: &mut dyn Bench) {

@@ -175,7 +175,7 @@ impl RandomWalk<'_> {
                 let outcome = match self.dice.roll(4) {
                     0 => Outcome::Signed("sig".into()),
                     1 => Outcome::Failed("no".into()),
-                    _ => Outcome::Again {
+                    _ => Outcome::Retry {
                         after_ms: self.dice.roll(60_000),
                     },
                 };

@@ -13,7 +13,7 @@ pub(crate) fn wall_clock_steps_change_no_due_time(bench: &mut dyn Bench) {
             .due(9, &[])
             .pop()
             .expect("a notification should be due");
-        let again = NotificationOutcome::Again {
+        let again = NotificationOutcome::Retry {
             after_ms: 5000,
             why: "not there".into(),
         };
@@ -77,7 +77,7 @@ pub(crate) fn all_work_is_completed_after_machine_restart(bench: &mut dyn Bench)
         .due(9, &[])
         .pop()
         .expect("a notification should be due");
-    let again = NotificationOutcome::Again {
+    let again = NotificationOutcome::Retry {
         after_ms: 10 * 60_000,
         why: "not there".into(),
     };

@@ -55,7 +55,7 @@ impl Shared {
         waiting.retain(|(due_at, ..)| *due_at <= at);
         waiting.truncate(max as usize);
         if waiting.is_empty() {
-            return rules::later(next_at, at);
+            return rules::retry_after(next_at, at);
         }
         let claimed = waiting
             .iter()
@@ -126,7 +126,7 @@ impl Shared {
                     .expect("request should exist")
                     .done_at = finished_at;
             }
-            NotificationOutcome::Again { after_ms, why } => {
+            NotificationOutcome::Retry { after_ms, why } => {
                 notified.due_at = rules::after(at, after_ms);
                 notified.last_error = Some(why);
             }
@@ -141,10 +141,10 @@ impl Shared {
 
     pub(super) fn redeliver(&mut self, id: &RequestId, at: i64) -> Redelivery {
         let Some(request) = self.of(id) else {
-            return Redelivery::None;
+            return Redelivery::NotFound;
         };
         let Some(notified) = &mut request.notification else {
-            return Redelivery::None;
+            return Redelivery::NotFound;
         };
         *notified = Notified {
             state: NotificationState::Pending,

@@ -4,7 +4,7 @@ use super::{Leased, Look, Message, Replica, Request, Shared};
 use crate::clock_monitor::{Reading, Verdict};
 use crate::rules;
 use crate::{
-    Accepted, Attempt, BacklogMax, BootMillis, Claim, Lease, Listed, MessageId, MessageState,
+    Accepted, Attempt, BacklogMax, BootMillis, Claim, Lease, RequestFilter, MessageId, MessageState,
     NewRequest, Notification, NotificationLease, NotificationOutcome, NotificationState, Now,
     Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot, SlotEnd, Store, StoreError,
     StoreFuture, StoreStats, UnixMillis,
@@ -100,14 +100,14 @@ impl Store for Replica {
     fn claim_attempt(&self, now: Now) -> StoreFuture<'_, Claim<Attempt>> {
         self.at_once(|shared, quota, look| {
             let at = look.now;
-            let next = rules::turn(shared.first(false), shared.first(true), at);
+            let next = rules::next_message(shared.first(false), shared.first(true), at);
             let Some((next, due_at)) = next else {
-                return Ok(rules::later(None, at));
+                return Ok(rules::retry_after(None, at));
             };
             let call_at = rules::call_at(&shared.slots(), quota.calls, look.held_until);
             let call_at = call_at.map(|call_at| call_at.max(due_at));
             let Some(slot) = shared.claim(call_at, false, quota, now, at) else {
-                return Ok(rules::later(call_at, at));
+                return Ok(rules::retry_after(call_at, at));
             };
             let token = shared.count();
             let message = shared.messages.get_mut(&next.message);
@@ -152,7 +152,7 @@ impl Store for Replica {
             match outcome {
                 Outcome::Signed(signature) => message.state = MessageState::Signed(signature),
                 Outcome::Failed(error) => message.state = MessageState::Failed(error),
-                Outcome::Again { after_ms } => message.due_at = rules::after(at, after_ms),
+                Outcome::Retry { after_ms } => message.due_at = rules::after(at, after_ms),
             }
             if message.state != MessageState::Pending {
                 message.finished_at = Some(now.wall);
@@ -171,7 +171,7 @@ impl Store for Replica {
             let call_at = rules::check_at(&slots, quota.calls, look.held_until, checks_max);
             Ok(match shared.claim(call_at, true, quota, now, at) {
                 Some(slot) => Claim::Acquired(slot),
-                None => rules::later(call_at, at),
+                None => rules::retry_after(call_at, at),
             })
         })
     }
@@ -219,7 +219,7 @@ impl Store for Replica {
         self.at_once(|shared, _, look| Ok(shared.redeliver(&request, look.now)))
     }
 
-    fn list(&self, which: Listed, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+    fn list(&self, which: RequestFilter, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
         self.at_once(|shared, _, look| {
             let at = look.now;
             let young = shared.requests.values().rev();
@@ -229,10 +229,10 @@ impl Store for Replica {
                 notified.is_some_and(|notified| notified.state == NotificationState::Parked)
             };
             let listed = views.filter(|view| match which {
-                Listed::All => true,
-                Listed::Pending => view.state == MessageState::Pending,
-                Listed::Failed => matches!(view.state, MessageState::Failed(_)),
-                Listed::Parked => parked(view),
+                RequestFilter::All => true,
+                RequestFilter::Pending => view.state == MessageState::Pending,
+                RequestFilter::Failed => matches!(view.state, MessageState::Failed(_)),
+                RequestFilter::Parked => parked(view),
             });
             Ok(listed.take(max as usize).collect())
         })

@@ -29,7 +29,7 @@ impl Replica {
             let session = self.session(client).await?;
             let look = self.look_to_call(client).await?;
             if let Err(at) = self.turn(client, &look).await? {
-                return Ok(rules::later(at, look.now));
+                return Ok(rules::retry_after(at, look.now));
             }
             // The lock serialises claims: the results of the queries below stay valid until the
             // claim. Only the message may be finished meanwhile, by an attempt whose lease has
@@ -40,7 +40,7 @@ impl Replica {
             }
             let next = match self.turn(&transaction, &look).await? {
                 Ok(next) => next,
-                Err(at) => return Ok(rules::later(at, look.now)),
+                Err(at) => return Ok(rules::retry_after(at, look.now)),
             };
             let slot = self
                 .claim(&transaction, Purpose::Attempt, &look, now)
@@ -74,7 +74,7 @@ impl Replica {
         look: &Look,
     ) -> Result<std::result::Result<Waiting, Option<i64>>> {
         let (fresh, tried) = (first(client, FRESH).await?, first(client, TRIED).await?);
-        let Some((next, due_at)) = rules::turn(fresh, tried, look.now) else {
+        let Some((next, due_at)) = rules::next_message(fresh, tried, look.now) else {
             return Ok(Err(None));
         };
         let slots = self.slots(client, look).await?;
@@ -99,7 +99,7 @@ impl Replica {
         let (Lease { message, token }, slot) = (claimed.lease, claimed.slot);
         let transaction = client.transaction().await?;
         match outcome {
-            Outcome::Again { after_ms } => {
+            Outcome::Retry { after_ms } => {
                 let statement = transaction
                     .prepare_cached(
                         "UPDATE bulkhead_messages

@@ -152,7 +152,7 @@ impl super::Postgres {
     ///
     /// # Errors
     /// [`Unusable`] if the URL, or the URL together with the password, cannot be used.
-    pub fn judge(url: &str, password: Option<&[u8]>) -> Result<Option<String>> {
+    pub fn check_url(url: &str, password: Option<&[u8]>) -> Result<Option<String>> {
         let config = parse(url, password)?;
         let is_name = |host: &str| {
             host.bytes()

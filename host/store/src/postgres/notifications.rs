@@ -72,7 +72,7 @@ impl Replica {
             if next.is_empty() {
                 let earliest = self::next(client, &busy, i64::MAX, 1).await?;
                 let at = earliest.first().map(|(_, due_at)| *due_at);
-                return Ok(rules::later(at, look.now));
+                return Ok(rules::retry_after(at, look.now));
             }
             let requests: Vec<i64> = next.into_iter().map(|(request, _)| request).collect();
             let statement = client.prepare_cached(TAKE).await?;
@@ -104,7 +104,7 @@ impl Replica {
         let look = self.look(client).await?;
         let (state, due_at, last_error) = match &outcome {
             NotificationOutcome::Delivered => ("delivered", None, None),
-            NotificationOutcome::Again { after_ms, why } => {
+            NotificationOutcome::Retry { after_ms, why } => {
                 let due_at = rules::after(look.now, *after_ms);
                 ("pending", Some(due_at), Some(text(why)))
             }
@@ -139,7 +139,7 @@ impl Replica {
             .await?;
         super::attempts::one(changed)?;
         let done = match outcome {
-            NotificationOutcome::Again { .. } => None,
+            NotificationOutcome::Retry { .. } => None,
             NotificationOutcome::Delivered => {
                 let ended_at: Option<i64> = row.try_get("ended_at")?;
                 Some((ended_at, 0))
@@ -173,7 +173,7 @@ impl Replica {
             .query_opt(&statement, &[&request.as_str()])
             .await?;
         let Some(row) = found else {
-            return Ok(Redelivery::None);
+            return Ok(Redelivery::NotFound);
         };
         let number: i64 = row.try_get(0)?;
         let statement = transaction
@@ -182,7 +182,7 @@ impl Replica {
             )
             .await?;
         let Some(row) = transaction.query_opt(&statement, &[&number]).await? else {
-            return Ok(Redelivery::None);
+            return Ok(Redelivery::NotFound);
         };
         let state: &str = row.try_get(0)?;
         let counted = Counted {

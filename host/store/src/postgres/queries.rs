@@ -3,7 +3,7 @@
 use super::Replica;
 use super::requests::{message, request_id, state};
 use crate::{
-    Listed, NotificationState, NotificationView, Now, RequestId, RequestView, Result, StoreStats,
+    RequestFilter, NotificationState, NotificationView, Now, RequestId, RequestView, Result, StoreStats,
     Unavailable, UnixMillis,
 };
 use deadpool_postgres::Client;
@@ -59,15 +59,15 @@ pub(super) async fn request(
 
 pub(super) async fn list(
     client: &mut Client,
-    which: Listed,
+    which: RequestFilter,
     max: u32,
     now: Now,
 ) -> Result<Vec<RequestView>> {
     let statement = match which {
-        Listed::All => ALL,
-        Listed::Pending => PENDING,
-        Listed::Failed => FAILED,
-        Listed::Parked => PARKED,
+        RequestFilter::All => ALL,
+        RequestFilter::Pending => PENDING,
+        RequestFilter::Failed => FAILED,
+        RequestFilter::Parked => PARKED,
     };
     let statement = client.prepare_cached(statement).await?;
     let rows = client.query(&statement, &[&i64::from(max)]).await?;

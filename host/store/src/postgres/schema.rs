@@ -29,7 +29,7 @@ async fn version(client: &impl deadpool_postgres::GenericClient) -> Result<usize
     let version = match found {
         Ok(Some(row)) => row.try_get::<_, i32>(0)?,
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => 0,
-        Ok(None) => return Err(Unusable::Emptied.into()),
+        Ok(None) => return Err(Unusable::Empty.into()),
         Err(error) => return Err(error.into()),
     };
     match usize::try_from(version) {

@@ -24,7 +24,7 @@ impl Replica {
             let look = self.look_to_call(client).await?;
             let at = self.check_at(client, checks_max, &look).await?;
             if at.is_none_or(|at| at > look.now) {
-                return Ok(rules::later(at, look.now));
+                return Ok(rules::retry_after(at, look.now));
             }
             // The lock serialises claims: the results of the queries below stay valid until the
             // claim.
@@ -34,7 +34,7 @@ impl Replica {
             }
             let at = self.check_at(&transaction, checks_max, &look).await?;
             if at.is_none_or(|at| at > look.now) {
-                return Ok(rules::later(at, look.now));
+                return Ok(rules::retry_after(at, look.now));
             }
             let slot = self.claim(&transaction, Purpose::Check, &look, now).await?;
             if let Some(slot) = slot {

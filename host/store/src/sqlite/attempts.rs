@@ -24,14 +24,14 @@ impl Database {
         let quota = self.quota;
         self.transaction(|transaction| {
             let (fresh, tried) = (first(transaction, FRESH)?, first(transaction, TRIED)?);
-            let Some((next, due_at)) = rules::turn(fresh, tried, now.boot.0) else {
-                return Ok(rules::later(None, now.boot.0));
+            let Some((next, due_at)) = rules::next_message(fresh, tried, now.boot.0) else {
+                return Ok(rules::retry_after(None, now.boot.0));
             };
             let slots = slots(transaction)?;
             let call_at = rules::call_at(&slots, quota.calls, held_until(transaction)?);
             let at = call_at.map(|at| at.max(due_at));
             let Some(slot) = claim(transaction, &slots, at, Purpose::Attempt, quota, now)? else {
-                return Ok(rules::later(at, now.boot.0));
+                return Ok(rules::retry_after(at, now.boot.0));
             };
             let message = MessageId(next.message);
             let token = lease_token(transaction)?;
@@ -76,7 +76,7 @@ impl Database {
                     finish(transaction, lease, "failed", None, Some(error), now)?;
                     notifications::create(transaction, lease.message, "failed", answered, now)?;
                 }
-                Outcome::Again { after_ms } => again(transaction, lease, *after_ms, now)?,
+                Outcome::Retry { after_ms } => again(transaction, lease, *after_ms, now)?,
             }
             end_claim(transaction, slot, end, cooldown_ms, now)
         })

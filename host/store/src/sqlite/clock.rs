@@ -60,7 +60,7 @@ impl Clock {
     }
 
     /// Converts a time of the store to the machine's boot clock.
-    pub(super) fn of_the_machine(self, at: BootMillis) -> BootMillis {
+    pub(super) fn to_machine(self, at: BootMillis) -> BootMillis {
         BootMillis(at.0 - self.ahead_ms)
     }
 

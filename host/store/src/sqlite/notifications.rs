@@ -43,7 +43,7 @@ impl Database {
                 plan_host(transaction, host)?;
             }
             Ok(if claimed.is_empty() {
-                rules::later(next_at, now.boot.0)
+                rules::retry_after(next_at, now.boot.0)
             } else {
                 Claim::Acquired(claimed)
             })
@@ -59,7 +59,7 @@ impl Database {
     ) -> Result<()> {
         let (state, due_at, last_error) = match outcome {
             NotificationOutcome::Delivered => ("delivered", None, None),
-            NotificationOutcome::Again { after_ms, why } => {
+            NotificationOutcome::Retry { after_ms, why } => {
                 let due_at = rules::after(now.boot.0, *after_ms);
                 ("pending", Some(due_at), Some(why))
             }
@@ -81,7 +81,7 @@ impl Database {
                 .optional()?;
             let (request, host): (i64, String) = changed.ok_or(StoreError::LeaseLost)?;
             match outcome {
-                NotificationOutcome::Again { .. } => {}
+                NotificationOutcome::Retry { .. } => {}
                 NotificationOutcome::Delivered => {
                     count(transaction, -1, 0)?;
                     let mut statement = transaction.prepare_cached(
@@ -113,7 +113,7 @@ impl Database {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             });
             let Some((request, host, pending, parked)) = found.optional()? else {
-                return Ok(Redelivery::None);
+                return Ok(Redelivery::NotFound);
             };
             let (request, host): (i64, String) = (request, host);
             let mut statement = transaction.prepare_cached(

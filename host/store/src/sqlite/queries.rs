@@ -4,7 +4,7 @@ use super::database::Database;
 use super::requests::{request_id, state};
 use super::slots::slots;
 use crate::{
-    Listed, NotificationState, NotificationView, Now, RequestId, RequestView, Result, StoreStats,
+    RequestFilter, NotificationState, NotificationView, Now, RequestId, RequestView, Result, StoreStats,
     UnixMillis,
 };
 use rusqlite::{OptionalExtension as _, Row, params};
@@ -55,12 +55,12 @@ impl Database {
     }
 
     /// See [`crate::Store::list`].
-    pub(super) fn list(&self, which: Listed, max: u32, now: Now) -> Result<Vec<RequestView>> {
+    pub(super) fn list(&self, which: RequestFilter, max: u32, now: Now) -> Result<Vec<RequestView>> {
         let mut statement = self.connection.prepare_cached(match which {
-            Listed::All => ALL,
-            Listed::Pending => PENDING,
-            Listed::Failed => FAILED,
-            Listed::Parked => PARKED,
+            RequestFilter::All => ALL,
+            RequestFilter::Pending => PENDING,
+            RequestFilter::Failed => FAILED,
+            RequestFilter::Parked => PARKED,
         })?;
         let views = statement.query_map(params![max], |row| self.view(row, now))?;
         Ok(views.collect::<rusqlite::Result<_>>()?)

@@ -17,7 +17,7 @@ impl Database {
             let at = rules::check_at(&slots, quota.calls, held_until, checks_max);
             match claim(transaction, &slots, at, Purpose::Check, quota, now)? {
                 Some(slot) => Ok(Claim::Acquired(slot)),
-                None => Ok(rules::later(at, now.boot.0)),
+                None => Ok(rules::retry_after(at, now.boot.0)),
             }
         })
     }

@@ -338,7 +338,7 @@ fn inspection_leaves_leases_and_plans_of_the_server_unchanged() {
     // The clock of the inspecting process is slightly ahead.
     let look = inspect(BOOT, at(61_010, 1_061_010)).expect("store should open");
     let later = at(61_020, 1_061_020);
-    let parked = wait(look.list(Listed::Parked, 9, later)).expect("store should respond");
+    let parked = wait(look.list(RequestFilter::Parked, 9, later)).expect("store should respond");
     assert_eq!(parked.len(), 1);
     assert_eq!(parked[0].id, id);
     let redelivered = wait(look.redeliver(id.clone(), later)).expect("store should respond");
@@ -356,10 +356,10 @@ fn inspection_leaves_leases_and_plans_of_the_server_unchanged() {
         wait(served.claim_notifications(9, Vec::new(), later)).expect("store should respond"),
     );
     assert_eq!(notified[0].number, 1);
-    let again = Outcome::Again { after_ms: 0 };
+    let again = Outcome::Retry { after_ms: 0 };
     wait(served.finish_attempt(attempt, SlotEnd::Settled, again, Vec::new(), later))
         .expect("lease should still be valid");
-    let again = NotificationOutcome::Again {
+    let again = NotificationOutcome::Retry {
         after_ms: 50_000,
         why: "not there".into(),
     };
@@ -370,7 +370,7 @@ fn inspection_leaves_leases_and_plans_of_the_server_unchanged() {
     // The machine was restarted: everything is due when the server starts.
     let now = at(3, 2_000_000);
     let look = inspect("another start", now).expect("store should open");
-    let all = wait(look.list(Listed::All, 9, now)).expect("store should respond");
+    let all = wait(look.list(RequestFilter::All, 9, now)).expect("store should respond");
     let notified = all[1]
         .notification
         .as_ref()
@@ -390,7 +390,7 @@ fn machine_restart_makes_everything_due_and_holds_calls() {
     let notified = acquired(
         wait(store.claim_notifications(1, Vec::new(), now)).expect("store should respond"),
     );
-    let hour = NotificationOutcome::Again {
+    let hour = NotificationOutcome::Retry {
         after_ms: 3_600_000,
         why: "not there".into(),
     };
@@ -399,7 +399,7 @@ fn machine_restart_makes_everything_due_and_holds_calls() {
     wait(store.accept(new_request(2, "n", None), UNBOUNDED, now))
         .expect("request should be stored");
     let attempt = acquired(wait(store.claim_attempt(now)).expect("store should respond"));
-    let hour = Outcome::Again {
+    let hour = Outcome::Retry {
         after_ms: 3_600_000,
     };
     wait(store.finish_attempt(attempt, SlotEnd::Settled, hour, Vec::new(), now))
@@ -456,7 +456,7 @@ fn read_does_not_wait_for_an_active_write() {
             wait(store.signature("m".into())).expect("store should respond"),
             None
         );
-        let all = wait(store.list(Listed::All, 9, now)).expect("store should respond");
+        let all = wait(store.list(RequestFilter::All, 9, now)).expect("store should respond");
         assert_eq!(all.len(), 1, "an uncommitted request should not be visible");
         assert_eq!(
             wait(store.stats(now))

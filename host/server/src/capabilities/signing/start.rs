@@ -192,7 +192,7 @@ fn start(context: &Context<'_>, parts: Parts) -> Result<Signing, StartError> {
             webhooks_max: settings.webhooks_max,
             webhooks_per_host_max: settings.webhooks_per_host_max,
             retention_ms: u64::try_from(settings.retention.as_millis()).unwrap_or(u64::MAX),
-            look_again_ms: LOOK_AGAIN_MS,
+            poll_ms: LOOK_AGAIN_MS,
         },
         metrics.relay.clone(),
     );

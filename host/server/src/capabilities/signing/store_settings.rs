@@ -88,7 +88,7 @@ impl StoreSettings {
                 // `contradictions` reports an unusable password.
                 let password = self.password().ok().flatten();
                 let password = password.as_ref().map(Secret::expose);
-                Postgres::judge(url, password).err()?.to_string()
+                Postgres::check_url(url, password).err()?.to_string()
             }
             StorePlace::Unknown => return None,
         };
@@ -176,7 +176,7 @@ impl StorePlace {
     pub(crate) fn shown(&self) -> Option<String> {
         match self {
             Self::Sqlite(path) => Some(format!("sqlite:{}", path.display())),
-            Self::Postgres(url) => Postgres::judge(url, None).ok()?,
+            Self::Postgres(url) => Postgres::check_url(url, None).ok()?,
             Self::Unknown => None,
         }
     }

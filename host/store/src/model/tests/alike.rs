@@ -5,7 +5,7 @@ use super::super::{Model, Replica};
 use super::known;
 use crate::conformance::{QUOTA, trace_of};
 use crate::{
-    Attempt, BacklogMax, BootMillis, Callback, Claim, Listed, NewRequest, Notification,
+    Attempt, BacklogMax, BootMillis, Callback, Claim, RequestFilter, NewRequest, Notification,
     NotificationOutcome, Now, Outcome, Quota, RequestId, SlotEnd, Sqlite, Store, StoreFuture,
     UnixMillis,
 };
@@ -81,7 +81,7 @@ impl Pair {
         }
         let now = self.now;
         self.alike(|store| wait(store.stats(now)));
-        for which in [Listed::All, Listed::Pending, Listed::Failed, Listed::Parked] {
+        for which in [RequestFilter::All, RequestFilter::Pending, RequestFilter::Failed, RequestFilter::Parked] {
             self.alike(|store| wait(store.list(which, 5, now)));
         }
         if let Some(id) = self.ids.last() {
@@ -153,7 +153,7 @@ impl Pair {
         let after_ms = self.dice.gen_range(0..100_000);
         let outcome = match self.dice.gen_range(0..4) {
             0 => Outcome::Failed("no".into()),
-            1 => Outcome::Again { after_ms },
+            1 => Outcome::Retry { after_ms },
             _ => Outcome::Signed("sig".into()),
         };
         let answered: Vec<_> = self.ids.iter().rev().take(3).cloned().collect();
@@ -192,7 +192,7 @@ impl Pair {
         let outcome = match self.dice.gen_range(0..3) {
             0 => NotificationOutcome::Delivered,
             1 => NotificationOutcome::Parked { why },
-            _ => NotificationOutcome::Again { after_ms, why },
+            _ => NotificationOutcome::Retry { after_ms, why },
         };
         let finish = |store: &dyn Store, notification: Notification| {
             wait(store.finish_notification(notification.lease, outcome.clone(), now))

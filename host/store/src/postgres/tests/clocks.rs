@@ -38,7 +38,7 @@ fn unknown_machine_waits_and_others_continue() {
     wait(known.store.finish_attempt(
         first,
         SlotEnd::Settled,
-        Outcome::Again { after_ms: 0 },
+        Outcome::Retry { after_ms: 0 },
         Vec::new(),
         known.now(),
     ))
@@ -100,7 +100,7 @@ fn call_ending_after_jump_frees_no_slot_early() {
     wait(replica.store.finish_attempt(
         tried,
         SlotEnd::Settled,
-        Outcome::Again { after_ms: 0 },
+        Outcome::Retry { after_ms: 0 },
         Vec::new(),
         replica.now(),
     ))
@@ -123,7 +123,7 @@ fn replica_without_known_clock_frees_no_slot() {
     wait(unknown.store.finish_attempt(
         tried,
         SlotEnd::Settled,
-        Outcome::Again { after_ms: 0 },
+        Outcome::Retry { after_ms: 0 },
         Vec::new(),
         unknown.now(),
     ))

@@ -156,7 +156,7 @@ impl RandomWalk {
             What::Attempt(claimed) => {
                 let outcome = match self.dice.roll(5) {
                     0 => Outcome::Signed("sig".into()),
-                    _ => Outcome::Again { after_ms },
+                    _ => Outcome::Retry { after_ms },
                 };
                 let finished = replica
                     .store

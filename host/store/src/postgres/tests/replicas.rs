@@ -314,7 +314,7 @@ fn busy_host_does_not_delay_other_hosts() {
     assert!(took < Duration::from_millis(500), "{took:?}");
     let why = "no".to_owned();
     for notification in notifications {
-        let again = NotificationOutcome::Again {
+        let again = NotificationOutcome::Retry {
             after_ms: 1000,
             why: why.clone(),
         };

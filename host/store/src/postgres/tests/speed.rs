@@ -126,7 +126,7 @@ fn cost_does_not_depend_on_number_of_messages() {
         Box::new(|| {
             let listed = replica
                 .store
-                .list(crate::Listed::Pending, 50, replica.now());
+                .list(crate::RequestFilter::Pending, 50, replica.now());
             assert_eq!(wait(listed).expect("call should succeed").len(), 50);
         }),
     );

@@ -82,7 +82,7 @@ fn times_for_callers_use_their_clock_after_machine_restarts() {
         // The next attempt is due after the next start of the machine, however late it is planned, but not
         // while the machine runs.
         let after_ms = if number == 2 { u64::MAX } else { HOUR_MS };
-        machines.finish(attempt, Outcome::Again { after_ms }, now);
+        machines.finish(attempt, Outcome::Retry { after_ms }, now);
         let later = match machines.claim(now) {
             Claim::RetryAfter { after_ms } => after_ms.expect("the message should wait"),
             claimed @ Claim::Acquired(_) => panic!("{claimed:?}"),
@@ -99,7 +99,7 @@ fn ages_exclude_skipped_time_and_are_never_negative() {
     let now = at(61_000, 61_000);
     let attempt = acquired(machines.claim(now));
     let after_ms = 24 * HOUR_MS;
-    machines.finish(attempt, Outcome::Again { after_ms }, now);
+    machines.finish(attempt, Outcome::Retry { after_ms }, now);
     // The wall clock was set back in the meantime.
     machines.accept(2, at(70_000, 11_000));
     assert_eq!(machines.oldest_age_ms(at(71_000, 12_000)), Some(11_000));

@@ -106,7 +106,7 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
         assert_eq!(stats.backlog, u64::from(count) + 1);
         assert_eq!(stats.oldest_age_ms, Some(99_999));
     });
-    for which in [Listed::All, Listed::Pending] {
+    for which in [RequestFilter::All, RequestFilter::Pending] {
         taken("a list", &mut |database| {
             assert_eq!(
                 database
@@ -117,7 +117,7 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
             );
         });
     }
-    for which in [Listed::Failed, Listed::Parked] {
+    for which in [RequestFilter::Failed, RequestFilter::Parked] {
         taken("an empty list", &mut |database| {
             assert_eq!(
                 database.list(which, 5, NOW).expect("store should respond"),
