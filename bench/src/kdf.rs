@@ -70,7 +70,7 @@ fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
     let setup = Setup {
         threads: 1,
         path,
-        octets_max: u64::MAX,
+        bytes_max: u64::MAX,
     };
     let engine = Engine::new(setup, KdfMetrics::unregistered()).expect("a thread");
     let cancellation = Cancellation {

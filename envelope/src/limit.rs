@@ -92,7 +92,7 @@ impl Limit {
             ),
             Self::S2kBytes => (
                 "Number of bytes hashed for key derivation",
-                Setting::new("s2k_octets_max"),
+                Setting::new("s2k_bytes_max"),
                 "2GiB",
             ),
             Self::Argon2MemoryKib => (

@@ -102,11 +102,11 @@ impl ComponentServer {
     /// Waits until a file is rejected with this code and with a reason that contains `said`.
     pub(crate) fn wait_for_rejection(&self, name: &str, code: &str, said: &str) -> Value {
         until("the rejection is reported", || {
-            let refusal = &self.state(name)["last_refusal"];
+            let refusal = &self.state(name)["last_rejection"];
             let reason = refusal["reason"].as_str().unwrap_or_default();
             refusal["code"] == code && reason.contains(said)
         });
-        self.state(name)["last_refusal"].clone()
+        self.state(name)["last_rejection"].clone()
     }
 }
 

@@ -123,7 +123,7 @@ fn message_with_too_many_session_keys_is_rejected() {
 
 #[test]
 fn key_derivation_over_the_limit_is_rejected() {
-    let server = Server::start(&["--s2k-octets-max", "64MiB"]);
+    let server = Server::start(&["--s2k-bytes-max", "64MiB"]);
     let message = with_data(&skesk(2, 0xff).repeat(2));
     let response = server.decrypt("topsecret", &STANDARD.encode(message));
     assert_eq!(
@@ -131,7 +131,7 @@ fn key_derivation_over_the_limit_is_rejected() {
         (422, "too_costly")
     );
     let detail = response.json()["detail"].to_string();
-    assert!(detail.contains("--s2k-octets-max"), "{detail}");
+    assert!(detail.contains("--s2k-bytes-max"), "{detail}");
 }
 
 #[test]

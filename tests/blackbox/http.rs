@@ -264,9 +264,9 @@ fn unread_responses_are_limited_and_time_out() {
     let message = STANDARD.encode(seal(&literal(&vec![0; RESPONSE_BYTES])));
     let body = json!({"passphrase": "topsecret", "message": message}).to_string();
     let server = Server::start(&[
-        "--answers-max",
+        "--responses-max",
         "40MiB",
-        "--answer-timeout",
+        "--response-timeout",
         "2s",
         "--connections-max",
         "4",
@@ -300,7 +300,7 @@ fn unread_responses_are_limited_and_time_out() {
     assert!(
         refused.json()["detail"]
             .to_string()
-            .contains("--answers-max")
+            .contains("--responses-max")
     );
     // After the timeout, the budget, the connections and the memory are free again.
     until("the budget is free", || {
@@ -361,7 +361,7 @@ fn queued_request_returns_503_after_queue_timeout() {
         "1",
         "--decrypt-queue-timeout",
         "50ms",
-        "--s2k-octets-max",
+        "--s2k-bytes-max",
         "100GiB",
     ]);
     // About a second of work: SHA-256 over 65,011,712 bytes for each of 16 session keys.

@@ -124,7 +124,7 @@ fn key_derivation_backlog_is_limited_in_bytes() {
 
 #[test]
 fn disconnected_client_frees_its_key_derivation() {
-    let server = Server::start(&["--s2k-octets-max", "100GiB", "--kdf-queue-max", "100GiB"]);
+    let server = Server::start(&["--s2k-bytes-max", "100GiB", "--kdf-queue-max", "100GiB"]);
     // Minutes of work: sixteen session keys of SHA-512, for each of twenty clients.
     let skesk = b"\x8c\x0d\x04\x09\x03\x0asaltsalt\xff";
     let slow = [&skesk.repeat(16)[..], b"\xd2\x1f\x01", &[7; 30]].concat();

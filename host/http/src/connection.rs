@@ -50,7 +50,7 @@ pub(crate) async fn serve_connection<S: Service>(
         .header_read_timeout(settings.headers_timeout)
         .max_buf_size(HEAD_BUFFER_BYTES)
         .serve_connection(
-            ConnectionIo::new(stream, settings.answer_timeout),
+            ConnectionIo::new(stream, settings.response_timeout),
             service_fn(|request| call(Arc::clone(&service), Arc::clone(&progress), request)),
         );
     let is_closed = async { drop(closed.wait_for(|&closed| closed).await) };

@@ -20,7 +20,7 @@ pub struct Settings {
     /// Maximum size of a request target.
     pub target_max: ByteSize,
     /// Maximum time for a client to take a response.
-    pub answer_timeout: Duration,
+    pub response_timeout: Duration,
     /// Time between the first signal and the end of accepting.
     pub drain_delay: Duration,
     /// Maximum time for running requests to finish after that.

@@ -32,7 +32,7 @@ pub struct Setup {
     pub path: Option<Path>,
     /// Maximum number of bytes to hash for all waiting and running derivations. The bytes of slow hashes
     /// count up to 12 times. A derivation is accepted if no other is pending, whatever its size.
-    pub octets_max: u64,
+    pub bytes_max: u64,
 }
 
 /// The key was not derived.
@@ -124,7 +124,7 @@ impl Engine {
         engine
             .shared
             .metrics
-            .limits(setup.threads, setup.octets_max);
+            .limits(setup.threads, setup.bytes_max);
         for number in 0..setup.threads {
             let shared = Arc::clone(&engine.shared);
             std::thread::Builder::new()
@@ -174,7 +174,7 @@ impl Engine {
             return Err(DeriveError::Cancelled);
         }
         let all = state.work.saturating_add(work);
-        if state.work > 0 && all > self.shared.setup.octets_max {
+        if state.work > 0 && all > self.shared.setup.bytes_max {
             return Err(DeriveError::QueueFull);
         }
         state.work = all;

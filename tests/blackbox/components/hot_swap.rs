@@ -24,7 +24,7 @@ fn file_replaces_built_in_component_until_removed() {
         assert_eq!(state["version"], trial::version(number));
         assert_eq!(state["description"], "Makes tokens, for tests");
         assert_eq!(state["source"], "file");
-        assert_eq!(state["last_refusal"], serde_json::Value::Null);
+        assert_eq!(state["last_rejection"], serde_json::Value::Null);
         let header = setup
             .post_token(b"x")
             .header("bulkhead-component")

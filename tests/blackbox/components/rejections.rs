@@ -38,12 +38,12 @@ fn rejected_component_leaves_the_last_good_one_active() {
     }
     setup.put("token.wasm", &edition(2));
     setup.wait_for(2);
-    assert!(setup.state("token")["last_refusal"].is_null());
+    assert!(setup.state("token")["last_rejection"].is_null());
     setup.put("token.wasm", b"not wasm");
     setup.wait_for_rejection("token", "not_a_component", "");
     setup.remove("token.wasm");
     setup.wait_for_built_in();
-    assert!(setup.state("token")["last_refusal"].is_null());
+    assert!(setup.state("token")["last_rejection"].is_null());
 }
 
 /// Operators should not copy files slowly, but it does no harm.
@@ -61,7 +61,7 @@ fn slowly_copied_file_is_accepted_when_complete() {
     file.write_all(rest).expect("file should be written");
     drop(file);
     setup.wait_for(1);
-    assert!(setup.state("token")["last_refusal"].is_null());
+    assert!(setup.state("token")["last_rejection"].is_null());
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn unreadable_file_is_rejected_without_waiting() {
         "it has more than {bytes_max} octets; --component-max (BULKHEAD_COMPONENT_MAX) allows more"
     );
     until("the size is reported", || {
-        setup.state("token")["last_refusal"]["reason"] == reason.as_str()
+        setup.state("token")["last_rejection"]["reason"] == reason.as_str()
     });
     setup.wait_for_built_in();
     setup.put("token.wasm", &edition(1));
@@ -147,7 +147,7 @@ fn component_is_accepted_only_if_pinned() {
         setup.put("token.wasm", &edition(2));
         let second = sha256(&edition(2));
         until("the new file is rejected", || {
-            setup.state("token")["last_refusal"]["sha256"] == second.as_str()
+            setup.state("token")["last_rejection"]["sha256"] == second.as_str()
         });
         assert_eq!(setup.active_version(), trial::version(1));
         setup.put("token.wasm", &edition(1));

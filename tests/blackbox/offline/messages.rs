@@ -105,7 +105,7 @@ fn wasmtime_applies_limits_and_reports_invalid_input() {
         |variable: &str, body: &str| run(&["--env", variable], &compiled, &[], body.as_bytes());
     let sample = request("topsecret", SAMPLE);
     for (variable, expected) in [
-        ("BULKHEAD_S2K_OCTETS_MAX=1KiB", "too_costly"),
+        ("BULKHEAD_S2K_BYTES_MAX=1KiB", "too_costly"),
         ("BULKHEAD_PLAINTEXT_MAX=3B", "too_costly"),
         ("BULKHEAD_BODY_MAX=100B", "body_too_large"),
         ("BULKHEAD_BODY_MAX=1MiB", ""),
@@ -115,7 +115,7 @@ fn wasmtime_applies_limits_and_reports_invalid_input() {
         assert_eq!(output.status.success(), expected.is_empty());
     }
     for wrong in [
-        "BULKHEAD_S2K_OCTETS_MAX=much",
+        "BULKHEAD_S2K_BYTES_MAX=much",
         "BULKHEAD_SESSION_KEYS_MAX=1MiB",
         "BULKHEAD_BODY_MAX=",
     ] {

@@ -13,7 +13,7 @@ fn engine(threads: usize, bytes_max: u64) -> Engine {
     let setup = Setup {
         threads,
         path: None,
-        octets_max: bytes_max,
+        bytes_max,
     };
     Engine::new(setup, KdfMetrics::unregistered()).expect("threads should start")
 }

@@ -41,7 +41,7 @@ const KEYS_WAIT: LimitExceeded = LimitExceeded {
 };
 const RESPONSES_WAIT: LimitExceeded = LimitExceeded {
     what: "too many responses wait for their clients to receive them",
-    setting: setting!(HttpSettings, answers_max),
+    setting: setting!(HttpSettings, responses_max),
 };
 
 pub(crate) const DEFINITION: Definition = Definition {
@@ -78,12 +78,12 @@ impl State {
         let keys = Engine::new(settings.kdf.setup(), context.metrics.kdf.clone())?;
         let (instances, workers) = (settings.instances(), settings.workers());
         let pool = context.pool("decrypt", instances, workers, settings.decrypt_queue_max)?;
-        let answers_max = context.http.answers_max.as_usize();
+        let responses_max = context.http.responses_max.as_usize();
         Ok(Self {
             component,
             pool,
             keys: Arc::new(keys),
-            responses: MemoryBudget::new(answers_max, RESPONSES_WAIT, allocator::footprint),
+            responses: MemoryBudget::new(responses_max, RESPONSES_WAIT, allocator::footprint),
             settings: settings.clone(),
         })
     }

@@ -298,7 +298,7 @@ impl<T: Send + Sync> HotSwap for ActiveComponent<T> {
             "sha256": base16ct::lower::encode_string(&identity.sha256),
             "source": identity.source(),
             "since": rfc3339(identity.since),
-            "last_refusal": rejected,
+            "last_rejection": rejected,
         })
     }
 }

@@ -38,11 +38,11 @@ pub(crate) struct HttpSettings {
     pub(crate) target_max: ByteSize,
     /// Time for a client to receive a response. If it is exceeded, the connection is closed.
     #[arg(long, default_value = "60s", value_parser = duration_above_zero)]
-    pub(crate) answer_timeout: Duration,
+    pub(crate) response_timeout: Duration,
     /// Maximum size of all decrypted messages that their clients have not received yet. If it is exceeded,
     /// the response is 503.
     #[arg(long, default_value = "256MiB", value_parser = sizes(1, TIB))]
-    pub(crate) answers_max: ByteSize,
+    pub(crate) responses_max: ByteSize,
     /// Time from SIGTERM or SIGINT until the listener closes. /readyz returns 503 meanwhile.
     #[arg(long, default_value = "0s", value_parser = duration)]
     pub(crate) drain_delay: Duration,
@@ -62,7 +62,7 @@ impl HttpSettings {
             headers_timeout: self.headers_timeout,
             headers_max: self.headers_max,
             target_max: self.target_max,
-            answer_timeout: self.answer_timeout,
+            response_timeout: self.response_timeout,
             drain_delay: self.drain_delay,
             drain_timeout: self.drain_timeout,
         }

@@ -36,7 +36,7 @@ fn document(app: &App) -> Value {
     let components: Vec<_> = components.map(|component| component.document()).collect();
     let mut is_failing = components
         .iter()
-        .any(|component| !component["last_refusal"].is_null());
+        .any(|component| !component["last_rejection"].is_null());
     let folder = match &app.watch {
         None => CapabilityStatus::NotConfigured.document(),
         Some(watch) => {

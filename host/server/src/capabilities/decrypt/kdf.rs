@@ -67,7 +67,7 @@ impl KdfSettings {
         bulkhead_kdf::Setup {
             threads: threads.into(),
             path: self.kdf_path.path(),
-            octets_max: bytes_max.unwrap_or(u64::from(threads) * QUEUE_BYTES_PER_THREAD),
+            bytes_max: bytes_max.unwrap_or(u64::from(threads) * QUEUE_BYTES_PER_THREAD),
         }
     }
 

@@ -56,7 +56,7 @@ pub(crate) struct DecryptSettings {
     /// Maximum number of bytes that S2K hashes for one message, over all its session-key packets. 16
     /// packets with today's default parameters need 1.94 GiB.
     #[arg(long, default_value = "2GiB", value_parser = sizes(0, TIB))]
-    pub(crate) s2k_octets_max: ByteSize,
+    pub(crate) s2k_bytes_max: ByteSize,
     /// Maximum memory of one Argon2 derivation, in addition to the sandbox. The samples of RFC 9580 need
     /// 2 GiB.
     #[arg(long, default_value = "64MiB", value_parser = sizes(0, 64 * GIB))]
@@ -97,7 +97,7 @@ impl DecryptSettings {
     /// Returns the limits on key derivation for one message, which the host enforces.
     pub(crate) fn key_limits(&self) -> KdfLimits {
         KdfLimits {
-            s2k_bytes: self.s2k_octets_max.bytes(),
+            s2k_bytes: self.s2k_bytes_max.bytes(),
             argon2_memory_kib: self.argon2_memory_max.bytes() / 1024,
             argon2_passes: self.argon2_passes_max.into(),
         }
@@ -126,7 +126,7 @@ impl DecryptSettings {
                 ("decrypt-instances", self.instances().to_string()),
                 ("decrypt-workers", self.workers().to_string()),
                 ("kdf-threads", keys.threads.to_string()),
-                ("kdf-queue-max", format!("{}B", keys.octets_max)),
+                ("kdf-queue-max", format!("{}B", keys.bytes_max)),
             ],
             ..Inspection::default()
         }

@@ -72,7 +72,7 @@ pub(crate) struct SigningSettings {
     pub(crate) upstream_timeout: Duration,
     /// Maximum size of a response of the signing API. A call with a longer response fails.
     #[arg(long, default_value = "64KiB", value_parser = sizes(KIB, 16 * MIB))]
-    pub(crate) upstream_answer_max: ByteSize,
+    pub(crate) upstream_response_max: ByteSize,
     #[command(flatten)]
     pub(crate) store: StoreSettings,
     /// Maximum number of messages that wait for a signature. If it is exceeded, the response is 503.

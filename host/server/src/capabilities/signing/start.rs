@@ -171,7 +171,7 @@ fn start(context: &Context<'_>, parts: Parts) -> Result<Signing, StartError> {
     let upstream = Upstream {
         address,
         api_key,
-        answer_octets: settings.upstream_answer_max.as_usize(),
+        answer_octets: settings.upstream_response_max.as_usize(),
     };
     let environment =
         RealEnvironment::new(Arc::clone(&outbound), upstream, thread.handle().clone());

@@ -39,7 +39,7 @@ pub(super) fn list(settings: &ListSettings) -> Result<String, ClientError> {
     for component in all {
         let values = columns.map(|name| part(component, name));
         let _infallible = writeln!(text, "{}", values.join("  "));
-        let refusal = &component["last_refusal"];
+        let refusal = &component["last_rejection"];
         if !refusal.is_null() {
             let [at, code, sum, reason] =
                 ["at", "code", "sha256", "reason"].map(|name| part(refusal, name));
