@@ -379,9 +379,9 @@ fn client_reports_failed_and_pending_signatures(client: Client) {
     assert!(failed.errors.contains("422"), "{failed:?}");
     let refused = setup.run(&["sign", &file], "");
     assert_eq!(refused.status, Some(1));
-    assert!(refused.errors.contains("upstream_refused"), "{refused:?}");
+    assert!(refused.errors.contains("upstream_rejected"), "{refused:?}");
     let refused = setup.run(&["sign", &file, "ftp://receiver.example/"], "");
-    assert!(refused.errors.contains("callback_refused"), "{refused:?}");
+    assert!(refused.errors.contains("callback_rejected"), "{refused:?}");
 
     // The signature does not arrive in time. Repeating the command gets it later.
     let another = setup.file("another", "another text of clients");

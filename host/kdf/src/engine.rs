@@ -121,10 +121,7 @@ impl Engine {
             metrics,
         });
         let engine = Self { shared };
-        engine
-            .shared
-            .metrics
-            .limits(setup.threads, setup.bytes_max);
+        engine.shared.metrics.limits(setup.threads, setup.bytes_max);
         for number in 0..setup.threads {
             let shared = Arc::clone(&engine.shared);
             std::thread::Builder::new()

@@ -75,7 +75,7 @@ async fn make_one<W: Environment>(relay: &Relay<W>, claimed: Attempt) {
     let result = relay
         .call_upstream(&component, &question, claimed.trace.clone(), &claimed.slot)
         .await;
-    relay.environment.reached(Point::Heard);
+    relay.environment.reached(Point::Called);
     let end = slot_end(&result);
     if matches!(&result, CallResult::Answer(answer) if [401, 403].contains(&answer.status)) {
         relay.health.key(false, relay.environment.now());

@@ -114,7 +114,8 @@ impl<W: Environment> Relay<W> {
         self.hold(decision.hold_ms).await;
         let is_key = matches!(question, Question::CheckKey);
         if is_key && decision.outcome == Some(false) {
-            decision.upstream = UpstreamHealth::Refusing("the upstream rejects the API key".into());
+            decision.upstream =
+                UpstreamHealth::Rejecting("the upstream rejects the API key".into());
         }
         self.note(&decision.upstream, !is_key && decision.outcome.is_some());
         if let (true, Some(valid)) = (is_key, decision.outcome) {

@@ -12,9 +12,9 @@ pub enum UpstreamHealth {
     /// The upstream does not respond, or its response is not usable.
     Failing(String),
     /// The upstream rejects the API key or the relay's address. Calls pause, and single calls probe.
-    Refusing(String),
+    Rejecting(String),
     /// The upstream reports too many calls. Calls pause.
-    Slowing(String),
+    Throttling(String),
 }
 
 /// The consequences of a call.
@@ -84,12 +84,12 @@ pub(crate) fn of_signing(signing: Signing, precise_reason: Option<String>) -> De
         }
         Signing::Paused(wait) => {
             let Wait { after_ms, why } = bounded(wait);
-            let upstream = UpstreamHealth::Refusing(why);
+            let upstream = UpstreamHealth::Rejecting(why);
             (Outcome::Retry { after_ms }, Some(after_ms), upstream)
         }
         Signing::Slowed(wait) => {
             let Wait { after_ms, why } = bounded(wait);
-            let upstream = UpstreamHealth::Slowing(why);
+            let upstream = UpstreamHealth::Throttling(why);
             (Outcome::Retry { after_ms }, Some(after_ms), upstream)
         }
     };
@@ -115,11 +115,11 @@ pub(crate) fn of_checking(
         ),
         Checking::Paused(wait) => {
             let Wait { after_ms, why } = bounded(wait);
-            (None, Some(after_ms), UpstreamHealth::Refusing(why))
+            (None, Some(after_ms), UpstreamHealth::Rejecting(why))
         }
         Checking::Slowed(wait) => {
             let Wait { after_ms, why } = bounded(wait);
-            (None, Some(after_ms), UpstreamHealth::Slowing(why))
+            (None, Some(after_ms), UpstreamHealth::Throttling(why))
         }
     };
     Decision {
@@ -160,8 +160,8 @@ mod tests {
             assert_eq!(decision.outcome, Outcome::Retry { after_ms });
             assert!(decision.hold_ms.is_none_or(|hold| hold == WAIT_MAX_MS));
             let (UpstreamHealth::Failing(why)
-            | UpstreamHealth::Refusing(why)
-            | UpstreamHealth::Slowing(why)) = decision.upstream
+            | UpstreamHealth::Rejecting(why)
+            | UpstreamHealth::Throttling(why)) = decision.upstream
             else {
                 panic!("upstream should have a reason");
             };

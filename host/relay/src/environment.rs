@@ -75,13 +75,13 @@ pub enum Point {
     /// A slot is claimed. Nothing is sent yet.
     Claimed,
     /// The call of the upstream has ended. Its result is not stored yet.
-    Heard,
+    Called,
     /// The result is stored. No notification is sent yet.
     Finished,
     /// A notification is claimed. Nothing is sent yet.
     NotificationClaimed,
     /// The attempt to notify the receiver has ended. Its result is not stored yet.
-    Told,
+    Notified,
     /// The result of the attempt is stored.
     NotificationFinished,
 }
@@ -91,10 +91,10 @@ impl Point {
     pub const ALL: [(Self, &'static str); 7] = [
         (Self::Accepted, "accepted"),
         (Self::Claimed, "claimed"),
-        (Self::Heard, "heard"),
+        (Self::Called, "called"),
         (Self::Finished, "finished"),
         (Self::NotificationClaimed, "notification-claimed"),
-        (Self::Told, "told"),
+        (Self::Notified, "notified"),
         (Self::NotificationFinished, "notification-finished"),
     ];
 }

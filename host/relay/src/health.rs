@@ -69,11 +69,11 @@ impl HealthState {
         });
         if !same {
             match (&upstream, before) {
-                (UpstreamHealth::Refusing(why), _) => tracing::error!(why, "calls paused"),
-                (UpstreamHealth::Slowing(why), _) => tracing::warn!(why, "calls paused"),
+                (UpstreamHealth::Rejecting(why), _) => tracing::error!(why, "calls paused"),
+                (UpstreamHealth::Throttling(why), _) => tracing::warn!(why, "calls paused"),
                 (
                     UpstreamHealth::Fine,
-                    Some(UpstreamHealth::Refusing(_) | UpstreamHealth::Slowing(_)),
+                    Some(UpstreamHealth::Rejecting(_) | UpstreamHealth::Throttling(_)),
                 ) => {
                     tracing::info!("the upstream responds again");
                 }
@@ -91,7 +91,7 @@ impl HealthState {
     pub(crate) fn is_refused(&self) -> bool {
         matches!(
             self.inner().health.upstream,
-            Some(UpstreamHealth::Refusing(_))
+            Some(UpstreamHealth::Rejecting(_))
         )
     }
 

@@ -48,7 +48,7 @@ impl RelayMetrics {
             metrics.call_time.clone(),
         );
         registry.register(
-            "webhook_tries",
+            "webhook_attempts",
             "Attempts to deliver a notification, by result",
             metrics.webhooks.clone(),
         );

@@ -102,7 +102,7 @@ async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<
 async fn make_one<W: Environment>(relay: &Relay<W>, notification: Notification) {
     relay.environment.reached(Point::NotificationClaimed);
     let outcome = send(relay, &notification).await;
-    relay.environment.reached(Point::Told);
+    relay.environment.reached(Point::Notified);
     relay
         .persist(|now| {
             let lease = notification.lease.clone();

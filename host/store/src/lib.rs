@@ -28,10 +28,10 @@ pub use postgres::{Postgres, PostgresSetup};
 pub use sqlite::Sqlite;
 pub use trace::TraceParent;
 pub use types::{
-    Accepted, Attempt, BacklogMax, BootMillis, Callback, Claim, Lease, RequestFilter, MessageId,
-    MessageState, NewRequest, Notification, NotificationLease, NotificationOutcome,
-    NotificationState, NotificationView, Now, Outcome, Quota, Redelivery, RequestId, RequestView,
-    Slot, SlotEnd, StoreStats, UnixMillis,
+    Accepted, Attempt, BacklogMax, BootMillis, Callback, Claim, Lease, MessageId, MessageState,
+    NewRequest, Notification, NotificationLease, NotificationOutcome, NotificationState,
+    NotificationView, Now, Outcome, Quota, Redelivery, RequestFilter, RequestId, RequestView, Slot,
+    SlotEnd, StoreStats, UnixMillis,
 };
 
 use std::pin::Pin;

@@ -30,9 +30,9 @@ mod slots;
 
 use crate::clock_monitor::ClockMonitor;
 use crate::{
-    Accepted, Attempt, BacklogMax, BootMillis, Claim, RequestFilter, NewRequest, Notification,
-    NotificationLease, NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId,
-    RequestView, Result, Slot, SlotEnd, Store, StoreFuture, StoreStats, Unavailable,
+    Accepted, Attempt, BacklogMax, BootMillis, Claim, NewRequest, Notification, NotificationLease,
+    NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestFilter, RequestId, RequestView,
+    Result, Slot, SlotEnd, Store, StoreFuture, StoreStats, Unavailable,
 };
 use connections::{Connections, PoolClass};
 use deadpool_postgres::Client;
@@ -150,7 +150,7 @@ impl Postgres {
                 Ok(done) => done,
                 Err(error) if error.is_panic() => {
                     // This is a bug, but the store must stay available.
-                    tracing::error!("a call of the store panicked");
+                    tracing::error!("a store operation panicked");
                     Err(Unavailable::Panicked.into())
                 }
                 Err(_) => Err(Unavailable::Closing.into()),

@@ -13,9 +13,9 @@ mod slots;
 mod writer;
 
 use crate::{
-    Accepted, Attempt, BacklogMax, Claim, RequestFilter, NewRequest, Notification, NotificationLease,
-    NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot,
-    SlotEnd, Store, StoreFuture, StoreStats,
+    Accepted, Attempt, BacklogMax, Claim, NewRequest, Notification, NotificationLease,
+    NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestFilter, RequestId, RequestView,
+    Result, Slot, SlotEnd, Store, StoreFuture, StoreStats,
 };
 use clock::Clock;
 use database::Database;

@@ -75,7 +75,7 @@ fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     };
     // The receiver gets the webhook before the relay has counted the result.
     bulkhead_tests::until("the attempt is counted", || {
-        text().contains("\nbulkhead_webhook_tries_total{")
+        text().contains("\nbulkhead_webhook_attempts_total{")
     });
     let mut found: BTreeMap<_, BTreeMap<_, BTreeSet<_>>> = BTreeMap::new();
     for line in text().lines().filter(|line| !line.starts_with('#')) {

@@ -128,7 +128,7 @@ fn message_refused_by_upstream_fails_and_is_notified(kind: StoreKind) {
     let (refused, _) = relay.sign("refused%20message", None);
     assert_eq!(
         (refused.status, refused.problem().as_str()),
-        (422, "upstream_refused")
+        (422, "upstream_rejected")
     );
     let (again, _) = relay.sign("refused%20message", None);
     assert_eq!(again.status, 422);
@@ -160,7 +160,7 @@ fn wrong_key_pauses_calls_across_a_restart(kind: StoreKind) {
         .map(|n| relay.accepted(&format!("message-for-a-key-{n}"), None))
         .collect();
     until("the wrong key is reported", || {
-        relay.health()["upstream"]["status"] == "refusing"
+        relay.health()["upstream"]["status"] == "rejecting"
     });
     let health = relay.health();
     assert_eq!(health["status"], "degraded");
@@ -364,7 +364,7 @@ fn invalid_signing_request_is_rejected() {
         ));
         let told = (refused.status, refused.problem());
         // These addresses are not among those that the tests allow.
-        assert_eq!(told, (422, "callback_refused".into()), "{callback}");
+        assert_eq!(told, (422, "callback_rejected".into()), "{callback}");
     }
     let large = get(&format!("/crypto/sign?message={}", "x".repeat(101)));
     assert_eq!(

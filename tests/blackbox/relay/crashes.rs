@@ -19,10 +19,10 @@ on_both_stores!(accepted_requests_survive_kills_at_any_point);
 const POINTS: [&str; 7] = [
     "accepted",
     "claimed",
-    "heard",
+    "called",
     "finished",
     "notification-claimed",
-    "told",
+    "notified",
     "notification-finished",
 ];
 

@@ -2,9 +2,9 @@
 
 use crate::process::Process;
 use bulkhead_store::{
-    Accepted, Attempt, BacklogMax, Claim, RequestFilter, NewRequest, Notification, NotificationLease,
-    NotificationOutcome, Now, Outcome, Redelivery, RequestId, RequestView, Slot, SlotEnd, Store,
-    StoreError, StoreFuture, StoreStats, Unavailable,
+    Accepted, Attempt, BacklogMax, Claim, NewRequest, Notification, NotificationLease,
+    NotificationOutcome, Now, Outcome, Redelivery, RequestFilter, RequestId, RequestView, Slot,
+    SlotEnd, Store, StoreError, StoreFuture, StoreStats, Unavailable,
 };
 use std::sync::Arc;
 

@@ -139,14 +139,16 @@ impl Capability for State {
         };
         let health = signing.relay.health();
         match (health.store, health.upstream) {
-            (Some(why), _) | (None, Some(UpstreamHealth::Refusing(why))) => {
+            (Some(why), _) | (None, Some(UpstreamHealth::Rejecting(why))) => {
                 CapabilityStatus::Failing(why)
             }
             (
                 None,
                 None
                 | Some(
-                    UpstreamHealth::Fine | UpstreamHealth::Failing(_) | UpstreamHealth::Slowing(_),
+                    UpstreamHealth::Fine
+                    | UpstreamHealth::Failing(_)
+                    | UpstreamHealth::Throttling(_),
                 ),
             ) => CapabilityStatus::Ready,
         }
@@ -196,7 +198,7 @@ impl Signing {
                 &json!({"id": id.as_str(), "message": message, "signature": signature}),
             )),
             SignOutcome::Pending { id, after_ms } => Ok(accepted(&id, "pending", after_ms)),
-            SignOutcome::Rejected { error, .. } => Err(problems::upstream_refused(&error)),
+            SignOutcome::Rejected { error, .. } => Err(problems::upstream_rejected(&error)),
         }
     }
 
@@ -204,7 +206,7 @@ impl Signing {
         let target = self
             .outbound
             .callback_target(url)
-            .map_err(|refusal| problems::callback_refused(&refusal))?;
+            .map_err(|refusal| problems::callback_rejected(&refusal))?;
         Ok(Callback {
             url: target.as_str().to_owned(),
             // Host name without the port. Concurrency is limited per host, so that one slow receiver does
@@ -300,8 +302,8 @@ impl Signing {
             None => ("unknown", None),
             Some(UpstreamHealth::Fine) => ("ok", None),
             Some(UpstreamHealth::Failing(why)) => ("failing", Some(why)),
-            Some(UpstreamHealth::Refusing(why)) => ("refusing", Some(why)),
-            Some(UpstreamHealth::Slowing(why)) => ("slowing", Some(why)),
+            Some(UpstreamHealth::Rejecting(why)) => ("rejecting", Some(why)),
+            Some(UpstreamHealth::Throttling(why)) => ("throttling", Some(why)),
         };
         let upstream = json!({
             "status": status,

@@ -3,7 +3,7 @@
 use super::print;
 use crate::capabilities::signing::store::{self, StoreOpenError};
 use crate::capabilities::signing::{StoreSettings, document, now, rfc3339};
-use bulkhead_store::{RequestFilter, MessageState, Redelivery, RequestId, RequestView, StoreError};
+use bulkhead_store::{MessageState, Redelivery, RequestFilter, RequestId, RequestView, StoreError};
 use clap::Args;
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ pub(super) struct ListSettings {
     which: Which,
     /// Maximum number of requests to list.
     #[arg(long, default_value_t = 100)]
-    most: u32,
+    limit: u32,
     #[command(flatten)]
     store: StoreSettings,
 }
@@ -110,7 +110,7 @@ async fn list(settings: &ListSettings) -> Result<String, RequestsError> {
         Which::Parked => RequestFilter::Parked,
     };
     let mut lines = String::new();
-    for request in store.list(which, settings.most, now()).await? {
+    for request in store.list(which, settings.limit, now()).await? {
         let _infallible = writeln!(lines, "{}", line(&request));
     }
     Ok(lines)

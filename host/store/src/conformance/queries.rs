@@ -1,7 +1,7 @@
 //! Queries, statistics and sweeps.
 
 use super::{Bench, Case, Machine, QUOTA, wait};
-use crate::{RequestFilter, NotificationOutcome, Redelivery, RequestId, StoreStats};
+use crate::{NotificationOutcome, Redelivery, RequestFilter, RequestId, StoreStats};
 
 const RETENTION_MS: i64 = 90 * 24 * 60 * 60_000;
 

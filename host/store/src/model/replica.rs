@@ -4,9 +4,9 @@ use super::{Leased, Look, Message, Replica, Request, Shared};
 use crate::clock_monitor::{Reading, Verdict};
 use crate::rules;
 use crate::{
-    Accepted, Attempt, BacklogMax, BootMillis, Claim, Lease, RequestFilter, MessageId, MessageState,
-    NewRequest, Notification, NotificationLease, NotificationOutcome, NotificationState, Now,
-    Outcome, Quota, Redelivery, RequestId, RequestView, Result, Slot, SlotEnd, Store, StoreError,
+    Accepted, Attempt, BacklogMax, BootMillis, Claim, Lease, MessageId, MessageState, NewRequest,
+    Notification, NotificationLease, NotificationOutcome, NotificationState, Now, Outcome, Quota,
+    Redelivery, RequestFilter, RequestId, RequestView, Result, Slot, SlotEnd, Store, StoreError,
     StoreFuture, StoreStats, UnixMillis,
 };
 use std::sync::PoisonError;

@@ -2,7 +2,7 @@ mod alike;
 
 use super::*;
 use crate::conformance::{Bench, Machine, QUOTA};
-use crate::{RequestFilter, Now, Store};
+use crate::{Now, RequestFilter, Store};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// A model with one machine, which the database already knows. Other machines are not tested here.

@@ -3,8 +3,8 @@
 use super::Replica;
 use super::requests::{message, request_id, state};
 use crate::{
-    RequestFilter, NotificationState, NotificationView, Now, RequestId, RequestView, Result, StoreStats,
-    Unavailable, UnixMillis,
+    NotificationState, NotificationView, Now, RequestFilter, RequestId, RequestView, Result,
+    StoreStats, Unavailable, UnixMillis,
 };
 use deadpool_postgres::Client;
 use tokio_postgres::Row;

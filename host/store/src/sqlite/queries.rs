@@ -4,8 +4,8 @@ use super::database::Database;
 use super::requests::{request_id, state};
 use super::slots::slots;
 use crate::{
-    RequestFilter, NotificationState, NotificationView, Now, RequestId, RequestView, Result, StoreStats,
-    UnixMillis,
+    NotificationState, NotificationView, Now, RequestFilter, RequestId, RequestView, Result,
+    StoreStats, UnixMillis,
 };
 use rusqlite::{OptionalExtension as _, Row, params};
 
@@ -55,7 +55,12 @@ impl Database {
     }
 
     /// See [`crate::Store::list`].
-    pub(super) fn list(&self, which: RequestFilter, max: u32, now: Now) -> Result<Vec<RequestView>> {
+    pub(super) fn list(
+        &self,
+        which: RequestFilter,
+        max: u32,
+        now: Now,
+    ) -> Result<Vec<RequestView>> {
         let mut statement = self.connection.prepare_cached(match which {
             RequestFilter::All => ALL,
             RequestFilter::Pending => PENDING,

@@ -97,15 +97,15 @@ fn upstream_unavailable(after_ms: u64) -> Problem {
 }
 
 /// `why` is a text of the component. It quotes nothing that the client sent.
-pub(super) fn upstream_refused(why: &str) -> Problem {
+pub(super) fn upstream_rejected(why: &str) -> Problem {
     unprocessable(
-        "upstream_refused",
+        "upstream_rejected",
         "The signing API rejects the message",
         format!("This message will not be signed: {why}. Send another message."),
     )
 }
 
-pub(super) fn callback_refused(why: &Refusal) -> Problem {
+pub(super) fn callback_rejected(why: &Refusal) -> Problem {
     let advice = match why {
         Refusal::Localhost | Refusal::Address { .. } => format!(
             "Send a URL with a public address. Operators allow other addresses with {}.",
@@ -114,7 +114,7 @@ pub(super) fn callback_refused(why: &Refusal) -> Problem {
         _ => "Send an absolute URL, such as https://receiver.example/path.".to_owned(),
     };
     unprocessable(
-        "callback_refused",
+        "callback_rejected",
         "Callback rejected",
         format!("The callback URL cannot be used: {why}. {advice}"),
     )

@@ -5,9 +5,9 @@ use super::super::{Model, Replica};
 use super::known;
 use crate::conformance::{QUOTA, trace_of};
 use crate::{
-    Attempt, BacklogMax, BootMillis, Callback, Claim, RequestFilter, NewRequest, Notification,
-    NotificationOutcome, Now, Outcome, Quota, RequestId, SlotEnd, Sqlite, Store, StoreFuture,
-    UnixMillis,
+    Attempt, BacklogMax, BootMillis, Callback, Claim, NewRequest, Notification,
+    NotificationOutcome, Now, Outcome, Quota, RequestFilter, RequestId, SlotEnd, Sqlite, Store,
+    StoreFuture, UnixMillis,
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -81,7 +81,12 @@ impl Pair {
         }
         let now = self.now;
         self.alike(|store| wait(store.stats(now)));
-        for which in [RequestFilter::All, RequestFilter::Pending, RequestFilter::Failed, RequestFilter::Parked] {
+        for which in [
+            RequestFilter::All,
+            RequestFilter::Pending,
+            RequestFilter::Failed,
+            RequestFilter::Parked,
+        ] {
             self.alike(|store| wait(store.list(which, 5, now)));
         }
         if let Some(id) = self.ids.last() {
