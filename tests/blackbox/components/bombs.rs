@@ -89,7 +89,7 @@ fn startup_stops_on_sigterm_while_compiling() {
         .expect("binary should start");
     let mut log = std::io::BufReader::new(child.stderr.take().expect("stream should be piped"));
     let mut line = String::new();
-    while !line.contains("being compiled") {
+    while !line.contains("compiling and checking") {
         line.clear();
         let bytes =
             std::io::BufRead::read_line(&mut log, &mut line).expect("line should be readable");
