@@ -17,7 +17,8 @@ use zeroize::Zeroize as _;
 /// Maximum number of handles (streams, pollables) of one instance. A guest that panics needs a few.
 const HANDLES_MAX: usize = 64;
 
-/// Bytes that one call may copy from guest to host in addition to its result. A call that copies more traps.
+/// Bytes that one call may copy from guest to host in addition to the data that the caller expects. A call
+/// that copies more traps.
 const HOSTCALL_SPARE_BYTES: usize = 1 << 20;
 
 /// The limits on one instance.
@@ -152,12 +153,13 @@ pub(crate) struct Budget {
     pub(crate) cancel: CancelFlag,
 }
 
-/// Creates the store of an instance that started at `start`. Its result may have up to `copied_octets` bytes.
+/// Creates the store of an instance whose time began at `start`. `copied_bytes` is the maximum of the data
+/// that the guest is expected to pass to the host in one call.
 pub(crate) fn store(
     sandbox: &Sandbox,
     budget: Budget,
     start: Instant,
-    copied_octets: usize,
+    copied_bytes: usize,
 ) -> Store<State> {
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES_MAX);
@@ -179,7 +181,7 @@ pub(crate) fn store(
         },
     );
     store.limiter(|state| state);
-    store.set_hostcall_fuel(copied_octets + HOSTCALL_SPARE_BYTES);
+    store.set_hostcall_fuel(copied_bytes + HOSTCALL_SPARE_BYTES);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
         store.data().go_on()?;

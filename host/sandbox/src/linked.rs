@@ -93,16 +93,16 @@ impl Linked {
         }
     }
 
-    /// Makes one call in a fresh store and instance, which are dropped afterwards. `copied_octets` is the
-    /// maximum size of the result, in bytes.
+    /// Makes one call in a fresh store and instance, which are dropped afterwards. `copied_bytes` is the
+    /// maximum of the data that the guest is expected to pass to the host in one call.
     pub(crate) fn call<R>(
         &self,
         budget: Budget,
-        copied_octets: usize,
+        copied_bytes: usize,
         call: impl FnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
         let start = Instant::now();
-        let mut store = instance::store(&self.sandbox, budget, start, copied_octets);
+        let mut store = instance::store(&self.sandbox, budget, start, copied_bytes);
         let outcome = self
             .instances
             .instantiate(&mut store)

@@ -134,7 +134,7 @@ impl<T: Send + Sync> ActiveComponent<T> {
         self.current.load_full()
     }
 
-    /// Returns the active component, for work that does not wait. This is faster than [`Self::current`].
+    /// Returns the active component, for work that does not wait. This is faster than [`Self::current()`].
     pub(crate) fn borrow(&self) -> arc_swap::Guard<Arc<CurrentComponent<T>>> {
         self.current.load()
     }
