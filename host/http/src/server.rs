@@ -67,8 +67,8 @@ pub async fn serve<S: Service>(
         accepting.await;
         let _all = connections.acquire_many(settings.connections_max).await;
     };
-    // Both futures run concurrently and share one time-out. `finish` must not be skipped, because the
-    // outcome of a call or webhook that is cut is unknown.
+    // Both futures run concurrently, so that they share one time-out. The drain waits for `finish`, because
+    // the outcome of a call or webhook that is cut is unknown.
     let is_finished = Cell::new(false);
     let finish = async || {
         is_finished.set(false);
