@@ -1,4 +1,4 @@
-//! Request bodies: read within limits, or discarded within bounds.
+//! Reads request bodies within limits, and discards those of rejected requests.
 
 use crate::memory_budget::{LimitExceeded, MemoryBudget, RequestBody};
 use crate::problem::Problem;
@@ -15,12 +15,12 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// Bounds on what is still read of a rejected body, so that the client can read the response. If the server
-/// closed at once, the client might see a connection reset instead.
+/// Limits on discarding the body of a rejected request. If the server closed the connection at once, the
+/// client might get a connection reset instead of the response.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
 const DISCARDING_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Why a body was not read.
+/// A body was not read.
 #[derive(Debug, Error)]
 pub enum BodyError {
     /// The body is larger than the limit.
@@ -29,7 +29,7 @@ pub enum BodyError {
     /// The body did not arrive in time.
     #[error("the body did not arrive in time")]
     TooSlow,
-    /// The connection ended within the body, or its framing is wrong.
+    /// The connection ended within the body, or the body's framing is wrong.
     #[error("the body ended early")]
     Incomplete(#[source] hyper::Error),
     /// The bodies of all requests together use too much memory.
@@ -54,19 +54,18 @@ impl From<BodyError> for Problem {
                 StatusCode::BAD_REQUEST,
                 "body_incomplete",
                 "Body broken off",
-                "The request body ended early or is not framed as its headers say. Send it whole, with the \
-                 right Content-Length or as complete chunks.",
+                "The request body ended early or does not match the length in its headers. Send the whole \
+                 body with the right Content-Length or in complete chunks.",
             ),
             BodyError::Limit(limit) => limit.into(),
         }
     }
 }
 
-/// Reads a whole body. Memory for the announced length is reserved at once, so that an overload is
-/// reported before the body is read; for a body without a length, memory is reserved as it arrives.
+/// Reads a whole body. Memory for an announced length is reserved first, so that an overload is reported
+/// before the body is read. For a body without a length, memory is reserved as data arrives.
 ///
-/// # Errors
-/// [`BodyError`]. The rest of the body is then discarded in the background.
+/// After an error, the rest of the body is discarded in the background.
 async fn read_body(
     mut body: Incoming,
     settings: &Settings,
@@ -99,50 +98,51 @@ async fn read(
     Ok(bytes)
 }
 
-/// The next piece of a body, or an error if it is not there at the `deadline`.
+/// Returns the next frame of a body, or an error if it has not arrived by the `deadline`.
 async fn next_frame(
     body: &mut Incoming,
     deadline: Instant,
 ) -> Result<Option<hyper::Result<Frame<Bytes>>>, BodyError> {
     let frame = tokio::time::timeout_at(deadline, body.frame());
     let frame = frame.await.map_err(|_elapsed| BodyError::TooSlow)?;
-    // A client that never pauses never lets a timer fire.
+    // The time-out polls the body first, so that it never fires if data is always available.
     if frame.is_some() && Instant::now() >= deadline {
         return Err(BodyError::TooSlow);
     }
     Ok(frame)
 }
 
-/// Limits on bodies.
+/// The limits on request bodies.
 pub struct BodyReader {
-    /// Limits on one body.
+    /// The limits on one body.
     pub settings: Settings,
-    /// The memory for all of them.
+    /// The memory for the bodies of all requests together.
     pub budget: MemoryBudget,
 }
 
 /// A request whose body has not been read.
 pub struct Call<'a> {
-    /// Method, target, headers.
+    /// Method, target and headers.
     pub head: &'a Parts,
-    /// The part of the path that names something, where the route has one; else it is empty.
+    /// The value of the route's path parameter, or an empty string if the route does not have one.
     pub path_parameter: &'a str,
-    /// The body. [`Call::admit`] reads it, [`Call::discard_body`] discards it.
+    /// The body. [`Call::admit`] reads it, and [`Call::discard_body`] discards it.
     pub body: Incoming,
-    /// Limits on the body.
+    /// The limits on the body.
     pub reader: &'a BodyReader,
 }
 
 impl<'a> Call<'a> {
-    /// The request's headers.
+    /// Returns the request's headers.
     pub fn headers(&self) -> &'a HeaderMap {
         &self.head.headers
     }
 
-    /// Reads the body if the request is admitted, and discards it otherwise.
+    /// Reads the body if `admitted` is `Ok`, and returns both. Otherwise the body is discarded in the
+    /// background.
     ///
     /// # Errors
-    /// The error with which it is not admitted, or a [`BodyError`].
+    /// The error in `admitted`, or a [`Problem`] for a [`BodyError`].
     pub async fn admit<T>(self, admitted: Result<T, Problem>) -> Result<(T, RequestBody), Problem> {
         let BodyReader { settings, budget } = self.reader;
         let announced = self.headers().get(CONTENT_LENGTH);
@@ -161,9 +161,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Reads and discards the body in the background, within bounds. The body of a request with
-    /// `Expect: 100-continue` is not read: that would tell the client to send it. If such a client sends the
-    /// body nevertheless, the connection reads it after the response.
+    /// Reads and discards the body in the background, up to 64 MiB and for up to 10 seconds. The body of a
+    /// request with `Expect: 100-continue` is not read, because reading would make hyper request it from
+    /// the client. If the client sends it nevertheless, the connection discards it after the response.
     pub fn discard_body(self) {
         if !self.headers().contains_key(EXPECT) && !self.body.is_end_stream() {
             discard(self.body);
@@ -185,7 +185,7 @@ fn discard(mut body: Incoming) {
     });
 }
 
-/// Reads and discards what a client still sends on a connection that was shut down for writing.
+/// Reads and discards all further data of a client, on a connection that was shut down for writing.
 pub(crate) async fn discard_rest(stream: &TcpStream) {
     let read = async {
         let mut left = DISCARDED_BYTES_MAX;

@@ -1,4 +1,4 @@
-//! One connection.
+//! Serves one connection.
 
 use crate::body::discard_rest;
 use crate::connection_io::ConnectionIo;
@@ -19,31 +19,30 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
-/// Bytes that hyper buffers of a request head. This is more than the limits in [`Settings`] allow, so that
-/// these reject a large head, with a problem document. hyper rejects a head that is even larger than this,
-/// with a bare status.
+/// Size of hyper's buffer for the head of a request. It is larger than the limits in [`Settings`], so that
+/// a head over these limits is rejected with a problem document. hyper rejects a head over the buffer's
+/// size with a status only.
 const HEAD_BUFFER_BYTES: usize = 512 << 10;
 
-/// When the server drains, a new connection has this long to send its first request, which may be under way.
+/// Time for the first request of a connection after the drain began, because the request may be on its way.
 const FIRST_REQUEST_TIME: Duration = Duration::from_millis(500);
 
-/// What the requests of a connection leave for its end.
+/// The state of a connection that its requests update.
 #[derive(Default)]
 struct Progress {
     first_request: Notify,
-    /// Whether a body may come that nobody reads.
+    /// Whether the client may send a body that the service has not read.
     unread_body: AtomicBool,
 }
 
-/// Serves one connection to its end. `closed` becomes true when the server drains: then the request at hand
-/// is the last one.
+/// Serves one connection to its end. Once `closed` is true, the current request is the last one.
 pub(crate) async fn serve_connection<S: Service>(
     service: Arc<S>,
     settings: &Settings,
     stream: TcpStream,
     mut closed: watch::Receiver<bool>,
 ) {
-    let _slower_at_worst = stream.set_nodelay(true);
+    let _only_slower_without = stream.set_nodelay(true);
     let progress = Arc::new(Progress::default());
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -73,7 +72,7 @@ pub(crate) async fn serve_connection<S: Service>(
     };
     let mut is_unread = progress.unread_body.load(Ordering::Relaxed);
     if let Err(error) = ended {
-        // The client closed the connection or did not send HTTP. An operator cannot act on it.
+        // The client closed the connection or did not send HTTP. Operators need not act.
         tracing::debug!(%error, "connection ended early");
         if error.is_parse() {
             is_unread = true;

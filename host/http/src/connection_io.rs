@@ -1,4 +1,4 @@
-//! The socket under hyper. It ends a connection whose client does not take its responses in time.
+//! The socket for hyper. It ends a connection whose client does not receive responses in time.
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-/// A socket as hyper needs it.
+/// A socket with hyper's traits for reading and writing.
 pub(crate) struct ConnectionIo {
     io: TokioIo<TcpStream>,
     write_timeout: Duration,
-    /// When everything that hyper has to write must be written. It is set when the client first lets a
-    /// write wait.
+    /// The time by which all pending data of hyper must be written. It is set when a write first has to
+    /// wait for the client.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -31,7 +31,8 @@ impl ConnectionIo {
         self.io.into_inner()
     }
 
-    /// A client that does not take a response holds memory and a connection. This limits the time.
+    /// Returns an error once pending data has waited too long. A client that does not receive its response
+    /// occupies memory and a connection.
     fn within_time(
         &mut self,
         cx: &mut Context<'_>,
@@ -44,7 +45,7 @@ impl ConnectionIo {
             .deadline
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.write_timeout)));
         deadline.as_mut().poll(cx).map(|()| {
-            tracing::debug!("a response was not taken in time");
+            tracing::debug!("client did not receive its response in time");
             Err(ErrorKind::TimedOut.into())
         })
     }
@@ -83,7 +84,7 @@ impl Write for ConnectionIo {
         self.within_time(cx, written)
     }
 
-    /// hyper flushes when all that it had is written.
+    /// hyper flushes after it has written all pending data.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.deadline = None;
         Pin::new(&mut self.io).poll_flush(cx)

@@ -1,7 +1,7 @@
-//! HTTP for a service that somebody else provides: connections and their threads, bodies within limits
-//! on size, time and memory, content negotiation, problem documents, and the drain at the end.
+//! An HTTP server for any service: connections and their threads, request bodies with limits on size, time
+//! and memory, content negotiation, problem documents, and draining at the end.
 //!
-//! This crate does not know what the service does. [`serve`] calls a [`Service`] for each request.
+//! This crate does not depend on the service. [`serve`] calls a [`Service`] for each request.
 
 mod body;
 mod connection;

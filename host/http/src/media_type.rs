@@ -1,11 +1,11 @@
-//! Media types: what a client accepts, and what it sends.
+//! Media types that a client accepts, and those that it sends.
 
 use crate::problem::Problem;
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
 
-/// The quality of a media type by the `Accept` headers (RFC 9110 section 12.5.1), in thousandths. Without
-/// `Accept`, every type has quality 1000.
+/// Returns the quality of a media type according to the `Accept` headers (RFC 9110 section 12.5.1), in
+/// thousandths. Without `Accept`, every type has quality 1000.
 pub fn accept_quality(headers: &HeaderMap, media_type: &str) -> u16 {
     let (main, _) = media_type.split_once('/').unwrap_or((media_type, ""));
     let mut best = (0, 0);
@@ -24,14 +24,14 @@ pub fn accept_quality(headers: &HeaderMap, media_type: &str) -> u16 {
                 "*/*" => 1,
                 _ => continue,
             };
-            // The same type may be there with several parameters: the highest quality counts.
+            // The same type may occur several times with different parameters. The highest quality counts.
             best = best.max((exactness, quality(parts)));
         }
     }
     if any { best.1 } else { 1000 }
 }
 
-/// The value of the parameter `q` in thousandths, and 1000 where it is missing or malformed.
+/// Returns the value of the parameter `q` in thousandths, or 1000 if it is missing or malformed.
 fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     let value = parameters.find_map(|parameter| {
         let lower = parameter.strip_prefix("q=");
@@ -48,11 +48,11 @@ fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     quality.map_or(1000, |quality| (quality * 1000.0).round() as u16)
 }
 
-/// The position of the offered media type with the highest quality. Of several with the same quality, the
-/// first one wins.
+/// Returns the position of the offered media type with the highest quality. The first one wins if several
+/// have the same quality.
 ///
 /// # Errors
-/// `406` if the client accepts none of them.
+/// A [`Problem`] with status 406 if the client does not accept any of them.
 pub fn negotiate(headers: &HeaderMap, offered: &[&str]) -> Result<usize, Problem> {
     let qualities = offered.iter().map(|offer| accept_quality(headers, offer));
     qualities
@@ -63,7 +63,7 @@ pub fn negotiate(headers: &HeaderMap, offered: &[&str]) -> Result<usize, Problem
         .ok_or_else(|| Problem::not_acceptable(&offered.join(", ")))
 }
 
-/// Whether the content is declared as JSON: `application/json` or `…+json`, with any parameters.
+/// Returns whether `Content-Type` is a JSON type: `application/json` or `…+json`, with any parameters.
 pub fn is_json(headers: &HeaderMap) -> bool {
     let value = headers
         .get(CONTENT_TYPE)
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn headers(name: hyper::header::HeaderName, value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(name, value.parse().expect("a header value"))])
+        HeaderMap::from_iter([(name, value.parse().expect("text should be a header value"))])
     }
 
     #[test]

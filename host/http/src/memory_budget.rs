@@ -1,4 +1,4 @@
-//! The memory that the bodies of all connections may use together.
+//! A limit on the memory for the bodies of all connections together.
 
 use bulkhead_envelope::{Setting, Wiped};
 use bytes::Bytes;
@@ -6,24 +6,24 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A body of unannounced length reserves at least this many bytes at a time.
+/// Minimum number of bytes that a body without an announced length reserves at a time.
 const STEP_BYTES: usize = 64 << 10;
 
 /// A limit that all requests share is reached.
 #[derive(Debug, Clone, Copy, Error)]
 #[error("{what} ({setting})")]
 pub struct LimitExceeded {
-    /// What there is too much of, as a clause.
+    /// A clause that says which resource is used up.
     pub what: &'static str,
-    /// The setting that raises the limit.
+    /// The setting of the limit.
     pub setting: Setting,
 }
 
-/// The memory that a buffer uses which holds so many bytes (first argument) and has a capacity (second
-/// argument). It depends on the allocator.
+/// Returns the memory that a buffer uses, in bytes, from its length (first argument) and its capacity
+/// (second argument). It depends on the allocator.
 type Footprint = fn(usize, usize) -> usize;
 
-/// A number of bytes that may be held at the same time. Clones share it.
+/// A maximum number of bytes in use at the same time. Clones share it.
 #[derive(Clone)]
 pub struct MemoryBudget {
     available: Arc<Semaphore>,
@@ -33,7 +33,7 @@ pub struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// A budget of `total` bytes. `limit` is the error when it is used up.
+    /// Creates a budget of `total` bytes. `limit` is the error if it is used up.
     pub fn new(total: usize, limit: LimitExceeded, footprint: Footprint) -> Self {
         let total = total.min(Semaphore::MAX_PERMITS);
         Self {
@@ -51,27 +51,30 @@ impl MemoryBudget {
             .map_err(|_| self.limit)
     }
 
-    /// Never more than the whole budget for a buffer that would fit if the allocator wasted nothing.
+    /// Returns the number of bytes to reserve for a buffer. It is at most the whole budget if the buffer's
+    /// own bytes fit, so that memory lost to the allocator never makes a buffer too large for an empty
+    /// budget.
     fn footprint(&self, bytes: usize, capacity: usize) -> usize {
         (self.footprint)(bytes, capacity).min(self.total.max(bytes))
     }
 
-    /// An empty body. The bytes that it announces are reserved.
+    /// Creates an empty body and reserves its announced length.
     ///
     /// # Errors
-    /// If so many bytes are not available.
+    /// [`LimitExceeded`] if there are not enough bytes available. The call does not wait.
     pub fn body(&self, announced: usize) -> Result<RequestBody, LimitExceeded> {
         Ok(RequestBody {
             reserved: self.try_reserve(self.footprint(announced, announced))?,
-            // Address space only: the kernel gives memory as bytes arrive.
+            // This uses only address space. The kernel provides the memory as data is written.
             bytes: Wiped::with_capacity(announced),
         })
     }
 
-    /// Bytes to be sent. They are reserved until the last one is with the kernel, or the client is gone.
+    /// Reserves the bytes of a response. The reservation ends when the last byte was passed to the kernel,
+    /// or the connection ends.
     ///
     /// # Errors
-    /// If so many bytes are not available.
+    /// [`LimitExceeded`] if there are not enough bytes available. The call does not wait.
     pub fn hold(&self, bytes: Wiped) -> Result<Bytes, LimitExceeded> {
         let capacity = bytes.capacity_for(bytes.len());
         let reserved = self.try_reserve(self.footprint(bytes.len(), capacity))?;
@@ -82,7 +85,7 @@ impl MemoryBudget {
     }
 }
 
-/// A request body. It is wiped and its reservation ends when it is dropped.
+/// A request body. Dropping it wipes the bytes and ends the reservation.
 pub struct RequestBody {
     bytes: Wiped,
     reserved: OwnedSemaphorePermit,
@@ -110,7 +113,7 @@ impl std::ops::Deref for RequestBody {
     }
 }
 
-/// Bytes on their way out.
+/// The bytes of a response, with their reservation.
 struct Held {
     bytes: Wiped,
     _reserved: OwnedSemaphorePermit,
@@ -131,7 +134,7 @@ mod tests {
             what: "test",
             setting: Setting::new("test"),
         };
-        // Buffers from 4 MiB on use whole pages of 2 MiB, as those of the server's allocator.
+        // Buffers of at least 4 MiB use whole pages of 2 MiB, as with the server's allocator.
         let footprint = |bytes: usize, capacity| {
             if capacity >= 4 << 20 {
                 bytes.next_multiple_of(2 << 20)
@@ -143,51 +146,57 @@ mod tests {
     }
 
     #[test]
-    fn held_bytes_are_available_again_when_the_last_part_is_dropped() {
+    fn bytes_are_available_again_after_the_last_part_is_dropped() {
         let budget = budget(100);
-        let response = budget.hold(vec![1; 60].into()).expect("available");
+        let response = budget
+            .hold(vec![1; 60].into())
+            .expect("bytes should be available");
         let part = response.slice(10..20);
         drop(response);
         assert!(
             budget.hold(vec![1; 60].into()).is_err(),
-            "a part is still held"
+            "a part should still be reserved"
         );
         drop(part);
         assert!(budget.hold(vec![1; 60].into()).is_ok());
     }
 
     #[test]
-    fn bodies_reserve_what_they_need() {
+    fn body_reserves_its_announced_length_and_then_steps() {
         let budget = budget(STEP_BYTES + 10);
-        let mut announced = budget.body(10).expect("available");
-        let mut other = budget.body(0).expect("available");
+        let mut announced = budget.body(10).expect("bytes should be available");
+        let mut other = budget.body(0).expect("bytes should be available");
         other
             .push(&vec![1; STEP_BYTES], &budget)
-            .expect("available");
-        announced.push(&[1; 10], &budget).expect("announced");
+            .expect("bytes should be available");
+        announced
+            .push(&[1; 10], &budget)
+            .expect("announced bytes should be reserved");
         assert!(announced.push(&[1], &budget).is_err());
         drop(other);
-        announced.push(&[1], &budget).expect("available again");
+        announced
+            .push(&[1], &budget)
+            .expect("bytes should be available again");
         assert_eq!(announced[..], [1; 11]);
     }
 
     #[test]
-    fn footprints_count() {
+    fn footprint_of_the_allocator_is_reserved() {
         const MIB: usize = 1 << 20;
         let budget = budget(10 * MIB);
-        // Three pages of two.
-        let _body = budget.body(4 * MIB + 1).expect("available");
+        // The body uses three pages of 2 MiB.
+        let _body = budget.body(4 * MIB + 1).expect("bytes should be available");
         assert!(budget.body(4 * MIB).is_ok());
         assert!(budget.body(4 * MIB + 1).is_err());
-        let mut unannounced = budget.body(0).expect("available");
+        let mut unannounced = budget.body(0).expect("bytes should be available");
         unannounced
             .push(&vec![1; 2 * MIB + 1], &budget)
-            .expect("two pages");
-        assert!(budget.body(1).is_err(), "nothing is left");
+            .expect("two pages should be available");
+        assert!(budget.body(1).is_err(), "the budget should be used up");
     }
 
     #[test]
-    fn a_buffer_as_large_as_the_budget_fits() {
+    fn buffer_as_large_as_the_budget_fits() {
         let bytes = (5 << 20) + 1;
         let budget = budget(bytes);
         assert!(budget.body(bytes).is_ok());

@@ -7,14 +7,14 @@ use bulkhead_envelope::{ByteSize, Problem as ProblemBody, setting};
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY};
 
-/// hyper's own limit on the number of headers. To set it, even to the same number, costs two allocations
-/// of kilobytes for each request: hyper parses only its default on the stack.
+/// hyper's default limit on the number of headers. Do not set it, even to the same number: hyper then
+/// allocates several kilobytes twice per request, whereas it parses with the default on the stack.
 const HEADER_COUNT_MAX: usize = 100;
 
-/// The code of a problem that ends by itself, because others use what this request needs.
+/// The code of a temporary problem: other requests use a resource that this request needs.
 pub const OVERLOADED: &str = "overloaded";
 
-/// An error with its two texts: the document for the caller, and the fault for the log.
+/// An error with two texts: the document for the caller, and the fault for the log.
 #[derive(Debug)]
 pub struct Problem {
     body: ProblemBody,
@@ -39,8 +39,8 @@ impl From<LimitExceeded> for Problem {
 }
 
 impl Problem {
-    /// A problem without headers of its own. `code` is stable, for programs; `title` names the kind of
-    /// problem; `detail` says what is wrong and what to do. None of them may quote the request.
+    /// Creates a problem. `code` is stable, for programs. `title` names the kind of problem. `detail` says
+    /// what is wrong and what to do. They must not quote the request.
     pub fn new(
         status: StatusCode,
         code: &'static str,
@@ -50,40 +50,41 @@ impl Problem {
         ProblemBody::new(status.as_u16(), code, title, detail).into()
     }
 
-    /// Adds a header to the response.
+    /// Sets the additional header of the response. There is only one: a second call replaces it.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.header = Some((name, value));
         self
     }
 
-    /// The problem's stable name, for programs.
+    /// Returns the problem's stable name, for programs.
     pub fn code(&self) -> &'static str {
         self.body.code
     }
 
-    /// The text for the caller.
+    /// Returns the text for the caller.
     pub fn detail(&self) -> &str {
         &self.body.detail
     }
 
-    /// The text for the log, if the server is at fault.
+    /// Returns the text for the log, if the server is at fault.
     pub fn fault(&self) -> Option<&str> {
         self.fault.as_deref()
     }
 
-    /// The status of the response.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The resource does not have this method.
+    /// Creates the problem that the resource does not support the method. `allow` is the value of the
+    /// header `Allow`.
     pub fn method_not_allowed(allow: &str) -> Self {
         let problem = Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
             "Method not allowed",
-            format!("This resource answers to: {allow}."),
+            format!("This resource does not support the method. Use one of: {allow}."),
         );
         problem.with_text_header(ALLOW, allow)
     }
@@ -93,7 +94,7 @@ impl Problem {
             StatusCode::BAD_REQUEST,
             "malformed_request",
             "Malformed request",
-            "Send exactly one Host header: HTTP/1.1 requires it.",
+            "The request does not have exactly one Host header. HTTP/1.1 requires one.",
         )
     }
 
@@ -102,17 +103,18 @@ impl Problem {
             StatusCode::NOT_IMPLEMENTED,
             "unknown_transfer_coding",
             "Unknown transfer coding",
-            "Send the body with a Content-Length, or with Transfer-Encoding: chunked alone.",
+            "The transfer coding is not supported. Send the body with a Content-Length, or with \
+             Transfer-Encoding: chunked only.",
         )
     }
 
-    /// The body is not declared as JSON.
+    /// Creates the problem that the request has no JSON media type.
     pub fn unsupported_media_type() -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
             "Unsupported media type",
-            "Send JSON, with the header Content-Type: application/json.",
+            "The request has no JSON media type. Send JSON with the header Content-Type: application/json.",
         )
         .with_text_header(HeaderName::from_static("accept-post"), "application/json")
     }
@@ -122,7 +124,9 @@ impl Problem {
             StatusCode::NOT_ACCEPTABLE,
             "not_acceptable",
             "Not acceptable",
-            format!("Ask for one of these in Accept, or leave it out: {offered}."),
+            format!(
+                "Accept does not allow a media type of this resource. Omit it, or accept one of: {offered}."
+            ),
         )
         .with_text_header(ACCEPT, offered)
     }
@@ -133,7 +137,7 @@ impl Problem {
             "target_too_long",
             "Request target too long",
             format!(
-                "The request target may have {} octets. Operators raise {}.",
+                "The request target has more than {} bytes. Send a shorter one. Operators raise {}.",
                 target_max.bytes(),
                 setting!(Settings, target_max)
             ),
@@ -146,15 +150,16 @@ impl Problem {
             "headers_too_large",
             "Request headers too large",
             format!(
-                "The request headers may have {} octets together (operators raise {}), and there may be \
-                 {HEADER_COUNT_MAX} of them.",
+                "The request headers have more than {} bytes in total or there are more than \
+                 {HEADER_COUNT_MAX} of them. Send less. Operators raise {} for more bytes.",
                 headers_max.bytes(),
                 setting!(Settings, headers_max)
             ),
         )
     }
 
-    /// A limit that all requests share is reached. It is worth trying again after `seconds`.
+    /// Creates the problem that a limit shared by all requests is reached. `seconds` is the value of
+    /// `Retry-After`.
     pub fn overloaded(limit: LimitExceeded, seconds: u64) -> Self {
         let LimitExceeded { what, setting } = limit;
         Self::new(
@@ -162,31 +167,31 @@ impl Problem {
             OVERLOADED,
             "Overloaded",
             format!(
-                "The server has no room for more: {what}. Try again after the time in Retry-After. \
-                 Operators raise {setting}."
+                "The server is overloaded: {what}. Try again after the time in Retry-After. Operators raise \
+                 {setting}."
             ),
         )
         .with_header(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// The server does not accept requests any more.
+    /// Creates the problem that the server does not accept requests any more.
     pub fn draining() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "draining",
             "Shutting down",
-            "This server is shutting down. Send the request to another one or try again.",
+            "This server is shutting down. Send the request to another server, or try again.",
         )
         .with_header(RETRY_AFTER, HeaderValue::from(1))
     }
 
-    /// The server is at fault. Only the log has the `fault`.
+    /// Creates the problem that the server is at fault. `fault` is only written to the log.
     pub fn internal(fault: impl Into<String>) -> Self {
         let mut problem = Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "Internal error",
-            "The request could not be handled; it is our fault. The log has more under the \
+            "The server failed to handle the request. The server's log contains the cause with this \
              request_id.",
         );
         problem.fault = Some(fault.into());
@@ -198,7 +203,7 @@ impl Problem {
         self.with_header(name, value.unwrap_or(HeaderValue::from_static("")))
     }
 
-    /// The response, with the id under which the log has more.
+    /// Creates the response. Its document contains the request's id, so that it can be found in the log.
     pub fn into_response(self, request_id: &str) -> Response {
         let mut document = self.body.document();
         document["request_id"] = request_id.into();

@@ -1,4 +1,4 @@
-//! The head of a request.
+//! Checks of the head of a request.
 
 use crate::problem::Problem;
 use crate::response::REQUEST_ID;
@@ -8,10 +8,11 @@ use hyper::Version;
 use hyper::header::{HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 
-/// Maximum length of an id that is taken from a caller.
+/// Maximum length of a request id from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// The caller's id if it is short and of harmless characters, else a new one of 128 random bits.
+/// Returns the id of a request: the value of [`REQUEST_ID`] if it has 1 to 128 letters, digits and
+/// characters of `-_.:/+=`, otherwise 128 random bits in hexadecimal.
 pub fn request_id(headers: &HeaderMap) -> String {
     let is_valid = |id: &&str| {
         (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
@@ -24,17 +25,18 @@ pub fn request_id(headers: &HeaderMap) -> String {
         .map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_owned)
 }
 
-/// Checks what does not depend on the resource: sizes, `Host`, transfer codings.
+/// Checks the parts of a request that do not depend on the resource: sizes, `Host` and transfer codings.
 ///
 /// # Errors
-/// `414`, `431`, `400` or `501`.
+/// A [`Problem`] with status 414 or 431 if the target or the headers are too large, 400 if there is not
+/// exactly one `Host` (HTTP/1.0 allows none), or 501 if a transfer coding other than `chunked` is used.
 pub fn check_head(head: &Parts, settings: &Settings) -> Result<(), Problem> {
     let authority = head.uri.authority().map_or(0, |it| it.as_str().len());
     let path = head.uri.path_and_query().map_or(0, |it| it.as_str().len());
     if authority + path > settings.target_max.as_usize() {
         return Err(Problem::target_too_long(settings.target_max));
     }
-    // Name, colon, blank, value and line end, as they came over the wire.
+    // The size of a header in the request: name, colon, space, value and line end.
     let headers: usize = head
         .headers
         .iter()
@@ -65,7 +67,7 @@ mod tests {
     fn request_id_is_the_callers_only_if_it_is_valid() {
         let headers = |id: &str| {
             let name = HeaderName::from_static(REQUEST_ID);
-            HeaderMap::from_iter([(name, id.parse().expect("a header value"))])
+            HeaderMap::from_iter([(name, id.parse().expect("id should be a header value"))])
         };
         assert_eq!(request_id(&headers("abc-1.2:3")), "abc-1.2:3");
         for odd in ["", "a b", "<script>", &"x".repeat(129)] {

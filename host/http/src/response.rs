@@ -1,4 +1,4 @@
-//! Responses.
+//! HTTP responses.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -9,10 +9,10 @@ use serde::Serialize;
 /// The header that carries a request's id.
 pub const REQUEST_ID: &str = "x-request-id";
 
-/// A whole response.
+/// A response whose body is complete.
 pub type Response = hyper::Response<Full<Bytes>>;
 
-/// A response with a body. It is not to be stored by caches.
+/// Creates a response with a body, and with `Cache-Control: no-store`.
 pub fn response(
     status: StatusCode,
     content_type: &'static str,
@@ -26,13 +26,13 @@ pub fn response(
     response
 }
 
-/// A response with a JSON document and a line end behind it.
+/// Creates a response with a JSON document, followed by a line feed.
 ///
 /// # Panics
-/// If JSON cannot hold the document: one with a map whose keys are not text, for example.
+/// If the document cannot be serialized as JSON, for example because the keys of a map are not strings.
 pub fn json_response(status: StatusCode, document: &impl Serialize) -> Response {
     let mut body = Vec::with_capacity(128);
-    serde_json::to_writer(&mut body, document).expect("the document should be JSON");
+    serde_json::to_writer(&mut body, document).expect("document should be serializable");
     body.push(b'\n');
     response(status, "application/json", body)
 }

@@ -1,4 +1,4 @@
-//! Accepting connections, and the drain.
+//! Accepts connections, and drains them at the end.
 
 use crate::connection::serve_connection;
 use crate::service::Service;
@@ -10,23 +10,26 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-/// Pause after a failure to accept, which is most often a lack of file descriptors.
+/// Pause after a failure to accept. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Such failures are logged at most this often.
+/// Minimum time between two log messages about such failures.
 const ACCEPT_LOG_PAUSE: Duration = Duration::from_secs(10);
 
-/// How serving ended.
+/// The end of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrainEnd {
-    /// All requests were answered.
+    /// All requests received a response.
     Drained,
-    /// Some requests may not have been answered.
+    /// Some requests may not have received a response.
     Cut,
 }
 
-/// Serves until `stop` says so, and returns when all that ran has ended or its time is over. `stop` counts
-/// signals: the first one begins the drain, the second one cuts it short.
+/// Serves connections until the drain ends. `stop` is the number of signals: the first signal begins the
+/// drain, and the second one cuts it short.
+///
+/// In the drain, the server accepts connections for [`Settings::drain_delay`]. Then it waits for at most
+/// [`Settings::drain_timeout`] until all requests are finished and [`Service::finish`] has returned.
 pub async fn serve<S: Service>(
     service: Arc<S>,
     settings: Settings,
@@ -57,15 +60,15 @@ pub async fn serve<S: Service>(
         () = tokio::time::sleep(settings.drain_delay) => {}
         () = signals(&mut stop, 2) => {}
     }
-    let _nobody = close.send(true);
+    let _no_receiver = close.send(true);
     let open = || service.open_connections().get();
-    tracing::info!(connections = open(), "waiting for what runs");
-    let answered = async {
+    tracing::info!(connections = open(), "waiting for open requests");
+    let connections_ended = async {
         accepting.await;
         let _all = connections.acquire_many(settings.connections_max).await;
     };
-    // Both at once, so that they share one time-out. A call or a webhook that was cut would have an outcome
-    // that nobody knows.
+    // Both futures run concurrently, so that they share one time-out. The drain waits for `finish`, because
+    // the outcome of a call or webhook that is cut is unknown.
     let is_finished = Cell::new(false);
     let finish = async || {
         is_finished.set(false);
@@ -73,11 +76,11 @@ pub async fn serve<S: Service>(
         is_finished.set(true);
     };
     let drained = async {
-        tokio::join!(answered, finish());
-        // The last request may have begun work that outlasts it.
+        tokio::join!(connections_ended, finish());
+        // The last request may have started work that continues after its response.
         finish().await;
     };
-    let why = tokio::select! {
+    let reason = tokio::select! {
         biased;
         () = drained => {
             tracing::info!("drained");
@@ -86,21 +89,21 @@ pub async fn serve<S: Service>(
         () = tokio::time::sleep(settings.drain_timeout) => "time-out (--drain-timeout)",
         () = signals(&mut stop, 2) => "second signal",
     };
-    tracing::warn!(connections = open(), why, "cutting what still runs");
+    tracing::warn!(connections = open(), reason, "cutting unfinished requests");
     service.cut(is_finished.get());
     DrainEnd::Cut
 }
 
-/// Waits until that many signals came.
+/// Waits until at least `count` signals have arrived.
 async fn signals(stop: &mut watch::Receiver<u32>, count: u32) {
     if stop.wait_for(|&signals| signals >= count).await.is_err() {
-        // Nobody can send any more.
+        // The sender is dropped, so that no further signals arrive.
         std::future::pending::<()>().await;
     }
 }
 
-/// Accepts until `closed`, and then takes the connections that the kernel has accepted already, because
-/// their clients may have sent requests. Closes the listener.
+/// Accepts connections until `closed`. Then it accepts the connections that wait in the kernel, because
+/// their clients may have sent requests, and closes the listener.
 async fn accept<S: Service>(
     service: &Arc<S>,
     settings: &Arc<Settings>,
@@ -120,7 +123,7 @@ async fn accept<S: Service>(
             accepted = listener.accept() => accepted,
             _ = closing.wait_for(|&closed| closed) => return,
         };
-        // Deregistered from this thread's event queue, to be registered with another's.
+        // This removes the socket from the event queue of this thread. Another thread adds it to its own.
         match accepted.and_then(|(stream, _peer)| stream.into_std()) {
             Ok(stream) => {
                 let (service, settings) = (Arc::clone(service), Arc::clone(settings));
@@ -131,7 +134,7 @@ async fn accept<S: Service>(
                         Ok(stream) => {
                             serve_connection(Arc::clone(&service), &settings, stream, closed).await;
                         }
-                        Err(error) => tracing::warn!(%error, "cannot watch a connection"),
+                        Err(error) => tracing::warn!(%error, "cannot register a connection"),
                     }
                     service.open_connections().dec();
                     drop(permit);

@@ -1,28 +1,29 @@
-//! What connections are served for.
+//! The interface of the service that handles requests.
 
 use crate::response::Response;
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use prometheus_client::metrics::gauge::Gauge;
 
-/// The server's side of requests.
+/// A service that handles requests.
 pub trait Service: Send + Sync + 'static {
     /// Handles one request. The future is dropped if the client closes the connection.
     fn call(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
 
-    /// Counts input that hyper could not parse as HTTP and answered with this bare status.
+    /// Counts input that hyper could not parse as HTTP. hyper's response has this status and no body.
     fn count_unparsable(&self, status: StatusCode);
 
-    /// The number of open connections. [`serve`](crate::serve) keeps it up to date.
+    /// Returns the metric for open connections. [`serve`](crate::serve) updates it.
     fn open_connections(&self) -> &Gauge;
 
-    /// Called once when the drain begins: from now on the server is not ready.
+    /// Reports the server as not ready. It is called once, when the drain begins.
     fn begin_drain(&self);
 
-    /// Waits until work has ended that outlasts its requests. It is called while connections are still
-    /// open and once more after the last one.
+    /// Waits for the end of work that continues after its request, such as webhooks. It is called while
+    /// connections are still open, and again after the last one is closed. The future is dropped if the
+    /// drain is cut short.
     fn finish(&self) -> impl Future<Output = ()> + Send;
 
-    /// Called when the drain is cut short, with whether [`Service::finish`] had returned.
+    /// Handles a drain that is cut short. `is_finished` is true if [`Service::finish`] had returned.
     fn cut(&self, is_finished: bool);
 }

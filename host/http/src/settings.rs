@@ -3,8 +3,8 @@
 use bulkhead_envelope::ByteSize;
 use std::time::Duration;
 
-/// Limits on connections and requests. The names are those of the server's flags, so that a problem
-/// document can say which flag to raise.
+/// Limits on connections and requests. Each field has the name of its flag, so that a problem document can
+/// name the flag to raise.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Maximum number of open connections. Further connections wait to be accepted.
@@ -19,10 +19,10 @@ pub struct Settings {
     pub headers_max: ByteSize,
     /// Maximum size of a request target.
     pub target_max: ByteSize,
-    /// Maximum time for a client to take a response.
+    /// Maximum time for a client to receive a response.
     pub response_timeout: Duration,
-    /// Time between the first signal and the end of accepting.
+    /// Time after the first signal in which the server still accepts connections.
     pub drain_delay: Duration,
-    /// Maximum time for running requests to finish after that.
+    /// Maximum time after `drain_delay` for requests to finish.
     pub drain_timeout: Duration,
 }

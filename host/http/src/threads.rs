@@ -1,9 +1,9 @@
-//! Threads with a scheduler each, and how connections are spread over them.
+//! Threads for connections.
 //!
-//! Each thread has a scheduler and timers of its own. Threads that steal each other's work share the state
-//! of all that, and its cache lines move between the cores: that cost a seventh of the requests a second
-//! (`bench/token.sh`). In exchange, an idle thread does not help a busy one; nothing that runs here is long
-//! enough to need that.
+//! Each thread has a scheduler and timers of its own, and does not run tasks of other threads. With one
+//! scheduler for all threads, its state moved between the caches of the cores, and the server handled a
+//! seventh fewer requests per second (`bench/token.sh`). The disadvantage is that an idle thread does not
+//! help a busy one. The tasks here are too short to need that.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// A thread that runs tasks. It ends when this is dropped, with all tasks that still run on it.
+/// A thread that runs tasks. Dropping it ends the thread and all its tasks.
 pub struct RuntimeThread {
     handle: Handle,
     _until_dropped: oneshot::Sender<()>,
 }
 
 impl RuntimeThread {
-    /// Starts a thread of this name.
+    /// Starts a thread with the given name.
     ///
     /// # Errors
-    /// If the system does not give a thread or an event queue.
+    /// [`std::io::Error`] if the system does not provide a thread or an event queue.
     pub fn start(name: &str) -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -31,7 +31,7 @@ impl RuntimeThread {
             .name(name.to_owned())
             .spawn(move || {
                 let _dropped = runtime.block_on(receiver);
-                // A blocking task may hang in a call of the system.
+                // Do not wait for blocking tasks, because they may hang in a system call.
                 runtime.shutdown_timeout(Duration::ZERO);
             })?;
         Ok(Self {
@@ -40,13 +40,13 @@ impl RuntimeThread {
         })
     }
 
-    /// Spawns tasks on the thread.
+    /// Returns the handle that spawns tasks on the thread.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 }
 
-/// The threads that connections live on.
+/// The threads that serve connections.
 pub struct ConnectionThreads(Vec<ConnectionThread>);
 
 struct ConnectionThread {
@@ -56,10 +56,10 @@ struct ConnectionThread {
 }
 
 impl ConnectionThreads {
-    /// Starts `count` threads, at least one.
+    /// Starts `count` threads, or one if `count` is 0.
     ///
     /// # Errors
-    /// If the system does not give a thread or an event queue.
+    /// [`std::io::Error`] if the system does not provide a thread or an event queue.
     pub fn start(count: u16) -> std::io::Result<Self> {
         let threads = (0..count.max(1)).map(|number| {
             Ok(ConnectionThread {
@@ -70,13 +70,13 @@ impl ConnectionThreads {
         Ok(Self(threads.collect::<std::io::Result<_>>()?))
     }
 
-    /// Runs a connection on the thread that has the fewest, from its first poll to its end.
+    /// Runs a connection on the thread that has the fewest connections.
     pub(crate) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let least = self
+        let thread = self
             .0
             .iter()
-            .min_by_key(|thread| thread.load.load(Ordering::Relaxed));
-        let thread = least.expect("there is at least one thread");
+            .min_by_key(|thread| thread.load.load(Ordering::Relaxed))
+            .expect("there should be at least one thread");
         let counted = Counted::new(&thread.load);
         thread.thread.handle().spawn(async move {
             connection.await;
@@ -85,7 +85,7 @@ impl ConnectionThreads {
     }
 }
 
-/// One of the load, for as long as it lives.
+/// A connection's share of the load. Dropping it subtracts one.
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::channel;
 
-    /// Which thread each of `count` connections is on, while all are open.
+    /// Opens `count` connections and returns the thread of each one.
     fn spread(threads: &ConnectionThreads, count: usize) -> Vec<std::thread::ThreadId> {
         let (sender, receiver) = channel();
         let mut open = Vec::new();
@@ -117,22 +117,22 @@ mod tests {
             threads.spawn(async move {
                 sender
                     .send(std::thread::current().id())
-                    .expect("the test should listen");
+                    .expect("test should receive");
                 let _closed = closed.await;
             });
         }
-        let found = (0..count).map(|_| receiver.recv().expect("a thread"));
+        let found = (0..count).map(|_| receiver.recv().expect("connection should run"));
         found.collect()
     }
 
     #[test]
-    fn connections_spread_evenly_and_room_comes_back() {
-        let threads = ConnectionThreads::start(2).expect("threads");
+    fn connections_are_spread_evenly_and_removed_from_the_load() {
+        let threads = ConnectionThreads::start(2).expect("threads should start");
         for _ in 0..10 {
             let mut found = spread(&threads, 4);
             found.sort_by_key(|id| format!("{id:?}"));
             assert!(found[0] == found[1] && found[2] == found[3] && found[0] != found[2]);
-            // They close in their own time.
+            // The connections end asynchronously.
             while threads
                 .0
                 .iter()
@@ -144,8 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_leaves_the_thread_and_its_count_as_they_were() {
-        let threads = ConnectionThreads::start(1).expect("threads");
+    fn thread_continues_and_load_is_correct_after_a_panic() {
+        let threads = ConnectionThreads::start(1).expect("thread should start");
         threads.spawn(async { panic!("as a test") });
         assert_eq!(spread(&threads, 1).len(), 1);
         while threads.0[0].load.load(Ordering::Relaxed) > 0 {

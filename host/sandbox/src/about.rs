@@ -1,4 +1,4 @@
-//! What every component says of itself.
+//! The descriptions of components.
 
 use crate::refusal::{Refusal, RefusalKind, is_unseen};
 
@@ -15,30 +15,30 @@ pub(crate) mod bindings {
 
 pub use bindings::exports::bulkhead::component::about::Description;
 
-/// Octets of each of a description's texts.
-const OCTETS_MAX: usize = 200;
+/// Maximum length of each text of a description, in bytes.
+const BYTES_MAX: usize = 200;
 
 impl Description {
-    /// Whether it can be put into a log line, a label or a header as it is.
+    /// Checks that the description can be put into a log line, a label or a header unchanged.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
-        let wrong = |what, why| {
-            let reason = format!("the {what} that it gives of itself {why}");
+        let wrong = |field, fault| {
+            let reason = format!("the {field} in its description {fault}");
             Err(Refusal::new(RefusalKind::Description, reason))
         };
-        for (what, text) in [
+        for (field, text) in [
             ("name", &self.name),
             ("version", &self.version),
             ("summary", &self.summary),
         ] {
-            if text.is_empty() || text.len() > OCTETS_MAX {
-                return wrong(what, "is empty, or has more than 200 octets");
+            if text.is_empty() || text.len() > BYTES_MAX {
+                return wrong(field, "is empty or has more than 200 bytes");
             }
             if text.chars().any(is_unseen) {
-                return wrong(what, "has control characters");
+                return wrong(field, "contains control characters");
             }
         }
         if semver::Version::parse(&self.version).is_err() {
-            return wrong("version", "is not a semantic version, as 1.2.3 is");
+            return wrong("version", "is not a semantic version such as 1.2.3");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What all components have in common, and what they have to pass before they are used.
+//! The common trait of components, and the checks that a component passes before it is used.
 
 use crate::about::Description;
 use crate::engine::Sandbox;
@@ -11,20 +11,20 @@ use crate::refusal::{Refusal, RefusalKind, quoted_line, with_causes};
 use crate::world::World;
 use bulkhead_crypto::KdfLimits;
 
-/// A component that is linked and can be called: one type for each world. Each call runs in a fresh instance, and
-/// blocks until the instance has ended.
+/// A component that is linked and can be called. There is one type for each world. Each call runs in a
+/// fresh instance and blocks until the instance ends.
 pub trait GuestComponent: Sized + Send + Sync + 'static {
     /// The world of these components.
     const WORLD: World;
 
-    /// What the self-test may spend on key derivation.
+    /// The limits on key derivation in the self-test.
     const SELF_TEST_KDF: KdfLimits = KdfLimits::ZERO;
 
     /// Links a component.
     ///
     /// # Errors
-    /// If the component imports what its world does not allow, or does not export what its world requires. The
-    /// reason names the interface.
+    /// [`Refusal`] if the component imports an interface that its world does not allow, or does not export
+    /// one that its world requires. The reason names the interface.
     fn new(
         sandbox: &Sandbox,
         loaded: &Loaded,
@@ -41,33 +41,34 @@ pub trait GuestComponent: Sized + Send + Sync + 'static {
     #[doc(hidden)]
     fn linked(&self) -> &Linked;
 
-    /// Calls the component for answers that the host knows: a component can satisfy its own test with little.
+    /// Calls functions of the component whose results the host knows. The self-test alone proves little,
+    /// because the component itself decides how it ends.
     ///
     /// # Errors
-    /// If an answer is wrong or missing. The error names it.
+    /// [`KnownAnswerError`] if a result is wrong or missing. The error names it.
     fn known_answers(&self) -> Result<(), KnownAnswerError>;
 
-    /// Returns what the component says of itself.
+    /// Returns the component's description. Its texts are not checked.
     ///
     /// # Errors
-    /// If the instance ends without an answer.
+    /// [`Fault`] if the instance ends without a result.
     fn describe(&self) -> Result<Description, Fault> {
         self.linked().describe()
     }
 
-    /// Runs the component's own test of itself.
+    /// Runs the component's self-test.
     ///
     /// # Errors
-    /// If the component reports a failure, or if the instance ends without a result.
+    /// [`SelfTestError`] if the component reports a failure, or if the instance ends without a result.
     fn self_test(&self) -> Result<(), SelfTestError> {
         Ok(self.linked().self_test(Self::SELF_TEST_KDF)??)
     }
 }
 
-/// Runs everything that a component has to pass before it is used, and returns its description.
+/// Runs all checks that a component must pass before it is used, and returns its description.
 ///
 /// # Errors
-/// The first check that the component does not pass.
+/// [`Refusal`] with the first check that the component does not pass.
 pub fn verify(component: &impl GuestComponent) -> Result<Description, Refusal> {
     let description = component
         .describe()
@@ -78,7 +79,7 @@ pub fn verify(component: &impl GuestComponent) -> Result<Description, Refusal> {
     Ok(description)
 }
 
-/// Why a component's test of itself does not pass.
+/// The self-test of a component failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelfTestError {
     /// The instance ended without a result.
@@ -95,13 +96,13 @@ impl From<String> for SelfTestError {
     }
 }
 
-/// Why an answer is not the one that the host knows.
+/// A result differs from the one that the host knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KnownAnswerError {
-    /// The instance ended without an answer.
-    #[error("an instance ends without an answer")]
+    /// The instance ended without a result.
+    #[error("an instance ends without a result")]
     Fault(#[from] Fault),
-    /// The answer is wrong. The text says what it should have been.
+    /// The result is wrong. The text says which one.
     #[error("{0}")]
     Wrong(String),
 }
@@ -117,7 +118,7 @@ impl From<KnownAnswerError> for Refusal {
         let reason = quoted_line(&with_causes(&error));
         Self::new(
             RefusalKind::KnownAnswers,
-            format!("it does not know what it must: {reason}"),
+            format!("it fails a test with a known answer: {reason}"),
         )
     }
 }

@@ -1,4 +1,4 @@
-//! The decrypt world, with the crypto interfaces that it imports, as Rust types.
+//! Rust types for the decrypt world and the crypto interfaces that it imports.
 
 wasmtime::component::bindgen!({
     path: ["../../wit/component", "../../wit/crypto", "../../wit/decrypt"],

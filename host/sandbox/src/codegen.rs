@@ -1,17 +1,17 @@
-//! How components are compiled: the same at build time and at run time.
+//! Compilation of components, the same at build time and at run time.
 
 use wasmtime::{Config, Engine};
 
-/// Compiles a component to machine code that [`Sandbox::load`](crate::Sandbox::load) accepts in a program of the same
-/// build. For build scripts.
+/// Compiles a component, for build scripts. Returns machine code that
+/// [`Sandbox::load`](crate::Sandbox::load) accepts in a program of the same build.
 ///
 /// # Errors
-/// If `wasm` is not a component that the engine can compile.
+/// [`EngineError`] if `wasm` is not a component that the engine can compile.
 pub fn precompile(wasm: &[u8]) -> Result<Vec<u8>, EngineError> {
     compile_with(&code_config(), wasm)
 }
 
-/// The same on the calling thread alone.
+/// Does the same on the calling thread alone.
 pub(crate) fn compile(wasm: &[u8]) -> Result<Vec<u8>, EngineError> {
     let mut config = code_config();
     config.parallel_compilation(false);
@@ -29,7 +29,7 @@ fn compile_with(config: &Config, wasm: &[u8]) -> Result<Vec<u8>, EngineError> {
 #[error("{0:#}")]
 pub struct EngineError(pub(crate) wasmtime::Error);
 
-/// Everything that decides what machine code looks like: the same at build time and at run time.
+/// Returns all options that the machine code depends on. They are the same at build time and at run time.
 pub(crate) fn code_config() -> Config {
     let mut config = Config::new();
     config
@@ -38,11 +38,11 @@ pub(crate) fn code_config() -> Config {
         .epoch_interruption(true)
         .wasm_backtrace_max_frames(None)
         .memory_init_cow(true);
-    // Named, so that nothing beyond the architecture's baseline is taken from the machine that
-    // builds: the image must start on every processor it may be put on.
+    // Without a target, the code would use extensions of the processor that builds. The image must start on
+    // every processor of the architecture.
     config
         .target(BASELINE)
-        .expect("the baseline target is one wasmtime knows");
+        .expect("wasmtime should know the baseline target");
     config
 }
 

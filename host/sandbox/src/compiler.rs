@@ -1,5 +1,5 @@
-//! The compiler, in a process of its own. A file of a kilobyte can ask it for any amount of time and memory,
-//! and find what it does not survive; requests are answered by another process.
+//! The compiler, in a process of its own. A file of a kilobyte can make it use any amount of time and
+//! memory, or crash it. The process that serves requests is not affected.
 
 use crate::codegen;
 use crate::refusal::{Refusal, RefusalKind};
@@ -9,25 +9,24 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-/// What compiling one component may take.
+/// The limits on compiling one component.
 #[derive(Debug, Clone, Copy)]
 pub struct CompileLimits {
-    /// Octets of address space.
+    /// Maximum address space, in bytes.
     pub memory_octets: u64,
-    /// Time of a processor, whole seconds of it.
+    /// Maximum processor time. Fractions of a second are ignored.
     pub time: Duration,
 }
 
-/// The program that is running, even where its file was replaced meanwhile: what it compiles for
-/// another build would not fit this one.
+/// The running program, even if its file was replaced. Machine code from another build would not be accepted.
 const SELF: &str = "/proc/self/exe";
 
-/// The first octet of what the compiler says.
+/// The first byte of the compiler's output. Machine code or the text of an error follows.
 const CODE: u8 = 0;
 const ERROR: u8 = 1;
 
-/// Machine code, from a process that this program starts: itself, with `arguments` and the limits behind
-/// them, which are for [`serve`]. Blocks until that ends.
+/// Compiles a component in a new process of this program, and returns the machine code. The process gets
+/// `arguments` and then the limits for [`serve`]. Blocks until the process ends.
 pub(crate) fn compile_apart(
     wasm: &[u8],
     arguments: &[&str],
@@ -41,23 +40,24 @@ pub(crate) fn compile_apart(
         .args(arguments)
         .arg(limits.memory_octets.to_string())
         .arg(limits.time.as_secs().to_string())
-        // Secrets among them.
+        // The variables may contain secrets.
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .map_err(here)?;
-    // It reads all before it says anything. Where it ends before that, its status tells why.
+    // The process reads all input before it writes. If it ends before that, the write fails, and its exit
+    // status says why.
     if let Some(mut stdin) = child.stdin.take() {
         let _ended_early = stdin.write_all(wasm);
     }
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     let stdout = child.stdout.take();
-    let read = stdout.map(|stdout| stdout.take(limits.memory_octets).read_to_end(&mut said));
+    let read = stdout.map(|stdout| stdout.take(limits.memory_octets).read_to_end(&mut output));
     let status = child.wait().map_err(here)?;
     read.transpose().map_err(here)?;
-    match said.split_first() {
+    match output.split_first() {
         Some((&CODE, code)) if status.success() => Ok(code.to_vec()),
         Some((&ERROR, text)) if status.success() => {
             let text = String::from_utf8_lossy(text);
@@ -68,49 +68,51 @@ pub(crate) fn compile_apart(
     }
 }
 
-/// Why there is neither code nor an error.
+/// Returns the reason for a process that returned neither code nor an error.
 fn ended(status: ExitStatus, limits: &CompileLimits) -> Refusal {
     let signal = status.signal().and_then(Signal::from_named_raw);
     let reason = match signal {
         Some(Signal::XCPU) => format!(
-            "to compile it takes more than {} s of a processor; --component-compile-time \
-             (BULKHEAD_COMPONENT_COMPILE_TIME) allows more",
+            "compiling it takes more than {} s of processor time; raise --component-compile-time \
+             (BULKHEAD_COMPONENT_COMPILE_TIME)",
             limits.time.as_secs()
         ),
         Some(Signal::ABORT | Signal::SEGV) => format!(
-            "to compile it takes more than {} octets of memory, or too much of the stack; \
-             --component-compile-memory (BULKHEAD_COMPONENT_COMPILE_MEMORY) allows more memory",
+            "compiling it takes more than {} bytes of memory or too much of the stack; raise \
+             --component-compile-memory (BULKHEAD_COMPONENT_COMPILE_MEMORY) for more memory",
             limits.memory_octets
         ),
         Some(Signal::KILL) => {
-            "the compiler was killed, most likely since the machine or container has too \
-             little memory: give it more, or lower --component-compile-memory \
+            "the compiler was killed, probably because the machine or container has too little \
+             memory; give it more, or lower --component-compile-memory \
              (BULKHEAD_COMPONENT_COMPILE_MEMORY)"
                 .to_owned()
         }
         _ => {
-            let reason = format!("the compiler does not survive it ({status})");
+            let reason = format!("it crashes the compiler ({status})");
             return Refusal::new(RefusalKind::Invalid, reason);
         }
     };
     Refusal::new(RefusalKind::TooDemanding, reason)
 }
 
-/// The other end: takes Wasm from standard input and puts machine code, or why there is none, on standard
-/// output, within the limits. Ends with the thread that started it.
+/// Compiles a component within `limits`, in the process that [`Compiled::apart`](crate::Compiled::apart)
+/// starts. Reads Wasm from standard input, and writes the machine code or the text of an error to standard
+/// output. Returns the exit status for the process. The process ends with the thread that started it.
 pub fn serve(limits: CompileLimits) -> ExitCode {
-    match answer(limits) {
+    match compile_stdin(limits) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn answer(limits: CompileLimits) -> std::io::Result<()> {
+fn compile_stdin(limits: CompileLimits) -> std::io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let seconds = limits.time.as_secs();
     for (resource, soft, hard) in [
         (Resource::As, limits.memory_octets, limits.memory_octets),
-        // The first ends it by a signal with a name; the second only where that is ignored.
+        // The soft limit ends the process with SIGXCPU, which names the reason. The hard limit ends it with
+        // SIGKILL, in case the first signal is ignored.
         (Resource::Cpu, seconds, seconds.saturating_add(1)),
         (Resource::Core, 0, 0),
     ] {

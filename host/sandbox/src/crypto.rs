@@ -1,12 +1,12 @@
-//! The crypto interfaces, served natively within an instance's budget.
+//! The crypto interfaces, implemented natively within an instance's budget.
 //!
-//! Arguments are read where they lie in the guest's memory: no passphrase and no key is copied, nor
-//! a message's megabytes. So the functions are linked one by one here; what wit-bindgen would
-//! generate copies every list.
+//! Arguments are read in the guest's memory, so that passphrases, keys and megabytes of a message are not
+//! copied. The bindings that wasmtime generates copy every list. Therefore this module links each function
+//! itself.
 
 #![expect(
     clippy::needless_pass_by_value,
-    reason = "that is how functions are given the store"
+    reason = "the linker passes the store by value"
 )]
 
 use crate::bindings::bulkhead::crypto::{bulk, kdf};
@@ -34,24 +34,24 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     bulk.func_wrap("sha1", sha1)
 }
 
-/// What a derived key is handed over in: see [`State::lend`].
+/// A derived key for the guest: see [`State::lend`].
 type Key = Arc<[u8]>;
 
 type Lent<'a> = StoreContextMut<'a, State>;
-type Octets = WasmList<u8>;
+type Bytes = WasmList<u8>;
 
 fn s2k(
     mut store: Lent<'_>,
-    (hash, salt, passphrase, octets, key_len): (kdf::Hash, Octets, Octets, u32, u8),
+    (hash, salt, passphrase, count, key_len): (kdf::Hash, Bytes, Bytes, u32, u8),
 ) -> Result<(Result<Key, kdf::Refusal>,)> {
     let (salt, passphrase) = (salt.as_le_slice(&store), passphrase.as_le_slice(&store));
-    let key = store.data().s2k(hash, salt, passphrase, octets, key_len)?;
+    let key = store.data().s2k(hash, salt, passphrase, count, key_len)?;
     Ok((key.map(|key| store.data_mut().lend(&key)),))
 }
 
 fn argon2id(
     mut store: Lent<'_>,
-    (salt, passphrase, passes, lanes, memory_kib, key_len): (Octets, Octets, u8, u8, u32, u8),
+    (salt, passphrase, passes, lanes, memory_kib, key_len): (Bytes, Bytes, u8, u8, u32, u8),
 ) -> Result<(Result<Key, kdf::Refusal>,)> {
     let (salt, passphrase) = (salt.as_le_slice(&store), passphrase.as_le_slice(&store));
     let work = Argon2id {
@@ -65,7 +65,7 @@ fn argon2id(
 
 fn cfb_decrypt(
     store: Lent<'_>,
-    (cipher, key, data): (bulk::Cipher, Octets, Octets),
+    (cipher, key, data): (bulk::Cipher, Bytes, Bytes),
 ) -> Result<(Result<Vec<u8>, bulk::Refusal>,)> {
     let (key, data) = (key.as_le_slice(&store), data.as_le_slice(&store));
     Ok((store.data().cfb_decrypt(cipher, key, data)?,))
@@ -76,21 +76,21 @@ fn aead_open(
     (mode, cipher, key, nonce, associated, sealed): (
         bulk::AeadMode,
         bulk::Cipher,
-        Octets,
-        Octets,
-        Octets,
-        Octets,
+        Bytes,
+        Bytes,
+        Bytes,
+        Bytes,
     ),
 ) -> Result<(Result<Vec<u8>, bulk::Refusal>,)> {
     let [key, nonce, associated, sealed] =
-        [key, nonce, associated, sealed].map(|octets| octets.as_le_slice(&store));
+        [key, nonce, associated, sealed].map(|bytes| bytes.as_le_slice(&store));
     let opened = store
         .data()
         .aead_open(mode, cipher, key, nonce, associated, sealed)?;
     Ok((opened,))
 }
 
-fn sha1(store: Lent<'_>, (data,): (Octets,)) -> Result<(Vec<u8>,)> {
+fn sha1(store: Lent<'_>, (data,): (Bytes,)) -> Result<(Vec<u8>,)> {
     Ok((store.data().sha1(data.as_le_slice(&store))?,))
 }
 
@@ -100,10 +100,10 @@ impl State {
         hash: kdf::Hash,
         salt: &[u8],
         passphrase: &[u8],
-        octets: u32,
+        count: u32,
         key_len: u8,
     ) -> Result<Result<Zeroizing<Vec<u8>>, kdf::Refusal>> {
-        let s2k = match S2k::new(hash.into(), salt, passphrase, octets, key_len.into()) {
+        let s2k = match S2k::new(hash.into(), salt, passphrase, count, key_len.into()) {
             Ok(s2k) => s2k,
             Err(invalid) => return Ok(Err(invalid.into())),
         };
@@ -121,7 +121,7 @@ impl State {
             }
             Some(KdfOffload { engine, permit }) => {
                 let derived = permit.release_while(|| engine.derive(&s2k, &self.cancellation()));
-                derived.map_err(|why| match why {
+                derived.map_err(|error| match error {
                     DeriveError::QueueFull | DeriveError::Late => Fault::KeysOverloaded,
                     DeriveError::Cancelled => self.cancelled(),
                 })?

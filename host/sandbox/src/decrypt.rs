@@ -1,4 +1,4 @@
-//! The decrypt component, as the host calls it.
+//! The host's interface to decrypt components.
 
 use crate::admission::{GuestComponent, KnownAnswerError};
 use crate::bindings::exports::bulkhead::decrypt::decryptor;
@@ -19,37 +19,37 @@ pub struct OpenRequest<'a> {
     pub message: &'a [u8],
     /// The passphrase.
     pub passphrase: &'a str,
-    /// What the message may cost inside the component.
+    /// The limits that the component enforces.
     pub limits: DecryptLimits,
-    /// What it may cost in key derivation.
+    /// The limits on key derivation, which the host enforces.
     pub kdf_limits: KdfLimits,
-    /// Ends the instance early.
+    /// Ends the instance early if it is set.
     pub cancel: CancelFlag,
-    /// Derives the keys. Without it, the calling thread does.
+    /// The threads that derive keys. With `None`, the calling thread derives them.
     pub kdf_offload: Option<KdfOffload>,
 }
 
-/// Why a message was not opened. All but the last case are final: the same message fails again.
+/// A message was not opened. All cases except the last are final: the same message fails again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// No OpenPGP message was found.
     #[error("no OpenPGP message was found")]
     NotOpenpgp,
-    /// The message is understood and refused. The text says why, for the caller.
+    /// The message uses something that is not supported. The text names it, for the caller.
     #[error("unsupported: {0}")]
     Unsupported(String),
     /// Wrong passphrase or altered message.
     #[error("wrong passphrase or altered message")]
     Undecryptable,
     /// The message needs more than a limit allows.
-    #[error("over a limit: {0:?}")]
+    #[error("the message exceeds a limit: {0:?}")]
     TooCostly(Excess),
-    /// The instance ended without an answer.
+    /// The instance ended without a result.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-/// What the host's known answers take, whatever is set up otherwise.
+/// The limits during the known answers. They do not depend on the settings.
 const KNOWN_ANSWERS: DecryptLimits = DecryptLimits {
     plaintext_octets: 1024,
     compression_layers: 4,
@@ -61,18 +61,18 @@ const KNOWN_ANSWERS: DecryptLimits = DecryptLimits {
 /// Made by gpg with the passphrase `topsecret`.
 const SAMPLE: &[u8] = include_bytes!("../../../guest/decrypt/src/sample.asc");
 
-/// The decrypt component, linked and ready to be instantiated.
+/// A decrypt component that is linked and can be called.
 pub struct Decryptor {
     linked: Linked,
     decryptor: decryptor::GuestIndices,
 }
 
 impl Decryptor {
-    /// Opens a message in a fresh instance, and returns its plaintext. Blocks for as long as that takes, which the
-    /// limit on time bounds.
+    /// Opens a message in a fresh instance, and returns its plaintext. Blocks until the instance ends, at
+    /// most for its time limit.
     ///
     /// # Errors
-    /// If the message is refused, or if the instance ends without an answer.
+    /// [`OpenError`] if the component rejects the message, or if the instance ends without a result.
     pub fn open(&self, request: OpenRequest<'_>) -> Result<Wiped, OpenError> {
         let OpenRequest {
             message,
@@ -116,10 +116,13 @@ impl GuestComponent for Decryptor {
     }
 
     fn known_answers(&self) -> Result<(), KnownAnswerError> {
-        let wrong = |what: &str, outcome: Result<Wiped, OpenError>| {
-            let outcome = outcome.map_or_else(|error| error.to_string(), |_| "a plaintext".into());
+        let wrong = |input: &str, outcome: Result<Wiped, OpenError>| {
+            let outcome = outcome.map_or_else(
+                |error| error.to_string(),
+                |_| "an unexpected plaintext".into(),
+            );
             Err(KnownAnswerError::Wrong(format!(
-                "{what} ends with {outcome}"
+                "{input} results in: {outcome}"
             )))
         };
         let open = |message, passphrase| {
@@ -142,7 +145,7 @@ impl GuestComponent for Decryptor {
         }
         match open(b"no message at all", "topsecret") {
             Err(OpenError::NotOpenpgp) => Ok(()),
-            other => wrong("what is no message", other),
+            other => wrong("text that is not a message", other),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The engine: how components are compiled, and what instances may use.
+//! The engine, which loads components and limits instances.
 
 use crate::codegen::{EngineError, code_config};
 use crate::load::{self, Compiled, Loaded, Source, sha256};
@@ -8,29 +8,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// One epoch. Running guests look at the clock about this often.
+/// The length of an epoch. Running guests check the clock about this often.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Pages of an instance that stay mapped for the next one, instead of being faulted in again.
-const KEEP_RESIDENT_OCTETS: usize = 1 << 20;
+/// Bytes of an instance's memory that stay mapped for the next instance, so that it causes fewer page faults.
+const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 
-/// Core modules in one component: the guest itself, and the shims a component linker adds.
-const CORE_INSTANCES_A_COMPONENT: u32 = 8;
-const TABLES_A_COMPONENT: u32 = 8;
+/// Maximum number of core instances in one component: the guest itself, and the shims that a component
+/// linker adds.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 8;
+const TABLES_PER_COMPONENT: u32 = 8;
 
-/// Elements of one table, however it grows.
+/// Maximum number of elements of one table.
 pub(crate) const TABLE_ELEMENTS: usize = 20_000;
 
-/// How the engine is set up; fixed for the life of the process.
+/// The size of an engine. It is fixed once the engine is set up.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
-    /// Octets of linear memory that an instance may have at most, whatever its component.
+    /// Maximum linear memory of an instance of any component, in bytes.
     pub memory_octets_max: usize,
-    /// Instances alive at the same time, over all components.
+    /// Maximum number of instances at the same time, over all components.
     pub instances: u32,
 }
 
-/// The engine, and the thread that lets time pass for its guests.
+/// The engine, and the thread that advances its epoch. A clone is a handle to the same engine.
 #[derive(Clone)]
 pub struct Sandbox {
     pub(crate) engine: Engine,
@@ -38,19 +39,21 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Sets the engine up, and starts the thread.
+    /// Creates an engine and starts the thread.
     ///
     /// # Errors
-    /// If the kernel does not provide the address space for the instances, or does not start the thread.
+    /// [`SetupError`] if the kernel does not provide the address space for the instances, or does not start
+    /// the thread.
     pub fn new(setup: &Setup) -> Result<Self, SetupError> {
         Self::start(engine(setup, Enabled::Auto)?)
     }
 
-    /// The same, but memory is reset in one way only: by asking the kernel which pages were touched (Linux 6.7 or
-    /// later), or by rewriting or dropping all of them. For tests and measurements.
+    /// Does the same as [`Self::new`], with a fixed way to reset memory, for tests and measurements. If
+    /// `is_used`, the kernel reports which pages were written to (Linux 6.7 or later). Otherwise all pages
+    /// are rewritten or dropped.
     ///
     /// # Errors
-    /// As in [`Self::new`], and if the kernel cannot tell which pages were touched.
+    /// The errors of [`Self::new`], and [`SetupError::Engine`] if the kernel cannot report written pages.
     #[cfg(any(test, feature = "pagemap-scan"))]
     pub fn with_pagemap_scan(setup: &Setup, is_used: bool) -> Result<Self, SetupError> {
         let pagemap_scan = if is_used { Enabled::Yes } else { Enabled::No };
@@ -65,25 +68,26 @@ impl Sandbox {
         })
     }
 
-    /// One more, with nothing in common but the thread that lets time pass: what is loaded in one
-    /// does not run in the other. Both live until the last of them is dropped.
+    /// Creates another engine, which shares only the thread with this one. A component that is loaded in
+    /// one engine cannot be instantiated in the other. The thread keeps both engines alive until the last
+    /// sandbox is dropped.
     ///
     /// # Errors
-    /// If the kernel does not provide the address space for the instances.
+    /// [`SetupError::Engine`] if the kernel does not provide the address space for the instances.
     pub fn beside(&self, setup: &Setup) -> Result<Self, SetupError> {
         let engine = engine(setup, Enabled::Auto)?;
-        self.ticker.also(engine.clone());
+        self.ticker.add(engine.clone());
         Ok(Self {
             engine,
             ticker: Arc::clone(&self.ticker),
         })
     }
 
-    /// Makes a component ready: from machine code where there is some that this processor and this
-    /// build accept, else by compiling `wasm`, which takes about a second.
+    /// Loads a component from machine code. If there is none, or this build or processor cannot use it,
+    /// `wasm` is compiled, which takes about a second.
     ///
     /// # Errors
-    /// If `wasm` has to be compiled and does not compile.
+    /// [`Refusal`] if `wasm` has to be compiled and does not compile.
     pub fn load(&self, wasm: &[u8], precompiled: Option<&'static [u8]>) -> Result<Loaded, Refusal> {
         if let Some(machine_code) = precompiled {
             match load::trusted_machine_code(&self.engine, machine_code) {
@@ -92,7 +96,7 @@ impl Sandbox {
                 }
                 Err(error) => tracing::warn!(
                     error = format!("{error:#}"),
-                    "precompiled component refused, compiling it"
+                    "precompiled component rejected, compiling it"
                 ),
             }
         }
@@ -101,27 +105,27 @@ impl Sandbox {
         Ok(Loaded::new(component, Source::Compiled, sha256(wasm)))
     }
 
-    /// Makes a component ready that was compiled before.
+    /// Loads a component that was compiled before.
     ///
     /// # Errors
-    /// If an instance of the component needs more than this sandbox gives.
+    /// [`Refusal`] if an instance of the component needs more than this sandbox provides.
     pub fn load_compiled(&self, compiled: &Compiled) -> Result<Loaded, Refusal> {
         compiled.load(&self.engine)
     }
 }
 
-/// Why a sandbox is not set up.
+/// A sandbox cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The engine does not start. Most likely the kernel refuses the address space.
+    /// The engine does not start. The kernel probably does not provide the address space.
     #[error("cannot reserve address space for the instances of components")]
     Engine(#[from] EngineError),
-    /// The thread that lets time pass for guests does not start.
-    #[error("cannot start the thread that moves the epoch")]
+    /// The thread that advances the epoch does not start.
+    #[error("cannot start the thread that advances the epoch")]
     Thread(#[from] std::io::Error),
 }
 
-/// For a component that is checked on a machine that cannot set up a sandbox.
+/// The reason why a component cannot be checked on a machine that cannot set up a sandbox.
 impl From<SetupError> for Refusal {
     fn from(error: SetupError) -> Self {
         Self::new(RefusalKind::TooDemanding, with_causes(&error))
@@ -131,15 +135,15 @@ impl From<SetupError> for Refusal {
 fn engine(setup: &Setup, pagemap_scan: Enabled) -> Result<Engine, EngineError> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(setup.instances)
-        .total_core_instances(setup.instances.saturating_mul(CORE_INSTANCES_A_COMPONENT))
+        .total_core_instances(setup.instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
         .total_memories(setup.instances)
-        .total_tables(setup.instances.saturating_mul(TABLES_A_COMPONENT))
-        .max_core_instances_per_component(CORE_INSTANCES_A_COMPONENT)
+        .total_tables(setup.instances.saturating_mul(TABLES_PER_COMPONENT))
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_memories_per_component(1)
-        .max_tables_per_component(TABLES_A_COMPONENT)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(setup.memory_octets_max)
-        .linear_memory_keep_resident(KEEP_RESIDENT_OCTETS)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(TABLE_ELEMENTS * size_of::<usize>())
         .pagemap_scan(pagemap_scan);
     let mut config = code_config();
@@ -147,7 +151,7 @@ fn engine(setup: &Setup, pagemap_scan: Enabled) -> Result<Engine, EngineError> {
     Engine::new(&config).map_err(EngineError)
 }
 
-/// One thread that moves the epoch of engines on; it ends with the last of their sandboxes.
+/// A thread that advances the epoch of engines. It ends with the last of their sandboxes.
 struct Ticker {
     engines: Arc<Mutex<Vec<Engine>>>,
     stop: Arc<AtomicBool>,
@@ -170,7 +174,7 @@ impl Ticker {
         Ok(Self { engines, stop })
     }
 
-    fn also(&self, engine: Engine) {
+    fn add(&self, engine: Engine) {
         let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
         engines.push(engine);
     }

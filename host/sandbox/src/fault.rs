@@ -1,22 +1,22 @@
-//! Why an instance ended without an answer.
+//! Instances that end without a result.
 
-/// Why an instance ended without an answer. The texts are for the log; callers are told what they can change.
+/// The reason why an instance ended without a result. The texts are for the log, not for callers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The time limit was reached.
-    #[error("the time was over")]
+    #[error("the time limit was reached")]
     Deadline,
-    /// The instance asked for more memory than it may have.
+    /// The instance needed more memory than its limit.
     #[error("the memory limit was reached")]
     Memory,
-    /// The host did not need the answer any more.
-    #[error("cancelled by the host")]
+    /// The host cancelled the call.
+    #[error("the host cancelled the call")]
     Cancelled,
     /// Too much key derivation of other instances was pending. The same call may succeed later.
-    #[error("too much key derivation waits")]
+    #[error("too much key derivation is pending")]
     KeysOverloaded,
-    /// A trap, a broken contract, or no space for the instance. The text comes from the engine and contains nothing of
-    /// the input.
+    /// The instance trapped or broke its contract, or there was no space for it. The text comes from the
+    /// engine and does not quote the input.
     #[error("trap: {0}")]
     Trap(String),
 }

@@ -1,4 +1,4 @@
-//! One instance: its state, its limits, and what became of it.
+//! The state and the limits of one instance, and the reason why it ended.
 
 use crate::engine::{Sandbox, TABLE_ELEMENTS};
 use crate::fault::Fault;
@@ -14,52 +14,53 @@ use wasmtime_wasi::cli::{WasiCliCtx, WasiCliCtxView};
 use wasmtime_wasi::random::WasiRandomCtx;
 use zeroize::Zeroize as _;
 
-/// Handles (streams, pollables) one instance may hold. A guest that panics needs a few.
-const HANDLES: usize = 64;
+/// Maximum number of handles (streams, pollables) of one instance. A guest that panics needs a few.
+const HANDLES_MAX: usize = 64;
 
-/// Octets that one call may copy from guest to host, beyond which the call traps. The largest
-/// honest ones are a whole message's.
-const HOSTCALL_OCTETS_SPARE: usize = 1 << 20;
+/// Bytes that one call may copy from guest to host in addition to the data that the caller expects. A call
+/// that copies more traps.
+const HOSTCALL_SPARE_BYTES: usize = 1 << 20;
 
-/// What one instance may use.
+/// The limits on one instance.
 #[derive(Debug, Clone, Copy)]
 pub struct InstanceLimits {
-    /// Octets of linear memory; at most what the sandbox was set up with.
+    /// Maximum linear memory, in bytes. It must not exceed that of the sandbox.
     pub memory_octets: usize,
-    /// Wall-clock time from instantiation to answer, host calls included.
+    /// Maximum wall-clock time from instantiation to the result, including calls of host functions.
     pub time: Duration,
 }
 
-/// What a store holds beside the guest.
+/// The state of an instance on the host's side.
 pub(crate) struct State {
     cli: Option<WasiCliCtx>,
     pub(crate) table: ResourceTable,
     random: Option<WasiRandomCtx>,
     memory_octets_max: usize,
-    /// Linear memory it has.
+    /// The current linear memory, in bytes.
     pub(crate) memory_octets: usize,
     memory_refused: bool,
     pub(crate) kdf_limits: KdfLimits,
-    /// Octets hashed so far.
+    /// Bytes hashed so far.
     pub(crate) s2k_octets: Cell<u64>,
-    /// Keys that were handed to the guest: wiped with this.
+    /// Keys that were passed to the guest. They are wiped when the state is dropped.
     lent: Vec<Arc<[u8]>>,
     pub(crate) kdf_offload: Option<KdfOffload>,
     cancel: CancelFlag,
     deadline: Instant,
 }
 
-/// Derives keys on threads of their own. The thread of the instance releases its permit meanwhile.
+/// Key derivation on separate threads. The thread of the instance releases its permit while it waits.
 #[derive(Clone)]
 pub struct KdfOffload {
-    /// The engine with the threads.
+    /// The engine that owns the threads.
     pub engine: Arc<Engine>,
     /// The permit of the job that runs the instance.
     pub permit: CpuPermit,
 }
 
 impl State {
-    /// The command line of WASI, with nothing on it, made when first asked for: most guests never do.
+    /// Returns WASI's command line, which is empty. It is created at the first use, because most guests
+    /// never use it.
     pub(crate) fn cli(&mut self) -> WasiCliCtxView<'_> {
         WasiCliCtxView {
             ctx: self.cli.get_or_insert_with(WasiCliCtx::default),
@@ -67,20 +68,20 @@ impl State {
         }
     }
 
-    /// The random numbers of WASI, made when first asked for: most guests never do.
+    /// Returns WASI's random numbers. They are created at the first use, because most guests never use them.
     pub(crate) fn random(&mut self) -> &mut WasiRandomCtx {
         self.random.get_or_insert_with(WasiRandomCtx::default)
     }
 
-    /// A key to be handed to the guest. wasmtime copies it into the guest's memory and drops it, which
-    /// would leave it where it was; so it stays here until it is wiped.
+    /// Returns a copy of a key for the guest. wasmtime copies it into the guest's memory and drops it
+    /// without wiping it. Therefore the state keeps a reference until it wipes the key.
     pub(crate) fn lend(&mut self, key: &[u8]) -> Arc<[u8]> {
         let key = Arc::from(key);
         self.lent.push(Arc::clone(&key));
         key
     }
 
-    /// When work for the instance is given up.
+    /// Returns the conditions under which work for the instance is cancelled.
     pub(crate) fn cancellation(&self) -> Cancellation {
         Cancellation {
             flag: self.cancel.clone(),
@@ -88,7 +89,7 @@ impl State {
         }
     }
 
-    /// Whether to go on; otherwise the reason not to.
+    /// Checks that the instance is not cancelled and has time left. Otherwise it returns the reason to end.
     pub(crate) fn go_on(&self) -> Result<(), Fault> {
         if self.cancel.is_cancelled() {
             Err(Fault::Cancelled)
@@ -111,8 +112,8 @@ impl Drop for State {
 }
 
 impl State {
-    /// Why work for the instance was cancelled: for the reason of [`Self::go_on`], or because the thread that did it
-    /// panicked.
+    /// Returns the reason why work for the instance was cancelled: that of [`Self::go_on`], or a panic of
+    /// the thread that did the work.
     pub(crate) fn cancelled(&self) -> Fault {
         let gone = || Fault::Trap("the key derivation ended without a key".into());
         self.go_on().err().unwrap_or_else(gone)
@@ -144,7 +145,7 @@ impl ResourceLimiter for State {
     }
 }
 
-/// What one instance gets.
+/// The limits on the instance of one call, and its connections to the host.
 pub(crate) struct Budget {
     pub(crate) limits: InstanceLimits,
     pub(crate) kdf: KdfLimits,
@@ -152,14 +153,16 @@ pub(crate) struct Budget {
     pub(crate) cancel: CancelFlag,
 }
 
+/// Creates the store of an instance whose time began at `start`. `copied_bytes` is the maximum of the data
+/// that the guest is expected to pass to the host in one call.
 pub(crate) fn store(
     sandbox: &Sandbox,
     budget: Budget,
     start: Instant,
-    copied_octets: usize,
+    copied_bytes: usize,
 ) -> Store<State> {
     let mut table = ResourceTable::new();
-    table.set_max_capacity(HANDLES);
+    table.set_max_capacity(HANDLES_MAX);
     let mut store = Store::new(
         &sandbox.engine,
         State {
@@ -178,7 +181,7 @@ pub(crate) fn store(
         },
     );
     store.limiter(|state| state);
-    store.set_hostcall_fuel(copied_octets + HOSTCALL_OCTETS_SPARE);
+    store.set_hostcall_fuel(copied_bytes + HOSTCALL_SPARE_BYTES);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
         store.data().go_on()?;
@@ -187,8 +190,8 @@ pub(crate) fn store(
     store
 }
 
-/// What ended the guest. A guest whose memory may not grow aborts on its own; that is the limit's
-/// doing and not a bug of the guest.
+/// Returns the reason why a guest ended. A guest aborts if its memory cannot grow, which counts as reaching
+/// the memory limit and not as a trap.
 pub(crate) fn fault(store: &Store<State>, error: &wasmtime::Error) -> Fault {
     if let Some(fault) = error.downcast_ref::<Fault>() {
         return fault.clone();

@@ -1,17 +1,20 @@
 //! The sandbox: one fresh WebAssembly instance for each piece of untrusted input.
 //!
-//! This is the only crate that knows wasmtime; none of its types leave it. It knows nothing of
-//! HTTP, configuration or where components come from. It offers [`Sandbox`] (the engine), [`Compiled`] (a component
-//! from elsewhere), [`Decryptor`], [`Authenticator`] and [`SigningComponent`] (components that can be called;
-//! [`GuestComponent`] is what they have in common), [`Pool`] (the threads that guests run on) and [`precompile`] (for
-//! build scripts).
+//! This is the only crate that uses wasmtime, and its public functions return none of wasmtime's types. It
+//! does not depend on HTTP, on the configuration or on the source of components. It offers:
+//! - [`Sandbox`], the engine;
+//! - [`Compiled`], a component that was compiled at run time;
+//! - [`Decryptor`], [`Authenticator`] and [`SigningComponent`], components that can be called, and
+//!   [`GuestComponent`], their common trait;
+//! - [`Pool`], the threads that guests run on;
+//! - [`precompile`], for build scripts.
 //!
-//! A new kind of component takes a file like `token.rs`, a `mod` and a `pub use` for it here, and an entry in the list
-//! of [`World`]s.
+//! A new kind of component needs a file like `token.rs`, a `mod` and a `pub use` for it here, and an entry
+//! in the list of [`World`]s.
 //!
-//! An instance has no files, network, environment, arguments or clock; memory, tables, handles,
-//! octets copied to the host and wall-clock time are limited. A trap ends that instance and
-//! nothing else.
+//! An instance has no files, network, environment, arguments or clock. Its memory, tables, handles and
+//! wall-clock time and the bytes copied to the host are limited. A trap ends that instance and nothing
+//! else.
 
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 

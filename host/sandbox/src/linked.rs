@@ -1,4 +1,4 @@
-//! What all components have in common: how they are linked, described, tested and called.
+//! Linking, description, self-test and calls, which are the same for all components.
 
 use crate::about::Description;
 use crate::about::bindings::exports::bulkhead::component::about;
@@ -27,7 +27,8 @@ pub struct Linked {
 }
 
 impl Linked {
-    /// Refused where it imports what `contract` does not allow, or does not export what it demands.
+    /// Links a component. Fails if the component imports an interface that `contract` does not allow, or
+    /// does not export one that `contract` requires.
     pub(crate) fn new(
         contract: &Contract,
         sandbox: &Sandbox,
@@ -55,7 +56,7 @@ impl Linked {
         })
     }
 
-    /// For the places of an interface's functions in the component.
+    /// Looks up the functions of an interface in the component.
     pub(crate) fn find<T>(
         &self,
         find: impl FnOnce(&InstancePre<State>) -> wasmtime::Result<T>,
@@ -70,7 +71,7 @@ impl Linked {
         })
     }
 
-    /// The inner error is what the component reports.
+    /// Runs the self-test. The inner error is the text that the component reports.
     pub(crate) fn self_test(&self, kdf: KdfLimits) -> Result<Result<(), String>, Fault> {
         let budget = Budget {
             kdf,
@@ -82,7 +83,7 @@ impl Linked {
         })
     }
 
-    /// The budget of a call that derives no keys and cannot be cancelled.
+    /// Returns the budget of a call that derives no keys and cannot be cancelled.
     pub(crate) fn budget(&self) -> Budget {
         Budget {
             limits: self.limits,
@@ -92,16 +93,16 @@ impl Linked {
         }
     }
 
-    /// Makes one call in a fresh store and instance, which are gone afterwards. `copied_octets` is the maximum that the
-    /// guest is about to hand over in one piece.
+    /// Makes one call in a fresh store and instance, which are dropped afterwards. `copied_bytes` is the
+    /// maximum of the data that the guest is expected to pass to the host in one call.
     pub(crate) fn call<R>(
         &self,
         budget: Budget,
-        copied_octets: usize,
+        copied_bytes: usize,
         call: impl FnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
         let start = Instant::now();
-        let mut store = instance::store(&self.sandbox, budget, start, copied_octets);
+        let mut store = instance::store(&self.sandbox, budget, start, copied_bytes);
         let outcome = self
             .instances
             .instantiate(&mut store)

@@ -1,5 +1,5 @@
-//! Machine code: made by the build for what ships with the binary, made here for files. To take it over
-//! is the one unsafe step of the sandbox.
+//! Machine code of components. The build compiles the built-in components, and this module compiles files.
+//! Loading machine code is the only unsafe step of the sandbox.
 
 use crate::codegen;
 use crate::compiler::{self, CompileLimits};
@@ -8,25 +8,25 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// What WebAssembly begins with.
+/// The first bytes of WebAssembly.
 const MAGIC: &[u8; 4] = b"\0asm";
-/// Then the kind: version and layer of a component, or of a core module.
+/// The bytes that follow: version and layer of a component, or of a core module.
 const COMPONENT: &[u8; 4] = &[0x0d, 0, 1, 0];
 const CORE_MODULE: &[u8; 4] = &[1, 0, 0, 0];
 
-/// A component ready to be linked.
+/// A component that can be linked.
 pub struct Loaded {
     pub(crate) component: Component,
     source: Source,
     sha256: [u8; 32],
 }
 
-/// Where a component's machine code came from.
+/// The source of a component's machine code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Made by the build.
+    /// The build compiled it.
     Precompiled,
-    /// Made just now, from Wasm.
+    /// This program compiled it.
     Compiled,
 }
 
@@ -39,46 +39,47 @@ impl Loaded {
         }
     }
 
-    /// SHA-256 of the Wasm, wherever the machine code came from.
+    /// Returns the SHA-256 of the Wasm, for both sources of machine code.
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256
     }
 
-    /// Where its machine code came from.
+    /// Returns the source of the machine code.
     pub fn source(&self) -> Source {
         self.source
     }
 }
 
-/// SHA-256 of a component's Wasm, by which it is told from others.
+/// Returns the SHA-256 of a component's Wasm, which identifies the component.
 pub fn sha256(wasm: &[u8]) -> [u8; 32] {
     Sha256::digest(wasm).into()
 }
 
-/// A component that this program compiled, for all of its sandboxes.
+/// A component that this program compiled. All of its sandboxes can load it.
 pub struct Compiled {
     machine_code: Vec<u8>,
     sha256: [u8; 32],
 }
 
 impl Compiled {
-    /// Compiles Wasm of our own, on the calling thread: about a second for each megabyte.
+    /// Compiles trusted Wasm on the calling thread, which takes about a second per megabyte. Use
+    /// [`Self::apart`] for files of others.
     ///
     /// # Errors
-    /// If `wasm` is not a component, or does not compile.
+    /// [`Refusal`] if `wasm` is not a component, or does not compile.
     pub fn new(wasm: &[u8]) -> Result<Self, Refusal> {
         Self::by(wasm, |wasm| {
             codegen::compile(wasm).map_err(|error| Refusal::compile(&error))
         })
     }
 
-    /// Compiles the Wasm of others: in a process of its own, which is this program with `arguments` and the
-    /// limits (in octets and seconds) behind them. With these it has to call
-    /// [`serve_compiler`](crate::serve_compiler) and nothing else. Blocks until it ends.
+    /// Compiles untrusted Wasm in a process of its own. The process is this program with `arguments`,
+    /// followed by the limits in bytes and seconds. With these arguments the program must only call
+    /// [`serve_compiler`](crate::serve_compiler). Blocks until the process ends.
     ///
     /// # Errors
-    /// If `wasm` is not a component or does not compile, if that takes more than the limits allow, or if the
-    /// process does not start.
+    /// [`Refusal`] if `wasm` is not a component or does not compile, if that takes more than the limits
+    /// allow, or if the process does not start.
     pub fn apart(wasm: &[u8], arguments: &[&str], limits: &CompileLimits) -> Result<Self, Refusal> {
         Self::by(wasm, |wasm| {
             compiler::compile_apart(wasm, arguments, limits)
@@ -94,12 +95,14 @@ impl Compiled {
             None => return not_a_component("it is not WebAssembly"),
             Some(rest) if rest.starts_with(CORE_MODULE) => {
                 return not_a_component(
-                    "it is a core module and not a component: build it for wasm32-wasip2, or make a \
-                     component of it with `wasm-tools component new`",
+                    "it is a core module and not a component; build it for wasm32-wasip2, or convert it \
+                     with `wasm-tools component new`",
                 );
             }
             Some(rest) if rest.len() >= COMPONENT.len() && !rest.starts_with(COMPONENT) => {
-                return not_a_component("it is of a version of WebAssembly that is not known here");
+                return not_a_component(
+                    "its version of WebAssembly is not supported; build it for wasm32-wasip2",
+                );
             }
             Some(_) => {}
         }
@@ -109,7 +112,7 @@ impl Compiled {
         })
     }
 
-    /// SHA-256 of the Wasm.
+    /// Returns the SHA-256 of the Wasm.
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256
     }
@@ -118,15 +121,15 @@ impl Compiled {
         let component = own_machine_code(engine, &self.machine_code).map_err(|error| {
             Refusal::new(
                 RefusalKind::TooDemanding,
-                format!("an instance of it does not fit: {error:#}"),
+                format!("its instances need too much: {error:#}"),
             )
         })?;
         Ok(Loaded::new(component, Source::Compiled, self.sha256))
     }
 }
 
-/// Takes over machine code that this project's own build made. The `'static` lifetime keeps files out:
-/// what is passed here was linked into the binary.
+/// Loads machine code that the build of this program made. The `'static` lifetime keeps files out: such
+/// machine code was linked into the binary.
 pub(crate) fn trusted_machine_code(
     engine: &Engine,
     machine_code: &'static [u8],
@@ -134,20 +137,19 @@ pub(crate) fn trusted_machine_code(
     own_machine_code(engine, machine_code)
 }
 
-/// Takes over machine code that came out of a compiler of ours: that of the build, or one of
-/// [`Compiled`].
+/// Loads machine code that a compiler of this project made: that of the build, or that of [`Compiled`].
 ///
-/// wasmtime checks that the code is of its own version, of the same settings and for features this
-/// processor has, and refuses it otherwise; it cannot check that nobody tampered with it.
+/// wasmtime rejects machine code of another version of itself, of other settings, or for features that this
+/// processor lacks. It cannot detect manipulated machine code.
 #[expect(
     unsafe_code,
     clippy::disallowed_methods,
-    reason = "deserializing machine code means trusting it; this is the only place that does"
+    reason = "deserializing machine code means trusting it, and only this function does it"
 )]
 fn own_machine_code(engine: &Engine, machine_code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `machine_code` is the output of `precompile` in our build script, embedded by
-    // `include_bytes!`, or of `codegen::compile`: in this process, or in one that it started from its own
-    // image and that hands it over by a pipe nobody else has. It is private to `Compiled` since; no other
-    // octets get here.
+    // SAFETY: `machine_code` is the output of `precompile` in the build script, embedded by
+    // `include_bytes!`, or the output of `codegen::compile`. The latter ran in this process, or in a
+    // process that this one started from its own image and that returned the output through a pipe between
+    // the two. `Compiled` then kept it in a private field. No other bytes are passed to this function.
     unsafe { Component::deserialize(engine, machine_code) }
 }

@@ -1,4 +1,4 @@
-//! What instances do, counted: by component, in numbers an operator watches.
+//! Metrics of instances by component, for operators.
 
 use crate::fault::Fault;
 use prometheus_client::metrics::counter::Counter;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// The metrics of all components, registered once.
+/// The metrics of all components. They are registered once.
 #[derive(Debug, Clone)]
 pub struct SandboxMetrics {
     ended: Family<Labels<2>, Counter>,
@@ -19,7 +19,7 @@ pub struct SandboxMetrics {
     memory: Family<Labels<1>, Gauge>,
 }
 
-/// The same for one component, ready to be counted with.
+/// The metrics of one component.
 #[derive(Debug, Clone)]
 pub struct ComponentMetrics {
     answered: Counter,
@@ -33,10 +33,10 @@ pub struct ComponentMetrics {
 }
 
 impl SandboxMetrics {
-    /// Makes the metrics and registers them.
+    /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
-        // 1 us to 4 ms: a fresh instance takes five on a recent kernel, and milliseconds only when
-        // something is wrong.
+        // The buckets reach from 1 µs to 4 ms. A fresh instance takes about 5 µs on a recent kernel.
+        // Milliseconds are a sign of a problem.
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(1e-6, 2.0, 13));
         let metrics = Self {
             ended: Family::default(),
@@ -50,20 +50,20 @@ impl SandboxMetrics {
         );
         registry.register_with_unit(
             "sandbox_start",
-            "Time to make a fresh instance",
+            "Time to create an instance",
             Unit::Seconds,
             metrics.start.clone(),
         );
         registry.register_with_unit(
             "sandbox_memory_high_water",
-            "The most linear memory that any instance had",
+            "Maximum linear memory of any instance",
             Unit::Bytes,
             metrics.memory.clone(),
         );
         metrics
     }
 
-    /// Those of one component, from zero.
+    /// Returns the metrics of one component. Those that do not exist yet start at zero.
     pub fn of(&self, component: &'static str) -> ComponentMetrics {
         let ended = |end| {
             let labels = [("component", component), ("end", end)];
@@ -84,7 +84,7 @@ impl SandboxMetrics {
 }
 
 impl ComponentMetrics {
-    /// Metrics that nobody reads, for components outside of a server.
+    /// Creates metrics that are not exported, for components outside of a server.
     pub fn unregistered() -> Self {
         SandboxMetrics::register(&mut Registry::default()).of("")
     }

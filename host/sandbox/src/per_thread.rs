@@ -4,22 +4,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A fixed number of values, of which each thread uses one, always the same.
 ///
-/// Threads that create instances in one engine pass the cache lines of its pool back and forth, which makes a
-/// token half as expensive again (`bench/token.sh` shows it). So each of them has an engine of its own.
+/// Threads that create instances in the same engine compete for the cache lines of its pool, which makes a
+/// token 50 % more expensive (measured by `bench/token.sh`). Therefore each of these threads has an engine
+/// of its own.
 pub struct PerThread<T>(Vec<T>);
 
 impl<T> PerThread<T> {
-    /// Distributes `values` over the threads that will ask for one. If there are more threads than values, some
-    /// threads share a value.
+    /// Creates values that are distributed over the threads that call [`Self::get`]. If there are more
+    /// threads than values, some threads share a value.
     ///
     /// # Panics
     /// If `values` is empty.
     pub fn new(values: Vec<T>) -> Self {
-        assert!(!values.is_empty(), "at least one value is needed");
+        assert!(!values.is_empty(), "there must be at least one value");
         Self(values)
     }
 
-    /// The value of the calling thread.
+    /// Returns the value of the calling thread.
     pub fn get(&self) -> &T {
         static THREADS: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
@@ -42,7 +43,7 @@ mod tests {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(own)).collect();
             let found: HashSet<_> = threads
                 .into_iter()
-                .map(|thread| thread.join().expect("the thread should not panic"))
+                .map(|thread| thread.join().expect("thread should not panic"))
                 .map(|(first, again)| {
                     assert_eq!(first, again);
                     first

@@ -1,5 +1,5 @@
-//! The threads that guests run on: as many as there is work for the processor to do at once, with
-//! a bounded queue in front. I/O threads hand work over and wait without blocking.
+//! The threads that guests run on, with a bounded queue. I/O threads submit jobs and wait for them without
+//! blocking.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,44 +8,45 @@ use std::time::{Duration, Instant};
 
 type Job = Box<dyn FnOnce(&CpuPermit) + Send>;
 
-/// A fixed set of threads and their queue. Dropping it lets the threads end after what is queued.
+/// A fixed set of threads and their queue. If the pool is dropped, the threads end after the queued jobs.
 ///
-/// A pool has more threads than permits if its jobs wait for something else in between: only a job that has a
-/// permit computes.
+/// Only a job that has a permit computes. A pool needs more threads than permits if its jobs release their
+/// permits while they wait.
 pub struct Pool {
     shared: Arc<Shared>,
 }
 
 struct Shared {
     state: Mutex<State>,
-    /// Signalled if a permit is free for a job that resumes.
-    back: Condvar,
+    /// Notified if a permit is free for a job that resumes.
+    permit_free: Condvar,
     queue_max: usize,
 }
 
 struct State {
-    /// What waits, and since when.
+    /// The waiting jobs, and the times at which they were queued.
     queue: VecDeque<(Instant, Job)>,
     free_permits: usize,
-    /// Jobs that wait to get their permit back. They go before jobs that have not begun.
+    /// The number of jobs that wait to get their permit back. They take precedence over jobs that have not
+    /// begun.
     resuming: usize,
-    /// Threads without a job. The last one that had one is the first to get the next: its memory is
-    /// still in the caches.
+    /// Threads without a job. The thread that was busy last gets the next job, because its memory is still
+    /// in the caches.
     idle: Vec<Thread>,
     closed: bool,
 }
 
-/// What waits in a queue, for whoever watches it.
+/// A view of the waiting jobs of a queue, for metrics.
 #[derive(Clone)]
 pub struct Waiting(Arc<Shared>);
 
 impl Waiting {
-    /// How many jobs wait.
+    /// Returns the number of waiting jobs.
     pub fn depth(&self) -> usize {
         self.0.lock().queue.len()
     }
 
-    /// For how long the oldest of them has; nothing where none waits.
+    /// Returns how long the oldest waiting job has waited, or zero if no job waits.
     pub fn oldest(&self) -> Duration {
         let oldest = self.0.lock().queue.front().map(|(since, _)| *since);
         oldest.map_or(Duration::ZERO, |since| since.elapsed())
@@ -64,11 +65,10 @@ impl std::fmt::Debug for Waiting {
 pub struct QueueFull;
 
 impl Pool {
-    /// Starts `threads` threads, of which `permits` compute at the same time, with room for `queue`
-    /// jobs that wait.
+    /// Starts `threads` threads, of which `permits` compute at the same time. Up to `queue` jobs wait.
     ///
     /// # Errors
-    /// If the system does not start a thread.
+    /// [`std::io::Error`] if the system does not start a thread.
     pub fn new(name: &str, threads: usize, permits: usize, queue: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -78,7 +78,7 @@ impl Pool {
                 idle: Vec::new(),
                 closed: false,
             }),
-            back: Condvar::new(),
+            permit_free: Condvar::new(),
             queue_max: queue,
         });
         let pool = Self { shared };
@@ -94,7 +94,7 @@ impl Pool {
     /// Queues a job.
     ///
     /// # Errors
-    /// If the queue is full. The job is dropped then.
+    /// [`QueueFull`] if the queue is full. The job is dropped.
     pub fn submit(&self, job: impl FnOnce(&CpuPermit) + Send + 'static) -> Result<(), QueueFull> {
         let mut state = self.shared.lock();
         if state.queue.len() >= self.shared.queue_max {
@@ -105,7 +105,7 @@ impl Pool {
         Ok(())
     }
 
-    /// What waits.
+    /// Returns a view of the waiting jobs. It does not keep the threads running.
     pub fn waiting(&self) -> Waiting {
         Waiting(Arc::clone(&self.shared))
     }
@@ -119,23 +119,23 @@ impl Drop for Pool {
     }
 }
 
-/// The right to compute, which every job holds.
+/// The right to compute. Every job holds it while it runs.
 #[derive(Clone)]
 pub struct CpuPermit(Arc<Shared>);
 
 impl CpuPermit {
-    /// Releases the permit to other jobs while `wait` waits for something, and takes it back afterwards, before jobs
-    /// that have not begun.
+    /// Releases the permit to other jobs, calls `wait`, and returns its result. Before it returns, it
+    /// blocks until a permit is free. It takes precedence over jobs that have not begun.
     pub fn release_while<R>(&self, wait: impl FnOnce() -> R) -> R {
         /// Takes the permit back even if `wait` panics. Otherwise there would be one permit too many.
-        struct Back<'a>(&'a Shared);
-        impl Drop for Back<'_> {
+        struct Reacquire<'a>(&'a Shared);
+        impl Drop for Reacquire<'_> {
             fn drop(&mut self) {
                 self.0.reacquire();
             }
         }
         self.0.release(&mut self.0.lock());
-        let _back = Back(&self.0);
+        let _reacquire = Reacquire(&self.0);
         wait()
     }
 }
@@ -148,7 +148,7 @@ impl Shared {
     fn release(&self, state: &mut State) {
         state.free_permits += 1;
         if state.resuming > 0 {
-            self.back.notify_one();
+            self.permit_free.notify_one();
         } else {
             state.wake_one();
         }
@@ -159,17 +159,17 @@ impl Shared {
         state.resuming += 1;
         while state.free_permits == 0 {
             state = self
-                .back
+                .permit_free
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
         state.resuming -= 1;
         state.free_permits -= 1;
-        // Whoever was woken for a job may have stepped back for us.
+        // A thread that was woken for a job may have gone back to sleep because this job waited.
         state.wake_one();
     }
 
-    /// Waits for a job and a permit for it. Returns nothing once the pool is closed and its queue is empty.
+    /// Waits for a job and a permit for it. Returns `None` once the pool is closed and its queue is empty.
     fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
@@ -178,7 +178,7 @@ impl Shared {
                 && let Some((_, job)) = state.queue.pop_front()
             {
                 state.free_permits -= 1;
-                // Who came back or ended meanwhile may have woken nobody.
+                // A job that resumed or ended in the meantime may not have woken a thread.
                 state.wake_one();
                 return Some(job);
             }
@@ -192,7 +192,7 @@ impl Shared {
             drop(state);
             std::thread::park();
             state = self.lock();
-            // Where nobody woke it up, it is still there.
+            // After a spurious wake-up, the thread is still in the list.
             state.idle.retain(|thread| thread.id() != id);
         }
     }
@@ -210,18 +210,18 @@ impl State {
     }
 }
 
-/// How much lower the priority of these threads is (nice(2), for a thread alone on Linux). They
-/// compute for as long as they get, and an I/O thread that wakes up must not wait for their time
-/// slice to end.
-const NICER: i32 = 10;
+/// Increment of the nice value of these threads. On Linux, nice(2) affects only the calling thread. The
+/// threads compute without pause, and an I/O thread that wakes up must not wait for the end of their time
+/// slice.
+const NICE_INCREMENT: i32 = 10;
 
 fn work(permit: &CpuPermit) {
-    if let Err(error) = rustix::process::nice(NICER) {
-        tracing::debug!(%error, "a worker keeps its priority");
+    if let Err(error) = rustix::process::nice(NICE_INCREMENT) {
+        tracing::debug!(%error, "cannot lower the priority of a worker");
     }
     while let Some(job) = permit.0.next() {
-        // A panic is a bug of ours, but it must not take a thread out of service. Whoever waits
-        // for the job sees its end of the channel closed.
+        // A panic is a bug of this program, but the thread must continue to serve. The receiver of the
+        // job's result finds its channel closed.
         let job = std::panic::AssertUnwindSafe(|| job(permit));
         if std::panic::catch_unwind(job).is_err() {
             tracing::error!("a job panicked");
@@ -236,82 +236,84 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn what_waits_is_counted_and_aged_until_it_is_taken() {
-        let pool = Pool::new("test", 1, 1, 2).expect("a thread");
+    fn waiting_jobs_have_a_count_and_an_age_until_they_begin() {
+        let pool = Pool::new("test", 1, 1, 2).expect("thread should start");
         let waiting = pool.waiting();
-        let (taken, was_taken) = channel();
-        let (go_on, told) = channel::<()>();
-        let told = Arc::new(Mutex::new(told));
+        let (begun, has_begun) = channel();
+        let (end, may_end) = channel::<()>();
+        let may_end = Arc::new(Mutex::new(may_end));
         let job = || {
-            let (taken, told) = (taken.clone(), Arc::clone(&told));
+            let (begun, may_end) = (begun.clone(), Arc::clone(&may_end));
             move |_: &CpuPermit| {
-                taken.send(()).expect("listened to");
-                told.lock().expect("no panic").recv().expect("told");
+                begun.send(()).expect("test should receive");
+                let may_end = may_end.lock().expect("lock should not be poisoned");
+                may_end.recv().expect("test should send");
             }
         };
-        pool.submit(job()).expect("room");
-        was_taken.recv().expect("taken");
+        pool.submit(job()).expect("job should be queued");
+        has_begun.recv().expect("job should begin");
         assert_eq!((waiting.depth(), waiting.oldest()), (0, Duration::ZERO));
-        pool.submit(job()).expect("room");
+        pool.submit(job()).expect("job should be queued");
         let first = Instant::now();
-        pool.submit(job()).expect("room");
+        pool.submit(job()).expect("job should be queued");
         assert_eq!(pool.submit(job()), Err(QueueFull));
         assert_eq!(waiting.depth(), 2);
         let age = first.elapsed();
         assert!(waiting.oldest() >= age);
         for left in [1, 0] {
-            go_on.send(()).expect("listened to");
-            was_taken.recv().expect("taken");
+            end.send(()).expect("job should receive");
+            has_begun.recv().expect("job should begin");
             assert_eq!(waiting.depth(), left);
         }
-        go_on.send(()).expect("listened to");
+        end.send(()).expect("job should receive");
     }
 
     #[test]
-    fn a_panic_takes_no_thread_out_of_service() {
-        let pool = Pool::new("test", 1, 1, 2).expect("a thread");
-        pool.submit(|_| panic!("as a test")).expect("room");
-        let (done, was_done) = channel();
-        pool.submit(move |_| done.send(()).expect("listened to"))
-            .expect("room");
-        was_done.recv().expect("the thread goes on");
+    fn thread_continues_after_a_panic() {
+        let pool = Pool::new("test", 1, 1, 2).expect("thread should start");
+        pool.submit(|_| panic!("as a test"))
+            .expect("job should be queued");
+        let (done, is_done) = channel();
+        pool.submit(move |_| done.send(()).expect("test should receive"))
+            .expect("job should be queued");
+        is_done.recv().expect("second job should run");
     }
 
     /// With one permit and two threads, a job that waits lets another one compute, and gets its permit back
     /// before any job that has not begun.
     #[test]
     fn blocked_job_releases_its_permit_and_resumes_first() {
-        let pool = Pool::new("test", 2, 1, 4).expect("two threads");
+        let pool = Pool::new("test", 2, 1, 4).expect("threads should start");
         let (order, in_order) = channel();
-        let (go_on, told) = channel::<()>();
-        let (back, wants_back) = channel::<()>();
+        let (second_runs, is_second_running) = channel::<()>();
+        let (resume, is_resuming) = channel::<()>();
         let first = order.clone();
         pool.submit(move |permit| {
-            first.send("first begins").expect("listened to");
+            first.send("first begins").expect("test should receive");
             permit.release_while(|| {
-                told.recv().expect("told");
-                back.send(()).expect("listened to");
+                is_second_running.recv().expect("second job should send");
+                resume.send(()).expect("second job should receive");
             });
-            first.send("first goes on").expect("listened to");
+            first.send("first resumes").expect("test should receive");
         })
-        .expect("room");
+        .expect("job should be queued");
         assert_eq!(in_order.recv(), Ok("first begins"));
         let second = order.clone();
         let shared = Arc::clone(&pool.shared);
         pool.submit(move |_| {
-            go_on.send(()).expect("listened to");
-            wants_back.recv().expect("told");
+            second_runs.send(()).expect("first job should receive");
+            is_resuming.recv().expect("first job should send");
             while shared.lock().resuming == 0 {
                 std::thread::yield_now();
             }
-            second.send("second ends").expect("listened to");
+            second.send("second ends").expect("test should receive");
         })
-        .expect("room");
-        pool.submit(move |_| order.send("third").expect("listened to"))
-            .expect("room");
+        .expect("job should be queued");
+        pool.submit(move |_| order.send("third").expect("test should receive"))
+            .expect("job should be queued");
         let all: Vec<_> = in_order.iter().collect();
-        assert_eq!(all, ["second ends", "first goes on", "third"]);
-        // The last job releases its permit after it has sent.
+        assert_eq!(all, ["second ends", "first resumes", "third"]);
+        // The last job releases its permit after it has sent its text.
         while pool.shared.lock().free_permits != 1 {
             std::thread::yield_now();
         }

@@ -1,20 +1,21 @@
-//! Why a component is not admitted.
+//! Reasons to reject a component.
 
 use crate::codegen::EngineError;
 use crate::fault::Fault;
 
-/// Why a component is not admitted.
+/// The reason why a component is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Refusal {
-    /// For programs.
+    /// The kind, for programs.
     pub kind: RefusalKind,
-    /// For people: one line that says what to change.
+    /// One line for operators that says what to change.
     pub reason: String,
 }
 
 impl Refusal {
-    /// With a reason, which may quote what came from a file: it is shown in one line of bounded length.
+    /// Creates a rejection. `reason` may quote a file: it is cut after 2000 characters, and each control
+    /// character becomes a space.
     pub fn new(kind: RefusalKind, reason: impl AsRef<str>) -> Self {
         const CHARACTERS_MAX: usize = 2000;
         Self {
@@ -23,10 +24,10 @@ impl Refusal {
         }
     }
 
-    /// For a component that does not even describe itself.
+    /// Creates the rejection of a component whose function `describe` returns no result.
     pub fn silent(fault: &Fault) -> Self {
         let kind = RefusalKind::Description;
-        Self::new(kind, format!("it does not describe itself: {fault}"))
+        Self::new(kind, format!("it returns no description: {fault}"))
     }
 
     pub(crate) fn compile(error: &EngineError) -> Self {
@@ -44,33 +45,33 @@ impl Refusal {
     }
 }
 
-/// The kinds of refusals.
+/// The kinds of reasons to reject a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalKind {
-    /// No component at all: text, a core module, something else.
+    /// The file is not a component but, for example, text or a core module.
     NotAComponent,
-    /// It breaks off, or does not hold together.
+    /// The component is incomplete or inconsistent.
     Invalid,
-    /// It needs more than an instance can have here.
+    /// The component needs more than an instance or the compiler may use.
     TooDemanding,
-    /// It imports what it may not.
+    /// The component imports an interface that its world does not allow.
     Import,
-    /// It does not export what its world does.
+    /// The component does not export an interface that its world requires.
     World,
-    /// It exports that in an incompatible version.
+    /// The component exports the interface in an incompatible version.
     Version,
-    /// Names fit and types do not.
+    /// The names of interfaces match, but their types do not.
     Link,
-    /// What it says of itself cannot be shown.
+    /// The component has no description, or one that cannot be shown.
     Description,
-    /// Its own test of itself fails.
+    /// The self-test fails.
     SelfTest,
-    /// It gives wrong answers to what the host knows.
+    /// A result differs from the one that the host knows.
     KnownAnswers,
 }
 
 impl RefusalKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 10] = [
         Self::NotAComponent,
         Self::Invalid,
@@ -84,7 +85,7 @@ impl RefusalKind {
         Self::KnownAnswers,
     ];
 
-    /// The name in documents and metrics.
+    /// Returns the name of the kind in `/health`, metrics and documentation.
     pub fn code(self) -> &'static str {
         match self {
             Self::NotAComponent => "not_a_component",
@@ -101,13 +102,13 @@ impl RefusalKind {
     }
 }
 
-/// The text of an error and of all its causes, for the log.
+/// Returns the texts of an error and all its causes, joined by colons, for the log.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// A text of a component.
+/// Returns a text from a component as one line of at most 300 characters.
 pub(crate) fn quoted_line(text: &str) -> String {
     const CHARACTERS_MAX: usize = 300;
     one_line(text, CHARACTERS_MAX)
@@ -123,12 +124,12 @@ fn one_line(text: &str, characters_max: usize) -> String {
     .collect()
 }
 
-/// Whether a character moves others about instead of being seen: controls, and marks of direction
-/// (Unicode's `Bidi_Control`).
+/// Returns whether a character changes how others are displayed: a control character, or a mark of
+/// direction (Unicode's `Bidi_Control`).
 pub(crate) fn is_unseen(character: char) -> bool {
-    let turns = matches!(
+    let is_direction = matches!(
         character,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     );
-    character.is_control() || turns
+    character.is_control() || is_direction
 }

@@ -1,4 +1,4 @@
-//! The signing component, as the host calls it: the relay's judgement.
+//! The host's interface to signing components, which decide for the signing relay.
 
 use crate::admission::{GuestComponent, KnownAnswerError};
 use crate::fault::Fault;
@@ -21,44 +21,44 @@ mod bindings {
 
 use bindings::exports::bulkhead::signing::{upstream, verifier, webhook};
 
-// Plain data, as `wit/signing` describes it.
+// Plain data. `wit/signing` documents it.
 pub use bindings::exports::bulkhead::signing::exchange::{Answer, Failure, Reply, Situation, Wait};
 pub use bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
 pub use bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Event};
 
-/// The signing component, linked and ready to be instantiated. Each call runs in a fresh instance,
-/// and blocks until it is over.
+/// A signing component that is linked and can be called. Each call runs in a fresh instance, and blocks
+/// until the instance ends.
 pub struct SigningComponent {
     linked: Linked,
-    /// Interface by interface, since each call looks up no more than it needs.
+    // The interfaces are separate, so that a call looks up only the functions of the interface that it needs.
     upstream: upstream::GuestIndices,
     verifier: verifier::GuestIndices,
     webhook: webhook::GuestIndices,
 }
 
 impl SigningComponent {
-    /// Path and query of a question to the upstream.
+    /// Returns the path and query of a request to the upstream.
     ///
     /// # Errors
-    /// If the instance ends without an answer.
+    /// [`Fault`] if the instance ends without a result.
     pub fn target(&self, question: &Question) -> Result<String, Fault> {
-        let octets = match question {
+        let bytes = match question {
             Question::Sign(message) => message.len(),
             Question::Verify(claim) => claim.message.len() + claim.signature.len(),
             Question::CheckKey => 0,
         };
-        // Percent-encoding takes three octets for one.
-        self.call(3 * octets, |store, instance| {
+        // Percent-encoding writes up to three bytes for each byte.
+        self.call(3 * bytes, |store, instance| {
             let upstream = self.upstream.load(&mut *store, instance)?;
             upstream.call_target(store, question)
         })
     }
 
-    /// What an answer to the question for a signature means. `pace_ms` is the time in which the
-    /// quota allows one call.
+    /// Returns the decision after the upstream's response to a request for a signature. `pace_ms` is the
+    /// time in which the quota allows one call, in milliseconds.
     ///
     /// # Errors
-    /// If the instance ends without an answer.
+    /// [`Fault`] if the instance ends without a result.
     pub fn read_signature(
         &self,
         reply: &Reply,
@@ -67,16 +67,16 @@ impl SigningComponent {
         situation: Situation,
         pace_ms: u64,
     ) -> Result<Signing, Fault> {
-        self.call(octets(reply), |store, instance| {
+        self.call(body_len(reply), |store, instance| {
             let upstream = self.upstream.load(&mut *store, instance)?;
             upstream.call_read_signature(store, reply, message, public_key, situation, pace_ms)
         })
     }
 
-    /// What an answer to the question for a verification means.
+    /// Returns the decision after the upstream's response to a request for a verification.
     ///
     /// # Errors
-    /// If the instance ends without an answer.
+    /// [`Fault`] if the instance ends without a result.
     pub fn read_verification(
         &self,
         reply: &Reply,
@@ -88,10 +88,10 @@ impl SigningComponent {
         })
     }
 
-    /// What an answer to the question whether the key is good means.
+    /// Returns the decision after the upstream's response to a check of the API key.
     ///
     /// # Errors
-    /// If the instance ends without an answer.
+    /// [`Fault`] if the instance ends without a result.
     pub fn read_key_check(&self, reply: &Reply, situation: Situation) -> Result<Checking, Fault> {
         self.call(0, |store, instance| {
             let upstream = self.upstream.load(&mut *store, instance)?;
@@ -99,10 +99,10 @@ impl SigningComponent {
         })
     }
 
-    /// Whether a signature belongs to a message under an RSA public key in PEM.
+    /// Returns whether the claimed signature is that of the message under an RSA public key in PEM.
     ///
     /// # Errors
-    /// If the key is not valid, or if the instance ends without an answer.
+    /// [`VerifyError`] if the key is not valid, or if the instance ends without a result.
     pub fn verify(&self, claim: &Claim, public_key: &str) -> Result<bool, VerifyError> {
         let verified = self.call(0, |store, instance| {
             let verifier = self.verifier.load(&mut *store, instance)?;
@@ -111,10 +111,11 @@ impl SigningComponent {
         verified.map_err(VerifyError::Key)
     }
 
-    /// The request that tells a receiver of an event; signed where there is a secret.
+    /// Returns the webhook that notifies a receiver of an event. It is signed if there is a `secret`.
+    /// `now_ms` is the time of the signature, in Unix milliseconds.
     ///
     /// # Errors
-    /// If the instance ends without an answer.
+    /// [`Fault`] if the instance ends without a result.
     pub fn webhook(
         &self,
         id: &str,
@@ -123,18 +124,18 @@ impl SigningComponent {
         now_ms: u64,
     ) -> Result<Delivery, Fault> {
         let outcome = event.outcome.as_ref().map_or_else(String::len, String::len);
-        // JSON takes six octets for some.
-        let octets = 6 * (event.message.len() + outcome);
-        self.call(octets, |store, instance| {
+        // JSON writes up to six bytes for each byte.
+        let bytes = 6 * (event.message.len() + outcome);
+        self.call(bytes, |store, instance| {
             let webhook = self.webhook.load(&mut *store, instance)?;
             webhook.call_build(store, id, event, secret, now_ms)
         })
     }
 
-    /// What a receiver's answer means.
+    /// Returns the decision after a receiver's response to a webhook.
     ///
     /// # Errors
-    /// If the instance ends without an answer.
+    /// [`Fault`] if the instance ends without a result.
     pub fn read_webhook(&self, reply: &Reply, situation: Situation) -> Result<Delivering, Fault> {
         self.call(0, |store, instance| {
             let webhook = self.webhook.load(&mut *store, instance)?;
@@ -144,10 +145,10 @@ impl SigningComponent {
 
     fn call<R>(
         &self,
-        answer_octets: usize,
+        result_bytes: usize,
         call: impl FnOnce(&mut Store<State>, &Instance) -> wasmtime::Result<R>,
     ) -> Result<R, Fault> {
-        self.linked.call(self.linked.budget(), answer_octets, call)
+        self.linked.call(self.linked.budget(), result_bytes, call)
     }
 }
 
@@ -172,18 +173,19 @@ impl GuestComponent for SigningComponent {
     }
 }
 
-/// Why a signature was not verified.
+/// A signature was not verified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// The public key is not valid. The component says why.
+    /// The public key is not valid. The text comes from the component.
     #[error("the public key is not valid: {0}")]
     Key(String),
-    /// The instance ended without an answer.
-    #[error("the signing component ended early")]
+    /// The instance ended without a result.
+    #[error("the signing component ended without a result")]
     Fault(#[from] Fault),
 }
 
-fn octets(reply: &Reply) -> usize {
+/// The length of the response's body, in bytes.
+fn body_len(reply: &Reply) -> usize {
     match reply {
         Reply::Answered(answer) => answer.body.len(),
         Reply::Unanswered(_) => 0,

@@ -1,4 +1,4 @@
-//! The token component, as the host calls it.
+//! The host's interface to token components.
 
 use crate::admission::{GuestComponent, KnownAnswerError};
 use crate::fault::Fault;
@@ -17,19 +17,18 @@ use bindings::exports::bulkhead::token::authenticator;
 
 pub use authenticator::Algorithm;
 
-/// The token component, linked and ready to be instantiated.
+/// A token component that is linked and can be called.
 pub struct Authenticator {
     linked: Linked,
-    /// Interface by interface, since each call looks up no more than it needs.
     tokens: authenticator::GuestIndices,
 }
 
 impl Authenticator {
-    /// The token of `body`, as lowercase hexadecimal, made in a fresh instance. Blocks: about ten
-    /// microseconds, and five more for each KiB of body.
+    /// Returns the token of `body` in lowercase hexadecimal, computed in a fresh instance. Blocks for about
+    /// 10 µs, and 5 µs more per KiB of the body.
     ///
     /// # Errors
-    /// If the instance ends without an answer.
+    /// [`Fault`] if the instance ends without a result.
     pub fn make(&self, algorithm: Algorithm, secret: &[u8], body: &[u8]) -> Result<String, Fault> {
         self.linked
             .call(self.linked.budget(), 0, |store, instance| {
@@ -38,10 +37,10 @@ impl Authenticator {
             })
     }
 
-    /// Whether `token` belongs to `body` under one of `secrets`.
+    /// Returns whether `token` is that of `body` under one of `secrets`.
     ///
     /// # Errors
-    /// If the instance ends without an answer.
+    /// [`Fault`] if the instance ends without a result.
     pub fn verify(
         &self,
         algorithm: Algorithm,
@@ -73,11 +72,11 @@ impl GuestComponent for Authenticator {
         &self.linked
     }
 
-    /// RFC 2202 section 3 and RFC 4231 section 4.3, test case 2.
+    /// Test case 2 of RFC 2202 section 3 and RFC 4231 section 4.3.
     fn known_answers(&self) -> Result<(), KnownAnswerError> {
         const SECRET: &[u8] = b"Jefe";
         const BODY: &[u8] = b"what do ya want for nothing?";
-        let wrong = |what: String| Err(KnownAnswerError::Wrong(what));
+        let wrong = |fault: String| Err(KnownAnswerError::Wrong(fault));
         for (algorithm, name, expected) in [
             (
                 Algorithm::Sha1,
@@ -104,7 +103,7 @@ impl GuestComponent for Authenticator {
         ] {
             if self.make(algorithm, SECRET, BODY)? != expected {
                 return wrong(format!(
-                    "the token of RFC 4231 or RFC 2202 under HMAC-{name} is another"
+                    "the HMAC-{name} token of a test case in RFC 2202 or RFC 4231 is wrong"
                 ));
             }
             let upper = expected.to_uppercase();
@@ -112,9 +111,7 @@ impl GuestComponent for Authenticator {
                 self.verify(algorithm, secrets, body, token)
             };
             if !verify(&[b"another", SECRET], BODY, &upper)? {
-                return wrong(format!(
-                    "a good token under HMAC-{name} is taken for a bad one"
-                ));
+                return wrong(format!("a valid HMAC-{name} token does not verify"));
             }
             for (secrets, body, token) in [
                 (&[SECRET][..], &b"another"[..], expected),
@@ -124,9 +121,7 @@ impl GuestComponent for Authenticator {
                 (&[], BODY, expected),
             ] {
                 if verify(secrets, body, token)? {
-                    return wrong(format!(
-                        "a bad token under HMAC-{name} is taken for a good one"
-                    ));
+                    return wrong(format!("an invalid HMAC-{name} token verifies"));
                 }
             }
         }

@@ -1,7 +1,7 @@
-//! The part of WASI that a guest built with Rust's standard library imports, with nothing behind
-//! it: no variables, no arguments, no input, output that is thrown away. A panic message may quote
-//! plaintext, so that even standard error goes nowhere. Files, sockets and clocks are not linked at
-//! all: a component that asks for them does not load.
+//! The part of WASI that a guest with Rust's standard library imports. It is inert: there are no variables,
+//! no arguments and no input, and output is discarded. Standard error is discarded too, because the message
+//! of a panic may quote plaintext. Files, sockets and clocks are not linked. A component that imports them
+//! is rejected.
 
 mod random;
 mod streams;
@@ -15,7 +15,7 @@ use wasmtime_wasi::cli::{WasiCli, WasiCliCtxView};
 use wasmtime_wasi::p2::bindings::random as wasi_random;
 use wasmtime_wasi::p2::bindings::{cli, sync};
 
-/// The interfaces of it, with the version that is linked. Others of its minor version go with that.
+/// The interfaces, with the version that is linked. Versions with the same minor number are compatible.
 pub(crate) const INERT: [&str; 16] = [
     "wasi:cli/environment@0.2.6",
     "wasi:cli/exit@0.2.6",
@@ -41,6 +41,7 @@ impl HasData for Errors {
     type Data<'a> = &'a mut ResourceTable;
 }
 
+/// Links the inert interfaces.
 pub(crate) fn add_inert(linker: &mut Linker<State>) -> Result<()> {
     fn view(state: &mut State) -> WasiCliCtxView<'_> {
         state.cli()

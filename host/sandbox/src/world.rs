@@ -1,5 +1,5 @@
-//! The worlds of components: the interfaces that a component exports and may import, by name and version. They are
-//! checked before anything is linked, so that a refusal says what to change.
+//! The worlds of components: the interfaces that a component exports and may import, by name and version.
+//! They are checked before a component is linked, so that a rejection says what to change.
 
 use crate::engine::Sandbox;
 use crate::load::Loaded;
@@ -7,8 +7,8 @@ use crate::refusal::{Refusal, RefusalKind, is_unseen};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Declares the worlds: for each of them its documentation, the name by which operators know its components, and
-/// the interfaces of ours that it exports and imports.
+/// Declares the worlds: the documentation of each world, the name of its components for operators, and the
+/// interfaces of this project that it exports and imports.
 macro_rules! worlds {
     ($($(#[$doc:meta])+ $world:ident $name:literal exports $exports:tt imports $imports:tt)+) => {
         /// A kind of component: a world of `wit/`, as this build implements it.
@@ -45,18 +45,18 @@ worlds! {
 }
 
 impl World {
-    /// The name by which operators know the components of this world.
+    /// Returns the name of this world's components for operators, such as `decrypt`.
     pub const fn name(self) -> &'static str {
         self.contract().name
     }
 
-    /// The world of this name.
+    /// Returns the world with the given [`Self::name`].
     pub fn named(name: &str) -> Option<Self> {
         let mut worlds = Self::ALL.iter().copied();
         worlds.find(|world| world.name() == name)
     }
 
-    /// The world of a component, according to its exports. Returns nothing for a component of no known world.
+    /// Returns the world of a component according to its exports, or `None` if it is not known.
     pub fn of(sandbox: &Sandbox, loaded: &Loaded) -> Option<Self> {
         let shape = loaded.component.component_type();
         let exports: Vec<&str> = shape
@@ -77,21 +77,22 @@ impl World {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Contract {
     name: &'static str,
-    /// Every component exports `ABOUT` too.
+    /// The exports. Every component also exports `ABOUT`.
     exports: &'static [&'static str],
-    /// Every component may also import the inert part of WASI.
+    /// The imports. Every component may also import the inert part of WASI.
     imports: &'static [&'static str],
 }
 
 const ABOUT: &str = "bulkhead:component/about@1.0.0";
 
 impl Contract {
-    /// Whether components may import one of `interfaces`.
+    /// Returns whether components may import one of `interfaces`.
     pub(crate) fn imports(&self, interfaces: &[&str]) -> bool {
         self.imports.iter().any(|name| interfaces.contains(name))
     }
 
-    /// Looks at names and versions. What hides behind a good name shows when it is linked and called.
+    /// Checks names and versions of imports and exports. Linking checks their types, and the known answers
+    /// check their behaviour.
     pub(crate) fn check(&self, component: &Component, engine: &Engine) -> Result<(), Refusal> {
         let shape = component.component_type();
         let imports: Vec<&str> = shape.imports(engine).map(|(name, _)| name).collect();
@@ -112,14 +113,14 @@ impl Contract {
             return Ok(());
         }
         let ours = match self.imports {
-            [] => "nothing".to_owned(),
-            imports => imports.join(" and "),
+            [] => String::new(),
+            imports => format!("{} and ", imports.join(" and ")),
         };
         Err(Refusal::new(
             RefusalKind::Import,
             format!(
-                "it imports {}. A {} component may import {ours}, and of WASI only what does nothing \
-                 here: wasi:cli without its run, wasi:io and wasi:random",
+                "it imports {}. A {} component may import only {ours}the inert part of WASI: \
+                 wasi:cli without run, wasi:io and wasi:random",
                 shortened(&refused),
                 self.name
             ),
@@ -136,7 +137,7 @@ impl Contract {
                 return Err(Refusal::new(
                     RefusalKind::Version,
                     format!(
-                        "it exports {}, and this server knows {wanted} and versions compatible with it",
+                        "it exports {}, but this server needs {wanted} or a compatible version",
                         quoted(other)
                     ),
                 ));
@@ -144,7 +145,7 @@ impl Contract {
             return Err(Refusal::new(
                 RefusalKind::World,
                 format!(
-                    "it does not export {wanted}, which makes a {} component; {}",
+                    "it does not export {wanted}, which a {} component must export; {}",
                     self.name,
                     exported_instead(exports)
                 ),
@@ -154,7 +155,7 @@ impl Contract {
     }
 }
 
-/// What may be the matter when the world is a wrong one.
+/// Returns a description of the exports of a component that has another world than required.
 fn exported_instead(exports: &[&str]) -> String {
     match (World::by_exports(exports), exports) {
         (Some(world), _) => format!("it looks like a {} component", world.name()),
@@ -171,11 +172,12 @@ fn import_refused(import: &str, allowed: &[&str]) -> String {
     let import = quoted(import);
     known.map_or_else(
         || import.clone(),
-        |name| format!("{import} (of which this server has {name})"),
+        |name| format!("{import} (this server has {name})"),
     )
 }
 
-/// Names come from the file: they are shown, and must not be more than names.
+/// Returns a name from a component's file in a form that can be shown: at most 100 characters, without
+/// control characters.
 fn quoted(name: &str) -> String {
     const CHARACTERS_MAX: usize = 100;
     let clean = name.chars().take(CHARACTERS_MAX);
@@ -197,7 +199,7 @@ fn shortened(names: &[String]) -> String {
     }
 }
 
-/// An interface's name and its version, if it has one.
+/// Splits a name into the interface and its version, if it has a valid one.
 fn split(name: &str) -> (&str, Option<semver::Version>) {
     match name.rsplit_once('@') {
         Some((interface, version)) => (interface, semver::Version::parse(version).ok()),
@@ -205,13 +207,13 @@ fn split(name: &str) -> (&str, Option<semver::Version>) {
     }
 }
 
-/// Whether two names are of one interface, in whatever versions.
+/// Returns whether two names are of the same interface, in any versions.
 fn is_same(one: &str, other: &str) -> bool {
     split(one).0 == split(other).0
 }
 
-/// Whether two names of an interface go together: the same major version, or the same minor one
-/// where the major is 0; as the component model has it.
+/// Returns whether two names are of compatible versions of the same interface. As in the component model,
+/// the major versions must be equal, or the minor versions if the major version is 0.
 fn is_served(ours: &str, theirs: &str) -> bool {
     let ((ours, our_version), (theirs, their_version)) = (split(ours), split(theirs));
     let track = |version: &semver::Version| match version.major {
@@ -232,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_go_together_as_the_component_model_has_it() {
+    fn versions_are_compatible_as_in_the_component_model() {
         for (ours, theirs, fit) in [
             ("a:b/c@1.0.0", "a:b/c@1.0.0", true),
             ("a:b/c@1.1.0", "a:b/c@1.0.0", true),
@@ -249,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_imports_are_named() {
+    fn rejected_imports_are_named() {
         let imports = [
             "wasi:io/streams@0.2.3",
             "wasi:filesystem/types@0.2.3",
@@ -259,12 +261,12 @@ mod tests {
         let refusal = World::Decrypt
             .contract()
             .check_imports(&imports)
-            .expect_err("refused");
+            .expect_err("component should be rejected");
         assert_eq!(refusal.kind, RefusalKind::Import);
         let reason = &refusal.reason;
         assert!(reason.contains("wasi:filesystem/types@0.2.3"), "{reason}");
         assert!(
-            reason.contains("bulkhead:crypto/bulk@2.0.0 (of which this server has"),
+            reason.contains("bulkhead:crypto/bulk@2.0.0 (this server has"),
             "{reason}"
         );
         assert!(!reason.contains("wasi:io/streams"), "{reason}");
@@ -272,18 +274,18 @@ mod tests {
         let refusal = World::Token
             .contract()
             .check_imports(&imports)
-            .expect_err("refused");
+            .expect_err("component should be rejected");
         assert!(refusal.reason.contains("kdf@1.2.0"), "{refusal}");
     }
 
     #[test]
-    fn a_wrong_world_is_recognised() {
+    fn wrong_world_is_recognised() {
         let token = ["bulkhead:token/authenticator@1.0.0", ABOUT];
         assert_eq!(World::Token.contract().check_exports(&token), Ok(()));
         let refusal = World::Decrypt
             .contract()
             .check_exports(&token)
-            .expect_err("refused");
+            .expect_err("component should be rejected");
         assert_eq!(refusal.kind, RefusalKind::World);
         assert!(
             refusal.reason.contains("looks like a token component"),
@@ -293,18 +295,18 @@ mod tests {
         let refusal = World::Token
             .contract()
             .check_exports(&next)
-            .expect_err("refused");
+            .expect_err("component should be rejected");
         assert_eq!(refusal.kind, RefusalKind::Version);
         let refusal = World::Token
             .contract()
             .check_exports(&[])
-            .expect_err("refused");
+            .expect_err("component should be rejected");
         assert!(refusal.reason.ends_with("it exports nothing"), "{refusal}");
         let odd = ["a\nb"; 28];
         let refusal = World::Token
             .contract()
             .check_exports(&odd)
-            .expect_err("refused");
+            .expect_err("component should be rejected");
         assert!(refusal.reason.ends_with("a?b and 12 more"), "{refusal}");
     }
 }

@@ -1,4 +1,4 @@
-//! The routes that do not belong to a capability.
+//! Handlers of routes that do not belong to a capability.
 
 pub(crate) mod health;
 pub(crate) mod metrics;

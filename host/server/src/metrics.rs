@@ -1,4 +1,4 @@
-//! Everything that is counted.
+//! The metrics of the server.
 
 use crate::components::metrics::{ComponentEvents, ComponentsMetrics};
 use bulkhead_kdf::KdfMetrics;
@@ -18,15 +18,16 @@ use std::time::Duration;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// What happened to a request, for its status label.
+/// The outcome of a request, for its status label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
+    /// The request received a response with this status.
     Answered(StatusCode),
     /// The client closed the connection before there was a response.
     ClientClosed,
 }
 
-/// Everything that is counted, and the registry that knows it.
+/// All metrics, and their registry.
 pub(crate) struct Metrics {
     registry: Registry,
     sandbox: SandboxMetrics,
@@ -38,10 +39,10 @@ pub(crate) struct Metrics {
     pub(crate) http: HttpMetrics,
 }
 
-/// Requests by route and status, with how long they took.
+/// The numbers of requests by route and status, and their durations.
 pub(crate) struct HttpMetrics {
     requests: Family<Labels<2>, Counter>,
-    /// By the number of the route: looking a metric up by its labels costs more than a token.
+    /// The metrics by the number of the route. Finding a metric by its labels costs more than a token.
     routes: Vec<RouteMetrics>,
 }
 
@@ -51,7 +52,7 @@ struct RouteMetrics {
     statuses: [OnceLock<Counter>; STATUSES.len()],
 }
 
-/// Every status that is answered with, as a label: a label must not be for a client to make up.
+/// The label of each status of responses. The list is fixed, so that clients cannot create labels.
 #[rustfmt::skip]
 const STATUSES: [&str; 19] = [
     "200", "202", "204", "400", "404", "405", "406", "408", "409", "413", "414", "415", "422", "431", "500", "501",
@@ -61,7 +62,8 @@ const OTHER: &str = "other";
 const CLIENT_CLOSED: &str = "hung_up";
 
 impl Metrics {
-    /// With a label for each route.
+    /// Creates and registers the metrics. `routes` are the labels of all routes, in the order of their
+    /// numbers.
     pub(crate) fn new(routes: impl Iterator<Item = &'static str>) -> Self {
         let mut registry = Registry::with_prefix("bulkhead");
         let http = HttpMetrics::register(&mut registry, routes);
@@ -85,20 +87,22 @@ impl Metrics {
         }
     }
 
+    /// Returns the metrics of a component's instances.
     pub(crate) fn component(&self, name: &'static str) -> ComponentMetrics {
         self.sandbox.of(name)
     }
 
+    /// Returns the metrics of a component's activations and rejections.
     pub(crate) fn component_events(&self, name: &'static str) -> ComponentEvents {
         self.components.of(name)
     }
 
-    /// Shows a queue from now on.
+    /// Adds a queue to the metrics.
     pub(crate) fn watch(&self, queue: &'static str, waiting: Waiting) {
         self.queues.all().push((queue, waiting));
     }
 
-    /// All metrics as the text of `OpenMetrics` 1.0.
+    /// Returns all metrics as the text of `OpenMetrics` 1.0.
     pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -106,7 +110,7 @@ impl Metrics {
     }
 }
 
-/// The queues in front of worker threads, looked at when somebody asks.
+/// The queues of worker threads. Their metrics are read when they are encoded.
 #[derive(Debug, Clone, Default)]
 struct Queues(Arc<Mutex<Vec<(&'static str, Waiting)>>>);
 
@@ -132,7 +136,7 @@ impl Collector for Queues {
         }
         let mut family = encoder.encode_descriptor(
             "queue_oldest_age",
-            "How long the oldest request that waits for a worker has waited, by queue.",
+            "Age of the oldest request that waits for a worker, by queue.",
             Some(&Unit::Seconds),
             MetricType::Gauge,
         )?;
@@ -147,7 +151,7 @@ impl Collector for Queues {
 
 impl HttpMetrics {
     fn register(registry: &mut Registry, routes: impl Iterator<Item = &'static str>) -> Self {
-        // 50 us to 52 s.
+        // The buckets reach from 50 µs to 52 s.
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(50e-6, 4.0, 11));
         let requests = Family::default();
         let durations: Family<Labels<1>, Histogram, _> = Family::new_with_constructor(histogram);
@@ -158,7 +162,7 @@ impl HttpMetrics {
         );
         registry.register_with_unit(
             "http_request_duration",
-            "Time from a request's head to its answer, by route",
+            "Time from the head of a request to its response, by route",
             Unit::Seconds,
             durations.clone(),
         );
@@ -173,14 +177,16 @@ impl HttpMetrics {
         }
     }
 
-    /// Counts a request to the route of this number.
+    /// Counts a request to the route with the given number.
     pub(crate) fn count(&self, route: usize, outcome: Outcome, time: Duration) {
         let status = match &outcome {
             Outcome::Answered(status) => status.as_str(),
             Outcome::ClientClosed => CLIENT_CLOSED,
         };
-        let place = |status| STATUSES.iter().position(|known| *known == status);
-        let at = place(status).or_else(|| place(OTHER)).unwrap_or_default();
+        let position = |status| STATUSES.iter().position(|known| *known == status);
+        let at = position(status)
+            .or_else(|| position(OTHER))
+            .unwrap_or_default();
         let route = &self.routes[route];
         let labels = [("route", route.label), ("status", STATUSES[at])];
         route.duration.observe(time.as_secs_f64());

@@ -1,4 +1,4 @@
-//! The process: memory, file descriptors, signals, the log.
+//! The process: memory, file descriptors, signals and the log.
 
 pub(crate) mod allocator;
 pub(crate) mod descriptors;

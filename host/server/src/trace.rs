@@ -4,10 +4,10 @@ use bulkhead_store::TraceParent;
 use hyper::HeaderMap;
 use hyper::header::HeaderName;
 
-/// The header that carries it.
+/// The header with the trace.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The trace of a request. `None` if the header is missing, malformed, or there more than once.
+/// Returns the trace of a request, or `None` if the header is missing, malformed or repeated.
 pub(crate) fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
     let mut values = headers.get_all(TRACEPARENT).iter();
     let (value, other) = (values.next()?, values.next());

@@ -57,9 +57,9 @@ fn component_that_crashes_the_compiler_is_rejected_and_the_next_is_accepted() {
             std::fs::write(folder.join("token.wasm"), unlucky).expect("file should be written");
         },
     );
-    setup.wait_for_rejection("token", "invalid", "the compiler does not survive it");
+    setup.wait_for_rejection("token", "invalid", "it crashes the compiler");
     setup.put("token.wasm", &doubling(40));
-    setup.wait_for_rejection("token", "too_demanding", "more than 1 s of a processor");
+    setup.wait_for_rejection("token", "too_demanding", "more than 1 s of processor time");
     setup.wait_for_built_in();
     setup.put("token.wasm", &edition(1));
     setup.wait_for(1);
@@ -69,7 +69,7 @@ fn component_that_crashes_the_compiler_is_rejected_and_the_next_is_accepted() {
 fn component_over_the_compile_memory_is_rejected_and_the_next_is_accepted() {
     let setup = ComponentServer::with(&[("BULKHEAD_COMPONENT_COMPILE_MEMORY", "512MiB")], |_| {});
     setup.put("token.wasm", &nested(8000));
-    setup.wait_for_rejection("token", "too_demanding", "octets of memory");
+    setup.wait_for_rejection("token", "too_demanding", "bytes of memory");
     setup.wait_for_built_in();
     assert!(setup.server.resident_bytes() < 200 << 20);
     setup.put("token.wasm", &edition(1));
@@ -89,7 +89,7 @@ fn startup_stops_on_sigterm_while_compiling() {
         .expect("binary should start");
     let mut log = std::io::BufReader::new(child.stderr.take().expect("stream should be piped"));
     let mut line = String::new();
-    while !line.contains("being compiled") {
+    while !line.contains("compiling and checking") {
         line.clear();
         let bytes =
             std::io::BufRead::read_line(&mut log, &mut line).expect("line should be readable");

@@ -22,9 +22,9 @@ fn rejected_component_leaves_the_last_good_one_active() {
         (TRIAL_MAJOR.to_vec(), "version", "authenticator@2.0.0"),
         (TRIAL_REACHING.to_vec(), "import", "wasi:filesystem/types"),
         (manner("trap"), "self_test", "unreachable"),
-        (manner("loop"), "self_test", "the time was over"),
+        (manner("loop"), "self_test", "the time limit was reached"),
         (manner("grow"), "self_test", "the memory limit was reached"),
-        (manner("liar"), "known_answers", "is another"),
+        (manner("liar"), "known_answers", "HMAC-SHA-1 token"),
         (manner("vain"), "description", "control characters"),
     ] {
         setup.put("token.wasm", &wasm);
@@ -71,11 +71,11 @@ fn unreadable_file_is_rejected_without_waiting() {
     let setup = ComponentServer::with(&[("BULKHEAD_COMPONENT_MAX", &limit)], |_| {});
     std::fs::create_dir(setup.components().join("token.wasm")).expect("folder should be created");
     let refusal = setup.wait_for_rejection("token", "unreadable", "");
-    assert_eq!(refusal["reason"], "it is not a file");
+    assert_eq!(refusal["reason"], "it is not a regular file");
     std::fs::remove_dir(setup.components().join("token.wasm")).expect("file should be removed");
     setup.put("token.wasm", &vec![0; bytes_max + 1]);
     let reason = format!(
-        "it has more than {bytes_max} octets; --component-max (BULKHEAD_COMPONENT_MAX) allows more"
+        "it has more than {bytes_max} bytes; raise --component-max (BULKHEAD_COMPONENT_MAX)"
     );
     until("the size is reported", || {
         setup.state("token")["last_rejection"]["reason"] == reason.as_str()

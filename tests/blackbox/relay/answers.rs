@@ -259,7 +259,7 @@ fn drain_timeout_logs_interrupted_webhooks(kind: StoreKind) {
     let ended = server.wait(RESPONSE_TIME_MAX * 5);
     assert_eq!(ended.code(), Some(1), "{ended:?}");
     let log = server.log();
-    assert!(log.contains("cutting what still runs"), "{log}");
+    assert!(log.contains("cutting unfinished requests"), "{log}");
     assert!(log.contains(r#""relay.ended":false"#), "{log}");
 }
 

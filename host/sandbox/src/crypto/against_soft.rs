@@ -1,5 +1,5 @@
-//! The native crypto and `guest/crypto-soft` in Wasm give the same octets on random inputs.
-//! (`crypto/` itself is compared with rpgp, in its own tests.)
+//! The native crypto and `guest/crypto-soft` in Wasm return the same bytes for random inputs.
+//! (The tests of `crypto/` compare it with rpgp.)
 
 use crate::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::engine::{Sandbox, Setup};
@@ -23,10 +23,10 @@ mod bindings {
     });
 }
 
-/// Copied from guest to host in one call at most.
-const COPIED_OCTETS: usize = 1 << 20;
+/// Maximum number of bytes that one call copies from guest to host.
+const COPIED_BYTES: usize = 1 << 20;
 
-const MEMORY_OCTETS: usize = 64 << 20;
+const MEMORY_BYTES: usize = 64 << 20;
 
 const LIMITS: KdfLimits = KdfLimits {
     s2k_bytes: u64::MAX,
@@ -41,18 +41,20 @@ struct Soft {
 
 static SOFT: LazyLock<Soft> = LazyLock::new(|| {
     let setup = Setup {
-        memory_octets_max: MEMORY_OCTETS,
+        memory_octets_max: MEMORY_BYTES,
         instances: 16,
     };
-    let sandbox = Sandbox::new(&setup).expect("the kernel gives address space");
+    let sandbox = Sandbox::new(&setup).expect("sandbox should be set up");
     let loaded = sandbox
         .load(bulkhead_artifacts::CRYPTO_SOFT, None)
-        .expect("our own component");
+        .expect("component should be loaded");
     let mut linker = Linker::new(&sandbox.engine);
-    wasi::add_inert(&mut linker).expect("links");
-    let instances = linker.instantiate_pre(&loaded.component).expect("links");
+    wasi::add_inert(&mut linker).expect("WASI should link");
+    let instances = linker
+        .instantiate_pre(&loaded.component)
+        .expect("component should link");
     Soft {
-        instances: bindings::ProviderPre::new(instances).expect("exports what it should"),
+        instances: bindings::ProviderPre::new(instances).expect("component should be a provider"),
         sandbox,
     }
 });
@@ -60,29 +62,33 @@ static SOFT: LazyLock<Soft> = LazyLock::new(|| {
 fn store() -> Store<State> {
     let budget = Budget {
         limits: InstanceLimits {
-            memory_octets: MEMORY_OCTETS,
+            memory_octets: MEMORY_BYTES,
             time: Duration::from_mins(1),
         },
         kdf: LIMITS,
         kdf_offload: None,
         cancel: CancelFlag::default(),
     };
-    instance::store(&SOFT.sandbox, budget, Instant::now(), COPIED_OCTETS)
+    instance::store(&SOFT.sandbox, budget, Instant::now(), COPIED_BYTES)
 }
 
-/// The same call to both sides. Refusals are of two generated types with equal names.
+/// Makes the same call to both sides. Their errors are two generated types with equal names.
 fn both<T: Debug, U: Debug>(
     native: impl FnOnce(&State) -> wasmtime::Result<T>,
     soft: impl FnOnce(&mut Store<State>, &bindings::Provider) -> wasmtime::Result<U>,
 ) -> (String, String) {
-    let native = native(store().data()).expect("no fault");
+    let native = native(store().data()).expect("call should not fault");
     let mut store = store();
-    let instance = SOFT.instances.instantiate(&mut store).expect("an instance");
-    let soft = soft(&mut store, &instance).expect("no trap");
+    let instance = SOFT
+        .instances
+        .instantiate(&mut store)
+        .expect("instance should start");
+    let soft = soft(&mut store, &instance).expect("call should not trap");
     (described(&native), described(&soft))
 }
 
-/// The texts of refusals come from `wit/`, indented as deep as the generated modules are nested.
+/// Formats an outcome with single spaces. The texts of errors come from `wit/`, and their indentation
+/// depends on the nesting of the generated modules.
 fn described(outcome: &impl Debug) -> String {
     let text = format!("{outcome:?}");
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -100,7 +106,7 @@ const HASHES: [(kdf::Hash, soft::kdf::Hash); 9] = [
     (kdf::Hash::Sha3512, soft::kdf::Hash::Sha3512),
 ];
 
-/// With the octets of a key.
+/// The ciphers, with the lengths of their keys in bytes.
 const CIPHERS: [(bulk::Cipher, soft::bulk::Cipher, usize); 11] = [
     (bulk::Cipher::Idea, soft::bulk::Cipher::Idea, 16),
     (bulk::Cipher::Tdes, soft::bulk::Cipher::Tdes, 24),
@@ -127,23 +133,23 @@ const CIPHERS: [(bulk::Cipher, soft::bulk::Cipher, usize); 11] = [
     ),
 ];
 
-/// With the octets of a nonce.
+/// The modes, with the lengths of their nonces in bytes.
 const MODES: [(bulk::AeadMode, soft::bulk::AeadMode, usize); 3] = [
     (bulk::AeadMode::Eax, soft::bulk::AeadMode::Eax, 16),
     (bulk::AeadMode::Ocb, soft::bulk::AeadMode::Ocb, 15),
     (bulk::AeadMode::Gcm, soft::bulk::AeadMode::Gcm, 12),
 ];
 
-fn octets(most: usize) -> impl Strategy<Value = Vec<u8>> {
-    proptest::collection::vec(any::<u8>(), 0..most)
+fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(any::<u8>(), 0..max)
 }
 
 proptest! {
     #[test]
     fn s2k(
         hash in select(&HASHES[..]),
-        salt in octets(20),
-        passphrase in octets(300),
+        salt in bytes(20),
+        passphrase in bytes(300),
         count in 0_u32..200_000,
         key_len in 0_u8..70,
     ) {
@@ -156,8 +162,8 @@ proptest! {
 
     #[test]
     fn argon2id(
-        salt in octets(32),
-        passphrase in octets(100),
+        salt in bytes(32),
+        passphrase in bytes(100),
         passes in 0_u8..4,
         lanes in 0_u8..5,
         memory_kib in 0_u32..256,
@@ -175,7 +181,7 @@ proptest! {
         cipher in select(&CIPHERS[..]),
         key in proptest::collection::vec(any::<u8>(), 40),
         odd_len in proptest::option::weighted(0.1, 0_usize..40),
-        data in octets(5000),
+        data in bytes(5000),
     ) {
         let key = &key[..odd_len.unwrap_or(cipher.2)];
         let (native, soft) = both(
@@ -185,31 +191,31 @@ proptest! {
         prop_assert_eq!(native, soft);
     }
 
-    /// Sealed by nobody: all modes must agree that it is not authentic, or on why not to try.
+    /// The input is random. Both sides must return that it is not authentic, or the same error.
     #[test]
-    fn aead_open_of_anything(
+    fn aead_open_of_random_bytes(
         mode in select(&MODES[..]),
         cipher in select(&CIPHERS[..]),
         key in proptest::collection::vec(any::<u8>(), 32),
         nonce in proptest::collection::vec(any::<u8>(), 20),
         odd_len in proptest::option::weighted(0.1, 0_usize..20),
-        associated in octets(40),
-        sealed in octets(500),
+        associated in bytes(40),
+        sealed in bytes(500),
     ) {
         let (key, nonce) = (&key[..cipher.2], &nonce[..odd_len.unwrap_or(mode.2)]);
         let (native, soft) = open_both(mode, cipher, key, nonce, &associated, &sealed);
         prop_assert_eq!(native, soft);
     }
 
-    /// Sealed for real by rpgp, and with one bit flipped.
+    /// The input was sealed by rpgp. It is opened unchanged, and with one flipped bit.
     #[test]
     fn aead_open(
         mode in select(&MODES[..]),
         cipher in select(&CIPHERS[4..7]),
         key in proptest::collection::vec(any::<u8>(), 32),
         nonce in proptest::collection::vec(any::<u8>(), 16),
-        associated in octets(40),
-        plain in octets(5000),
+        associated in bytes(40),
+        plain in bytes(5000),
         flip: Index,
     ) {
         let (key, nonce) = (&key[..cipher.2], &nonce[..mode.2]);
@@ -225,7 +231,7 @@ proptest! {
     }
 
     #[test]
-    fn sha1(data in octets(5000)) {
+    fn sha1(data in bytes(5000)) {
         let (native, soft) = both(
             |state| state.sha1(&data),
             |store, soft| soft.bulkhead_crypto_bulk().call_sha1(store, &data),
@@ -274,6 +280,6 @@ fn seal(
     };
     let mut sealed = pgp::bytes::BytesMut::from(plain);
     mode.encrypt_in_place(&cipher, key, nonce, associated, &mut sealed)
-        .expect("rpgp seals");
+        .expect("rpgp should seal");
     sealed.to_vec()
 }

@@ -17,8 +17,8 @@ const LIMITS: InstanceLimits = InstanceLimits {
     time: Duration::from_secs(30),
 };
 
-/// What the component makes of a message.
-fn ask(component: &Decryptor, message: &str) -> String {
+/// Returns the plaintext of a message.
+fn open(component: &Decryptor, message: &str) -> String {
     let opened = component.open(OpenRequest {
         message: message.as_bytes(),
         passphrase: "topsecret",
@@ -36,19 +36,19 @@ fn ask(component: &Decryptor, message: &str) -> String {
         cancel: CancelFlag::default(),
         kdf_offload: None,
     });
-    let opened = opened.expect("the component should answer");
-    String::from_utf8(opened.to_vec()).expect("the answer should be text")
+    let opened = opened.expect("message should be opened");
+    String::from_utf8(opened.to_vec()).expect("plaintext should be UTF-8")
 }
 
-/// It must not matter whether the kernel can tell which pages were touched (Linux 6.7).
+/// The result must not depend on whether the kernel can report which pages were written to (Linux 6.7).
 #[test]
 fn no_memory_outlives_a_call_however_it_is_reset() {
     let setup = Setup {
         memory_octets_max: LIMITS.memory_octets,
         instances: 8,
     };
-    let [hostile, healthy] = [HOSTILE, DECRYPT.wasm]
-        .map(|wasm| Compiled::new(wasm).expect("the component should compile"));
+    let [hostile, healthy] =
+        [HOSTILE, DECRYPT.wasm].map(|wasm| Compiled::new(wasm).expect("component should compile"));
     for (name, sandbox) in [
         ("as served", Sandbox::new(&setup)),
         ("without", Sandbox::with_pagemap_scan(&setup, false)),
@@ -65,17 +65,17 @@ fn no_memory_outlives_a_call_however_it_is_reset() {
         let link = |compiled: &Compiled| {
             let loaded = sandbox
                 .load_compiled(compiled)
-                .expect("an instance should fit");
+                .expect("component should be loaded");
             let metrics = ComponentMetrics::unregistered();
-            Decryptor::new(&sandbox, &loaded, LIMITS, metrics).expect("the component should link")
+            Decryptor::new(&sandbox, &loaded, LIMITS, metrics).expect("component should link")
         };
         let component = link(&hostile);
-        // The component finds its own copies of what it searches for.
-        let own = ask(&component, "search");
+        // The component always finds its own copies of the searched text.
+        let own = open(&component, "search");
         for _ in 0..10 {
-            assert_eq!(ask(&component, "mark"), "marked");
-            assert_eq!(ask(&component, "search"), own, "{name} pagemap_scan");
+            assert_eq!(open(&component, "mark"), "marked");
+            assert_eq!(open(&component, "search"), own, "{name} pagemap_scan");
         }
-        assert_eq!(ask(&link(&healthy), SAMPLE), "Nice work!\n");
+        assert_eq!(open(&link(&healthy), SAMPLE), "Nice work!\n");
     }
 }

@@ -1,5 +1,5 @@
-//! What the host knows of a signing component's answers, whoever made it: decisions that a quota, a
-//! message or a receiver would suffer from if they were others.
+//! Known answers of signing components. They cover the decisions whose errors would waste the quota, lose a
+//! message or burden a receiver.
 
 use super::{
     Answer, Checking, Claim, Delivering, Event, Failure, Question, Reply, Signing,
@@ -69,15 +69,15 @@ fn questions(component: &SigningComponent) -> Result<(), KnownAnswerError> {
         let got = target(&question)?;
         if got != expected {
             return Err(wrong(format!(
-                "the upstream is asked at another target than {expected}"
+                "a request to the upstream has another target than {expected}"
             )));
         }
     }
     let odd = target(&Question::Sign("a b&message=c\r\n#%é".into()))?;
     let query = odd.strip_prefix("/crypto/sign?message=").unwrap_or(" ");
-    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"%+-._~".contains(&octet);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"%+-._~".contains(&byte);
     if !query.bytes().all(plain) {
-        return Err(wrong("a message is not encoded when the upstream is asked"));
+        return Err(wrong("the message in a target is not percent-encoded"));
     }
     Ok(())
 }
@@ -89,13 +89,13 @@ fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     for key in [None, Some(PUBLIC_KEY)] {
         match read(&good, key)? {
             Signing::Signed(signed) if signed == signature => {}
-            _ => return Err(wrong("a signature is not taken as it is")),
+            _ => return Err(wrong("a signature is not returned unchanged")),
         }
     }
     let forged = answered(200, None, STANDARD.encode([7; 256]).as_bytes());
     if !matches!(read(&forged, Some(PUBLIC_KEY))?, Signing::Again(_)) {
         return Err(wrong(
-            "a signature counts that does not belong to the public key",
+            "a signature is returned that does not verify with the public key",
         ));
     }
     for reply in [
@@ -108,7 +108,7 @@ fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
             Signing::Again(wait) if wait.after_ms <= DAY_MS => {}
             _ => {
                 return Err(wrong(
-                    "after a failure that passes, a message is not tried again",
+                    "a message is not attempted again after a temporary failure",
                 ));
             }
         }
@@ -116,14 +116,14 @@ fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     match read(&answered(429, Some("30"), b""), None)? {
         Signing::Slowed(wait) if (30_000..=DAY_MS).contains(&wait.after_ms) => {}
         _ => {
-            return Err(wrong(
-                "the pause that the upstream asks for with 429 is not kept",
-            ));
+            return Err(wrong("the Retry-After of a 429 response is not respected"));
         }
     }
     match read(&answered(401, None, b""), None)? {
         Signing::Paused(wait) if wait.after_ms <= DAY_MS => Ok(()),
-        _ => Err(wrong("a refused key is not waited for")),
+        _ => Err(wrong(
+            "calls are not paused after the upstream rejects the API key",
+        )),
     }
 }
 
@@ -134,7 +134,7 @@ fn checks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     for checking in [verification, key_check] {
         match checking? {
             Checking::Unknown(_) => {}
-            _ => return Err(wrong("a failure is taken for an answer")),
+            _ => return Err(wrong("the result of a failed check is not `unknown`")),
         }
     }
     Ok(())
@@ -150,7 +150,7 @@ fn verifications(component: &SigningComponent) -> Result<(), KnownAnswerError> {
             Ok(verified) if verified == expected => {}
             Err(VerifyError::Fault(fault)) => return Err(fault.into()),
             Ok(_) | Err(VerifyError::Key(_)) => {
-                return Err(wrong("a known RSA signature comes out wrong"));
+                return Err(wrong("a known RSA signature is not verified correctly"));
             }
         }
     }
@@ -178,15 +178,19 @@ fn webhooks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     let signature = STANDARD.encode(mac.finalize().into_bytes());
     if header("webhook-id") != "msg_1" || header("webhook-timestamp") != "1700000000" {
         return Err(wrong(
-            "a webhook does not say which it is, or when it was sent",
+            "the id or the timestamp of a webhook is wrong or missing",
         ));
     }
     if header("webhook-signature") != format!("v1,{signature}") {
-        return Err(wrong("a webhook is not signed as Standard Webhooks has it"));
+        return Err(wrong(
+            "a webhook is not signed according to Standard Webhooks",
+        ));
     }
     let read = |reply: &Reply| component.read_webhook(reply, SITUATION);
     if !matches!(read(&answered(204, None, b""))?, Delivering::Delivered) {
-        return Err(wrong("a webhook that was taken is not done with"));
+        return Err(wrong(
+            "a webhook with the response 204 does not count as delivered",
+        ));
     }
     for reply in [
         answered(500, None, b""),
@@ -195,7 +199,7 @@ fn webhooks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     ] {
         match read(&reply)? {
             Delivering::Again(wait) if wait.after_ms <= DAY_MS => {}
-            _ => return Err(wrong("a webhook that was not taken is not tried again")),
+            _ => return Err(wrong("a failed webhook is not attempted again")),
         }
     }
     Ok(())

@@ -1,12 +1,12 @@
-//! Random numbers, a few at a time: they are made in memory of the host, on the thread of the call.
+//! Random numbers, with a limit per call, because they use memory of the host and the thread of the call.
 
 use wasmtime::Result;
 use wasmtime::component::HasData;
 use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
 use wasmtime_wasi::random::WasiRandomCtx;
 
-/// Octets in one call. A standard library seeds its hash tables with 16.
-const OCTETS_MAX: u64 = 64 << 10;
+/// Maximum number of bytes in one call. A standard library seeds its hash tables with 16.
+const BYTES_MAX: u64 = 64 << 10;
 
 pub(super) struct Numbers;
 
@@ -14,21 +14,21 @@ impl HasData for Numbers {
     type Data<'a> = Scarce<'a>;
 }
 
-/// Those of one instance.
+/// The random numbers of one instance.
 pub(super) struct Scarce<'a>(pub(super) &'a mut WasiRandomCtx);
 
-fn check(octets: u64) -> Result<()> {
+fn check(bytes: u64) -> Result<()> {
     wasmtime::ensure!(
-        octets <= OCTETS_MAX,
-        "{octets} random octets are asked for at once, {OCTETS_MAX} is the most"
+        bytes <= BYTES_MAX,
+        "a call requests {bytes} random bytes; the maximum is {BYTES_MAX}"
     );
     Ok(())
 }
 
 impl random::Host for Scarce<'_> {
-    fn get_random_bytes(&mut self, octets: u64) -> Result<Vec<u8>> {
-        check(octets)?;
-        random::Host::get_random_bytes(self.0, octets)
+    fn get_random_bytes(&mut self, bytes: u64) -> Result<Vec<u8>> {
+        check(bytes)?;
+        random::Host::get_random_bytes(self.0, bytes)
     }
 
     fn get_random_u64(&mut self) -> Result<u64> {
@@ -37,9 +37,9 @@ impl random::Host for Scarce<'_> {
 }
 
 impl insecure::Host for Scarce<'_> {
-    fn get_insecure_random_bytes(&mut self, octets: u64) -> Result<Vec<u8>> {
-        check(octets)?;
-        insecure::Host::get_insecure_random_bytes(self.0, octets)
+    fn get_insecure_random_bytes(&mut self, bytes: u64) -> Result<Vec<u8>> {
+        check(bytes)?;
+        insecure::Host::get_insecure_random_bytes(self.0, bytes)
     }
 
     fn get_insecure_random_u64(&mut self) -> Result<u64> {

@@ -1,6 +1,6 @@
-//! Streams that are at their end and take everything, at once. wasmtime's own would block on a tokio
-//! runtime for each call, which is a panic of the host where the thread drives one already: guests are
-//! called on I/O threads too.
+//! Streams that discard output and are at the end of their input. No call blocks. wasmtime's own streams
+//! block on a tokio runtime in each call, which panics on a thread that already drives a runtime. I/O
+//! threads do, and they call guests.
 
 use wasmtime::Result;
 use wasmtime::component::{HasData, Resource, ResourceTable};
@@ -10,8 +10,8 @@ use wasmtime_wasi::p2::bindings::sync::io::streams::{
 };
 use wasmtime_wasi::p2::{StreamError, StreamResult};
 
-/// Octets that may be written in one go.
-const ROOM: u64 = 64 << 10;
+/// Maximum number of bytes in one write.
+const WRITE_MAX: u64 = 64 << 10;
 
 pub(super) struct Streams;
 
@@ -19,7 +19,7 @@ impl HasData for Streams {
     type Data<'a> = Inert<'a>;
 }
 
-/// The resources of one instance. No stream in it is ever asked for anything.
+/// The resources of one instance. No method of a stream in the table is called.
 pub(super) struct Inert<'a>(pub(super) &'a mut ResourceTable);
 
 impl Host for Inert<'_> {
@@ -60,7 +60,7 @@ impl HostInputStream for Inert<'_> {
 
 impl HostOutputStream for Inert<'_> {
     fn check_write(&mut self, _: Resource<OutputStream>) -> StreamResult<u64> {
-        Ok(ROOM)
+        Ok(WRITE_MAX)
     }
 
     fn write(&mut self, _: Resource<OutputStream>, _: Vec<u8>) -> StreamResult<()> {
@@ -124,9 +124,9 @@ impl HostOutputStream for Inert<'_> {
 }
 
 impl PollHost for Inert<'_> {
-    /// All of them: only streams can be waited for.
+    /// Returns all pollables as ready, because all of them belong to streams.
     fn poll(&mut self, pollables: Vec<Resource<Pollable>>) -> Result<Vec<u32>> {
-        wasmtime::ensure!(!pollables.is_empty(), "an empty list is waited for");
+        wasmtime::ensure!(!pollables.is_empty(), "poll is called with an empty list");
         (0..pollables.len())
             .map(|at| Ok(u32::try_from(at)?))
             .collect()

@@ -1,4 +1,4 @@
-//! A host of the next minor version, and a component that was built against this one.
+//! A host of the next minor version runs a component that was built for the current version.
 
 use super::{Contract, World};
 use crate::engine::{Sandbox, Setup};
@@ -38,32 +38,38 @@ const NEXT: Contract = Contract {
 };
 
 #[test]
-fn a_component_of_an_older_minor_version_runs() {
+fn component_of_an_older_minor_version_runs() {
     let setup = Setup {
         memory_octets_max: 16 << 20,
         instances: 2,
     };
-    let sandbox = Sandbox::new(&setup).expect("the kernel gives address space");
+    let sandbox = Sandbox::new(&setup).expect("sandbox should be set up");
     let limits = InstanceLimits {
         memory_octets: 16 << 20,
         time: Duration::from_secs(10),
     };
     let link = |wasm: &[u8]| {
-        let compiled = Compiled::new(wasm).expect("it compiles");
-        let loaded = sandbox.load_compiled(&compiled).expect("it fits");
+        let compiled = Compiled::new(wasm).expect("component should compile");
+        let loaded = sandbox
+            .load_compiled(&compiled)
+            .expect("component should be loaded");
         let metrics = ComponentMetrics::unregistered();
         Linked::new(&NEXT, &sandbox, &loaded, limits, metrics)
     };
-    // Built against 1.0, and against the very 1.1.
+    // The components were built for 1.0 and for 1.1.
     for wasm in [TRIAL, TRIAL_MINOR] {
-        let linked = link(wasm).expect("it is let in");
-        let tokens = linked.find(GuestIndices::new).expect("it is found");
+        let linked = link(wasm).expect("component should link");
+        let tokens = linked
+            .find(GuestIndices::new)
+            .expect("interface should be found");
         let made = linked.call(linked.budget(), 0, |store, instance| {
             let tokens = tokens.load(&mut *store, instance)?;
             tokens.call_make(store, Algorithm::Sha256, b"Jefe", trial::WHICH)
         });
         assert_eq!(made, Ok(trial::version(1)));
     }
-    let refusal = link(TRIAL_MAJOR).err().expect("2.0 is something else");
+    let refusal = link(TRIAL_MAJOR)
+        .err()
+        .expect("2.0 should not be compatible");
     assert_eq!(refusal.kind, RefusalKind::Version);
 }

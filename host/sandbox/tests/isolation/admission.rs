@@ -1,4 +1,4 @@
-//! What a component has to be to be let in: others that were built apart from ours, in editions.
+//! Admission of components: the built-in ones, and variants of a trial component that was built separately.
 
 use super::{TIME, sandbox, within};
 use bulkhead_artifacts::{DECRYPT, SIGNING, TOKEN};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 static SANDBOX: LazyLock<Sandbox> = LazyLock::new(sandbox);
 
-/// Of a self-test that never ends.
+/// The limits for self-tests that never end.
 const SHORT: InstanceLimits = InstanceLimits {
     memory_octets: 16 << 20,
     time: Duration::from_millis(300),
@@ -27,12 +27,14 @@ fn token(wasm: &[u8], limits: InstanceLimits) -> Result<(Authenticator, Descript
     Ok((authenticator, description))
 }
 
-fn refused(wasm: &[u8], limits: InstanceLimits) -> Refusal {
-    token(wasm, limits).err().expect("refused")
+fn rejected(wasm: &[u8], limits: InstanceLimits) -> Refusal {
+    token(wasm, limits)
+        .err()
+        .expect("component should be rejected")
 }
 
 #[test]
-fn ours_are_let_in() {
+fn built_in_components_are_admitted() {
     let admit = |world: World, loaded: &Loaded| {
         let metrics = ComponentMetrics::unregistered();
         match world {
@@ -52,20 +54,23 @@ fn ours_are_let_in() {
         }
     };
     for artifact in [DECRYPT, TOKEN, SIGNING] {
-        let compiled = Compiled::new(artifact.wasm).expect("our own component compiles");
-        let loaded = SANDBOX.load_compiled(&compiled).expect("an instance fits");
-        let world = World::of(&SANDBOX, &loaded).expect("a known world");
+        let compiled = Compiled::new(artifact.wasm).expect("component should compile");
+        let loaded = SANDBOX
+            .load_compiled(&compiled)
+            .expect("component should be loaded");
+        let world = World::of(&SANDBOX, &loaded).expect("world should be known");
         assert_eq!(world.name(), artifact.name);
-        let description = admit(world, &loaded).expect("admitted");
+        let description = admit(world, &loaded).expect("component should be admitted");
         assert_eq!(description.name, artifact.name);
         assert_eq!(description.version, env!("CARGO_PKG_VERSION"));
     }
 }
 
 #[test]
-fn components_of_others_are_let_in_and_asked() {
+fn trial_components_are_admitted_and_called() {
     for wasm in [TRIAL, TRIAL_MINOR] {
-        let (authenticator, description) = token(wasm, within(TIME)).expect("let in");
+        let (authenticator, description) =
+            token(wasm, within(TIME)).expect("component should be admitted");
         assert_eq!(description.name, "trial");
         let made = authenticator.make(Algorithm::Sha256, b"Jefe", trial::WHICH);
         assert_eq!(made, Ok(description.version));
@@ -73,8 +78,8 @@ fn components_of_others_are_let_in_and_asked() {
 }
 
 #[test]
-fn what_is_no_component_is_refused() {
-    let module = wat::parse_str("(module)").expect("a module");
+fn file_is_rejected_if_it_is_not_a_complete_component() {
+    let module = wat::parse_str("(module)").expect("text should be WAT");
     for (wasm, kind, said) in [
         (&b"hello"[..], RefusalKind::NotAComponent, "not WebAssembly"),
         (b"", RefusalKind::NotAComponent, "not WebAssembly"),
@@ -96,14 +101,14 @@ fn what_is_no_component_is_refused() {
             "does not compile",
         ),
     ] {
-        let refusal = refused(wasm, within(TIME));
+        let refusal = rejected(wasm, within(TIME));
         assert_eq!(refusal.kind, kind, "{refusal}");
         assert!(refusal.reason.contains(said), "{refusal}");
     }
 }
 
 #[test]
-fn wrong_worlds_versions_and_imports_are_refused_by_name() {
+fn wrong_worlds_versions_and_imports_are_rejected_by_name() {
     for (wasm, kind, said) in [
         (
             DECRYPT.wasm,
@@ -132,43 +137,47 @@ fn wrong_worlds_versions_and_imports_are_refused_by_name() {
             "wasi:clocks/monotonic-clock@0.2",
         ),
     ] {
-        let refusal = refused(wasm, within(TIME));
+        let refusal = rejected(wasm, within(TIME));
         assert_eq!(refusal.kind, kind, "{refusal}");
         assert!(refusal.reason.contains(said), "{refusal}");
     }
 }
 
 #[test]
-fn what_misbehaves_is_refused_and_quoted_in_one_line() {
+fn misbehaving_component_is_rejected_and_quoted_in_one_line() {
     for (manner, kind, said) in [
         ("trap", RefusalKind::SelfTest, "unreachable"),
-        ("loop", RefusalKind::SelfTest, "the time was over"),
+        ("loop", RefusalKind::SelfTest, "the time limit was reached"),
         (
             "grow",
             RefusalKind::SelfTest,
             "the memory limit was reached",
         ),
         ("fail", RefusalKind::SelfTest, "one of my answers is wrong"),
-        ("liar", RefusalKind::KnownAnswers, "HMAC-SHA-1 is another"),
+        ("liar", RefusalKind::KnownAnswers, "HMAC-SHA-1 token"),
         ("vain", RefusalKind::Description, "control characters"),
     ] {
-        let refusal = refused(&trial::with_behaviour(TRIAL, manner), SHORT);
+        let refusal = rejected(&trial::with_behaviour(TRIAL, manner), SHORT);
         assert_eq!(refusal.kind, kind, "{manner}: {refusal}");
         assert!(refusal.reason.contains(said), "{manner}: {refusal}");
         assert!(!refusal.reason.contains('\n'), "{manner}: {refusal}");
     }
-    let loaded = SANDBOX.load_compiled(&Compiled::new(HOSTILE).expect("compiles"));
+    let compiled = Compiled::new(HOSTILE).expect("component should compile");
+    let loaded = SANDBOX
+        .load_compiled(&compiled)
+        .expect("component should be loaded");
     let metrics = ComponentMetrics::unregistered();
-    let hostile = Decryptor::new(&SANDBOX, &loaded.expect("fits"), within(TIME), metrics);
-    let refusal = verify(&hostile.expect("links")).expect_err("refused");
+    let hostile =
+        Decryptor::new(&SANDBOX, &loaded, within(TIME), metrics).expect("component should link");
+    let refusal = verify(&hostile).expect_err("component should be rejected");
     assert_eq!(refusal.kind, RefusalKind::SelfTest);
 }
 
 #[test]
-fn what_needs_more_than_an_instance_has_is_refused() {
+fn component_is_rejected_if_it_needs_more_than_an_instance_may_use() {
     let memories = "(core module $m (memory 1))".to_owned()
         + "(core instance (instantiate $m))".repeat(9).as_str();
-    let greedy = wat::parse_str(format!("(component {memories})")).expect("a component");
-    let refusal = refused(&greedy, within(TIME));
+    let greedy = wat::parse_str(format!("(component {memories})")).expect("text should be WAT");
+    let refusal = rejected(&greedy, within(TIME));
     assert_eq!(refusal.kind, RefusalKind::TooDemanding, "{refusal}");
 }

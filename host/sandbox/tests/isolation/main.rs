@@ -1,4 +1,4 @@
-//! What one instance does stays with it: limits, faults, memory, imports.
+//! Isolation of instances: limits, faults, memory and imports.
 
 mod admission;
 mod signing;
@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 const SAMPLE: &str = include_str!("../../../../guest/decrypt/src/sample.asc");
 const PASSPHRASE: &str = "topsecret";
 
-/// Long enough for a busy machine; only what is meant to run into it does.
+/// A time limit that only a hostile component reaches, even on a busy machine.
 const TIME: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(100);
-const MEMORY_OCTETS: usize = 256 << 20;
+const MEMORY_BYTES: usize = 256 << 20;
 
 const LIMITS: DecryptLimits = DecryptLimits {
     plaintext_octets: 1 << 20,
@@ -37,37 +37,41 @@ const KDF_LIMITS: KdfLimits = KdfLimits {
 
 fn sandbox() -> Sandbox {
     let setup = Setup {
-        memory_octets_max: MEMORY_OCTETS,
+        memory_octets_max: MEMORY_BYTES,
         instances: 8,
     };
-    Sandbox::new(&setup).expect("the kernel gives address space")
+    Sandbox::new(&setup).expect("sandbox should be set up")
 }
 
 const fn within(time: Duration) -> InstanceLimits {
     InstanceLimits {
-        memory_octets: MEMORY_OCTETS,
+        memory_octets: MEMORY_BYTES,
         time,
     }
 }
 
 fn load(sandbox: &Sandbox, artifact: Artifact, time: Duration) -> Decryptor {
     let loaded = sandbox.load(artifact.wasm, Some(artifact.precompiled));
-    link(sandbox, &loaded.expect("our own component loads"), time)
+    link(sandbox, &loaded.expect("component should be loaded"), time)
 }
 
 fn load_hostile(sandbox: &Sandbox, time: Duration) -> Decryptor {
     static COMPILED: LazyLock<Compiled> =
-        LazyLock::new(|| Compiled::new(HOSTILE).expect("it compiles"));
+        LazyLock::new(|| Compiled::new(HOSTILE).expect("component should compile"));
     let loaded = sandbox.load_compiled(&COMPILED);
-    link(sandbox, &loaded.expect("it fits"), time)
+    link(sandbox, &loaded.expect("component should be loaded"), time)
 }
 
 fn link(sandbox: &Sandbox, loaded: &Loaded, time: Duration) -> Decryptor {
     let metrics = ComponentMetrics::unregistered();
-    Decryptor::new(sandbox, loaded, within(time), metrics).expect("it links")
+    Decryptor::new(sandbox, loaded, within(time), metrics).expect("component should link")
 }
 
-fn open(decryptor: &Decryptor, message: &str, cancel: CancelFlag) -> Result<String, OpenError> {
+fn open_with(
+    decryptor: &Decryptor,
+    message: &str,
+    cancel: CancelFlag,
+) -> Result<String, OpenError> {
     let opened = decryptor.open(OpenRequest {
         message: message.as_bytes(),
         passphrase: PASSPHRASE,
@@ -76,25 +80,25 @@ fn open(decryptor: &Decryptor, message: &str, cancel: CancelFlag) -> Result<Stri
         cancel,
         kdf_offload: None,
     })?;
-    Ok(String::from_utf8(opened.to_vec()).expect("text"))
+    Ok(String::from_utf8(opened.to_vec()).expect("plaintext should be UTF-8"))
 }
 
-fn ask(decryptor: &Decryptor, message: &str) -> Result<String, OpenError> {
-    open(decryptor, message, CancelFlag::default())
+fn open(decryptor: &Decryptor, message: &str) -> Result<String, OpenError> {
+    open_with(decryptor, message, CancelFlag::default())
 }
 
 fn trap(decryptor: &Decryptor, message: &str) -> String {
-    match ask(decryptor, message) {
+    match open(decryptor, message) {
         Err(OpenError::Fault(Fault::Trap(text))) => text,
-        other => panic!("{message}: no trap but {other:?}"),
+        other => panic!("{message}: no trap, but {other:?}"),
     }
 }
 
 #[test]
-fn time_is_over_for_an_endless_loop() {
+fn endless_loop_ends_at_the_time_limit() {
     let hostile = load_hostile(&sandbox(), SHORT);
     assert_eq!(
-        ask(&hostile, "loop"),
+        open(&hostile, "loop"),
         Err(OpenError::Fault(Fault::Deadline))
     );
 }
@@ -102,11 +106,11 @@ fn time_is_over_for_an_endless_loop() {
 #[test]
 fn memory_is_limited() {
     let hostile = load_hostile(&sandbox(), TIME);
-    assert_eq!(ask(&hostile, "grow"), Err(OpenError::Fault(Fault::Memory)));
+    assert_eq!(open(&hostile, "grow"), Err(OpenError::Fault(Fault::Memory)));
 }
 
 #[test]
-fn traps_are_faults_that_quote_nothing() {
+fn traps_are_faults_that_do_not_quote_the_input() {
     let hostile = load_hostile(&sandbox(), TIME);
     for (message, expected) in [
         ("recurse", "call stack"),
@@ -124,29 +128,29 @@ fn traps_are_faults_that_quote_nothing() {
 }
 
 #[test]
-fn nothing_is_behind_standard_streams_arguments_and_variables() {
+fn standard_streams_arguments_and_variables_are_empty() {
     let hostile = load_hostile(&sandbox(), TIME);
-    assert_eq!(ask(&hostile, "print").as_deref(), Ok("printed"));
-    assert_eq!(ask(&hostile, "environment").as_deref(), Ok("0 0"));
+    assert_eq!(open(&hostile, "print").as_deref(), Ok("printed"));
+    assert_eq!(open(&hostile, "environment").as_deref(), Ok("0 0"));
 }
 
 #[test]
 fn key_derivation_is_counted_over_all_calls() {
     let hostile = load_hostile(&sandbox(), TIME);
-    // 64 calls of 1 MiB fit; the 65th is refused, and says what the sum would have been.
+    // 64 calls of 1 MiB are within the limit. The 65th is rejected, and its error contains the sum.
     let asked = format!("64 {}", 65 << 20);
-    assert_eq!(ask(&hostile, "derive"), Ok(asked));
+    assert_eq!(open(&hostile, "derive"), Ok(asked));
 }
 
 #[test]
-fn an_interrupt_ends_an_instance_long_before_its_time() {
+fn cancelled_instance_ends_long_before_its_time_limit() {
     let hostile = load_hostile(&sandbox(), TIME);
     let cancel = CancelFlag::default();
     let start = Instant::now();
     let ended = std::thread::scope(|scope| {
-        let running = scope.spawn(|| open(&hostile, "loop", cancel.clone()));
+        let running = scope.spawn(|| open_with(&hostile, "loop", cancel.clone()));
         cancel.cancel();
-        running.join().expect("no panic")
+        running.join().expect("thread should not panic")
     });
     assert_eq!(ended, Err(OpenError::Fault(Fault::Cancelled)));
     assert!(start.elapsed() < TIME / 2);
@@ -156,12 +160,12 @@ fn an_interrupt_ends_an_instance_long_before_its_time() {
 fn no_state_outlives_a_call() {
     let hostile = load_hostile(&sandbox(), TIME);
     for _ in 0..20 {
-        assert_eq!(ask(&hostile, "count").as_deref(), Ok("1"));
+        assert_eq!(open(&hostile, "count").as_deref(), Ok("1"));
     }
 }
 
 #[test]
-fn hostile_instances_do_not_touch_healthy_ones() {
+fn hostile_instances_do_not_affect_healthy_ones() {
     let sandbox = sandbox();
     let (hostile, healthy) = (load_hostile(&sandbox, SHORT), load(&sandbox, DECRYPT, TIME));
     let quick = "trap panic exit handles recurse count derive environment".split(' ');
@@ -172,39 +176,41 @@ fn hostile_instances_do_not_touch_healthy_ones() {
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     for message in &messages {
-                        let _whatever = ask(hostile, message);
+                        let _ignored = open(hostile, message);
                     }
                 }
             });
         }
-        // A panic here must not leave the others running for ever.
-        let answers = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        // The other threads must end even if an assertion fails here.
+        let healthy_calls = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for _ in 0..200 {
-                let about = healthy.describe().expect("a healthy answer");
+                let about = healthy
+                    .describe()
+                    .expect("healthy component should describe itself");
                 assert_eq!(about.name, "decrypt");
-                assert_eq!(ask(&healthy, "hello"), Err(OpenError::NotOpenpgp));
+                assert_eq!(open(&healthy, "hello"), Err(OpenError::NotOpenpgp));
             }
         }));
         stop.store(true, Ordering::Relaxed);
-        answers.expect("healthy instances answer beside hostile ones");
+        healthy_calls.expect("healthy instances should work beside hostile ones");
     });
 }
 
 #[test]
-fn machine_code_that_does_not_fit_is_compiled_again() {
+fn component_is_compiled_if_its_machine_code_cannot_be_used() {
     let sandbox = sandbox();
     let source = |precompiled| {
         let loaded = sandbox
             .load(DECRYPT.wasm, precompiled)
-            .expect("compiles at least");
+            .expect("component should be loaded or compiled");
         let decryptor = Decryptor::new(
             &sandbox,
             &loaded,
             within(TIME),
             ComponentMetrics::unregistered(),
         )
-        .expect("links");
-        assert_eq!(ask(&decryptor, SAMPLE).as_deref(), Ok("Nice work!\n"));
+        .expect("component should link");
+        assert_eq!(open(&decryptor, SAMPLE).as_deref(), Ok("Nice work!\n"));
         loaded.source()
     };
     assert_eq!(source(Some(DECRYPT.precompiled)), Source::Precompiled);
@@ -214,31 +220,29 @@ fn machine_code_that_does_not_fit_is_compiled_again() {
     assert_eq!(source(Some(for_another_system())), Source::Compiled);
 }
 
-/// The machine code of the decrypt component, said to be for another system: its metadata names
-/// the target it was made for.
+/// Returns the machine code of the decrypt component, with the name of another system in its metadata.
 fn for_another_system() -> &'static [u8] {
     const OURS: &[u8] = b"-unknown-linux";
     const OTHER: &[u8] = b"-unknown-haiku";
     let mut machine_code = DECRYPT.precompiled.to_vec();
     let at = machine_code
         .windows(OURS.len())
-        .position(|octets| octets == OURS)
-        .expect("the metadata names the target");
+        .position(|bytes| bytes == OURS)
+        .expect("metadata should name the target");
     machine_code[at..at + OTHER.len()].copy_from_slice(OTHER);
     machine_code.leak()
 }
 
 #[test]
-fn the_build_takes_nothing_from_the_processor_it_ran_on() {
-    // The same code came out of a build script; `precompile` names the baseline, so that it comes
-    // out wherever it runs.
-    let again = bulkhead_sandbox::precompile(DECRYPT.wasm).expect("compiles");
+fn machine_code_does_not_depend_on_the_processor_of_the_build() {
+    // A build script made the same machine code, perhaps on another processor.
+    let again = bulkhead_sandbox::precompile(DECRYPT.wasm).expect("component should compile");
     assert!(again == DECRYPT.precompiled);
-    // Each extension is named in the metadata, followed by its kind (2, a flag) and its value.
+    // The metadata contains the name of each extension, its kind (2, a flag) and its value.
     for extension in ["has_avx", "has_avx2", "has_bmi2", "has_fma", "has_avx512f"] {
         let at = again
             .windows(extension.len())
-            .position(|octets| octets == extension.as_bytes());
+            .position(|bytes| bytes == extension.as_bytes());
         let value = at.map(|at| &again[at + extension.len()..][..2]);
         if cfg!(target_arch = "x86_64") {
             assert_eq!(value, Some(&[2, 0][..]), "{extension}");
@@ -247,7 +251,7 @@ fn the_build_takes_nothing_from_the_processor_it_ran_on() {
 }
 
 #[test]
-fn components_that_import_more_are_refused_by_name() {
+fn components_that_import_more_are_rejected_by_name() {
     let sandbox = sandbox();
     for import in [
         "wasi:filesystem/types@0.2.0",
@@ -261,9 +265,9 @@ fn components_that_import_more_are_refused_by_name() {
         let text = format!(
             r#"(component (import "{import}" (instance (export "now" (func (result u64))))))"#
         );
-        let wasm = wat::parse_str(text).expect("a component");
-        let loaded = sandbox.load(&wasm, None).expect("compiles");
-        let refused = Decryptor::new(
+        let wasm = wat::parse_str(text).expect("text should be WAT");
+        let loaded = sandbox.load(&wasm, None).expect("component should compile");
+        let refusal = Decryptor::new(
             &sandbox,
             &loaded,
             within(TIME),
@@ -271,34 +275,39 @@ fn components_that_import_more_are_refused_by_name() {
         )
         .err()
         .expect(import);
-        assert!(refused.reason.contains(import), "{refused}");
+        assert!(refusal.reason.contains(import), "{refusal}");
     }
 }
 
 #[test]
-fn what_is_no_component_of_this_world_is_refused() {
+fn file_is_rejected_if_it_is_not_a_component_of_the_world() {
     let sandbox = sandbox();
     assert!(sandbox.load(b"hello", None).is_err());
-    let module = wat::parse_str("(module)").expect("a module");
+    let module = wat::parse_str("(module)").expect("text should be WAT");
     assert!(sandbox.load(&module, None).is_err());
-    let empty = wat::parse_str("(component)").expect("a component");
-    let loaded = sandbox.load(&empty, None).expect("compiles");
-    let refused = Decryptor::new(
+    let empty = wat::parse_str("(component)").expect("text should be WAT");
+    let loaded = sandbox
+        .load(&empty, None)
+        .expect("component should compile");
+    let refusal = Decryptor::new(
         &sandbox,
         &loaded,
         within(TIME),
         ComponentMetrics::unregistered(),
     )
     .err()
-    .expect("exports nothing");
-    assert!(refused.reason.contains("bulkhead:"), "{refused}");
+    .expect("component should be rejected");
+    assert!(refusal.reason.contains("bulkhead:"), "{refusal}");
 }
 
 #[test]
 fn components_describe_and_test_themselves() {
     let sandbox = sandbox();
     let decrypt = load(&sandbox, DECRYPT, TIME);
-    assert_eq!(decrypt.describe().expect("it answers").name, "decrypt");
+    let description = decrypt
+        .describe()
+        .expect("component should describe itself");
+    assert_eq!(description.name, "decrypt");
     assert_eq!(decrypt.self_test(), Ok(()));
     let hostile = load_hostile(&sandbox, TIME);
     let failed = SelfTestError::Failed("it is hostile".into());

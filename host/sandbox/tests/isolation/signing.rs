@@ -13,10 +13,9 @@ static COMPONENT: LazyLock<SigningComponent> = LazyLock::new(|| {
     let sandbox = sandbox();
     let loaded = sandbox
         .load(SIGNING.wasm, Some(SIGNING.precompiled))
-        .expect("our own component loads");
+        .expect("component should be loaded");
     let metrics = ComponentMetrics::unregistered();
-    SigningComponent::new(&sandbox, &loaded, within(TIME), metrics)
-        .expect("our own component links")
+    SigningComponent::new(&sandbox, &loaded, within(TIME), metrics).expect("component should link")
 });
 
 const PUBLIC_KEY: &str = include_str!("../../../../guest/signing/src/verifier/public-key.pem");
@@ -32,7 +31,7 @@ const SITUATION: Situation = Situation {
 
 fn signature() -> String {
     let first = SIGNATURES.split_ascii_whitespace().nth(1);
-    first.expect("a signature").to_owned()
+    first.expect("file should contain a signature").to_owned()
 }
 
 fn answered(status: u16, body: &str) -> Reply {
@@ -44,17 +43,20 @@ fn answered(status: u16, body: &str) -> Reply {
 }
 
 #[test]
-fn it_passes_its_own_test() {
-    assert_eq!(COMPONENT.describe().expect("an answer").name, "signing");
+fn component_passes_its_self_test() {
+    let description = COMPONENT
+        .describe()
+        .expect("component should describe itself");
+    assert_eq!(description.name, "signing");
     assert_eq!(COMPONENT.self_test(), Ok(()));
 }
 
 #[test]
-fn the_largest_messages_go_in_and_out() {
+fn largest_messages_are_passed_in_both_directions() {
     let message = "ü".repeat(4 << 20);
     let target = COMPONENT.target(&Question::Sign(message.clone()));
     assert_eq!(
-        target.expect("a target").len(),
+        target.expect("target should be returned").len(),
         "/crypto/sign?message=".len() + 3 * message.len()
     );
     let event = Event {
@@ -65,17 +67,18 @@ fn the_largest_messages_go_in_and_out() {
     };
     let delivery = COMPONENT
         .webhook("id", &event, None, 0)
-        .expect("a delivery");
-    let body: serde_json::Value = serde_json::from_slice(&delivery.body).expect("JSON");
+        .expect("webhook should be returned");
+    let body: serde_json::Value =
+        serde_json::from_slice(&delivery.body).expect("body should be JSON");
     assert_eq!(body["data"]["message"], event.message);
 }
 
 #[test]
-fn with_a_public_key_only_what_verifies_is_a_signature() {
+fn signature_is_rejected_if_it_does_not_verify_with_the_public_key() {
     let read = |message, key| {
         let reply = answered(200, &signature());
         let read = COMPONENT.read_signature(&reply, message, key, SITUATION, 6000);
-        read.expect("an answer")
+        read.expect("decision should be returned")
     };
     assert_eq!(
         read(MESSAGE, Some(PUBLIC_KEY)),
@@ -92,22 +95,22 @@ fn with_a_public_key_only_what_verifies_is_a_signature() {
     };
     assert_eq!(COMPONENT.verify(&claim, PUBLIC_KEY), Ok(true));
     assert!(matches!(
-        COMPONENT.verify(&claim, "no key"),
+        COMPONENT.verify(&claim, "not a key"),
         Err(VerifyError::Key(_))
     ));
 }
 
-/// By a library that knows nothing of ours.
+/// The library shares no code with this project.
 #[test]
 fn webhooks_verify_with_the_standard_library() {
     let secret = b"0123456789abcdef0123456789abcdef";
-    let standard = Webhook::from_bytes(secret.to_vec()).expect("a secret");
-    let wrong = Webhook::from_bytes(b"another".to_vec()).expect("a secret");
+    let standard = Webhook::from_bytes(secret.to_vec()).expect("secret should be valid");
+    let wrong = Webhook::from_bytes(b"another".to_vec()).expect("secret should be valid");
     let now_ms = std::time::UNIX_EPOCH
         .elapsed()
-        .expect("after 1970")
+        .expect("clock should be after 1970")
         .as_millis();
-    let now_ms = u64::try_from(now_ms).expect("not yet");
+    let now_ms = u64::try_from(now_ms).expect("time should fit in 64 bits");
     for outcome in [Ok(signature()), Err("refused".to_owned())] {
         let event = Event {
             request: "0123".into(),
@@ -117,14 +120,15 @@ fn webhooks_verify_with_the_standard_library() {
         };
         let delivery = COMPONENT
             .webhook("msg_1", &event, Some(&secret[..]), now_ms)
-            .expect("a delivery");
+            .expect("webhook should be returned");
         let headers = delivery
             .headers
             .iter()
             .map(|(name, value)| {
                 (
-                    name.parse::<http::HeaderName>().expect("a name"),
-                    value.parse().expect("a value"),
+                    name.parse::<http::HeaderName>()
+                        .expect("name should be valid"),
+                    value.parse().expect("value should be valid"),
                 )
             })
             .collect::<http::HeaderMap>();
@@ -138,11 +142,11 @@ fn webhooks_verify_with_the_standard_library() {
 }
 
 #[test]
-fn what_receivers_answer() {
+fn response_of_the_receiver_decides_about_the_next_attempt() {
     let read = |reply| {
         COMPONENT
             .read_webhook(&reply, SITUATION)
-            .expect("an answer")
+            .expect("decision should be returned")
     };
     assert_eq!(read(answered(204, "")), Delivering::Delivered);
     assert!(matches!(read(answered(410, "")), Delivering::Parked(_)));

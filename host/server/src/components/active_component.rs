@@ -1,4 +1,4 @@
-//! The component in force of one capability, which can be replaced at any time.
+//! The active component of one capability. It can be replaced at any time.
 
 use super::metrics::ComponentEvents;
 use arc_swap::ArcSwap;
@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-/// Who made an answer.
+/// The header with the identity of the component that made a response.
 const HEADER: HeaderName = HeaderName::from_static("bulkhead-component");
 
-/// A component with what is shown of it. A request keeps the one it began with.
-pub(crate) struct InForce<T> {
+/// A component with its identity. A request uses the same component from its beginning to its end.
+pub(crate) struct CurrentComponent<T> {
     pub(crate) component: T,
     identity: Identity,
 }
 
-impl<T> InForce<T> {
-    /// A response that says which component made it, if the operator wants that.
+impl<T> CurrentComponent<T> {
+    /// Adds the header with the component's identity to a response, if that is configured.
     pub(crate) fn attributed(&self, mut response: Response) -> Response {
         if let Some(header) = &self.identity.header {
             response.headers_mut().insert(HEADER, header.clone());
@@ -31,7 +31,7 @@ impl<T> InForce<T> {
     }
 }
 
-/// Who a component is, and since when.
+/// The identity of a component, and the time of its activation.
 struct Identity {
     description: Description,
     sha256: [u8; 32],
@@ -40,23 +40,23 @@ struct Identity {
     header: Option<HeaderValue>,
 }
 
-/// Why a file is not taken.
+/// The reason why a file is rejected.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Rejection {
-    /// `None` if the file could not be read.
+    /// The file's SHA-256, or `None` if the file could not be read.
     pub(crate) sha256: Option<[u8; 32]>,
-    /// For programs.
+    /// The code, for programs.
     pub(crate) code: &'static str,
-    /// For people.
+    /// The text for operators.
     pub(crate) reason: String,
 }
 
-/// Where a slot gets its component from.
+/// The source of a component.
 #[derive(Clone, Copy)]
 pub(crate) enum ComponentSource<'a> {
-    /// What ships with the binary.
+    /// The component is part of the binary.
     BuiltIn(Artifact),
-    /// A file, compiled.
+    /// The component was compiled from a file.
     File(&'a Compiled),
 }
 
@@ -68,8 +68,8 @@ impl ComponentSource<'_> {
         }
     }
 
-    /// Loads it, makes it ready and has it describe itself. A file must pass its checks first; a component
-    /// that ships with the binary passed them in our tests.
+    /// Loads the component, links it with `ready`, and returns it with its description. A file must pass
+    /// all checks. A built-in component passed them in the tests of this project.
     pub(crate) fn admit<R: GuestComponent>(
         self,
         sandbox: &Sandbox,
@@ -91,16 +91,16 @@ impl ComponentSource<'_> {
     }
 }
 
-/// A component that is ready, with what it says of itself.
+/// A component that can be called, with its description.
 pub(crate) type Admitted<T> = Result<(T, Description), Refusal>;
 
-/// How a component is made ready for a slot.
+/// Loads and links a component for a capability.
 type Make<T> = Box<dyn Fn(ComponentSource<'_>) -> Admitted<T> + Send + Sync>;
 
-/// The component in force, and how another takes its place.
+/// The active component, and the means to replace it.
 pub(crate) struct ActiveComponent<T> {
     built_in: Artifact,
-    in_force: ArcSwap<InForce<T>>,
+    current: ArcSwap<CurrentComponent<T>>,
     make: Make<T>,
     header: bool,
     rejected: Mutex<Option<(Rejection, SystemTime)>>,
@@ -108,8 +108,8 @@ pub(crate) struct ActiveComponent<T> {
 }
 
 impl<T: Send + Sync> ActiveComponent<T> {
-    /// Filled with the component that ships with the binary. `header` is whether responses say which component
-    /// made them.
+    /// Activates the built-in component. If `header` is set, responses get a header with the component's
+    /// identity.
     pub(crate) fn new(
         artifact: Artifact,
         header: bool,
@@ -121,7 +121,7 @@ impl<T: Send + Sync> ActiveComponent<T> {
         events.begin(&first.identity.label());
         Ok(Self {
             built_in: artifact,
-            in_force: ArcSwap::from_pointee(first),
+            current: ArcSwap::from_pointee(first),
             make,
             header,
             rejected: Mutex::new(None),
@@ -129,17 +129,17 @@ impl<T: Send + Sync> ActiveComponent<T> {
         })
     }
 
-    /// The component to begin a request with, and to end it.
-    pub(crate) fn current(&self) -> Arc<InForce<T>> {
-        self.in_force.load_full()
+    /// Returns the active component, for work that may wait. The caller can use it after it was replaced.
+    pub(crate) fn current(&self) -> Arc<CurrentComponent<T>> {
+        self.current.load_full()
     }
 
-    /// The same for what does not wait in between.
-    pub(crate) fn borrow(&self) -> arc_swap::Guard<Arc<InForce<T>>> {
-        self.in_force.load()
+    /// Returns the active component, for work that does not wait. This is faster than [`Self::current()`].
+    pub(crate) fn borrow(&self) -> arc_swap::Guard<Arc<CurrentComponent<T>>> {
+        self.current.load()
     }
 
-    fn put(&self, source: ComponentSource<'_>) -> Result<(), Refusal> {
+    fn activate(&self, source: ComponentSource<'_>) -> Result<(), Refusal> {
         let next = fill(&self.make, source, self.header)?;
         let before = self.borrow().identity.label();
         self.events.exchanged(&before, &next.identity.label());
@@ -148,11 +148,11 @@ impl<T: Send + Sync> ActiveComponent<T> {
             version = next.identity.description.version,
             sha256 = base16ct::lower::encode_string(&next.identity.sha256),
             source = next.identity.source(),
-            "component in force"
+            "component activated"
         );
-        // First, so that nobody sees the new one beside the refusal of another.
+        // The rejection is removed first, so that it is never shown together with the new component.
         *self.rejected() = None;
-        self.in_force.store(Arc::new(next));
+        self.current.store(Arc::new(next));
         Ok(())
     }
 
@@ -165,11 +165,11 @@ fn fill<T>(
     make: &Make<T>,
     source: ComponentSource<'_>,
     header: bool,
-) -> Result<InForce<T>, Refusal> {
+) -> Result<CurrentComponent<T>, Refusal> {
     let (component, description) = make(source)?;
     let sha256 = source.sha256();
     let built_in = matches!(source, ComponentSource::BuiltIn(_));
-    Ok(InForce {
+    Ok(CurrentComponent {
         component,
         identity: Identity::new(description, sha256, built_in, header),
     })
@@ -184,7 +184,7 @@ impl Identity {
             base16ct::lower::encode_string(&sha256)
         );
         Self {
-            // Descriptions have no control characters, but they may be in any script.
+            // Descriptions have no control characters, but they may contain characters that are not ASCII.
             header: header.then(|| {
                 HeaderValue::from_str(&name).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
             }),
@@ -207,25 +207,26 @@ impl Identity {
 
 /// An [`ActiveComponent`] of any type.
 pub(crate) trait HotSwap: Send + Sync {
-    /// The name of its world, and of the file.
+    /// Returns the name of the component's world, which is also the name of the file.
     fn name(&self) -> &'static str;
 
-    /// Whether this is what is in force.
-    fn is_in_force(&self, sha256: &[u8; 32]) -> bool;
+    /// Returns whether a file with this SHA-256 is active.
+    fn is_active(&self, sha256: &[u8; 32]) -> bool;
 
-    /// Puts a file's component in force, if it is good.
+    /// Activates a component from a file if it passes all checks. Otherwise the active component stays.
     fn swap(&self, compiled: &Compiled) -> Result<(), Refusal>;
 
-    /// Puts in force again what ships with the binary.
+    /// Activates the built-in component, unless it is active.
     fn restore(&self) -> Result<(), Refusal>;
 
-    /// Nothing is wrong with the file.
+    /// Removes the last rejection, because the file is the active component.
     fn accept(&self);
 
-    /// Notes that a file was not taken; the component in force stays. The same rejection is logged once.
+    /// Records that a file was rejected. The active component stays. Repetitions of a rejection are not
+    /// logged.
     fn reject(&self, rejection: Rejection);
 
-    /// What `/health` says.
+    /// Returns the component's part of `/health`.
     fn document(&self) -> Value;
 }
 
@@ -234,13 +235,13 @@ impl<T: Send + Sync> HotSwap for ActiveComponent<T> {
         self.built_in.name
     }
 
-    fn is_in_force(&self, sha256: &[u8; 32]) -> bool {
-        let in_force = self.borrow();
-        !in_force.identity.built_in && in_force.identity.sha256 == *sha256
+    fn is_active(&self, sha256: &[u8; 32]) -> bool {
+        let current = self.borrow();
+        !current.identity.built_in && current.identity.sha256 == *sha256
     }
 
     fn swap(&self, compiled: &Compiled) -> Result<(), Refusal> {
-        self.put(ComponentSource::File(compiled))
+        self.activate(ComponentSource::File(compiled))
     }
 
     fn restore(&self) -> Result<(), Refusal> {
@@ -248,7 +249,7 @@ impl<T: Send + Sync> HotSwap for ActiveComponent<T> {
         if self.borrow().identity.built_in {
             return Ok(());
         }
-        self.put(ComponentSource::BuiltIn(self.built_in))
+        self.activate(ComponentSource::BuiltIn(self.built_in))
     }
 
     fn accept(&self) {
@@ -271,15 +272,15 @@ impl<T: Send + Sync> HotSwap for ActiveComponent<T> {
                 .map(|sum| base16ct::lower::encode_string(&sum)),
             code = rejection.code,
             reason = rejection.reason,
-            "component file refused"
+            "component file rejected"
         );
         *rejected = Some((rejection, SystemTime::now()));
     }
 
     fn document(&self) -> Value {
         let rfc3339 = |time| humantime::format_rfc3339_seconds(time).to_string();
-        let in_force = self.borrow();
-        let identity = &in_force.identity;
+        let current = self.borrow();
+        let identity = &current.identity;
         let rejected = self.rejected();
         let rejected = rejected.as_ref().map(|(rejection, at)| {
             json!({
@@ -290,7 +291,7 @@ impl<T: Send + Sync> HotSwap for ActiveComponent<T> {
             })
         });
         json!({
-            // Of the slot: what a file calls itself may be anything.
+            // This is the capability's name. The name in a component's description can be any text.
             "name": self.built_in.name,
             "implementation": identity.description.name,
             "version": identity.description.version,

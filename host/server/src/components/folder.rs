@@ -1,4 +1,4 @@
-//! The operator's folder, and the files in it.
+//! The components folder and its files.
 
 use crate::config::components::ComponentSettings;
 use crate::config::files::{self, FileError};
@@ -8,12 +8,12 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// What tells a file from another one of the same name, and from itself before it was written to.
+/// The properties of a file that change if it is replaced or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     device: u64,
     inode: u64,
-    octets: u64,
+    bytes: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
@@ -23,14 +23,15 @@ impl Stamp {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
-            octets: metadata.len(),
+            bytes: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
 }
 
-/// What there is under a name. Links are followed: Kubernetes mounts files as links to links.
+/// Returns the stamp of a file, or `None` if there is no such file. Links are followed, because Kubernetes
+/// mounts files as links to links.
 pub(super) fn stamp(path: &Path) -> std::io::Result<Option<Stamp>> {
     match std::fs::metadata(path) {
         Ok(metadata) => Ok(Some(Stamp::of(&metadata))),
@@ -39,31 +40,31 @@ pub(super) fn stamp(path: &Path) -> std::io::Result<Option<Stamp>> {
     }
 }
 
-/// The content of a component's file. The error is a sentence for the operator.
+/// Returns the content of a component's file. The error is a sentence for operators.
 pub(crate) fn read_component(path: &Path, component_max: ByteSize) -> Result<Wiped, String> {
     files::read(path, component_max.bytes()).map_err(|error| match error {
-        FileError::NotRegular => "it is not a file".to_owned(),
+        FileError::NotRegular => "it is not a regular file".to_owned(),
         FileError::TooLarge(max) => format!(
-            "it has more than {max} octets; {} allows more",
+            "it has more than {max} bytes; raise {}",
             setting!(ComponentSettings, component_max)
         ),
         error => format!("it {error}"),
     })
 }
 
-/// What a look at the folder found.
+/// The result of a scan of the folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct FolderState {
-    /// Why it cannot be read, or the list of pins cannot.
+    /// The error that prevents reading the folder or the list of pins.
     pub(crate) failing: Option<String>,
-    /// Files that look like components and have no component's name.
+    /// Files with the extension of components, but without the name of a component.
     pub(crate) unknown: Vec<String>,
 }
 
 impl FolderState {
-    /// Of a folder in which files of these names count.
+    /// Scans a folder. `names` are the names of components, without extension.
     pub(super) fn of(folder: &Path, names: &[&str]) -> Self {
-        /// More are not listed.
+        /// Maximum number of unknown files in the result.
         const UNKNOWN_MAX: usize = 10;
         let failing = |error: std::io::Error| Self {
             failing: Some(error.to_string()),
@@ -101,21 +102,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_was_replaced_or_written_has_another_stamp() {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn stamp_changes_if_a_file_is_replaced() {
+        let folder = tempfile::tempdir().expect("folder should be created");
         let [path, next] = ["a", "b"].map(|name| folder.path().join(name));
-        assert_eq!(stamp(&path).expect("looked"), None);
-        std::fs::write(&path, b"abc").expect("written");
-        let first = stamp(&path).expect("looked");
-        assert_eq!(first, stamp(&path).expect("looked"));
-        std::fs::write(&next, b"abc").expect("written");
-        std::fs::rename(&next, &path).expect("renamed");
-        assert_ne!(first, stamp(&path).expect("looked"));
+        assert_eq!(stamp(&path).expect("stamp should be readable"), None);
+        std::fs::write(&path, b"abc").expect("file should be written");
+        let first = stamp(&path).expect("stamp should be readable");
+        assert_eq!(first, stamp(&path).expect("stamp should be readable"));
+        std::fs::write(&next, b"abc").expect("file should be written");
+        std::fs::rename(&next, &path).expect("file should be renamed");
+        assert_ne!(first, stamp(&path).expect("stamp should be readable"));
     }
 
     #[test]
-    fn files_of_no_component_are_found() {
-        let folder = tempfile::tempdir().expect("a folder");
+    fn files_with_unknown_names_are_listed() {
+        let folder = tempfile::tempdir().expect("folder should be created");
         for name in [
             "token.wasm",
             "tokn.wasm",
@@ -123,12 +124,12 @@ mod tests {
             "read.me",
             "B.wasm",
         ] {
-            std::fs::write(folder.path().join(name), b"").expect("written");
+            std::fs::write(folder.path().join(name), b"").expect("file should be written");
         }
         let state = FolderState::of(folder.path(), &["token"]);
         assert_eq!(state.unknown, ["B.wasm", "tokn.wasm"]);
         assert_eq!(state.failing, None);
-        let nowhere = FolderState::of(&folder.path().join("none"), &["token"]);
-        assert!(nowhere.failing.is_some());
+        let missing = FolderState::of(&folder.path().join("none"), &["token"]);
+        assert!(missing.failing.is_some());
     }
 }

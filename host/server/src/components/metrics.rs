@@ -1,4 +1,4 @@
-//! Which components are in force, and what became of files that were to replace them.
+//! Metrics of active components and of files that replaced them or were rejected.
 
 use bulkhead_sandbox::RefusalKind;
 use prometheus_client::metrics::counter::Counter;
@@ -6,13 +6,13 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// Codes of files that do not come to be examined.
+/// The codes of rejections before a file is compiled.
 pub(crate) const UNREADABLE: &str = "unreadable";
 pub(crate) const NOT_PINNED: &str = "not_pinned";
 
 type Labels = Vec<(&'static str, String)>;
 
-/// Those of all components, registered once.
+/// The metrics of all components. They are registered once.
 #[derive(Debug, Clone)]
 pub(crate) struct ComponentsMetrics {
     info: Family<Labels, Gauge>,
@@ -29,23 +29,23 @@ impl ComponentsMetrics {
         };
         registry.register(
             "component_info",
-            "1 for each component in force, with its version and sha256",
+            "1 for each active component, with its version and sha256",
             metrics.info.clone(),
         );
         registry.register(
             "component_exchanges",
-            "Components put in force while the server runs",
+            "Components activated while the server runs",
             metrics.exchanges.clone(),
         );
         registry.register(
             "component_refusals",
-            "Component files that were not taken, by reason",
+            "Component files that were rejected, by reason",
             metrics.refusals.clone(),
         );
         metrics
     }
 
-    /// Those of one component.
+    /// Returns the metrics of one component.
     pub(crate) fn of(&self, name: &'static str) -> ComponentEvents {
         ComponentEvents {
             name,
@@ -54,7 +54,7 @@ impl ComponentsMetrics {
     }
 }
 
-/// The same for one component.
+/// The metrics of one component.
 #[derive(Debug, Clone)]
 pub(crate) struct ComponentEvents {
     name: &'static str,
@@ -62,9 +62,10 @@ pub(crate) struct ComponentEvents {
 }
 
 impl ComponentEvents {
-    /// The first one is in force. Counters begin at zero: whoever watches their increase sees the first.
+    /// Records the first active component, and sets all counters to zero. Counters exist from the start, so
+    /// that their first increase is visible.
     pub(crate) fn begin(&self, label: &[String; 2]) {
-        self.in_force(label);
+        self.set_active(label);
         let labels = vec![("component", self.name.to_owned())];
         self.metrics.exchanges.get_or_create(&labels).inc_by(0);
         let codes = RefusalKind::ALL.map(RefusalKind::code);
@@ -81,8 +82,8 @@ impl ComponentEvents {
         ]
     }
 
-    /// What is in force has this version and this sum, and nothing else of this name is.
-    fn in_force(&self, [version, sha256]: &[String; 2]) {
+    /// Sets the metric of the active component's version and SHA-256.
+    fn set_active(&self, [version, sha256]: &[String; 2]) {
         let labels = vec![
             ("component", self.name.to_owned()),
             ("version", version.clone()),
@@ -91,7 +92,7 @@ impl ComponentEvents {
         self.metrics.info.get_or_create(&labels).set(1);
     }
 
-    /// One takes the place of the other.
+    /// Records that the component `after` replaced `before`.
     pub(crate) fn exchanged(&self, before: &[String; 2], after: &[String; 2]) {
         let labels = vec![
             ("component", self.name.to_owned()),
@@ -99,12 +100,12 @@ impl ComponentEvents {
             ("sha256", before[1].clone()),
         ];
         self.metrics.info.remove(&labels);
-        self.in_force(after);
+        self.set_active(after);
         let labels = vec![("component", self.name.to_owned())];
         self.metrics.exchanges.get_or_create(&labels).inc();
     }
 
-    /// One was not taken.
+    /// Records that a file was rejected.
     pub(crate) fn refused(&self, code: &'static str) {
         self.metrics
             .refusals

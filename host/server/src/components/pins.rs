@@ -1,4 +1,4 @@
-//! The list of files that may be taken, as `sha256sum` writes it.
+//! The list of files that may be activated, in the format of `sha256sum`.
 
 use crate::config::components::ComponentSettings;
 use crate::config::files::{self, FileError};
@@ -6,23 +6,23 @@ use bulkhead_http::{Setting, setting};
 use std::path::Path;
 use thiserror::Error;
 
-/// Maximum size of the list, in bytes; a line takes about eighty.
+/// Maximum size of the list, in bytes. A line has about 80 bytes.
 const LIST_BYTES_MAX: u64 = 1 << 20;
 
 const LIST: Setting = setting!(ComponentSettings, components_pin);
 
-/// Why a file is not pinned.
+/// A file does not match the list of pins.
 #[derive(Debug, Error)]
 pub(crate) enum PinError {
-    #[error("its sha256 is not in the list of {LIST}; add it there if the file is to be trusted")]
+    #[error("its SHA-256 is not in the list of {LIST}; add it if you trust the file")]
     NotListed,
     #[error("the list of {LIST} {0}")]
     Unreadable(#[source] FileError),
-    #[error("line {0} of the list of {LIST} does not begin with a sha256")]
+    #[error("line {0} of the list of {LIST} does not begin with a SHA-256; correct or remove it")]
     Malformed(usize),
 }
 
-/// Checks that the list names this sum.
+/// Checks that the list contains a SHA-256.
 pub(crate) fn check(list: &Path, sha256: &[u8; 32]) -> Result<(), PinError> {
     if read(list)?.contains(sha256) {
         Ok(())
@@ -31,14 +31,14 @@ pub(crate) fn check(list: &Path, sha256: &[u8; 32]) -> Result<(), PinError> {
     }
 }
 
-/// All sums in the list.
+/// Returns all SHA-256 in the list.
 pub(crate) fn read(list: &Path) -> Result<Vec<[u8; 32]>, PinError> {
     let text = files::read_text(list, LIST_BYTES_MAX).map_err(PinError::Unreadable)?;
     sums(&text)
 }
 
-/// A sum in hexadecimal begins each line; what follows it is for people. Empty lines and those that
-/// begin with `#` say nothing.
+/// Returns the hexadecimal SHA-256 at the beginning of each line. The rest of a line is ignored, and so are
+/// empty lines and lines that begin with `#`.
 fn sums(text: &str) -> Result<Vec<[u8; 32]>, PinError> {
     let lines = text.lines().zip(1..);
     lines
@@ -46,9 +46,9 @@ fn sums(text: &str) -> Result<Vec<[u8; 32]>, PinError> {
         .filter(|(word, _)| !word.starts_with('#'))
         .map(|(word, number)| {
             let mut sum = [0; 32];
-            // sha256sum puts a backslash in front where the name has one.
+            // sha256sum begins a line with a backslash if the file's name contains one.
             match base16ct::mixed::decode(word.trim_start_matches('\\'), &mut sum) {
-                Ok(octets) if octets.len() == 32 => Ok(sum),
+                Ok(bytes) if bytes.len() == 32 => Ok(sum),
                 _ => Err(PinError::Malformed(number)),
             }
         })
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_read_as_sha256sum_writes_them() {
+    fn list_has_the_format_of_sha256sum() {
         let a = "aa".repeat(32);
         let b = "BB".repeat(32);
         let text = format!("# ours\n\n{a}  token.wasm\n  \\{b} *with a \\\\.wasm\n");
@@ -72,7 +72,7 @@ mod tests {
             &"aa".repeat(33),
             &"gg".repeat(32),
         ] {
-            let error = sums(&format!("{a}\n{bad}\n")).expect_err("rejected");
+            let error = sums(&format!("{a}\n{bad}\n")).expect_err("list should be rejected");
             assert!(matches!(error, PinError::Malformed(2)), "{error}");
         }
     }

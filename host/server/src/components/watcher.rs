@@ -1,4 +1,5 @@
-//! The thread that looks after the folder: finds files, has them compiled and tried, puts them in force.
+//! The thread that watches the components folder. It compiles and checks new files, and activates or
+//! rejects them.
 
 use super::active_component::{HotSwap, Rejection};
 use super::folder::{self, FolderState, Stamp};
@@ -16,14 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How much lower the thread's priority is than that of the I/O threads (nice(2), for a thread alone on
-/// Linux): it compiles for seconds, and nobody waits for it.
-const NICER: i32 = 10;
+/// Increment of the thread's nice value. On Linux, nice(2) affects only the calling thread. I/O threads
+/// take precedence, because compilation takes seconds and no request waits for it.
+const NICE_INCREMENT: i32 = 10;
 
-/// After a sign that something changed, more of it is waited for so long: files come in groups.
+/// Time between the first event and the scan, because files are often written in groups.
 const SETTLING: Duration = Duration::from_millis(50);
 
-/// A folder under watch, and what the last look at it found.
+/// The result of the last scan of a watched folder.
 #[derive(Clone)]
 pub(crate) struct Watch(Arc<Mutex<FolderState>>);
 
@@ -36,8 +37,8 @@ impl Watch {
     }
 }
 
-/// Looks at the folder from a thread of its own. None where no folder is configured; else what to wait for
-/// until the first look is over, too.
+/// Starts a thread that watches the folder, unless no folder is configured. Also returns a receiver that is
+/// notified after the first scan.
 pub(crate) fn watch(
     settings: &ComponentSettings,
     slots: Vec<Arc<dyn HotSwap>>,
@@ -63,39 +64,39 @@ pub(crate) fn watch(
         folder,
     };
     let pause = settings.components_scan;
-    let (first, looked) = oneshot::channel();
+    let (first_scan, is_scanned) = oneshot::channel();
     std::thread::Builder::new()
         .name("components".into())
         .spawn(move || {
-            if let Err(error) = rustix::process::nice(NICER) {
-                tracing::debug!(%error, "the thread for components keeps its priority");
+            if let Err(error) = rustix::process::nice(NICE_INCREMENT) {
+                tracing::debug!(%error, "cannot lower the priority of the thread for components");
             }
             let mut events = FileEvents::new();
-            watcher.look();
-            let _stopped_meanwhile = first.send(());
+            watcher.scan();
+            let _no_receiver = first_scan.send(());
             loop {
                 events.wait(&watcher.folder, pause);
-                watcher.look();
+                watcher.scan();
             }
         })?;
-    Ok(Some((state, looked)))
+    Ok(Some((state, is_scanned)))
 }
 
-/// A file that takes the place of a component, whether it is there or not.
+/// The file that can replace a component. It need not exist.
 struct WatchedFile {
     slot: Arc<dyn HotSwap>,
-    /// What the last decision was about.
-    decided: Option<Question>,
+    /// The input of the last decision.
+    decided: Option<DecisionInput>,
 }
 
-/// Whether this file, with this list of pins, is to be in force.
+/// The file and the list of pins that decide whether the file becomes active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Question {
+struct DecisionInput {
     file: Stamp,
     pins: Option<Stamp>,
 }
 
-/// Which files are taken.
+/// The conditions for files.
 struct AdmissionPolicy {
     pins: Option<PathBuf>,
     component_max: ByteSize,
@@ -110,12 +111,12 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn look(&mut self) {
+    fn scan(&mut self) {
         let names: Vec<_> = self.files.iter().map(|file| file.slot.name()).collect();
         let mut found = FolderState::of(&self.folder, &names);
         let unreadable = found.failing.is_some();
-        if let Some(Err(why)) = self.policy.pins.as_deref().map(pins::read) {
-            found.failing.get_or_insert(why.to_string());
+        if let Some(Err(error)) = self.policy.pins.as_deref().map(pins::read) {
+            found.failing.get_or_insert(error.to_string());
         }
         let before = {
             let mut state = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,12 +125,12 @@ impl Watcher {
         if found.failing != before.failing {
             let folder = self.folder.display();
             if let Some(error) = &found.failing {
-                tracing::error!(%folder, error, "components are not looked after, nothing new is taken");
+                tracing::error!(%folder, error, "cannot reload components");
             } else {
-                tracing::info!(%folder, "components are looked after again");
+                tracing::info!(%folder, "components can be reloaded again");
             }
         }
-        // What is in force stays: a folder that is gone may be a mount that comes back.
+        // The active components stay. A missing folder may be a mount that returns.
         if unreadable {
             return;
         }
@@ -137,94 +138,94 @@ impl Watcher {
             let files = found.unknown.join(", ");
             tracing::warn!(
                 files,
-                "not looked at: not the name of a component that is in use (signing.wasm takes --upstream-url)"
+                "files ignored: no component in use has this name (signing.wasm needs --upstream-url)"
             );
         }
         for file in &mut self.files {
             let path = self.folder.join(file.slot.name()).with_extension("wasm");
-            file.look(&path, &self.policy);
+            file.scan(&path, &self.policy);
         }
     }
 }
 
 impl WatchedFile {
-    fn look(&mut self, path: &Path, policy: &AdmissionPolicy) {
+    fn scan(&mut self, path: &Path, policy: &AdmissionPolicy) {
         let pins = policy.pins.as_deref();
-        let refuse = |rejection| self.slot.reject(rejection);
+        let reject = |rejection| self.slot.reject(rejection);
         let file = match folder::stamp(path) {
             Ok(Some(file)) => file,
             Ok(None) => {
                 self.decided = None;
                 if let Err(refusal) = self.slot.restore() {
                     let component = self.slot.name();
-                    tracing::error!(component, %refusal, "the built-in component does not start");
+                    tracing::error!(component, %refusal, "cannot activate the built-in component");
                 }
                 return;
             }
-            Err(error) => return refuse(unreadable(format!("it cannot be looked at: {error}"))),
+            Err(error) => return reject(unreadable(format!("it cannot be found: {error}"))),
         };
-        let question = Question {
+        let input = DecisionInput {
             file,
             pins: pins.and_then(|pins| folder::stamp(pins).ok().flatten()),
         };
-        if self.decided == Some(question) {
+        if self.decided == Some(input) {
             return;
         }
         self.decided = None;
-        // Whatever fails here may not fail at the next look.
-        let octets = match folder::read_component(path, policy.component_max) {
-            Ok(octets) => octets,
-            Err(why) => return refuse(unreadable(why)),
+        // A failure to read may be temporary, so that the next scan reads the file again.
+        let wasm = match folder::read_component(path, policy.component_max) {
+            Ok(wasm) => wasm,
+            Err(reason) => return reject(unreadable(reason)),
         };
-        // Replaced or written to meanwhile: the next look sees what it has become.
+        // If the file was replaced or written while it was read, the next scan reads it again.
         if folder::stamp(path).ok().flatten() != Some(file) {
             return;
         }
-        self.decided = Some(question);
-        if let Err(rejection) = self.take(&octets, policy) {
-            refuse(rejection);
+        self.decided = Some(input);
+        if let Err(rejection) = self.admit(&wasm, policy) {
+            reject(rejection);
         }
     }
 
-    fn take(&self, octets: &[u8], policy: &AdmissionPolicy) -> Result<(), Rejection> {
+    fn admit(&self, wasm: &[u8], policy: &AdmissionPolicy) -> Result<(), Rejection> {
         let AdmissionPolicy { pins, limits, .. } = policy;
-        let sum = sha256(octets);
-        let no = |code, reason| Rejection {
+        let sum = sha256(wasm);
+        let rejection = |code, reason| Rejection {
             sha256: Some(sum),
             code,
             reason,
         };
-        let is_in_force = self.slot.is_in_force(&sum);
-        if let Some(Err(why)) = pins.as_deref().map(|list| pins::check(list, &sum)) {
-            // Taken off the list: whoever did that does not want it to be asked any more. A list that
-            // cannot be read does not say so.
-            let is_taken_off = is_in_force && matches!(why, PinError::NotListed);
-            if is_taken_off && let Err(refusal) = self.slot.restore() {
-                return Err(no(refusal.kind.code(), refusal.reason));
+        let is_active = self.slot.is_active(&sum);
+        if let Some(Err(error)) = pins.as_deref().map(|list| pins::check(list, &sum)) {
+            // The active component was removed from the list, so that it must not be called any more. If
+            // the list cannot be read, the component stays active.
+            let is_removed = is_active && matches!(error, PinError::NotListed);
+            if is_removed && let Err(refusal) = self.slot.restore() {
+                return Err(rejection(refusal.kind.code(), refusal.reason));
             }
-            return Err(no(NOT_PINNED, why.to_string()));
+            return Err(rejection(NOT_PINNED, error.to_string()));
         }
-        if is_in_force {
+        if is_active {
             self.slot.accept();
             return Ok(());
         }
         tracing::info!(
             component = self.slot.name(),
-            octets = octets.len(),
+            bytes = wasm.len(),
             sha256 = base16ct::lower::encode_string(&sum),
-            "a component file is being compiled and checked"
+            "compiling and checking a component file"
         );
         let swap = || {
-            Compiled::apart(octets, &super::COMPILE, limits)
+            Compiled::apart(wasm, &super::COMPILE, limits)
                 .and_then(|compiled| self.slot.swap(&compiled))
         };
-        // This thread is the only one that looks after components.
+        // A panic must not end this thread, because no other thread watches the folder.
         std::panic::catch_unwind(AssertUnwindSafe(swap))
             .unwrap_or_else(|_| {
-                let why = "the host does not survive checking it";
-                Err(Refusal::new(RefusalKind::Invalid, why))
+                let reason = "checking it causes a panic of the server";
+                Err(Refusal::new(RefusalKind::Invalid, reason))
             })
-            .map_err(|refusal| no(refusal.kind.code(), refusal.reason))
+            .map_err(|refusal| rejection(refusal.kind.code(), refusal.reason))
     }
 }
 
@@ -236,8 +237,8 @@ fn unreadable(reason: String) -> Rejection {
     }
 }
 
-/// What the kernel tells of the folder. Only a hint: not every file system tells, and a mount over the
-/// folder is not told; the looks in between find what this misses.
+/// The kernel's events of the folder. They only make the reaction faster. Some file systems have no events,
+/// and a mount over the folder causes none. The periodic scan finds all changes.
 struct FileEvents {
     watch: Option<OwnedFd>,
 }
@@ -250,28 +251,29 @@ impl FileEvents {
         }
     }
 
-    /// Until something happens in the folder, or the time is over.
+    /// Waits for an event in the folder, at most for the time `pause`.
     fn wait(&mut self, folder: &Path, pause: Duration) {
         let Some(watch) = &self.watch else {
             return std::thread::sleep(pause);
         };
-        // Again each time: by now the path may be another folder. A second watch of the same one is
-        // the first. Not when a file is created: it has to be written yet.
-        let happens = WatchFlags::CLOSE_WRITE
+        // The watch is added each time, because the path may refer to another folder now. Adding the same
+        // folder again has no effect. The creation of a file is not an event, because the file is written
+        // later.
+        let events = WatchFlags::CLOSE_WRITE
             | WatchFlags::MOVED_TO
             | WatchFlags::MOVED_FROM
             | WatchFlags::DELETE
             | WatchFlags::ATTRIB
             | WatchFlags::ONLYDIR;
-        let _looks_alone = inotify::add_watch(watch, folder, happens);
+        let _only_periodic_scans = inotify::add_watch(watch, folder, events);
         let timeout = Timespec::try_from(pause).ok();
         let mut polled = [PollFd::new(watch, PollFlags::IN)];
         if !matches!(rustix::event::poll(&mut polled, timeout.as_ref()), Ok(1..)) {
             return;
         }
         std::thread::sleep(SETTLING);
-        // Read, so that they do not count again. What they say does not matter.
-        let mut events = [0_u8; 4096];
-        while rustix::io::read(watch, &mut events).is_ok_and(|octets| octets > 0) {}
+        // The events are read, so that they do not end the next wait. Their content is not needed.
+        let mut buffer = [0_u8; 4096];
+        while rustix::io::read(watch, &mut buffer).is_ok_and(|bytes| bytes > 0) {}
     }
 }

@@ -7,12 +7,12 @@ use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::Ordering;
 
-/// The process runs.
+/// Returns 200: the process runs.
 pub(crate) fn live() -> Response {
     json_response(StatusCode::OK, &json!({"status": "ok"}))
 }
 
-/// The server accepts requests.
+/// Returns 200 if the server accepts requests, and 503 while it drains.
 pub(crate) fn ready(app: &App) -> Result<Response, Problem> {
     if app.draining.load(Ordering::Relaxed) {
         Err(Problem::draining())
@@ -21,7 +21,7 @@ pub(crate) fn ready(app: &App) -> Result<Response, Problem> {
     }
 }
 
-/// The state of all capabilities and their components.
+/// Returns the state of all capabilities and their components, and 503 while the server drains.
 pub(crate) fn health(app: &App) -> Result<Response, Problem> {
     if app.draining.load(Ordering::Relaxed) {
         Err(Problem::draining())
@@ -30,7 +30,7 @@ pub(crate) fn health(app: &App) -> Result<Response, Problem> {
     }
 }
 
-/// A capability that is not configured is no reason to be less than `ok`.
+/// Returns the document of `/health`. Its status can be `ok` even if a capability is not configured.
 fn document(app: &App) -> Value {
     let components = app.components.iter();
     let components: Vec<_> = components.map(|component| component.document()).collect();

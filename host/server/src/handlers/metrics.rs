@@ -13,8 +13,7 @@ const OFFERED: [&str; 3] = [
     "text/plain",
 ];
 
-/// All metrics in the form that the client prefers: JSON, the text of `OpenMetrics` 1.0, or that of Prometheus
-/// 0.0.4.
+/// Returns all metrics in the format that `Accept` prefers: JSON, `OpenMetrics` 1.0 or Prometheus 0.0.4.
 pub(crate) fn get(metrics: &Metrics, headers: &HeaderMap) -> Result<Response, Problem> {
     let format = negotiate(headers, &OFFERED)?;
     let text = metrics

@@ -1,16 +1,16 @@
-//! Large buffers: mapped by themselves, in large pages, and back with the kernel as soon as they
-//! are freed.
+//! An allocator that maps each large buffer separately, in large pages, and returns it to the kernel when
+//! it is freed.
 //!
-//! Bodies and plaintexts have megabytes, and several buffers of that size are made for a message.
-//! The kernel hands memory out page by page when it is first touched, and in pages of 4 KiB that
-//! took more than a third of the time of a message of 10 MB. So buffers from [`LARGE_OCTETS`] on
-//! begin and end where a large page does, and large pages are asked for (madvise(2),
-//! `MADV_HUGEPAGE`): most distributions give them on demand only. Nor do such buffers grow in place:
-//! what the kernel moves (mremap(2)) it cuts into small pages again.
+//! Bodies and plaintexts can have megabytes, and a message needs several such buffers. The kernel provides
+//! memory page by page at the first access. With pages of 4 KiB, that took more than a third of the time
+//! for a message of 10 MB. Therefore buffers of at least [`LARGE_BYTES`] are aligned to large pages. The
+//! allocator requests large pages (madvise(2), `MADV_HUGEPAGE`), because most distributions provide them
+//! only on request. Such buffers do not grow in place, because the kernel splits large pages when it moves
+//! them (mremap(2)).
 //!
-//! Below that, glibc maps a buffer by itself at first, but raises the threshold for doing so with
-//! each one freed, up to 32 MiB; from then on such buffers come from its heaps, where a small block
-//! behind a freed one keeps it resident. A threshold that is set once stays (mallopt(3),
+//! At first, glibc maps smaller buffers separately, too. But each freed buffer raises its threshold for
+//! that, up to 32 MiB. Buffers below the threshold come from heaps, where a small block behind a freed
+//! buffer keeps the memory in use. Therefore this module sets a fixed threshold (mallopt(3),
 //! `M_MMAP_THRESHOLD`).
 #![expect(
     unsafe_code,
@@ -20,67 +20,69 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Buffers from this size on are to have large pages: some of these, or it does not pay.
-const LARGE_OCTETS: usize = 4 << 20;
+/// Minimum size of buffers in large pages. With fewer than two pages the cost exceeds the benefit.
+const LARGE_BYTES: usize = 4 << 20;
 
-/// Smaller buffers are mapped by themselves from this size on.
+/// Minimum size of smaller buffers that glibc maps separately.
 #[cfg(target_env = "gnu")]
-const MAPPED_OCTETS: libc::c_int = 256 << 10;
+const MAPPED_BYTES: libc::c_int = 256 << 10;
 
-/// Whether this process serves. What compiles components is the same program, under limits on
-/// memory and time which it would reach otherwise than expected.
+/// Whether large pages are requested. They are requested only in the process that serves. The process that
+/// compiles components runs the same program with limits on memory and time, and large pages would change
+/// when it reaches them.
 static WANTED: AtomicBool = AtomicBool::new(false);
 
-/// The system's allocator, but for large buffers.
+/// The system's allocator, except for large buffers.
 pub(crate) struct LargePages;
 
-// SAFETY: a block is either the system's or a mapping, which its layout alone decides; so what gave
-// it is what takes it back. `realloc` moves between the two with a copy of what both have room for.
+// SAFETY: a block comes either from the system's allocator or from a mapping. Only its layout decides which
+// one, so that the same one frees it. `realloc` copies between the two as many bytes as fit into both
+// blocks.
 unsafe impl GlobalAlloc for LargePages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match mapping::octets_of(layout) {
-            Some(octets) => mapping::map(octets),
+        match mapping::mapped_bytes(layout) {
+            Some(bytes) => mapping::map(bytes),
             // SAFETY: the caller's promises are passed on.
             None => unsafe { System.alloc(layout) },
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        match mapping::octets_of(layout) {
-            // Fresh from the kernel, which gives nothing but zeros.
-            Some(octets) => mapping::map(octets),
+        match mapping::mapped_bytes(layout) {
+            // New memory from the kernel contains only zeros.
+            Some(bytes) => mapping::map(bytes),
             // SAFETY: the caller's promises are passed on.
             None => unsafe { System.alloc_zeroed(layout) },
         }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        match mapping::octets_of(layout) {
-            // SAFETY: `alloc` has mapped it for the same layout, and the caller is done with it.
-            Some(octets) => unsafe { mapping::unmap(block, octets) },
+        match mapping::mapped_bytes(layout) {
+            // SAFETY: `alloc` mapped the block for the same layout, and the caller does not use it any more.
+            Some(bytes) => unsafe { mapping::unmap(block, bytes) },
             // SAFETY: the caller's promises are passed on.
             None => unsafe { System.dealloc(block, layout) },
         }
     }
 
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, octets: usize) -> *mut u8 {
-        // SAFETY: the caller promises that `octets` does not overflow when rounded up.
-        let wanted = unsafe { Layout::from_size_align_unchecked(octets, layout.align()) };
-        let (is, shall) = (mapping::octets_of(layout), mapping::octets_of(wanted));
-        if is.is_none() && shall.is_none() {
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        // SAFETY: the caller promises that `bytes` does not overflow when rounded up.
+        let wanted = unsafe { Layout::from_size_align_unchecked(bytes, layout.align()) };
+        let (old, new) = (mapping::mapped_bytes(layout), mapping::mapped_bytes(wanted));
+        if old.is_none() && new.is_none() {
             // SAFETY: the caller's promises are passed on.
-            return unsafe { System.realloc(block, layout, octets) };
+            return unsafe { System.realloc(block, layout, bytes) };
         }
-        if is == shall {
+        if old == new {
             return block;
         }
-        // SAFETY: `wanted` is not empty, as the caller promises.
+        // SAFETY: the caller promises that `wanted` is not empty.
         let other = unsafe { self.alloc(wanted) };
         if !other.is_null() {
-            // SAFETY: both blocks have so many octets, and a new one overlaps with nothing. The old
-            // one is the caller's no more when this returns.
+            // SAFETY: both blocks have at least as many bytes as are copied, and a new block does not
+            // overlap with another. The caller does not use the old block after this call.
             unsafe {
-                block.copy_to_nonoverlapping(other, layout.size().min(octets));
+                block.copy_to_nonoverlapping(other, layout.size().min(bytes));
                 self.dealloc(block, layout);
             }
         }
@@ -88,76 +90,78 @@ unsafe impl GlobalAlloc for LargePages {
     }
 }
 
-/// What a buffer with room for `capacity` octets takes of memory when it holds `octets`.
-pub(crate) fn footprint(octets: usize, capacity: usize) -> usize {
+/// Returns the memory in use by a buffer that contains `bytes` bytes and has the given capacity, in bytes.
+pub(crate) fn footprint(bytes: usize, capacity: usize) -> usize {
     let layout = Layout::array::<u8>(capacity);
-    match layout.ok().and_then(mapping::octets_of) {
-        Some(_) => octets.next_multiple_of(mapping::PAGE_OCTETS),
-        None => octets,
+    match layout.ok().and_then(mapping::mapped_bytes) {
+        Some(_) => bytes.next_multiple_of(mapping::PAGE_BYTES),
+        None => bytes,
     }
 }
 
 #[cfg(target_os = "linux")]
 mod mapping {
-    use super::{LARGE_OCTETS, Layout, Ordering, WANTED};
+    use super::{LARGE_BYTES, Layout, Ordering, WANTED};
     use std::ptr;
 
-    /// A large page, as x86-64 and aarch64 (with small pages of 4 KiB) have it.
-    pub(super) const PAGE_OCTETS: usize = 2 << 20;
+    /// The size of a large page of x86-64, and of aarch64 with small pages of 4 KiB.
+    pub(super) const PAGE_BYTES: usize = 2 << 20;
 
-    /// Octets of the mapping for a block of this layout, whole pages; `None` if it is the system's.
-    pub(super) fn octets_of(layout: Layout) -> Option<usize> {
-        (layout.size() >= LARGE_OCTETS && layout.align() <= PAGE_OCTETS)
-            .then(|| layout.size().next_multiple_of(PAGE_OCTETS))
+    /// Returns the size of the mapping for a block of the given layout, in bytes of whole pages, or `None`
+    /// if the block comes from the system's allocator.
+    pub(super) fn mapped_bytes(layout: Layout) -> Option<usize> {
+        (layout.size() >= LARGE_BYTES && layout.align() <= PAGE_BYTES)
+            .then(|| layout.size().next_multiple_of(PAGE_BYTES))
     }
 
-    /// Maps `octets`, whole pages, from the beginning of a page on; null if there is no memory.
+    /// Maps `bytes` bytes, which are whole pages, from the beginning of a page. Returns null if there is no
+    /// memory.
     #[cold]
-    pub(super) fn map(octets: usize) -> *mut u8 {
+    pub(super) fn map(bytes: usize) -> *mut u8 {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // The kernel aligns to small pages; what is too much at both ends is given back.
-        let span = octets + PAGE_OCTETS;
-        // SAFETY: a new mapping wherever there is room: no memory of anybody is touched.
+        // The kernel aligns the mapping to small pages. The excess at both ends is unmapped.
+        let span = bytes + PAGE_BYTES;
+        // SAFETY: the kernel chooses the address of the new mapping, so that it does not affect other memory.
         let start = unsafe { libc::mmap(ptr::null_mut(), span, access, private, -1, 0) };
         if start == libc::MAP_FAILED {
             return ptr::null_mut();
         }
         let start = start.cast::<u8>();
-        let before = start.align_offset(PAGE_OCTETS);
-        // SAFETY: all of it lies in the new mapping, which nobody knows of yet: `before` is less than
-        // a page, so that `octets` follow. The advice changes nothing but how the kernel backs them;
-        // where there are no large pages it fails, and nothing is lost.
+        let before = start.align_offset(PAGE_BYTES);
+        // SAFETY: all ranges lie in the new mapping, to which no other pointer exists. `before` is less
+        // than a page, so that at least `bytes` bytes follow. The advice does not change the content of
+        // memory. It fails without effect if there are no large pages.
         unsafe {
             let block = start.add(before);
             unmap(start, before);
-            unmap(block.add(octets), PAGE_OCTETS - before);
+            unmap(block.add(bytes), PAGE_BYTES - before);
             if WANTED.load(Ordering::Relaxed) {
-                libc::madvise(block.cast(), octets, libc::MADV_HUGEPAGE);
+                libc::madvise(block.cast(), bytes, libc::MADV_HUGEPAGE);
             }
             block
         }
     }
 
-    /// Gives `octets` from `block` on back; none if there are none.
+    /// Unmaps `bytes` bytes from `block` on. Does nothing if `bytes` is 0.
     ///
     /// # Safety
-    /// They are (a part of) what [`map`] has mapped, and nobody uses them any more.
+    /// The range lies in a mapping from [`map`] and is not used any more.
     #[cold]
-    pub(super) unsafe fn unmap(block: *mut u8, octets: usize) {
-        if octets > 0 {
-            // SAFETY: as above. If the kernel refuses, the memory is lost, but nobody's.
-            unsafe { libc::munmap(block.cast(), octets) };
+    pub(super) unsafe fn unmap(block: *mut u8, bytes: usize) {
+        if bytes > 0 {
+            // SAFETY: the caller promises it. If the call fails, the memory remains mapped and unused.
+            unsafe { libc::munmap(block.cast(), bytes) };
         }
     }
 }
 
-/// Elsewhere all blocks are the system's.
+/// On other systems, all blocks come from the system's allocator.
 #[cfg(not(target_os = "linux"))]
 mod mapping {
-    pub(super) const PAGE_OCTETS: usize = 1;
+    pub(super) const PAGE_BYTES: usize = 1;
 
-    pub(super) fn octets_of(_: super::Layout) -> Option<usize> {
+    pub(super) fn mapped_bytes(_: super::Layout) -> Option<usize> {
         None
     }
 
@@ -168,7 +172,7 @@ mod mapping {
     pub(super) unsafe fn unmap(_: *mut u8, _: usize) {}
 }
 
-/// To be called once, at the start of what serves.
+/// Enables large pages and sets glibc's threshold. Call it once, at the start of a process that serves.
 pub(crate) fn set_up() {
     WANTED.store(true, Ordering::Relaxed);
     return_large_buffers();
@@ -176,15 +180,15 @@ pub(crate) fn set_up() {
 
 #[cfg(target_env = "gnu")]
 fn return_large_buffers() {
-    // SAFETY: takes two integers and touches the allocator's own settings only; called before any
-    // other thread is started.
-    let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_OCTETS) };
+    // SAFETY: the call takes two integers and changes only settings of the allocator. It is made before
+    // another thread is started.
+    let set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES) };
     if set == 0 {
-        tracing::warn!("the allocator keeps freed buffers: mallopt refused the threshold");
+        tracing::warn!("cannot set the threshold of mallopt; freed buffers may stay in memory");
     }
 }
 
-/// Other C libraries map large buffers by themselves.
+/// Other C libraries always map large buffers separately.
 #[cfg(not(target_env = "gnu"))]
 fn return_large_buffers() {}
 
@@ -192,16 +196,17 @@ fn return_large_buffers() {}
 mod tests {
     use super::*;
 
-    /// Octets of this process in large pages.
+    /// Returns the memory of this process in large pages, in bytes.
     fn in_large_pages() -> u64 {
-        let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").expect("Linux");
+        let rollup =
+            std::fs::read_to_string("/proc/self/smaps_rollup").expect("system should be Linux");
         let line = rollup
             .lines()
             .find(|line| line.starts_with("AnonHugePages:"));
         let kib = line.and_then(|line| line.split_whitespace().nth(1));
         1024 * kib
             .and_then(|kib| kib.parse::<u64>().ok())
-            .expect("a number")
+            .expect("file should contain a number")
     }
 
     #[test]
@@ -213,49 +218,51 @@ mod tests {
         }
         WANTED.store(true, Ordering::Relaxed);
         let before = in_large_pages();
-        // Room for one in any case, and all of it touched.
+        // The buffer contains at least one large page, wherever it begins, and all of it is written.
         let buffer = std::hint::black_box(vec![1_u8; 32 << 20]);
-        assert!(in_large_pages() > before, "no large page");
+        assert!(in_large_pages() > before, "a large page should be in use");
         drop(buffer);
     }
 
     #[test]
-    fn blocks_keep_what_they_hold() {
+    fn content_is_unchanged_after_reallocation() {
         let mut text: Vec<u8> = (0..=255).collect();
-        while text.len() < 8 * LARGE_OCTETS {
+        while text.len() < 8 * LARGE_BYTES {
             text.extend_from_within(..);
             text.shrink_to_fit();
         }
-        for octets in [text.len(), 3 * LARGE_OCTETS + 1, LARGE_OCTETS, 1000] {
-            text.truncate(octets);
+        for bytes in [text.len(), 3 * LARGE_BYTES + 1, LARGE_BYTES, 1000] {
+            text.truncate(bytes);
             text.shrink_to_fit();
             assert!(text.iter().zip((0..=255).cycle()).all(|(a, b)| *a == b));
         }
-        assert!(vec![0_u8; 3 * LARGE_OCTETS].iter().all(|octet| *octet == 0));
+        assert!(vec![0_u8; 3 * LARGE_BYTES].iter().all(|byte| *byte == 0));
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn large_buffers_begin_with_a_page_and_go_back_whole() {
-        // Addresses rather than the size of the process, which other tests change.
+    fn large_buffer_is_aligned_to_pages_and_unmapped_completely() {
+        // The test checks addresses and not the size of the process, because other tests change the size.
         let mapped = |address: usize| {
-            let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux");
+            let maps = std::fs::read_to_string("/proc/self/maps").expect("system should be Linux");
             maps.lines().any(|line| {
                 let (from, to) = line
                     .split_once(' ')
                     .and_then(|(range, _)| range.split_once('-'))
-                    .expect("a range");
-                let [from, to] = [from, to].map(|end| usize::from_str_radix(end, 16));
-                (from.expect("hexadecimal")..to.expect("hexadecimal")).contains(&address)
+                    .expect("line should begin with a range");
+                let [from, to] = [from, to].map(|end| {
+                    usize::from_str_radix(end, 16).expect("address should be hexadecimal")
+                });
+                (from..to).contains(&address)
             })
         };
-        let octets = (512 << 20) + 1;
-        let buffer = std::hint::black_box(vec![0_u8; octets]);
+        let bytes = (512 << 20) + 1;
+        let buffer = std::hint::black_box(vec![0_u8; bytes]);
         let start = buffer.as_ptr().addr();
         assert_eq!(start % (2 << 20), 0);
-        assert!(mapped(start) && mapped(start + octets - 1));
+        assert!(mapped(start) && mapped(start + bytes - 1));
         drop(buffer);
-        // So large a hole is not filled at once by what other tests ask for.
-        assert!(!mapped(start + octets / 2));
+        // Other tests do not fill so large a gap at once.
+        assert!(!mapped(start + bytes / 2));
     }
 }

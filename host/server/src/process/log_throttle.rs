@@ -1,12 +1,12 @@
-//! Limits how often something is logged.
+//! Limits how often a message is logged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Allows a log line once in a while.
+/// A limit on the rate of a log message.
 pub(crate) struct LogThrottle {
     start: Instant,
-    /// Milliseconds from the start to the next line.
+    /// Milliseconds from `start` until the next message is allowed.
     next_ms: AtomicU64,
 }
 
@@ -18,7 +18,7 @@ impl LogThrottle {
         }
     }
 
-    /// Whether a line may be logged now. The next one is allowed after the `pause`.
+    /// Returns whether a message may be logged now. If so, the next one is allowed after `pause`.
     pub(crate) fn allows(&self, pause: Duration) -> bool {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let now = ms(self.start.elapsed());
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn throttle_allows_one_line_in_each_pause() {
+    fn throttle_allows_one_message_per_pause() {
         let rare = LogThrottle::new();
         assert!(rare.allows(Duration::from_hours(1)));
         assert!(!rare.allows(Duration::from_hours(1)));

@@ -1,4 +1,4 @@
-//! What is logged, and how: life-cycle and failures, JSON where no person is watching.
+//! The log: events of the life cycle and failures. It is JSON unless standard error is a terminal.
 
 use std::io::IsTerminal as _;
 use thiserror::Error;
@@ -7,18 +7,18 @@ use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// The variable that takes more or less of it.
+/// The variable with the levels of the log.
 pub(crate) const VARIABLE: &str = "BULKHEAD_LOG";
 
-/// The variable is malformed.
+/// The value of the variable is invalid.
 #[derive(Debug, Error)]
 #[error(
-    "BULKHEAD_LOG takes off, error, warn, info, debug, trace, or such levels by target, as in \
+    "BULKHEAD_LOG is not valid. Give off, error, warn, info, debug or trace, or levels by target such as \
      bulkhead=debug,wasmtime=warn"
 )]
 pub(crate) struct LogError;
 
-/// Starts the log. To be called once.
+/// Starts the log. Call it once per process.
 pub(crate) fn start() -> Result<(), LogError> {
     let directives = directives();
     let log = tracing_subscriber::registry()
@@ -33,8 +33,8 @@ pub(crate) fn start() -> Result<(), LogError> {
     Ok(())
 }
 
-/// Not heard below `info`, whatever the variable says: what quotes all that it is given, messages and
-/// signatures, and the compiler, which writes a gigabyte about a component.
+/// Targets that log nothing below `info`, whatever the variable says. `tokio_postgres` would log messages
+/// and signatures. The others belong to the compiler, which would log a gigabyte per component.
 const QUIET: [&str; 6] = [
     "tokio_postgres",
     "cranelift",
@@ -51,18 +51,18 @@ fn is_discreet(metadata: &Metadata<'_>) -> bool {
             .any(|library| metadata.target().starts_with(library))
 }
 
-/// What the variable says.
+/// Returns the value of the variable, or an empty string if it is not set.
 pub(crate) fn directives() -> String {
     std::env::var(VARIABLE).unwrap_or_default()
 }
 
-/// Whether that can be meant.
+/// Checks a value of the variable.
 pub(crate) fn check(directives: &str) -> Result<(), LogError> {
     filter(directives).map(drop)
 }
 
-/// `info`, and what `directives` say. A level that is misspelt would be taken for the name of a
-/// target, and silence everything.
+/// Returns a filter with the level `info` and the given `directives`. Unknown levels are errors. The parser
+/// would interpret a misspelt level as a target, and the log would be empty.
 fn filter(directives: &str) -> Result<Targets, LogError> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let is_known = |directive: &str| match directive.split_once('=') {
@@ -72,7 +72,7 @@ fn filter(directives: &str) -> Result<Targets, LogError> {
         None => LEVELS.contains(&directive),
     };
     let mut targets = Targets::new().with_default(Level::INFO);
-    // An empty directive means `error` to the parser.
+    // The parser would interpret an empty directive as `error`.
     for directive in directives.split(',').filter(|one| !one.is_empty()) {
         if !is_known(directive) {
             return Err(LogError);
@@ -91,9 +91,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filter_enables_what_the_directives_name() {
+    fn filter_enables_the_targets_and_levels_of_its_directives() {
         let enables = |directives: &str, target: &str, level: Level| {
-            let filter = filter(directives).expect("valid directives");
+            let filter = filter(directives).expect("directives should be valid");
             filter.would_enable(target, &level)
         };
         assert!(enables("", "bulkhead", Level::INFO));
@@ -107,8 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn log_filters() {
-        for right in [
+    fn directives_with_unknown_levels_are_rejected() {
+        for valid in [
             "",
             "debug",
             "off",
@@ -116,10 +116,10 @@ mod tests {
             "warn,hyper=debug",
             "bulkhead_http::connection=debug",
         ] {
-            assert!(filter(right).is_ok(), "{right}");
+            assert!(filter(valid).is_ok(), "{valid}");
         }
-        for wrong in ["debgu", "info,nonsense", "bulkhead=loud", "="] {
-            assert!(filter(wrong).is_err(), "{wrong}");
+        for invalid in ["debgu", "info,nonsense", "bulkhead=loud", "="] {
+            assert!(filter(invalid).is_err(), "{invalid}");
         }
     }
 }

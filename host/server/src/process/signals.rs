@@ -1,9 +1,10 @@
-//! Signals to the process.
+//! Signals that stop the process.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// How many times the process was asked to stop (SIGTERM or SIGINT).
+/// Returns the number of SIGTERM and SIGINT that the process has received. The receiver is notified of each
+/// one.
 pub(crate) fn stops() -> std::io::Result<watch::Receiver<u32>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 const RECEIVER_RESPONSE_BYTES_MAX: usize = 64 << 10;
 
 /// A variable for tests of crashes. It names the point at which the process kills itself: a name of
-/// [`Point::ALL`], and how often the process passes it before, as in `heard:3`.
+/// [`Point::ALL`], a colon, and the number of times that the process passes the point before.
 const CRASH_AT: &str = "BULKHEAD_TEST_CRASH_AT";
 
 /// The clocks, the sockets and the threads of the process.

@@ -87,7 +87,7 @@ fn fields<const N: usize>(
         let Some(at) = known else {
             continue;
         };
-        let wrong = |what| ProblemBody::invalid_parameter(names[at][0], what, example);
+        let wrong = |fault| ProblemBody::invalid_parameter(names[at][0], fault, example);
         let value = decoded(value).ok_or_else(|| wrong("is not percent-encoded UTF-8"))?;
         if fields[at].replace(value).is_some() {
             return Err(wrong("occurs more than once"));
@@ -96,8 +96,8 @@ fn fields<const N: usize>(
     Ok(fields)
 }
 
-/// Returns `None` if an escape is malformed or the bytes are not UTF-8. `form_urlencoded` would replace
-/// them, and a message that nobody sent would be signed.
+/// Decodes a value. Returns `None` if an escape is malformed or the bytes are not UTF-8. `form_urlencoded`
+/// would replace them, and the server would sign another message than the client sent.
 fn decoded(text: &str) -> Option<String> {
     let is_escape = |rest: &str| {
         let digits = rest.as_bytes().get(..2);

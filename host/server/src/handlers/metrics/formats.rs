@@ -1,10 +1,10 @@
-//! The other forms of the metrics, made from the text of `OpenMetrics` 1.0 that the registry writes.
-//! Names, labels and values are all our own, so that no escapes occur in them.
+//! Converts the text of `OpenMetrics` 1.0 that the registry writes to the other formats. All names, labels
+//! and values come from this project and contain no escapes.
 
 use serde_json::{Map, Value, json};
 
-/// The text that Prometheus read before `OpenMetrics` (version 0.0.4): the name of a counter is that
-/// of its sample, there are no units, and nothing marks the end.
+/// Converts to the text format 0.0.4 of Prometheus. It uses the name of the sample as the name of a
+/// counter, and has no units and no end mark.
 pub(super) fn prometheus(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = None;
@@ -31,11 +31,12 @@ pub(super) fn prometheus(open_metrics: &str) -> String {
     text
 }
 
-/// `{"metrics": [{"name", "type", "help", "unit"?, "samples": [{"name", "labels", "value"}]}]}`
+/// Converts to JSON: `{"metrics": [{"name", "type", "help", "unit"?, "samples": [{"name", "labels",
+/// "value"}]}]}`.
 pub(super) fn json(open_metrics: &str) -> Value {
     let mut metrics: Vec<Map<String, Value>> = Vec::new();
     for line in open_metrics.lines() {
-        if let Some((what, rest)) = line
+        if let Some((keyword, rest)) = line
             .strip_prefix("# ")
             .and_then(|line| line.split_once(' '))
         {
@@ -47,7 +48,7 @@ pub(super) fn json(open_metrics: &str) -> Value {
                 metrics.push(metric);
             }
             if let Some(metric) = metrics.last_mut() {
-                metric.insert(what.to_lowercase(), text.into());
+                metric.insert(keyword.to_lowercase(), text.into());
             }
         } else if let (Some(sample), Some(metric)) = (sample(line), metrics.last_mut())
             && let Some(samples) = metric["samples"].as_array_mut()
@@ -58,7 +59,7 @@ pub(super) fn json(open_metrics: &str) -> Value {
     json!({ "metrics": metrics })
 }
 
-/// `name{label="value",…} number`
+/// Parses a line `name{label="value",…} number`.
 fn sample(line: &str) -> Option<Value> {
     let (series, value) = line.rsplit_once(' ')?;
     let (name, labels) = series.split_once('{').unwrap_or((series, ""));
@@ -104,11 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn json_has_everything() {
+    fn json_contains_all_metrics() {
         let document = json(OPEN_METRICS);
-        let [counter, histogram] = document["metrics"].as_array().expect("a list").as_slice()
+        let [counter, histogram] = document["metrics"]
+            .as_array()
+            .expect("metrics should be a list")
+            .as_slice()
         else {
-            panic!("two metrics: {document}");
+            panic!("there should be two metrics: {document}");
         };
         assert_eq!(counter["name"], "a_requests");
         assert_eq!(counter["type"], "counter");
