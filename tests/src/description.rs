@@ -48,6 +48,10 @@ pub fn check(method: &str, target: &str, response: &Response) {
 }
 
 /// Checks the body of a webhook against `openapi.yaml`.
+///
+/// # Errors
+///
+/// The first difference from the schema, as text.
 pub fn validate_notification(body: &Value) -> Result<(), String> {
     match_schema(
         "/webhooks/notification/post/requestBody/content/application~1json/schema",

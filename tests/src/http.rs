@@ -111,8 +111,11 @@ pub fn head(method: &str, target: &str, headers: &[(&str, &str)], body_len: usiz
     (head + "\r\n").into_bytes()
 }
 
-/// Reads one response from a connection. Returns the socket's error, or `UnexpectedEof` if the
-/// response is incomplete.
+/// Reads one response from a connection.
+///
+/// # Errors
+///
+/// The socket's error, or `UnexpectedEof` if the response is incomplete.
 pub fn read(stream: &mut impl Read, no_body: bool) -> std::io::Result<Response> {
     let early = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
     let mut bytes = Vec::new();

@@ -1,6 +1,11 @@
 //! The harness of the black-box tests: the real binary as a process, an HTTP client, and mocks of
 //! the services that the signing relay calls. See `tests/README.md`.
 
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a function of the harness panics if a check fails"
+)]
+
 pub mod canaries;
 pub mod description;
 pub mod fixtures;

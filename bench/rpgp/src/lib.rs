@@ -9,7 +9,11 @@ mod component;
 use pgp::composed::Message;
 use pgp::types::Password;
 
-/// Opens an armored message. The error is a text, because a benchmark does not tell errors apart.
+/// Opens an armored message.
+///
+/// # Errors
+///
+/// The library's error as text, because a benchmark does not distinguish errors.
 pub fn open(message: &[u8], passphrase: &str) -> Result<Vec<u8>, String> {
     let open = || {
         let (message, _headers) = Message::from_armor(message)?;
