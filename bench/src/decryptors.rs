@@ -82,14 +82,14 @@ fn gpg(scratch: &Path, message: &Message) -> Vec<u8> {
 
 fn sandbox() -> Sandbox {
     Sandbox::new(&Setup {
-        memory_octets_max: LIMITS.memory_octets,
+        memory_bytes_max: LIMITS.memory_bytes,
         instances: 1,
     })
     .expect("address space should be reserved")
 }
 
 const LIMITS: InstanceLimits = InstanceLimits {
-    memory_octets: 1 << 30,
+    memory_bytes: 1 << 30,
     time: Duration::from_mins(1),
 };
 

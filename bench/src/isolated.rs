@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const TARGET: Duration = Duration::from_micros(12);
 
 const LIMITS: InstanceLimits = InstanceLimits {
-    memory_octets: 256 << 20,
+    memory_bytes: 256 << 20,
     time: Duration::from_secs(20),
 };
 
@@ -21,7 +21,7 @@ pub(crate) fn measure(calls: u32) -> bool {
     println!("  {:<40}{:>10}{:>10}{:>10}", "", "median us", "p90", "p99");
     let mut met = true;
     let setup = Setup {
-        memory_octets_max: LIMITS.memory_octets,
+        memory_bytes_max: LIMITS.memory_bytes,
         instances: 3,
     };
     for (how, sandbox, target) in [

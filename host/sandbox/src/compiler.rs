@@ -13,7 +13,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy)]
 pub struct CompileLimits {
     /// Maximum address space, in bytes.
-    pub memory_octets: u64,
+    pub memory_bytes: u64,
     /// Maximum processor time. Fractions of a second are ignored.
     pub time: Duration,
 }
@@ -38,7 +38,7 @@ pub(crate) fn compile_apart(
     };
     let mut child = Command::new(SELF)
         .args(arguments)
-        .arg(limits.memory_octets.to_string())
+        .arg(limits.memory_bytes.to_string())
         .arg(limits.time.as_secs().to_string())
         // The variables may contain secrets.
         .env_clear()
@@ -54,7 +54,7 @@ pub(crate) fn compile_apart(
     }
     let mut output = Vec::new();
     let stdout = child.stdout.take();
-    let read = stdout.map(|stdout| stdout.take(limits.memory_octets).read_to_end(&mut output));
+    let read = stdout.map(|stdout| stdout.take(limits.memory_bytes).read_to_end(&mut output));
     let status = child.wait().map_err(here)?;
     read.transpose().map_err(here)?;
     match output.split_first() {
@@ -80,7 +80,7 @@ fn ended(status: ExitStatus, limits: &CompileLimits) -> Refusal {
         Some(Signal::ABORT | Signal::SEGV) => format!(
             "compiling it takes more than {} bytes of memory or too much of the stack; raise \
              --component-compile-memory (BULKHEAD_COMPONENT_COMPILE_MEMORY) for more memory",
-            limits.memory_octets
+            limits.memory_bytes
         ),
         Some(Signal::KILL) => {
             "the compiler was killed, probably because the machine or container has too little \
@@ -110,7 +110,7 @@ fn compile_stdin(limits: CompileLimits) -> std::io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let seconds = limits.time.as_secs();
     for (resource, soft, hard) in [
-        (Resource::As, limits.memory_octets, limits.memory_octets),
+        (Resource::As, limits.memory_bytes, limits.memory_bytes),
         // The soft limit ends the process with SIGXCPU, which names the reason. The hard limit ends it with
         // SIGKILL, in case the first signal is ignored.
         (Resource::Cpu, seconds, seconds.saturating_add(1)),

@@ -107,8 +107,8 @@ impl State {
             Ok(s2k) => s2k,
             Err(invalid) => return Ok(Err(invalid.into())),
         };
-        match self.kdf_limits.charge_s2k(self.s2k_octets.get(), &s2k) {
-            Ok(spent) => self.s2k_octets.set(spent),
+        match self.kdf_limits.charge_s2k(self.s2k_bytes.get(), &s2k) {
+            Ok(spent) => self.s2k_bytes.set(spent),
             Err(over) => return Ok(Err(over.into())),
         }
         let key = match &self.kdf_offload {

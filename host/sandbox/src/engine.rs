@@ -26,7 +26,7 @@ pub(crate) const TABLE_ELEMENTS: usize = 20_000;
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
     /// Maximum linear memory of an instance of any component, in bytes.
-    pub memory_octets_max: usize,
+    pub memory_bytes_max: usize,
     /// Maximum number of instances at the same time, over all components.
     pub instances: u32,
 }
@@ -142,7 +142,7 @@ fn engine(setup: &Setup, pagemap_scan: Enabled) -> Result<Engine, EngineError> {
         .max_memories_per_component(1)
         .max_tables_per_component(TABLES_PER_COMPONENT)
         .table_elements(TABLE_ELEMENTS)
-        .max_memory_size(setup.memory_octets_max)
+        .max_memory_size(setup.memory_bytes_max)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(TABLE_ELEMENTS * size_of::<usize>())
         .pagemap_scan(pagemap_scan);

@@ -25,7 +25,7 @@ const HOSTCALL_SPARE_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 pub struct InstanceLimits {
     /// Maximum linear memory, in bytes. It must not exceed that of the sandbox.
-    pub memory_octets: usize,
+    pub memory_bytes: usize,
     /// Maximum wall-clock time from instantiation to the result, including calls of host functions.
     pub time: Duration,
 }
@@ -35,13 +35,13 @@ pub(crate) struct State {
     cli: Option<WasiCliCtx>,
     pub(crate) table: ResourceTable,
     random: Option<WasiRandomCtx>,
-    memory_octets_max: usize,
+    memory_bytes_max: usize,
     /// The current linear memory, in bytes.
-    pub(crate) memory_octets: usize,
+    pub(crate) memory_bytes: usize,
     memory_refused: bool,
     pub(crate) kdf_limits: KdfLimits,
     /// Bytes hashed so far.
-    pub(crate) s2k_octets: Cell<u64>,
+    pub(crate) s2k_bytes: Cell<u64>,
     /// Keys that were passed to the guest. They are wiped when the state is dropped.
     lent: Vec<Arc<[u8]>>,
     pub(crate) kdf_offload: Option<KdfOffload>,
@@ -127,9 +127,9 @@ impl ResourceLimiter for State {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = desired <= self.memory_octets_max;
+        let allowed = desired <= self.memory_bytes_max;
         if allowed {
-            self.memory_octets = desired;
+            self.memory_bytes = desired;
         }
         self.memory_refused |= !allowed;
         Ok(allowed)
@@ -169,11 +169,11 @@ pub(crate) fn store(
             cli: None,
             table,
             random: None,
-            memory_octets_max: budget.limits.memory_octets,
-            memory_octets: 0,
+            memory_bytes_max: budget.limits.memory_bytes,
+            memory_bytes: 0,
             memory_refused: false,
             kdf_limits: budget.kdf,
-            s2k_octets: Cell::new(0),
+            s2k_bytes: Cell::new(0),
             lent: Vec::new(),
             kdf_offload: budget.kdf_offload,
             cancel: budget.cancel,

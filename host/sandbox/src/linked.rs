@@ -111,7 +111,7 @@ impl Linked {
                 call(&mut store, &instance)
             })
             .map_err(|error| instance::fault(&store, &error));
-        self.metrics.ended(&outcome, store.data().memory_octets);
+        self.metrics.ended(&outcome, store.data().memory_bytes);
         outcome
     }
 }

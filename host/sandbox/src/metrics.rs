@@ -93,7 +93,7 @@ impl ComponentMetrics {
         self.start.observe(time.as_secs_f64());
     }
 
-    pub(crate) fn ended<R>(&self, outcome: &Result<R, Fault>, memory_octets: usize) {
+    pub(crate) fn ended<R>(&self, outcome: &Result<R, Fault>, memory_bytes: usize) {
         let counter = match outcome {
             Ok(_) => &self.answered,
             Err(Fault::Deadline) => &self.deadline,
@@ -103,9 +103,9 @@ impl ComponentMetrics {
             Err(Fault::Trap(_)) => &self.trap,
         };
         counter.inc();
-        let memory_octets = i64::try_from(memory_octets).unwrap_or(i64::MAX);
+        let memory_bytes = i64::try_from(memory_bytes).unwrap_or(i64::MAX);
         self.memory
             .inner()
-            .fetch_max(memory_octets, Ordering::Relaxed);
+            .fetch_max(memory_bytes, Ordering::Relaxed);
     }
 }

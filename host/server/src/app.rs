@@ -80,7 +80,7 @@ impl Settings {
 /// [`StartError::Sandbox`] if the engine cannot be set up.
 pub(crate) fn first_sandbox() -> Result<Sandbox, StartError> {
     let setup = Setup {
-        memory_octets_max: 4 << 30,
+        memory_bytes_max: 4 << 30,
         instances: 1,
     };
     Sandbox::new(&setup).map_err(StartError::Sandbox)

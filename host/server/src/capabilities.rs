@@ -97,7 +97,7 @@ impl Context<'_> {
     /// that a swap of components needs.
     fn sandbox(&self, memory_max: usize, instances: u32) -> Result<Sandbox, StartError> {
         let setup = Setup {
-            memory_octets_max: memory_max,
+            memory_bytes_max: memory_max,
             instances: instances + SWAP_INSTANCES,
         };
         self.sandbox.beside(&setup).map_err(StartError::Sandbox)

@@ -25,9 +25,9 @@ const SEEDS: u64 = 300;
 const SOAK_SEEDS: u64 = 5000;
 
 fn component() -> Arc<SigningComponent> {
-    let memory_octets = 32 << 20;
+    let memory_bytes = 32 << 20;
     let setup = Setup {
-        memory_octets_max: memory_octets,
+        memory_bytes_max: memory_bytes,
         instances: 2,
     };
     let sandbox = Sandbox::new(&setup).expect("sandbox should start");
@@ -35,7 +35,7 @@ fn component() -> Arc<SigningComponent> {
         .load(SIGNING.wasm, Some(SIGNING.precompiled))
         .expect("built-in component should load");
     let limits = InstanceLimits {
-        memory_octets,
+        memory_bytes,
         time: Duration::from_mins(1),
     };
     let component =

@@ -41,7 +41,7 @@ struct Soft {
 
 static SOFT: LazyLock<Soft> = LazyLock::new(|| {
     let setup = Setup {
-        memory_octets_max: MEMORY_BYTES,
+        memory_bytes_max: MEMORY_BYTES,
         instances: 16,
     };
     let sandbox = Sandbox::new(&setup).expect("sandbox should be set up");
@@ -62,7 +62,7 @@ static SOFT: LazyLock<Soft> = LazyLock::new(|| {
 fn store() -> Store<State> {
     let budget = Budget {
         limits: InstanceLimits {
-            memory_octets: MEMORY_BYTES,
+            memory_bytes: MEMORY_BYTES,
             time: Duration::from_mins(1),
         },
         kdf: LIMITS,

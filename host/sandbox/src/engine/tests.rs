@@ -13,7 +13,7 @@ use std::time::Duration;
 const SAMPLE: &str = include_str!("../../../../guest/decrypt/src/sample.asc");
 
 const LIMITS: InstanceLimits = InstanceLimits {
-    memory_octets: 256 << 20,
+    memory_bytes: 256 << 20,
     time: Duration::from_secs(30),
 };
 
@@ -44,7 +44,7 @@ fn open(component: &Decryptor, message: &str) -> String {
 #[test]
 fn no_memory_outlives_a_call_however_it_is_reset() {
     let setup = Setup {
-        memory_octets_max: LIMITS.memory_octets,
+        memory_bytes_max: LIMITS.memory_bytes,
         instances: 8,
     };
     let [hostile, healthy] =

@@ -40,12 +40,12 @@ const NEXT: Contract = Contract {
 #[test]
 fn component_of_an_older_minor_version_runs() {
     let setup = Setup {
-        memory_octets_max: 16 << 20,
+        memory_bytes_max: 16 << 20,
         instances: 2,
     };
     let sandbox = Sandbox::new(&setup).expect("sandbox should be set up");
     let limits = InstanceLimits {
-        memory_octets: 16 << 20,
+        memory_bytes: 16 << 20,
         time: Duration::from_secs(10),
     };
     let link = |wasm: &[u8]| {

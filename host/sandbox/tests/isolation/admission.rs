@@ -15,7 +15,7 @@ static SANDBOX: LazyLock<Sandbox> = LazyLock::new(sandbox);
 
 /// The limits for self-tests that never end.
 const SHORT: InstanceLimits = InstanceLimits {
-    memory_octets: 16 << 20,
+    memory_bytes: 16 << 20,
     time: Duration::from_millis(300),
 };
 

@@ -37,7 +37,7 @@ const KDF_LIMITS: KdfLimits = KdfLimits {
 
 fn sandbox() -> Sandbox {
     let setup = Setup {
-        memory_octets_max: MEMORY_BYTES,
+        memory_bytes_max: MEMORY_BYTES,
         instances: 8,
     };
     Sandbox::new(&setup).expect("sandbox should be set up")
@@ -45,7 +45,7 @@ fn sandbox() -> Sandbox {
 
 const fn within(time: Duration) -> InstanceLimits {
     InstanceLimits {
-        memory_octets: MEMORY_BYTES,
+        memory_bytes: MEMORY_BYTES,
         time,
     }
 }

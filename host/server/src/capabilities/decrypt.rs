@@ -185,7 +185,7 @@ fn maker(
     let sandbox = context.sandbox(memory_max, settings.instances().into())?;
     let metrics = context.metrics.component(DEFINITION.artifact.name);
     let limits = InstanceLimits {
-        memory_octets: memory_max,
+        memory_bytes: memory_max,
         time: settings.decrypt_timeout,
     };
     Ok(move |source: ComponentSource<'_>| {

@@ -225,7 +225,7 @@ fn maker(
     let inline = inline.collect::<Result<Vec<_>, _>>()?;
     let metrics = context.metrics.component(DEFINITION.artifact.name);
     let limits = |time| InstanceLimits {
-        memory_octets: memory_max,
+        memory_bytes: memory_max,
         time,
     };
     let (usual, short) = (limits(settings.token_timeout), limits(INLINE_TIME));

@@ -42,7 +42,7 @@ pub(super) fn run(command: &ComponentCommand) -> ExitCode {
         ComponentCommand::Export(settings) => print(export::export(&settings.folder).map(success)),
         ComponentCommand::Compile { memory, time } => {
             bulkhead_sandbox::serve_compiler(CompileLimits {
-                memory_octets: *memory,
+                memory_bytes: *memory,
                 time: Duration::from_secs(*time),
             })
         }

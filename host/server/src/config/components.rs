@@ -50,7 +50,7 @@ impl ComponentSettings {
     /// Returns the limits on compiling one component.
     pub(crate) fn compile_limits(&self) -> CompileLimits {
         CompileLimits {
-            memory_octets: self.component_compile_memory.bytes(),
+            memory_bytes: self.component_compile_memory.bytes(),
             time: self.component_compile_time,
         }
     }

@@ -242,7 +242,7 @@ fn maker(
     let sandbox = context.sandbox(memory_max, u32::from(1 + VERIFY_WORKERS))?;
     let metrics = context.metrics.component(DEFINITION.artifact.name);
     let limits = InstanceLimits {
-        memory_octets: memory_max,
+        memory_bytes: memory_max,
         time: settings.signing_timeout,
     };
     Ok(move |source: ComponentSource<'_>| {
