@@ -21,8 +21,8 @@ WebAssembly.promising ??= (exported) => exported;
 const compiled = new Map();
 function coreModule(file) {
   if (!compiled.has(file)) {
-    const octets = readFileSync(new URL(`dist/${file}`, import.meta.url));
-    compiled.set(file, new WebAssembly.Module(octets));
+    const bytes = readFileSync(new URL(`dist/${file}`, import.meta.url));
+    compiled.set(file, new WebAssembly.Module(bytes));
   }
   return compiled.get(file);
 }

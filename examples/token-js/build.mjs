@@ -26,7 +26,7 @@ try {
     disableFeatures: ['stdio', 'random', 'clocks', 'http', 'fetch-event'],
   });
   await writeFile(here('token.wasm'), component);
-  console.log(`token.wasm: ${component.length} octets`);
+  console.log(`token.wasm: ${component.length} bytes`);
 } finally {
   await rm(wit, { recursive: true });
 }

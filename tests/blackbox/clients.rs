@@ -240,7 +240,7 @@ fn client_writes_binary_plaintext_as_bytes(client: Client) {
             let refused = setup.run(&["decrypt", &file], passphrase);
             assert_eq!((refused.status, refused.text()), (Some(1), ""));
             assert!(refused.errors.contains("422 not_text: "), "{refused:?}");
-            &["decrypt", "--octets", &file]
+            &["decrypt", "--bytes", &file]
         }
     };
     let opened = setup.run(arguments, passphrase);

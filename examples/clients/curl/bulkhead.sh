@@ -17,7 +17,7 @@ trap 'rm -f "$head"' EXIT
 
 # Sends a request with $1 on curl's standard input: command lines can be read by everybody on the machine.
 # What is confidential goes to this server alone: no redirect is followed, no proxy asked.
-# The answer is kept in base64: it may be any octets, and a plaintext does not belong in a file.
+# The answer is kept in base64: it may be any bytes, and a plaintext does not belong in a file.
 send() {
   local input=$1
   shift

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // A client of Bulkhead with nothing but Node.js (20 or later). Import it, or run it:
 const USAGE = `\
-  bulkhead.mjs decrypt [--octets] FILE           opens a message; the passphrase comes on standard input
+  bulkhead.mjs decrypt [--bytes] FILE            opens a message; the passphrase comes on standard input
   bulkhead.mjs token FILE                        makes a token of a file
   bulkhead.mjs verify [--secret-file FILE] FILE  checks a token that comes on standard input; with the
                                                  secret, without asking the server
@@ -53,8 +53,8 @@ export class Client {
     return answer.json().DecryptedMessage;
   }
 
-  /** The same as octets, for what is not text. */
-  async decryptOctets(passphrase, message) {
+  /** The same as bytes, for what is not text. */
+  async decryptBytes(passphrase, message) {
     return (await this.#decrypt(passphrase, message, 'application/octet-stream')).body;
   }
 
@@ -62,12 +62,12 @@ export class Client {
     return this.#ask('/decryptMessage', json({ passphrase, message }, { accept }));
   }
 
-  /** The HMAC of octets under the server's secret, in hexadecimal. */
+  /** The HMAC of bytes under the server's secret, in hexadecimal. */
   async token(body) {
     return (await this.#ask('/token', { method: 'POST', body })).json().token;
   }
 
-  /** Whether a token is that of these octets. */
+  /** Whether a token is that of these bytes. */
   async verify(body, token) {
     if (!isHexadecimal(token)) return false;
     const headers = { 'bulkhead-token': token };
@@ -149,7 +149,7 @@ function json(fields, headers = {}) {
   };
 }
 
-/** Whether a token is that of these octets, for who has the secret (HMAC-SHA256). */
+/** Whether a token is that of these bytes, for who has the secret (HMAC-SHA256). */
 export function verifyHere(secret, body, token) {
   const expected = createHmac('sha256', secret).update(body).digest();
   const given = Buffer.from(isHexadecimal(token) ? token : '', 'hex');
@@ -160,14 +160,14 @@ function isHexadecimal(token) {
   return /^[0-9a-f]+$/i.test(token);
 }
 
-function withoutLineEnd(octets) {
-  return octets.at(-1) === 0x0a ? octets.subarray(0, -1) : octets;
+function withoutLineEnd(bytes) {
+  return bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes;
 }
 
 /** JSON is UTF-8. What is not would be changed in silence. */
-function text(octets) {
+function text(bytes) {
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(octets);
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     throw new Error('what is sent as JSON has to be UTF-8');
   }
@@ -175,19 +175,19 @@ function text(octets) {
 
 /** What standard output gets, and the exit status. */
 async function run(client, values, [verb, file, callbackUrl]) {
-  const octets = readFileSync(file);
-  if (verb === 'token') return [`${await client.token(octets)}\n`, 0];
-  if (verb === 'sign') return [`${await client.sign(text(octets), callbackUrl)}\n`, 0];
+  const bytes = readFileSync(file);
+  if (verb === 'token') return [`${await client.token(bytes)}\n`, 0];
+  if (verb === 'sign') return [`${await client.sign(text(bytes), callbackUrl)}\n`, 0];
   // Confidential, and therefore no argument: command lines can be read by everybody on the machine.
   const said = text(withoutLineEnd(await buffer(process.stdin)));
   if (verb === 'decrypt') {
-    const message = text(octets);
-    return [await (values.octets ? client.decryptOctets(said, message) : client.decrypt(said, message)), 0];
+    const message = text(bytes);
+    return [await (values.bytes ? client.decryptBytes(said, message) : client.decrypt(said, message)), 0];
   }
   const secretFile = values['secret-file'];
   const valid = secretFile
-    ? verifyHere(withoutLineEnd(readFileSync(secretFile)), octets, said)
-    : await client.verify(octets, said);
+    ? verifyHere(withoutLineEnd(readFileSync(secretFile)), bytes, said)
+    : await client.verify(bytes, said);
   return valid ? ['valid\n', 0] : ['not valid\n', 1];
 }
 
@@ -197,7 +197,7 @@ function usage() {
 }
 
 async function main() {
-  const options = { octets: { type: 'boolean' }, 'secret-file': { type: 'string' } };
+  const options = { bytes: { type: 'boolean' }, 'secret-file': { type: 'string' } };
   let given;
   try {
     given = parseArgs({ options, allowPositionals: true });

@@ -9,7 +9,7 @@ import { createServer } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { Webhook } from 'standardwebhooks';
 
-const BODY_OCTETS_MAX = 1 << 20;
+const BODY_BYTES_MAX = 1 << 20;
 const IDS_MAX = 100_000;
 
 const [secretFile, port = '9000'] = process.argv.slice(2);
@@ -39,8 +39,8 @@ function once(id, event) {
 
 async function receive(request) {
   if (request.method !== 'POST') return 405;
-  if (!(Number(request.headers['content-length']) <= BODY_OCTETS_MAX)) return 413;
-  // The signature is that of the octets as they came, not of JSON that was read and written.
+  if (!(Number(request.headers['content-length']) <= BODY_BYTES_MAX)) return 413;
+  // The signature is that of the bytes as they came, not of JSON that was read and written.
   const body = await buffer(request);
   let event;
   try {

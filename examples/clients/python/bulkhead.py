@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A client of Bulkhead in Python's standard library alone (3.9 or later). Import it, or run it:
 
-  bulkhead.py decrypt [--octets] FILE           opens a message; the passphrase comes on standard input
+  bulkhead.py decrypt [--bytes] FILE            opens a message; the passphrase comes on standard input
   bulkhead.py token FILE                        makes a token of a file
   bulkhead.py verify [--secret-file FILE] FILE  checks a token that comes on standard input; with the
                                                 secret, without asking the server
@@ -26,7 +26,7 @@ from urllib.parse import urljoin
 
 REQUEST_SECONDS = 60
 JSON = {"Content-Type": "application/json"}
-OCTETS = {"Content-Type": "application/octet-stream"}
+BYTES = {"Content-Type": "application/octet-stream"}
 AWAY = (502, 503, 504)
 BROKEN = (OSError, HTTPException)
 
@@ -75,8 +75,8 @@ class Client:
         """The plaintext of an armored message, as text."""
         return self._decrypt(passphrase, message, "application/json").json()["DecryptedMessage"]
 
-    def decrypt_octets(self, passphrase, message):
-        """The same as octets, for what is not text."""
+    def decrypt_bytes(self, passphrase, message):
+        """The same as bytes, for what is not text."""
         return self._decrypt(passphrase, message, "application/octet-stream").body
 
     def _decrypt(self, passphrase, message, accept):
@@ -84,14 +84,14 @@ class Client:
         return self._ask("/decryptMessage", to_json(fields), {**JSON, "Accept": accept})
 
     def token(self, body):
-        """The HMAC of octets under the server's secret, in hexadecimal."""
+        """The HMAC of bytes under the server's secret, in hexadecimal."""
         return self._ask("/token", body).json()["token"]
 
     def verify(self, body, token):
-        """Whether a token is that of these octets."""
+        """Whether a token is that of these bytes."""
         if not is_hexadecimal(token):
             return False
-        return self._ask("/token/verify", body, {**OCTETS, "Bulkhead-Token": token}).json()["valid"]
+        return self._ask("/token/verify", body, {**BYTES, "Bulkhead-Token": token}).json()["valid"]
 
     def sign(self, message, callback_url=None):
         """The signature of a text. The callback, if there is one, is told too, unless the signature
@@ -126,7 +126,7 @@ class Client:
                 return answer
         raise Pending(f"not signed yet: {status_url}")
 
-    def _ask(self, path, body, headers=OCTETS, expected=(200,)):
+    def _ask(self, path, body, headers=BYTES, expected=(200,)):
         """An answer with such a status. A server without room is asked again when it says."""
         end = self._end()
         while True:
@@ -136,7 +136,7 @@ class Client:
             if answer.status != 503 or not pause(answer.retry_after, end):
                 raise Problem(answer.status, answer.body)
 
-    def _send(self, url, body=None, headers=OCTETS):
+    def _send(self, url, body=None, headers=BYTES):
         request = urllib.request.Request(url, body, headers)
         with OPENER.open(request, timeout=REQUEST_SECONDS) as response:
             return Answer(response)
@@ -169,7 +169,7 @@ def to_json(fields):
 
 
 def verify_here(secret, body, token):
-    """Whether a token is that of these octets, for who has the secret (HMAC-SHA256)."""
+    """Whether a token is that of these bytes, for who has the secret (HMAC-SHA256)."""
     expected = hmac.new(secret, body, hashlib.sha256).hexdigest()
     return is_hexadecimal(token) and hmac.compare_digest(expected, token.lower())
 
@@ -178,26 +178,26 @@ def is_hexadecimal(token):
     return token != "" and set(token) <= set(string.hexdigits)
 
 
-def without_line_end(octets):
-    return octets[:-1] if octets.endswith(b"\n") else octets
+def without_line_end(data):
+    return data[:-1] if data.endswith(b"\n") else data
 
 
 def run(arguments, client):
     """What standard output gets, and the exit status."""
-    octets = arguments.file.read_bytes()
+    data = arguments.file.read_bytes()
     if arguments.verb == "token":
-        return f"{client.token(octets)}\n", 0
+        return f"{client.token(data)}\n", 0
     if arguments.verb == "sign":
-        return f"{client.sign(octets.decode(), arguments.callback_url)}\n", 0
+        return f"{client.sign(data.decode(), arguments.callback_url)}\n", 0
     # Confidential, and therefore no argument: command lines can be read by everybody on the machine.
     said = without_line_end(sys.stdin.buffer.read()).decode()
     if arguments.verb == "decrypt":
-        decrypt = client.decrypt_octets if arguments.octets else client.decrypt
-        return decrypt(said, octets.decode()), 0
+        decrypt = client.decrypt_bytes if arguments.bytes else client.decrypt
+        return decrypt(said, data.decode()), 0
     if arguments.secret_file:
-        valid = verify_here(without_line_end(arguments.secret_file.read_bytes()), octets, said)
+        valid = verify_here(without_line_end(arguments.secret_file.read_bytes()), data, said)
     else:
-        valid = client.verify(octets, said)
+        valid = client.verify(data, said)
     return ("valid\n", 0) if valid else ("not valid\n", 1)
 
 
@@ -207,7 +207,7 @@ def main():
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     decrypt, token, verify, sign = map(verbs.add_parser, ["decrypt", "token", "verify", "sign"])
-    decrypt.add_argument("--octets", action="store_true")
+    decrypt.add_argument("--bytes", action="store_true")
     verify.add_argument("--secret-file", type=Path)
     for verb in (decrypt, token, verify, sign):
         verb.add_argument("file", type=Path)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
-BODY_OCTETS_MAX = 1 << 20
+BODY_BYTES_MAX = 1 << 20
 IDS_MAX = 100_000
 
 # The newest ids. A receiver in earnest keeps them where it keeps what comes of the webhooks, and
@@ -34,9 +34,9 @@ class Receiver(BaseHTTPRequestHandler):
 
     def do_POST(self):
         length = self.headers.get("content-length", "")
-        if not length.isdecimal() or int(length) > BODY_OCTETS_MAX:
+        if not length.isdecimal() or int(length) > BODY_BYTES_MAX:
             return self.answer(413)
-        # The signature is that of the octets as they came, not of JSON that was read and written.
+        # The signature is that of the bytes as they came, not of JSON that was read and written.
         body = self.rfile.read(int(length))
         try:
             event = self.webhook.verify(body, dict(self.headers))

@@ -39,7 +39,7 @@ fn differs(server: &Server, compiled: &Path, passphrase: &str, message: &str) ->
     (status != Some(1) || printed != expected).then(|| format!("{expected}: {output:?}"))
 }
 
-/// Compares a binary plaintext. The first error must name the option `--octets`, and the call with
+/// Compares a binary plaintext. The first error must name the option `--bytes`, and the call with
 /// this option must return the plaintext.
 fn binary_plaintext_differs(
     server: &Server,
