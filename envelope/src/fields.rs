@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn code(body: &[u8]) -> &'static str {
-        texts(body).err().map_or("ok", |problem| problem.code)
+        texts(body).err().map_or("ok", |problem| problem.kind.code)
     }
 
     #[test]

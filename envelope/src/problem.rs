@@ -1,17 +1,14 @@
 //! Problem documents for messages that are not opened (RFC 9457).
 
 use crate::limit::Excess;
+use crate::problem_kind::{self, ProblemKind};
 use crate::setting::Setting;
 
 /// An error for the caller. Its texts never contain a secret, a plaintext or an internal path.
 #[derive(Debug)]
 pub struct Problem {
-    /// HTTP status code.
-    pub status: u16,
-    /// Identifier of the kind of problem, for programs. It does not change.
-    pub code: &'static str,
-    /// Name of the kind of problem, for people. It is the same for every problem with this code.
-    pub title: &'static str,
+    /// The kind of problem.
+    pub kind: &'static ProblemKind,
     /// Sentences about this occurrence: what is wrong, and what to do.
     pub detail: String,
     /// Name of the parameter at fault, if there is one.
@@ -20,16 +17,9 @@ pub struct Problem {
 
 impl Problem {
     /// Creates a problem without a parameter.
-    pub fn new(
-        status: u16,
-        code: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
+    pub fn new(kind: &'static ProblemKind, detail: impl Into<String>) -> Self {
         Self {
-            status,
-            code,
-            title,
+            kind,
             detail: detail.into(),
             parameter: None,
         }
@@ -43,14 +33,14 @@ impl Problem {
     }
 
     pub(crate) fn invalid_json(detail: impl Into<String>) -> Self {
-        Self::new(400, "invalid_json", "Invalid JSON", detail)
+        Self::new(&problem_kind::INVALID_JSON, detail)
     }
 
     /// A parameter is missing or invalid. `fault` is a predicate such as "is missing", and `example` a sentence that shows
     /// a valid request.
     pub fn invalid_parameter(parameter: &'static str, fault: &str, example: &str) -> Self {
         let detail = format!("\"{parameter}\" {fault}. {example}");
-        Self::new(400, "invalid_parameter", "Invalid parameter", detail).with_parameter(parameter)
+        Self::new(&problem_kind::INVALID_PARAMETER, detail).with_parameter(parameter)
     }
 
     /// The body of the request has more than `limit_bytes` bytes.
@@ -59,14 +49,13 @@ impl Problem {
             "The request body exceeds the maximum of {limit_bytes} bytes. The operator can raise {}.",
             Setting::new("body_max")
         );
-        Self::new(413, "body_too_large", "Body too large", detail)
+        Self::new(&problem_kind::BODY_TOO_LARGE, detail)
     }
 
     /// The text does not contain an OpenPGP message.
     pub fn not_openpgp() -> Self {
-        unprocessable(
-            "not_openpgp",
-            "Not OpenPGP",
+        Self::new(
+            &problem_kind::NOT_OPENPGP,
             "No OpenPGP message was found in \"message\". Send the whole text from BEGIN to END, or only \
              its base64 data.",
         )
@@ -74,18 +63,16 @@ impl Problem {
 
     /// The message is understood, but not supported. `why` is the component's text, such as "it is a key".
     pub fn unsupported_message(why: &str) -> Self {
-        unprocessable(
-            "unsupported_message",
-            "Unsupported message",
+        Self::new(
+            &problem_kind::UNSUPPORTED_MESSAGE,
             format!("The message was recognised but cannot be decrypted: {why}."),
         )
     }
 
     /// The passphrase is wrong or the message was altered. Both have the same text on purpose.
     pub fn undecryptable() -> Self {
-        unprocessable(
-            "undecryptable",
-            "Not decryptable",
+        Self::new(
+            &problem_kind::UNDECRYPTABLE,
             "The passphrase is wrong or the message was altered. Check that the message is complete. \
              Passphrases are compared byte by byte as UTF-8, including spaces and line breaks.",
         )
@@ -109,14 +96,13 @@ impl Problem {
 
     /// The message exceeds a limit of another kind, such as time or memory.
     pub fn too_costly(detail: String) -> Self {
-        unprocessable("too_costly", "Too costly", detail)
+        Self::new(&problem_kind::TOO_COSTLY, detail)
     }
 
     /// The plaintext is not UTF-8 and therefore cannot be a JSON string. `instead` says how to receive its bytes.
     pub fn not_text(instead: &str) -> Self {
-        unprocessable(
-            "not_text",
-            "Plaintext is not text",
+        Self::new(
+            &problem_kind::NOT_TEXT,
             format!("The message was decrypted, but its plaintext is not UTF-8. {instead}"),
         )
     }
@@ -124,19 +110,15 @@ impl Problem {
     /// Returns the JSON document. The caller adds further members, such as `request_id`.
     pub fn document(&self) -> serde_json::Value {
         let mut document = serde_json::json!({
-            "type": "about:blank",
-            "title": self.title,
-            "status": self.status,
+            "type": self.kind.path(),
+            "title": self.kind.title,
+            "status": self.kind.status,
             "detail": self.detail,
-            "code": self.code,
+            "code": self.kind.code,
         });
         if let Some(parameter) = self.parameter {
             document["parameter"] = parameter.into();
         }
         document
     }
-}
-
-fn unprocessable(code: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
-    Problem::new(422, code, title, detail)
 }

@@ -31,18 +31,21 @@ fn description_example_opens() {
     assert_eq!(response.json(), expected);
 }
 
-/// Statuses and codes, as `docs/reference/problems.md` lists them and as the responses do.
-#[test]
-fn description_and_problems_page_list_the_same_codes() {
-    let documented: BTreeSet<(u16, String)> = include_str!("../../docs/reference/problems.md")
-        .lines()
+/// Returns the statuses and codes in `docs/reference/problems.md`.
+fn documented_codes() -> BTreeSet<(u16, String)> {
+    let lines = include_str!("../../docs/reference/problems.md").lines();
+    lines
         .filter_map(|line| {
             let mut cells = line.strip_prefix("| ")?.split(" | ");
             let status = cells.next()?.parse().ok()?;
             let code = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
             Some((status, code.to_owned()))
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn description_and_problems_page_list_the_same_codes() {
     let mut described = BTreeSet::from([
         // These apply to any path. The description has them in words.
         (404, "not_found".to_owned()),
@@ -69,7 +72,43 @@ fn description_and_problems_page_list_the_same_codes() {
             }
         }
     }
-    assert_eq!(described, documented);
+    assert_eq!(described, documented_codes());
+}
+
+#[test]
+fn every_code_has_a_help_page() {
+    let server = Server::shared();
+    for (status, code) in documented_codes() {
+        let path = format!("/problems/{code}");
+        let page = server.get("GET", &path);
+        assert_eq!(page.status, 200, "{code}");
+        let page = page.json();
+        assert_eq!(
+            (&page["type"], &page["code"], &page["status"]),
+            (&path.as_str().into(), &code.as_str().into(), &status.into())
+        );
+        let html = request(
+            server.address,
+            "GET",
+            &path,
+            &[("Accept", "text/html,*/*;q=0.8")],
+            b"",
+        );
+        assert_eq!(
+            html.header("content-type"),
+            Some("text/html; charset=utf-8")
+        );
+        let title = page["title"].as_str().expect("title should be a string");
+        assert!(
+            String::from_utf8_lossy(&html.body).contains(&format!("<h1>{title}</h1>")),
+            "{code}"
+        );
+    }
+    let unknown = server.get("GET", "/problems/none");
+    assert_eq!(
+        (unknown.status, unknown.problem()),
+        (404, "not_found".into())
+    );
 }
 
 fn operations() -> impl Iterator<Item = &'static Value> {

@@ -288,7 +288,7 @@ mod tests {
     }
 
     fn problem_body(status: u16, code: &str) -> Value {
-        json!({"type": "about:blank", "title": "T", "status": status, "detail": "D", "code": code,
+        json!({"type": format!("/problems/{code}"), "title": "T", "status": status, "detail": "D", "code": code,
                "request_id": "r"})
     }
 

@@ -50,7 +50,7 @@ impl Response {
         let document = self.json();
         assert_eq!(document["status"], self.status);
         assert_eq!(document["request_id"].as_str(), self.header("x-request-id"));
-        for field in ["type", "title", "detail"] {
+        for field in ["title", "detail"] {
             assert!(
                 document[field]
                     .as_str()
@@ -58,10 +58,9 @@ impl Response {
                 "{field}: {document}"
             );
         }
-        document["code"]
-            .as_str()
-            .expect("code should be a string")
-            .to_owned()
+        let code = document["code"].as_str().expect("code should be a string");
+        assert_eq!(document["type"], format!("/problems/{code}"));
+        code.to_owned()
     }
 }
 

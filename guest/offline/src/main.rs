@@ -23,6 +23,7 @@ mod bindings {
 use bindings::bulkhead::decrypt::decryptor;
 use bulkhead_envelope::{
     Excess, InvalidLimit, Limit, Problem, Request, Setting, Wiped, decrypted_response, parse_size,
+    problem_kind,
 };
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
@@ -87,7 +88,7 @@ fn respond(limits: &decryptor::Limits, body_max: u64, as_bytes: bool) -> Result<
 
 fn unreadable(error: &std::io::Error) -> Problem {
     let detail = format!("Standard input cannot be read: {error}.");
-    Problem::new(400, "body_incomplete", "Body broken off", detail)
+    Problem::new(&problem_kind::BODY_INCOMPLETE, detail)
 }
 
 /// Returns the limits of the component, and the maximum size of the body in bytes.

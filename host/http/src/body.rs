@@ -2,14 +2,16 @@
 
 use crate::memory_budget::{LimitExceeded, MemoryBudget, RequestBody};
 use crate::problem::Problem;
+use crate::problem_kind;
 use crate::settings::Settings;
+use bulkhead_envelope::problem_kind::BODY_INCOMPLETE;
 use bulkhead_envelope::{ByteSize, Problem as ProblemBody, setting};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use hyper::HeaderMap;
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, EXPECT};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, StatusCode};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -42,18 +44,14 @@ impl From<BodyError> for Problem {
         match error {
             BodyError::TooLarge(body_max) => ProblemBody::body_too_large(body_max.bytes()).into(),
             BodyError::TooSlow => Self::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body_timeout",
-                "Body did not arrive in time",
+                &problem_kind::BODY_TIMEOUT,
                 format!(
                     "Send the whole request body without pauses. Operators raise {}.",
                     setting!(Settings, body_timeout)
                 ),
             ),
             BodyError::Incomplete(_) => Self::new(
-                StatusCode::BAD_REQUEST,
-                "body_incomplete",
-                "Body broken off",
+                &BODY_INCOMPLETE,
                 "The request body ended early or does not match the length in its headers. Send the whole \
                  body with the right Content-Length or in complete chunks.",
             ),

@@ -9,6 +9,7 @@ mod connection_io;
 mod media_type;
 mod memory_budget;
 mod problem;
+pub mod problem_kind;
 mod request;
 mod response;
 mod server;
@@ -17,12 +18,14 @@ mod settings;
 mod threads;
 
 pub use body::{BodyError, BodyReader, Call};
+pub use bulkhead_envelope::problem_kind as envelope_kinds;
+pub use bulkhead_envelope::problem_kinds;
 pub use bulkhead_envelope::{
-    ByteSize, InvalidSize, Problem as ProblemBody, Setting, Wiped, setting,
+    ByteSize, InvalidSize, Problem as ProblemBody, ProblemKind, Setting, Wiped, setting,
 };
 pub use media_type::{accept_quality, is_json, negotiate};
 pub use memory_budget::{LimitExceeded, MemoryBudget, RequestBody};
-pub use problem::{OVERLOADED, Problem};
+pub use problem::Problem;
 pub use request::{check_head, request_id};
 pub use response::{REQUEST_ID, Response, json_response, response};
 pub use server::{DrainEnd, serve};

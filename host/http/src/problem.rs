@@ -1,18 +1,16 @@
 //! Problem documents (RFC 9457).
 
 use crate::memory_budget::LimitExceeded;
+use crate::problem_kind;
 use crate::response::{Response, json_response};
 use crate::settings::Settings;
-use bulkhead_envelope::{ByteSize, Problem as ProblemBody, setting};
+use bulkhead_envelope::{ByteSize, Problem as ProblemBody, ProblemKind, setting};
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY};
 
 /// hyper's default limit on the number of headers. Do not set it, even to the same number: hyper then
 /// allocates several kilobytes twice per request, whereas it parses with the default on the stack.
 const HEADER_COUNT_MAX: usize = 100;
-
-/// The code of a temporary problem: other requests use a resource that this request needs.
-pub const OVERLOADED: &str = "overloaded";
 
 /// An error with two texts: the document for the caller, and the fault for the log.
 #[derive(Debug)]
@@ -39,15 +37,9 @@ impl From<LimitExceeded> for Problem {
 }
 
 impl Problem {
-    /// Creates a problem. `code` is stable, for programs. `title` names the kind of problem. `detail` says
-    /// what is wrong and what to do. They must not quote the request.
-    pub fn new(
-        status: StatusCode,
-        code: &'static str,
-        title: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
-        ProblemBody::new(status.as_u16(), code, title, detail).into()
+    /// Creates a problem. `detail` says what is wrong and what to do. It must not quote the request.
+    pub fn new(kind: &'static ProblemKind, detail: impl Into<String>) -> Self {
+        ProblemBody::new(kind, detail).into()
     }
 
     /// Sets the additional header of the response. There is only one: a second call replaces it.
@@ -59,7 +51,7 @@ impl Problem {
 
     /// Returns the problem's stable name, for programs.
     pub fn code(&self) -> &'static str {
-        self.body.code
+        self.body.kind.code
     }
 
     /// Returns the text for the caller.
@@ -74,16 +66,14 @@ impl Problem {
 
     /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.body.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// Creates the problem that the resource does not support the method. `allow` is the value of the
     /// header `Allow`.
     pub fn method_not_allowed(allow: &str) -> Self {
         let problem = Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "Method not allowed",
+            &problem_kind::METHOD_NOT_ALLOWED,
             format!("This resource does not support the method. Use one of: {allow}."),
         );
         problem.with_text_header(ALLOW, allow)
@@ -91,18 +81,14 @@ impl Problem {
 
     pub(crate) fn not_one_host() -> Self {
         Self::new(
-            StatusCode::BAD_REQUEST,
-            "malformed_request",
-            "Malformed request",
+            &problem_kind::MALFORMED_REQUEST,
             "The request does not have exactly one Host header. HTTP/1.1 requires one.",
         )
     }
 
     pub(crate) fn unknown_transfer_coding() -> Self {
         Self::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "unknown_transfer_coding",
-            "Unknown transfer coding",
+            &problem_kind::UNKNOWN_TRANSFER_CODING,
             "The transfer coding is not supported. Send the body with a Content-Length, or with \
              Transfer-Encoding: chunked only.",
         )
@@ -110,20 +96,14 @@ impl Problem {
 
     /// Creates the problem that the request has no JSON media type.
     pub fn unsupported_media_type() -> Self {
-        Self::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            "Unsupported media type",
+        Self::new(&problem_kind::UNSUPPORTED_MEDIA_TYPE,
             "The request has no JSON media type. Send JSON with the header Content-Type: application/json.",
         )
         .with_text_header(HeaderName::from_static("accept-post"), "application/json")
     }
 
     pub(crate) fn not_acceptable(offered: &str) -> Self {
-        Self::new(
-            StatusCode::NOT_ACCEPTABLE,
-            "not_acceptable",
-            "Not acceptable",
+        Self::new(&problem_kind::NOT_ACCEPTABLE,
             format!(
                 "Accept does not allow a media type of this resource. Omit it, or accept one of: {offered}."
             ),
@@ -133,9 +113,7 @@ impl Problem {
 
     pub(crate) fn target_too_long(target_max: ByteSize) -> Self {
         Self::new(
-            StatusCode::URI_TOO_LONG,
-            "target_too_long",
-            "Request target too long",
+            &problem_kind::TARGET_TOO_LONG,
             format!(
                 "The request target has more than {} bytes. Send a shorter one. Operators raise {}.",
                 target_max.bytes(),
@@ -146,9 +124,7 @@ impl Problem {
 
     pub(crate) fn headers_too_large(headers_max: ByteSize) -> Self {
         Self::new(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "headers_too_large",
-            "Request headers too large",
+            &problem_kind::HEADERS_TOO_LARGE,
             format!(
                 "The request headers have more than {} bytes in total or there are more than \
                  {HEADER_COUNT_MAX} of them. Send less. Operators raise {} for more bytes.",
@@ -162,10 +138,7 @@ impl Problem {
     /// `Retry-After`.
     pub fn overloaded(limit: LimitExceeded, seconds: u64) -> Self {
         let LimitExceeded { what, setting } = limit;
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            OVERLOADED,
-            "Overloaded",
+        Self::new(&problem_kind::OVERLOADED,
             format!(
                 "The server is overloaded: {what}. Try again after the time in Retry-After. Operators raise \
                  {setting}."
@@ -177,9 +150,7 @@ impl Problem {
     /// Creates the problem that the server does not accept requests any more.
     pub fn draining() -> Self {
         Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "draining",
-            "Shutting down",
+            &problem_kind::DRAINING,
             "This server is shutting down. Send the request to another server, or try again.",
         )
         .with_header(RETRY_AFTER, HeaderValue::from(1))
@@ -188,9 +159,7 @@ impl Problem {
     /// Creates the problem that the server is at fault. `fault` is only written to the log.
     pub fn internal(fault: impl Into<String>) -> Self {
         let mut problem = Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "Internal error",
+            &problem_kind::INTERNAL,
             "The server failed to handle the request. The server's log contains the cause with this \
              request_id.",
         );

@@ -2,9 +2,9 @@
 
 use crate::app::App;
 use crate::capabilities::BoxFuture;
-use crate::handlers::{health, metrics, openapi};
-use bulkhead_http::{Call, Problem, Response};
-use hyper::{Method, StatusCode};
+use crate::handlers::{health, metrics, openapi, problems};
+use bulkhead_http::{Call, Problem, Response, problem_kind};
+use hyper::Method;
 
 /// A function that handles the requests of a route.
 type Handler = for<'a> fn(&'a App, Call<'a>) -> BoxFuture<'a, Result<Response, Problem>>;
@@ -68,6 +68,15 @@ pub(crate) const ROUTES: &[Route] = &[
     )),
     plain!("/openapi.yaml", |_, _| Ok(openapi::yaml())),
     plain!("/openapi.json", |_, _| Ok(openapi::json())),
+    Route {
+        path: "/problems/{code}",
+        methods: GET,
+        handler: |_, call| {
+            let page = problems::page(call.headers(), call.path_parameter);
+            call.discard_body();
+            Box::pin(std::future::ready(page))
+        },
+    },
 ];
 
 /// The target of a request.
@@ -156,9 +165,7 @@ fn matched<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
 
 fn not_found() -> Problem {
     Problem::new(
-        StatusCode::NOT_FOUND,
-        "not_found",
-        "No such resource",
+        &problem_kind::NOT_FOUND,
         "There is no resource at this path. Use POST /decryptMessage to decrypt a message, POST /token to \
          make a token, or GET /crypto/sign to have a message signed.",
     )

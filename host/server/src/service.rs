@@ -5,7 +5,7 @@ use crate::metrics::{Metrics, Outcome};
 use crate::routes::{MALFORMED, ROUTES, Target};
 use crate::trace::trace_parent;
 use bulkhead_http::{
-    Call, OVERLOADED, Problem, REQUEST_ID, Response, Service, check_head, request_id, response,
+    Call, Problem, REQUEST_ID, Response, Service, check_head, problem_kind, request_id, response,
 };
 use bulkhead_store::TraceParent;
 use hyper::body::Incoming;
@@ -140,7 +140,9 @@ impl App {
         let code = problem.code();
         if let Some(fault) = problem.fault() {
             tracing::error!(request.id = request_id, code, fault, "request failed");
-        } else if code == OVERLOADED && self.overload_log.allows(OVERLOAD_LOG_INTERVAL) {
+        } else if code == problem_kind::OVERLOADED.code
+            && self.overload_log.allows(OVERLOAD_LOG_INTERVAL)
+        {
             let detail = problem.detail();
             tracing::warn!(
                 request.id = request_id,

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 pub(crate) use environment::now;
+pub(crate) use problems::KINDS as PROBLEM_KINDS;
 pub(crate) use settings::{PEM, SigningSettings as Settings};
 pub(crate) use store_settings::{StorePlace, StoreSettings};
 

@@ -6,9 +6,10 @@ mod settings;
 use super::{Capability, CapabilityStatus, Context, Definition, StartError, on_worker};
 use crate::components::{ActiveComponent, Admitted, ComponentSource, HotSwap};
 use crate::config::secrets::{STRONG_BYTES, Secret, SecretError};
+use bulkhead_http::envelope_kinds::INVALID_PARAMETER;
 use bulkhead_http::{
-    Call, LimitExceeded, Problem, ProblemBody, Response, json_response, negotiate, response,
-    setting,
+    Call, LimitExceeded, Problem, ProblemBody, Response, json_response, negotiate, problem_kind,
+    response, setting,
 };
 use bulkhead_sandbox::{
     Algorithm, Authenticator, Fault, GuestComponent as _, InstanceLimits, PerThread, Pool, Refusal,
@@ -294,16 +295,14 @@ fn bad_header(what: &str) -> Problem {
         "The header Bulkhead-Token {what}. Send the token in this header once, and the bytes that it was \
          made of as the body."
     );
-    ProblemBody::new(400, "invalid_parameter", "Invalid parameter", detail)
+    ProblemBody::new(&INVALID_PARAMETER, detail)
         .with_parameter("Bulkhead-Token")
         .into()
 }
 
 fn not_configured() -> Problem {
     Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "not_configured",
-        "Not configured",
+        &problem_kind::NOT_CONFIGURED,
         "No token secret is configured on this server. Operators set SECRET or SECRET_FILE, \
          and restart the server.",
     )

@@ -1,10 +1,9 @@
 //! Problem documents of the signing relay.
 
 use super::settings::SigningSettings;
-use bulkhead_http::{ByteSize, Problem, setting};
+use bulkhead_http::{ByteSize, Problem, ProblemKind, problem_kind, problem_kinds, setting};
 use bulkhead_outbound::Refusal;
 use bulkhead_relay::RelayError;
-use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 
 /// The bounds of `Retry-After`, in seconds: a client should neither retry all the time nor wait for hours.
@@ -14,6 +13,48 @@ const RETRY_SECONDS: std::ops::RangeInclusive<u64> = 1..=3600;
 pub(super) fn retry_after(after_ms: u64) -> HeaderValue {
     let seconds = after_ms.div_ceil(1000);
     HeaderValue::from(seconds.clamp(*RETRY_SECONDS.start(), *RETRY_SECONDS.end()))
+}
+
+problem_kinds! {
+    NO_NOTIFICATION = 409 "no_notification" "Nothing to deliver again" {
+        meaning: "The request has no notification that could be delivered again.",
+        causes: "The request has no callback, its first response contained the result, or its result does not exist yet.",
+        remedy: "Read the state of the request at its status URL.",
+    }
+    MESSAGE_TOO_LARGE = 413 "message_too_large" "Message too large" {
+        meaning: "The message to sign is larger than the server accepts.",
+        causes: "The message exceeds the limit that `detail` names.",
+        remedy: "Send a shorter message, for example a hash of the data. Operators raise the limit with the setting that \
+                 `detail` names.",
+    }
+    CALLBACK_REJECTED = 422 "callback_rejected" "Callback rejected" {
+        meaning: "The server does not call this callback URL.",
+        causes: "The URL is not an absolute HTTP URL, or its address is not public.",
+        remedy: "Send an absolute URL with a public address. Operators allow other addresses with the setting that `detail` \
+                 names.",
+    }
+    UPSTREAM_REJECTED = 422 "upstream_rejected" "The signing API rejects the message" {
+        meaning: "The signing API rejects this message, and will reject it each time.",
+        causes: "The message is empty, too large, or malformed for the signing API. `detail` contains the reason.",
+        remedy: "Send another message.",
+    }
+    STORE_UNAVAILABLE = 503 "store_unavailable" "Store unavailable" {
+        meaning: "The store did not confirm in time that the request is stored.",
+        causes: "The database is down, overloaded or out of disk space.",
+        remedy: "Send the request again after the time in `Retry-After`. Sending it twice is safe. Operators read the state of \
+                 the store in `/health`.",
+    }
+    BACKLOG_FULL = 503 "backlog_full" "Backlog full" {
+        meaning: "The maximum number of messages wait for a signature, or the maximum number of callers wait for this one.",
+        causes: "Messages arrive faster than the quota of the signing API allows, or the signing API fails.",
+        remedy: "Send the request again after the time in `Retry-After`. Operators raise the limit with the setting that \
+                 `detail` names.",
+    }
+    UPSTREAM_UNAVAILABLE = 503 "upstream_unavailable" "No response from the signing API" {
+        meaning: "The signing API could not be called in time.",
+        causes: "The signing API fails, or its quota is used up.",
+        remedy: "Send the request again after the time in `Retry-After`.",
+    }
 }
 
 /// Returns the problem document for an error of the relay.
@@ -26,25 +67,13 @@ pub(super) fn problem(error: &RelayError) -> Problem {
     }
 }
 
-fn unprocessable(code: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, detail)
-}
-
-fn later(
-    code: &'static str,
-    title: &'static str,
-    detail: impl Into<String>,
-    after_ms: u64,
-) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail)
-        .with_header(RETRY_AFTER, retry_after(after_ms))
+fn later(kind: &'static ProblemKind, detail: impl Into<String>, after_ms: u64) -> Problem {
+    Problem::new(kind, detail).with_header(RETRY_AFTER, retry_after(after_ms))
 }
 
 pub(super) fn not_configured() -> Problem {
     Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "not_configured",
-        "Not configured",
+        &problem_kind::NOT_CONFIGURED,
         "No signing API is configured on this server. Operators set BULKHEAD_UPSTREAM_URL and \
          BULKHEAD_UPSTREAM_API_KEY, and restart the server.",
     )
@@ -52,8 +81,7 @@ pub(super) fn not_configured() -> Problem {
 
 fn store_unavailable() -> Problem {
     later(
-        "store_unavailable",
-        "Store unavailable",
+        &STORE_UNAVAILABLE,
         "The store did not respond in time. The request may have been stored or not. Send it again \
          after the time in Retry-After. Sending it twice is safe.",
         1000,
@@ -62,8 +90,7 @@ fn store_unavailable() -> Problem {
 
 fn backlog_full(after_ms: u64) -> Problem {
     later(
-        "backlog_full",
-        "Backlog full",
+        &BACKLOG_FULL,
         format!(
             "The maximum number of messages wait for a signature. Try again after the time in \
              Retry-After. Operators raise {}.",
@@ -75,8 +102,7 @@ fn backlog_full(after_ms: u64) -> Problem {
 
 fn callers_full(after_ms: u64) -> Problem {
     later(
-        "backlog_full",
-        "Backlog full",
+        &BACKLOG_FULL,
         format!(
             "The maximum number of requests wait for this message. Try again after the time in \
              Retry-After, because it may be signed then. Operators raise {}.",
@@ -88,8 +114,7 @@ fn callers_full(after_ms: u64) -> Problem {
 
 fn upstream_unavailable(after_ms: u64) -> Problem {
     later(
-        "upstream_unavailable",
-        "No response from the signing API",
+        &UPSTREAM_UNAVAILABLE,
         "The signing API did not respond in time, or allows no call now. Try again after the time \
          in Retry-After.",
         after_ms,
@@ -98,9 +123,8 @@ fn upstream_unavailable(after_ms: u64) -> Problem {
 
 /// `why` is a text of the component. It quotes nothing that the client sent.
 pub(super) fn upstream_rejected(why: &str) -> Problem {
-    unprocessable(
-        "upstream_rejected",
-        "The signing API rejects the message",
+    Problem::new(
+        &UPSTREAM_REJECTED,
         format!("This message will not be signed: {why}. Send another message."),
     )
 }
@@ -113,18 +137,15 @@ pub(super) fn callback_rejected(why: &Refusal) -> Problem {
         ),
         _ => "Send an absolute URL, such as https://receiver.example/path.".to_owned(),
     };
-    unprocessable(
-        "callback_rejected",
-        "Callback rejected",
+    Problem::new(
+        &CALLBACK_REJECTED,
         format!("The callback URL cannot be used: {why}. {advice}"),
     )
 }
 
 pub(super) fn message_too_large(message_max: ByteSize) -> Problem {
     Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "message_too_large",
-        "Message too large",
+        &MESSAGE_TOO_LARGE,
         format!(
             "A message to sign has at most {} bytes. Send a shorter message. Operators raise {}.",
             message_max.bytes(),
@@ -135,9 +156,7 @@ pub(super) fn message_too_large(message_max: ByteSize) -> Problem {
 
 pub(super) fn no_such_request() -> Problem {
     Problem::new(
-        StatusCode::NOT_FOUND,
-        "not_found",
-        "No such request",
+        &problem_kind::NOT_FOUND,
         "There is no request with this id. It may have been removed after the retention time. Check the \
          id, or send the message again.",
     )
@@ -145,9 +164,7 @@ pub(super) fn no_such_request() -> Problem {
 
 pub(super) fn no_notification() -> Problem {
     Problem::new(
-        StatusCode::CONFLICT,
-        "no_notification",
-        "Nothing to deliver again",
+        &NO_NOTIFICATION,
         "This request has no callback, its response contained the result, or its notification does \
          not exist yet. See the status URL of the request.",
     )
