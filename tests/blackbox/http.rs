@@ -318,7 +318,7 @@ fn unread_responses_are_limited_and_time_out() {
 }
 
 #[test]
-fn missing_host_is_rejected_and_options_asterisk_works() {
+fn missing_or_malformed_host_is_rejected_and_options_asterisk_works() {
     let server = Server::shared();
     let send = |request: &str| {
         let mut stream = connect(server.address);
@@ -337,6 +337,20 @@ fn missing_host_is_rejected_and_options_asterisk_works() {
         (twice.status, twice.problem().as_str()),
         (400, "malformed_request")
     );
+    for host in ["a b", "user@host", "a:b", "[::1", "a/b"] {
+        let malformed = send(&format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let found = (malformed.status, malformed.problem());
+        assert_eq!(found, (400, "malformed_request".to_owned()), "{host}");
+    }
+    let target = send("GET http://user@host/livez HTTP/1.1\r\nHost: host\r\n\r\n");
+    assert_eq!(
+        (target.status, target.problem().as_str()),
+        (400, "malformed_request")
+    );
+    for host in ["", "a", "a:80", "[::1]:80", "a_b.example."] {
+        let valid = send(&format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(valid.status, 200, "{host}");
+    }
     assert_eq!(send("GET /livez HTTP/1.0\r\n\r\n").status, 200);
     let coded = send(
         "POST /token HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
