@@ -9,6 +9,7 @@ use bulkhead_tests::server::Server;
 use bulkhead_tests::until;
 use serde_json::json;
 use std::io::{Read as _, Write as _};
+use std::time::{Duration, Instant};
 
 #[test]
 fn unknown_path_and_method_return_404_and_405() {
@@ -513,10 +514,52 @@ fn early_error_reaches_a_client_that_sends_on() {
                 .write_all(&piece)
                 .expect("data should be sent despite the error");
             if expected == 408 {
-                std::thread::sleep(std::time::Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(20));
             }
         }
         let response = read(&mut stream, false).expect("response should arrive");
         assert_eq!(response.status, expected, "{headers:?}");
+    }
+}
+
+/// Load balancers keep connections for a minute and reuse them without asking.
+#[test]
+fn idle_connection_is_kept_for_its_own_time() {
+    let server = Server::start(&["--headers-timeout", "100ms", "--idle-timeout", "1s"]);
+    let mut stream = connect(server.address);
+    for _ in 0..2 {
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n")
+            .expect("data should be sent");
+        let response = read(&mut stream, false).expect("response should arrive");
+        assert_eq!(response.status, 200);
+    }
+    let answered = Instant::now();
+    let end = stream
+        .read(&mut [0])
+        .expect("connection should close in order");
+    assert_eq!(end, 0);
+    assert!(answered.elapsed() >= Duration::from_millis(900));
+}
+
+/// The long idle time does not apply to a client that has begun a request, or that has never sent one.
+#[test]
+fn late_head_closes_the_connection_whatever_the_idle_time_is() {
+    let server = Server::start(&["--headers-timeout", "200ms", "--idle-timeout", "1h"]);
+    let mut silent = connect(server.address);
+    let mut begun = connect(server.address);
+    begun
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n")
+        .expect("data should be sent");
+    let response = read(&mut begun, false).expect("response should arrive");
+    assert_eq!(response.status, 200);
+    begun
+        .write_all(b"GET /livez HTTP/1.1\r\n")
+        .expect("data should be sent");
+    for stream in [&mut silent, &mut begun] {
+        let end = stream
+            .read(&mut [0])
+            .expect("connection should close in order");
+        assert_eq!(end, 0);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::body::discard_rest;
 use crate::connection_io::ConnectionIo;
+use crate::head_timer::{HeadStart, HeadTimer};
 use crate::response::Response;
 use crate::service::Service;
 use crate::settings::Settings;
@@ -10,7 +11,6 @@ use hyper::header::EXPECT;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioTimer;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -45,12 +45,13 @@ pub(crate) async fn serve_connection<S: Service>(
 ) {
     let _slower_at_worst = stream.set_nodelay(true);
     let progress = Arc::new(Progress::default());
+    let head_start = HeadStart::default();
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.headers_timeout)
+        .timer(HeadTimer::new(head_start.clone(), settings.headers_timeout))
+        .header_read_timeout(settings.idle_timeout)
         .max_buf_size(HEAD_BUFFER_BYTES)
         .serve_connection(
-            ConnectionIo::new(stream, settings.answer_timeout),
+            ConnectionIo::new(stream, settings.answer_timeout, head_start),
             service_fn(|request| call(Arc::clone(&service), Arc::clone(&progress), request)),
         );
     let is_closed = async { drop(closed.wait_for(|&closed| closed).await) };
