@@ -13,6 +13,7 @@ mod allow;
 mod connect;
 mod exchange;
 mod reason;
+mod receiver;
 mod resolve;
 mod special_purpose;
 mod target;
@@ -28,11 +29,11 @@ use url::Host;
 
 pub use allow::{Allowed, AllowedError};
 pub use exchange::{Answer, Failure, HEAD_BYTES_MAX, Limits, Request};
+pub use receiver::StatusLineFault;
 pub use special_purpose::Special;
 pub use target::{CALLBACK_URL_BYTES_MAX, PATH_BYTES_MAX, Refusal, Target};
 pub use tls::CaFileError;
 
-use exchange::Needed;
 use hickory_resolver::net::NetError;
 use resolve::{Resolver, Sources};
 
@@ -152,20 +153,20 @@ impl Outbound {
         limits: Limits,
     ) -> Result<Answer, Failure> {
         let stream = self.connect(target, Peer::Upstream, limits).await?;
-        exchange::exchange(stream, target, request, limits, Needed::Whole).await
+        exchange::exchange(stream, target, request, limits).await
     }
 
     /// Sends a request to the receiver of a callback. Resolves its name and checks its addresses
     /// each time.
     ///
-    /// Returns as soon as the head of the response is complete, at most one second later. The body
+    /// The status line of the response decides. It returns at most one second after that line. The body
     /// of the returned response is empty, because only the status and `Retry-After` count.
     ///
     /// Dropping the future closes the connection with a reset. The receiver may have received the
     /// request.
     ///
     /// # Errors
-    /// [`Failure`] if the receiver is not allowed, or if the head of its response is incomplete.
+    /// [`Failure`] if the receiver is not allowed, or if the status line of its response is incomplete.
     /// [`Failure::sent`] returns whether the receiver may have received the request.
     pub async fn callback(
         &self,
@@ -174,7 +175,7 @@ impl Outbound {
         limits: Limits,
     ) -> Result<Answer, Failure> {
         let stream = self.connect(target, Peer::Receiver, limits).await?;
-        exchange::exchange(stream, target, request, limits, Needed::Head).await
+        receiver::deliver(stream, target, request, limits).await
     }
 
     async fn connect(
