@@ -18,6 +18,7 @@ mod resolve;
 mod special_purpose;
 mod target;
 mod tls;
+mod verifier;
 mod wire;
 
 use std::net::IpAddr;
@@ -41,8 +42,8 @@ use resolve::{Resolver, Sources};
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
     /// Path of a file with PEM certificates that are trusted instead of the public roots. These are
-    /// certificates of authorities, or a server's own certificate if it is not marked as an
-    /// authority. Default: the public roots that are built into the program.
+    /// certificates of authorities, or servers' own certificates. Default: the public roots that are
+    /// built into the program.
     pub ca_file: Option<PathBuf>,
     /// Hosts and networks that callbacks may reach although their addresses are not public.
     /// Default: none.
