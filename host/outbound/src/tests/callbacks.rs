@@ -200,6 +200,24 @@ async fn addresses_are_checked_at_every_attempt() {
     assert_eq!(server.accepted(), 1);
 }
 
+/// The list of exceptions does not depend on what another call has kept.
+#[tokio::test]
+async fn kept_addresses_are_checked_at_every_attempt() {
+    let server = Server::answering(ANSWER).await;
+    let outbound = outbound_with_dns(&setup(&[]), |_| Reply::Keep(vec!["127.0.0.1"])).await;
+    let url = format!("http://receiver.example:{}/", server.address.port());
+    // The upstream's address is not checked, and is kept.
+    let upstream = Target::upstream(&url).unwrap();
+    let answer = outbound.upstream(&upstream, get(), generous()).await;
+    assert_eq!(answer.unwrap().status, 200);
+    for _ in 0..2 {
+        let target = outbound.callback_target(&url).unwrap();
+        let result = outbound.callback(&target, post("x"), generous()).await;
+        assert!(matches!(result, Err(Failure::Refused(_))), "{result:?}");
+    }
+    assert_eq!(server.accepted(), 1);
+}
+
 #[tokio::test]
 async fn target_is_checked_by_callback() {
     let server = Server::answering(ANSWER).await;
