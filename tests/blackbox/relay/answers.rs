@@ -12,6 +12,7 @@ on_both_stores!(
     message_refused_by_upstream_fails_and_is_notified,
     wrong_key_pauses_calls_across_a_restart,
     notification_is_redelivered_on_request,
+    many_redeliveries_make_few_webhooks,
     drain_completes_running_webhooks,
     drain_timeout_logs_interrupted_webhooks,
     signature_and_key_checks_use_few_calls,
@@ -193,8 +194,15 @@ fn notification_is_redelivered_on_request(kind: StoreKind) {
     });
     relay.receiver.control(&json!({"mode": "normal"}));
     let target = format!("/crypto/requests/{id}/redeliver");
-    let again = http::request(relay.server().address, "POST", &target, &[], b"");
-    assert_eq!(again.status, 202, "{again:?}");
+    let redeliver = || http::request(relay.server().address, "POST", &target, &[], b"");
+    // The first attempt may be less than a second ago.
+    until("the redelivery is accepted", || redeliver().status == 202);
+    let again = redeliver();
+    assert_eq!(
+        (again.status, again.problem().as_str()),
+        (429, "redelivery_too_soon")
+    );
+    assert_eq!(again.header("retry-after"), Some("1"));
     until("the webhook is delivered", || {
         relay.request(&id)["notification"]["status"] == "delivered"
     });
@@ -211,6 +219,32 @@ fn notification_is_redelivered_on_request(kind: StoreKind) {
         let none = http::request(relay.server().address, "POST", &target, &[], b"");
         assert_eq!(none.status, status, "{none:?}");
     }
+}
+
+fn many_redeliveries_make_few_webhooks(kind: StoreKind) {
+    let relay = Relay::start(kind, &RELIABLE);
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
+    let id = relay.accepted("message-to-repeat", Some(&relay.callback("a")));
+    until("the webhook is delivered", || {
+        relay.request(&id)["notification"]["status"] == "delivered"
+    });
+    let target = format!("/crypto/requests/{id}/redeliver");
+    let start = Instant::now();
+    let accepted = (0..500)
+        .filter(|_| {
+            let again = http::request(relay.server().address, "POST", &target, &[], b"");
+            assert!(matches!(again.status, 202 | 429), "{again:?}");
+            again.status == 202
+        })
+        .count();
+    let seconds = usize::try_from(start.elapsed().as_secs()).expect("time should be short");
+    assert!(accepted <= seconds + 1, "{accepted} in {seconds} s");
+    until("the webhooks are delivered", || {
+        relay.request(&id)["notification"]["status"] == "delivered"
+    });
+    assert!(relay.receiver.deliveries().len() <= accepted + 1);
 }
 
 /// An interrupted webhook would be sent again by the next process, although the receiver accepted

@@ -272,6 +272,7 @@ impl Signing {
         let redelivery = self.relay.redeliver(id.clone(), look_up_until()).await;
         match redelivery.map_err(|error| problem(&error))? {
             Redelivery::Due => Ok(accepted(&id, "redelivering", 1000)),
+            Redelivery::TooSoon { after_ms } => Err(problems::redelivery_too_soon(after_ms)),
             Redelivery::None => {
                 self.view(id.as_str()).await?;
                 Err(problems::no_notification())

@@ -143,6 +143,17 @@ pub(super) fn no_such_request() -> Problem {
     )
 }
 
+pub(super) fn redelivery_too_soon(after_ms: u64) -> Problem {
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "redelivery_too_soon",
+        "Redelivery too soon",
+        "The notification of this request became due or was attempted less than a second ago. See the \
+         status URL of the request, and try again after the time in Retry-After.",
+    )
+    .with_header(RETRY_AFTER, retry_after(after_ms))
+}
+
 pub(super) fn no_notification() -> Problem {
     Problem::new(
         StatusCode::CONFLICT,
