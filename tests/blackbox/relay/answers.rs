@@ -5,12 +5,14 @@ use bulkhead_tests::server::{Server, run};
 use bulkhead_tests::until;
 use bulkhead_tests::{description, http};
 use serde_json::json;
+use std::time::Instant;
 
 on_both_stores!(
     message_is_signed_at_once_or_its_caller_notified,
     callers_of_one_message_share_a_call_and_are_all_notified,
     message_refused_by_upstream_fails_and_is_notified,
     wrong_key_pauses_calls_across_a_restart,
+    upstream_that_never_worked_makes_health_degraded,
     notification_is_redelivered_on_request,
     many_redeliveries_make_few_webhooks,
     drain_completes_running_webhooks,
@@ -179,6 +181,37 @@ fn wrong_key_pauses_calls_across_a_restart(kind: StoreKind) {
         !relay.health()["upstream"]["held_seconds"].is_null()
     });
     assert_ne!(relay.health()["upstream"]["held_seconds"], 0);
+}
+
+fn upstream_that_never_worked_makes_health_degraded(kind: StoreKind) {
+    let relay = Relay::start(kind, &RELIABLE);
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 0, "status": 500}));
+    assert_eq!(relay.health()["status"], "ok");
+    let id = relay.accepted("message-for-an-upstream-that-never-works", None);
+    until("health is degraded", || {
+        relay.health()["status"] == "degraded"
+    });
+    let signing = relay.health()["capabilities"]["signing"].clone();
+    assert_eq!(signing["status"], "failing");
+    let why = signing["why"].as_str().expect("there should be a reason");
+    assert!(
+        why.starts_with("no call of the signing API has succeeded since the start: "),
+        "{why}"
+    );
+    relay.upstream.control(&json!({"mode": "normal"}));
+    relay.wait_until_signed(&id);
+    assert_eq!(relay.health()["status"], "ok");
+    // The upstream fails half of the time. After it has worked, failures are normal.
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 0, "status": 500}));
+    let id = relay.accepted("message-for-an-upstream-that-fails", None);
+    until("some calls have failed", || {
+        relay.request(&id)["attempts"].as_u64() >= Some(3)
+    });
+    assert_eq!(relay.health()["status"], "ok");
 }
 
 fn notification_is_redelivered_on_request(kind: StoreKind) {

@@ -138,6 +138,11 @@ impl Capability for State {
             return CapabilityStatus::NotConfigured;
         };
         let health = signing.relay.health();
+        if let (None, Some(why)) = (&health.store, health.never_worked) {
+            return CapabilityStatus::Failing(format!(
+                "no call of the signing API has succeeded since the start: {why}"
+            ));
+        }
         match (health.store, health.upstream) {
             (Some(why), _) | (None, Some(UpstreamHealth::Refusing(why))) => {
                 CapabilityStatus::Failing(why)
@@ -287,6 +292,7 @@ impl Signing {
             upstream_since,
             store,
             stats,
+            never_worked: _,
         } = self.relay.health();
         let store = json!({
             "status": if store.is_some() { "failing" } else { "ok" },

@@ -185,10 +185,7 @@ impl Replica {
         let Some(row) = transaction.query_opt(&statement, &[&number]).await? else {
             return Ok(Redelivery::None);
         };
-        let events = [
-            (row.try_get(1)?, look.now),
-            (row.try_get(2)?, look.now),
-        ];
+        let events = [(row.try_get(1)?, look.now), (row.try_get(2)?, look.now)];
         if let Some(too_soon) = rules::redelivery_too_soon(events) {
             return Ok(too_soon);
         }
