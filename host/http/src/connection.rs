@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +42,7 @@ pub(crate) async fn serve_connection<S: Service>(
     service: Arc<S>,
     settings: &Settings,
     stream: TcpStream,
+    peer: IpAddr,
     mut closed: watch::Receiver<bool>,
 ) {
     let _slower_at_worst = stream.set_nodelay(true);
@@ -52,7 +54,7 @@ pub(crate) async fn serve_connection<S: Service>(
         .max_buf_size(HEAD_BUFFER_BYTES)
         .serve_connection(
             ConnectionIo::new(stream, settings.answer_timeout, head_start),
-            service_fn(|request| call(Arc::clone(&service), Arc::clone(&progress), request)),
+            service_fn(|request| call(Arc::clone(&service), Arc::clone(&progress), request, peer)),
         );
     let is_closed = async { drop(closed.wait_for(|&closed| closed).await) };
     let mut ended = tokio::select! {
@@ -94,10 +96,11 @@ async fn call<S: Service>(
     service: Arc<S>,
     progress: Arc<Progress>,
     request: Request<Incoming>,
+    peer: IpAddr,
 ) -> Result<Response, Infallible> {
     progress.first_request.notify_one();
     let expects = request.headers().contains_key(EXPECT);
-    let response = service.call(request).await;
+    let response = service.call(request, peer).await;
     if expects && !response.status().is_success() {
         progress.unread_body.store(true, Ordering::Relaxed);
     }
