@@ -65,8 +65,8 @@ fn certificate_reason(error: &CertificateError) -> &'static str {
              intermediate certificates, and the operator adds a private authority to --ca-file"
         }
         CertificateError::BadSignature => {
-            "TLS: a signature is wrong: an authority of another key has issued the certificate, or the server \
-             does not have the key of its certificate"
+            "TLS: a signature does not match: another authority of the same name has issued the certificate, \
+             or the server does not have its key: the operator adds that authority to --ca-file"
         }
         CertificateError::BadEncoding => "TLS: the certificate is malformed: issue another one",
         CertificateError::UnhandledCriticalExtension => {
