@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cache::Cache;
+use cache::{Cache, TTL_MAX};
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
@@ -163,7 +163,7 @@ impl Loaded {
         options.use_hosts_file = ResolveHosts::Never;
         // `Cache` keeps the addresses of both families together.
         options.cache_size = 0;
-        options.positive_max_ttl = Some(Duration::ZERO);
+        options.positive_max_ttl = Some(TTL_MAX);
         options.negative_max_ttl = Some(Duration::ZERO);
         let dns = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             .with_options(options)
