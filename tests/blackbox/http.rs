@@ -9,6 +9,7 @@ use bulkhead_tests::server::Server;
 use bulkhead_tests::until;
 use serde_json::json;
 use std::io::{Read as _, Write as _};
+use std::time::{Duration, Instant};
 
 #[test]
 fn unknown_path_and_method_return_404_and_405() {
@@ -318,7 +319,7 @@ fn unread_responses_are_limited_and_time_out() {
 }
 
 #[test]
-fn missing_host_is_rejected_and_options_asterisk_works() {
+fn missing_or_malformed_host_is_rejected_and_options_asterisk_works() {
     let server = Server::shared();
     let send = |request: &str| {
         let mut stream = connect(server.address);
@@ -337,6 +338,20 @@ fn missing_host_is_rejected_and_options_asterisk_works() {
         (twice.status, twice.problem().as_str()),
         (400, "malformed_request")
     );
+    for host in ["a b", "user@host", "a:b", "[::1", "a/b"] {
+        let malformed = send(&format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let found = (malformed.status, malformed.problem());
+        assert_eq!(found, (400, "malformed_request".to_owned()), "{host}");
+    }
+    let target = send("GET http://user@host/livez HTTP/1.1\r\nHost: host\r\n\r\n");
+    assert_eq!(
+        (target.status, target.problem().as_str()),
+        (400, "malformed_request")
+    );
+    for host in ["", "a", "a:80", "[::1]:80", "a_b.example."] {
+        let valid = send(&format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(valid.status, 200, "{host}");
+    }
     assert_eq!(send("GET /livez HTTP/1.0\r\n\r\n").status, 200);
     let coded = send(
         "POST /token HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
@@ -499,10 +514,52 @@ fn early_error_reaches_a_client_that_sends_on() {
                 .write_all(&piece)
                 .expect("data should be sent despite the error");
             if expected == 408 {
-                std::thread::sleep(std::time::Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(20));
             }
         }
         let response = read(&mut stream, false).expect("response should arrive");
         assert_eq!(response.status, expected, "{headers:?}");
+    }
+}
+
+/// Load balancers keep connections for a minute and reuse them without asking.
+#[test]
+fn idle_connection_is_kept_for_its_own_time() {
+    let server = Server::start(&["--headers-timeout", "100ms", "--idle-timeout", "1s"]);
+    let mut stream = connect(server.address);
+    for _ in 0..2 {
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n")
+            .expect("data should be sent");
+        let response = read(&mut stream, false).expect("response should arrive");
+        assert_eq!(response.status, 200);
+    }
+    let answered = Instant::now();
+    let end = stream
+        .read(&mut [0])
+        .expect("connection should close in order");
+    assert_eq!(end, 0);
+    assert!(answered.elapsed() >= Duration::from_millis(900));
+}
+
+/// The long idle time does not apply to a client that has begun a request, or that has never sent one.
+#[test]
+fn late_head_closes_the_connection_whatever_the_idle_time_is() {
+    let server = Server::start(&["--headers-timeout", "200ms", "--idle-timeout", "1h"]);
+    let mut silent = connect(server.address);
+    let mut begun = connect(server.address);
+    begun
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n")
+        .expect("data should be sent");
+    let response = read(&mut begun, false).expect("response should arrive");
+    assert_eq!(response.status, 200);
+    begun
+        .write_all(b"GET /livez HTTP/1.1\r\n")
+        .expect("data should be sent");
+    for stream in [&mut silent, &mut begun] {
+        let end = stream
+            .read(&mut [0])
+            .expect("connection should close in order");
+        assert_eq!(end, 0);
     }
 }

@@ -165,9 +165,49 @@ fn access_log_has_a_line_for_each_request() {
         .expect("value was seen");
     let line: serde_json::Value = serde_json::from_str(line).expect("text should be JSON");
     assert_eq!(line["fields"]["request.route"], "/livez");
+    assert_eq!(line["fields"]["request.method"], "GET");
+    assert_eq!(line["fields"]["peer.address"], "127.0.0.1");
+    assert_eq!(line["fields"]["client.address"], "127.0.0.1");
     assert_eq!(line["fields"]["response.status"], 200);
     assert!(line["fields"]["duration_us"].is_u64());
     assert!(!log.contains("in-the-query"));
+}
+
+/// Clients can write any address into the header. Only the part that a proxy has added counts.
+#[test]
+fn forwarded_address_is_logged_only_from_trusted_proxies() {
+    for (proxies, client) in [
+        ("10.0.0.0/8", "127.0.0.1"),
+        ("127.0.0.1,10.0.0.0/8", "9.9.9.9"),
+    ] {
+        let server = Server::start_with(
+            &["--trusted-proxies", proxies],
+            &[("BULKHEAD_ACCESS_LOG", "on")],
+        );
+        let headers = [
+            ("X-Request-Id", "the-one"),
+            ("X-Forwarded-For", "6.6.6.6, 9.9.9.9, 10.0.0.7"),
+        ];
+        let response =
+            bulkhead_tests::http::request(server.address, "PUT", "/livez", &headers, b"");
+        assert_eq!(response.status, 405);
+        let mut line = serde_json::Value::Null;
+        until("the line is printed", || {
+            let log = server.log();
+            let lines = log
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok());
+            let mut found = lines.filter(|line: &serde_json::Value| {
+                line["fields"]["request.id"] == "the-one"
+                    && line["fields"]["request.method"] == "PUT"
+            });
+            line = found.next().unwrap_or_default();
+            !line.is_null()
+        });
+        assert_eq!(line["fields"]["peer.address"], "127.0.0.1");
+        assert_eq!(line["fields"]["client.address"], client, "{proxies}");
+        assert_eq!(line["fields"]["response.status"], 405);
+    }
 }
 
 #[test]

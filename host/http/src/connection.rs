@@ -2,6 +2,7 @@
 
 use crate::body::discard_rest;
 use crate::connection_io::ConnectionIo;
+use crate::head_timer::{HeadStart, HeadTimer};
 use crate::response::Response;
 use crate::service::Service;
 use crate::settings::Settings;
@@ -10,8 +11,8 @@ use hyper::header::EXPECT;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioTimer;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,17 +41,19 @@ pub(crate) async fn serve_connection<S: Service>(
     service: Arc<S>,
     settings: &Settings,
     stream: TcpStream,
+    peer: IpAddr,
     mut closed: watch::Receiver<bool>,
 ) {
     let _only_slower_without = stream.set_nodelay(true);
     let progress = Arc::new(Progress::default());
+    let head_start = HeadStart::default();
     let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.headers_timeout)
+        .timer(HeadTimer::new(head_start.clone(), settings.headers_timeout))
+        .header_read_timeout(settings.idle_timeout)
         .max_buf_size(HEAD_BUFFER_BYTES)
         .serve_connection(
-            ConnectionIo::new(stream, settings.response_timeout),
-            service_fn(|request| call(Arc::clone(&service), Arc::clone(&progress), request)),
+            ConnectionIo::new(stream, settings.response_timeout, head_start),
+            service_fn(|request| call(Arc::clone(&service), Arc::clone(&progress), request, peer)),
         );
     let is_closed = async { drop(closed.wait_for(|&closed| closed).await) };
     let mut ended = tokio::select! {
@@ -92,10 +95,11 @@ async fn call<S: Service>(
     service: Arc<S>,
     progress: Arc<Progress>,
     request: Request<Incoming>,
+    peer: IpAddr,
 ) -> Result<Response, Infallible> {
     progress.first_request.notify_one();
     let expects = request.headers().contains_key(EXPECT);
-    let response = service.call(request).await;
+    let response = service.call(request, peer).await;
     if expects && !response.status().is_success() {
         progress.unread_body.store(true, Ordering::Relaxed);
     }

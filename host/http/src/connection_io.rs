@@ -1,5 +1,6 @@
 //! The socket for hyper. It ends a connection whose client does not receive responses in time.
 
+use crate::head_timer::HeadStart;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use std::io::{ErrorKind, IoSlice, Result};
@@ -13,16 +14,18 @@ use tokio::time::Sleep;
 pub(crate) struct ConnectionIo {
     io: TokioIo<TcpStream>,
     write_timeout: Duration,
+    head_start: HeadStart,
     /// The time by which all pending data of hyper must be written. It is set when a write first has to
     /// wait for the client.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl ConnectionIo {
-    pub(crate) fn new(stream: TcpStream, write_timeout: Duration) -> Self {
+    pub(crate) fn new(stream: TcpStream, write_timeout: Duration, head_start: HeadStart) -> Self {
         Self {
             io: TokioIo::new(stream),
             write_timeout,
+            head_start,
             deadline: None,
         }
     }
@@ -57,7 +60,11 @@ impl Read for ConnectionIo {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.head_start.received();
+        }
+        read
     }
 }
 

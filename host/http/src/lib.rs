@@ -6,6 +6,7 @@
 mod body;
 mod connection;
 mod connection_io;
+mod head_timer;
 mod media_type;
 mod memory_budget;
 mod problem;

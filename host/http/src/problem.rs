@@ -86,6 +86,16 @@ impl Problem {
         )
     }
 
+    pub(crate) fn invalid_host() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "malformed_request",
+            "Malformed request",
+            "The Host header or the host in the request target is malformed. Send a name or an address, and \
+             optionally a port, as in Host: example.com:8080. A user name is not allowed.",
+        )
+    }
+
     pub(crate) fn unknown_transfer_coding() -> Self {
         Self::new(
             &problem_kind::UNKNOWN_TRANSFER_CODING,

@@ -5,8 +5,9 @@ use crate::response::REQUEST_ID;
 use crate::settings::Settings;
 use hyper::HeaderMap;
 use hyper::Version;
-use hyper::header::{HOST, TRANSFER_ENCODING};
+use hyper::header::{HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
+use std::net::Ipv6Addr;
 
 /// Maximum length of a request id from a client.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -50,6 +51,11 @@ pub fn check_head(head: &Parts, settings: &Settings) -> Result<(), Problem> {
     if hosts > 1 || (head.version == Version::HTTP_11 && hosts == 0) {
         return Err(Problem::not_one_host());
     }
+    let host = head.headers.get(HOST).map(HeaderValue::as_bytes);
+    let target = head.uri.authority().map(|it| it.as_str().as_bytes());
+    if !host.is_none_or(is_host) || !target.is_none_or(is_host) {
+        return Err(Problem::invalid_host());
+    }
     // RFC 9112 section 6.1.
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
@@ -58,10 +64,100 @@ pub fn check_head(head: &Parts, settings: &Settings) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Returns whether `value` is a host with an optional port (RFC 9110 section 7.2, RFC 3986 section 3.2.2).
+/// An empty host is valid. A user name before the host is not.
+fn is_host(value: &[u8]) -> bool {
+    let (host, port) = if let Some(rest) = value.strip_prefix(b"[") {
+        let Some(end) = rest.iter().position(|&byte| byte == b']') else {
+            return false;
+        };
+        let (address, after) = (&rest[..end], &rest[end + 1..]);
+        let text = std::str::from_utf8(address).ok();
+        if text
+            .and_then(|text| text.parse::<Ipv6Addr>().ok())
+            .is_none()
+        {
+            return false;
+        }
+        match after.split_first() {
+            None => (&[][..], &[][..]),
+            Some((b':', port)) => (&[][..], port),
+            Some(_) => return false,
+        }
+    } else {
+        match value.iter().position(|&byte| byte == b':') {
+            Some(at) => (&value[..at], &value[at + 1..]),
+            None => (value, &[][..]),
+        }
+    };
+    is_name(host) && port.iter().all(u8::is_ascii_digit)
+}
+
+/// Returns whether `name` is a `reg-name`, which includes IPv4 addresses.
+fn is_name(name: &[u8]) -> bool {
+    let mut escapes = name.split(|&byte| byte == b'%');
+    let is_plain = |text: &[u8]| {
+        text.iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte))
+    };
+    escapes.next().is_none_or(is_plain)
+        && escapes.all(|text| {
+            text.get(..2)
+                .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+                && is_plain(text)
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use hyper::header::HeaderName;
+
+    #[test]
+    fn host_is_a_name_or_an_address_with_an_optional_port() {
+        for valid in [
+            "",
+            "example.com",
+            "example.com:8080",
+            "example.com:",
+            "EXAMPLE_1.",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:80",
+            "a%20b",
+        ] {
+            assert!(is_host(valid.as_bytes()), "{valid}");
+        }
+        for invalid in [
+            "a b",
+            " ",
+            "user@host",
+            "user:password@host",
+            "a,b c",
+            "a/b",
+            "a?b",
+            "a#b",
+            "http://a",
+            "a:b",
+            "a:80:80",
+            "a:-1",
+            "::1",
+            "[::1",
+            "[::1]80",
+            "[::1]a",
+            "[a]",
+            "[]",
+            "a]",
+            "a%2",
+            "a%zz",
+            "a\\b",
+            "<a>",
+            "a\"",
+            "\u{e4}.example",
+        ] {
+            assert!(!is_host(invalid.as_bytes()), "{invalid}");
+        }
+    }
 
     #[test]
     fn request_id_is_the_callers_only_if_it_is_valid() {

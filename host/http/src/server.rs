@@ -124,15 +124,16 @@ async fn accept<S: Service>(
             _ = closing.wait_for(|&closed| closed) => return,
         };
         // This removes the socket from the event queue of this thread. Another thread adds it to its own.
-        match accepted.and_then(|(stream, _peer)| stream.into_std()) {
-            Ok(stream) => {
+        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+            Ok((stream, peer)) => {
                 let (service, settings) = (Arc::clone(service), Arc::clone(settings));
                 let closed = closed.clone();
                 service.open_connections().inc();
                 threads.spawn(async move {
                     match TcpStream::from_std(stream) {
                         Ok(stream) => {
-                            serve_connection(Arc::clone(&service), &settings, stream, closed).await;
+                            let service = Arc::clone(&service);
+                            serve_connection(service, &settings, stream, peer.ip(), closed).await;
                         }
                         Err(error) => tracing::warn!(%error, "cannot register a connection"),
                     }

@@ -4,11 +4,17 @@ use crate::response::Response;
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use prometheus_client::metrics::gauge::Gauge;
+use std::net::IpAddr;
 
 /// A service that handles requests.
 pub trait Service: Send + Sync + 'static {
-    /// Handles one request. The future is dropped if the client closes the connection.
-    fn call(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
+    /// Handles one request of a connection with `peer`. The future is dropped if the client closes the
+    /// connection.
+    fn call(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Response> + Send;
 
     /// Counts input that hyper could not parse as HTTP. hyper's response has this status and no body.
     fn count_unparsable(&self, status: StatusCode);

@@ -13,8 +13,11 @@ pub struct Settings {
     pub body_max: ByteSize,
     /// Maximum time for a request body to arrive.
     pub body_timeout: Duration,
-    /// Maximum time for request headers to arrive, and for a connection to stay idle.
+    /// Maximum time for request headers to arrive, from their first byte. For the first request of a
+    /// connection it counts from the start of the connection.
     pub headers_timeout: Duration,
+    /// Maximum time between a response and the first byte of the next request.
+    pub idle_timeout: Duration,
     /// Maximum size of all headers of a request.
     pub headers_max: ByteSize,
     /// Maximum size of a request target.

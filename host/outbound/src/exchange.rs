@@ -1,4 +1,4 @@
-//! One request and its response on their own connection.
+//! One request to the upstream and its response, on their own connection.
 //!
 //! No task is spawned and nothing is sent twice. Dropping the exchange drops the connection.
 
@@ -7,7 +7,6 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -21,18 +20,16 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::connect::Stream;
 use crate::reason::NOT_IN_TIME;
+use crate::receiver::StatusLineFault;
 use crate::target::{Refusal, Target};
 use crate::wire::Wire;
 
-/// Maximum size of the head of a response, in bytes. hyper accepts at most 100 headers in it.
+/// Maximum size of the head of a response of the upstream, in bytes. hyper accepts at most 100 headers in it.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Maximum number of bytes that are read from the connection per allowed byte of the body. A chunk
 /// of one byte takes six. The remainder is for informational responses (1xx), which are skipped.
 const WIRE_BYTES_PER_BYTE: usize = 8;
-
-/// Maximum time for which the rest of a response to a callback is read after its head.
-const REST_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// A request. The headers `Host` and `User-Agent`, and those about the connection or the length of
 /// the body, are set by this crate. They are ignored in `headers`.
@@ -104,6 +101,9 @@ pub enum Failure {
     /// The response is not valid HTTP/1.
     #[error("the response is not HTTP")]
     Malformed,
+    /// The status line of a receiver's response is malformed.
+    #[error("the status line of the response is malformed: {0}")]
+    StatusLine(#[source] StatusLineFault),
 }
 
 impl Failure {
@@ -111,18 +111,13 @@ impl Failure {
     pub fn sent(&self) -> bool {
         match self {
             Self::NotConnected(_) | Self::Refused(_) | Self::Late => false,
-            Self::TimedOut | Self::CutOff | Self::TooLong | Self::Malformed => true,
+            Self::TimedOut
+            | Self::CutOff
+            | Self::TooLong
+            | Self::Malformed
+            | Self::StatusLine(_) => true,
         }
     }
-}
-
-/// The part of a response that is needed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Needed {
-    /// The whole response: a signature counts only if it is complete.
-    Whole,
-    /// The head: its status says whether the receiver has accepted the callback.
-    Head,
 }
 
 /// Sends the request and returns the response.
@@ -131,7 +126,6 @@ pub(crate) async fn exchange(
     target: &Target,
     request: Request,
     limits: Limits,
-    needed: Needed,
 ) -> Result<Answer, Failure> {
     let wire_bytes_max = limits
         .answer_octets
@@ -149,10 +143,7 @@ pub(crate) async fn exchange(
         let mut talk = pin!(async {
             let answer = sender.send_request(message(target, request)).await?;
             let (head, body) = answer.into_parts();
-            match needed {
-                Needed::Whole => read_whole(head, body, limits.answer_octets).await,
-                Needed::Head => read_head(&head, body, limits).await,
-            }
+            read_whole(head, body, limits.answer_octets).await
         });
         let mut connected = true;
         let both = poll_fn(|context| {
@@ -171,8 +162,8 @@ pub(crate) async fn exchange(
             Ok(answer)
         }
         _ if wire.late => Err(Failure::Late),
-        Ok(Err(_)) if !wire.sent => Err(Failure::NotConnected("the connection was reset")),
-        Err(_) if !wire.sent => Err(Failure::NotConnected(NOT_IN_TIME)),
+        Ok(Err(_)) if !wire.sent() => Err(Failure::NotConnected("the connection was reset")),
+        Err(_) if !wire.sent() => Err(Failure::NotConnected(NOT_IN_TIME)),
         _ if wire.too_long => Err(Failure::TooLong),
         Ok(Err(Stop::Answer(failure))) => Err(failure),
         Ok(Err(Stop::Hyper(error))) => Err(failure(&error)),
@@ -206,20 +197,26 @@ const RESERVED: [HeaderName; 10] = [
     header::USER_AGENT,
 ];
 
-fn message(target: &Target, request: Request) -> hyper::Request<Full<Bytes>> {
+/// Returns the headers of a request. The length of the body is not among them.
+pub(crate) fn headers(target: &Target, others: Vec<(HeaderName, HeaderValue)>) -> HeaderMap {
     let host = HeaderValue::from_str(target.authority()).expect("canonical host should be ASCII");
     let agent = concat!("bulkhead/", env!("CARGO_PKG_VERSION"));
     let mut headers = HeaderMap::new();
     headers.insert(header::HOST, host);
     headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    for (name, value) in request.headers {
+    for (name, value) in others {
         if !RESERVED.contains(&name) {
             // `HeaderMap` holds at most 32768 headers. Further ones are left out, because no server
             // accepts that many.
             let _ = headers.try_append(name, value);
         }
     }
+    headers
+}
+
+fn message(target: &Target, request: Request) -> hyper::Request<Full<Bytes>> {
+    let headers = headers(target, request.headers);
     let mut message = hyper::Request::new(Full::new(request.body));
     *message.method_mut() = request.method;
     *message.uri_mut() = Uri::from(target.path().clone());
@@ -284,24 +281,6 @@ fn has_end(head: &Parts, body: &Incoming) -> Result<bool, Stop> {
         .iter()
         .any(has_close);
     Ok(announced || head.version == Version::HTTP_10)
-}
-
-/// Returns the head, after reading and discarding the rest for a short time. A receiver whose
-/// connection is closed while it writes may treat that as a failure.
-async fn read_head(head: &Parts, mut body: Incoming, limits: Limits) -> Result<Answer, Stop> {
-    let answer = answer(head)?;
-    let rest = async {
-        let mut left = limits.answer_octets;
-        while let Some(Ok(frame)) = body.frame().await {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            match left.checked_sub(bytes) {
-                Some(less) => left = less,
-                None => break,
-            }
-        }
-    };
-    let _ = timeout_at(limits.deadline.min(Instant::now() + REST_TIME_MAX), rest).await;
-    Ok(answer)
 }
 
 fn answer(head: &Parts) -> Result<Answer, Stop> {

@@ -13,10 +13,12 @@ mod allow;
 mod connect;
 mod exchange;
 mod reason;
+mod receiver;
 mod resolve;
 mod special_purpose;
 mod target;
 mod tls;
+mod verifier;
 mod wire;
 
 use std::net::IpAddr;
@@ -28,11 +30,11 @@ use url::Host;
 
 pub use allow::{Allowed, AllowedError};
 pub use exchange::{Answer, Failure, HEAD_BYTES_MAX, Limits, Request};
+pub use receiver::StatusLineFault;
 pub use special_purpose::Special;
 pub use target::{CALLBACK_URL_BYTES_MAX, PATH_BYTES_MAX, Refusal, Target};
 pub use tls::CaFileError;
 
-use exchange::Needed;
 use hickory_resolver::net::NetError;
 use resolve::{Resolver, Sources};
 
@@ -40,8 +42,8 @@ use resolve::{Resolver, Sources};
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
     /// Path of a file with PEM certificates that are trusted instead of the public roots. These are
-    /// certificates of authorities, or a server's own certificate if it is not marked as an
-    /// authority. Default: the public roots that are built into the program.
+    /// certificates of authorities, or servers' own certificates. Default: the public roots that are
+    /// built into the program.
     pub ca_file: Option<PathBuf>,
     /// Hosts and networks that callbacks may reach although their addresses are not public.
     /// Default: none.
@@ -152,20 +154,20 @@ impl Outbound {
         limits: Limits,
     ) -> Result<Answer, Failure> {
         let stream = self.connect(target, Peer::Upstream, limits).await?;
-        exchange::exchange(stream, target, request, limits, Needed::Whole).await
+        exchange::exchange(stream, target, request, limits).await
     }
 
     /// Sends a request to the receiver of a callback. Resolves its name and checks its addresses
     /// each time.
     ///
-    /// Returns as soon as the head of the response is complete, at most one second later. The body
+    /// The status line of the response decides. It returns at most one second after that line. The body
     /// of the returned response is empty, because only the status and `Retry-After` count.
     ///
     /// Dropping the future closes the connection with a reset. The receiver may have received the
     /// request.
     ///
     /// # Errors
-    /// [`Failure`] if the receiver is not allowed, or if the head of its response is incomplete.
+    /// [`Failure`] if the receiver is not allowed, or if the status line of its response is incomplete.
     /// [`Failure::sent`] returns whether the receiver may have received the request.
     pub async fn callback(
         &self,
@@ -174,7 +176,7 @@ impl Outbound {
         limits: Limits,
     ) -> Result<Answer, Failure> {
         let stream = self.connect(target, Peer::Receiver, limits).await?;
-        exchange::exchange(stream, target, request, limits, Needed::Head).await
+        receiver::deliver(stream, target, request, limits).await
     }
 
     async fn connect(

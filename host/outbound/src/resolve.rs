@@ -1,15 +1,21 @@
 //! Resolves names as the system is configured: `/etc/hosts`, then DNS.
+//!
+//! IPv4 and IPv6 addresses are queried at the same time, and the first usable response is enough
+//! (RFC 8305, "Happy Eyeballs"). Some DNS servers drop queries for IPv6.
+
+mod cache;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hickory_resolver::config::{
-    LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
+use cache::{Cache, TTL_MAX};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
@@ -20,6 +26,15 @@ use hickory_resolver::{Hosts, TokioResolver};
 /// Maximum time for a DNS server to respond before the query is repeated. The default of 5 s would
 /// leave no time for a second query.
 const QUERY_TIMEOUT_MAX: Duration = Duration::from_secs(2);
+
+/// Minimum time for a DNS server to respond, as in the C library. `options timeout:0` would make
+/// every query fail at once.
+const QUERY_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
+/// Time for the second family of addresses after a response for the first one that is final (RFC
+/// 8305, section 3, recommends 50 ms). It is longer here, so that a name with one forbidden address
+/// is usually rejected as a whole.
+const SECOND_FAMILY_DELAY: Duration = Duration::from_millis(250);
 
 /// The configuration files of the resolver. Only tests use other values than the default.
 #[derive(Debug, Clone)]
@@ -55,6 +70,7 @@ type Stamps = [Option<(u64, u64, i64, i64)>; 2];
 struct Loaded {
     hosts: Hosts,
     dns: TokioResolver,
+    cache: Cache,
 }
 
 impl Resolver {
@@ -75,7 +91,10 @@ impl Resolver {
         if !listed.is_empty() {
             return Ok(listed);
         }
-        let found = loaded.dns.lookup_ip(name).await.map_err(|error| {
+        if let Some(kept) = loaded.cache.get(name, Instant::now()) {
+            return Ok(kept);
+        }
+        let found = loaded.query(name).await.map_err(|error| {
             if error.is_no_records_found() {
                 "the name has no address"
             } else if matches!(error, NetError::Timeout) {
@@ -84,10 +103,11 @@ impl Resolver {
                 FAILED
             }
         })?;
-        let addresses: Vec<_> = found.iter().collect();
+        let Found { addresses, ttl, .. } = found;
         if addresses.is_empty() {
             return Err("the name has no address");
         }
+        loaded.cache.put(name, &addresses, ttl, Instant::now());
         Ok(addresses)
     }
 
@@ -137,19 +157,57 @@ impl Loaded {
         }
         let config =
             ResolverConfig::from_parts(config.domain().cloned(), config.search().to_vec(), servers);
-        options.timeout = options.timeout.min(QUERY_TIMEOUT_MAX);
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.timeout = options.timeout.clamp(QUERY_TIMEOUT_MIN, QUERY_TIMEOUT_MAX);
         // The file is searched here, for both kinds of address. hickory would query DNS for the
         // kind that a listed name does not have.
         options.use_hosts_file = ResolveHosts::Never;
-        // A few names per minute need no cache, and the next attempt sees changes.
+        // `Cache` keeps the addresses of both families together.
         options.cache_size = 0;
-        options.positive_max_ttl = Some(Duration::ZERO);
+        options.positive_max_ttl = Some(TTL_MAX);
         options.negative_max_ttl = Some(Duration::ZERO);
         let dns = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             .with_options(options)
             .build()?;
-        Ok(Self { hosts, dns })
+        let cache = Cache::default();
+        Ok(Self { hosts, dns, cache })
+    }
+
+    /// Queries both families. Waits for the second one only for a short time if the first one has
+    /// addresses, or if the name does not exist.
+    async fn query(&self, name: &str) -> Result<Found, NetError> {
+        let mut v4 = pin!(self.query_family(name, RecordType::A));
+        let mut v6 = pin!(self.query_family(name, RecordType::AAAA));
+        let (first, second) = tokio::select! {
+            first = &mut v4 => (first, v6),
+            first = &mut v6 => (first, v4),
+        };
+        let is_final = match &first {
+            Ok(found) => !found.addresses.is_empty(),
+            // Some servers return this for one family of an existing name.
+            Err(error) => error.is_nx_domain(),
+        };
+        let second = if is_final {
+            match tokio::time::timeout(SECOND_FAMILY_DELAY, second).await {
+                Ok(second) => second,
+                Err(_) => return first,
+            }
+        } else {
+            second.await
+        };
+        match (first, second) {
+            (Ok(first), Ok(second)) => Ok(first.with(second)),
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
+            // The lack of one family explains nothing if the other one failed.
+            (Err(first), Err(second)) if first.is_no_records_found() => Err(second),
+            (Err(first), Err(_)) => Err(first),
+        }
+    }
+
+    async fn query_family(&self, name: &str, kind: RecordType) -> Result<Found, NetError> {
+        self.dns
+            .lookup(name, kind)
+            .await
+            .map(|found| Found::of(&found))
     }
 
     fn listed(&self, name: &str) -> Vec<IpAddr> {
@@ -170,6 +228,41 @@ impl Loaded {
                 addresses.collect::<Vec<_>>()
             })
             .collect()
+    }
+}
+
+/// Addresses of a name.
+#[derive(Debug)]
+struct Found {
+    /// The name with the search domain that was used.
+    name: Name,
+    addresses: Vec<IpAddr>,
+    ttl: Duration,
+}
+
+impl Found {
+    fn of(lookup: &Lookup) -> Self {
+        let answers = lookup.answers();
+        let addresses = answers.iter().filter_map(|record| record.data.ip_addr());
+        let ttl = answers.iter().map(|record| record.ttl).min();
+        Self {
+            name: lookup.query().name().clone(),
+            addresses: addresses.collect(),
+            ttl: Duration::from_secs(ttl.unwrap_or(0).into()),
+        }
+    }
+
+    /// Adds the other family. With search domains, the families may belong to different hosts. Then
+    /// only the first one counts.
+    fn with(mut self, other: Self) -> Self {
+        if self.addresses.is_empty() {
+            return other;
+        }
+        if self.name == other.name && !other.addresses.is_empty() {
+            self.addresses.extend(other.addresses);
+            self.ttl = self.ttl.min(other.ttl);
+        }
+        self
     }
 }
 

@@ -5,12 +5,14 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::SetupError;
+use crate::verifier::Verifier;
 
 /// Maximum size of the file of certificates in bytes, about five times the size of all public
 /// roots.
@@ -19,21 +21,34 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Returns a configuration that trusts only the certificates of `ca_file`, or the built-in public
 /// roots without it.
 pub(crate) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError> {
-    let roots = match ca_file {
-        Some(file) => read_roots(file).map_err(|why| SetupError::CaFile {
-            file: PathBuf::from(file),
-            why,
-        })?,
-        None => RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        },
-    };
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(SetupError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+        .map_err(SetupError::Tls)?;
+    let Some(file) = ca_file else {
+        let roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
+        return Ok(builder.with_root_certificates(roots).with_no_client_auth());
+    };
+    let unusable = |why: CaFileError| SetupError::CaFile {
+        file: PathBuf::from(file),
+        why,
+    };
+    let certificates = read_certificates(file).map_err(unusable)?;
+    let mut roots = RootCertStore::empty();
+    for (number, certificate) in (1..).zip(&certificates) {
+        let added = roots.add(certificate.clone());
+        added.map_err(|_| unusable(CaFileError::X509(number)))?;
+    }
+    let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| SetupError::Tls(rustls::Error::General(error.to_string())))?;
+    let verifier = Verifier::new(authorities, certificates);
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
 }
 
 /// Returns the same configuration with ALPN for HTTP/1.1. A server of another protocol that shares
@@ -56,6 +71,21 @@ pub enum CaFileError {
     /// The file exceeds the maximum size.
     #[error("it has more than {} bytes: is it the right file?", FILE_BYTES_MAX)]
     TooLong,
+    /// The file is not text in UTF-8, but in UTF-16.
+    #[error("it is text in UTF-16: save it as UTF-8 or ASCII")]
+    Utf16,
+    /// The file contains a certificate in binary form.
+    #[error(
+        "it contains a certificate in binary form (DER): convert it with openssl x509 -inform der -in FILE \
+         -out FILE.pem"
+    )]
+    Der,
+    /// The certificate with this number, counted from 1, is in OpenSSL's own format.
+    #[error(
+        "certificate {0} is a TRUSTED CERTIFICATE, a format of OpenSSL alone: convert it with openssl x509 -in \
+         FILE -out FILE.pem"
+    )]
+    Trusted(usize),
     /// The certificate with this number, counted from 1, is incomplete or garbled.
     #[error("certificate {0} is not complete PEM")]
     Pem(usize),
@@ -67,18 +97,51 @@ pub enum CaFileError {
     Empty,
 }
 
-fn read_roots(file: &Path) -> Result<RootCertStore, CaFileError> {
-    let text = read(file)?;
-    let mut roots = RootCertStore::empty();
-    for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(&text)) {
-        let certificate = certificate.map_err(|_| CaFileError::Pem(number))?;
-        let added = roots.add(certificate);
-        added.map_err(|_| CaFileError::X509(number))?;
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const BEGIN_TRUSTED: &str = "-----BEGIN TRUSTED CERTIFICATE-----";
+
+fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, CaFileError> {
+    let bytes = read(file)?;
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(CaFileError::Utf16);
     }
-    if roots.is_empty() {
+    // The type and the length of a certificate of 256 bytes or more.
+    if bytes.starts_with(b"\x30\x82") {
+        return Err(CaFileError::Der);
+    }
+    let text = plain_lines(&bytes);
+    let mut number = 0;
+    for line in text.lines() {
+        number += usize::from(line == BEGIN || line == BEGIN_TRUSTED);
+        if line == BEGIN_TRUSTED {
+            return Err(CaFileError::Trusted(number));
+        }
+    }
+    let mut certificates = Vec::new();
+    for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(text.as_bytes())) {
+        certificates.push(certificate.map_err(|_| CaFileError::Pem(number))?);
+    }
+    if certificates.is_empty() {
         return Err(CaFileError::Empty);
     }
-    Ok(roots)
+    Ok(certificates)
+}
+
+/// Returns the text with each line as the parser of PEM expects it: without byte order marks and
+/// without spaces around it, and with the current name of certificates. Files that were joined have a
+/// mark in front of each part.
+fn plain_lines(bytes: &[u8]) -> String {
+    const OLD_LABEL: &str = "X509 CERTIFICATE-----";
+    let mut text = String::with_capacity(bytes.len());
+    for line in String::from_utf8_lossy(bytes).lines() {
+        let line = line.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+        match line.strip_suffix(OLD_LABEL) {
+            Some(start) => text.extend([start, "CERTIFICATE-----"]),
+            None => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// Reads a regular file. Reading a pipe or a device might never end.
@@ -124,8 +187,50 @@ mod tests {
         let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
         let bundle = format!("# a\n{}text\n{}{key}", certificate(), certificate());
         std::fs::write(&file, bundle).unwrap();
-        assert_eq!(read_roots(&file).unwrap().len(), 2);
+        assert_eq!(read_certificates(&file).unwrap().len(), 2);
         assert!(config(Some(&file)).is_ok());
+    }
+
+    #[test]
+    fn bundle_of_editors_and_old_tools_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        let (first, second) = (certificate(), certificate());
+        let indented = second.replace('\n', "\r\n  \t");
+        let old = second.replace("CERTIFICATE", "X509 CERTIFICATE");
+        for bundle in [
+            format!("\u{feff}{first}{second}"),
+            format!("\u{feff}{first}\u{feff}{second}"),
+            format!("{first}\n  {indented}"),
+            format!("{first}{old}"),
+        ] {
+            std::fs::write(&file, &bundle).unwrap();
+            assert_eq!(read_certificates(&file).unwrap().len(), 2, "{bundle}");
+        }
+    }
+
+    #[test]
+    fn file_in_other_format_is_named() {
+        let good = certificate();
+        let trusted = good.replace("CERTIFICATE", "TRUSTED CERTIFICATE");
+        let bundle = format!("{good}{trusted}");
+        let text = error_text(Some(bundle.as_bytes()));
+        assert!(
+            text.starts_with("certificate 2 is a TRUSTED CERTIFICATE"),
+            "{text}"
+        );
+        let utf16: Vec<u8> = format!("\u{feff}{good}")
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let text = error_text(Some(&utf16));
+        assert!(text.starts_with("it is text in UTF-16"), "{text}");
+        let der = CertificateDer::from_pem_slice(good.as_bytes()).unwrap();
+        let text = error_text(Some(&der));
+        assert!(
+            text.starts_with("it contains a certificate in binary form"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The connection below hyper.
+//! The connection below HTTP.
 //!
 //! It records whether a byte of the request may have been sent, sends nothing after `send_before`,
 //! and limits the number of bytes read.
@@ -12,6 +12,16 @@ use tokio::time::Instant;
 
 use crate::connect::Stream;
 
+/// The state of the first byte of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FirstByte {
+    Unsent,
+    /// It could not be sent.
+    Failed,
+    /// It may have been sent.
+    Sent,
+}
+
 #[derive(Debug)]
 pub(crate) struct Wire {
     stream: Stream,
@@ -19,8 +29,7 @@ pub(crate) struct Wire {
     bytes_left: usize,
     /// Waker of a read that waits until the first byte has been sent.
     reader: Option<Waker>,
-    /// Whether a byte of the request may have been sent.
-    pub(crate) sent: bool,
+    first_byte: FirstByte,
     /// Whether the first byte was not sent because it was too late.
     pub(crate) late: bool,
     /// Whether the response has more bytes than the limit.
@@ -34,7 +43,7 @@ impl Wire {
             send_before,
             bytes_left: bytes_max,
             reader: None,
-            sent: false,
+            first_byte: FirstByte::Unsent,
             late: false,
             too_long: false,
         }
@@ -50,6 +59,19 @@ impl Wire {
         let _ = self.stream.socket().set_linger(None);
         let mut context = Context::from_waker(Waker::noop());
         let _ = self.stream().poll_shutdown(&mut context);
+    }
+
+    /// Returns whether a byte of the request may have been sent.
+    pub(crate) fn sent(&self) -> bool {
+        self.first_byte == FirstByte::Sent
+    }
+
+    /// Wakes a read that waits for the first byte to be sent.
+    fn set_first_byte(&mut self, first_byte: FirstByte) {
+        self.first_byte = first_byte;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
     }
 
     fn stream(&mut self) -> Pin<&mut dyn ReadWrite> {
@@ -73,9 +95,13 @@ impl AsyncRead for Wire {
         let wire = self.get_mut();
         // A server may respond before it has received the request, for example if it is overloaded.
         // hyper would treat that as an error and send nothing.
-        if !wire.sent {
-            wire.reader = Some(context.waker().clone());
-            return Poll::Pending;
+        match wire.first_byte {
+            FirstByte::Unsent => {
+                wire.reader = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            FirstByte::Failed => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            FirstByte::Sent => {}
         }
         let before = buffer.filled().len();
         let polled = wire.stream().poll_read(context, buffer);
@@ -96,8 +122,9 @@ impl AsyncWrite for Wire {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         let wire = self.get_mut();
-        if !wire.sent && Instant::now() >= wire.send_before {
+        if !wire.sent() && Instant::now() >= wire.send_before {
             wire.late = true;
+            wire.set_first_byte(FirstByte::Failed);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let polled = wire.stream().poll_write(context, buffer);
@@ -107,10 +134,11 @@ impl AsyncWrite for Wire {
             Poll::Ready(Ok(bytes)) => *bytes > 0,
             Poll::Ready(Err(_)) => matches!(wire.stream, Stream::Tls(_)),
         };
-        if may_have_left && !wire.sent {
-            wire.sent = true;
-            if let Some(reader) = wire.reader.take() {
-                reader.wake();
+        if !wire.sent() {
+            if may_have_left {
+                wire.set_first_byte(FirstByte::Sent);
+            } else if matches!(polled, Poll::Ready(Err(_))) {
+                wire.set_first_byte(FirstByte::Failed);
             }
         }
         polled

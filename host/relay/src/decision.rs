@@ -134,7 +134,7 @@ pub(crate) fn of_checking(
 pub(crate) fn slot_end(result: &CallResult) -> SlotEnd {
     match result {
         CallResult::Answer(_) | CallResult::Unsent(_) => SlotEnd::Settled,
-        CallResult::Lost(_) => SlotEnd::Unknown,
+        CallResult::Lost(_) | CallResult::Malformed(_) => SlotEnd::Unknown,
     }
 }
 

@@ -53,6 +53,8 @@ pub enum CallResult {
     Unsent(String),
     /// No complete response. The receiver may have received the call, or may still receive it.
     Lost(Failure),
+    /// The response is not HTTP, for this reason.
+    Malformed(String),
 }
 
 impl CallResult {
@@ -63,6 +65,7 @@ impl CallResult {
             Self::Answer(answer) => (Reply::Answered(answer), None),
             Self::Unsent(why) => (Reply::Unanswered(Failure::NotConnected), Some(why)),
             Self::Lost(failure) => (Reply::Unanswered(failure), None),
+            Self::Malformed(why) => (Reply::Unanswered(Failure::Malformed), Some(why)),
         }
     }
 }

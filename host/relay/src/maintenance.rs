@@ -12,7 +12,7 @@ const SWEEP_STEP: u32 = 200;
 const SWEEP_EVERY_MS: i64 = 60_000;
 
 /// Sends heartbeats to the store, which also take over the work of dead replicas. Reads the store's
-/// statistics, detects that it works again, and removes old requests.
+/// statistics, detects that it works again, checks whether the upstream has ever worked, and removes old requests.
 pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
     let start = relay.environment.now();
     let mut sweep_at = start.boot.0;
@@ -32,6 +32,8 @@ pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
             relay.health.stats(stats);
             relay.metrics.record_stats(&stats);
         }
+        let window_ms = relay.settings.quota.window_ms;
+        relay.health.check_start(window_ms, relay.environment.now());
         if relay.health.get().store.is_some() {
             // A write that changes nothing shows whether the store works again.
             let held = relay.store.hold_calls(0, relay.environment.now()).await;

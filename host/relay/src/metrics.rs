@@ -136,6 +136,6 @@ fn end(result: &CallResult) -> &'static str {
         CallResult::Lost(Failure::TimedOut) => "timed_out",
         CallResult::Lost(Failure::CutOff) => "cut_off",
         CallResult::Lost(Failure::TooLong) => "too_long",
-        CallResult::Lost(Failure::Malformed) => "malformed",
+        CallResult::Lost(Failure::Malformed) | CallResult::Malformed(_) => "malformed",
     }
 }

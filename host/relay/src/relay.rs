@@ -154,7 +154,7 @@ impl<W: Environment> Relay<W> {
     }
 
     /// Makes a request's notification due again, even if it was delivered or parked. Returns whether it is
-    /// due.
+    /// due. Redeliveries of one request are at least a second apart, over all replicas.
     ///
     /// # Errors
     /// [`RelayError::Store`] if the store fails or does not respond by `until`. The notification may be due

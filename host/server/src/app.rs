@@ -1,6 +1,7 @@
 //! The state that all requests share, and the settings that it is built from.
 
 use crate::capabilities::{Capabilities, CapabilitySettings, Context, StartError};
+use crate::client_address::TrustedProxy;
 use crate::components::{self, HotSwap, Watch};
 use crate::config::Switch;
 use crate::config::components::ComponentSettings;
@@ -30,9 +31,15 @@ pub(crate) struct Settings {
     /// IP address and port to listen on.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "IP:PORT", value_parser = address)]
     pub(crate) listen: SocketAddr,
-    /// If on, the log has a line for each HTTP request, with id, trace, route, status and duration.
+    /// If on, the log has a line for each HTTP request, with id, trace, addresses, method, route, status and
+    /// duration.
     #[arg(long, value_enum, default_value = "off", value_name = "SWITCH")]
     pub(crate) access_log: Switch,
+    /// Proxies whose header `X-Forwarded-For` is used for the client's address in the access log: addresses
+    /// and networks, separated by commas, as in `127.0.0.1,10.1.0.0/16`. The header is ignored if others
+    /// send it.
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub(crate) trusted_proxies: Vec<TrustedProxy>,
     #[command(flatten)]
     pub(crate) http: HttpSettings,
     #[command(flatten)]
@@ -92,6 +99,7 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) bodies: BodyReader,
     pub(crate) access_log: bool,
+    pub(crate) trusted_proxies: Vec<TrustedProxy>,
     pub(crate) overload_log: LogThrottle,
     /// The components of all configured capabilities.
     pub(crate) components: Vec<Arc<dyn HotSwap>>,
@@ -127,6 +135,7 @@ impl App {
                 budget: MemoryBudget::new(bodies_max, BODIES_HELD, allocator::footprint),
             },
             access_log: settings.access_log.is_on(),
+            trusted_proxies: settings.trusted_proxies.clone(),
             overload_log: LogThrottle::new(),
             components,
             watch,

@@ -3,6 +3,7 @@
 mod app;
 mod capabilities;
 mod cli;
+mod client_address;
 mod components;
 mod config;
 mod handlers;

@@ -1,6 +1,7 @@
 //! The path of a request through the server: limits, route, handler, problem document, log and metrics.
 
 use crate::app::App;
+use crate::client_address::client_address;
 use crate::metrics::{Metrics, Outcome};
 use crate::routes::{MALFORMED, ROUTES, Target};
 use crate::trace::trace_parent;
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use prometheus_client::metrics::gauge::Gauge;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -33,8 +35,19 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// Returns the method for the log. Clients may invent methods of any length.
+fn method_label(method: &Method) -> &str {
+    const LABEL_BYTES_MAX: usize = 16;
+    let name = method.as_str();
+    if name.len() <= LABEL_BYTES_MAX {
+        name
+    } else {
+        "other"
+    }
+}
+
 impl Service for App {
-    async fn call(&self, request: Request<Incoming>) -> Response {
+    async fn call(&self, request: Request<Incoming>, peer: IpAddr) -> Response {
         let request_id = request_id(request.headers());
         let trace = self
             .access_log
@@ -63,8 +76,12 @@ impl Service for App {
         };
         counted.outcome = Outcome::Answered(response.status());
         if self.access_log {
+            let client = client_address(peer, &head.headers, &self.trusted_proxies);
             tracing::info!(
                 request.id = request_id,
+                peer.address = %peer.to_canonical(),
+                client.address = %client,
+                request.method = method_label(&head.method),
                 trace.id = trace.as_ref().map(TraceParent::trace_id),
                 request.route = target.label(),
                 response.status = response.status().as_u16(),

@@ -112,6 +112,7 @@ macro_rules! conformance_tests {
                 shared_request_is_notified,
                 notification_is_repeated_until_delivered_or_parked,
                 redelivery_restarts_notification_in_any_state,
+                redeliveries_of_a_request_are_a_second_apart,
                 busy_host_does_not_delay_others,
                 oldest_notifications_come_first,
                 notification_is_repeated_after_crash,

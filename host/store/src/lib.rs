@@ -133,7 +133,9 @@ pub trait Store: Send + Sync {
         now: Now,
     ) -> StoreFuture<'_, ()>;
 
-    /// Makes a notification due now, in whatever state it is, and starts its retries again.
+    /// Makes a notification due now, in whatever state it is, and starts its retries again. Does nothing if
+    /// it became due or was first attempted less than a second ago, so that redeliveries of one request are
+    /// at least a second apart.
     ///
     /// A delivery that is under way continues, but its outcome is not stored. The receiver may therefore
     /// get the notification twice.

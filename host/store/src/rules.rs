@@ -1,6 +1,6 @@
 //! Decisions that are the same in all stores. This module does no I/O.
 
-use crate::{Claim, Quota};
+use crate::{Claim, Quota, Redelivery};
 
 /// A message that has been due for this many milliseconds comes before fresh ones, so that no message
 /// starves.
@@ -8,6 +8,9 @@ pub(crate) const AGED_MS: i64 = 5 * 60 * 1000;
 
 /// Duration of a delivery's lease, in milliseconds. The timeout for receivers is far shorter.
 pub(crate) const NOTIFICATION_LEASE_MS: i64 = 60 * 1000;
+
+/// Minimum time between two redeliveries of a notification, in milliseconds.
+const REDELIVERY_MS: i64 = 1000;
 
 /// Time to store the outcome of a call, in milliseconds.
 const FINISH_MS: i64 = 10 * 1000;
@@ -29,6 +32,18 @@ pub(crate) fn after(now: i64, ms: u64) -> i64 {
 pub(crate) fn retry_after<T>(at: Option<i64>, now: i64) -> Claim<T> {
     let after_ms = at.map(|at| u64::try_from(at.saturating_sub(now)).unwrap_or(0));
     Claim::RetryAfter { after_ms }
+}
+
+/// Returns [`Redelivery::TooSoon`] if a notification became due or was first attempted less than
+/// [`REDELIVERY_MS`] ago. Each event has a time and the current time of the same clock. An event in the
+/// future does not count: it is planned, or the clock was set back.
+pub(crate) fn redelivery_too_soon(events: [(Option<i64>, i64); 2]) -> Option<Redelivery> {
+    let ages = events
+        .into_iter()
+        .filter_map(|(at, now)| now.checked_sub(at?));
+    let youngest = ages.filter(|age| (0..REDELIVERY_MS).contains(age)).min()?;
+    let after_ms = u64::try_from(REDELIVERY_MS - youngest).unwrap_or(0);
+    Some(Redelivery::TooSoon { after_ms })
 }
 
 /// A pending message without an active attempt.

@@ -219,6 +219,11 @@ pub enum NotificationOutcome {
 pub enum Redelivery {
     /// The notification is due now, and its retries start again.
     Due,
+    /// The notification became due or was attempted less than a second ago. Nothing was changed.
+    TooSoon {
+        /// Milliseconds until a redelivery is possible.
+        after_ms: u64,
+    },
     /// The request does not exist, or does not have a notification yet.
     NotFound,
 }

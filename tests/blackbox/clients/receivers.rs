@@ -165,8 +165,10 @@ fn receiver_handles_verified_webhook_once(client: Client) {
 
     // A repeated webhook is accepted and not handled again. A new one is handled.
     let again = format!("/crypto/requests/{id}/redeliver");
-    let again = request(relay.server().address, "POST", &again, &[], b"");
-    assert_eq!(again.status, 202, "{again:?}");
+    // The first attempt may be less than a second ago.
+    until("the redelivery is accepted", || {
+        request(relay.server().address, "POST", &again, &[], b"").status == 202
+    });
     until("the webhook is delivered again", delivered);
     let other = signed_later(&relay, &receiver, "another-message-for-a-receiver");
     let events = receiver.events(2);

@@ -5,13 +5,16 @@ use bulkhead_tests::server::{Server, run};
 use bulkhead_tests::until;
 use bulkhead_tests::{description, http};
 use serde_json::json;
+use std::time::Instant;
 
 on_both_stores!(
     message_is_signed_at_once_or_its_caller_notified,
     callers_of_one_message_share_a_call_and_are_all_notified,
     message_refused_by_upstream_fails_and_is_notified,
     wrong_key_pauses_calls_across_a_restart,
+    upstream_that_never_worked_makes_health_degraded,
     notification_is_redelivered_on_request,
+    many_redeliveries_make_few_webhooks,
     drain_completes_running_webhooks,
     drain_timeout_logs_interrupted_webhooks,
     signature_and_key_checks_use_few_calls,
@@ -180,6 +183,37 @@ fn wrong_key_pauses_calls_across_a_restart(kind: StoreKind) {
     assert_ne!(relay.health()["upstream"]["held_seconds"], 0);
 }
 
+fn upstream_that_never_worked_makes_health_degraded(kind: StoreKind) {
+    let relay = Relay::start(kind, &RELIABLE);
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 0, "status": 500}));
+    assert_eq!(relay.health()["status"], "ok");
+    let id = relay.accepted("message-for-an-upstream-that-never-works", None);
+    until("health is degraded", || {
+        relay.health()["status"] == "degraded"
+    });
+    let signing = relay.health()["capabilities"]["signing"].clone();
+    assert_eq!(signing["status"], "failing");
+    let why = signing["why"].as_str().expect("there should be a reason");
+    assert!(
+        why.starts_with("no call of the signing API has succeeded since the start: "),
+        "{why}"
+    );
+    relay.upstream.control(&json!({"mode": "normal"}));
+    relay.wait_until_signed(&id);
+    assert_eq!(relay.health()["status"], "ok");
+    // The upstream fails half of the time. After it has worked, failures are normal.
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 0, "status": 500}));
+    let id = relay.accepted("message-for-an-upstream-that-fails", None);
+    until("some calls have failed", || {
+        relay.request(&id)["attempts"].as_u64() >= Some(3)
+    });
+    assert_eq!(relay.health()["status"], "ok");
+}
+
 fn notification_is_redelivered_on_request(kind: StoreKind) {
     let relay = Relay::start(kind, &RELIABLE);
     relay.receiver.control(&json!({"mode": "410"}));
@@ -193,8 +227,15 @@ fn notification_is_redelivered_on_request(kind: StoreKind) {
     });
     relay.receiver.control(&json!({"mode": "normal"}));
     let target = format!("/crypto/requests/{id}/redeliver");
-    let again = http::request(relay.server().address, "POST", &target, &[], b"");
-    assert_eq!(again.status, 202, "{again:?}");
+    let redeliver = || http::request(relay.server().address, "POST", &target, &[], b"");
+    // The first attempt may be less than a second ago.
+    until("the redelivery is accepted", || redeliver().status == 202);
+    let again = redeliver();
+    assert_eq!(
+        (again.status, again.problem().as_str()),
+        (429, "redelivery_too_soon")
+    );
+    assert_eq!(again.header("retry-after"), Some("1"));
     until("the webhook is delivered", || {
         relay.request(&id)["notification"]["status"] == "delivered"
     });
@@ -211,6 +252,32 @@ fn notification_is_redelivered_on_request(kind: StoreKind) {
         let none = http::request(relay.server().address, "POST", &target, &[], b"");
         assert_eq!(none.status, status, "{none:?}");
     }
+}
+
+fn many_redeliveries_make_few_webhooks(kind: StoreKind) {
+    let relay = Relay::start(kind, &RELIABLE);
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
+    let id = relay.accepted("message-to-repeat", Some(&relay.callback("a")));
+    until("the webhook is delivered", || {
+        relay.request(&id)["notification"]["status"] == "delivered"
+    });
+    let target = format!("/crypto/requests/{id}/redeliver");
+    let start = Instant::now();
+    let accepted = (0..500)
+        .filter(|_| {
+            let again = http::request(relay.server().address, "POST", &target, &[], b"");
+            assert!(matches!(again.status, 202 | 429), "{again:?}");
+            again.status == 202
+        })
+        .count();
+    let seconds = usize::try_from(start.elapsed().as_secs()).expect("time should be short");
+    assert!(accepted <= seconds + 1, "{accepted} in {seconds} s");
+    until("the webhooks are delivered", || {
+        relay.request(&id)["notification"]["status"] == "delivered"
+    });
+    assert!(relay.receiver.deliveries().len() <= accepted + 1);
 }
 
 /// An interrupted webhook would be sent again by the next process, although the receiver accepted

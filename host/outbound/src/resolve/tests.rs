@@ -36,7 +36,7 @@ async fn name_is_resolved_to_all_addresses() {
 }
 
 #[tokio::test]
-async fn results_are_not_cached() {
+async fn addresses_without_ttl_and_failures_are_queried_again() {
     let dir = tempfile::tempdir().unwrap();
     let queries = AtomicUsize::new(0);
     // Each name needs two queries, one for each kind of address.
@@ -56,6 +56,62 @@ async fn results_are_not_cached() {
     ] {
         assert_eq!(resolver.resolve("a.example").await, expected);
     }
+}
+
+#[tokio::test]
+async fn addresses_with_ttl_are_queried_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let queries = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&queries);
+    let port = serve(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Reply::Keep(vec!["10.0.0.1", "2001:db8::1"])
+    })
+    .await;
+    let sources = sources(dir.path(), port, "");
+    let resolver = Resolver::new(sources.clone()).unwrap();
+    for _ in 0..3 {
+        let mut found = resolver.resolve("a.example").await.unwrap();
+        found.sort();
+        assert_eq!(found, addresses(&["10.0.0.1", "2001:db8::1"]));
+    }
+    assert_eq!(queries.load(Ordering::SeqCst), 2);
+    // A change of the network's configuration discards them.
+    fs::write(&sources.hosts, "10.0.0.9 b\n").unwrap();
+    resolver.resolve("a.example").await.unwrap();
+    assert_eq!(queries.load(Ordering::SeqCst), 4);
+}
+
+/// hickory would wait six seconds for the family that gets no response.
+#[tokio::test]
+async fn dropped_queries_of_one_family_cost_little_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = serve(|name| match name {
+        "four.example" => Reply::OnlyIpv4("10.0.0.1"),
+        "six.example" => Reply::OnlyIpv6("2001:db8::6"),
+        _ => Reply::NoSuchName,
+    })
+    .await;
+    let resolver = Resolver::new(sources(dir.path(), port, "")).unwrap();
+    for (name, address) in [("four.example", "10.0.0.1"), ("six.example", "2001:db8::6")] {
+        let found = tokio::time::timeout(QUERY_TIMEOUT_MIN, resolver.resolve(name)).await;
+        assert_eq!(found.expect(name).unwrap(), addresses(&[address]));
+    }
+}
+
+#[tokio::test]
+async fn zero_timeout_and_attempts_do_not_disable_resolution() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = serve(|_| Reply::Addresses(vec!["10.0.0.1"])).await;
+    let sources = sources(dir.path(), port, "");
+    fs::write(
+        &sources.resolv_conf,
+        "nameserver 127.0.0.1\noptions timeout:0 attempts:0\n",
+    )
+    .unwrap();
+    let resolver = Resolver::new(sources).unwrap();
+    let found = resolver.resolve("a.example").await;
+    assert_eq!(found.unwrap(), addresses(&["10.0.0.1"]));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::dns::{Reply, outbound_with_dns};
@@ -200,6 +200,24 @@ async fn addresses_are_checked_at_every_attempt() {
     assert_eq!(server.accepted(), 1);
 }
 
+/// The list of exceptions does not depend on what another call has kept.
+#[tokio::test]
+async fn kept_addresses_are_checked_at_every_attempt() {
+    let server = Server::answering(ANSWER).await;
+    let outbound = outbound_with_dns(&setup(&[]), |_| Reply::Keep(vec!["127.0.0.1"])).await;
+    let url = format!("http://receiver.example:{}/", server.address.port());
+    // The upstream's address is not checked, and is kept.
+    let upstream = Target::upstream(&url).unwrap();
+    let answer = outbound.upstream(&upstream, get(), generous()).await;
+    assert_eq!(answer.unwrap().status, 200);
+    for _ in 0..2 {
+        let target = outbound.callback_target(&url).unwrap();
+        let result = outbound.callback(&target, post("x"), generous()).await;
+        assert!(matches!(result, Err(Failure::Refused(_))), "{result:?}");
+    }
+    assert_eq!(server.accepted(), 1);
+}
+
 #[tokio::test]
 async fn target_is_checked_by_callback() {
     let server = Server::answering(ANSWER).await;
@@ -256,9 +274,20 @@ async fn silent_dns_ends_at_deadline() {
     assert!(Instant::now() < limits.deadline + TIME_MAX / 2);
 }
 
+async fn deliver(answer: impl Into<Vec<u8>>) -> Result<Answer, Failure> {
+    let server = Server::answering(answer).await;
+    let target = outbound().callback_target(&server.url()).unwrap();
+    let result = outbound().callback(&target, post("x"), generous()).await;
+    assert_eq!(server.accepted(), 1);
+    result
+}
+
 #[tokio::test]
-async fn callback_needs_only_head_of_response() {
+async fn callback_needs_only_status_line_of_response() {
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(1_000_000));
+    let endless_head = format!("HTTP/1.1 200 OK\r\n{}", "X: y\r\n".repeat(100_000));
+    let many_headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(5000));
+    let long_header = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(40_000));
     for (answer, status) in [
         (ANSWER, 200),
         ("HTTP/1.1 204 No Content\r\n\r\n", 204),
@@ -276,22 +305,148 @@ async fn callback_needs_only_head_of_response() {
         (&endless, 200),
         ("HTTP/1.1 307 x\r\nLocation: http://127.0.0.1/\r\n\r\n", 307),
         ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 x\r\n\r\n", 500),
+        ("HTTP/1.1 103\nA: b\n\nHTTP/1.1 200\n\n", 200),
+        // curl accepts all of these.
+        ("HTTP/1.1 200 OK\r\n", 200),
+        ("HTTP/1.1 200 OK\r\nX : y\r\n\r\n", 200),
+        ("HTTP/1.1 200 OK\r\nX: y\r\n folded\r\n\r\n", 200),
+        ("HTTP/1.1 200 O\u{1}K\r\nX: a\u{1}\u{7f}\r\n\r\n", 200),
+        ("HTTP/1.1 200 OK\r\nX y: z\r\n: z\r\n\r\n", 200),
+        (&many_headers, 200),
+        (&long_header, 200),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok",
+            200,
+        ),
+        // curl accepts the status lines of these, and rejects a header.
+        ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", 200),
+        ("HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", 200),
+        ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok", 200),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: odd\r\n\r\nok", 200),
+        (&endless_head, 200),
     ] {
-        let server = Server::answering(answer).await;
-        let target = outbound().callback_target(&server.url()).unwrap();
-        let result = outbound().callback(&target, post("x"), generous()).await;
         let expected = Answer {
             status,
             retry_after: None,
             body: Bytes::new(),
         };
-        assert_eq!(result, Ok(expected), "{answer:.60?}");
-        assert_eq!(server.accepted(), 1);
+        assert_eq!(deliver(answer).await, Ok(expected), "{answer:.60?}");
     }
-    let server = Server::answering("HTTP/1.1 200 OK\r\n").await;
+}
+
+#[tokio::test]
+async fn retry_after_of_receiver_is_returned_from_odd_headers() {
+    for header in [
+        "Retry-After: 120",
+        "retry-after : 120 ",
+        "X\r\nRETRY-AFTER:120",
+    ] {
+        let answer = format!("HTTP/1.1 503 Busy\r\nX: \u{1}\r\n{header}\r\n\r\n");
+        let retry_after = deliver(answer).await.unwrap().retry_after;
+        assert_eq!(retry_after.as_deref(), Some("120"), "{header:?}");
+    }
+}
+
+#[tokio::test]
+async fn failure_of_callback_names_status_line() {
+    let fault = |fault| Err(Failure::StatusLine(fault));
+    let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(20_000);
+    let long_line = format!("HTTP/1.1 200 {}\r\n\r\n", "x".repeat(400_000));
+    for (answer, expected) in [
+        ("garbage", fault(StatusLineFault::Protocol)),
+        ("SSH-2.0-OpenSSH_9.9\r\n", fault(StatusLineFault::Protocol)),
+        ("\u{16}\u{3}\u{1}\u{2}\0\u{1}", fault(StatusLineFault::Tls)),
+        ("HTTP/1.1 20 OK\r\n\r\n", fault(StatusLineFault::Status)),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+            fault(StatusLineFault::SwitchingProtocols),
+        ),
+        ("", Err(Failure::CutOff)),
+        ("HTTP/1.1 200 OK", Err(Failure::CutOff)),
+        ("HTTP/1.1 100 Continue\r\n\r\n", Err(Failure::CutOff)),
+        (&interim, Err(Failure::TooLong)),
+        (&long_line, Err(Failure::TooLong)),
+    ] {
+        let result = deliver(answer).await;
+        assert_eq!(result, expected, "{answer:.60?}");
+    }
+    let text = deliver("garbage").await.unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "the status line of the response is malformed: it does not begin with HTTP/ and a version"
+    );
+}
+
+#[tokio::test]
+async fn callback_is_sent_whole_with_one_length() {
+    let (requests, mut received) = mpsc::unbounded_channel();
+    let server = Server::start(move |mut stream| {
+        let requests = requests.clone();
+        async move {
+            requests.send(read_request(&mut stream).await).unwrap();
+            stream.write_all(ANSWER.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let target = outbound()
+        .callback_target(&format!("{}path?a=b", server.url()))
+        .unwrap();
+    let large = "x".repeat(1 << 20);
+    for body in ["", "body", &large] {
+        let mut request = post(body.to_owned());
+        request.headers = vec![
+            (hyper::header::CONTENT_TYPE, "text/plain".parse().unwrap()),
+            (hyper::header::CONTENT_LENGTH, "0".parse().unwrap()),
+        ];
+        let answer = outbound().callback(&target, request, generous()).await;
+        assert_eq!(answer.unwrap().status, 200);
+        let expected = format!(
+            "POST /path?a=b HTTP/1.1\r\nhost: {}\r\nuser-agent: bulkhead/{}\r\nconnection: close\r\n\
+             content-type: text/plain\r\ncontent-length: {}\r\n\r\n{body}",
+            server.address,
+            env!("CARGO_PKG_VERSION"),
+            body.len()
+        );
+        assert!(received.recv().await.unwrap() == expected, "{body:.10}");
+    }
+}
+
+/// The receiver responds, but neither reads the request nor closes the connection.
+#[tokio::test]
+async fn callback_may_be_answered_before_it_is_read() {
+    let server = Server::start(|mut stream| async move {
+        stream.write_all(ANSWER.as_bytes()).await.unwrap();
+        let () = std::future::pending().await;
+        drop(stream);
+    })
+    .await;
     let target = outbound().callback_target(&server.url()).unwrap();
-    let result = outbound().callback(&target, post("x"), generous()).await;
-    assert_eq!(result, Err(Failure::CutOff));
+    let request = post(vec![0; 16 << 20]);
+    let answer = outbound().callback(&target, request, generous()).await;
+    assert_eq!(answer.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn silent_receiver_is_reset_at_deadline() {
+    for answer in ["", "HTTP/1.1 200", "HTTP/1.1 100 Continue\r\nX: "] {
+        let (ends, mut ended) = mpsc::unbounded_channel();
+        let server = Server::start(move |mut stream| {
+            let ends = ends.clone();
+            async move {
+                read_request(&mut stream).await;
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                ends.send(stream.read(&mut [0]).await).unwrap();
+            }
+        })
+        .await;
+        let target = outbound().callback_target(&server.url()).unwrap();
+        let limits = within(Duration::from_millis(300));
+        let result = outbound().callback(&target, post("x"), limits).await;
+        assert_eq!(result, Err(Failure::TimedOut), "{answer}");
+        assert!(Instant::now() >= limits.deadline);
+        let kind = ended.recv().await.unwrap().unwrap_err().kind();
+        assert_eq!(kind, std::io::ErrorKind::ConnectionReset);
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use hickory_resolver::proto::op::{Message, ResponseCode};
+use hickory_resolver::proto::op::{Message, Query, ResponseCode};
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use tokio::net::UdpSocket;
 
@@ -12,9 +12,14 @@ use crate::resolve::Sources;
 
 /// The response to a query.
 pub(crate) enum Reply {
+    /// Addresses that must not be kept.
     Addresses(Vec<&'static str>),
+    /// Addresses that may be kept for an hour.
+    Keep(Vec<&'static str>),
     /// An IPv4 address, and no response to queries for IPv6.
     OnlyIpv4(&'static str),
+    /// An IPv6 address, and no response to queries for IPv4.
+    OnlyIpv6(&'static str),
     NoSuchName,
     Failure,
     Nothing,
@@ -35,31 +40,35 @@ pub(crate) async fn serve(mut reply: impl FnMut(&str) -> Reply + Send + 'static)
             match reply(query.name().to_utf8().trim_end_matches('.')) {
                 Reply::Nothing => continue,
                 Reply::OnlyIpv4(_) if query.query_type() == RecordType::AAAA => continue,
-                Reply::OnlyIpv4(address) => {
-                    let data = RData::from(address.parse::<IpAddr>().unwrap());
-                    answer.add_answer(Record::from_rdata(query.name().clone(), 0, data));
+                Reply::OnlyIpv6(_) if query.query_type() == RecordType::A => continue,
+                Reply::OnlyIpv4(address) | Reply::OnlyIpv6(address) => {
+                    add(&mut answer, &query, &[address], 0);
                 }
                 Reply::NoSuchName => answer.metadata.response_code = ResponseCode::NXDomain,
                 Reply::Failure => answer.metadata.response_code = ResponseCode::ServFail,
-                Reply::Addresses(addresses) => {
-                    for address in addresses {
-                        let address: IpAddr = address.parse().unwrap();
-                        let kind = match address {
-                            IpAddr::V4(_) => RecordType::A,
-                            IpAddr::V6(_) => RecordType::AAAA,
-                        };
-                        if kind == query.query_type() {
-                            let data = RData::from(address);
-                            answer.add_answer(Record::from_rdata(query.name().clone(), 3600, data));
-                        }
-                    }
-                }
+                Reply::Addresses(addresses) => add(&mut answer, &query, &addresses, 0),
+                Reply::Keep(addresses) => add(&mut answer, &query, &addresses, 3600),
             }
             let answer = answer.to_vec().unwrap();
             socket.send_to(&answer, from).await.unwrap();
         }
     });
     port
+}
+
+/// Adds the addresses that the query is for.
+fn add(answer: &mut Message, query: &Query, addresses: &[&str], ttl: u32) {
+    for address in addresses {
+        let address: IpAddr = address.parse().unwrap();
+        let kind = match address {
+            IpAddr::V4(_) => RecordType::A,
+            IpAddr::V6(_) => RecordType::AAAA,
+        };
+        if kind == query.query_type() {
+            let data = RData::from(address);
+            answer.add_answer(Record::from_rdata(query.name().clone(), ttl, data));
+        }
+    }
 }
 
 /// Writes the configuration files of a machine that uses the DNS server at `port`.

@@ -209,7 +209,7 @@ async fn late_connection_sends_nothing() {
     };
     // This simulates a handshake that has taken all of the time.
     let stream = Stream::Plain(client);
-    let result = exchange(stream, &target, post("x"), limits, Needed::Whole).await;
+    let result = exchange(stream, &target, post("x"), limits).await;
     assert_eq!(result, Err(Failure::Late));
     assert!(!Failure::Late.sent());
     let mut received = Vec::new();

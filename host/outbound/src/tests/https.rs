@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, IsCa, Issuer, KeyPair, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, date_time_ymd,
 };
 use rustls::ServerConfig;
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -45,22 +48,33 @@ impl Authority {
     /// Accepts TLS with a certificate for `names`, valid from the first of `years` to the second.
     fn acceptor(&self, names: &[&str], years: (i32, i32)) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
-        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        params.not_before = date_time_ymd(years.0, 1, 1);
-        params.not_after = date_time_ymd(years.1, 1, 1);
+        let params = params(names, years);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        TlsAcceptor::from(Arc::new(config))
+        acceptor(&certificate, &key)
     }
+}
+
+fn params(names: &[&str], years: (i32, i32)) -> CertificateParams {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.not_before = date_time_ymd(years.0, 1, 1);
+    params.not_after = date_time_ymd(years.1, 1, 1);
+    params
+}
+
+/// The key need not be that of the certificate.
+fn acceptor(certificate: &Certificate, key: &KeyPair) -> TlsAcceptor {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let key = any_supported_type(&key).unwrap();
+    let certified = CertifiedKey::new(vec![certificate.der().clone()], key);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
 }
 
 const VALID: (i32, i32) = (2020, 2120);
@@ -132,7 +146,9 @@ async fn certificate_is_verified_for_name_of_host() {
     );
     assert!(request.contains(&host), "{request}");
 
-    let other = Failure::NotConnected("TLS: the certificate is for another name");
+    let other = Failure::NotConnected(
+        "TLS: the certificate is for another name: issue one that lists the host of the URL",
+    );
     for host in ["other.example", "127.0.0.1"] {
         assert_eq!(fetch(&outbound, host, &server).await, Err(other), "{host}");
     }
@@ -155,21 +171,25 @@ async fn invalid_certificate_is_rejected_before_anything_is_sent() {
     let names = ["127.0.0.1"];
     let public = Outbound::new(&setup(&["127.0.0.1"])).unwrap();
     let private = Outbound::new(&authority.setup()).unwrap();
-    let unknown = "TLS: the certificate is from an authority that is not trusted";
+    let unknown = "TLS: the certificate is from an authority that is not trusted: the server should send its \
+                   intermediate certificates, and the operator adds a private authority to --ca-file";
+    let same_name = "TLS: a signature does not match: another authority of the same name has issued the \
+                     certificate, or the server does not have its key: the operator adds that authority to \
+                     --ca-file";
     for (outbound, issuer, years, reason) in [
         (
             &private,
             &authority,
             (2020, 2021),
-            "TLS: the certificate has expired",
+            "TLS: the certificate has expired: renew it",
         ),
         (
             &private,
             &authority,
             (2119, 2120),
-            "TLS: the certificate is not valid yet",
+            "TLS: the certificate is not valid yet: check the clocks",
         ),
-        (&private, &Authority::new(), VALID, unknown),
+        (&private, &Authority::new(), VALID, same_name),
         (&public, &authority, VALID, unknown),
     ] {
         let acceptor = issuer.acceptor(&names, years);
@@ -177,6 +197,95 @@ async fn invalid_certificate_is_rejected_before_anything_is_sent() {
         let result = fetch(outbound, "127.0.0.1", &server).await;
         assert_eq!(result, Err(Failure::NotConnected(reason)));
         assert!(received.try_recv().is_err());
+    }
+}
+
+/// The reason of the failure, or `None` if the server is accepted.
+async fn rejection(
+    trusted: &[&Certificate],
+    certificate: &Certificate,
+    key: &KeyPair,
+) -> Option<String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let bundle: String = trusted
+        .iter()
+        .map(|certificate| certificate.pem())
+        .collect();
+    std::fs::write(file.path(), bundle).unwrap();
+    let outbound = Outbound::new(&Setup {
+        ca_file: Some(file.path().to_owned()),
+        ..setup(&["127.0.0.1"])
+    })
+    .unwrap();
+    let (server, mut received) = start(acceptor(certificate, key), ANSWER, Ending::Orderly).await;
+    let result = fetch(&outbound, "127.0.0.1", &server).await;
+    assert_eq!(received.try_recv().is_ok(), result.is_ok());
+    result.err().map(|failure| failure.to_string())
+}
+
+/// `openssl req -x509` makes such certificates, and curl accepts them with `--cacert`.
+#[tokio::test]
+async fn certificate_in_file_is_trusted_although_it_is_an_authority() {
+    let key = KeyPair::generate().unwrap();
+    let own = |names: &[&str], years| {
+        let mut params = params(names, years);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.self_signed(&key).unwrap()
+    };
+    let certificate = own(&["127.0.0.1"], VALID);
+    assert_eq!(rejection(&[&certificate], &certificate, &key).await, None);
+    // Another certificate with the same key and the same name is not the one in the file.
+    let other = own(&["127.0.0.1", "127.0.0.2"], VALID);
+    let text = rejection(&[&other], &certificate, &key).await.unwrap();
+    assert!(text.contains("(CA:TRUE)"), "{text}");
+    for (certificate, reason) in [
+        (own(&["127.0.0.1"], (2020, 2021)), "has expired"),
+        (own(&["127.0.0.1"], (2119, 2120)), "is not valid yet"),
+        (own(&["127.0.0.2"], VALID), "is for another name"),
+        (own(&[], VALID), "lists no name (subjectAltName)"),
+    ] {
+        let text = rejection(&[&certificate], &certificate, &key)
+            .await
+            .unwrap();
+        assert!(text.contains(reason), "{text}");
+    }
+    // A server that has only the public certificate cannot prove that it has the key.
+    let wrong = KeyPair::generate().unwrap();
+    let text = rejection(&[&certificate], &certificate, &wrong)
+        .await
+        .unwrap();
+    assert!(text.contains("does not have its key"), "{text}");
+}
+
+#[tokio::test]
+async fn certificate_in_file_is_trusted_without_its_issuer() {
+    let (authority, key) = (Authority::new(), KeyPair::generate().unwrap());
+    let certificate = params(&["127.0.0.1"], VALID)
+        .signed_by(&key, &authority.issuer)
+        .unwrap();
+    assert_eq!(rejection(&[&certificate], &certificate, &key).await, None);
+}
+
+#[tokio::test]
+async fn error_names_failed_check_and_remedy() {
+    let authority = Authority::new();
+    let key = KeyPair::generate().unwrap();
+    let mut client = params(&["127.0.0.1"], VALID);
+    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let mut marked = params(&["127.0.0.1"], VALID);
+    marked.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    for (params, check, remedy) in [
+        (client, "is not for servers", "serverAuth"),
+        (marked, "(CA:TRUE)", "exactly this certificate"),
+        (params(&[], VALID), "(subjectAltName)", "lists the host"),
+    ] {
+        let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+        let acceptor = acceptor(&certificate, &key);
+        let (server, _received) = start(acceptor, ANSWER, Ending::Orderly).await;
+        let outbound = Outbound::new(&authority.setup()).unwrap();
+        let failure = fetch(&outbound, "127.0.0.1", &server).await.unwrap_err();
+        let text = failure.to_string();
+        assert!(text.contains(check) && text.contains(remedy), "{text}");
     }
 }
 

@@ -139,6 +139,11 @@ impl Capability for State {
             return CapabilityStatus::NotConfigured;
         };
         let health = signing.relay.health();
+        if let (None, Some(why)) = (&health.store, health.never_worked) {
+            return CapabilityStatus::Failing(format!(
+                "no call of the signing API has succeeded since the start: {why}"
+            ));
+        }
         match (health.store, health.upstream) {
             (Some(why), _) | (None, Some(UpstreamHealth::Rejecting(why))) => {
                 CapabilityStatus::Failing(why)
@@ -275,6 +280,7 @@ impl Signing {
         let redelivery = self.relay.redeliver(id.clone(), look_up_until()).await;
         match redelivery.map_err(|error| problem(&error))? {
             Redelivery::Due => Ok(accepted(&id, "redelivering", 1000)),
+            Redelivery::TooSoon { after_ms } => Err(problems::redelivery_too_soon(after_ms)),
             Redelivery::NotFound => {
                 self.view(id.as_str()).await?;
                 Err(problems::no_notification())
@@ -289,6 +295,7 @@ impl Signing {
             upstream_since,
             store,
             stats,
+            never_worked: _,
         } = self.relay.health();
         let store = json!({
             "status": if store.is_some() { "failing" } else { "ok" },

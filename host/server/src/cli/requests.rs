@@ -73,6 +73,10 @@ enum RequestsError {
         "the request has no notification, or does not have it yet. `bulkhead requests show` shows its status"
     )]
     NoNotification,
+    #[error(
+        "the notification became due or was attempted less than a second ago. Try again in a second"
+    )]
+    TooSoon,
 }
 
 /// Runs the command and prints its result.
@@ -171,6 +175,7 @@ async fn redeliver(settings: &OneSettings) -> Result<String, RequestsError> {
         Redelivery::Due => {
             Ok("due: a running server sends the notification within seconds\n".to_owned())
         }
+        Redelivery::TooSoon { .. } => Err(RequestsError::TooSoon),
         Redelivery::NotFound => Err(match store.request(id(settings)?, now()).await? {
             Some(_) => RequestsError::NoNotification,
             None => RequestsError::Unknown(settings.id.clone()),

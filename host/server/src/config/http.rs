@@ -27,9 +27,14 @@ pub(crate) struct HttpSettings {
     /// Time for a request body to arrive. If it is exceeded, the response is 408.
     #[arg(long, default_value = "30s", value_parser = duration_above_zero)]
     pub(crate) body_timeout: Duration,
-    /// Time for request headers to arrive. Idle connections are closed after the same time.
+    /// Time for request headers to arrive, from their first byte. For the first request, the time counts from
+    /// the start of the connection. If it is exceeded, the connection is closed.
     #[arg(long, default_value = "15s", value_parser = duration_above_zero)]
     pub(crate) headers_timeout: Duration,
+    /// Time between a response and the next request on the same connection. If it is exceeded, the connection
+    /// is closed. Choose more than the idle time of the load balancer, which is often 60s.
+    #[arg(long, default_value = "75s", value_parser = duration_above_zero)]
+    pub(crate) idle_timeout: Duration,
     /// Maximum size of the headers of one request. Larger headers are rejected with 431.
     #[arg(long, default_value = "32KiB", value_parser = sizes(KIB, HEADERS_LIMIT_MAX))]
     pub(crate) headers_max: ByteSize,
@@ -60,6 +65,7 @@ impl HttpSettings {
             body_max: self.body_max,
             body_timeout: self.body_timeout,
             headers_timeout: self.headers_timeout,
+            idle_timeout: self.idle_timeout,
             headers_max: self.headers_max,
             target_max: self.target_max,
             response_timeout: self.response_timeout,

@@ -193,6 +193,7 @@ pub(crate) fn redelivery_restarts_notification_in_any_state(bench: &mut dyn Benc
     // The notification waits for its next attempt.
     case.finish_notification(&notification, not_there(60_000))
         .expect("outcome should be stored");
+    case.pass(1000);
     assert_eq!(redeliver(&case, &id), Redelivery::Due);
     let under_way = case
         .due(9, &[])
@@ -200,6 +201,7 @@ pub(crate) fn redelivery_restarts_notification_in_any_state(bench: &mut dyn Benc
         .expect("a notification should be due");
     assert_eq!(under_way.number, 1);
     // The notification has an active attempt.
+    case.pass(1000);
     assert_eq!(redeliver(&case, &id), Redelivery::Due);
     let late = case.finish_notification(&under_way, not_there(60_000));
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
@@ -210,6 +212,7 @@ pub(crate) fn redelivery_restarts_notification_in_any_state(bench: &mut dyn Benc
     case.finish_notification(&notification, NotificationOutcome::Delivered)
         .expect("outcome should be stored");
     // The notification was delivered.
+    case.pass(1000);
     assert_eq!(redeliver(&case, &id), Redelivery::Due);
     let notification = case
         .due(9, &[])
@@ -224,6 +227,37 @@ pub(crate) fn redelivery_restarts_notification_in_any_state(bench: &mut dyn Benc
     let stats = case.stats();
     let counted = (stats.notifications_pending, stats.notifications_parked);
     assert_eq!(counted, (0, 0));
+}
+
+/// Five hundred calls in a second must not become five hundred webhooks.
+pub(crate) fn redeliveries_of_a_request_are_a_second_apart(bench: &mut dyn Bench) {
+    let too_soon = |after_ms| Redelivery::TooSoon { after_ms };
+    let mut case = Case::new(bench);
+    case.signed("m", Some("a"));
+    case.signed("n", Some("a"));
+    let mut due = case.due(9, &[]);
+    assert_eq!(due.len(), 2);
+    let [other, notification] = [due.remove(0), due.remove(0)];
+    let (id, other_id) = (&notification.lease.request, &other.lease.request);
+    // It was attempted just now.
+    assert_eq!(redeliver(&case, id), too_soon(1000));
+    case.finish_notification(&notification, NotificationOutcome::Delivered)
+        .expect("outcome should be stored");
+    case.pass(400);
+    assert_eq!(redeliver(&case, id), too_soon(600));
+    case.pass(600);
+    assert_eq!(redeliver(&case, id), Redelivery::Due);
+    // It is due and not attempted yet.
+    assert_eq!(redeliver(&case, id), too_soon(1000));
+    case.pass(999);
+    assert_eq!(redeliver(&case, id), too_soon(1));
+    // The second redelivery replaces the first one.
+    case.pass(1);
+    assert_eq!(redeliver(&case, id), Redelivery::Due);
+    assert_eq!(case.due(9, &[]).len(), 1);
+    assert_eq!(redeliver(&case, id), too_soon(1000));
+    // Other requests are not affected.
+    assert_eq!(redeliver(&case, other_id), Redelivery::Due);
 }
 
 pub(crate) fn busy_host_does_not_delay_others(bench: &mut dyn Bench) {

@@ -139,13 +139,19 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) fn redeliver(&mut self, id: &RequestId, at: i64) -> Redelivery {
+    pub(super) fn redeliver(&mut self, id: &RequestId, wall: UnixMillis, at: i64) -> Redelivery {
         let Some(request) = self.of(id) else {
             return Redelivery::NotFound;
         };
         let Some(notified) = &mut request.notification else {
             return Redelivery::NotFound;
         };
+        let due_at = (notified.state == NotificationState::Pending).then_some(notified.due_at);
+        let first_try_at = notified.first_try_at.map(|at| at.0);
+        let events = [(due_at, at), (first_try_at, wall.0)];
+        if let Some(too_soon) = rules::redelivery_too_soon(events) {
+            return too_soon;
+        }
         *notified = Notified {
             state: NotificationState::Pending,
             attempts: 0,

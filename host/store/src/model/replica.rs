@@ -215,8 +215,8 @@ impl Store for Replica {
         })
     }
 
-    fn redeliver(&self, request: RequestId, _now: Now) -> StoreFuture<'_, Redelivery> {
-        self.at_once(|shared, _, look| Ok(shared.redeliver(&request, look.now)))
+    fn redeliver(&self, request: RequestId, now: Now) -> StoreFuture<'_, Redelivery> {
+        self.at_once(|shared, _, look| Ok(shared.redeliver(&request, now.wall, look.now)))
     }
 
     fn list(&self, which: RequestFilter, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {

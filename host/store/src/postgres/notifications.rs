@@ -178,12 +178,17 @@ impl Replica {
         let number: i64 = row.try_get(0)?;
         let statement = transaction
             .prepare_cached(
-                "SELECT state FROM bulkhead_notifications WHERE request = $1 FOR NO KEY UPDATE",
+                "SELECT state, due_at, first_try_at FROM bulkhead_notifications WHERE request = $1
+                 FOR NO KEY UPDATE",
             )
             .await?;
         let Some(row) = transaction.query_opt(&statement, &[&number]).await? else {
             return Ok(Redelivery::NotFound);
         };
+        let events = [(row.try_get(1)?, look.now), (row.try_get(2)?, look.now)];
+        if let Some(too_soon) = rules::redelivery_too_soon(events) {
+            return Ok(too_soon);
+        }
         let state: &str = row.try_get(0)?;
         let counted = Counted {
             notifications_pending: i64::from(state != "pending"),

@@ -106,15 +106,21 @@ impl Database {
     pub(super) fn redeliver(&mut self, id: &RequestId, now: Now) -> Result<Redelivery> {
         self.transaction(|transaction| {
             let mut statement = transaction.prepare_cached(
-                "SELECT n.request, n.host, n.state = 'pending', n.state = 'parked'
+                "SELECT n.request, n.host, n.state = 'pending', n.state = 'parked', n.due_at,
+                   n.first_try_at
                  FROM notifications n JOIN requests r ON r.number = n.request WHERE r.id = ?1",
             )?;
             let found = statement.query_row([id.as_str()], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                let events = [(row.get(4)?, now.boot.0), (row.get(5)?, now.wall.0)];
+                let row = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+                Ok((row, events))
             });
-            let Some((request, host, pending, parked)) = found.optional()? else {
+            let Some(((request, host, pending, parked), events)) = found.optional()? else {
                 return Ok(Redelivery::NotFound);
             };
+            if let Some(too_soon) = rules::redelivery_too_soon(events) {
+                return Ok(too_soon);
+            }
             let (request, host): (i64, String) = (request, host);
             let mut statement = transaction.prepare_cached(
                 "UPDATE notifications

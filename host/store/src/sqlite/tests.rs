@@ -337,7 +337,7 @@ fn inspection_leaves_leases_and_plans_of_the_server_unchanged() {
 
     // The clock of the inspecting process is slightly ahead.
     let look = inspect(BOOT, at(61_010, 1_061_010)).expect("store should open");
-    let later = at(61_020, 1_061_020);
+    let later = at(62_020, 1_062_020);
     let parked = wait(look.list(RequestFilter::Parked, 9, later)).expect("store should respond");
     assert_eq!(parked.len(), 1);
     assert_eq!(parked[0].id, id);
@@ -386,7 +386,9 @@ fn machine_restart_makes_everything_due_and_holds_calls() {
     let store = open(BOOT, at(0, 0)).expect("store should open");
     let now = at(61_000, 61_000);
     let id = one_parked(&store, now);
-    wait(store.redeliver(id, now)).expect("store should respond");
+    let now = at(62_000, 62_000);
+    let redelivered = wait(store.redeliver(id, now)).expect("store should respond");
+    assert_eq!(redelivered, Redelivery::Due);
     let notified = acquired(
         wait(store.claim_notifications(1, Vec::new(), now)).expect("store should respond"),
     );
@@ -413,8 +415,8 @@ fn machine_restart_makes_everything_due_and_holds_calls() {
     let after_ms = Some(61_000 - 5);
     assert_eq!(later, Claim::RetryAfter { after_ms });
     let stats = wait(store.stats(now)).expect("store should respond");
-    // The message was accepted at 61,000 by the wall clock.
-    assert_eq!(stats.oldest_age_ms, Some(39_005));
+    // The message was accepted at 62,000 by the wall clock.
+    assert_eq!(stats.oldest_age_ms, Some(38_005));
     acquired(wait(store.claim_attempt(at(61_005, 0))).expect("store should respond"));
 }
 

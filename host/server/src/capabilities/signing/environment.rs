@@ -214,6 +214,7 @@ fn call_result(
         Err(Failed::CutOff) => CallResult::Lost(Failure::CutOff),
         Err(Failed::TooLong) => CallResult::Lost(Failure::TooLong),
         Err(Failed::Malformed) => CallResult::Lost(Failure::Malformed),
+        Err(failed @ Failed::StatusLine(_)) => CallResult::Malformed(failed.to_string()),
         Err(Failed::TimedOut) => CallResult::Lost(Failure::TimedOut),
     }
 }

@@ -38,6 +38,12 @@ problem_kinds! {
         causes: "The message is empty, too large, or malformed for the signing API. `detail` contains the reason.",
         remedy: "Send another message.",
     }
+    REDELIVERY_TOO_SOON = 429 "redelivery_too_soon" "Redelivery too soon" {
+        meaning: "The notification of this request became due or was attempted less than a second ago.",
+        causes: "The same request was redelivered several times in a row.",
+        remedy: "Read the state of the request at its status URL, and redeliver it after the time in `Retry-After` if that is \
+                 still necessary.",
+    }
     STORE_UNAVAILABLE = 503 "store_unavailable" "Store unavailable" {
         meaning: "The store did not confirm in time that the request is stored.",
         causes: "The database is down, overloaded or out of disk space.",
@@ -159,6 +165,15 @@ pub(super) fn no_such_request() -> Problem {
         &problem_kind::NOT_FOUND,
         "There is no request with this id. It may have been removed after the retention time. Check the \
          id, or send the message again.",
+    )
+}
+
+pub(super) fn redelivery_too_soon(after_ms: u64) -> Problem {
+    later(
+        &REDELIVERY_TOO_SOON,
+        "The notification of this request became due or was attempted less than a second ago. See the \
+         status URL of the request, and try again after the time in Retry-After.",
+        after_ms,
     )
 }
 
