@@ -88,9 +88,7 @@ impl Problem {
 
     pub(crate) fn invalid_host() -> Self {
         Self::new(
-            StatusCode::BAD_REQUEST,
-            "malformed_request",
-            "Malformed request",
+            &problem_kind::MALFORMED_REQUEST,
             "The Host header or the host in the request target is malformed. Send a name or an address, and \
              optionally a port, as in Host: example.com:8080. A user name is not allowed.",
         )

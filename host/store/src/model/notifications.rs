@@ -147,8 +147,8 @@ impl Shared {
             return Redelivery::NotFound;
         };
         let due_at = (notified.state == NotificationState::Pending).then_some(notified.due_at);
-        let first_try_at = notified.first_try_at.map(|at| at.0);
-        let events = [(due_at, at), (first_try_at, wall.0)];
+        let first_attempt_at = notified.first_attempt_at.map(|at| at.0);
+        let events = [(due_at, at), (first_attempt_at, wall.0)];
         if let Some(too_soon) = rules::redelivery_too_soon(events) {
             return too_soon;
         }
