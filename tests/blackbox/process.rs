@@ -354,6 +354,14 @@ fn check_config_reports_what_stops_the_start() {
     assert_eq!(made.count(), 0);
 }
 
+/// SQLite would keep a database in memory, or parse a URI.
+#[test]
+fn store_that_is_not_a_plain_path_is_rejected() {
+    for store in ["sqlite::memory:", "sqlite:file:x.db?mode=memory"] {
+        check_config_and_start_fail("BULKHEAD_STORE", &[UPSTREAM, ("BULKHEAD_STORE", store)]);
+    }
+}
+
 #[test]
 fn check_config_warns_of_a_weak_webhook_secret() {
     let weak = "# BULKHEAD_WEBHOOK_SECRET has fewer than 24 bytes, which is weak";

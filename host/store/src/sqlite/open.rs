@@ -67,8 +67,12 @@ impl Database {
     }
 }
 
-/// Opens a connection. The path is never parsed as a URI, even if it begins with `file:`.
+/// Opens a connection.
+///
+/// SQLite gives the names `file:…` and `:memory:` a meaning of their own. It is compiled so that no flag turns
+/// this off. An absolute path has neither form.
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let path = std::path::absolute(path).map_err(|error| Unavailable::File(error.into()))?;
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)

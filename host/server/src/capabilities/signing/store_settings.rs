@@ -142,6 +142,14 @@ pub(crate) enum StorePlace {
     Unknown,
 }
 
+/// Returns whether a text is the path of a file. Texts are excluded that other programs pass to SQLite for a
+/// database in memory, or as a URI.
+fn is_path(text: &str) -> bool {
+    let text = text.trim().to_ascii_lowercase();
+    let is_special = text.starts_with(":memory:") || text.starts_with("file:");
+    !text.is_empty() && !is_special && !text.contains("://")
+}
+
 /// The conversion does not fail, because clap's error would quote the text.
 impl From<&str> for StorePlace {
     fn from(text: &str) -> Self {
@@ -151,9 +159,7 @@ impl From<&str> for StorePlace {
             .map(|(scheme, _)| scheme.to_ascii_lowercase());
         let rest = |at: usize| text[at..].to_owned();
         match scheme.as_deref() {
-            Some("sqlite") if text.len() > 7 && !text.contains("://") => {
-                Self::Sqlite(rest(7).into())
-            }
+            Some("sqlite") if is_path(&text[7..]) => Self::Sqlite(rest(7).into()),
             Some(scheme @ ("postgres" | "postgresql")) if rest(scheme.len()).starts_with("://") => {
                 Self::Postgres("postgres".to_owned() + &rest(scheme.len()))
             }
@@ -187,7 +193,7 @@ impl StorePlace {
             .then(|| {
                 format!(
                     "{STORE} is neither sqlite:PATH nor postgres://USER@HOST/DATABASE. Set it to one of \
-                     them"
+                     them. PATH is the path of a file: a database in memory or a file: URI is not supported"
                 )
             })
     }
@@ -243,6 +249,8 @@ mod tests {
         let store = |text: &str| StorePlace::from(text);
         let sqlite = StorePlace::Sqlite("/data/x.db".into());
         assert_eq!(store("sqlite:/data/x.db"), sqlite);
+        let unusual = StorePlace::Sqlite("./file:x.db".into());
+        assert_eq!(store("sqlite:./file:x.db"), unusual);
         for text in [
             "postgres://u:secret@h/d",
             " postgres://u:secret@h/d\n",
@@ -262,6 +270,12 @@ mod tests {
             "mysql://u:secret@h/d",
             "sqlite:postgres://u:secret@h/d",
             "postgres:u:secret@h",
+            "sqlite: ",
+            "sqlite::memory:",
+            "sqlite: :MEMORY:",
+            "sqlite:file:x.db",
+            "sqlite:file::memory:?cache=shared",
+            "sqlite:FILE:/data/x.db?mode=ro",
         ] {
             assert_eq!(store(wrong), StorePlace::Unknown, "{wrong}");
         }
