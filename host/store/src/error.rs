@@ -59,6 +59,12 @@ pub enum Unavailable {
          names"
     )]
     HardLink,
+    /// The store was closed while another process had the file open, so that its write-ahead log remains.
+    #[error(
+        "another process has the file open, so that the newest data stays in the file with the suffix -wal. Keep \
+         both files together"
+    )]
+    LogRemains,
     /// The transaction was rolled back, with all operations in it.
     #[error("the transaction was rolled back")]
     RolledBack,

@@ -169,6 +169,16 @@ impl Capability for State {
             }
         })
     }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(signing) = &self.0
+                && let Err(error) = signing.relay.close().await
+            {
+                tracing::warn!(%error, "the store was not closed completely");
+            }
+        })
+    }
 }
 
 impl Signing {

@@ -19,19 +19,41 @@ const MIGRATIONS: &[&str] = &[include_str!("version-1.sql"), include_str!("versi
 /// Maximum wait for another process that locks the file, such as a backup. Longer waits are errors.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A file that this process has locked against other servers.
+pub(super) struct Locked {
+    /// The path without symbolic links.
+    path: PathBuf,
+    /// Dropping it releases the lock.
+    _lock: std::fs::File,
+}
+
+impl Locked {
+    /// Returns the path of the write-ahead log.
+    pub(super) fn log(&self) -> PathBuf {
+        beside(&self.path, "-wal")
+    }
+}
+
+/// Returns the path of a file whose name has this suffix in addition.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 impl Database {
     /// See [`super::Sqlite::open`].
     pub(super) fn open(path: &Path, boot_id: &str, quota: Quota, now: Now) -> Result<Self> {
-        let (connection, lock) = Self::migrated(path)?;
-        let mut database = Self::new(connection, quota, Some(lock))?;
+        let (connection, locked) = Self::migrated(path)?;
+        let mut database = Self::new(connection, quota, Some(locked))?;
         database.clock =
             database.transaction(|transaction| recover(transaction, boot_id, quota, now))?;
         Ok(database)
     }
 
     /// See [`super::Sqlite::migrate`].
-    pub(super) fn migrated(path: &Path) -> Result<(Connection, std::fs::File)> {
-        let lock = lock(path)?;
+    pub(super) fn migrated(path: &Path) -> Result<(Connection, Locked)> {
+        let locked = lock(path)?;
         let connection = connect(
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
@@ -42,7 +64,7 @@ impl Database {
         let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
         migrate(&transaction, version)?;
         transaction.commit()?;
-        Ok((connection, lock))
+        Ok((connection, locked))
     }
 
     /// See [`super::Sqlite::inspect`].
@@ -89,7 +111,7 @@ fn private() -> std::fs::OpenOptions {
 ///
 /// Only one process may plan calls with a file. SQLite releases its own locks between transactions, and
 /// another lock on the same file would interfere with them. Therefore the lock is on a file next to it.
-fn lock(path: &Path) -> Result<std::fs::File> {
+fn lock(path: &Path) -> Result<Locked> {
     let file_error = |error: std::io::Error| Unavailable::File(error.into());
     let lock_error = |error: std::io::Error| Unavailable::LockFile(error.into());
     // Opening a pipe would block until it has a reader.
@@ -102,11 +124,10 @@ fn lock(path: &Path) -> Result<std::fs::File> {
         return Err(Unavailable::HardLink.into());
     }
     // The path is resolved, so that symbolic links lead to the same lock.
-    let mut name = path.canonicalize().map_err(file_error)?.into_os_string();
-    name.push(".lock");
-    let lock = private().open(PathBuf::from(name)).map_err(lock_error)?;
+    let path = path.canonicalize().map_err(file_error)?;
+    let lock = private().open(beside(&path, ".lock")).map_err(lock_error)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(Locked { path, _lock: lock }),
         Err(TryLockError::WouldBlock) => Err(Unavailable::InUse.into()),
         Err(TryLockError::Error(error)) => Err(lock_error(error).into()),
     }

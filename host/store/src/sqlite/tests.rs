@@ -1,6 +1,7 @@
 //! Tests of SQLite only. `conformance` tests the behaviour that all stores share.
 
 mod clock;
+mod close;
 mod cost;
 
 use super::*;
