@@ -12,7 +12,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The operation failed, but may succeed later. Nothing was changed, unless the connection to the
-    /// database broke during the commit: then either everything or nothing was changed.
+    /// database broke or a file was lost during the commit: then either everything or nothing was changed.
     #[error("the store is not available: {0}")]
     Unavailable(#[from] Unavailable),
     /// The maximum number of calls waits for the store. Nothing was changed.
@@ -59,6 +59,12 @@ pub enum Unavailable {
          names"
     )]
     HardLink,
+    /// A file of the store is not at its path any more, so that the next start would not find the data.
+    #[error(
+        "{0} was removed, moved or replaced while it was open. Nothing is stored until it is back. The log of the \
+         server names a copy of the data"
+    )]
+    FileLost(StoreFile),
     /// The store was closed while another process had the file open, so that its write-ahead log remains.
     #[error(
         "another process has the file open, so that the newest data stays in the file with the suffix -wal. Keep \
@@ -84,6 +90,20 @@ pub enum Unavailable {
     /// A stored value is not one that this program writes.
     #[error("{0}")]
     Corrupt(&'static str),
+}
+
+/// A file that an SQLite store consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFile {
+    /// The database.
+    #[error("its file")]
+    Database,
+    /// The write-ahead log.
+    #[error("its write-ahead log (-wal)")]
+    Log,
+    /// The index of the write-ahead log.
+    #[error("the index of its write-ahead log (-shm)")]
+    Index,
 }
 
 /// The reason why a store cannot be used until an operator changes something.

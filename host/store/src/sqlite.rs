@@ -3,6 +3,7 @@
 mod attempts;
 mod clock;
 mod database;
+mod files;
 mod notifications;
 mod open;
 mod queries;

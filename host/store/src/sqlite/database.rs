@@ -1,9 +1,11 @@
 //! A connection to the file, used by one thread.
 
 use super::clock::Clock;
+use super::files::Files;
 use super::open::Locked;
 use crate::{Quota, Result, StoreError, Unavailable, Unusable};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Maximum size of the write-ahead log after its content was written into the file, in bytes. It is about the
@@ -24,6 +26,8 @@ pub(super) struct Database {
     pub(super) clock: Clock,
     /// Whether a [`Database::group`] is running.
     grouped: bool,
+    /// The files whose identity is checked, if this process has locked them.
+    files: Option<Files>,
     /// Dropped last, so that the file is closed before another process gets the lock.
     locked: Option<Locked>,
 }
@@ -45,8 +49,30 @@ impl Database {
             quota,
             clock: Clock::default(),
             grouped: false,
+            files: None,
             locked,
         })
+    }
+
+    /// Checks from now on that the database stays at `path`. To be called after the first transaction, because
+    /// the write-ahead log does not exist before it.
+    pub(super) fn watch_files(&mut self, path: PathBuf) {
+        self.files = self.locked.as_ref().map(|locked| Files::of(path, locked));
+    }
+
+    /// Checks that the paths lead to the open files.
+    ///
+    /// # Errors
+    /// The errors of [`Files::check`].
+    pub(super) fn check_files(&mut self) -> Result<()> {
+        self.files.as_mut().map_or(Ok(()), Files::check)
+    }
+
+    /// Copies the data if [`Database::check_files`] found that a file is lost.
+    pub(super) fn rescue(&mut self) {
+        if let Some(files) = &mut self.files {
+            files.rescue(&self.connection);
+        }
     }
 
     /// Writes the content of the write-ahead log into the file, and closes the file. Afterwards the file is
@@ -54,8 +80,15 @@ impl Database {
     ///
     /// # Errors
     /// [`Unavailable::LogRemains`] if another process prevents it, and SQLite's errors. The data is complete
-    /// then, but some of it is in the log.
-    pub(super) fn close(self) -> Result<()> {
+    /// then, but some of it is in the log. [`Unavailable::FileLost`] if a file is lost. Nothing is written and
+    /// no file is removed then.
+    pub(super) fn close(mut self) -> Result<()> {
+        if let Err(error) = self.check_files() {
+            self.rescue();
+            // SQLite removes the log by its name, and the log of another database may have this name now.
+            std::mem::forget(self.connection);
+            return Err(error);
+        }
         let Some(locked) = self.locked else {
             return Ok(());
         };

@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::database::Database;
+use super::files::Identity;
 use super::recovery::recover;
 use crate::{Now, Quota, Result, Unavailable, Unusable};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
@@ -22,7 +23,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// A file that this process has locked against other servers.
 pub(super) struct Locked {
     /// The path without symbolic links.
-    path: PathBuf,
+    pub(super) path: PathBuf,
+    /// The identity of the file that this process opened or created.
+    pub(super) identity: Identity,
     /// Dropping it releases the lock.
     _lock: std::fs::File,
 }
@@ -35,7 +38,7 @@ impl Locked {
 }
 
 /// Returns the path of a file whose name has this suffix in addition.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -48,6 +51,9 @@ impl Database {
         let mut database = Self::new(connection, quota, Some(locked))?;
         database.clock =
             database.transaction(|transaction| recover(transaction, boot_id, quota, now))?;
+        let path = std::path::absolute(path).map_err(|error| Unavailable::File(error.into()))?;
+        database.watch_files(path);
+        database.check_files()?;
         Ok(database)
     }
 
@@ -101,7 +107,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
 }
 
 /// Options that create a file which only its owner can read.
-fn private() -> std::fs::OpenOptions {
+pub(super) fn private() -> std::fs::OpenOptions {
     let mut options = std::fs::File::options();
     options.create(true).truncate(false).write(true).mode(0o600);
     options
@@ -120,14 +126,19 @@ fn lock(path: &Path) -> Result<Locked> {
     }
     // The file is created here, so that its path can be resolved and only its owner can read it.
     let file = private().open(path).map_err(file_error)?;
-    if file.metadata().map_err(file_error)?.nlink() > 1 {
+    let metadata = file.metadata().map_err(file_error)?;
+    if metadata.nlink() > 1 {
         return Err(Unavailable::HardLink.into());
     }
     // The path is resolved, so that symbolic links lead to the same lock.
     let path = path.canonicalize().map_err(file_error)?;
     let lock = private().open(beside(&path, ".lock")).map_err(lock_error)?;
     match lock.try_lock() {
-        Ok(()) => Ok(Locked { path, _lock: lock }),
+        Ok(()) => Ok(Locked {
+            path,
+            identity: Identity::of(&metadata),
+            _lock: lock,
+        }),
         Err(TryLockError::WouldBlock) => Err(Unavailable::InUse.into()),
         Err(TryLockError::Error(error)) => Err(lock_error(error).into()),
     }

@@ -3,6 +3,7 @@
 mod clock;
 mod close;
 mod cost;
+mod files;
 
 use super::*;
 use crate::conformance::{Bench, Machine, QUOTA, UNBOUNDED, trace_of};

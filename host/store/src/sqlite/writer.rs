@@ -66,10 +66,12 @@ fn write(mut database: Database, jobs: &Receiver<Job>) -> Result<()> {
     while let Ok(first) = jobs.recv() {
         let mut all = vec![first];
         all.extend(jobs.try_iter().take(GROUP_MAX - 1));
-        if let Err(error) = database.begin_group() {
+        let begun = database.check_files().and_then(|()| database.begin_group());
+        if let Err(error) = begun {
             for job in all {
                 job(None)(Err(error.clone()));
             }
+            database.rescue();
             continue;
         }
         let mut replies = Vec::with_capacity(all.len());
@@ -86,9 +88,11 @@ fn write(mut database: Database, jobs: &Receiver<Job>) -> Result<()> {
             database.abandon_group();
             Err(Unavailable::Panicked.into())
         };
+        let durable = committed.and_then(|()| database.check_files());
         for reply in replies {
-            reply(committed.clone());
+            reply(durable.clone());
         }
+        database.rescue();
     }
     database.close()
 }
