@@ -170,6 +170,54 @@ fn access_log_has_a_line_for_each_request() {
     assert!(!log.contains("in-the-query"));
 }
 
+/// Starts a server whose log is written faster than a pipe takes it, and fills the queue while nobody reads.
+fn lose_log_lines(server: &Server) {
+    until("log lines are lost", || {
+        for _ in 0..50 {
+            assert_eq!(server.get("GET", "/livez").status, 200);
+        }
+        server.sum("bulkhead_log_lines_lost_total", &[]) > 0
+    });
+}
+
+#[test]
+fn stalled_log_reader_delays_no_request_and_lost_lines_are_reported() {
+    let variables = [("BULKHEAD_LOG", "trace"), ("BULKHEAD_ACCESS_LOG", "on")];
+    let server = Server::start_with(&[], &variables);
+    assert_eq!(server.sum("bulkhead_log_lines_lost_total", &[]), 0);
+    let log = server.shared_log();
+    let stalled = log.lock().expect("thread should not panic");
+    lose_log_lines(&server);
+    assert_eq!(server.decrypt("topsecret", fixtures::SAMPLE).status, 200);
+    drop(stalled);
+    let report = "log lines were lost";
+    until("the loss is reported", || server.log().contains(report));
+    // All lines are complete.
+    for line in server.log().lines() {
+        let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
+        assert!(parsed.is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn stalled_log_reader_does_not_prevent_an_orderly_stop() {
+    let variables = [("BULKHEAD_LOG", "trace"), ("BULKHEAD_ACCESS_LOG", "on")];
+    let mut server = Server::start_with(&[], &variables);
+    let address = server.address.to_string();
+    // The pipe is not read until this process has ended.
+    let log = server.shared_log();
+    let stalled = log.lock().expect("thread should not panic");
+    lose_log_lines(&server);
+    server.signal("TERM");
+    assert!(server.wait(TIMEOUT).success());
+    drop(stalled);
+    assert!(
+        log.lock()
+            .expect("thread should not panic")
+            .contains(&address)
+    );
+}
+
 #[test]
 fn health_lists_components_and_capabilities() {
     let server = Server::start_with(&[], &[("SECRET", "s")]);

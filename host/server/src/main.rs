@@ -35,11 +35,14 @@ fn main() -> ExitCode {
         Invocation::Done(status) => return status,
         Invocation::Serve(settings) => settings,
     };
-    if let Err(error) = logging::start() {
-        // The log is not available.
-        let _unseen = writeln!(std::io::stderr(), "error: {error}");
-        return ExitCode::from(2);
-    }
+    let _flush = match logging::start() {
+        Ok(flush) => flush,
+        Err(error) => {
+            // The log is not available.
+            let _unseen = writeln!(std::io::stderr(), "error: {error}");
+            return ExitCode::from(2);
+        }
+    };
     allocator::set_up();
     descriptors::raise_limit(settings.http.connections_max);
     match serve(&settings) {
