@@ -76,6 +76,7 @@ async fn start_and_serve(
     settings: &Settings,
     threads: ConnectionThreads,
 ) -> Result<DrainEnd, StartError> {
+    signals::survive_file_size_limit().map_err(StartError::Signals)?;
     let stops = signals::stops().map_err(StartError::Signals)?;
     let hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
     let (app, first_scan) = App::start(settings, Metrics::new(routes::labels()))?;

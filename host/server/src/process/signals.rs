@@ -3,6 +3,16 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// Catches SIGXFSZ, so that a write beyond the limit on the size of a file (`ulimit -f`) fails with an error. By
+/// default the signal ends the process. To be called inside a runtime.
+///
+/// # Errors
+/// An error of the system.
+pub(crate) fn survive_file_size_limit() -> std::io::Result<()> {
+    // The handler stays in place when this is dropped.
+    signal(SignalKind::from_raw(libc::SIGXFSZ)).map(drop)
+}
+
 /// How many times the process was asked to stop (SIGTERM or SIGINT).
 pub(crate) fn stops() -> std::io::Result<watch::Receiver<u32>> {
     let mut terminate = signal(SignalKind::terminate())?;
