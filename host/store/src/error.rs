@@ -2,6 +2,7 @@
 //! a password.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,12 @@ pub enum Unavailable {
     /// The store's file cannot be opened.
     #[error("{0}")]
     File(#[source] Arc<io::Error>),
+    /// The folder of the store's file cannot be used.
+    #[error("its folder: {0}")]
+    Folder(#[source] Arc<io::Error>),
+    /// This process does not have the rights that it needs.
+    #[error("{0}")]
+    Denied(#[source] Arc<Denied>),
     /// The lock file next to the store's file, which excludes other processes, cannot be opened or locked.
     #[error("its lock file cannot be opened or locked: {0}")]
     LockFile(#[source] Arc<io::Error>),
@@ -90,6 +97,34 @@ pub enum Unavailable {
     /// A stored value is not one that this program writes.
     #[error("{0}")]
     Corrupt(&'static str),
+}
+
+/// A file or a folder on which this process does not have the rights that it needs.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this process, which runs as user {user} and group {user_group}, cannot write the {kind} {}: {source}. It belongs \
+     to user {owner} and group {group}, with mode {mode:04o}. Change its owner with `chown {user}:{user_group} {}`, or \
+     run this program as user {owner}. All commands that use the store must run as one user, `bulkhead migrate` too",
+    path.display(),
+    path.display()
+)]
+pub struct Denied {
+    /// `file` or `folder`.
+    pub kind: &'static str,
+    /// The path of the file or folder.
+    pub path: PathBuf,
+    /// The id of the user to whom it belongs.
+    pub owner: u32,
+    /// The id of the group to which it belongs.
+    pub group: u32,
+    /// The permissions.
+    pub mode: u32,
+    /// The id of the user as whom this process runs.
+    pub user: u32,
+    /// The id of the group as which this process runs.
+    pub user_group: u32,
+    /// The error of the system.
+    pub source: io::Error,
 }
 
 /// A file that an SQLite store consists of.

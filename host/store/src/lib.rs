@@ -21,7 +21,7 @@ mod sqlite;
 mod trace;
 mod types;
 
-pub use error::{Result, StoreError, StoreFile, Unavailable, Unusable};
+pub use error::{Denied, Result, StoreError, StoreFile, Unavailable, Unusable};
 #[cfg(any(test, feature = "model"))]
 pub use model::{Model, Replica};
 pub use postgres::{Postgres, PostgresSetup};

@@ -1,5 +1,6 @@
 //! The store in an SQLite file, for one process.
 
+mod access;
 mod attempts;
 mod clock;
 mod database;

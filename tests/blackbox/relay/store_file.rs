@@ -1,10 +1,12 @@
-//! SQLite's file: after an orderly stop, and while the server runs.
+//! SQLite's file: its owner, while the server runs, and after an orderly stop.
 
 use super::{RELIABLE, RESPONSE_TIME_MAX, Relay, StoreKind, UpstreamProfile};
-use bulkhead_tests::server::run;
+use bulkhead_tests::server::{binary, run};
 use bulkhead_tests::until;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 const STOP_TIME_MAX: Duration = Duration::from_secs(30);
@@ -62,6 +64,43 @@ fn lost_file_returns_503_and_its_data_is_copied() {
         server.wait(STOP_TIME_MAX);
         let shown = show(&mut relay, &copy, &id);
         assert!(shown.status.success(), "{shown:?}");
+    }
+}
+
+/// The user of the containers, as whom a test that runs as root starts the server.
+const OTHER_USER: u32 = 65532;
+
+/// A file that `bulkhead migrate` has made as another user, or else one without permission to write.
+#[test]
+fn file_without_permission_error_names_owner_mode_and_remedy() {
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
+    relay.set("BULKHEAD_LISTEN", "127.0.0.1:0");
+    assert!(run(&["migrate"], &relay.variables()).status.success());
+    let file = relay.file("relay.db");
+    let owner = file.metadata().expect("file should exist").uid();
+    let folder = file.parent().expect("file should have a folder");
+    if owner == 0 {
+        chown(folder, Some(OTHER_USER), Some(OTHER_USER)).expect("owner should be changed");
+    } else {
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o400))
+            .expect("mode should be changed");
+    }
+    let mode = if owner == 0 { "mode 0600" } else { "mode 0400" };
+    for command in ["serve", "check-config", "migrate", "requests list"] {
+        let mut bulkhead = Command::new(binary());
+        bulkhead.args(command.split(' ')).env_clear();
+        bulkhead.envs(relay.variables());
+        if owner == 0 {
+            bulkhead.uid(OTHER_USER).gid(OTHER_USER);
+        }
+        let output = bulkhead.output().expect("binary should start");
+        assert!(!output.status.success(), "{command}");
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8(text).expect("text should be UTF-8");
+        let name = file.display().to_string();
+        for part in [&name, &format!("user {owner} "), mode, "chown"] {
+            assert!(text.contains(part), "{command}: {part} in {text}");
+        }
     }
 }
 

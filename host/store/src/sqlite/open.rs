@@ -1,5 +1,6 @@
 //! Opening the file: its lock and its version.
 
+use super::access::check_access;
 use super::clock::Clock;
 use super::database::Database;
 use super::files::Identity;
@@ -12,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Marks the file as a store of this program ("bulk" in ASCII).
-const APPLICATION_ID: i32 = 0x6275_6c6b;
+pub(super) const APPLICATION_ID: i32 = 0x6275_6c6b;
 
 /// Each migration upgrades the schema by one version.
-const MIGRATIONS: &[&str] = &[include_str!("version-1.sql"), include_str!("version-2.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("version-1.sql"), include_str!("version-2.sql")];
 
 /// Maximum wait for another process that locks the file, such as a backup. Longer waits are errors.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -75,6 +77,7 @@ impl Database {
 
     /// See [`super::Sqlite::inspect`].
     pub(super) fn inspect(path: &Path, boot_id: &str, quota: Quota, now: Now) -> Result<Self> {
+        check_access(path)?;
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let version = version(&connection)?;
         if version < MIGRATIONS.len() {
@@ -120,10 +123,7 @@ pub(super) fn private() -> std::fs::OpenOptions {
 fn lock(path: &Path) -> Result<Locked> {
     let file_error = |error: std::io::Error| Unavailable::File(error.into());
     let lock_error = |error: std::io::Error| Unavailable::LockFile(error.into());
-    // Opening a pipe would block until it has a reader.
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(Unusable::NotAFile.into());
-    }
+    check_access(path)?;
     // The file is created here, so that its path can be resolved and only its owner can read it.
     let file = private().open(path).map_err(file_error)?;
     let metadata = file.metadata().map_err(file_error)?;

@@ -1,5 +1,6 @@
 //! Tests of SQLite only. `conformance` tests the behaviour that all stores share.
 
+mod access;
 mod clock;
 mod close;
 mod cost;

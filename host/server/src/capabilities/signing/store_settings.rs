@@ -3,11 +3,9 @@
 use crate::config::secrets::{self, Secret, SecretError};
 use crate::config::units::{durations, numbers};
 use bulkhead_http::{Setting, setting};
-use bulkhead_store::Postgres;
+use bulkhead_store::{Postgres, Sqlite};
 use clap::Args;
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The setting that names the store.
@@ -48,9 +46,6 @@ pub(crate) struct StoreSettings {
     pub(crate) ca_file: Option<PathBuf>,
 }
 
-/// The first bytes of an SQLite file (SQLite's "Database File Format", section 1.3).
-const SQLITE_HEADER: &[u8] = b"SQLite format 3\0";
-
 /// The variable with PostgreSQL's password. The password can also be in a file or in the address.
 pub(crate) const STORE_PASSWORD: &str = "BULKHEAD_STORE_PASSWORD";
 
@@ -80,10 +75,11 @@ impl StoreSettings {
         place.into_iter().chain(password).collect()
     }
 
-    /// Returns an error text if the store cannot be used. For `check-config`, which does not open the store.
+    /// Returns an error text if the store cannot be used with the rights of this process. For `check-config`,
+    /// which does not open the store and does not create a file.
     pub(crate) fn unusable(&self) -> Option<String> {
         let why = match &self.store {
-            StorePlace::Sqlite(path) => no_database(path)?,
+            StorePlace::Sqlite(path) => Sqlite::check(path).err()?.to_string(),
             StorePlace::Postgres(url) => {
                 // `contradictions` reports an unusable password.
                 let password = self.password().ok().flatten();
@@ -96,39 +92,6 @@ impl StoreSettings {
             "cannot use the store {:?}: {why}. Choose another with {STORE}",
             self.store
         ))
-    }
-}
-
-/// Returns the reason if SQLite can neither open nor create a database at this path. Does not create or lock
-/// a file.
-fn no_database(path: &Path) -> Option<String> {
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let folder = path.parent().filter(|folder| *folder != Path::new(""));
-            let folder = folder.unwrap_or(Path::new("."));
-            let error = std::fs::metadata(folder).err()?;
-            return Some(format!(
-                "cannot read its folder {}: {error}",
-                folder.display()
-            ));
-        }
-        Err(error) => return Some(error.to_string()),
-    };
-    if metadata.is_dir() {
-        return Some("it is a folder".into());
-    }
-    if !metadata.is_file() {
-        return Some("it is not a regular file".into());
-    }
-    let mut begin = Vec::new();
-    let length = SQLITE_HEADER.len() as u64;
-    let read = File::open(path).and_then(|file| file.take(length).read_to_end(&mut begin));
-    match read {
-        Err(error) => Some(error.to_string()),
-        Ok(0) => None,
-        Ok(_) if begin == SQLITE_HEADER => None,
-        Ok(_) => Some("the file is not an SQLite database".into()),
     }
 }
 
@@ -212,37 +175,6 @@ impl std::fmt::Debug for StorePlace {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn unusable_path_is_reported_without_creating_a_file() {
-        let folder = tempfile::tempdir().expect("folder should be created");
-        let path = |name: &str| folder.path().join(name);
-        let write = |name: &str, content: &[u8]| {
-            std::fs::write(path(name), content).expect("file should be written");
-        };
-        write("empty.db", b"");
-        write("some.db", b"SQLite format 3\0\x10\0");
-        write("text.db", b"SQLite format 2");
-        for good in [
-            path("none.db"),
-            path("empty.db"),
-            path("some.db"),
-            "none.db".into(),
-        ] {
-            assert_eq!(no_database(&good), None, "{good:?}");
-        }
-        for (bad, why) in [
-            ("", "it is a folder"),
-            ("none/x.db", "cannot read its folder "),
-            ("text.db/x.db", "Not a directory"),
-            ("text.db", "not an SQLite database"),
-        ] {
-            let reason = no_database(&path(bad)).expect("path should be unusable");
-            assert!(reason.contains(why), "{bad}: {reason}");
-        }
-        let entries = std::fs::read_dir(folder.path()).expect("folder should be readable");
-        assert_eq!(entries.count(), 3);
-    }
 
     #[test]
     fn store_is_parsed_by_its_scheme_and_password_is_not_shown() {
