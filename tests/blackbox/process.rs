@@ -410,6 +410,93 @@ fn store_that_is_not_a_plain_path_is_rejected() {
     }
 }
 
+/// compose files set variables that are not set outside to empty ones (`${X:-}`).
+#[test]
+fn empty_variable_counts_as_not_set() {
+    let folder = tempfile::tempdir().expect("folder should be accessible");
+    let store = format!("sqlite:{}", folder.path().join("store.db").display());
+    let variables = [
+        UPSTREAM,
+        ("BULKHEAD_STORE", &store),
+        ("BULKHEAD_BODY_MAX", ""),
+        ("BULKHEAD_ACCESS_LOG", ""),
+        ("BULKHEAD_UPSTREAM_PUBLIC_KEY", ""),
+        ("BULKHEAD_UPSTREAM_API_KEY", ""),
+        ("BULKHEAD_WEBHOOK_SECRET", ""),
+        ("BULKHEAD_WEBHOOK_SECRET_FILE", ""),
+        ("BULKHEAD_STORE_PASSWORD", ""),
+        ("BULKHEAD_COMPONENTS_DIR", ""),
+        ("SECRET_FILE", ""),
+        ("SECRET_PREVIOUS", ""),
+    ];
+    let (text, is_valid) = check_config(&[], &variables);
+    assert!(is_valid, "{text}");
+    for line in [
+        "--body-max 32MiB  # default",
+        "--components-dir (not set)  # default",
+        "BULKHEAD_WEBHOOK_SECRET (not set)",
+        "# BULKHEAD_WEBHOOK_SECRET is empty, and counts as not set",
+        "SECRET_PREVIOUS (not set)",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    let server = Server::start_with(&[], &variables);
+    assert!(server.log().contains("BULKHEAD_WEBHOOK_SECRET is empty"));
+    assert_eq!(
+        server.get("GET", "/health").json()["store"]["kind"],
+        "sqlite"
+    );
+}
+
+/// Files for variables keep the quotes and turn line breaks into two characters.
+#[test]
+fn public_key_is_accepted_with_changed_line_breaks() {
+    let folder = tempfile::tempdir().expect("folder should be accessible");
+    let file = folder.path().join("key.pem");
+    let with_mark = format!("\u{feff}{}", PUBLIC_KEY.replace('\n', "\r\n"));
+    std::fs::write(&file, with_mark).expect("file should be written");
+    for key in [
+        PUBLIC_KEY.replace('\n', "\\n"),
+        PUBLIC_KEY.replace('\n', "\n  "),
+        format!("\"{}\"", PUBLIC_KEY.replace('\n', "\\n")),
+        file.display().to_string(),
+    ] {
+        let variables = [UPSTREAM, ("BULKHEAD_UPSTREAM_PUBLIC_KEY", key.as_str())];
+        let (text, is_valid) = check_config(&[], &variables);
+        assert!(is_valid, "{key}: {text}");
+    }
+}
+
+#[test]
+fn secret_with_accidental_bytes_is_named() {
+    let folder = tempfile::tempdir().expect("folder should be accessible");
+    let file = folder.path().join("secret");
+    std::fs::write(&file, b"0123456789abcdef0123456789abcdef\r\n\r\n")
+        .expect("file should be written");
+    let file = file.display().to_string();
+    for (variable, value, expected) in [
+        (
+            "SECRET",
+            "0123456789abcdef0123456789abcdef\n",
+            "SECRET ends with a line break",
+        ),
+        ("SECRET_FILE", &file, "SECRET ends with a line break"),
+        (
+            "SECRET",
+            "\u{feff}0123456789abcdef0123456789abcdef",
+            "SECRET starts with a byte order mark",
+        ),
+    ] {
+        let (text, is_valid) = check_config(&[], &[(variable, value)]);
+        assert!(
+            is_valid && text.contains(&format!("# {expected}")),
+            "{text}"
+        );
+        let server = Server::start_with(&[], &[(variable, value)]);
+        assert!(server.log().contains(expected), "{}", server.log());
+    }
+}
+
 #[test]
 fn check_config_warns_of_a_weak_webhook_secret() {
     let weak = "# BULKHEAD_WEBHOOK_SECRET has fewer than 24 bytes, which is weak";

@@ -145,7 +145,11 @@ fn with_names(command: clap::Command, settings: &[String]) -> clap::Command {
         match argument.get_long() {
             Some(long) if settings.iter().any(|setting| setting == long) => {
                 let variable = Setting::variable_of(&long.replace('-', "_"));
-                argument.env(variable)
+                // `${X:-}` in a compose file sets an empty variable. It counts as not set.
+                match std::env::var_os(&variable) {
+                    Some(value) if value.is_empty() => argument,
+                    Some(_) | None => argument.env(variable),
+                }
             }
             _ => argument,
         }

@@ -2,6 +2,7 @@
 
 mod environment;
 mod parameters;
+mod pem;
 mod problems;
 mod settings;
 mod start;
@@ -32,7 +33,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 pub(crate) use environment::now;
-pub(crate) use settings::{PEM, SigningSettings as Settings};
+pub(crate) use pem::PEM;
+pub(crate) use settings::SigningSettings as Settings;
 pub(crate) use store_settings::{StorePlace, StoreSettings};
 
 /// The path of a single request, without its id.

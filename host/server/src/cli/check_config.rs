@@ -10,7 +10,7 @@ use bulkhead_outbound::Target;
 use clap::builder::OsStringValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, CommandFactory as _, FromArgMatches as _};
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _};
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -168,7 +168,8 @@ fn set(argument: &Arg, texts: &ArgMatches) -> Option<OsString> {
 fn report(check: &clap::Command, texts: &ArgMatches, defaults: &Defaults) -> String {
     let mut lines = String::new();
     for argument in check.get_arguments() {
-        let (Some(long), Some(_)) = (argument.get_long(), argument.get_env()) else {
+        let is_setting = matches!(argument.get_action(), ArgAction::Set | ArgAction::Append);
+        let Some(long) = argument.get_long().filter(|_| is_setting) else {
             continue;
         };
         let id = argument.get_id().as_str();
