@@ -631,6 +631,32 @@ fn flags_override_invalid_variables() {
 }
 
 #[test]
+fn unknown_variable_is_named_with_the_nearest_setting() {
+    let variables = [
+        ("BULKHEAD_SECRET_FILE", "confidential"),
+        ("BULKHEAD_BODY_MAXIMUM", "confidential"),
+    ];
+    let (text, is_valid) = check_config(&[], &variables);
+    assert!(is_valid, "{text}");
+    let server = Server::start_with(&[], &variables);
+    for (name, nearest) in [
+        ("BULKHEAD_SECRET_FILE", "SECRET_FILE"),
+        ("BULKHEAD_BODY_MAXIMUM", "BULKHEAD_BODY_MAX"),
+    ] {
+        let line = format!(
+            "# {name} is not a setting, and has no effect. The nearest setting is {nearest}"
+        );
+        assert!(text.lines().any(|found| found == line), "{text}");
+        let is_logged = server.log().lines().any(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            line["fields"]["name"] == name && line["fields"]["nearest"] == nearest
+        });
+        assert!(is_logged, "{}", server.log());
+    }
+    assert!(!(text + &server.log()).contains("confidential"));
+}
+
+#[test]
 fn check_config_checks_the_log_filter() {
     let (text, is_valid) = check_config(&[], &[("BULKHEAD_LOG", "debgu")]);
     assert!(

@@ -43,6 +43,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    for variable in cli::unknown_variables() {
+        let cli::UnknownVariable { name, nearest } = variable;
+        tracing::warn!(name, nearest, "unknown variable ignored");
+    }
     allocator::set_up();
     descriptors::raise_limit(settings.http.connections_max);
     match serve(&settings) {

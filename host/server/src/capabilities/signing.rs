@@ -35,7 +35,7 @@ use std::time::{Duration, UNIX_EPOCH};
 pub(crate) use environment::now;
 pub(crate) use pem::PEM;
 pub(crate) use settings::SigningSettings as Settings;
-pub(crate) use store_settings::{StorePlace, StoreSettings};
+pub(crate) use store_settings::{STORE_PASSWORD, StorePlace, StoreSettings};
 
 /// The path of a single request, without its id.
 const REQUESTS: &str = "/crypto/requests/";

@@ -86,7 +86,8 @@ fn check(arguments: &[OsString]) -> (String, Vec<String>) {
     match settings {
         Ok(settings) => {
             let (defaults, secrets) = inspect(&settings, &mut problems);
-            let report = report(check, texts, &defaults) + &log_setting() + &secrets;
+            let report =
+                report(check, texts, &defaults) + &log_setting() + &secrets + &unknown_variables();
             (report, problems)
         }
         Err(error) => {
@@ -208,6 +209,12 @@ fn shown(id: &str, value: &str) -> String {
         _ => Some(value.lines().next().unwrap_or_default().to_owned()),
     };
     shown.unwrap_or_else(|| "…".to_owned())
+}
+
+/// Returns a line for each variable that looks like a setting but is not.
+fn unknown_variables() -> String {
+    let unknown = super::unknown_variables().into_iter();
+    unknown.map(|unknown| format!("# {unknown}\n")).collect()
 }
 
 /// Returns the line of the log level, which has no flag.
