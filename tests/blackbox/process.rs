@@ -210,6 +210,54 @@ fn forwarded_address_is_logged_only_from_trusted_proxies() {
     }
 }
 
+/// Starts a server whose log is written faster than a pipe takes it, and fills the queue while nobody reads.
+fn lose_log_lines(server: &Server) {
+    until("log lines are lost", || {
+        for _ in 0..50 {
+            assert_eq!(server.get("GET", "/livez").status, 200);
+        }
+        server.sum("bulkhead_log_lines_lost_total", &[]) > 0
+    });
+}
+
+#[test]
+fn stalled_log_reader_delays_no_request_and_lost_lines_are_reported() {
+    let variables = [("BULKHEAD_LOG", "trace"), ("BULKHEAD_ACCESS_LOG", "on")];
+    let server = Server::start_with(&[], &variables);
+    assert_eq!(server.sum("bulkhead_log_lines_lost_total", &[]), 0);
+    let log = server.shared_log();
+    let stalled = log.lock().expect("thread should not panic");
+    lose_log_lines(&server);
+    assert_eq!(server.decrypt("topsecret", fixtures::SAMPLE).status, 200);
+    drop(stalled);
+    let report = "log lines were lost";
+    until("the loss is reported", || server.log().contains(report));
+    // All lines are complete.
+    for line in server.log().lines() {
+        let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
+        assert!(parsed.is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn stalled_log_reader_does_not_prevent_an_orderly_stop() {
+    let variables = [("BULKHEAD_LOG", "trace"), ("BULKHEAD_ACCESS_LOG", "on")];
+    let mut server = Server::start_with(&[], &variables);
+    let address = server.address.to_string();
+    // The pipe is not read until this process has ended.
+    let log = server.shared_log();
+    let stalled = log.lock().expect("thread should not panic");
+    lose_log_lines(&server);
+    server.signal("TERM");
+    assert!(server.wait(TIMEOUT).success());
+    drop(stalled);
+    assert!(
+        log.lock()
+            .expect("thread should not panic")
+            .contains(&address)
+    );
+}
+
 #[test]
 fn health_lists_components_and_capabilities() {
     let server = Server::start_with(&[], &[("SECRET", "s")]);
@@ -394,6 +442,101 @@ fn check_config_reports_what_stops_the_start() {
     assert_eq!(made.count(), 0);
 }
 
+/// SQLite would keep a database in memory, or parse a URI.
+#[test]
+fn store_that_is_not_a_plain_path_is_rejected() {
+    for store in ["sqlite::memory:", "sqlite:file:x.db?mode=memory"] {
+        check_config_and_start_fail("BULKHEAD_STORE", &[UPSTREAM, ("BULKHEAD_STORE", store)]);
+    }
+}
+
+/// compose files set variables that are not set outside to empty ones (`${X:-}`).
+#[test]
+fn empty_variable_counts_as_not_set() {
+    let folder = tempfile::tempdir().expect("folder should be accessible");
+    let store = format!("sqlite:{}", folder.path().join("store.db").display());
+    let variables = [
+        UPSTREAM,
+        ("BULKHEAD_STORE", &store),
+        ("BULKHEAD_BODY_MAX", ""),
+        ("BULKHEAD_ACCESS_LOG", ""),
+        ("BULKHEAD_UPSTREAM_PUBLIC_KEY", ""),
+        ("BULKHEAD_UPSTREAM_API_KEY", ""),
+        ("BULKHEAD_WEBHOOK_SECRET", ""),
+        ("BULKHEAD_WEBHOOK_SECRET_FILE", ""),
+        ("BULKHEAD_STORE_PASSWORD", ""),
+        ("BULKHEAD_COMPONENTS_DIR", ""),
+        ("SECRET_FILE", ""),
+        ("SECRET_PREVIOUS", ""),
+    ];
+    let (text, is_valid) = check_config(&[], &variables);
+    assert!(is_valid, "{text}");
+    for line in [
+        "--body-max 32MiB  # default",
+        "--components-dir (not set)  # default",
+        "BULKHEAD_WEBHOOK_SECRET (not set)",
+        "# BULKHEAD_WEBHOOK_SECRET is empty, and counts as not set",
+        "SECRET_PREVIOUS (not set)",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    let server = Server::start_with(&[], &variables);
+    assert!(server.log().contains("BULKHEAD_WEBHOOK_SECRET is empty"));
+    assert_eq!(
+        server.get("GET", "/health").json()["store"]["kind"],
+        "sqlite"
+    );
+}
+
+/// Files for variables keep the quotes and turn line breaks into two characters.
+#[test]
+fn public_key_is_accepted_with_changed_line_breaks() {
+    let folder = tempfile::tempdir().expect("folder should be accessible");
+    let file = folder.path().join("key.pem");
+    let with_mark = format!("\u{feff}{}", PUBLIC_KEY.replace('\n', "\r\n"));
+    std::fs::write(&file, with_mark).expect("file should be written");
+    for key in [
+        PUBLIC_KEY.replace('\n', "\\n"),
+        PUBLIC_KEY.replace('\n', "\n  "),
+        format!("\"{}\"", PUBLIC_KEY.replace('\n', "\\n")),
+        file.display().to_string(),
+    ] {
+        let variables = [UPSTREAM, ("BULKHEAD_UPSTREAM_PUBLIC_KEY", key.as_str())];
+        let (text, is_valid) = check_config(&[], &variables);
+        assert!(is_valid, "{key}: {text}");
+    }
+}
+
+#[test]
+fn secret_with_accidental_bytes_is_named() {
+    let folder = tempfile::tempdir().expect("folder should be accessible");
+    let file = folder.path().join("secret");
+    std::fs::write(&file, b"0123456789abcdef0123456789abcdef\r\n\r\n")
+        .expect("file should be written");
+    let file = file.display().to_string();
+    for (variable, value, expected) in [
+        (
+            "SECRET",
+            "0123456789abcdef0123456789abcdef\n",
+            "SECRET ends with a line break",
+        ),
+        ("SECRET_FILE", &file, "SECRET ends with a line break"),
+        (
+            "SECRET",
+            "\u{feff}0123456789abcdef0123456789abcdef",
+            "SECRET starts with a byte order mark",
+        ),
+    ] {
+        let (text, is_valid) = check_config(&[], &[(variable, value)]);
+        assert!(
+            is_valid && text.contains(&format!("# {expected}")),
+            "{text}"
+        );
+        let server = Server::start_with(&[], &[(variable, value)]);
+        assert!(server.log().contains(expected), "{}", server.log());
+    }
+}
+
 #[test]
 fn check_config_warns_of_a_weak_webhook_secret() {
     let weak = "# BULKHEAD_WEBHOOK_SECRET has fewer than 24 bytes, which is weak";
@@ -525,6 +668,32 @@ fn flags_override_invalid_variables() {
         let server = Server::start_exactly(&arguments, &broken);
         assert_eq!(server.get("GET", "/livez").status, 200);
     }
+}
+
+#[test]
+fn unknown_variable_is_named_with_the_nearest_setting() {
+    let variables = [
+        ("BULKHEAD_SECRET_FILE", "confidential"),
+        ("BULKHEAD_BODY_MAXIMUM", "confidential"),
+    ];
+    let (text, is_valid) = check_config(&[], &variables);
+    assert!(is_valid, "{text}");
+    let server = Server::start_with(&[], &variables);
+    for (name, nearest) in [
+        ("BULKHEAD_SECRET_FILE", "SECRET_FILE"),
+        ("BULKHEAD_BODY_MAXIMUM", "BULKHEAD_BODY_MAX"),
+    ] {
+        let line = format!(
+            "# {name} is not a setting, and has no effect. The nearest setting is {nearest}"
+        );
+        assert!(text.lines().any(|found| found == line), "{text}");
+        let is_logged = server.log().lines().any(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            line["fields"]["name"] == name && line["fields"]["nearest"] == nearest
+        });
+        assert!(is_logged, "{}", server.log());
+    }
+    assert!(!(text + &server.log()).contains("confidential"));
 }
 
 #[test]

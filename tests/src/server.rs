@@ -105,6 +105,11 @@ impl Server {
         self.log.lock().expect("thread should not panic").clone()
     }
 
+    /// Returns the log. While it is locked, the server's standard error is not read.
+    pub fn shared_log(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.log)
+    }
+
     /// Returns a server with default settings, which most tests share.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<(Server, Child)> = OnceLock::new();

@@ -1,7 +1,7 @@
 //! The health of the upstream and of the store, as the relay observes it.
 
 use crate::decision::UpstreamHealth;
-use bulkhead_store::{BootMillis, Now, StoreError, StoreStats, UnixMillis};
+use bulkhead_store::{BootMillis, Now, StoreError, StoreStats, Unavailable, UnixMillis};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Minimum time between two log messages about errors of the store.
@@ -160,7 +160,8 @@ impl HealthState {
     ) -> Result<T, StoreError> {
         let mut inner = self.inner();
         match &result {
-            Ok(_) | Err(StoreError::LeaseLost) => {}
+            // The store is closed at the end of the process only.
+            Ok(_) | Err(StoreError::LeaseLost | StoreError::Unavailable(Unavailable::Closing)) => {}
             Err(error) => {
                 let log_is_due = inner
                     .store_logged

@@ -2,7 +2,7 @@
 
 use crate::core::Relay;
 use crate::environment::Environment;
-use bulkhead_store::Now;
+use bulkhead_store::{Now, StoreError, Unavailable};
 use std::sync::Arc;
 
 /// Maximum number of requests removed in one step, so that a step does not block other operations for long.
@@ -13,12 +13,16 @@ const SWEEP_EVERY_MS: i64 = 60_000;
 
 /// Sends heartbeats to the store, which also take over the work of dead replicas. Reads the store's
 /// statistics, detects that it works again, checks whether the upstream has ever worked, and removes old requests.
+/// Returns when the store is closed.
 pub(crate) async fn run<W: Environment>(relay: Arc<Relay<W>>) {
     let start = relay.environment.now();
     let mut sweep_at = start.boot.0;
     let mut looked = false;
     loop {
         let heartbeat = relay.store.heartbeat(relay.environment.now()).await;
+        if let Err(StoreError::Unavailable(Unavailable::Closing)) = heartbeat {
+            return;
+        }
         let _logged = relay.noted(heartbeat);
         let stats = relay.store.stats(relay.environment.now()).await;
         if let Ok(stats) = relay.noted(stats) {

@@ -9,7 +9,9 @@ use crate::settings::Settings;
 use crate::tasks::Tasks;
 use crate::waiters::{SigningResult, WaitResult, WaiterHandle, Waiters};
 use crate::{calls, maintenance, notifications};
-use bulkhead_store::{Accepted, BootMillis, NewRequest, Redelivery, RequestId, RequestView, Store};
+use bulkhead_store::{
+    Accepted, BootMillis, NewRequest, Redelivery, RequestId, RequestView, Store, StoreError,
+};
 use std::sync::Arc;
 use tokio::sync::{Mutex, Notify};
 
@@ -177,6 +179,15 @@ impl<W: Environment> Relay<W> {
     /// crash: a receiver may get a notification twice.
     pub async fn end(&self) {
         self.tasks.end().await;
+    }
+
+    /// Completes the running operations of the store and closes it. To be called after [`Self::end`]. Later
+    /// operations fail.
+    ///
+    /// # Errors
+    /// The errors of [`Store::close`].
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.store.close().await
     }
 
     /// Returns the current health of the upstream and of the store.

@@ -15,10 +15,14 @@ use clap::Args;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Number of I/O threads. Two are enough, because they only run work that takes microseconds.
 pub(crate) const IO_THREADS: u16 = 2;
+
+/// Maximum time for closing the store at the end of the process.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const BODIES_HELD: LimitExceeded = LimitExceeded {
     what: "too many request bodies are in memory",
@@ -142,5 +146,18 @@ impl App {
             draining: AtomicBool::new(false),
         };
         Ok((app, first_scan))
+    }
+
+    /// Closes the files of all capabilities, within [`CLOSE_TIMEOUT`]. To be called when no request runs.
+    pub(crate) async fn close(&self) {
+        let closed = async {
+            for (_, capability) in self.capabilities.iter() {
+                capability.close().await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+            let timeout_ms = CLOSE_TIMEOUT.as_millis();
+            tracing::warn!(timeout_ms, "the store was not closed in time");
+        }
     }
 }

@@ -56,6 +56,11 @@ pub(crate) trait Capability: Send + Sync {
     fn finish(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
+
+    /// Closes the files of the capability at the end of the process. It does not work afterwards.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// The status of a capability.

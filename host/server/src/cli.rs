@@ -5,6 +5,7 @@ mod client;
 mod component;
 mod healthcheck;
 mod requests;
+mod variables;
 
 use crate::app::Settings;
 use crate::capabilities::signing::StoreSettings;
@@ -15,6 +16,8 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
+
+pub(crate) use variables::{UnknownVariable, unknown_variables};
 
 const AFTER_HELP: &str = "Sizes take B, KiB, MiB or GiB. Times take ms, s, m, h or d.\n\
     Secrets are variables, never flags: SECRET, SECRET_PREVIOUS, BULKHEAD_UPSTREAM_API_KEY,\n\
@@ -145,7 +148,11 @@ fn with_names(command: clap::Command, settings: &[String]) -> clap::Command {
         match argument.get_long() {
             Some(long) if settings.iter().any(|setting| setting == long) => {
                 let variable = Setting::variable_of(&long.replace('-', "_"));
-                argument.env(variable)
+                // `${X:-}` in a compose file sets an empty variable. It counts as not set.
+                match std::env::var_os(&variable) {
+                    Some(value) if value.is_empty() => argument,
+                    Some(_) | None => argument.env(variable),
+                }
             }
             _ => argument,
         }

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
 
 #[global_allocator]
 static ALLOCATOR: LargePages = LargePages;
@@ -35,10 +36,17 @@ fn main() -> ExitCode {
         Invocation::Done(status) => return status,
         Invocation::Serve(settings) => settings,
     };
-    if let Err(error) = logging::start() {
-        // The log is not available.
-        let _unseen = writeln!(std::io::stderr(), "error: {error}");
-        return ExitCode::from(2);
+    let _flush = match logging::start() {
+        Ok(flush) => flush,
+        Err(error) => {
+            // The log is not available.
+            let _unseen = writeln!(std::io::stderr(), "error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    for variable in cli::unknown_variables() {
+        let cli::UnknownVariable { name, nearest } = variable;
+        tracing::warn!(name, nearest, "unknown variable ignored");
     }
     allocator::set_up();
     descriptors::raise_limit(settings.http.connections_max);
@@ -73,18 +81,32 @@ async fn start_and_serve(
     settings: &Settings,
     threads: ConnectionThreads,
 ) -> Result<DrainEnd, StartError> {
+    signals::survive_file_size_limit().map_err(StartError::Signals)?;
     let stops = signals::stops().map_err(StartError::Signals)?;
     let hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
     let (app, first_scan) = App::start(settings, Metrics::new(routes::labels()))?;
     let app = Arc::new(app);
+    let end = serve_app(settings, threads, stops, hang_up, first_scan, &app).await;
+    app.close().await;
+    end
+}
+
+/// Serves until the drain ends.
+async fn serve_app(
+    settings: &Settings,
+    threads: ConnectionThreads,
+    mut stops: watch::Receiver<u32>,
+    hang_up: Signal,
+    first_scan: Option<oneshot::Receiver<()>>,
+    app: &Arc<App>,
+) -> Result<DrainEnd, StartError> {
     if let Some(first_scan) = first_scan {
-        let mut stops = stops.clone();
         tokio::select! {
             scanned = first_scan => scanned.map_err(|_| StartError::ComponentsPanicked)?,
             _ = stops.wait_for(|&signals| signals >= 1) => return Ok(DrainEnd::Drained),
         }
     }
-    reload_on_hang_up(hang_up, Arc::clone(&app));
+    reload_on_hang_up(hang_up, Arc::clone(app));
     let address = settings.listen;
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|source| StartError::Listen { address, source })?;
@@ -96,7 +118,7 @@ async fn start_and_serve(
         "serving"
     );
     let limits = app.bodies.settings.clone();
-    Ok(bulkhead_http::serve(app, limits, threads, listener, stops).await)
+    Ok(bulkhead_http::serve(Arc::clone(app), limits, threads, listener, stops).await)
 }
 
 /// Reads the secrets again on SIGHUP. If that fails, the active secrets stay unchanged.

@@ -1,6 +1,7 @@
 //! The metrics of the server.
 
 use crate::components::metrics::{ComponentEvents, ComponentsMetrics};
+use crate::process::logging;
 use bulkhead_kdf::KdfMetrics;
 use bulkhead_relay::RelayMetrics;
 use bulkhead_sandbox::{ComponentMetrics, SandboxMetrics, Waiting};
@@ -73,6 +74,11 @@ impl Metrics {
         let components = ComponentsMetrics::register(&mut registry);
         let connections = Gauge::default();
         registry.register("http_connections", "Open connections", connections.clone());
+        registry.register(
+            "log_lines_lost",
+            "Log lines that were lost, because standard error was not read in time or failed",
+            logging::lost_lines(),
+        );
         let queues = Queues::default();
         registry.register_collector(Box::new(queues.clone()));
         Self {

@@ -2,6 +2,7 @@
 
 pub(crate) mod allocator;
 pub(crate) mod descriptors;
+mod log_queue;
 mod log_throttle;
 pub(crate) mod logging;
 pub(crate) mod signals;

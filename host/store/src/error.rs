@@ -2,6 +2,7 @@
 //! a password.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The operation failed, but may succeed later. Nothing was changed, unless the connection to the
-    /// database broke during the commit: then either everything or nothing was changed.
+    /// database broke or a file was lost during the commit: then either everything or nothing was changed.
     #[error("the store is not available: {0}")]
     Unavailable(#[from] Unavailable),
     /// The maximum number of calls waits for the store. Nothing was changed.
@@ -45,6 +46,12 @@ pub enum Unavailable {
     /// The store's file cannot be opened.
     #[error("{0}")]
     File(#[source] Arc<io::Error>),
+    /// The folder of the store's file cannot be used.
+    #[error("its folder: {0}")]
+    Folder(#[source] Arc<io::Error>),
+    /// This process does not have the rights that it needs.
+    #[error("{0}")]
+    Denied(#[source] Arc<Denied>),
     /// The lock file next to the store's file, which excludes other processes, cannot be opened or locked.
     #[error("its lock file cannot be opened or locked: {0}")]
     LockFile(#[source] Arc<io::Error>),
@@ -59,6 +66,18 @@ pub enum Unavailable {
          names"
     )]
     HardLink,
+    /// A file of the store is not at its path any more, so that the next start would not find the data.
+    #[error(
+        "{0} was removed, moved or replaced while it was open. Nothing is stored until it is back. The log of the \
+         server names a copy of the data"
+    )]
+    FileLost(StoreFile),
+    /// The store was closed while another process had the file open, so that its write-ahead log remains.
+    #[error(
+        "another process has the file open, so that the newest data stays in the file with the suffix -wal. Keep \
+         both files together"
+    )]
+    LogRemains,
     /// The transaction was rolled back, with all operations in it.
     #[error("the transaction was rolled back")]
     RolledBack,
@@ -78,6 +97,48 @@ pub enum Unavailable {
     /// A stored value is not one that this program writes.
     #[error("{0}")]
     Corrupt(&'static str),
+}
+
+/// A file or a folder on which this process does not have the rights that it needs.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this process, which runs as user {user} and group {user_group}, cannot write the {kind} {}: {source}. It belongs \
+     to user {owner} and group {group}, with mode {mode:04o}. Change its owner with `chown {user}:{user_group} {}`, or \
+     run this program as user {owner}. All commands that use the store must run as one user, `bulkhead migrate` too",
+    path.display(),
+    path.display()
+)]
+pub struct Denied {
+    /// `file` or `folder`.
+    pub kind: &'static str,
+    /// The path of the file or folder.
+    pub path: PathBuf,
+    /// The id of the user to whom it belongs.
+    pub owner: u32,
+    /// The id of the group to which it belongs.
+    pub group: u32,
+    /// The permissions.
+    pub mode: u32,
+    /// The id of the user as whom this process runs.
+    pub user: u32,
+    /// The id of the group as which this process runs.
+    pub user_group: u32,
+    /// The error of the system.
+    pub source: io::Error,
+}
+
+/// A file that an SQLite store consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFile {
+    /// The database.
+    #[error("its file")]
+    Database,
+    /// The write-ahead log.
+    #[error("its write-ahead log (-wal)")]
+    Log,
+    /// The index of the write-ahead log.
+    #[error("the index of its write-ahead log (-shm)")]
+    Index,
 }
 
 /// The reason why a store cannot be used until an operator changes something.

@@ -21,7 +21,7 @@ mod sqlite;
 mod trace;
 mod types;
 
-pub use error::{Result, StoreError, Unavailable, Unusable};
+pub use error::{Denied, Result, StoreError, StoreFile, Unavailable, Unusable};
 #[cfg(any(test, feature = "model"))]
 pub use model::{Model, Replica};
 pub use postgres::{Postgres, PostgresSetup};
@@ -157,4 +157,12 @@ pub trait Store: Send + Sync {
     /// Shows that this replica is alive, and makes work available again whose lease has expired or whose
     /// replica has stopped. To be called about once a second.
     fn heartbeat(&self, now: Now) -> StoreFuture<'_, ()>;
+
+    /// Completes all operations that were begun, and closes the store. A store in a file is then complete in
+    /// this one file. Later operations may fail with [`Unavailable::Closing`]. Idempotent.
+    ///
+    /// The default does nothing, for stores that are complete after each operation.
+    fn close(&self) -> StoreFuture<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }

@@ -1,8 +1,10 @@
 //! The store in an SQLite file, for one process.
 
+mod access;
 mod attempts;
 mod clock;
 mod database;
+mod files;
 mod notifications;
 mod open;
 mod queries;
@@ -10,6 +12,7 @@ mod reader;
 mod recovery;
 mod requests;
 mod slots;
+mod worker;
 mod writer;
 
 use crate::{
@@ -30,8 +33,8 @@ const INSPECT_WAITING_MAX: usize = 16;
 
 /// A store in an SQLite file. Dropping it blocks until all accepted operations are written.
 pub struct Sqlite {
-    /// Closed before the writer, because the last connection that closes the file cleans up its write-ahead
-    /// log. A read-only connection cannot do that.
+    /// Closed before the writer, because the last connection that closes the file removes its write-ahead log.
+    /// A read-only connection cannot do that.
     reader: Reader,
     writer: Writer,
     /// Converts the machine's clock, which callers use, to the store's time, which all modules below use.
@@ -209,6 +212,13 @@ impl Store for Sqlite {
 
     fn heartbeat(&self, now: Now) -> StoreFuture<'_, ()> {
         self.write(now, Database::heartbeat)
+    }
+
+    fn close(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async {
+            let read = self.reader.close().await;
+            self.writer.close().await.and(read)
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod environment;
 mod parameters;
+mod pem;
 mod problems;
 mod settings;
 mod start;
@@ -32,9 +33,10 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 pub(crate) use environment::now;
+pub(crate) use pem::PEM;
 pub(crate) use problems::KINDS as PROBLEM_KINDS;
-pub(crate) use settings::{PEM, SigningSettings as Settings};
-pub(crate) use store_settings::{StorePlace, StoreSettings};
+pub(crate) use settings::SigningSettings as Settings;
+pub(crate) use store_settings::{STORE_PASSWORD, StorePlace, StoreSettings};
 
 /// The path of a single request, without its id.
 const REQUESTS: &str = "/crypto/requests/";
@@ -174,6 +176,16 @@ impl Capability for State {
         Box::pin(async {
             if let Some(signing) = &self.0 {
                 signing.relay.end().await;
+            }
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Some(signing) = &self.0
+                && let Err(error) = signing.relay.close().await
+            {
+                tracing::warn!(%error, "the store was not closed completely");
             }
         })
     }

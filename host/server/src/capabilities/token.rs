@@ -206,6 +206,10 @@ impl Capability for State {
                 "secret is weak: it has fewer than {STRONG_BYTES} bytes"
             );
         }
+        for (name, oddity) in secrets.iter().flat_map(Secrets::odd) {
+            let warning = format!("{name} {oddity}");
+            tracing::warn!(warning, "secret is unusual");
+        }
         *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets.map(Arc::new);
         Ok(())
     }

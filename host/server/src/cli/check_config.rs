@@ -10,7 +10,7 @@ use bulkhead_outbound::Target;
 use clap::builder::OsStringValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, CommandFactory as _, FromArgMatches as _};
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _};
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -86,7 +86,8 @@ fn check(arguments: &[OsString]) -> (String, Vec<String>) {
     match settings {
         Ok(settings) => {
             let (defaults, secrets) = inspect(&settings, &mut problems);
-            let report = report(check, texts, &defaults) + &log_setting() + &secrets;
+            let report =
+                report(check, texts, &defaults) + &log_setting() + &secrets + &unknown_variables();
             (report, problems)
         }
         Err(error) => {
@@ -168,7 +169,8 @@ fn set(argument: &Arg, texts: &ArgMatches) -> Option<OsString> {
 fn report(check: &clap::Command, texts: &ArgMatches, defaults: &Defaults) -> String {
     let mut lines = String::new();
     for argument in check.get_arguments() {
-        let (Some(long), Some(_)) = (argument.get_long(), argument.get_env()) else {
+        let is_setting = matches!(argument.get_action(), ArgAction::Set | ArgAction::Append);
+        let Some(long) = argument.get_long().filter(|_| is_setting) else {
             continue;
         };
         let id = argument.get_id().as_str();
@@ -207,6 +209,12 @@ fn shown(id: &str, value: &str) -> String {
         _ => Some(value.lines().next().unwrap_or_default().to_owned()),
     };
     shown.unwrap_or_else(|| "…".to_owned())
+}
+
+/// Returns a line for each variable that looks like a setting but is not.
+fn unknown_variables() -> String {
+    let unknown = super::unknown_variables().into_iter();
+    unknown.map(|unknown| format!("# {unknown}\n")).collect()
 }
 
 /// Returns the line of the log level, which has no flag.

@@ -3,6 +3,7 @@
 use super::print;
 use crate::capabilities::signing::store::{self, StoreOpenError};
 use crate::capabilities::signing::{StoreSettings, document, now, rfc3339};
+use crate::process::signals;
 use bulkhead_store::{MessageState, Redelivery, RequestFilter, RequestId, RequestView, StoreError};
 use clap::Args;
 use std::fmt::Write as _;
@@ -101,7 +102,12 @@ pub(super) fn migrate(settings: &StoreSettings) -> ExitCode {
 fn run_and_print(work: impl Future<Output = Result<String, RequestsError>>) -> ExitCode {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let result = runtime.enable_all().build().map_err(RequestsError::from);
-    let result = result.and_then(|runtime| runtime.block_on(work));
+    let result = result.and_then(|runtime| {
+        runtime.block_on(async {
+            signals::survive_file_size_limit()?;
+            work.await
+        })
+    });
     print(result.map(|text| (text, ExitCode::SUCCESS)))
 }
 

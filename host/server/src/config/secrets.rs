@@ -14,6 +14,9 @@ pub(crate) const STRONG_BYTES: usize = 32;
 /// Maximum size of a secret file. A larger file is probably the wrong one.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
+/// The token secret. Unlike other variables it must not be empty, because anybody could make tokens then.
+const NEVER_EMPTY: &str = "SECRET";
+
 /// A secret, which is wiped when it is dropped and never shown.
 pub(crate) struct Secret(Wiped);
 
@@ -24,6 +27,27 @@ impl Secret {
 
     pub(crate) fn expose(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Returns a sign that the secret contains bytes by accident, in a text whose subject is the secret.
+    pub(crate) fn oddity(&self) -> Option<&'static str> {
+        let secret = self.expose();
+        // Each pair of bytes is a character and a zero byte, at the same place.
+        let is_wide = |zero: usize| {
+            let mut pairs = secret.chunks_exact(2);
+            secret.len() >= 4 && pairs.all(|pair| pair[zero] == 0 && pair[1 - zero] != 0)
+        };
+        if secret.starts_with(b"\xff\xfe") || secret.starts_with(b"\xfe\xff") {
+            Some("starts with a byte order mark of UTF-16. Save it as UTF-8")
+        } else if secret.starts_with(b"\xef\xbb\xbf") {
+            Some("starts with a byte order mark, which is part of the secret. Save it without")
+        } else if is_wide(0) || is_wide(1) {
+            Some("seems to be UTF-16, with a zero byte after each character. Save it as UTF-8")
+        } else if secret.ends_with(b"\n") || secret.ends_with(b"\r") {
+            Some("ends with a line break, which is part of the secret. Remove it")
+        } else {
+            None
+        }
     }
 }
 
@@ -61,7 +85,22 @@ pub(crate) fn set_or_not(name: &str, is_set: bool) -> String {
     format!("{name} ({})", if is_set { "set" } else { "not set" })
 }
 
-/// Returns the secret in this variable or in this file, or `None` if neither is set.
+/// Returns warnings about secrets that are probably not what their operator meant, given their names and files.
+/// Errors are not among them: [`named`] returns those.
+pub(crate) fn warnings(secrets: &[(&'static str, Option<&Path>)]) -> Vec<String> {
+    let warning = |(name, file): &(&'static str, Option<&Path>)| {
+        let variable = std::env::var_os(name);
+        if variable.is_some_and(|value| value.is_empty()) && file.is_none() {
+            return Some(format!("{name} is empty, and counts as not set"));
+        }
+        let secret = named(name, *file).ok()??;
+        Some(format!("{name} {}", secret.oddity()?))
+    };
+    secrets.iter().filter_map(warning).collect()
+}
+
+/// Returns the secret in this variable or in this file, or `None` if neither is set. An empty variable counts as
+/// not set, except `SECRET` without a file. compose files set an unset variable to an empty one.
 ///
 /// # Errors
 /// [`SecretError`] if both are set, the file cannot be read, or the secret is empty.
@@ -77,6 +116,8 @@ fn secret(
     variable: Option<OsString>,
     file: Option<&Path>,
 ) -> Result<Option<Secret>, SecretError> {
+    let is_empty = variable.as_ref().is_some_and(|value| value.is_empty());
+    let variable = variable.filter(|_| !is_empty || name == NEVER_EMPTY && file.is_none());
     let secret = match (variable, file) {
         (None, None) => return Ok(None),
         (Some(_), Some(_)) => return Err(SecretError::SetTwice(name)),
@@ -142,6 +183,44 @@ mod tests {
             assert!(error.to_string().contains("SECRET"), "{error}");
         }
         assert!(matches!(secret("SECRET", None, None), Ok(None)));
+    }
+
+    #[test]
+    fn empty_variable_counts_as_not_set_except_the_token_secret() {
+        let given = file(b"from a file");
+        let empty = || Some(OsString::new());
+        assert!(matches!(secret("OTHER", empty(), None), Ok(None)));
+        for name in ["OTHER", "SECRET"] {
+            let secret = secret(name, empty(), Some(given.path())).expect("file should be read");
+            let secret = secret.expect("secret should be set");
+            assert_eq!(secret.expose(), b"from a file");
+        }
+        assert!(secret("SECRET", empty(), None).is_err());
+    }
+
+    #[test]
+    fn accidental_bytes_are_named() {
+        for (content, expected) in [
+            (&b"secret"[..], None),
+            (b"0", None),
+            (b"\0\0\0\0", None),
+            (b"\x01\0\x02\x03", None),
+            (b"secret\n", Some("line break")),
+            (b"secret\r\n", Some("line break")),
+            (b"\xef\xbb\xbfsecret", Some("byte order mark,")),
+            (b"\xff\xfes\0e\0", Some("of UTF-16")),
+            (b"\xfe\xff\0s\0e", Some("of UTF-16")),
+            (b"s\0e\0c\0", Some("zero byte")),
+            (b"\0s\0e\0c", Some("zero byte")),
+        ] {
+            let oddity = Secret::new(content).oddity();
+            let is_expected = match (oddity, expected) {
+                (None, None) => true,
+                (Some(oddity), Some(expected)) => oddity.contains(expected),
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            assert!(is_expected, "{content:?}: {oddity:?}");
+        }
     }
 
     #[test]

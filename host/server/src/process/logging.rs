@@ -1,6 +1,13 @@
 //! The log: events of the life cycle and failures. It is JSON unless standard error is a terminal.
 
+use super::log_queue::LogQueue;
+use prometheus_client::metrics::counter::Counter;
+use std::fs::File;
 use std::io::IsTerminal as _;
+use std::os::fd::AsFd as _;
+use std::panic::PanicHookInfo;
+use std::sync::LazyLock;
+use std::time::Duration;
 use thiserror::Error;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{Targets, filter_fn};
@@ -10,27 +17,83 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// The variable with the levels of the log.
 pub(crate) const VARIABLE: &str = "BULKHEAD_LOG";
 
-/// The value of the variable is invalid.
-#[derive(Debug, Error)]
-#[error(
-    "BULKHEAD_LOG is not valid. Give off, error, warn, info, debug or trace, or levels by target such as \
-     bulkhead=debug,wasmtime=warn"
-)]
-pub(crate) struct LogError;
+/// Maximum size of the lines that wait to be written. Further lines are lost and counted.
+const QUEUE_BYTES_MAX: usize = 4 << 20;
 
-/// Starts the log. Call it once per process.
-pub(crate) fn start() -> Result<(), LogError> {
+/// Maximum time at the end of the process for writing the remaining lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+static QUEUE: LazyLock<LogQueue> = LazyLock::new(|| LogQueue::new(QUEUE_BYTES_MAX));
+
+/// The log cannot be started.
+#[derive(Debug, Error)]
+pub(crate) enum LogError {
+    #[error(
+        "BULKHEAD_LOG is not valid. Give off, error, warn, info, debug or trace, or levels by target such as \
+         bulkhead=debug,wasmtime=warn"
+    )]
+    Malformed,
+    #[error("cannot start the thread of the log: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Writes the remaining lines when it is dropped, within [`FLUSH_TIMEOUT`].
+pub(crate) struct FlushOnDrop;
+
+impl Drop for FlushOnDrop {
+    fn drop(&mut self) {
+        QUEUE.flush(FLUSH_TIMEOUT);
+    }
+}
+
+/// Returns the counter of lines that were lost, because the queue was full or standard error failed.
+pub(crate) fn lost_lines() -> Counter {
+    QUEUE.lost().clone()
+}
+
+/// Starts the log. Call it once per process. A thread of its own writes the lines, so that a reader of standard error
+/// that pauses delays nothing else.
+///
+/// # Errors
+/// [`LogError`] if the variable is malformed or the thread cannot be started.
+pub(crate) fn start() -> Result<FlushOnDrop, LogError> {
     let directives = directives();
     let log = tracing_subscriber::registry()
         .with(filter(&directives)?)
         .with(filter_fn(is_discreet));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| &*QUEUE);
     if std::io::stderr().is_terminal() {
         log.with(lines).init();
     } else {
         log.with(lines.json()).init();
     }
-    Ok(())
+    // Not `Stderr`, whose lock others would wait for.
+    let output = std::io::stderr().as_fd().try_clone_to_owned();
+    let output = File::from(output.map_err(LogError::Thread)?);
+    let thread = std::thread::Builder::new().name("log".to_owned());
+    let thread = thread.spawn(|| QUEUE.write_to(output, report_lost));
+    thread.map_err(LogError::Thread)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(FlushOnDrop)
+}
+
+fn report_lost(lost: u64) {
+    tracing::warn!(
+        lost,
+        "log lines were lost, because standard error was not read in time"
+    );
+}
+
+/// Logs a panic. The default hook writes to standard error and would wait for its reader.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string);
+    let thread = std::thread::current();
+    tracing::error!(
+        location,
+        thread = thread.name(),
+        reason = panic.payload_as_str(),
+        "a thread panicked"
+    );
 }
 
 /// Targets that log nothing below `info`, whatever the variable says. `tokio_postgres` would log messages
@@ -75,9 +138,9 @@ fn filter(directives: &str) -> Result<Targets, LogError> {
     // The parser would interpret an empty directive as `error`.
     for directive in directives.split(',').filter(|one| !one.is_empty()) {
         if !is_known(directive) {
-            return Err(LogError);
+            return Err(LogError::Malformed);
         }
-        let parsed: Targets = directive.parse().map_err(|_| LogError)?;
+        let parsed: Targets = directive.parse().map_err(|_| LogError::Malformed)?;
         targets = match parsed.default_level() {
             Some(level) => targets.with_default(level),
             None => targets.with_targets(parsed),

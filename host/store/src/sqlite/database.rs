@@ -1,8 +1,19 @@
 //! A connection to the file, used by one thread.
 
 use super::clock::Clock;
+use super::files::Files;
+use super::open::Locked;
 use crate::{Quota, Result, StoreError, Unavailable, Unusable};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Maximum size of the write-ahead log after its content was written into the file, in bytes. It is about the
+/// size at which SQLite does that. While a reader prevents it, the log can be larger.
+pub(super) const LOG_BYTES_KEPT: i64 = 4 << 20;
+
+/// Maximum time that closing waits for other processes that read the file.
+const CLOSE_BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Size of the statement cache. It is larger than the number of different statements.
 const STATEMENTS_MAX: usize = 100;
@@ -15,27 +26,85 @@ pub(super) struct Database {
     pub(super) clock: Clock,
     /// Whether a [`Database::group`] is running.
     grouped: bool,
+    /// The files whose identity is checked, if this process has locked them.
+    files: Option<Files>,
     /// Dropped last, so that the file is closed before another process gets the lock.
-    _lock: Option<std::fs::File>,
+    locked: Option<Locked>,
 }
 
 impl Database {
     pub(super) fn new(
         connection: Connection,
         quota: Quota,
-        lock: Option<std::fs::File>,
+        locked: Option<Locked>,
     ) -> Result<Self> {
         // A commit that has returned survives a loss of power.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        connection
+            .pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_KEPT, |_| Ok(()))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         Ok(Self {
             connection,
             quota,
             clock: Clock::default(),
             grouped: false,
-            _lock: lock,
+            files: None,
+            locked,
         })
+    }
+
+    /// Checks from now on that the database stays at `path`. To be called after the first transaction, because
+    /// the write-ahead log does not exist before it.
+    pub(super) fn watch_files(&mut self, path: PathBuf) {
+        self.files = self.locked.as_ref().map(|locked| Files::of(path, locked));
+    }
+
+    /// Checks that the paths lead to the open files.
+    ///
+    /// # Errors
+    /// The errors of [`Files::check`].
+    pub(super) fn check_files(&mut self) -> Result<()> {
+        self.files.as_mut().map_or(Ok(()), Files::check)
+    }
+
+    /// Copies the data if [`Database::check_files`] found that a file is lost.
+    pub(super) fn rescue(&mut self) {
+        if let Some(files) = &mut self.files {
+            files.rescue(&self.connection);
+        }
+    }
+
+    /// Writes the content of the write-ahead log into the file, and closes the file. Afterwards the file is
+    /// complete without its log. Only closes the connection if another process holds the lock.
+    ///
+    /// # Errors
+    /// [`Unavailable::LogRemains`] if another process prevents it, and SQLite's errors. The data is complete
+    /// then, but some of it is in the log. [`Unavailable::FileLost`] if a file is lost. Nothing is written and
+    /// no file is removed then.
+    pub(super) fn close(mut self) -> Result<()> {
+        if let Err(error) = self.check_files() {
+            self.rescue();
+            // SQLite removes the log by its name, and the log of another database may have this name now.
+            std::mem::forget(self.connection);
+            return Err(error);
+        }
+        let Some(locked) = self.locked else {
+            return Ok(());
+        };
+        self.connection.busy_timeout(CLOSE_BUSY_TIMEOUT)?;
+        let is_busy: bool =
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;
+        self.connection.close().map_err(|(_, error)| error)?;
+        let log_is_empty = match locked.log().metadata() {
+            Ok(metadata) => metadata.len() == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        if is_busy || !log_is_empty {
+            return Err(Unavailable::LogRemains.into());
+        }
+        Ok(())
     }
 
     /// Runs `changes` and commits all its transactions together, with one wait for the disk.

@@ -1,7 +1,9 @@
 //! Opening the file: its lock and its version.
 
+use super::access::check_access;
 use super::clock::Clock;
 use super::database::Database;
+use super::files::Identity;
 use super::recovery::recover;
 use crate::{Now, Quota, Result, Unavailable, Unusable};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
@@ -11,27 +13,55 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Marks the file as a store of this program ("bulk" in ASCII).
-const APPLICATION_ID: i32 = 0x6275_6c6b;
+pub(super) const APPLICATION_ID: i32 = 0x6275_6c6b;
 
 /// Each migration upgrades the schema by one version.
-const MIGRATIONS: &[&str] = &[include_str!("version-1.sql"), include_str!("version-2.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("version-1.sql"), include_str!("version-2.sql")];
 
 /// Maximum wait for another process that locks the file, such as a backup. Longer waits are errors.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A file that this process has locked against other servers.
+pub(super) struct Locked {
+    /// The path without symbolic links.
+    pub(super) path: PathBuf,
+    /// The identity of the file that this process opened or created.
+    pub(super) identity: Identity,
+    /// Dropping it releases the lock.
+    _lock: std::fs::File,
+}
+
+impl Locked {
+    /// Returns the path of the write-ahead log.
+    pub(super) fn log(&self) -> PathBuf {
+        beside(&self.path, "-wal")
+    }
+}
+
+/// Returns the path of a file whose name has this suffix in addition.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 impl Database {
     /// See [`super::Sqlite::open`].
     pub(super) fn open(path: &Path, boot_id: &str, quota: Quota, now: Now) -> Result<Self> {
-        let (connection, lock) = Self::migrated(path)?;
-        let mut database = Self::new(connection, quota, Some(lock))?;
+        let (connection, locked) = Self::migrated(path)?;
+        let mut database = Self::new(connection, quota, Some(locked))?;
         database.clock =
             database.transaction(|transaction| recover(transaction, boot_id, quota, now))?;
+        let path = std::path::absolute(path).map_err(|error| Unavailable::File(error.into()))?;
+        database.watch_files(path);
+        database.check_files()?;
         Ok(database)
     }
 
     /// See [`super::Sqlite::migrate`].
-    pub(super) fn migrated(path: &Path) -> Result<(Connection, std::fs::File)> {
-        let lock = lock(path)?;
+    pub(super) fn migrated(path: &Path) -> Result<(Connection, Locked)> {
+        let locked = lock(path)?;
         let connection = connect(
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
@@ -42,11 +72,12 @@ impl Database {
         let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
         migrate(&transaction, version)?;
         transaction.commit()?;
-        Ok((connection, lock))
+        Ok((connection, locked))
     }
 
     /// See [`super::Sqlite::inspect`].
     pub(super) fn inspect(path: &Path, boot_id: &str, quota: Quota, now: Now) -> Result<Self> {
+        check_access(path)?;
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let version = version(&connection)?;
         if version < MIGRATIONS.len() {
@@ -67,15 +98,19 @@ impl Database {
     }
 }
 
-/// Opens a connection. The path is never parsed as a URI, even if it begins with `file:`.
+/// Opens a connection.
+///
+/// SQLite gives the names `file:…` and `:memory:` a meaning of their own. It is compiled so that no flag turns
+/// this off. An absolute path has neither form.
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let path = std::path::absolute(path).map_err(|error| Unavailable::File(error.into()))?;
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 
 /// Options that create a file which only its owner can read.
-fn private() -> std::fs::OpenOptions {
+pub(super) fn private() -> std::fs::OpenOptions {
     let mut options = std::fs::File::options();
     options.create(true).truncate(false).write(true).mode(0o600);
     options
@@ -85,24 +120,25 @@ fn private() -> std::fs::OpenOptions {
 ///
 /// Only one process may plan calls with a file. SQLite releases its own locks between transactions, and
 /// another lock on the same file would interfere with them. Therefore the lock is on a file next to it.
-fn lock(path: &Path) -> Result<std::fs::File> {
+fn lock(path: &Path) -> Result<Locked> {
     let file_error = |error: std::io::Error| Unavailable::File(error.into());
     let lock_error = |error: std::io::Error| Unavailable::LockFile(error.into());
-    // Opening a pipe would block until it has a reader.
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(Unusable::NotAFile.into());
-    }
+    check_access(path)?;
     // The file is created here, so that its path can be resolved and only its owner can read it.
     let file = private().open(path).map_err(file_error)?;
-    if file.metadata().map_err(file_error)?.nlink() > 1 {
+    let metadata = file.metadata().map_err(file_error)?;
+    if metadata.nlink() > 1 {
         return Err(Unavailable::HardLink.into());
     }
     // The path is resolved, so that symbolic links lead to the same lock.
-    let mut name = path.canonicalize().map_err(file_error)?.into_os_string();
-    name.push(".lock");
-    let lock = private().open(PathBuf::from(name)).map_err(lock_error)?;
+    let path = path.canonicalize().map_err(file_error)?;
+    let lock = private().open(beside(&path, ".lock")).map_err(lock_error)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(Locked {
+            path,
+            identity: Identity::of(&metadata),
+            _lock: lock,
+        }),
         Err(TryLockError::WouldBlock) => Err(Unavailable::InUse.into()),
         Err(TryLockError::Error(error)) => Err(lock_error(error).into()),
     }

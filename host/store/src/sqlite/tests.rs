@@ -1,7 +1,10 @@
 //! Tests of SQLite only. `conformance` tests the behaviour that all stores share.
 
+mod access;
 mod clock;
+mod close;
 mod cost;
+mod files;
 
 use super::*;
 use crate::conformance::{Bench, Machine, QUOTA, UNBOUNDED, trace_of};
@@ -271,6 +274,18 @@ fn second_process_is_rejected_while_file_is_open() {
     );
     drop(first);
     assert!(open(&path).is_ok(), "the lock should end with the store");
+}
+
+#[test]
+fn special_names_of_sqlite_are_plain_paths() {
+    for name in [":memory:", "file:none.db?mode=memory", "file::memory:"] {
+        // Without a file there is nothing to inspect. A database in memory would be empty instead.
+        let inspected = Sqlite::inspect(Path::new(name), BOOT, QUOTA, at(0, 0));
+        assert!(
+            matches!(inspected, Err(StoreError::Unavailable(_))),
+            "{name}"
+        );
+    }
 }
 
 fn new_request(number: u128, message: &str, host: Option<&str>) -> NewRequest {

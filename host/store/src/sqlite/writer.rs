@@ -1,9 +1,9 @@
 //! The writer thread. It commits waiting operations in groups, because each commit waits for the disk.
 
 use super::database::Database;
-use crate::{Result, StoreError, Unavailable};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use super::worker::Worker;
+use crate::{Result, Unavailable};
+use std::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
 /// Maximum number of operations in a group. The first one waits for the last one.
@@ -16,29 +16,28 @@ type Reply = Box<dyn FnOnce(Result<()>)>;
 
 /// The database on its own thread. Dropping it blocks until all queued operations are written and the
 /// database is closed.
-pub(super) struct Writer {
-    queue: SyncSender<Job>,
-    /// Dropped after the queue, because the end of the queue ends the thread.
-    _thread: Joined,
-}
+pub(super) struct Writer(Worker<Job>);
 
 impl Writer {
     /// Starts the thread. At most `waiting_max` operations wait for it.
     pub(super) fn start(database: Database, waiting_max: usize) -> Result<Self> {
-        let (queue, jobs) = sync_channel(waiting_max);
-        let thread = Joined::start("store", move || write(database, &jobs))?;
-        Ok(Self {
-            queue,
-            _thread: thread,
-        })
+        let worker = Worker::start("store", waiting_max, move |jobs| write(database, jobs));
+        Ok(Self(worker?))
+    }
+
+    /// Completes all queued operations and closes the database.
+    ///
+    /// # Errors
+    /// The errors of [`Database::close`].
+    pub(super) async fn close(&self) -> Result<()> {
+        self.0.close().await
     }
 
     /// Runs `call` on the thread and returns its result when its changes are on disk. Dropping the future
     /// does not undo the call.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if the maximum number of operations waits, the errors of `call`, and the error
-    /// of the commit.
+    /// The errors of [`Worker::submit`], of `call` and of the commit.
     pub(super) async fn call<R: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Database) -> Result<R> + Send + 'static,
@@ -56,21 +55,23 @@ impl Writer {
                 let _gone = sender.send(result);
             })
         });
-        self.queue.try_send(job).map_err(|_| StoreError::Busy)?;
+        self.0.submit(job)?;
         receiver
             .await
             .unwrap_or_else(|_| Err(Unavailable::Panicked.into()))
     }
 }
 
-fn write(mut database: Database, jobs: &Receiver<Job>) {
+fn write(mut database: Database, jobs: &Receiver<Job>) -> Result<()> {
     while let Ok(first) = jobs.recv() {
         let mut all = vec![first];
         all.extend(jobs.try_iter().take(GROUP_MAX - 1));
-        if let Err(error) = database.begin_group() {
+        let begun = database.check_files().and_then(|()| database.begin_group());
+        if let Err(error) = begun {
             for job in all {
                 job(None)(Err(error.clone()));
             }
+            database.rescue();
             continue;
         }
         let mut replies = Vec::with_capacity(all.len());
@@ -87,30 +88,13 @@ fn write(mut database: Database, jobs: &Receiver<Job>) {
             database.abandon_group();
             Err(Unavailable::Panicked.into())
         };
+        let durable = committed.and_then(|()| database.check_files());
         for reply in replies {
-            reply(committed.clone());
+            reply(durable.clone());
         }
+        database.rescue();
     }
-}
-
-/// A thread that is joined when this is dropped.
-pub(super) struct Joined(Option<JoinHandle<()>>);
-
-impl Joined {
-    pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<Self> {
-        let thread = std::thread::Builder::new().name(name.into()).spawn(run);
-        let thread = thread.map_err(|error| Unavailable::Thread(error.into()))?;
-        Ok(Self(Some(thread)))
-    }
-}
-
-impl Drop for Joined {
-    fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
-            // A panic was logged when it happened.
-            let _panicked = thread.join();
-        }
-    }
+    database.close()
 }
 
 #[cfg(test)]
@@ -119,7 +103,7 @@ mod tests {
     use super::super::tests::{at, database};
     use super::*;
     use crate::conformance::UNBOUNDED;
-    use crate::{Accepted, NewRequest, RequestId, UnixMillis};
+    use crate::{Accepted, NewRequest, RequestId, StoreError, UnixMillis};
     use std::sync::mpsc::channel;
     use std::task::{Context, Poll, Waker};
 

@@ -1,5 +1,6 @@
 //! Settings of the signing relay.
 
+use super::pem::{PEM, normalised};
 use super::store_settings::StoreSettings;
 use crate::config::files::{self, FileError};
 use crate::config::units::{GIB, KIB, MIB, durations, millis, numbers, sizes};
@@ -24,9 +25,6 @@ const SIGN_TIMEOUT_LIMIT_MAX: Duration = Duration::from_millis(1900);
 /// A request target has at most 65,534 bytes. Each byte of the message takes up to three of them, and the
 /// rest of the target needs some.
 const MESSAGE_LIMIT_MAX: u64 = 21 * KIB;
-
-/// The beginning of a PEM key, which no path contains.
-pub(crate) const PEM: &str = "-----BEGIN";
 
 /// The setting with the public key.
 pub(super) const PUBLIC_KEY: Setting = setting!(SigningSettings, upstream_public_key);
@@ -156,17 +154,18 @@ impl SigningSettings {
         (self.upstream_calls / 5).max(1)
     }
 
-    /// Returns the public key in PEM. Reads it if the setting names a file.
+    /// Returns the public key in PEM, with regular line breaks. Reads it if the setting names a file.
     ///
     /// # Errors
     /// [`PublicKeyError`] if the file cannot be read.
     pub(crate) fn public_key(&self) -> Result<Option<String>, PublicKeyError> {
         match &self.upstream_public_key {
             None => Ok(None),
-            Some(key) if key.contains(PEM) => Ok(Some(key.clone())),
+            Some(key) if key.contains(PEM) => Ok(Some(normalised(key))),
             Some(file) => {
                 let key = files::read_text(Path::new(file), KEY_FILE_BYTES_MAX);
-                key.map(Some).map_err(PublicKeyError)
+                key.map(|key| Some(normalised(&key)))
+                    .map_err(PublicKeyError)
             }
         }
     }

@@ -118,6 +118,11 @@ pub(super) fn inspect(context: &Context<'_>) -> Inspection {
         set_or_not(WEBHOOK_SECRET, webhook_secret.is_some()),
         set_or_not(STORE_PASSWORD, password),
     ];
+    secrets.extend(
+        secret_warnings(settings)
+            .into_iter()
+            .map(|line| "# ".to_owned() + &line),
+    );
     if webhook_secret.as_ref().is_some_and(is_weak) {
         secrets.push(format!(
             "# {WEBHOOK_SECRET} has fewer than {WEBHOOK_SECRET_BYTES_MIN} bytes, which is weak"
@@ -156,6 +161,9 @@ fn start(context: &Context<'_>, parts: Parts) -> Result<Signing, StartError> {
             name = API_KEY,
             "not set: calls to the signing API have no key"
         );
+    }
+    for warning in secret_warnings(settings) {
+        tracing::warn!(warning, "secret is unusual");
     }
     if webhook_secret.as_ref().is_some_and(is_weak) {
         tracing::warn!(
@@ -312,6 +320,18 @@ fn webhook_secret(file: Option<&Path>) -> Result<Option<WebhookSecret>, SecretEr
         )));
     }
     Ok(Some(WebhookSecret(bytes)))
+}
+
+/// Returns warnings about the secrets of the relay.
+fn secret_warnings(settings: &SigningSettings) -> Vec<String> {
+    secrets::warnings(&[
+        (API_KEY, settings.upstream_api_key_file.as_deref()),
+        (WEBHOOK_SECRET, settings.webhook_secret_file.as_deref()),
+        (
+            STORE_PASSWORD,
+            settings.store.store_password_file.as_deref(),
+        ),
+    ])
 }
 
 fn is_weak(secret: &WebhookSecret) -> bool {

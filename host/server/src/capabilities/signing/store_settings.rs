@@ -3,11 +3,9 @@
 use crate::config::secrets::{self, Secret, SecretError};
 use crate::config::units::{durations, numbers};
 use bulkhead_http::{Setting, setting};
-use bulkhead_store::Postgres;
+use bulkhead_store::{Postgres, Sqlite};
 use clap::Args;
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The setting that names the store.
@@ -48,9 +46,6 @@ pub(crate) struct StoreSettings {
     pub(crate) ca_file: Option<PathBuf>,
 }
 
-/// The first bytes of an SQLite file (SQLite's "Database File Format", section 1.3).
-const SQLITE_HEADER: &[u8] = b"SQLite format 3\0";
-
 /// The variable with PostgreSQL's password. The password can also be in a file or in the address.
 pub(crate) const STORE_PASSWORD: &str = "BULKHEAD_STORE_PASSWORD";
 
@@ -80,10 +75,11 @@ impl StoreSettings {
         place.into_iter().chain(password).collect()
     }
 
-    /// Returns an error text if the store cannot be used. For `check-config`, which does not open the store.
+    /// Returns an error text if the store cannot be used with the rights of this process. For `check-config`,
+    /// which does not open the store and does not create a file.
     pub(crate) fn unusable(&self) -> Option<String> {
         let why = match &self.store {
-            StorePlace::Sqlite(path) => no_database(path)?,
+            StorePlace::Sqlite(path) => Sqlite::check(path).err()?.to_string(),
             StorePlace::Postgres(url) => {
                 // `contradictions` reports an unusable password.
                 let password = self.password().ok().flatten();
@@ -99,39 +95,6 @@ impl StoreSettings {
     }
 }
 
-/// Returns the reason if SQLite can neither open nor create a database at this path. Does not create or lock
-/// a file.
-fn no_database(path: &Path) -> Option<String> {
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let folder = path.parent().filter(|folder| *folder != Path::new(""));
-            let folder = folder.unwrap_or(Path::new("."));
-            let error = std::fs::metadata(folder).err()?;
-            return Some(format!(
-                "cannot read its folder {}: {error}",
-                folder.display()
-            ));
-        }
-        Err(error) => return Some(error.to_string()),
-    };
-    if metadata.is_dir() {
-        return Some("it is a folder".into());
-    }
-    if !metadata.is_file() {
-        return Some("it is not a regular file".into());
-    }
-    let mut begin = Vec::new();
-    let length = SQLITE_HEADER.len() as u64;
-    let read = File::open(path).and_then(|file| file.take(length).read_to_end(&mut begin));
-    match read {
-        Err(error) => Some(error.to_string()),
-        Ok(0) => None,
-        Ok(_) if begin == SQLITE_HEADER => None,
-        Ok(_) => Some("the file is not an SQLite database".into()),
-    }
-}
-
 /// The location of the store.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum StorePlace {
@@ -140,6 +103,14 @@ pub(crate) enum StorePlace {
     Postgres(String),
     /// Any other text. It is never shown, because it may be a misspelt URL with a password.
     Unknown,
+}
+
+/// Returns whether a text is the path of a file. Texts are excluded that other programs pass to SQLite for a
+/// database in memory, or as a URI.
+fn is_path(text: &str) -> bool {
+    let text = text.trim().to_ascii_lowercase();
+    let is_special = text.starts_with(":memory:") || text.starts_with("file:");
+    !text.is_empty() && !is_special && !text.contains("://")
 }
 
 /// The conversion does not fail, because clap's error would quote the text.
@@ -151,9 +122,7 @@ impl From<&str> for StorePlace {
             .map(|(scheme, _)| scheme.to_ascii_lowercase());
         let rest = |at: usize| text[at..].to_owned();
         match scheme.as_deref() {
-            Some("sqlite") if text.len() > 7 && !text.contains("://") => {
-                Self::Sqlite(rest(7).into())
-            }
+            Some("sqlite") if is_path(&text[7..]) => Self::Sqlite(rest(7).into()),
             Some(scheme @ ("postgres" | "postgresql")) if rest(scheme.len()).starts_with("://") => {
                 Self::Postgres("postgres".to_owned() + &rest(scheme.len()))
             }
@@ -187,7 +156,7 @@ impl StorePlace {
             .then(|| {
                 format!(
                     "{STORE} is neither sqlite:PATH nor postgres://USER@HOST/DATABASE. Set it to one of \
-                     them"
+                     them. PATH is the path of a file: a database in memory or a file: URI is not supported"
                 )
             })
     }
@@ -208,41 +177,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unusable_path_is_reported_without_creating_a_file() {
-        let folder = tempfile::tempdir().expect("folder should be created");
-        let path = |name: &str| folder.path().join(name);
-        let write = |name: &str, content: &[u8]| {
-            std::fs::write(path(name), content).expect("file should be written");
-        };
-        write("empty.db", b"");
-        write("some.db", b"SQLite format 3\0\x10\0");
-        write("text.db", b"SQLite format 2");
-        for good in [
-            path("none.db"),
-            path("empty.db"),
-            path("some.db"),
-            "none.db".into(),
-        ] {
-            assert_eq!(no_database(&good), None, "{good:?}");
-        }
-        for (bad, why) in [
-            ("", "it is a folder"),
-            ("none/x.db", "cannot read its folder "),
-            ("text.db/x.db", "Not a directory"),
-            ("text.db", "not an SQLite database"),
-        ] {
-            let reason = no_database(&path(bad)).expect("path should be unusable");
-            assert!(reason.contains(why), "{bad}: {reason}");
-        }
-        let entries = std::fs::read_dir(folder.path()).expect("folder should be readable");
-        assert_eq!(entries.count(), 3);
-    }
-
-    #[test]
     fn store_is_parsed_by_its_scheme_and_password_is_not_shown() {
         let store = |text: &str| StorePlace::from(text);
         let sqlite = StorePlace::Sqlite("/data/x.db".into());
         assert_eq!(store("sqlite:/data/x.db"), sqlite);
+        let unusual = StorePlace::Sqlite("./file:x.db".into());
+        assert_eq!(store("sqlite:./file:x.db"), unusual);
         for text in [
             "postgres://u:secret@h/d",
             " postgres://u:secret@h/d\n",
@@ -262,6 +202,12 @@ mod tests {
             "mysql://u:secret@h/d",
             "sqlite:postgres://u:secret@h/d",
             "postgres:u:secret@h",
+            "sqlite: ",
+            "sqlite::memory:",
+            "sqlite: :MEMORY:",
+            "sqlite:file:x.db",
+            "sqlite:file::memory:?cache=shared",
+            "sqlite:FILE:/data/x.db?mode=ro",
         ] {
             assert_eq!(store(wrong), StorePlace::Unknown, "{wrong}");
         }

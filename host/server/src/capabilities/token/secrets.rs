@@ -31,6 +31,15 @@ impl Secrets {
         }
     }
 
+    /// Returns the names of the secrets that contain bytes by accident, with texts on them.
+    pub(crate) fn odd(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let current = self.current.oddity().map(|text| ("SECRET", text));
+        let previous = self.previous.as_ref().and_then(Secret::oddity);
+        current
+            .into_iter()
+            .chain(previous.map(|text| ("SECRET_PREVIOUS", text)))
+    }
+
     /// Returns the names of the secrets that are shorter than recommended.
     pub(crate) fn weak(&self) -> impl Iterator<Item = &'static str> {
         let is_weak = |secret: &Secret| secret.expose().len() < STRONG_BYTES;

@@ -84,6 +84,9 @@ impl TokenSettings {
             let line = format!("# {name} has fewer than {STRONG_BYTES} bytes, which is weak");
             inspection.secrets.push(line);
         }
+        for (name, oddity) in secrets.iter().flat_map(Secrets::odd) {
+            inspection.secrets.push(format!("# {name} {oddity}"));
+        }
         inspection
     }
 
