@@ -187,6 +187,10 @@ impl HealthState {
         self.inner().key = Some((check, now.boot));
     }
 
+    pub(crate) fn forget_key(&self) {
+        self.inner().key = None;
+    }
+
     /// Returns the last result of a key check if it is less than `ms` old.
     pub(crate) fn key_within(&self, ms: i64, now: Now) -> Option<KeyCheck> {
         let (check, at) = self.inner().key?;

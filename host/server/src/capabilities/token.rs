@@ -124,7 +124,7 @@ impl State {
             secrets: RwLock::new(None),
             settings: settings.clone(),
         };
-        token.reload()?;
+        token.load_secrets()?;
         Ok(token)
     }
 
@@ -185,6 +185,20 @@ impl State {
     }
 }
 
+impl State {
+    fn load_secrets(&self) -> Result<(), SecretError> {
+        let secrets = self.settings.secrets()?;
+        for name in secrets.iter().flat_map(Secrets::weak) {
+            tracing::warn!(
+                name,
+                "secret is weak: it has fewer than {STRONG_BYTES} bytes"
+            );
+        }
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets.map(Arc::new);
+        Ok(())
+    }
+}
+
 impl Capability for State {
     fn component(&self) -> Option<Arc<dyn HotSwap>> {
         Some(Arc::clone(&self.component) as _)
@@ -197,16 +211,8 @@ impl Capability for State {
         }
     }
 
-    fn reload(&self) -> Result<(), SecretError> {
-        let secrets = self.settings.secrets()?;
-        for name in secrets.iter().flat_map(Secrets::weak) {
-            tracing::warn!(
-                name,
-                "secret is weak: it has fewer than {STRONG_BYTES} bytes"
-            );
-        }
-        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets.map(Arc::new);
-        Ok(())
+    fn reload(&self) -> Vec<SecretError> {
+        self.load_secrets().err().into_iter().collect()
     }
 }
 
