@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(never_worked(at(170_000)), Some("c".to_owned()));
         health.upstream(UpstreamHealth::Fine, at(180_000));
         assert_eq!(never_worked(at(180_000)), None);
-        // The upstream fails half of the time. Later failures are no reason to report it.
+        // The upstream fails half of the time. Later failures are not reported here.
         health.upstream(failing("d"), at(190_000));
         assert_eq!(never_worked(at(900_000)), None);
     }
