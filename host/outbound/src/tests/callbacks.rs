@@ -426,6 +426,28 @@ async fn callback_may_be_answered_before_it_is_read() {
     assert_eq!(answer.unwrap().status, 200);
 }
 
+/// Some receivers respond first and read the request afterwards.
+#[tokio::test]
+async fn request_is_sent_to_its_end_after_status_line() {
+    let (requests, mut received) = mpsc::unbounded_channel();
+    let server = Server::start(move |mut stream| {
+        let requests = requests.clone();
+        async move {
+            let status = b"HTTP/1.1 200 OK\r\n";
+            stream.write_all(status).await.unwrap();
+            requests.send(read_request(&mut stream).await).unwrap();
+            stream.write_all(b"\r\n").await.unwrap();
+        }
+    })
+    .await;
+    let target = outbound().callback_target(&server.url()).unwrap();
+    let body = "x".repeat(16 << 20);
+    let request = post(body.clone());
+    let answer = outbound().callback(&target, request, generous()).await;
+    assert_eq!(answer.unwrap().status, 200);
+    assert!(received.recv().await.unwrap().ends_with(&body));
+}
+
 #[tokio::test]
 async fn silent_receiver_is_reset_at_deadline() {
     for answer in ["", "HTTP/1.1 200", "HTTP/1.1 100 Continue\r\nX: "] {
