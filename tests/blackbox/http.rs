@@ -522,6 +522,21 @@ fn early_error_reaches_a_client_that_sends_on() {
     }
 }
 
+/// A fragment belongs to the client. Clients that send it mean `%23`.
+#[test]
+fn raw_number_sign_ends_the_request_target() {
+    let server = Server::shared();
+    for (target, status) in [
+        ("/livez#", 200),
+        ("/livez#/nothing", 200),
+        ("/livez?a#b?c", 200),
+        ("/livez%23", 404),
+        ("/nothing#/livez", 404),
+    ] {
+        assert_eq!(server.get("GET", target).status, status, "{target}");
+    }
+}
+
 /// Load balancers keep connections for a minute and reuse them without asking.
 #[test]
 fn idle_connection_is_kept_for_its_own_time() {

@@ -595,6 +595,7 @@ fn file_that_is_not_regular_is_rejected_with_its_setting() {
         "SECRET_PREVIOUS_FILE",
         "BULKHEAD_UPSTREAM_API_KEY_FILE",
         "BULKHEAD_WEBHOOK_SECRET_FILE",
+        "BULKHEAD_WEBHOOK_SECRET_PREVIOUS_FILE",
         "BULKHEAD_STORE_PASSWORD_FILE",
         "BULKHEAD_CA_FILE",
         "BULKHEAD_UPSTREAM_PUBLIC_KEY",

@@ -327,6 +327,7 @@ fn is_secret(variable: &str) -> bool {
         "SECRET_PREVIOUS",
         "BULKHEAD_UPSTREAM_API_KEY",
         "BULKHEAD_WEBHOOK_SECRET",
+        "BULKHEAD_WEBHOOK_SECRET_PREVIOUS",
         "BULKHEAD_STORE_PASSWORD",
     ]
     .contains(&variable)

@@ -5,6 +5,7 @@
 //! everything that curl reads as a response is one here.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -55,27 +56,40 @@ pub(crate) async fn deliver(
     let wire = Wire::new(stream, limits.send_before, usize::MAX);
     let (reader, mut writer) = tokio::io::split(wire);
     let mut reader = BufReader::new(reader).take(HEAD_BYTES_MAX);
-    let outcome = timeout_at(limits.deadline, async {
-        let send = send(&mut writer, target, request);
-        let read = read_status(&mut reader);
-        tokio::pin!(send, read);
-        tokio::select! {
-            biased;
-            status = &mut read => status,
-            // A receiver may respond and close without reading the request. If nothing was sent, the
-            // read fails, too.
-            _ = &mut send => read.await,
+    let answer = {
+        let mut send = pin!(send(&mut writer, target, request));
+        let mut is_sent = false;
+        let status = timeout_at(limits.deadline, async {
+            let mut read = pin!(read_status(&mut reader));
+            loop {
+                tokio::select! {
+                    biased;
+                    status = &mut read => return status,
+                    // A receiver may respond and close without reading the request. If nothing was
+                    // sent, the read fails, too.
+                    _ = &mut send, if !is_sent => is_sent = true,
+                }
+            }
+        });
+        match status.await {
+            Ok(Ok(status)) => {
+                let mut rest = pin!(read_rest(&mut reader, status, limits));
+                let retry_after = loop {
+                    tokio::select! {
+                        biased;
+                        retry_after = &mut rest => break retry_after,
+                        _ = &mut send, if !is_sent => is_sent = true,
+                    }
+                };
+                Ok(Answer {
+                    status,
+                    retry_after,
+                    body: Bytes::new(),
+                })
+            }
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => Err(Failure::TimedOut),
         }
-    })
-    .await;
-    let answer = match outcome {
-        Ok(Ok(status)) => Ok(Answer {
-            status,
-            retry_after: read_rest(&mut reader, status, limits).await,
-            body: Bytes::new(),
-        }),
-        Ok(Err(failure)) => Err(failure),
-        Err(_) => Err(Failure::TimedOut),
     };
     let wire = reader.into_inner().into_inner().unsplit(writer);
     match answer {

@@ -188,6 +188,10 @@ impl HealthState {
         self.inner().key = Some((check, now.boot));
     }
 
+    pub(crate) fn forget_key(&self) {
+        self.inner().key = None;
+    }
+
     /// Returns the last result of a key check if it is less than `ms` old.
     pub(crate) fn key_within(&self, ms: i64, now: Now) -> Option<KeyCheck> {
         let (check, at) = self.inner().key?;
@@ -230,7 +234,7 @@ mod tests {
         assert_eq!(never_worked(at(170_000)), Some("c".to_owned()));
         health.upstream(UpstreamHealth::Fine, at(180_000));
         assert_eq!(never_worked(at(180_000)), None);
-        // The upstream fails half of the time. Later failures are no reason to report it.
+        // The upstream fails half of the time. Later failures are not reported here.
         health.upstream(failing("d"), at(190_000));
         assert_eq!(never_worked(at(900_000)), None);
     }

@@ -33,4 +33,4 @@ pub use error::RelayError;
 pub use health::{KeyCheck, RelayHealth};
 pub use metrics::RelayMetrics;
 pub use relay::SignOutcome;
-pub use settings::{Settings, WebhookSecret};
+pub use settings::{Settings, WebhookSecret, WebhookSecrets};

@@ -3,10 +3,14 @@
 use crate::core::{FAULT_WAIT_MS, Relay, STORE_PAUSE_MS, report_fault};
 use crate::decision::of_delivering;
 use crate::environment::{CallResult, Environment, Point};
-use bulkhead_sandbox::{Event, SigningComponent};
+use crate::settings::WebhookSecret;
+use bulkhead_sandbox::{Delivery, Event, SigningComponent};
 use bulkhead_store::{BootMillis, Claim, Notification, NotificationOutcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The header with the signatures of a webhook (Standard Webhooks 1.0).
+const SIGNATURE: &str = "webhook-signature";
 
 /// Number of running notifications of this process, by host.
 #[derive(Clone, Default)]
@@ -128,15 +132,23 @@ async fn send<W: Environment>(
         outcome: notification.outcome.clone(),
         since_ms: u64::try_from(notification.finished_at.0).unwrap_or(0),
     };
-    let secret = relay.settings.webhook_secret.as_ref();
     let now_ms = u64::try_from(now.wall.0).unwrap_or(0);
     let component = relay.components.current();
     // The request's id is unique and the same for all attempts, so that receivers can recognise repetitions.
-    let delivery = component.webhook(request, &event, secret.map(|secret| &secret.0[..]), now_ms);
-    let delivery = match delivery {
+    let build = |secret: Option<&WebhookSecret>| {
+        component.webhook(request, &event, secret.map(|secret| &secret.0[..]), now_ms)
+    };
+    let secrets = relay.settings.webhook_secrets.current();
+    let mut delivery = match build(secrets.first()) {
         Ok(delivery) => delivery,
         Err(ended) => return fault(ended),
     };
+    for previous in secrets.iter().skip(1) {
+        match build(Some(previous)) {
+            Ok(other) => add_signature(&mut delivery, &other),
+            Err(ended) => return fault(ended),
+        }
+    }
     let until = BootMillis(now.boot.0 + i64::from(relay.settings.webhook_ms));
     let result = relay
         .environment
@@ -149,6 +161,27 @@ async fn send<W: Environment>(
         .await;
     relay.metrics.record_delivery(&result);
     outcome(relay, &component, notification, result).unwrap_or_else(fault)
+}
+
+/// Adds the signature of another secret to the header (Standard Webhooks 1.0: a list, separated by spaces).
+/// Adds nothing if the component has built two different requests.
+fn add_signature(delivery: &mut Delivery, other: &Delivery) {
+    let is_signature = |(name, _): &&(String, String)| name.eq_ignore_ascii_case(SIGNATURE);
+    let same_rest = delivery.body == other.body
+        && delivery
+            .headers
+            .iter()
+            .filter(|header| !is_signature(header))
+            .eq(other.headers.iter().filter(|header| !is_signature(header)));
+    let Some((_, addition)) = other.headers.iter().find(is_signature) else {
+        return;
+    };
+    let mut headers = delivery.headers.iter_mut();
+    let signature = headers.find(|(name, _)| name.eq_ignore_ascii_case(SIGNATURE));
+    if let (true, Some((_, value))) = (same_rest, signature) {
+        value.push(' ');
+        value.push_str(addition);
+    }
 }
 
 fn outcome<W: Environment>(
@@ -166,6 +199,28 @@ fn outcome<W: Environment>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signatures_of_one_request_are_joined() {
+        let delivery = |timestamp: &str, signature: Option<&str>| {
+            let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+            let signature = signature.map(|value| header(SIGNATURE, value));
+            let headers = [header("webhook-timestamp", timestamp)];
+            Delivery {
+                headers: headers.into_iter().chain(signature).collect(),
+                body: b"{}".to_vec(),
+            }
+        };
+        let joined = |mut first: Delivery, other: Delivery| {
+            add_signature(&mut first, &other);
+            first.headers.pop().expect("there should be a header").1
+        };
+        let first = || delivery("1", Some("v1,a"));
+        assert_eq!(joined(first(), delivery("1", Some("v1,b"))), "v1,a v1,b");
+        assert_eq!(joined(first(), delivery("2", Some("v1,b"))), "v1,a");
+        assert_eq!(joined(first(), delivery("1", None)), "v1,a");
+        assert_eq!(joined(delivery("1", None), first()), "1");
+    }
 
     #[test]
     fn notifications_are_limited_per_host_and_do_not_block_other_hosts() {

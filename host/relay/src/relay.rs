@@ -172,6 +172,11 @@ impl<W: Environment> Relay<W> {
         Ok(redelivery)
     }
 
+    /// Discards the result of the last key check, because the API key has changed.
+    pub fn forget_key_check(&self) {
+        self.health.forget_key();
+    }
+
     /// Starts no more calls and notifications, and waits until the running ones have ended and their
     /// results are stored.
     ///

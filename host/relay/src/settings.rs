@@ -2,6 +2,7 @@
 
 use bulkhead_store::{BacklogMax, Quota};
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 /// Limits and keys of a relay.
@@ -15,8 +16,8 @@ pub struct Settings {
     pub backlog_max: BacklogMax,
     /// The upstream's public key in PEM. If it is set, signatures are verified.
     pub public_key: Option<String>,
-    /// The secret that webhooks are signed with. `None` leaves them unsigned.
-    pub webhook_secret: Option<WebhookSecret>,
+    /// The secrets that webhooks are signed with.
+    pub webhook_secrets: WebhookSecrets,
     /// Timeout of one attempt to deliver a notification, in milliseconds.
     pub webhook_ms: u32,
     /// Maximum number of concurrent notifications.
@@ -44,5 +45,30 @@ pub struct WebhookSecret(pub Zeroizing<Vec<u8>>);
 impl fmt::Debug for WebhookSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(set)")
+    }
+}
+
+/// The secrets that webhooks are signed with, the current one first. Each of them makes a signature, so that
+/// receivers can change from one secret to the next at any time. Without a secret, webhooks are not signed.
+///
+/// Clones share the secrets.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookSecrets(Arc<Mutex<Arc<[WebhookSecret]>>>);
+
+impl WebhookSecrets {
+    /// Returns the secrets for a relay.
+    pub fn new(secrets: Vec<WebhookSecret>) -> Self {
+        let shared = Self::default();
+        shared.replace(secrets);
+        shared
+    }
+
+    /// Replaces the secrets. Deliveries that are under way keep their signatures.
+    pub fn replace(&self, secrets: Vec<WebhookSecret>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = secrets.into();
+    }
+
+    pub(crate) fn current(&self) -> Arc<[WebhookSecret]> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

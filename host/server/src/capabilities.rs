@@ -44,12 +44,10 @@ pub(crate) trait Capability: Send + Sync {
         Vec::new()
     }
 
-    /// Reads the secrets of the capability again.
-    ///
-    /// # Errors
-    /// [`SecretError`] if a secret cannot be used. The active secrets then stay unchanged.
-    fn reload(&self) -> Result<(), SecretError> {
-        Ok(())
+    /// Reads the secrets of the capability again. Returns an error for each secret that cannot be used. If
+    /// there is one, the active secrets of the capability stay unchanged.
+    fn reload(&self) -> Vec<SecretError> {
+        Vec::new()
     }
 
     /// Stops starting work that outlasts its requests, and waits until the running work has ended.

@@ -21,7 +21,8 @@ pub(crate) use variables::{UnknownVariable, unknown_variables};
 
 const AFTER_HELP: &str = "Sizes take B, KiB, MiB or GiB. Times take ms, s, m, h or d.\n\
     Secrets are variables, never flags: SECRET, SECRET_PREVIOUS, BULKHEAD_UPSTREAM_API_KEY,\n\
-    BULKHEAD_WEBHOOK_SECRET, BULKHEAD_STORE_PASSWORD (or the files above).\n\
+    BULKHEAD_WEBHOOK_SECRET, BULKHEAD_WEBHOOK_SECRET_PREVIOUS, BULKHEAD_STORE_PASSWORD (or the files\n\
+    above).\n\
     BULKHEAD_LOG sets the log level: off, error, warn, info (the default), debug or trace, or levels \
     by target, as in bulkhead=debug,wasmtime=warn.";
 

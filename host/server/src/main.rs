@@ -128,21 +128,23 @@ fn reload_on_hang_up(mut hang_up: Signal, app: Arc<App>) {
             let app = Arc::clone(&app);
             // Reading blocks if the file's disk does not respond.
             let read = tokio::task::spawn_blocking(move || {
-                let mut capabilities = app.capabilities.iter();
-                capabilities.try_for_each(|(_, capability)| capability.reload())
+                let capabilities = app.capabilities.iter();
+                let errors = capabilities.flat_map(|(_, capability)| capability.reload());
+                errors.map(|error| error.to_string()).collect()
             });
-            let error = match read.await {
-                Ok(Ok(())) => {
-                    tracing::info!("secret files read again");
-                    continue;
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => error.to_string(),
+            let errors: Vec<String> = match read.await {
+                Ok(errors) => errors,
+                Err(error) => vec![error.to_string()],
             };
-            tracing::error!(
-                error,
-                "cannot read secrets again, the previous secrets stay active"
-            );
+            if errors.is_empty() {
+                tracing::info!("secret files read again");
+            }
+            for error in errors {
+                tracing::error!(
+                    error,
+                    "cannot read secrets again, the previous secrets stay active"
+                );
+            }
         }
     });
 }

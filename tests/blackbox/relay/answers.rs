@@ -15,6 +15,7 @@ on_both_stores!(
     upstream_that_never_worked_makes_health_degraded,
     notification_is_redelivered_on_request,
     many_redeliveries_make_few_webhooks,
+    webhook_secrets_and_api_key_rotate_without_a_restart,
     drain_completes_running_webhooks,
     drain_timeout_logs_interrupted_webhooks,
     signature_and_key_checks_use_few_calls,
@@ -280,6 +281,80 @@ fn many_redeliveries_make_few_webhooks(kind: StoreKind) {
     assert!(relay.receiver.deliveries().len() <= accepted + 1);
 }
 
+fn webhook_secrets_and_api_key_rotate_without_a_restart(kind: StoreKind) {
+    const NEW_SECRET: &str = "whsec_bmV3IHNlY3JldCBvZiAyNCBieXRlcyE=";
+    let mut relay = Relay::prepare(kind, &RELIABLE);
+    let [current, previous, key] = ["current", "previous", "key"].map(|name| relay.file(name));
+    let write = |path, text: &str| std::fs::write(path, text).expect("file should be written");
+    write(&current, NEW_SECRET);
+    write(&previous, WEBHOOK_SECRET);
+    write(&key, super::KEY);
+    relay.variables.remove("BULKHEAD_WEBHOOK_SECRET");
+    relay.variables.remove("BULKHEAD_UPSTREAM_API_KEY");
+    for (name, file) in [
+        ("BULKHEAD_WEBHOOK_SECRET_FILE", &current),
+        ("BULKHEAD_WEBHOOK_SECRET_PREVIOUS_FILE", &previous),
+        ("BULKHEAD_UPSTREAM_API_KEY_FILE", &key),
+    ] {
+        relay.set(name, file.to_str().expect("path should be UTF-8"));
+    }
+    relay.run();
+    relay.wait_for_calls();
+    let reload = |count: usize| {
+        relay.server().signal("HUP");
+        until("the files are read again", || {
+            let log = relay.server().log();
+            log.matches("secret files read again").count() >= count
+        });
+    };
+    // The receiver has the old secret. It accepts a webhook that is signed with both.
+    relay
+        .upstream
+        .control(&json!({"mode": "late", "delay_ms": 1900, "next": 1}));
+    let id = relay.accepted("message-for-a-rotation", Some(&relay.callback("a")));
+    let target = format!("/crypto/requests/{id}/redeliver");
+    let redeliver = || http::request(relay.server().address, "POST", &target, &[], b"");
+    let last_webhook = |signatures: usize, verified: bool| {
+        relay.receiver.deliveries().last().is_some_and(|last| {
+            let header = last.signature.as_deref().unwrap_or_default();
+            header.split(' ').count() == signatures && last.verified == Some(verified)
+        })
+    };
+    until("both signatures arrive", || last_webhook(2, true));
+    // The end of the rotation.
+    std::fs::remove_file(&previous).expect("file should be removed");
+    reload(1);
+    until("the redelivery is accepted", || redeliver().status == 202);
+    until("only the new secret signs", || last_webhook(1, false));
+    write(&current, WEBHOOK_SECRET);
+    reload(2);
+    until("the redelivery is accepted", || redeliver().status == 202);
+    until("the replaced secret signs", || last_webhook(1, true));
+
+    let is_valid = || {
+        let check = relay.server().get("GET", "/crypto/test_api_key");
+        (check.status == 200).then(|| check.json()["valid"] == true)
+    };
+    until("the key is checked", || is_valid() == Some(true));
+    write(&key, "a-key-that-is-wrong");
+    reload(3);
+    until("the replaced key is checked", || is_valid() == Some(false));
+    // A secret that cannot be used changes nothing.
+    write(&current, "not base64!");
+    relay.server().signal("HUP");
+    until("the failure is logged", || {
+        relay
+            .server()
+            .log()
+            .contains("cannot read secrets again, the previous secrets stay active")
+    });
+    until("the redelivery is accepted", || redeliver().status == 202);
+    until("the webhook is delivered", || {
+        relay.request(&id)["notification"]["status"] == "delivered"
+    });
+    assert!(last_webhook(1, true));
+}
+
 /// An interrupted webhook would be sent again by the next process, although the receiver accepted
 /// it.
 fn drain_completes_running_webhooks(kind: StoreKind) {
@@ -536,6 +611,11 @@ fn unusable_settings_stop_the_start_with_a_reason() {
             "BULKHEAD_UPSTREAM_PUBLIC_KEY",
             "-----BEGIN PUBLIC KEY-----",
             "BULKHEAD_UPSTREAM_PUBLIC_KEY",
+        ),
+        (
+            "BULKHEAD_WEBHOOK_SECRET_PREVIOUS",
+            "not base64!",
+            "BULKHEAD_WEBHOOK_SECRET_PREVIOUS",
         ),
         ("BULKHEAD_CA_FILE", "/nonexistent", "/nonexistent"),
         // The store is a file, which has no password.

@@ -426,6 +426,33 @@ async fn callback_may_be_answered_before_it_is_read() {
     assert_eq!(answer.unwrap().status, 200);
 }
 
+/// Some receivers respond first and read the request afterwards.
+#[tokio::test]
+async fn request_is_sent_to_its_end_after_status_line() {
+    let (requests, mut received) = mpsc::unbounded_channel();
+    let server = Server::start(move |mut stream| {
+        let requests = requests.clone();
+        async move {
+            let status = b"HTTP/1.1 200 OK\r\n";
+            stream.write_all(status).await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"END") {
+                assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+            }
+            requests.send(request.len()).unwrap();
+            stream.write_all(b"\r\n").await.unwrap();
+        }
+    })
+    .await;
+    let target = outbound().callback_target(&server.url()).unwrap();
+    // This is more than the kernel buffers.
+    let body = "x".repeat(16 << 20) + "END";
+    let body_bytes = body.len();
+    let answer = outbound().callback(&target, post(body), generous()).await;
+    assert_eq!(answer.unwrap().status, 200);
+    assert!(received.recv().await.unwrap() > body_bytes);
+}
+
 #[tokio::test]
 async fn silent_receiver_is_reset_at_deadline() {
     for answer in ["", "HTTP/1.1 200", "HTTP/1.1 100 Continue\r\nX: "] {

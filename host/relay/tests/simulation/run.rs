@@ -7,7 +7,9 @@ use crate::process::{Faults, Process, START_WALL_MS, Shared, Surroundings, lock}
 use crate::receivers::{Manner, Receivers};
 use crate::upstream::{Upstream, Weather, max_in_window};
 use crate::verdict::{self, Promise};
-use bulkhead_relay::{Environment as _, Point, Relay, RelayMetrics, Settings, SignOutcome};
+use bulkhead_relay::{
+    Environment as _, Point, Relay, RelayMetrics, Settings, SignOutcome, WebhookSecrets,
+};
 use bulkhead_sandbox::SigningComponent;
 use bulkhead_store::model::Model;
 use bulkhead_store::{BacklogMax, BootMillis, Callback, NewRequest, Quota, RequestId};
@@ -122,7 +124,7 @@ impl Run {
                     callers: 100,
                 },
                 public_key: None,
-                webhook_secret: None,
+                webhook_secrets: WebhookSecrets::default(),
                 webhook_ms: 15_000,
                 webhooks_max: 64,
                 webhooks_per_host_max: 4,

@@ -4,6 +4,7 @@ mod environment;
 mod parameters;
 mod pem;
 mod problems;
+mod secrets;
 mod settings;
 mod start;
 pub(crate) mod store;
@@ -11,6 +12,7 @@ mod store_settings;
 
 use super::{BoxFuture, Capability, CapabilityStatus, Definition, on_worker};
 use crate::components::{ActiveComponent, HotSwap};
+use crate::config::secrets::SecretError;
 use crate::trace::trace_parent;
 use bulkhead_http::{
     ByteSize, Call, LimitExceeded, Problem, Response, RuntimeThread, json_response, setting,
@@ -28,6 +30,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use parameters::Sign;
 use problems::{problem, retry_after};
+use secrets::{ActiveSecrets, SigningSecrets};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -70,6 +73,9 @@ struct Signing {
     message_max: ByteSize,
     sign_ms: i64,
     store: &'static str,
+    /// For reading the secrets again.
+    settings: Settings,
+    secrets: ActiveSecrets,
     /// The thread that runs the relay.
     _thread: RuntimeThread,
 }
@@ -169,6 +175,22 @@ impl Capability for State {
             Some(signing) => signing.health(),
         };
         vec![("store", store), ("upstream", upstream)]
+    }
+
+    fn reload(&self) -> Vec<SecretError> {
+        let Some(signing) = &self.0 else {
+            return Vec::new();
+        };
+        match SigningSecrets::load(&signing.settings) {
+            Ok(secrets) => {
+                secrets.warn(&signing.settings);
+                if signing.secrets.replace(secrets) {
+                    signing.relay.forget_key_check();
+                }
+                Vec::new()
+            }
+            Err(errors) => errors,
+        }
     }
 
     /// The relay starts no new work, and finishes the running calls.

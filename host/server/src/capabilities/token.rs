@@ -125,7 +125,7 @@ impl State {
             secrets: RwLock::new(None),
             settings: settings.clone(),
         };
-        token.reload()?;
+        token.load_secrets()?;
         Ok(token)
     }
 
@@ -186,19 +186,8 @@ impl State {
     }
 }
 
-impl Capability for State {
-    fn component(&self) -> Option<Arc<dyn HotSwap>> {
-        Some(Arc::clone(&self.component) as _)
-    }
-
-    fn status(&self) -> CapabilityStatus {
-        match self.secrets() {
-            Some(_) => CapabilityStatus::Ready,
-            None => CapabilityStatus::NotConfigured,
-        }
-    }
-
-    fn reload(&self) -> Result<(), SecretError> {
+impl State {
+    fn load_secrets(&self) -> Result<(), SecretError> {
         let secrets = self.settings.secrets()?;
         for name in secrets.iter().flat_map(Secrets::weak) {
             tracing::warn!(
@@ -212,6 +201,23 @@ impl Capability for State {
         }
         *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets.map(Arc::new);
         Ok(())
+    }
+}
+
+impl Capability for State {
+    fn component(&self) -> Option<Arc<dyn HotSwap>> {
+        Some(Arc::clone(&self.component) as _)
+    }
+
+    fn status(&self) -> CapabilityStatus {
+        match self.secrets() {
+            Some(_) => CapabilityStatus::Ready,
+            None => CapabilityStatus::NotConfigured,
+        }
+    }
+
+    fn reload(&self) -> Vec<SecretError> {
+        self.load_secrets().err().into_iter().collect()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::files::{self, FileError};
 use bulkhead_http::Wiped;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -72,12 +73,20 @@ pub(crate) enum SecretError {
         "{0} is empty. Set it or unset it. If you can choose its value, use at least {STRONG_BYTES} random bytes"
     )]
     Empty(String),
-    #[error(
-        "SECRET_PREVIOUS is set and SECRET is not. Set SECRET or SECRET_FILE to the secret of new tokens"
-    )]
-    OnlyPrevious,
+    #[error("{0}_PREVIOUS is set and {0} is not. Set {0} or {0}_FILE to the current secret")]
+    OnlyPrevious(&'static str),
     #[error("{name} {problem}")]
     Malformed { name: &'static str, problem: String },
+}
+
+/// Returns the file of a previous secret, or `None` if it does not exist or is empty. A rotation ends when the
+/// file is removed or emptied.
+pub(crate) fn previous_file(file: Option<&Path>) -> Option<&Path> {
+    file.filter(|file| match std::fs::metadata(file) {
+        Ok(metadata) => !metadata.is_file() || metadata.len() > 0,
+        // Reading it reports any other error.
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    })
 }
 
 /// Returns a line of `check-config` on a secret.

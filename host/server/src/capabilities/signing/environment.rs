@@ -1,5 +1,6 @@
 //! The environment of the relay in a server: clocks, randomness, network and tasks.
 
+use super::secrets::SharedApiKey;
 use crate::trace::TRACEPARENT;
 use bulkhead_outbound::{Limits, Outbound, Request, Target};
 use bulkhead_relay::{BoxFuture, CallResult, Environment, Point};
@@ -31,10 +32,10 @@ pub(crate) struct RealEnvironment {
 }
 
 /// The settings of calls to the signing API.
-pub(crate) struct Upstream {
-    pub(crate) address: Target,
-    pub(crate) api_key: Option<HeaderValue>,
-    pub(crate) answer_octets: usize,
+pub(super) struct Upstream {
+    pub(super) address: Target,
+    pub(super) api_key: SharedApiKey,
+    pub(super) answer_octets: usize,
 }
 
 struct Crash {
@@ -44,7 +45,7 @@ struct Crash {
 }
 
 impl RealEnvironment {
-    pub(crate) fn new(outbound: Arc<Outbound>, upstream: Upstream, tasks: Handle) -> Self {
+    pub(super) fn new(outbound: Arc<Outbound>, upstream: Upstream, tasks: Handle) -> Self {
         Self {
             outbound,
             upstream,
@@ -127,12 +128,8 @@ impl Environment for RealEnvironment {
         let outbound = Arc::clone(&self.outbound);
         let target = self.upstream.address.join(&target);
         let mut headers = Vec::new();
-        headers.extend(
-            self.upstream
-                .api_key
-                .clone()
-                .map(|key| (AUTHORIZATION, key)),
-        );
+        let api_key = self.upstream.api_key.load();
+        headers.extend(api_key.as_deref().map(|key| (AUTHORIZATION, key.clone())));
         headers.extend(trace_header(trace));
         let limits = Limits {
             send_before: instant(until),

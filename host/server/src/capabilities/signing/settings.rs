@@ -41,8 +41,8 @@ pub(crate) struct SigningSettings {
     /// is opened.
     #[arg(long, value_name = "URL", hide_env_values = true)]
     pub(crate) upstream_url: Option<String>,
-    /// File with the API key, instead of the variable `BULKHEAD_UPSTREAM_API_KEY`. Without either, calls
-    /// are made without a key.
+    /// File with the API key, instead of the variable `BULKHEAD_UPSTREAM_API_KEY`. It is read again on
+    /// SIGHUP. Without either, calls are made without a key.
     #[arg(long, value_name = "FILE")]
     pub(crate) upstream_api_key_file: Option<PathBuf>,
     /// RSA public key of the signing API in PEM, or a file with it. Signatures must then verify under this
@@ -96,9 +96,13 @@ pub(crate) struct SigningSettings {
     #[arg(long, default_value = "90d", value_parser = durations(SECOND, DAY * 36_500))]
     pub(crate) retention: Duration,
     /// File with the webhook secret (`whsec_` and base64), instead of the variable
-    /// `BULKHEAD_WEBHOOK_SECRET`. Without either, webhooks are not signed.
+    /// `BULKHEAD_WEBHOOK_SECRET`. It is read again on SIGHUP. Without either, webhooks are not signed.
     #[arg(long, value_name = "FILE")]
     pub(crate) webhook_secret_file: Option<PathBuf>,
+    /// File with the previous webhook secret, instead of the variable `BULKHEAD_WEBHOOK_SECRET_PREVIOUS`.
+    /// Webhooks then carry a signature of each secret. The file may be missing or empty.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) webhook_secret_previous_file: Option<PathBuf>,
     /// Time for one webhook attempt; at most 50s. An attempt that takes longer fails.
     #[arg(
         long,

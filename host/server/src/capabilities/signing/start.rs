@@ -1,36 +1,23 @@
 //! Builds the signing relay from the settings.
 
 use super::environment::{RealEnvironment, Upstream};
+use super::secrets::{self, ActiveSecrets, SigningSecrets};
 use super::settings::{PUBLIC_KEY, SigningSettings};
 use super::store_settings::STORE_PASSWORD;
 use super::{DEFINITION, Signing, State, store};
 use crate::capabilities::{AdmissionError, Context, Inspection, StartError};
 use crate::components::{ActiveComponent, Admitted, ComponentSource};
-use crate::config::secrets::{self, SecretError, set_or_not};
+use crate::config::secrets::set_or_not;
 use crate::config::units::millis;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bulkhead_http::{RuntimeThread, setting};
 use bulkhead_outbound::{Outbound, Setup, Target};
-use bulkhead_relay::{Relay, Settings, SigningComponents, WebhookSecret};
+use bulkhead_relay::{Relay, Settings, SigningComponents};
 use bulkhead_sandbox::{
     Claim, Description, GuestComponent as _, InstanceLimits, Refusal, RefusalKind,
     SigningComponent, VerifyError,
 };
 use bulkhead_store::BacklogMax;
-use hyper::header::HeaderValue;
-use std::path::Path;
 use std::sync::Arc;
-use zeroize::Zeroizing;
-
-const API_KEY: &str = "BULKHEAD_UPSTREAM_API_KEY";
-const WEBHOOK_SECRET: &str = "BULKHEAD_WEBHOOK_SECRET";
-
-/// The prefix of a secret (Standard Webhooks 1.0, "Signature scheme").
-const SECRET_PREFIX: &str = "whsec_";
-
-/// The minimum size of a secret, in bytes (as above).
-const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
 
 /// Interval between two reads of the store, in milliseconds. They find changes by other replicas and by the
 /// command line.
@@ -43,8 +30,7 @@ const VERIFY_WORKERS: u16 = 1;
 struct Parts {
     address: Target,
     outbound: Arc<Outbound>,
-    api_key: Option<HeaderValue>,
-    webhook_secret: Option<WebhookSecret>,
+    secrets: SigningSecrets,
     public_key: Option<String>,
 }
 
@@ -66,21 +52,15 @@ impl Parts {
         let outbound = Outbound::new(&setup).map_err(|error| store::outbound_problem(&error));
         let address = checked(address, &mut problems);
         let outbound = checked(outbound, &mut problems);
-        let api_key = checked(
-            api_key(settings.upstream_api_key_file.as_deref()),
-            &mut problems,
-        );
-        let webhook_secret = checked(
-            webhook_secret(settings.webhook_secret_file.as_deref()),
-            &mut problems,
-        );
+        let secrets = SigningSecrets::load(settings)
+            .map_err(|errors| problems.extend(errors.iter().map(ToString::to_string)))
+            .ok();
         let public_key = checked(settings.public_key(), &mut problems);
         let parts = || {
             Some(Self {
                 address: address?,
                 outbound: Arc::new(outbound?),
-                api_key: api_key?,
-                webhook_secret: webhook_secret?,
+                secrets: secrets?,
                 public_key: public_key?,
             })
         };
@@ -98,10 +78,10 @@ fn checked<T>(result: Result<T, impl ToString>, problems: &mut Vec<String>) -> O
 /// makes no call.
 pub(super) fn inspect(context: &Context<'_>) -> Inspection {
     let settings = &context.settings.signing;
-    let (api_key, webhook_secret, mut problems) = match Parts::of(settings) {
+    let (parts, mut problems) = match Parts::of(settings) {
         None => return Inspection::default(),
-        Some(Ok(parts)) => (parts.api_key.is_some(), parts.webhook_secret, Vec::new()),
-        Some(Err(problems)) => (false, None, problems),
+        Some(Ok(parts)) => (Some(parts), Vec::new()),
+        Some(Err(problems)) => (None, problems),
     };
     problems.extend(settings.store.unusable());
     // `Parts::of` has reported an unreadable key file.
@@ -113,21 +93,8 @@ pub(super) fn inspect(context: &Context<'_>) -> Inspection {
     }
     // `StoreSettings::contradictions` reports an unusable password.
     let password = matches!(settings.store.password(), Ok(Some(_)));
-    let mut secrets = vec![
-        set_or_not(API_KEY, api_key),
-        set_or_not(WEBHOOK_SECRET, webhook_secret.is_some()),
-        set_or_not(STORE_PASSWORD, password),
-    ];
-    secrets.extend(
-        secret_warnings(settings)
-            .into_iter()
-            .map(|line| "# ".to_owned() + &line),
-    );
-    if webhook_secret.as_ref().is_some_and(is_weak) {
-        secrets.push(format!(
-            "# {WEBHOOK_SECRET} has fewer than {WEBHOOK_SECRET_BYTES_MIN} bytes, which is weak"
-        ));
-    }
+    let mut secrets = secrets::inspect(settings, parts.as_ref().map(|parts| &parts.secrets));
+    secrets.push(set_or_not(STORE_PASSWORD, password));
     Inspection {
         secrets,
         problems,
@@ -152,33 +119,20 @@ fn start(context: &Context<'_>, parts: Parts) -> Result<Signing, StartError> {
     let Parts {
         address,
         outbound,
-        api_key,
-        webhook_secret,
+        secrets,
         public_key,
     } = parts;
-    if api_key.is_none() {
-        tracing::warn!(
-            name = API_KEY,
-            "not set: calls to the signing API have no key"
-        );
-    }
-    for warning in secret_warnings(settings) {
-        tracing::warn!(warning, "secret is unusual");
-    }
-    if webhook_secret.as_ref().is_some_and(is_weak) {
-        tracing::warn!(
-            name = WEBHOOK_SECRET,
-            "secret is weak: it has fewer than {WEBHOOK_SECRET_BYTES_MIN} bytes"
-        );
-    }
+    secrets.warn(settings);
     let component = context.component(DEFINITION.artifact, maker(context, public_key.clone())?)?;
     let thread = RuntimeThread::start("relay")?;
     let store = store::open(&settings.store, settings.quota(), &outbound)?;
     let queue_max = settings.verify_queue_max;
     let pool = context.pool("verify", VERIFY_WORKERS, VERIFY_WORKERS, queue_max)?;
+    let active = ActiveSecrets::default();
+    active.replace(secrets);
     let upstream = Upstream {
         address,
-        api_key,
+        api_key: Arc::clone(&active.api_key),
         answer_octets: settings.upstream_response_max.as_usize(),
     };
     let environment =
@@ -195,7 +149,7 @@ fn start(context: &Context<'_>, parts: Parts) -> Result<Signing, StartError> {
                 callers: settings.callers_max,
             },
             public_key: public_key.clone(),
-            webhook_secret,
+            webhook_secrets: active.webhook.clone(),
             webhook_ms: millis(settings.webhook_timeout),
             webhooks_max: settings.webhooks_max,
             webhooks_per_host_max: settings.webhooks_per_host_max,
@@ -213,6 +167,8 @@ fn start(context: &Context<'_>, parts: Parts) -> Result<Signing, StartError> {
         message_max: settings.message_max,
         sign_ms: millis(settings.sign_timeout).into(),
         store: settings.store.store.kind(),
+        settings: settings.clone(),
+        secrets: active,
         _thread: thread,
     })
 }
@@ -279,61 +235,4 @@ fn check_key(component: &SigningComponent, key: &str) -> Result<(), Refusal> {
         Err(VerifyError::Key(why)) => Err(unusable(why)),
         Err(VerifyError::Fault(fault)) => Err(unusable(fault.to_string())),
     }
-}
-
-/// Returns the API key, which is the whole value of `Authorization`.
-fn api_key(file: Option<&Path>) -> Result<Option<HeaderValue>, SecretError> {
-    let Some(key) = secrets::named(API_KEY, file)? else {
-        return Ok(None);
-    };
-    let mut value = HeaderValue::from_bytes(key.expose()).map_err(|_| SecretError::Malformed {
-        name: API_KEY,
-        problem: "contains bytes that a header cannot contain, such as a line end. Remove them"
-            .to_owned(),
-    })?;
-    value.set_sensitive(true);
-    Ok(Some(value))
-}
-
-fn webhook_secret(file: Option<&Path>) -> Result<Option<WebhookSecret>, SecretError> {
-    let Some(secret) = secrets::named(WEBHOOK_SECRET, file)? else {
-        return Ok(None);
-    };
-    let malformed = |problem: String| SecretError::Malformed {
-        name: WEBHOOK_SECRET,
-        problem,
-    };
-    let text = std::str::from_utf8(secret.expose()).ok();
-    let text = text.map(|text| text.strip_prefix(SECRET_PREFIX).unwrap_or(text));
-    let bytes = text.and_then(|text| STANDARD.decode(text).ok());
-    let bytes = bytes.map(Zeroizing::new).ok_or_else(|| {
-        malformed(format!(
-            "is malformed. Set it to {SECRET_PREFIX} and at least {WEBHOOK_SECRET_BYTES_MIN} random bytes \
-             in base64"
-        ))
-    })?;
-    // `whsec_$UNSET` expands to this. Anybody could sign with an empty key.
-    if bytes.is_empty() {
-        return Err(malformed(format!(
-            "has no key after {SECRET_PREFIX}. Set it to {SECRET_PREFIX} and at least \
-             {WEBHOOK_SECRET_BYTES_MIN} random bytes in base64, or unset it"
-        )));
-    }
-    Ok(Some(WebhookSecret(bytes)))
-}
-
-/// Returns warnings about the secrets of the relay.
-fn secret_warnings(settings: &SigningSettings) -> Vec<String> {
-    secrets::warnings(&[
-        (API_KEY, settings.upstream_api_key_file.as_deref()),
-        (WEBHOOK_SECRET, settings.webhook_secret_file.as_deref()),
-        (
-            STORE_PASSWORD,
-            settings.store.store_password_file.as_deref(),
-        ),
-    ])
-}
-
-fn is_weak(secret: &WebhookSecret) -> bool {
-    secret.0.len() < WEBHOOK_SECRET_BYTES_MIN
 }

@@ -1,7 +1,6 @@
 //! The token secrets: the current one, and the previous one during a rotation.
 
-use crate::config::secrets::{STRONG_BYTES, Secret, SecretError, named};
-use std::io::ErrorKind;
+use crate::config::secrets::{self, STRONG_BYTES, Secret, SecretError, named};
 use std::path::Path;
 
 /// The secrets that tokens are made with and verified against.
@@ -21,13 +20,11 @@ impl Secrets {
         previous_file: Option<&Path>,
     ) -> Result<Option<Self>, SecretError> {
         let current = named("SECRET", file)?;
-        // A rotation ends when the previous secret's file is removed or emptied.
-        let previous_file = previous_file.filter(|file| !is_gone_or_empty(file));
-        let previous = named("SECRET_PREVIOUS", previous_file)?;
+        let previous = named("SECRET_PREVIOUS", secrets::previous_file(previous_file))?;
         match (current, previous) {
             (Some(current), previous) => Ok(Some(Self { current, previous })),
             (None, None) => Ok(None),
-            (None, Some(_)) => Err(SecretError::OnlyPrevious),
+            (None, Some(_)) => Err(SecretError::OnlyPrevious("SECRET")),
         }
     }
 
@@ -48,14 +45,6 @@ impl Secrets {
         current
             .into_iter()
             .chain(previous.then_some("SECRET_PREVIOUS"))
-    }
-}
-
-/// Whether the file does not exist or is empty. Returns `false` if that is unknown.
-fn is_gone_or_empty(file: &Path) -> bool {
-    match std::fs::metadata(file) {
-        Ok(metadata) => metadata.is_file() && metadata.len() == 0,
-        Err(error) => error.kind() == ErrorKind::NotFound,
     }
 }
 
