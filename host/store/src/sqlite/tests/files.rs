@@ -5,8 +5,8 @@ use crate::{StoreFile, Unavailable};
 use std::fs;
 
 fn lost_file<T>(result: Result<T>) -> Option<StoreFile> {
-    match result {
-        Err(StoreError::Unavailable(Unavailable::FileLost(file))) => Some(file),
+    match result.err()? {
+        StoreError::Unavailable(Unavailable::FileLost(file)) => Some(file),
         _ => None,
     }
 }
