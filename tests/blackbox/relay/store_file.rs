@@ -3,7 +3,7 @@
 use super::{RELIABLE, RESPONSE_TIME_MAX, Relay, StoreKind, UpstreamProfile};
 use bulkhead_tests::server::{binary, run};
 use bulkhead_tests::until;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};

@@ -214,7 +214,9 @@ fn shown(id: &str, value: &str) -> String {
 /// Returns a line for each variable that looks like a setting but is not.
 fn unknown_variables() -> String {
     let unknown = super::unknown_variables().into_iter();
-    unknown.map(|unknown| format!("# {unknown}\n")).collect()
+    unknown.fold(String::new(), |lines, unknown| {
+        lines + &format!("# {unknown}\n")
+    })
 }
 
 /// Returns the line of the log level, which has no flag.

@@ -73,7 +73,7 @@ impl LogQueue {
             state.is_writing = true;
             drop(state);
             if output.write_all(&lines).is_err() {
-                let count = lines.iter().filter(|byte| **byte == b'\n').count();
+                let count = lines.split_inclusive(|byte| *byte == b'\n').count();
                 self.lost.inc_by(count as u64);
                 continue;
             }

@@ -93,10 +93,7 @@ fn warnings(settings: &SigningSettings) -> impl Iterator<Item = String> {
 }
 
 /// Returns the lines of `check-config` on the secrets. `None` means that they cannot be used.
-pub(super) fn inspect(
-    settings: &SigningSettings,
-    secrets: Option<&SigningSecrets>,
-) -> Vec<String> {
+pub(super) fn inspect(settings: &SigningSettings, secrets: Option<&SigningSecrets>) -> Vec<String> {
     let webhooks = secrets.map_or(0, |secrets| secrets.webhook.len());
     let mut lines = vec![
         set_or_not(
