@@ -210,7 +210,7 @@ fn forwarded_address_is_logged_only_from_trusted_proxies() {
     }
 }
 
-/// Starts a server whose log is written faster than a pipe takes it, and fills the queue while nobody reads.
+/// Sends requests until the queue of the log is full. The log must not be read meanwhile.
 fn lose_log_lines(server: &Server) {
     until("log lines are lost", || {
         for _ in 0..50 {

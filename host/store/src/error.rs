@@ -1,6 +1,7 @@
 //! Errors of stores. Their texts may be logged and shown to callers: they never quote stored data, a URL or
 //! a password.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -100,14 +101,7 @@ pub enum Unavailable {
 }
 
 /// A file or a folder on which this process does not have the rights that it needs.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "this process, which runs as user {user} and group {user_group}, cannot write the {kind} {}: {source}. It belongs \
-     to user {owner} and group {group}, with mode {mode:04o}. Change its owner with `chown {user}:{user_group} {}`, or \
-     run this program as user {owner}. All commands that use the store must run as one user, `bulkhead migrate` too",
-    path.display(),
-    path.display()
-)]
+#[derive(Debug)]
 pub struct Denied {
     /// `file` or `folder`.
     pub kind: &'static str,
@@ -125,6 +119,41 @@ pub struct Denied {
     pub user_group: u32,
     /// The error of the system.
     pub source: io::Error,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            owner,
+            group,
+            mode,
+            user,
+            user_group,
+            source,
+            ..
+        } = self;
+        let path = self.path.display();
+        write!(
+            f,
+            "this process, which runs as user {user} and group {user_group}, cannot write the {kind} {path}: \
+             {source}. It belongs to user {owner} and group {group}, with mode {mode:04o}"
+        )?;
+        if source.kind() != io::ErrorKind::PermissionDenied {
+            return Ok(());
+        }
+        write!(
+            f,
+            ". Change its owner with `chown {user}:{user_group} {path}`, or run this program as user {owner}. \
+             Run all commands that use the store as one user, `bulkhead migrate` too"
+        )
+    }
+}
+
+impl std::error::Error for Denied {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
 }
 
 /// A file that an SQLite store consists of.

@@ -5,12 +5,14 @@ mod attempts;
 mod clock;
 mod database;
 mod files;
+mod locked;
 mod notifications;
 mod open;
 mod queries;
 mod reader;
 mod recovery;
 mod requests;
+mod schema;
 mod slots;
 mod worker;
 mod writer;
@@ -61,6 +63,15 @@ impl Sqlite {
     ) -> Result<Self> {
         let database = Database::open(path, boot_id, quota, now)?;
         Self::start(path, database, waiting_max)
+    }
+
+    /// Checks that [`Sqlite::open`] can open or create the file with the rights of this process. Creates, changes
+    /// and locks no file. A server may have the file open.
+    ///
+    /// # Errors
+    /// The errors of [`Sqlite::open`], as far as they are visible without opening the file for writing.
+    pub fn check(path: &Path) -> Result<()> {
+        access::check(path)
     }
 
     /// Creates the file if it is missing, upgrades it to the current version, and closes it. Idempotent.

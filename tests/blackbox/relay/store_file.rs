@@ -85,11 +85,19 @@ fn file_without_permission_error_names_owner_mode_and_remedy() {
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o400))
             .expect("mode should be changed");
     }
+    let secret = relay.file("secret");
+    std::fs::write(&secret, "s").expect("file should be written");
+    let secret_mode = if owner == 0 { 0o600 } else { 0 };
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(secret_mode))
+        .expect("mode should be changed");
     let mode = if owner == 0 { "mode 0600" } else { "mode 0400" };
     for command in ["serve", "check-config", "migrate", "requests list"] {
         let mut bulkhead = Command::new(binary());
         bulkhead.args(command.split(' ')).env_clear();
         bulkhead.envs(relay.variables());
+        if command == "check-config" {
+            bulkhead.env("SECRET_FILE", &secret);
+        }
         if owner == 0 {
             bulkhead.uid(OTHER_USER).gid(OTHER_USER);
         }
@@ -100,6 +108,11 @@ fn file_without_permission_error_names_owner_mode_and_remedy() {
         let name = file.display().to_string();
         for part in [&name, &format!("user {owner} "), mode, "chown"] {
             assert!(text.contains(part), "{command}: {part} in {text}");
+        }
+        if command == "check-config" {
+            let mode = format!("user {owner} and group");
+            let has_secret = |line: &str| line.contains("SECRET_FILE") && line.contains(&mode);
+            assert!(text.lines().any(has_secret), "{text}");
         }
     }
 }

@@ -215,7 +215,7 @@ fn shown(id: &str, value: &str) -> String {
 fn unknown_variables() -> String {
     let unknown = super::unknown_variables().into_iter();
     unknown.fold(String::new(), |lines, unknown| {
-        lines + &format!("# {unknown}\n")
+        lines + "# " + &unknown.to_string() + "\n"
     })
 }
 

@@ -3,7 +3,7 @@
 use bulkhead_http::Wiped;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use thiserror::Error;
 
@@ -21,8 +21,37 @@ pub(crate) enum FileError {
     Growing,
     #[error("is not UTF-8 text")]
     NotText,
+    #[error(
+        "cannot be read: {source}. It belongs to user {owner} and group {group}, with mode {mode:04o}, and this \
+         process runs as user {user} and group {user_group}. Change its owner or its mode"
+    )]
+    Denied {
+        owner: u32,
+        group: u32,
+        mode: u32,
+        user: u32,
+        user_group: u32,
+        source: std::io::Error,
+    },
     #[error("cannot be read: {0}")]
     Io(#[from] std::io::Error),
+}
+
+impl FileError {
+    /// Returns the error of opening a file.
+    fn of_opening(path: &Path, source: std::io::Error) -> Self {
+        match path.metadata() {
+            Ok(metadata) if source.kind() == std::io::ErrorKind::PermissionDenied => Self::Denied {
+                owner: metadata.uid(),
+                group: metadata.gid(),
+                mode: metadata.mode() & 0o7777,
+                user: rustix::process::geteuid().as_raw(),
+                user_group: rustix::process::getegid().as_raw(),
+                source,
+            },
+            Ok(_) | Err(_) => Self::Io(source),
+        }
+    }
 }
 
 /// Returns the content of a regular file of at most `max` bytes. Does not wait for a pipe or a device. The
@@ -34,7 +63,8 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Wiped, FileError> {
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
-        .open(path)?;
+        .open(path)
+        .map_err(|error| FileError::of_opening(path, error))?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(FileError::NotRegular);

@@ -1,7 +1,6 @@
 //! The rights of this process on the files of a store, checked without creating, changing or locking a file.
 
-use super::Sqlite;
-use super::open::{APPLICATION_ID, MIGRATIONS, beside};
+use super::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::{Denied, Result, Unavailable, Unusable};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::process::{getegid, geteuid};
@@ -20,41 +19,42 @@ const APPLICATION_ID_AT: usize = 68;
 
 const READ_WRITE: Access = Access::READ_OK.union(Access::WRITE_OK);
 
-impl Sqlite {
-    /// Checks that [`Sqlite::open`] can open or create the file with the rights of this process. A server may
-    /// have it open.
-    ///
-    /// # Errors
-    /// The errors of [`Sqlite::open`], as far as they are visible without opening the file for writing.
-    pub fn check(path: &Path) -> Result<()> {
-        let Some(path) = check_access(path)? else {
-            return Ok(());
-        };
-        let mut header = Vec::new();
-        File::open(&path)
-            .and_then(|file| file.take(100).read_to_end(&mut header))
-            .map_err(|error| Unavailable::File(error.into()))?;
-        if header.is_empty() {
-            return Ok(());
+/// Returns the path of a file whose name has this suffix in addition.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// See [`super::Sqlite::check`].
+pub(super) fn check(path: &Path) -> Result<()> {
+    let Some(path) = check_access(path)? else {
+        return Ok(());
+    };
+    let mut header = Vec::new();
+    File::open(&path)
+        .and_then(|file| file.take(100).read_to_end(&mut header))
+        .map_err(|error| Unavailable::File(error.into()))?;
+    if header.is_empty() {
+        return Ok(());
+    }
+    if !header.starts_with(HEADER) {
+        return Err(Unusable::NotSqlite.into());
+    }
+    // Until the first checkpoint the numbers of a new file are in its log, and 0 here.
+    let number = |at: usize| {
+        let bytes = header.get(at..at + 4)?.try_into().ok()?;
+        Some(i32::from_be_bytes(bytes))
+    };
+    match (number(APPLICATION_ID_AT), number(USER_VERSION_AT)) {
+        (Some(APPLICATION_ID), Some(found))
+            if usize::try_from(found).map_or(true, |found| found > MIGRATIONS.len()) =>
+        {
+            let known = MIGRATIONS.len();
+            Err(Unusable::Newer { found, known }.into())
         }
-        if !header.starts_with(HEADER) {
-            return Err(Unusable::NotSqlite.into());
-        }
-        // Until the first checkpoint the numbers of a new file are in its log, and 0 here.
-        let number = |at: usize| {
-            let bytes = header.get(at..at + 4)?.try_into().ok()?;
-            Some(i32::from_be_bytes(bytes))
-        };
-        match (number(APPLICATION_ID_AT), number(USER_VERSION_AT)) {
-            (Some(APPLICATION_ID), Some(found))
-                if usize::try_from(found).map_or(true, |found| found > MIGRATIONS.len()) =>
-            {
-                let known = MIGRATIONS.len();
-                Err(Unusable::Newer { found, known }.into())
-            }
-            (None | Some(0 | APPLICATION_ID), _) => Ok(()),
-            (Some(_), _) => Err(Unusable::OtherProgram.into()),
-        }
+        (None | Some(0 | APPLICATION_ID), _) => Ok(()),
+        (Some(_), _) => Err(Unusable::OtherProgram.into()),
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn check_access(path: &Path) -> Result<Option<PathBuf>> {
     };
     let file = found.as_deref().unwrap_or(&path);
     let folder = file.parent().unwrap_or(Path::new("/"));
-    check_rights("folder", folder, READ_WRITE | Access::EXEC_OK)?;
+    check_rights("folder", folder, Access::WRITE_OK | Access::EXEC_OK)?;
     for (suffix, access) in [
         ("", READ_WRITE),
         (".lock", Access::WRITE_OK),

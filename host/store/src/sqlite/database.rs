@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::files::Files;
-use super::open::Locked;
+use super::locked::Locked;
 use crate::{Quota, Result, StoreError, Unavailable, Unusable};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::path::PathBuf;

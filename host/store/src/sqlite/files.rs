@@ -3,12 +3,12 @@
 //! A file may be removed, moved or replaced while it is open. SQLite then goes on using the open file, which the
 //! next start does not find.
 
-use super::open::{Locked, beside};
+use super::access::beside;
+use super::locked::{Identity, Locked, private};
 use crate::{Result, StoreFile, Unavailable};
 use rusqlite::Connection;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,25 +17,6 @@ const RESCUE_PAUSE: Duration = Duration::from_mins(1);
 
 /// Maximum number of copies beside the file.
 const COPIES_MAX: u32 = 100;
-
-/// The device and the inode of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity(u64, u64);
-
-impl Identity {
-    pub(super) fn of(metadata: &Metadata) -> Self {
-        Self(metadata.dev(), metadata.ino())
-    }
-
-    /// Returns the identity of the file at this path, or `None` if there is no file or it cannot be looked up.
-    fn at(path: &Path) -> Option<Self> {
-        path.metadata()
-            .as_ref()
-            .ok()
-            .filter(|metadata| metadata.is_file())
-            .map(Self::of)
-    }
-}
 
 /// The files of an open database.
 pub(super) struct Files {
@@ -129,7 +110,7 @@ fn copy(connection: &Connection, path: &Path) -> Result<PathBuf> {
     let failed = |error: std::io::Error| Unavailable::File(error.into());
     for number in 1..=COPIES_MAX {
         let copy = beside(path, &format!(".rescue-{number}"));
-        match super::open::private().create_new(true).open(&copy) {
+        match private().create_new(true).open(&copy) {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(failed(error).into()),

@@ -1,50 +1,18 @@
-//! Opening the file: its lock and its version.
+//! Opening the file and its migration.
 
 use super::access::check_access;
 use super::clock::Clock;
 use super::database::Database;
-use super::files::Identity;
+use super::locked::{Locked, lock};
 use super::recovery::recover;
+use super::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::{Now, Quota, Result, Unavailable, Unusable};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
-use std::fs::TryLockError;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-
-/// Marks the file as a store of this program ("bulk" in ASCII).
-pub(super) const APPLICATION_ID: i32 = 0x6275_6c6b;
-
-/// Each migration upgrades the schema by one version.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("version-1.sql"), include_str!("version-2.sql")];
 
 /// Maximum wait for another process that locks the file, such as a backup. Longer waits are errors.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A file that this process has locked against other servers.
-pub(super) struct Locked {
-    /// The path without symbolic links.
-    pub(super) path: PathBuf,
-    /// The identity of the file that this process opened or created.
-    pub(super) identity: Identity,
-    /// Dropping it releases the lock.
-    _lock: std::fs::File,
-}
-
-impl Locked {
-    /// Returns the path of the write-ahead log.
-    pub(super) fn log(&self) -> PathBuf {
-        beside(&self.path, "-wal")
-    }
-}
-
-/// Returns the path of a file whose name has this suffix in addition.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
 
 impl Database {
     /// See [`super::Sqlite::open`].
@@ -107,41 +75,6 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
-}
-
-/// Options that create a file which only its owner can read.
-pub(super) fn private() -> std::fs::OpenOptions {
-    let mut options = std::fs::File::options();
-    options.create(true).truncate(false).write(true).mode(0o600);
-    options
-}
-
-/// Locks the store for this process, and creates the file if it is missing.
-///
-/// Only one process may plan calls with a file. SQLite releases its own locks between transactions, and
-/// another lock on the same file would interfere with them. Therefore the lock is on a file next to it.
-fn lock(path: &Path) -> Result<Locked> {
-    let file_error = |error: std::io::Error| Unavailable::File(error.into());
-    let lock_error = |error: std::io::Error| Unavailable::LockFile(error.into());
-    check_access(path)?;
-    // The file is created here, so that its path can be resolved and only its owner can read it.
-    let file = private().open(path).map_err(file_error)?;
-    let metadata = file.metadata().map_err(file_error)?;
-    if metadata.nlink() > 1 {
-        return Err(Unavailable::HardLink.into());
-    }
-    // The path is resolved, so that symbolic links lead to the same lock.
-    let path = path.canonicalize().map_err(file_error)?;
-    let lock = private().open(beside(&path, ".lock")).map_err(lock_error)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Locked {
-            path,
-            identity: Identity::of(&metadata),
-            _lock: lock,
-        }),
-        Err(TryLockError::WouldBlock) => Err(Unavailable::InUse.into()),
-        Err(TryLockError::Error(error)) => Err(lock_error(error).into()),
-    }
 }
 
 /// Returns the version of the file, 0 for an empty one. Rejects files of other programs and newer versions.
