@@ -10,6 +10,7 @@ mod hostile;
 mod http;
 mod key_derivation;
 mod load;
+mod logging;
 mod messages;
 mod metrics;
 mod mocks;

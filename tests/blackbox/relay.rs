@@ -6,6 +6,7 @@ mod command_line;
 mod crashes;
 mod faults;
 mod outage;
+mod redelivery;
 mod store_file;
 mod traces;
 
