@@ -106,7 +106,7 @@ fn path(target: &str) -> &str {
     let rest = target.strip_prefix("http://").map_or(target, |rest| {
         rest.find('/').map_or("/", |slash| &rest[slash..])
     });
-    rest.split('?').next().unwrap_or_default()
+    rest.split(['?', '#']).next().unwrap_or_default()
 }
 
 /// Returns the template of `openapi.yaml` that matches a path.

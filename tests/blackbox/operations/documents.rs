@@ -116,8 +116,10 @@ fn documents_name_existing_flags_and_variables() {
         for span in spans(text) {
             let word = span.split([' ', '=']).next().unwrap_or_default();
             let is_flag = word.starts_with("--") && is_made_of(word, "-");
-            let is_variable = word.starts_with("BULKHEAD_") && is_made_of(word, "_");
-            let is_variable = is_variable && !word.starts_with("BULKHEAD_TEST_");
+            // The prefix alone stands for all variables.
+            let name = word.strip_prefix("BULKHEAD_").unwrap_or_default();
+            let is_variable = !name.is_empty() && is_made_of(name, "_");
+            let is_variable = is_variable && !name.starts_with("TEST_");
             if (is_flag || is_variable) && word == span {
                 found += 1;
                 // Secrets are variables only, and named in the help by their files.
