@@ -3,7 +3,6 @@
 //! No task is spawned and nothing is sent twice. Dropping the exchange drops the connection.
 
 use std::error::Error as _;
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -12,16 +11,16 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::http::response::Parts;
-use hyper::{Method, Uri, Version};
+use hyper::{Uri, Version};
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
+use crate::call::{Answer, Failure, Limits, Request, headers};
 use crate::connect::Stream;
 use crate::reason::NOT_IN_TIME;
-use crate::receiver::StatusLineFault;
-use crate::target::{Refusal, Target};
+use crate::target::Target;
 use crate::wire::Wire;
 
 /// Maximum size of the head of a response of the upstream, in bytes. hyper accepts at most 100 headers in it.
@@ -30,95 +29,6 @@ pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Maximum number of bytes that are read from the connection per allowed byte of the body. A chunk
 /// of one byte takes six. The remainder is for informational responses (1xx), which are skipped.
 const WIRE_BYTES_PER_BYTE: usize = 8;
-
-/// A request. The headers `Host` and `User-Agent`, and those about the connection or the length of
-/// the body, are set by this crate. They are ignored in `headers`.
-#[derive(Clone)]
-pub struct Request {
-    /// The HTTP method.
-    pub method: Method,
-    /// The headers in the order in which they are sent.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The whole body, which may be empty.
-    pub body: Bytes,
-}
-
-impl fmt::Debug for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({}, {} bytes)", self.method, self.body.len())
-    }
-}
-
-/// The limits of an exchange.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The time by which the first byte of the request must be sent. Otherwise nothing is sent.
-    pub send_before: Instant,
-    /// The end of the whole exchange, from resolving the name to the last byte of the response.
-    pub deadline: Instant,
-    /// Maximum size of the body of the response, in bytes.
-    pub answer_octets: usize,
-}
-
-/// A response. `Debug` shows only the status and the size of the body.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The status, from 200 to 999. Redirects are not followed.
-    pub status: u16,
-    /// The value of `Retry-After` as it was received, if it is ASCII.
-    pub retry_after: Option<String>,
-    /// The whole body. It is empty for callbacks.
-    pub body: Bytes,
-}
-
-impl fmt::Debug for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Answer({}, {} bytes)", self.status, self.body.len())
-    }
-}
-
-/// The reason why there is no response. The texts quote neither the request nor the response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// No connection was established, for this reason. Nothing was sent.
-    #[error("{0}")]
-    NotConnected(&'static str),
-    /// The host of a callback is not allowed. Nothing was sent.
-    #[error("{0}")]
-    Refused(#[source] Refusal),
-    /// `send_before` had passed before a byte could be sent. Nothing was sent.
-    #[error("the connection was established too late to be used")]
-    Late,
-    /// The response was incomplete at the deadline.
-    #[error("there was no complete response in time")]
-    TimedOut,
-    /// The connection ended before the response was complete.
-    #[error("the response was cut off")]
-    CutOff,
-    /// The head or the body of the response exceeds its limit.
-    #[error("the response is too long")]
-    TooLong,
-    /// The response is not valid HTTP/1.
-    #[error("the response is not HTTP")]
-    Malformed,
-    /// The status line of a receiver's response is malformed.
-    #[error("the status line of the response is malformed: {0}")]
-    StatusLine(#[source] StatusLineFault),
-}
-
-impl Failure {
-    /// Returns whether a byte of the request may have been sent.
-    pub fn sent(&self) -> bool {
-        match self {
-            Self::NotConnected(_) | Self::Refused(_) | Self::Late => false,
-            Self::TimedOut
-            | Self::CutOff
-            | Self::TooLong
-            | Self::Malformed
-            | Self::StatusLine(_) => true,
-        }
-    }
-}
 
 /// Sends the request and returns the response.
 pub(crate) async fn exchange(
@@ -180,39 +90,6 @@ impl From<hyper::Error> for Stop {
     fn from(error: hyper::Error) -> Self {
         Self::Hyper(error)
     }
-}
-
-/// Headers that this crate or hyper writes. A length other than that of the body would make two
-/// requests of one.
-const RESERVED: [HeaderName; 10] = [
-    header::ACCEPT_ENCODING,
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::HOST,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::USER_AGENT,
-];
-
-/// Returns the headers of a request. The length of the body is not among them.
-pub(crate) fn headers(target: &Target, others: Vec<(HeaderName, HeaderValue)>) -> HeaderMap {
-    let host = HeaderValue::from_str(target.authority()).expect("canonical host should be ASCII");
-    let agent = concat!("bulkhead/", env!("CARGO_PKG_VERSION"));
-    let mut headers = HeaderMap::new();
-    headers.insert(header::HOST, host);
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    for (name, value) in others {
-        if !RESERVED.contains(&name) {
-            // `HeaderMap` holds at most 32768 headers. Further ones are left out, because no server
-            // accepts that many.
-            let _ = headers.try_append(name, value);
-        }
-    }
-    headers
 }
 
 fn message(target: &Target, request: Request) -> hyper::Request<Full<Bytes>> {
@@ -320,22 +197,8 @@ fn failure(error: &hyper::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn debug_output_hides_headers_and_bodies() {
-        let request = Request {
-            method: Method::POST,
-            headers: vec![(header::AUTHORIZATION, HeaderValue::from_static("secret"))],
-            body: Bytes::from_static(b"secret"),
-        };
-        assert_eq!(format!("{request:?}"), "Request(POST, 6 bytes)");
-        let answer = Answer {
-            status: 200,
-            retry_after: Some("secret".to_owned()),
-            body: Bytes::from_static(b"secret"),
-        };
-        assert_eq!(format!("{answer:?}"), "Answer(200, 6 bytes)");
-    }
+    use crate::call::RESERVED;
+    use hyper::Method;
 
     #[test]
     fn request_has_reserved_headers_once_and_other_headers_in_order() {

@@ -10,6 +10,7 @@
 //! kept connection turns out to be closed, and the upstream counts each repetition as a call.
 
 mod allow;
+mod call;
 mod connect;
 mod exchange;
 mod reason;
@@ -29,8 +30,8 @@ use tokio::time::{Instant, timeout_at};
 use url::Host;
 
 pub use allow::{Allowed, AllowedError};
-pub use exchange::{Answer, Failure, HEAD_BYTES_MAX, Limits, Request};
-pub use receiver::StatusLineFault;
+pub use call::{Answer, Failure, Limits, Request, StatusLineFault};
+pub use exchange::HEAD_BYTES_MAX;
 pub use special_purpose::Special;
 pub use target::{CALLBACK_URL_BYTES_MAX, PATH_BYTES_MAX, Refusal, Target};
 pub use tls::CaFileError;

@@ -15,8 +15,8 @@ use tokio::io::{
 };
 use tokio::time::{Instant, timeout_at};
 
+use crate::call::{Answer, Failure, Limits, Request, StatusLineFault, headers};
 use crate::connect::Stream;
-use crate::exchange::{Answer, Failure, Limits, Request, headers};
 use crate::reason::NOT_IN_TIME;
 use crate::target::Target;
 use crate::wire::Wire;
@@ -27,23 +27,6 @@ const HEAD_BYTES_MAX: u64 = 300 * 1024;
 /// Maximum time for which the rest of a response is read after its status line. A receiver whose
 /// connection is closed while it writes may treat that as a failure.
 const REST_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// The fault of a status line. The texts name the line and do not quote it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum StatusLineFault {
-    /// The line does not begin with the name and the version of the protocol.
-    #[error("it does not begin with HTTP/ and a version")]
-    Protocol,
-    /// The response begins like a record of TLS.
-    #[error("it is a TLS record. The URL should begin with https")]
-    Tls,
-    /// The status is not a number from 100 to 999.
-    #[error("its status is not a number from 100 to 999")]
-    Status,
-    /// The status is 101.
-    #[error("its status is 101, but no change of the protocol was requested")]
-    SwitchingProtocols,
-}
 
 /// Sends the request and returns the status of the response and `Retry-After`. A response counts from
 /// the end of its status line on, whatever comes after it.
