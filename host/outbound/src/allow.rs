@@ -19,7 +19,7 @@ use url::Host;
 /// then allow only that port. `localhost` and its subdomains are allowed only if the name itself is
 /// listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Allowed {
+pub struct AllowRule {
     what: What,
     port: Option<u16>,
 }
@@ -32,7 +32,7 @@ enum What {
     Below(String),
 }
 
-impl Allowed {
+impl AllowRule {
     pub(crate) fn name(&self, name: &str, port: u16) -> bool {
         let matches = match &self.what {
             What::Network(_) => false,
@@ -56,7 +56,7 @@ impl Allowed {
 
 /// The reason why a text is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AllowedError {
+pub enum AllowRuleError {
     /// The text is empty.
     #[error("is empty")]
     Empty,
@@ -77,18 +77,18 @@ pub enum AllowedError {
     Host,
 }
 
-impl FromStr for Allowed {
-    type Err = AllowedError;
+impl FromStr for AllowRule {
+    type Err = AllowRuleError;
 
-    fn from_str(text: &str) -> Result<Self, AllowedError> {
+    fn from_str(text: &str) -> Result<Self, AllowRuleError> {
         let text = text.trim();
         if text.is_empty() {
-            return Err(AllowedError::Empty);
+            return Err(AllowRuleError::Empty);
         }
         if text.contains('/') {
-            let network: IpNet = text.parse().map_err(|_| AllowedError::Network)?;
+            let network: IpNet = text.parse().map_err(|_| AllowRuleError::Network)?;
             if network.addr() != network.trunc().addr() {
-                return Err(AllowedError::Bits(network.trunc()));
+                return Err(AllowRuleError::Bits(network.trunc()));
             }
             return Ok(Self {
                 what: What::Network(network),
@@ -114,14 +114,14 @@ impl FromStr for Allowed {
     }
 }
 
-fn parse_port(text: &str) -> Result<u16, AllowedError> {
+fn parse_port(text: &str) -> Result<u16, AllowRuleError> {
     match text.parse() {
-        Ok(0) | Err(_) => Err(AllowedError::Port),
+        Ok(0) | Err(_) => Err(AllowRuleError::Port),
         Ok(port) => Ok(port),
     }
 }
 
-fn parse_host(text: &str) -> Result<What, AllowedError> {
+fn parse_host(text: &str) -> Result<What, AllowRuleError> {
     if let Ok(address) = text.parse::<std::net::Ipv4Addr>() {
         return Ok(What::Network(IpAddr::from(address).into()));
     }
@@ -129,18 +129,18 @@ fn parse_host(text: &str) -> Result<What, AllowedError> {
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
     if let Some(address) = bracketed {
-        let address: std::net::Ipv6Addr = address.parse().map_err(|_| AllowedError::Host)?;
+        let address: std::net::Ipv6Addr = address.parse().map_err(|_| AllowRuleError::Host)?;
         return Ok(What::Network(IpAddr::from(address).into()));
     }
     parse_name(text).map(What::Name)
 }
 
 /// Parses a name into the form of names in URLs.
-fn parse_name(text: &str) -> Result<String, AllowedError> {
+fn parse_name(text: &str) -> Result<String, AllowRuleError> {
     match Host::parse(text) {
         Ok(Host::Domain(name)) if crate::target::is_name(&name) => Ok(name),
         // An address in a spelling that only URLs allow, such as 127.1, is probably a mistake.
-        Ok(_) | Err(_) => Err(AllowedError::Host),
+        Ok(_) | Err(_) => Err(AllowRuleError::Host),
     }
 }
 
@@ -148,7 +148,7 @@ fn parse_name(text: &str) -> Result<String, AllowedError> {
 mod tests {
     use super::*;
 
-    fn allowed(text: &str) -> Allowed {
+    fn allowed(text: &str) -> AllowRule {
         text.parse()
             .unwrap_or_else(|error| panic!("{text} {error}"))
     }
@@ -212,27 +212,27 @@ mod tests {
     fn invalid_text_is_rejected() {
         let network = |text: &str| text.parse().unwrap();
         for (text, expected) in [
-            ("", AllowedError::Empty),
-            ("  ", AllowedError::Empty),
-            ("10.0.0.0/33", AllowedError::Network),
-            ("receiver/8", AllowedError::Network),
-            ("http://receiver", AllowedError::Network),
-            ("10.1.2.3/8", AllowedError::Bits(network("10.0.0.0/8"))),
-            ("receiver:0", AllowedError::Port),
-            ("receiver:65536", AllowedError::Port),
-            ("receiver:", AllowedError::Port),
-            ("*", AllowedError::Host),
-            ("*.", AllowedError::Host),
-            ("*.*.example", AllowedError::Host),
-            ("a.*.example", AllowedError::Host),
-            ("*.10.0.0.1", AllowedError::Host),
-            ("receiver.", AllowedError::Host),
-            ("127.1", AllowedError::Host),
-            ("0x7f000001", AllowedError::Host),
-            ("[fe80::1%eth0]", AllowedError::Host),
-            ("two words", AllowedError::Host),
+            ("", AllowRuleError::Empty),
+            ("  ", AllowRuleError::Empty),
+            ("10.0.0.0/33", AllowRuleError::Network),
+            ("receiver/8", AllowRuleError::Network),
+            ("http://receiver", AllowRuleError::Network),
+            ("10.1.2.3/8", AllowRuleError::Bits(network("10.0.0.0/8"))),
+            ("receiver:0", AllowRuleError::Port),
+            ("receiver:65536", AllowRuleError::Port),
+            ("receiver:", AllowRuleError::Port),
+            ("*", AllowRuleError::Host),
+            ("*.", AllowRuleError::Host),
+            ("*.*.example", AllowRuleError::Host),
+            ("a.*.example", AllowRuleError::Host),
+            ("*.10.0.0.1", AllowRuleError::Host),
+            ("receiver.", AllowRuleError::Host),
+            ("127.1", AllowRuleError::Host),
+            ("0x7f000001", AllowRuleError::Host),
+            ("[fe80::1%eth0]", AllowRuleError::Host),
+            ("two words", AllowRuleError::Host),
         ] {
-            assert_eq!(text.parse::<Allowed>(), Err(expected), "{text:?}");
+            assert_eq!(text.parse::<AllowRule>(), Err(expected), "{text:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use crate::target::{Refusal, Target};
+use crate::target::{Target, TargetError};
 
 /// A request. The headers `Host` and `User-Agent`, and those about the connection or the length of
 /// the body, are set by this crate. They are ignored in `headers`.
@@ -35,12 +35,12 @@ pub struct Limits {
     /// The end of the whole exchange, from resolving the name to the last byte of the response.
     pub deadline: Instant,
     /// Maximum size of the body of the response, in bytes.
-    pub answer_octets: usize,
+    pub response_bytes_max: usize,
 }
 
 /// A response. `Debug` shows only the status and the size of the body.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// The status, from 200 to 999. Redirects are not followed.
     pub status: u16,
     /// The value of `Retry-After` as it was received, if it is ASCII.
@@ -49,9 +49,9 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Answer({}, {} bytes)", self.status, self.body.len())
+        write!(f, "Response({}, {} bytes)", self.status, self.body.len())
     }
 }
 
@@ -63,10 +63,10 @@ pub enum Failure {
     NotConnected(&'static str),
     /// The host of a callback is not allowed. Nothing was sent.
     #[error("{0}")]
-    Refused(#[source] Refusal),
+    NotAllowed(#[source] TargetError),
     /// `send_before` had passed before a byte could be sent. Nothing was sent.
     #[error("the connection was established too late to be used")]
-    Late,
+    ConnectedTooLate,
     /// The response was incomplete at the deadline.
     #[error("there was no complete response in time")]
     TimedOut,
@@ -88,7 +88,7 @@ impl Failure {
     /// Returns whether a byte of the request may have been sent.
     pub fn sent(&self) -> bool {
         match self {
-            Self::NotConnected(_) | Self::Refused(_) | Self::Late => false,
+            Self::NotConnected(_) | Self::NotAllowed(_) | Self::ConnectedTooLate => false,
             Self::TimedOut
             | Self::CutOff
             | Self::TooLong
@@ -160,11 +160,11 @@ mod tests {
             body: Bytes::from_static(b"secret"),
         };
         assert_eq!(format!("{request:?}"), "Request(POST, 6 bytes)");
-        let answer = Answer {
+        let response = Response {
             status: 200,
             retry_after: Some("secret".to_owned()),
             body: Bytes::from_static(b"secret"),
         };
-        assert_eq!(format!("{answer:?}"), "Answer(200, 6 bytes)");
+        assert_eq!(format!("{response:?}"), "Response(200, 6 bytes)");
     }
 }

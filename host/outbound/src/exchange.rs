@@ -17,7 +17,7 @@ use hyper::{Uri, Version};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout_at;
 
-use crate::call::{Answer, Failure, Limits, Request, headers};
+use crate::call::{Failure, Limits, Request, Response, headers};
 use crate::connect::Stream;
 use crate::reason::NOT_IN_TIME;
 use crate::target::Target;
@@ -36,9 +36,9 @@ pub(crate) async fn exchange(
     target: &Target,
     request: Request,
     limits: Limits,
-) -> Result<Answer, Failure> {
+) -> Result<Response, Failure> {
     let wire_bytes_max = limits
-        .answer_octets
+        .response_bytes_max
         .saturating_mul(WIRE_BYTES_PER_BYTE)
         .saturating_add(HEAD_BYTES_MAX);
     let wire = Wire::new(stream, limits.send_before, wire_bytes_max);
@@ -51,9 +51,9 @@ pub(crate) async fn exchange(
         handshake.map_err(|_| Failure::NotConnected("the connection failed"))?;
     let outcome = {
         let mut talk = pin!(async {
-            let answer = sender.send_request(message(target, request)).await?;
-            let (head, body) = answer.into_parts();
-            read_whole(head, body, limits.answer_octets).await
+            let response = sender.send_request(message(target, request)).await?;
+            let (head, body) = response.into_parts();
+            read_whole(head, body, limits.response_bytes_max).await
         });
         let mut connected = true;
         let both = poll_fn(|context| {
@@ -67,22 +67,22 @@ pub(crate) async fn exchange(
     };
     let wire = connection.into_parts().io.into_inner();
     match outcome {
-        Ok(Ok(answer)) => {
+        Ok(Ok(response)) => {
             wire.close();
-            Ok(answer)
+            Ok(response)
         }
-        _ if wire.late => Err(Failure::Late),
+        _ if wire.late => Err(Failure::ConnectedTooLate),
         Ok(Err(_)) if !wire.sent() => Err(Failure::NotConnected("the connection was reset")),
         Err(_) if !wire.sent() => Err(Failure::NotConnected(NOT_IN_TIME)),
         _ if wire.too_long => Err(Failure::TooLong),
-        Ok(Err(Stop::Answer(failure))) => Err(failure),
+        Ok(Err(Stop::Failed(failure))) => Err(failure),
         Ok(Err(Stop::Hyper(error))) => Err(failure(&error)),
         Err(_) => Err(Failure::TimedOut),
     }
 }
 
 enum Stop {
-    Answer(Failure),
+    Failed(Failure),
     Hyper(hyper::Error),
 }
 
@@ -101,14 +101,14 @@ fn message(target: &Target, request: Request) -> hyper::Request<Full<Bytes>> {
     message
 }
 
-async fn read_whole(head: Parts, mut body: Incoming, bytes_max: usize) -> Result<Answer, Stop> {
-    let mut answer = answer(&head)?;
+async fn read_whole(head: Parts, mut body: Incoming, bytes_max: usize) -> Result<Response, Stop> {
+    let mut response = response(&head)?;
     if !has_end(&head, &body)? {
-        return Err(Stop::Answer(Failure::CutOff));
+        return Err(Stop::Failed(Failure::CutOff));
     }
     let bytes_max_u64 = u64::try_from(bytes_max).unwrap_or(u64::MAX);
     if body.size_hint().lower() > bytes_max_u64 {
-        return Err(Stop::Answer(Failure::TooLong));
+        return Err(Stop::Failed(Failure::TooLong));
     }
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -116,12 +116,12 @@ async fn read_whole(head: Parts, mut body: Incoming, bytes_max: usize) -> Result
             continue;
         };
         if data.len() > bytes_max - whole.len() {
-            return Err(Stop::Answer(Failure::TooLong));
+            return Err(Stop::Failed(Failure::TooLong));
         }
         whole.extend_from_slice(&data);
     }
-    answer.body = whole.into();
-    Ok(answer)
+    response.body = whole.into();
+    Ok(response)
 }
 
 /// Returns whether a complete body can be distinguished from one that was cut off.
@@ -142,7 +142,7 @@ fn has_end(head: &Parts, body: &Incoming) -> Result<bool, Stop> {
         return if chunked && only {
             Ok(true)
         } else {
-            Err(Stop::Answer(Failure::Malformed))
+            Err(Stop::Failed(Failure::Malformed))
         };
     }
     if body.is_end_stream() || body.size_hint().exact().is_some() {
@@ -160,17 +160,17 @@ fn has_end(head: &Parts, body: &Incoming) -> Result<bool, Stop> {
     Ok(announced || head.version == Version::HTTP_10)
 }
 
-fn answer(head: &Parts) -> Result<Answer, Stop> {
+fn response(head: &Parts) -> Result<Response, Stop> {
     // The only informational response that hyper returns is a switch of protocols, which was not
     // requested.
     if head.status.is_informational() {
-        return Err(Stop::Answer(Failure::Malformed));
+        return Err(Stop::Failed(Failure::Malformed));
     }
     let retry_after = head
         .headers
         .get(header::RETRY_AFTER)
         .and_then(|value| value.to_str().ok());
-    Ok(Answer {
+    Ok(Response {
         status: head.status.as_u16(),
         retry_after: retry_after.map(str::to_owned),
         body: Bytes::new(),

@@ -29,11 +29,11 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use url::Host;
 
-pub use allow::{Allowed, AllowedError};
-pub use call::{Answer, Failure, Limits, Request, StatusLineFault};
+pub use allow::{AllowRule, AllowRuleError};
+pub use call::{Failure, Limits, Request, Response, StatusLineFault};
 pub use exchange::HEAD_BYTES_MAX;
 pub use special_purpose::Special;
-pub use target::{CALLBACK_URL_BYTES_MAX, PATH_BYTES_MAX, Refusal, Target};
+pub use target::{CALLBACK_URL_BYTES_MAX, PATH_BYTES_MAX, Target, TargetError};
 pub use tls::CaFileError;
 
 use hickory_resolver::net::NetError;
@@ -48,7 +48,7 @@ pub struct Setup {
     pub ca_file: Option<PathBuf>,
     /// Hosts and networks that callbacks may reach although their addresses are not public.
     /// Default: none.
-    pub callback_allow: Vec<Allowed>,
+    pub callback_allow: Vec<AllowRule>,
 }
 
 /// The reason why [`Outbound`] cannot be created.
@@ -83,7 +83,7 @@ struct Shared {
     resolver: Resolver,
     tls: Arc<rustls::ClientConfig>,
     https: Arc<rustls::ClientConfig>,
-    callback_allow: Vec<Allowed>,
+    callback_allow: Vec<AllowRule>,
 }
 
 impl Outbound {
@@ -122,9 +122,9 @@ impl Outbound {
     /// bytes. Does not resolve its name: [`Self::callback`] resolves it and checks its addresses.
     ///
     /// # Errors
-    /// [`Refusal`] if the URL is invalid, or if its host is not allowed.
-    pub fn callback_target(&self, url: &str) -> Result<Target, Refusal> {
-        let too_long = Refusal::TooLong {
+    /// [`TargetError`] if the URL is invalid, or if its host is not allowed.
+    pub fn callback_target(&self, url: &str) -> Result<Target, TargetError> {
+        let too_long = TargetError::TooLong {
             bytes_max: CALLBACK_URL_BYTES_MAX,
         };
         if url.len() > CALLBACK_URL_BYTES_MAX {
@@ -153,7 +153,7 @@ impl Outbound {
         target: &Target,
         request: Request,
         limits: Limits,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, Failure> {
         let stream = self.connect(target, Peer::Upstream, limits).await?;
         exchange::exchange(stream, target, request, limits).await
     }
@@ -175,7 +175,7 @@ impl Outbound {
         target: &Target,
         request: Request,
         limits: Limits,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, Failure> {
         let stream = self.connect(target, Peer::Receiver, limits).await?;
         receiver::deliver(stream, target, request, limits).await
     }
@@ -189,7 +189,7 @@ impl Outbound {
         // After either of them, a connection cannot be used.
         let until = limits.send_before.min(limits.deadline);
         if Instant::now() >= until {
-            return Err(Failure::Late);
+            return Err(Failure::ConnectedTooLate);
         }
         let connected = async {
             let addresses = self.shared.addresses(target, peer).await?;
@@ -214,7 +214,7 @@ enum Peer {
 impl Shared {
     async fn addresses(&self, target: &Target, peer: Peer) -> Result<Vec<IpAddr>, Failure> {
         if let Peer::Receiver = peer {
-            self.permit_name(target).map_err(Failure::Refused)?;
+            self.permit_name(target).map_err(Failure::NotAllowed)?;
         }
         let name = match target.host() {
             Host::Ipv4(address) => return Ok(vec![(*address).into()]),
@@ -229,7 +229,7 @@ impl Shared {
                 // addresses, and DNS may return only the forbidden address at another time.
                 for address in &addresses {
                     self.permit_address(*address, target.port(), false)
-                        .map_err(Failure::Refused)?;
+                        .map_err(Failure::NotAllowed)?;
                 }
             }
             Peer::Receiver | Peer::Upstream => {}
@@ -238,28 +238,28 @@ impl Shared {
     }
 
     /// Checks a host without resolving it.
-    fn permit_name(&self, target: &Target) -> Result<(), Refusal> {
+    fn permit_name(&self, target: &Target) -> Result<(), TargetError> {
         let port = target.port();
         match target.host() {
             Host::Ipv4(address) => self.permit_address((*address).into(), port, true),
             Host::Ipv6(address) => self.permit_address((*address).into(), port, true),
             Host::Domain(name) if target::is_localhost(name) && !self.allows_name(name, port) => {
-                Err(Refusal::Localhost)
+                Err(TargetError::Localhost)
             }
             Host::Domain(_) => Ok(()),
         }
     }
 
-    fn permit_address(&self, address: IpAddr, port: u16, literal: bool) -> Result<(), Refusal> {
-        let allowed = |allowed: &Allowed| allowed.address(address, port);
-        match Refusal::address(address, literal) {
+    fn permit_address(&self, address: IpAddr, port: u16, literal: bool) -> Result<(), TargetError> {
+        let allowed = |allowed: &AllowRule| allowed.address(address, port);
+        match TargetError::address(address, literal) {
             Some(refusal) if !self.callback_allow.iter().any(allowed) => Err(refusal),
             _ => Ok(()),
         }
     }
 
     fn allows_name(&self, name: &str, port: u16) -> bool {
-        let allowed = |allowed: &Allowed| allowed.name(name, port);
+        let allowed = |allowed: &AllowRule| allowed.name(name, port);
         self.callback_allow.iter().any(allowed)
     }
 }

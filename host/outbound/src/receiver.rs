@@ -15,7 +15,7 @@ use tokio::io::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::call::{Answer, Failure, Limits, Request, StatusLineFault, headers};
+use crate::call::{Failure, Limits, Request, Response, StatusLineFault, headers};
 use crate::connect::Stream;
 use crate::reason::NOT_IN_TIME;
 use crate::target::Target;
@@ -35,11 +35,11 @@ pub(crate) async fn deliver(
     target: &Target,
     request: Request,
     limits: Limits,
-) -> Result<Answer, Failure> {
+) -> Result<Response, Failure> {
     let wire = Wire::new(stream, limits.send_before, usize::MAX);
     let (reader, mut writer) = tokio::io::split(wire);
     let mut reader = BufReader::new(reader).take(HEAD_BYTES_MAX);
-    let answer = {
+    let response = {
         let mut send = pin!(send(&mut writer, target, request));
         let mut is_sent = false;
         let status = timeout_at(limits.deadline, async {
@@ -64,7 +64,7 @@ pub(crate) async fn deliver(
                         _ = &mut send, if !is_sent => is_sent = true,
                     }
                 };
-                Ok(Answer {
+                Ok(Response {
                     status,
                     retry_after,
                     body: Bytes::new(),
@@ -75,12 +75,12 @@ pub(crate) async fn deliver(
         }
     };
     let wire = reader.into_inner().into_inner().unsplit(writer);
-    match answer {
-        Ok(answer) => {
+    match response {
+        Ok(response) => {
             wire.close();
-            Ok(answer)
+            Ok(response)
         }
-        Err(_) if wire.late => Err(Failure::Late),
+        Err(_) if wire.late => Err(Failure::ConnectedTooLate),
         Err(Failure::TimedOut) if !wire.sent() => Err(Failure::NotConnected(NOT_IN_TIME)),
         Err(_) if !wire.sent() => Err(Failure::NotConnected("the connection was reset")),
         Err(failure) => Err(failure),
@@ -201,7 +201,7 @@ async fn read_rest(reader: &mut Reader, status: u16, limits: Limits) -> Option<S
                 is_chunked = true;
             }
         }
-        let body_max = u64::try_from(limits.answer_octets).unwrap_or(u64::MAX);
+        let body_max = u64::try_from(limits.response_bytes_max).unwrap_or(u64::MAX);
         reader.set_limit(body_max);
         match length {
             Some(length) => skip(reader, length).await,

@@ -38,11 +38,11 @@ impl Target {
     /// Parses the base URL of the upstream. It may have a path, but no query.
     ///
     /// # Errors
-    /// [`Refusal`] if it is not such a URL.
-    pub fn upstream(url: &str) -> Result<Self, Refusal> {
+    /// [`TargetError`] if it is not such a URL.
+    pub fn upstream(url: &str) -> Result<Self, TargetError> {
         let target = Self::parse(url)?;
         if target.path.query().is_some() {
-            return Err(Refusal::Query);
+            return Err(TargetError::Query);
         }
         Ok(target)
     }
@@ -51,12 +51,12 @@ impl Target {
     /// not changed.
     ///
     /// # Errors
-    /// [`Refusal::Path`] if HTTP cannot carry the path, and [`Refusal::TooLong`] if the whole path
+    /// [`TargetError::Path`] if HTTP cannot carry the path, and [`TargetError::TooLong`] if the whole path
     /// exceeds [`PATH_BYTES_MAX`].
-    pub fn join(&self, path_and_query: &str) -> Result<Self, Refusal> {
+    pub fn join(&self, path_and_query: &str) -> Result<Self, TargetError> {
         // A parser would remove a fragment.
         if !path_and_query.starts_with('/') || path_and_query.contains('#') {
-            return Err(Refusal::Path);
+            return Err(TargetError::Path);
         }
         let prefix = self.path.path().trim_end_matches('/');
         let path = parse_path(format!("{prefix}{path_and_query}"))?;
@@ -70,44 +70,44 @@ impl Target {
 
     /// Parses a URL and brings it into canonical form. Does not check its host, even if it is an
     /// address.
-    pub(crate) fn parse(url: &str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(url: &str) -> Result<Self, TargetError> {
         // The parser would silently remove these characters.
         if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(Refusal::NotUrl);
+            return Err(TargetError::NotUrl);
         }
         let mut url = match Url::parse(url) {
             Ok(url) => url,
-            Err(url::ParseError::EmptyHost) => return Err(Refusal::NoHost),
-            Err(url::ParseError::InvalidPort) => return Err(Refusal::Port),
+            Err(url::ParseError::EmptyHost) => return Err(TargetError::NoHost),
+            Err(url::ParseError::InvalidPort) => return Err(TargetError::Port),
             Err(
                 url::ParseError::IdnaError
                 | url::ParseError::InvalidIpv4Address
                 | url::ParseError::InvalidIpv6Address
                 | url::ParseError::InvalidDomainCharacter,
-            ) => return Err(Refusal::HostName),
-            Err(_) => return Err(Refusal::NotUrl),
+            ) => return Err(TargetError::HostName),
+            Err(_) => return Err(TargetError::NotUrl),
         };
         let https = match url.scheme() {
             "https" => true,
             "http" => false,
-            _ => return Err(Refusal::Scheme),
+            _ => return Err(TargetError::Scheme),
         };
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Refusal::Credentials);
+            return Err(TargetError::Credentials);
         }
-        let host = url.host().ok_or(Refusal::NoHost)?.to_owned();
+        let host = url.host().ok_or(TargetError::NoHost)?.to_owned();
         if let Host::Domain(name) = &host {
             if name.ends_with('.') {
-                return Err(Refusal::FinalDot);
+                return Err(TargetError::FinalDot);
             }
             if !is_name(name) {
-                return Err(Refusal::HostName);
+                return Err(TargetError::HostName);
             }
         }
         let port = url
             .port_or_known_default()
             .filter(|port| *port != 0)
-            .ok_or(Refusal::Port)?;
+            .ok_or(TargetError::Port)?;
         url.set_fragment(None);
         let authority = url[Position::BeforeHost..Position::AfterPort].to_owned();
         let path = parse_path(url[Position::BeforePath..].to_owned())?;
@@ -162,13 +162,13 @@ impl fmt::Debug for Target {
     }
 }
 
-fn parse_path(text: String) -> Result<PathAndQuery, Refusal> {
+fn parse_path(text: String) -> Result<PathAndQuery, TargetError> {
     if text.len() > PATH_BYTES_MAX {
-        return Err(Refusal::TooLong {
+        return Err(TargetError::TooLong {
             bytes_max: PATH_BYTES_MAX,
         });
     }
-    PathAndQuery::try_from(text).map_err(|_| Refusal::Path)
+    PathAndQuery::try_from(text).map_err(|_| TargetError::Path)
 }
 
 /// Returns whether a host is a valid DNS name of letters, digits, hyphens and underscores. The URL
@@ -189,7 +189,7 @@ pub(crate) fn is_localhost(name: &str) -> bool {
 /// The reason why a URL is rejected. The texts are for the caller that has given the URL, and do
 /// not quote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum TargetError {
     /// The text is not an absolute URL, or contains white space or control characters.
     #[error("not an absolute URL")]
     NotUrl,
@@ -241,7 +241,7 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl TargetError {
     pub(crate) fn address(address: IpAddr, literal: bool) -> Option<Self> {
         crate::special_purpose::special(address).map(|special| Self::Address { special, literal })
     }

@@ -51,7 +51,7 @@ fn within(time: Duration) -> Limits {
     Limits {
         send_before: deadline,
         deadline,
-        answer_octets: 64,
+        response_bytes_max: 64,
     }
 }
 

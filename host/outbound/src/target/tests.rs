@@ -46,51 +46,51 @@ fn invalid_url_is_rejected() {
     let long_name = format!("http://{}/", ["a"; 128].join("."));
     let long_label = format!("http://{}.example/", "a".repeat(64));
     let long_path = format!("http://h/{}", "a".repeat(PATH_BYTES_MAX));
-    let too_long = Refusal::TooLong {
+    let too_long = TargetError::TooLong {
         bytes_max: PATH_BYTES_MAX,
     };
     for (url, expected) in [
-        ("", Refusal::NotUrl),
-        ("receiver", Refusal::NotUrl),
-        ("/path", Refusal::NotUrl),
-        ("//receiver/path", Refusal::NotUrl),
-        (" http://h/", Refusal::NotUrl),
-        ("http://h/\r\nX: y", Refusal::NotUrl),
-        ("http://rec\teiver/", Refusal::NotUrl),
-        ("http://h/a b", Refusal::NotUrl),
-        ("ftp://h/", Refusal::Scheme),
-        ("file:///etc/hostname", Refusal::Scheme),
-        ("gopher://h/", Refusal::Scheme),
-        ("receiver:80", Refusal::Scheme),
-        ("unix:/run/socket", Refusal::Scheme),
-        ("javascript:alert(1)", Refusal::Scheme),
-        ("http://user@h/", Refusal::Credentials),
-        ("http://user:password@h/", Refusal::Credentials),
-        ("http://:password@h/", Refusal::Credentials),
-        ("http://127.0.0.1%40@h/", Refusal::Credentials),
-        ("http://", Refusal::NoHost),
-        ("http://:80/", Refusal::NoHost),
-        ("http://?a", Refusal::NoHost),
-        ("http://h:0/", Refusal::Port),
-        ("http://h:65536/", Refusal::Port),
-        ("http://h:port/", Refusal::Port),
-        ("http://receiver.example./", Refusal::FinalDot),
-        ("http://receiver../", Refusal::FinalDot),
-        ("http://a..b/", Refusal::HostName),
-        ("http://.a/", Refusal::HostName),
-        ("http://a*b/", Refusal::HostName),
-        ("http://a!b/", Refusal::HostName),
-        ("http://a,b/", Refusal::HostName),
-        ("http://a%00b/", Refusal::HostName),
-        ("http://a%0ab/", Refusal::HostName),
-        ("http://256.0.0.1/", Refusal::HostName),
-        ("http://1.2.3.4.5/", Refusal::HostName),
-        ("http://[::1/", Refusal::HostName),
-        ("http://[fe80::1%25eth0]/", Refusal::HostName),
-        ("http://[fe80::1%eth0]/", Refusal::HostName),
-        ("http://[v1.a]/", Refusal::HostName),
-        (&long_name, Refusal::HostName),
-        (&long_label, Refusal::HostName),
+        ("", TargetError::NotUrl),
+        ("receiver", TargetError::NotUrl),
+        ("/path", TargetError::NotUrl),
+        ("//receiver/path", TargetError::NotUrl),
+        (" http://h/", TargetError::NotUrl),
+        ("http://h/\r\nX: y", TargetError::NotUrl),
+        ("http://rec\teiver/", TargetError::NotUrl),
+        ("http://h/a b", TargetError::NotUrl),
+        ("ftp://h/", TargetError::Scheme),
+        ("file:///etc/hostname", TargetError::Scheme),
+        ("gopher://h/", TargetError::Scheme),
+        ("receiver:80", TargetError::Scheme),
+        ("unix:/run/socket", TargetError::Scheme),
+        ("javascript:alert(1)", TargetError::Scheme),
+        ("http://user@h/", TargetError::Credentials),
+        ("http://user:password@h/", TargetError::Credentials),
+        ("http://:password@h/", TargetError::Credentials),
+        ("http://127.0.0.1%40@h/", TargetError::Credentials),
+        ("http://", TargetError::NoHost),
+        ("http://:80/", TargetError::NoHost),
+        ("http://?a", TargetError::NoHost),
+        ("http://h:0/", TargetError::Port),
+        ("http://h:65536/", TargetError::Port),
+        ("http://h:port/", TargetError::Port),
+        ("http://receiver.example./", TargetError::FinalDot),
+        ("http://receiver../", TargetError::FinalDot),
+        ("http://a..b/", TargetError::HostName),
+        ("http://.a/", TargetError::HostName),
+        ("http://a*b/", TargetError::HostName),
+        ("http://a!b/", TargetError::HostName),
+        ("http://a,b/", TargetError::HostName),
+        ("http://a%00b/", TargetError::HostName),
+        ("http://a%0ab/", TargetError::HostName),
+        ("http://256.0.0.1/", TargetError::HostName),
+        ("http://1.2.3.4.5/", TargetError::HostName),
+        ("http://[::1/", TargetError::HostName),
+        ("http://[fe80::1%25eth0]/", TargetError::HostName),
+        ("http://[fe80::1%eth0]/", TargetError::HostName),
+        ("http://[v1.a]/", TargetError::HostName),
+        (&long_name, TargetError::HostName),
+        (&long_label, TargetError::HostName),
         (&long_path, too_long),
     ] {
         assert_eq!(Target::parse(url), Err(expected), "{url:.60}");
@@ -149,7 +149,7 @@ fn upstream_url_may_have_path() {
     }
     assert_eq!(
         Target::upstream("http://a/?key=secret"),
-        Err(Refusal::Query)
+        Err(TargetError::Query)
     );
 }
 
@@ -166,7 +166,7 @@ fn join_rejects_path_that_http_cannot_carry() {
         "/a\r\nX: y",
         "/a\0",
     ] {
-        assert_eq!(base.join(path), Err(Refusal::Path), "{path:?}");
+        assert_eq!(base.join(path), Err(TargetError::Path), "{path:?}");
     }
     // Here, two slashes begin a path and not a host.
     assert_eq!(base.join("//b/c").unwrap().authority(), "a");
@@ -174,7 +174,7 @@ fn join_rejects_path_that_http_cannot_carry() {
     assert!(base.join(&longest).is_ok());
     assert_eq!(
         base.join(&format!("{longest}a")),
-        Err(Refusal::TooLong {
+        Err(TargetError::TooLong {
             bytes_max: PATH_BYTES_MAX
         })
     );

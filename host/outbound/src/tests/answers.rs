@@ -152,7 +152,7 @@ async fn retry_after_is_returned() {
         Server::answering("HTTP/1.1 429 x\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n").await;
     let target = Target::upstream(&server.url()).unwrap();
     let answer = outbound().upstream(&target, get(), generous()).await;
-    let expected = Answer {
+    let expected = Response {
         status: 429,
         retry_after: Some("120".to_owned()),
         body: Bytes::new(),

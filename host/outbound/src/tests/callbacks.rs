@@ -11,7 +11,7 @@ use super::*;
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-fn error_text(result: Result<impl std::fmt::Debug, Refusal>) -> String {
+fn error_text(result: Result<impl std::fmt::Debug, TargetError>) -> String {
     result.unwrap_err().to_string()
 }
 
@@ -196,7 +196,7 @@ async fn addresses_are_checked_at_every_attempt() {
     let first = outbound.callback(&target, post("x"), generous()).await;
     assert_eq!(first.unwrap().status, 200);
     let second = outbound.callback(&target, post("x"), generous()).await;
-    assert!(matches!(second, Err(Failure::Refused(_))), "{second:?}");
+    assert!(matches!(second, Err(Failure::NotAllowed(_))), "{second:?}");
     assert_eq!(server.accepted(), 1);
 }
 
@@ -213,7 +213,7 @@ async fn kept_addresses_are_checked_at_every_attempt() {
     for _ in 0..2 {
         let target = outbound.callback_target(&url).unwrap();
         let result = outbound.callback(&target, post("x"), generous()).await;
-        assert!(matches!(result, Err(Failure::Refused(_))), "{result:?}");
+        assert!(matches!(result, Err(Failure::NotAllowed(_))), "{result:?}");
     }
     assert_eq!(server.accepted(), 1);
 }
@@ -226,7 +226,7 @@ async fn target_is_checked_by_callback() {
     for url in [server.url(), format!("http://localhost:{port}/")] {
         let target = Target::upstream(&url).unwrap();
         let result = strict.callback(&target, post("x"), generous()).await;
-        assert!(matches!(result, Err(Failure::Refused(_))), "{url}");
+        assert!(matches!(result, Err(Failure::NotAllowed(_))), "{url}");
     }
     assert_eq!(server.accepted(), 0);
     // The address of the upstream is not restricted.
@@ -274,7 +274,7 @@ async fn silent_dns_ends_at_deadline() {
     assert!(Instant::now() < limits.deadline + TIME_MAX / 2);
 }
 
-async fn deliver(answer: impl Into<Vec<u8>>) -> Result<Answer, Failure> {
+async fn deliver(answer: impl Into<Vec<u8>>) -> Result<Response, Failure> {
     let server = Server::answering(answer).await;
     let target = outbound().callback_target(&server.url()).unwrap();
     let result = outbound().callback(&target, post("x"), generous()).await;
@@ -325,7 +325,7 @@ async fn callback_needs_only_status_line_of_response() {
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: odd\r\n\r\nok", 200),
         (&endless_head, 200),
     ] {
-        let expected = Answer {
+        let expected = Response {
             status,
             retry_after: None,
             body: Bytes::new(),

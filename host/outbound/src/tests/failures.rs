@@ -210,8 +210,8 @@ async fn late_connection_sends_nothing() {
     // This simulates a handshake that has taken all of the time.
     let stream = Stream::Plain(client);
     let result = exchange(stream, &target, post("x"), limits).await;
-    assert_eq!(result, Err(Failure::Late));
-    assert!(!Failure::Late.sent());
+    assert_eq!(result, Err(Failure::ConnectedTooLate));
+    assert!(!Failure::ConnectedTooLate.sent());
     let mut received = Vec::new();
     let _ = server.read_to_end(&mut received).await;
     assert!(received.is_empty());
@@ -220,7 +220,7 @@ async fn late_connection_sends_nothing() {
     let server = Server::answering(ANSWER).await;
     let target = super::Target::upstream(&server.url()).unwrap();
     let result = outbound().upstream(&target, get(), limits).await;
-    assert_eq!(result, Err(Failure::Late));
+    assert_eq!(result, Err(Failure::ConnectedTooLate));
     assert_eq!(server.accepted(), 0);
 }
 

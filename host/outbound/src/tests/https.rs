@@ -120,7 +120,7 @@ fn target(host: &str, server: &Server) -> Target {
     Target::upstream(&format!("https://{host}:{}/", server.address.port())).unwrap()
 }
 
-async fn fetch(outbound: &Outbound, host: &str, server: &Server) -> Result<Answer, Failure> {
+async fn fetch(outbound: &Outbound, host: &str, server: &Server) -> Result<Response, Failure> {
     let target = target(host, server);
     let result = outbound.upstream(&target, get(), generous()).await;
     // A callback fails in the same way.

@@ -35,7 +35,7 @@ pub(crate) struct RealEnvironment {
 pub(super) struct Upstream {
     pub(super) address: Target,
     pub(super) api_key: SharedApiKey,
-    pub(super) answer_octets: usize,
+    pub(super) response_bytes_max: usize,
 }
 
 struct Crash {
@@ -134,7 +134,7 @@ impl Environment for RealEnvironment {
         let limits = Limits {
             send_before: instant(until),
             deadline: instant(until),
-            answer_octets: self.upstream.answer_octets,
+            response_bytes_max: self.upstream.response_bytes_max,
         };
         Box::pin(async move {
             let target = match target {
@@ -161,7 +161,7 @@ impl Environment for RealEnvironment {
         let limits = Limits {
             send_before: instant(until),
             deadline: instant(until),
-            answer_octets: RECEIVER_RESPONSE_BYTES_MAX,
+            response_bytes_max: RECEIVER_RESPONSE_BYTES_MAX,
         };
         Box::pin(async move {
             let target = match outbound.callback_target(&callback.url) {
@@ -196,7 +196,7 @@ fn trace_header(trace: Option<TraceParent>) -> Option<(HeaderName, HeaderValue)>
 }
 
 fn call_result(
-    result: Result<bulkhead_outbound::Answer, bulkhead_outbound::Failure>,
+    result: Result<bulkhead_outbound::Response, bulkhead_outbound::Failure>,
 ) -> CallResult {
     use bulkhead_outbound::Failure as Failed;
     match result {
@@ -205,9 +205,9 @@ fn call_result(
             retry_after: answer.retry_after,
             body: answer.body.into(),
         }),
-        Err(failed @ (Failed::NotConnected(_) | Failed::Refused(_) | Failed::Late)) => {
-            CallResult::Unsent(failed.to_string())
-        }
+        Err(
+            failed @ (Failed::NotConnected(_) | Failed::NotAllowed(_) | Failed::ConnectedTooLate),
+        ) => CallResult::Unsent(failed.to_string()),
         Err(Failed::CutOff) => CallResult::Lost(Failure::CutOff),
         Err(Failed::TooLong) => CallResult::Lost(Failure::TooLong),
         Err(Failed::Malformed) => CallResult::Lost(Failure::Malformed),

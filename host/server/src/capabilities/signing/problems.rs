@@ -2,7 +2,7 @@
 
 use super::settings::SigningSettings;
 use bulkhead_http::{ByteSize, Problem, ProblemKind, problem_kind, problem_kinds, setting};
-use bulkhead_outbound::Refusal;
+use bulkhead_outbound::TargetError;
 use bulkhead_relay::RelayError;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 
@@ -135,9 +135,9 @@ pub(super) fn upstream_rejected(why: &str) -> Problem {
     )
 }
 
-pub(super) fn callback_rejected(why: &Refusal) -> Problem {
+pub(super) fn callback_rejected(why: &TargetError) -> Problem {
     let advice = match why {
-        Refusal::Localhost | Refusal::Address { .. } => format!(
+        TargetError::Localhost | TargetError::Address { .. } => format!(
             "Send a URL with a public address. Operators allow other addresses with {}.",
             setting!(SigningSettings, callback_allow)
         ),

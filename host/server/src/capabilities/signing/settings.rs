@@ -5,7 +5,7 @@ use super::store_settings::StoreSettings;
 use crate::config::files::{self, FileError};
 use crate::config::units::{GIB, KIB, MIB, durations, millis, numbers, sizes};
 use bulkhead_http::{ByteSize, Setting, setting};
-use bulkhead_outbound::Allowed;
+use bulkhead_outbound::AllowRule;
 use bulkhead_store::Quota;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -120,7 +120,7 @@ pub(crate) struct SigningSettings {
     /// Hosts and networks that callbacks may go to although their addresses are not public, separated by
     /// commas, as in `hooks.internal,10.1.0.0/16`.
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    pub(crate) callback_allow: Vec<Allowed>,
+    pub(crate) callback_allow: Vec<AllowRule>,
     /// Maximum memory of one signing sandbox. It holds one message. A call that exceeds it fails.
     #[arg(long, default_value = "32MiB", value_parser = sizes(8 * MIB, 4 * GIB))]
     pub(crate) signing_memory_max: ByteSize,

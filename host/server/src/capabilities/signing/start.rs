@@ -133,7 +133,7 @@ fn start(context: &Context<'_>, parts: Parts) -> Result<Signing, StartError> {
     let upstream = Upstream {
         address,
         api_key: Arc::clone(&active.api_key),
-        answer_octets: settings.upstream_response_max.as_usize(),
+        response_bytes_max: settings.upstream_response_max.as_usize(),
     };
     let environment =
         RealEnvironment::new(Arc::clone(&outbound), upstream, thread.handle().clone());
