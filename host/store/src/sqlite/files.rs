@@ -7,8 +7,10 @@ use super::access::beside;
 use super::locked::{Identity, Locked, private};
 use crate::{Result, StoreFile, Unavailable};
 use rusqlite::Connection;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -115,8 +117,10 @@ fn copy(connection: &Connection, path: &Path) -> Result<PathBuf> {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(failed(error).into()),
         }
+        // The bytes of the name need not be UTF-8.
+        let name = ToSqlOutput::Borrowed(ValueRef::Text(copy.as_os_str().as_bytes()));
         let copied = connection
-            .execute("VACUUM INTO ?1", [copy.to_string_lossy()])
+            .execute("VACUUM INTO ?1", [name])
             .map_err(crate::StoreError::from)
             .and_then(|_| {
                 Ok(File::open(&copy)

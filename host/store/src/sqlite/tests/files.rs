@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::{StoreFile, Unavailable};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 
 fn lost_file<T>(result: Result<T>) -> Option<StoreFile> {
     match result.err()? {
@@ -51,17 +53,20 @@ fn write_fails_and_data_is_copied_after_a_file_is_lost() {
         }),
     ];
     for (file, name, change) in changes {
-        let folder = folder();
-        let path = folder.path().join("db");
+        let parent = folder();
+        // The name of a folder need not be UTF-8.
+        let folder = parent.path().join(OsStr::from_bytes(b"\xff"));
+        fs::create_dir(&folder).expect("folder should be created");
+        let path = folder.join("db");
         let store = open(&path);
         accept(&store, 1).expect("request should be stored");
-        let earlier = folder.path().join("db.rescue-1");
+        let earlier = folder.join("db.rescue-1");
         fs::write(&earlier, "another file").expect("file should be written");
-        change(&folder.path().join(name));
+        change(&folder.join(name));
         assert_eq!(lost_file(accept(&store, 2)), Some(file));
         assert_eq!(lost_file(wait(store.heartbeat(at(0, 0)))), Some(file));
         drop(store);
-        let copy = folder.path().join("db.rescue-2");
+        let copy = folder.join("db.rescue-2");
         assert!(contains(&copy, 1) && !contains(&copy, 2), "{name}");
         let mode = std::os::unix::fs::PermissionsExt::mode(
             &fs::metadata(&copy)
@@ -71,7 +76,7 @@ fn write_fails_and_data_is_copied_after_a_file_is_lost() {
         assert_eq!(mode & 0o077, 0, "{mode:o}");
         let earlier = fs::read(&earlier).expect("file should be readable");
         assert_eq!(earlier, b"another file");
-        assert!(!folder.path().join("db.rescue-3").exists());
+        assert!(!folder.join("db.rescue-3").exists());
     }
 }
 
