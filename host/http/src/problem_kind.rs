@@ -10,7 +10,7 @@ problem_kinds! {
         remedy: "Send requests with an HTTP library, such as that of curl.",
     }
     NOT_FOUND = 404 "not_found" "Not found" {
-        meaning: "There is no resource at this path, or no request with this id.",
+        meaning: "The path is unknown, or no request has this id.",
         causes: "The path is misspelt, or the request was removed after the retention time.",
         remedy: "Compare the path with `/openapi.yaml`. Send the message again if its request was removed.",
     }
@@ -68,7 +68,7 @@ problem_kinds! {
     }
     DRAINING = 503 "draining" "Shutting down" {
         meaning: "The server is shutting down and finishes running requests only.",
-        causes: "The server was told to stop, for example by an upgrade.",
+        causes: "A signal stopped the server, for example during an upgrade.",
         remedy: "Send the request to another server, or again after the time in `Retry-After`.",
     }
 }
