@@ -20,7 +20,7 @@ pub use body::{BodyError, BodyReader, Call};
 pub use bulkhead_envelope::{
     ByteSize, InvalidSize, Problem as ProblemBody, Setting, Wiped, setting,
 };
-pub use media_type::{accept_quality, is_json, negotiate};
+pub use media_type::{accept_quality, expect_json, negotiate};
 pub use memory_budget::{LimitExceeded, MemoryBudget, RequestBody};
 pub use problem::{OVERLOADED, Problem};
 pub use request::{check_head, request_id};

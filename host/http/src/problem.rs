@@ -5,7 +5,9 @@ use crate::response::{Response, json_response};
 use crate::settings::Settings;
 use bulkhead_envelope::{ByteSize, Problem as ProblemBody, setting};
 use hyper::StatusCode;
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY,
+};
 
 /// hyper's own limit on the number of headers. To set it, even to the same number, costs two allocations
 /// of kilobytes for each request: hyper parses only its default on the stack.
@@ -106,8 +108,19 @@ impl Problem {
         )
     }
 
+    /// The body has a content coding, such as gzip.
+    pub(crate) fn unsupported_content_encoding() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "Unsupported media type",
+            "Send the body without compression, and without the header Content-Encoding.",
+        )
+        .with_text_header(ACCEPT_ENCODING, "identity")
+    }
+
     /// The body is not declared as JSON.
-    pub fn unsupported_media_type() -> Self {
+    pub(crate) fn unsupported_media_type() -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",

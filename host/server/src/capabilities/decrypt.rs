@@ -9,7 +9,8 @@ use crate::config::http::HttpSettings;
 use crate::process::allocator;
 use bulkhead_envelope::Request;
 use bulkhead_http::{
-    Call, LimitExceeded, MemoryBudget, Problem, ProblemBody, RequestBody, Response, Wiped, is_json,
+    Call, LimitExceeded, MemoryBudget, Problem, ProblemBody, RequestBody, Response, Wiped,
+    expect_json,
     negotiate, response, setting,
 };
 use bulkhead_kdf::Engine;
@@ -91,14 +92,12 @@ impl State {
     /// Handles `POST /decryptMessage`. Returns the plaintext as JSON or as bytes. Dropping the future
     /// cancels the decryption.
     pub(crate) async fn open(&self, call: Call<'_>) -> Result<Response, Problem> {
-        let form = if is_json(call.headers()) {
+        let form = expect_json(call.headers()).and_then(|()| {
             negotiate(
                 call.headers(),
                 &["application/json", "application/octet-stream"],
             )
-        } else {
-            Err(Problem::unsupported_media_type())
-        };
+        });
         let form = form.map(|offer| match offer {
             0 => Form::Json,
             _ => Form::Bytes,
