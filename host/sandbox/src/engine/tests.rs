@@ -21,7 +21,7 @@ const LIMITS: InstanceLimits = InstanceLimits {
 fn ask(component: &Decryptor, message: &str) -> String {
     let opened = component.open(OpenRequest {
         message: message.as_bytes(),
-        passphrase: "topsecret",
+        passphrase: b"topsecret",
         limits: DecryptLimits {
             plaintext_octets: 1 << 20,
             compression_layers: 4,
@@ -37,7 +37,7 @@ fn ask(component: &Decryptor, message: &str) -> String {
         kdf_offload: None,
     });
     let opened = opened.expect("the component should answer");
-    String::from_utf8(opened.to_vec()).expect("the answer should be text")
+    String::from_utf8(opened.plaintext.to_vec()).expect("the answer should be text")
 }
 
 /// It must not matter whether the kernel can tell which pages were touched (Linux 6.7).

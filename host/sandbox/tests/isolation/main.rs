@@ -4,6 +4,7 @@ mod admission;
 mod signing;
 
 use bulkhead_artifacts::{Artifact, DECRYPT};
+use bulkhead_envelope::Evidence;
 use bulkhead_sandbox::{
     CancelFlag, Compiled, ComponentMetrics, DecryptLimits, Decryptor, Fault, GuestComponent as _,
     InstanceLimits, KdfLimits, Loaded, OpenError, OpenRequest, Sandbox, SelfTestError, Setup,
@@ -70,13 +71,13 @@ fn link(sandbox: &Sandbox, loaded: &Loaded, time: Duration) -> Decryptor {
 fn open(decryptor: &Decryptor, message: &str, cancel: CancelFlag) -> Result<String, OpenError> {
     let opened = decryptor.open(OpenRequest {
         message: message.as_bytes(),
-        passphrase: PASSPHRASE,
+        passphrase: PASSPHRASE.as_bytes(),
         limits: LIMITS,
         kdf_limits: KDF_LIMITS,
         cancel,
         kdf_offload: None,
     })?;
-    Ok(String::from_utf8(opened.to_vec()).expect("text"))
+    Ok(String::from_utf8(opened.plaintext.to_vec()).expect("text"))
 }
 
 fn ask(decryptor: &Decryptor, message: &str) -> Result<String, OpenError> {
@@ -182,7 +183,10 @@ fn hostile_instances_do_not_touch_healthy_ones() {
             for _ in 0..200 {
                 let about = healthy.describe().expect("a healthy answer");
                 assert_eq!(about.name, "decrypt");
-                assert_eq!(ask(&healthy, "hello"), Err(OpenError::NotOpenpgp));
+                assert_eq!(
+                    ask(&healthy, "hello"),
+                    Err(OpenError::NotOpenpgp(Evidence::Nothing))
+                );
             }
         }));
         stop.store(true, Ordering::Relaxed);
