@@ -9,11 +9,12 @@ use std::ffi::OsString;
 const PREFIX: &str = "BULKHEAD_";
 
 /// Variables without a flag, except the log level.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 6] = [
     "SECRET",
     "SECRET_PREVIOUS",
     "BULKHEAD_UPSTREAM_API_KEY",
     "BULKHEAD_WEBHOOK_SECRET",
+    "BULKHEAD_WEBHOOK_SECRET_PREVIOUS",
     STORE_PASSWORD,
 ];
 
@@ -146,6 +147,7 @@ mod tests {
         let variables = [
             ("BULKHEAD_LISTEN", "127.0.0.1:1"),
             ("BULKHEAD_STORE_PASSWORD", "p"),
+            ("BULKHEAD_WEBHOOK_SECRET_PREVIOUS", "s"),
             ("BULKHEAD_LOG", "debug"),
             ("SECRET", "s"),
             ("SECRETS", "of another program"),
