@@ -131,7 +131,7 @@ mod tests {
             ),
         ] {
             let problem = passphrase(fields).expect_err(fields);
-            assert_eq!(problem.code, "invalid_parameter", "{fields}");
+            assert_eq!(problem.kind.code, "invalid_parameter", "{fields}");
             assert_eq!(problem.parameter, Some(parameter), "{fields}");
             assert!(!problem.detail.contains("c*w="), "{}", problem.detail);
         }

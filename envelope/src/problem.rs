@@ -95,7 +95,8 @@ impl Problem {
 
     /// The message was cut off or damaged. `place` is the component's clause, such as "it ends too early, in line 7".
     pub fn damaged_message(place: &str) -> Self {
-        Self::new(&problem_kind::DAMAGED_MESSAGE,
+        Self::new(
+            &problem_kind::DAMAGED_MESSAGE,
             format!(
                 "The message is damaged: {place}. Copy the whole message again, from BEGIN to END, or ask the sender for it. \
                  The passphrase does not matter."
@@ -150,7 +151,8 @@ impl Problem {
         } else {
             ""
         };
-        Self::new(&problem_kind::NOT_TEXT,
+        Self::new(
+            &problem_kind::NOT_TEXT,
             format!("The message was decrypted, but its plaintext is not UTF-8. {instead}{again}"),
         )
     }

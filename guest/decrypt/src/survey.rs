@@ -131,11 +131,11 @@ pub(crate) fn is_skippable(first: u8) -> bool {
 
 /// Returns whether [`begins_message`] may hold for bytes that begin with these three. The check is cheaper.
 pub(crate) fn may_begin_message(first: [u8; 3]) -> bool {
-    let is_skesk = |version: u8| matches!(version, 4..=6);
-    let is_pkesk = |version: u8| matches!(version, 3 | 6);
+    let passphrase_version = |version: u8| matches!(version, 4..=6);
+    let key_version = |version: u8| matches!(version, 3 | 6);
     match first {
-        [0x8c, _, version] | [0xc3, ..192, version] => is_skesk(version),
-        [0x84, _, version] | [0xc1, ..192, version] => is_pkesk(version),
+        [0x8c, _, version] | [0xc3, ..192, version] => passphrase_version(version),
+        [0x84, _, version] | [0xc1, ..192, version] => key_version(version),
         // The length has several bytes.
         [0xc1, 192..=223, _] => true,
         [0x8d | 0x86, high, _] => high == 0,

@@ -59,7 +59,7 @@ fn words(random: &mut Random, count: usize) -> String {
     const LETTERS: [&str; 10] = ["j", "h", "w", "A", "0", "E", "e", "Q", "M", "c"];
     let mut words = String::new();
     for _ in 0..count {
-        for _ in 0..1 + random.below(12) {
+        for _ in 0..=random.below(12) {
             words += random.one_of(&LETTERS);
         }
         words += random.one_of(&[" ", " ", "\n", ". "]);

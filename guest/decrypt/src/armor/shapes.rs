@@ -201,7 +201,7 @@ pub(super) fn message(random: &mut Random) -> Vec<u8> {
     for _ in 0..random.below(8).saturating_sub(5) {
         message.extend(pkesk(random));
     }
-    for _ in 0..1 + random.below(4) / 3 {
+    for _ in 0..=random.below(4) / 3 {
         message.extend(skesk(random));
     }
     message.extend(container(random));

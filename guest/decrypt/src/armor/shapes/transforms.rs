@@ -11,8 +11,8 @@ pub(super) struct Text {
 pub(super) type Transform = fn(&mut Random, &Text) -> Option<String>;
 
 /// Returns the text with each of its lines changed.
-fn each_line(text: &Text, change: impl Fn(&str) -> String) -> Option<String> {
-    Some(text.text.lines().map(change).collect())
+fn each_line(text: &Text, change: impl Fn(&str) -> String) -> String {
+    text.text.lines().map(change).collect()
 }
 
 /// Returns the text with the armor of the message replaced. Returns `None` if the armor is not there, because an earlier
@@ -205,20 +205,24 @@ pub(super) const TRANSFORMS: [(&str, Transform); 42] = [
     }),
     ("trailing spaces", |random, t| {
         let blanks = random.one_of(&[" ", "  ", "\t", "\u{a0}"]);
-        each_line(t, |line| format!("{line}{blanks}\n"))
+        Some(each_line(t, |line| format!("{line}{blanks}\n")))
     }),
     ("indentation", |_, t| {
-        each_line(t, |line| format!("    {line}\n"))
+        Some(each_line(t, |line| format!("    {line}\n")))
     }),
-    ("tabs", |_, t| each_line(t, |line| format!("\t{line}\n"))),
+    ("tabs", |_, t| {
+        Some(each_line(t, |line| format!("\t{line}\n")))
+    }),
     ("quoting", |random, t| {
         let mark = random.one_of(&["> ", ">", "> > ", ">>", "| "]);
-        each_line(t, |line| format!("{mark}{line}\n"))
+        Some(each_line(t, |line| format!("{mark}{line}\n")))
     }),
-    ("CRLF", |_, t| each_line(t, |line| format!("{line}\r\n"))),
+    ("CRLF", |_, t| {
+        Some(each_line(t, |line| format!("{line}\r\n")))
+    }),
     ("CR", |_, t| Some(t.text.replace('\n', "\r"))),
     ("empty lines", |_, t| {
-        each_line(t, |line| format!("{line}\n\n"))
+        Some(each_line(t, |line| format!("{line}\n\n")))
     }),
     ("byte order mark", |_, t| {
         Some(format!("\u{feff}{}", t.text))
