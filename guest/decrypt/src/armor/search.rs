@@ -211,10 +211,10 @@ fn message(text: &[u8], is_announced: bool) -> Option<(Hit, usize)> {
 /// Returns whether `text` is the beginning of a message in base64 if spaces are plus signs.
 fn begins_with_spaces(text: &[u8]) -> bool {
     let near = &text[..text.len().min(survey::PROBE_BYTES)];
-    may_begin(text)
-        && memchr::memchr(b' ', near).is_some()
-        && !survey::begins_message(&base64::probe(near))
-        && survey::begins_message(&base64::probe_spaces(near))
+    may_begin(text) && memchr::memchr(b' ', near).is_some() && {
+        let probe = base64::probe_spaces(near);
+        survey::begins_message(&probe) && survey::is_followed_by_packet(&probe)
+    }
 }
 
 /// Returns whether the first digits of `text` are those of a session-key or marker packet, which rejects most positions.
