@@ -1,6 +1,7 @@
 //! The decrypt component: opens passphrase-encrypted OpenPGP messages inside the sandbox.
 //!
-//! A message passes through these modules: [`armor`] finds the OpenPGP data in the text, [`survey`] reads its structure, [`session`] derives session keys, [`container`] decrypts and authenticates, and [`content`] unpacks the
+//! A message passes through these modules: [`armor`] finds the OpenPGP data in the text, [`survey`] reads its structure,
+//! [`session`] derives session keys, [`container`] decrypts and authenticates, and [`content`](mod@content) unpacks the
 //! result. The crate does no I/O and does not read a clock. Expensive arithmetic is imported ([`crypto`]). Everything
 //! except the imports in [`component`] also runs natively, for tests.
 
