@@ -117,11 +117,11 @@ fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {
     };
     let opened = decryptor.open(OpenRequest {
         message: message.text.as_bytes(),
-        passphrase: PASSPHRASE,
+        passphrase: PASSPHRASE.as_bytes(),
         limits,
         kdf_limits: kdf,
         cancel: CancelFlag::default(),
         kdf_offload: None,
     });
-    opened.expect("rpgp in Wasm opens it").to_vec()
+    opened.expect("rpgp in Wasm opens it").plaintext.to_vec()
 }

@@ -21,7 +21,8 @@ pub fn parse_fields<const N: usize>(
     names: [Names; N],
 ) -> Result<[Field<'_>; N], Problem> {
     let text = std::str::from_utf8(body)
-        .map_err(|_| Problem::invalid_json("The request body is not UTF-8."))?;
+        .map_err(|_| Problem::invalid_json("The request body is not UTF-8. Encode the JSON as UTF-8. A passphrase that is not UTF-8 can be sent in base64, as \
+             \"passphrase_base64\"."))?;
     // JSON has no byte order mark, but some editors write one.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut json = serde_json::Deserializer::from_str(text);
@@ -43,7 +44,7 @@ fn invalid_json(error: &serde_json::Error, text: &str) -> Problem {
         "it is not an object"
     } else if message.starts_with("control character") {
         "a string contains a raw line break or another control character; write it as an escape such as \\n"
-    } else if text.contains(['\u{201c}', '\u{201d}', '\u{201e}']) {
+    } else if text.contains(TYPOGRAPHIC_QUOTES) {
         "it is not well-formed; JSON needs plain quotation marks, not typographic ones"
     } else {
         "it is not well-formed"
@@ -53,6 +54,11 @@ fn invalid_json(error: &serde_json::Error, text: &str) -> Problem {
         "The request body is not a valid JSON object: {fault} (line {line}, column {column})."
     ))
 }
+
+/// Quotation marks that word processors and chat programs put in the place of plain ones.
+const TYPOGRAPHIC_QUOTES: [char; 8] = [
+    '\u{201c}', '\u{201d}', '\u{201e}', '\u{201f}', '\u{2018}', '\u{2019}', '\u{ab}', '\u{bb}',
+];
 
 const DUPLICATE: &str = "duplicate field";
 const TOO_MANY: &str = "too many fields";
@@ -75,11 +81,26 @@ impl<'a> Field<'a> {
     /// # Errors
     /// A [`Problem`] with the code `invalid_parameter` if the field is missing, not a string, or empty.
     pub fn required(self, name: &'static str, example: &str) -> Result<Cow<'a, str>, Problem> {
+        match self.required_or_empty(name, example)? {
+            text if text.is_empty() => Err(Problem::invalid_parameter(name, "is empty", example)),
+            text => Ok(text),
+        }
+    }
+
+    /// Returns the string of the required field `name`, which may be empty. `example` is a sentence that shows a valid
+    /// request.
+    ///
+    /// # Errors
+    /// A [`Problem`] with the code `invalid_parameter` if the field is missing or not a string.
+    pub fn required_or_empty(
+        self,
+        name: &'static str,
+        example: &str,
+    ) -> Result<Cow<'a, str>, Problem> {
         let wrong = |fault| Err(Problem::invalid_parameter(name, fault, example));
         match self {
             Self::Missing => wrong("is missing"),
             Self::NotText => wrong("is not a string"),
-            Self::Text(text) if text.is_empty() => wrong("is empty"),
             Self::Text(text) => Ok(text),
         }
     }
@@ -241,6 +262,7 @@ mod tests {
         for (body, cause) in [
             ("{\"message\": \"a\nb\"}", "raw line break"),
             ("{\u{201c}message\u{201d}: \"m\"}", "plain quotation marks"),
+            ("{\u{2018}message\u{2019}: 1}", "plain quotation marks"),
             ("{'message': 'm'}", "it is not well-formed"),
             ("[]", "not an object"),
         ] {

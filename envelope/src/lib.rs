@@ -15,7 +15,7 @@ mod wiped;
 pub use fields::{Field, Names, parse_fields};
 pub use limit::{Excess, InvalidLimit, Limit};
 pub use message::{Request, decrypted_response};
-pub use problem::Problem;
+pub use problem::{Evidence, Problem};
 pub use problem_kind::ProblemKind;
 pub use setting::Setting;
 pub use size::{ByteSize, InvalidSize, parse_size};

@@ -4,6 +4,21 @@ use crate::limit::Excess;
 use crate::problem_kind::{self, ProblemKind};
 use crate::setting::Setting;
 
+/// The kind of a text that contains no OpenPGP message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// Nothing is recognised.
+    Nothing,
+    /// Binary data that was read as text.
+    Binary,
+    /// PEM data, such as a certificate.
+    Pem,
+    /// A signature, or text with a signature below it.
+    Signature,
+    /// An OpenPGP key.
+    Key,
+}
+
 /// An error for the caller. Its texts never contain a secret, a plaintext or an internal path.
 #[derive(Debug)]
 pub struct Problem {
@@ -52,12 +67,40 @@ impl Problem {
         Self::new(&problem_kind::BODY_TOO_LARGE, detail)
     }
 
-    /// The text does not contain an OpenPGP message.
-    pub fn not_openpgp() -> Self {
+    /// The text does not contain an OpenPGP message. `evidence` is the kind of text that it is instead.
+    pub fn not_openpgp(evidence: Evidence) -> Self {
+        let detail = match evidence {
+            Evidence::Nothing => {
+                "No OpenPGP message was found in \"message\". Send the whole text from BEGIN to END, or only its base64 data."
+            }
+            Evidence::Binary => {
+                "\"message\" is binary data that was read as text, so that bytes were lost. Read the file as bytes, and send \
+                 their base64, or the armored message that gpg --armor writes."
+            }
+            Evidence::Pem => {
+                "\"message\" is PEM data, such as a certificate or a key for TLS or SSH, and not an OpenPGP message. Send the \
+                 text from BEGIN PGP MESSAGE to END PGP MESSAGE."
+            }
+            Evidence::Signature => {
+                "\"message\" is signed but not encrypted: its text can be read without a passphrase. Verify the signature \
+                 with gpg --verify, or send an encrypted message."
+            }
+            Evidence::Key => {
+                "\"message\" is an OpenPGP key, not a message. Send the text from BEGIN PGP MESSAGE to END PGP MESSAGE, and keep \
+                 private keys to yourself."
+            }
+        };
+        Self::new(&problem_kind::NOT_OPENPGP, detail)
+    }
+
+    /// The message was cut off or damaged. `place` is the component's clause, such as "it ends too early, in line 7".
+    pub fn damaged_message(place: &str) -> Self {
         Self::new(
-            &problem_kind::NOT_OPENPGP,
-            "No OpenPGP message was found in \"message\". Send the whole text from BEGIN to END, or only \
-             its base64 data.",
+            &problem_kind::DAMAGED_MESSAGE,
+            format!(
+                "The message is damaged: {place}. Copy the whole message again, from BEGIN to END, or ask the sender for it. \
+                 The passphrase does not matter."
+            ),
         )
     }
 
@@ -100,10 +143,17 @@ impl Problem {
     }
 
     /// The plaintext is not UTF-8 and therefore cannot be a JSON string. `instead` says how to receive its bytes.
-    pub fn not_text(instead: &str) -> Self {
+    /// `is_openpgp` says whether the plaintext is itself an OpenPGP message.
+    pub fn not_text(instead: &str, is_openpgp: bool) -> Self {
+        let again = if is_openpgp {
+            " The plaintext is itself an OpenPGP message in binary form: the message was encrypted twice. Send its base64 as a \
+             message of its own."
+        } else {
+            ""
+        };
         Self::new(
             &problem_kind::NOT_TEXT,
-            format!("The message was decrypted, but its plaintext is not UTF-8. {instead}"),
+            format!("The message was decrypted, but its plaintext is not UTF-8. {instead}{again}"),
         )
     }
 

@@ -58,7 +58,8 @@ problem_kinds! {
     }
     INVALID_PARAMETER = 400 "invalid_parameter" "Invalid parameter" {
         meaning: "A parameter is missing or has a value that is not allowed.",
-        causes: "A field is missing, empty, or not a string. The member `parameter` names it.",
+        causes: "A field is missing or not a string, `message` is empty, `passphrase_base64` is not base64, or both kinds of \
+                 passphrase are given. The member `parameter` names the field.",
         remedy: "Correct the parameter as `detail` says, and send the request again.",
     }
     BODY_INCOMPLETE = 400 "body_incomplete" "Incomplete body" {
@@ -78,6 +79,12 @@ problem_kinds! {
         remedy: "Send the whole text from `-----BEGIN PGP MESSAGE-----` to `-----END PGP MESSAGE-----`, or only its base64 \
                  data.",
     }
+    DAMAGED_MESSAGE = 422 "damaged_message" "Damaged message" {
+        meaning: "The message was cut off or damaged. Its structure shows that, so that no passphrase can help.",
+        causes: "A part of the message was not copied, a program changed characters of it, or its file was cut off. `detail` \
+                 says where.",
+        remedy: "Copy the whole message again, or ask its sender for it.",
+    }
     UNSUPPORTED_MESSAGE = 422 "unsupported_message" "Unsupported message" {
         meaning: "The message is recognised, but the server does not decrypt messages of this form.",
         causes: "The message is encrypted to public keys only, has no integrity protection (packet 9), is not encrypted, \
@@ -86,7 +93,7 @@ problem_kinds! {
                  the obstacle.",
     }
     UNDECRYPTABLE = 422 "undecryptable" "Not decryptable" {
-        meaning: "The passphrase is wrong, or the message was altered.",
+        meaning: "The passphrase is wrong, or the message was altered in a way that its structure does not show.",
         causes: "The passphrase differs from the right one, perhaps by a space, a line break or its encoding, or some of the \
                  encrypted data was changed. All these cases have one response on purpose, so that it helps no attacker.",
         remedy: "Check the passphrase byte by byte, and check that the message is complete and unchanged.",

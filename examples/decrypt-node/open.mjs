@@ -41,7 +41,8 @@ function open({ message, passphrase }) {
     const { kdf, bulk } = cryptoSoft.instantiate(coreModule, only({}));
     const crypto = { 'bulkhead:crypto/kdf': kdf, 'bulkhead:crypto/bulk': bulk };
     const { decryptor } = decrypt.instantiate(coreModule, only(crypto));
-    return { plaintext: Buffer.from(decryptor.open(Buffer.from(message), passphrase, limits)) };
+    const opened = decryptor.open(Buffer.from(message), Buffer.from(passphrase), limits);
+    return { plaintext: Buffer.from(opened.plaintext) };
   } catch (error) {
     // A refusal comes as a payload. Without one it is a trap, which ends these two instances only.
     if (error.payload) return { refusal: error.payload };

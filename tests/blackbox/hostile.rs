@@ -171,7 +171,7 @@ fn one_byte_pieces_and_false_lengths_are_rejected() {
         "undecryptable"
     );
     let endless = [&skesk(2, 0)[..], &[0xd2, 255, 255, 255, 255, 255, 1]].concat();
-    assert_eq!(code(&endless), "undecryptable");
+    assert_eq!(code(&endless), "damaged_message");
 }
 
 #[test]

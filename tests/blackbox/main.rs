@@ -17,6 +17,7 @@ mod mocks;
 mod offline;
 mod operations;
 mod passphrases;
+mod pasted;
 mod process;
 mod relay;
 mod token;

@@ -31,6 +31,13 @@ pub fn read(file: &str) -> Vec<Fixture> {
     text.lines().map(fixture).collect()
 }
 
+/// Reads the requests in `pasted.jsonl`, which have another format.
+pub fn pasted() -> Vec<Value> {
+    let requests = text("pasted.jsonl");
+    let parse = |line| serde_json::from_str(line).expect("line should be a JSON object");
+    requests.lines().map(parse).collect()
+}
+
 /// Reads a file as text.
 pub fn text(file: &str) -> String {
     let path = directory().join("messages").join(file);

@@ -11,7 +11,7 @@ mod bindings {
 }
 
 use bindings::exports::bulkhead::component::about;
-use bindings::exports::bulkhead::decrypt::decryptor::{Guest, Limits, Refusal};
+use bindings::exports::bulkhead::decrypt::decryptor::{Guest, Limits, Opened, Refusal};
 
 struct Component;
 
@@ -25,8 +25,13 @@ mod exports {
 }
 
 impl Guest for Component {
-    fn open(message: Vec<u8>, passphrase: String, _limits: Limits) -> Result<Vec<u8>, Refusal> {
-        crate::open(&message, &passphrase).map_err(Refusal::Unsupported)
+    fn open(message: Vec<u8>, passphrase: Vec<u8>, _limits: Limits) -> Result<Opened, Refusal> {
+        let passphrase = String::from_utf8_lossy(&passphrase);
+        let plaintext = crate::open(&message, &passphrase).map_err(Refusal::Unsupported)?;
+        Ok(Opened {
+            plaintext,
+            is_openpgp: false,
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
 const CRYPTO: [&str; 2] = ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"];
-const DECRYPTOR: &str = "bulkhead:decrypt/decryptor@1.0.0";
+const DECRYPTOR: &str = "bulkhead:decrypt/decryptor@0.2.0";
 const ABOUT: &str = "bulkhead:component/about@1.0.0";
 /// Any version, because the compiler's standard library determines it.
 const RUN: &str = "wasi:cli/run@";

@@ -1,216 +1,174 @@
-//! Finds the OpenPGP data in pasted text.
+//! Finds the OpenPGP messages in pasted text.
 //!
-//! ASCII armor (RFC 9580 section 6.2) is often damaged by mail programs, chat windows, shells and word wrap. Therefore the
-//! text between BEGIN and the data is not parsed strictly. Instead, positions where the data may begin are tried until
-//! packets can be parsed there. The beginnings of words come first. They are sufficient unless line breaks were removed
-//! and the data follows the last header directly; then every character is tried. Checksums are ignored: RFC 9580 section
-//! 6.1 forbids rejecting a message because of one, and the data has its own integrity protection.
+//! ASCII armor (RFC 9580 section 6.2) is often damaged by mail programs, chat windows, shells, databases and word wrap.
+//! A text passes through these steps, each of which takes time linear in the text:
+//!
+//! 1. [`escapes`] undoes the escapes of JSON, URLs, HTML and mail.
+//! 2. [`blocks`] splits the text at the lines BEGIN and END.
+//! 3. [`search`] looks for the beginnings of messages in each block, as base64 and as hexadecimal digits, and reads their
+//!    structure. If a block has no complete message, [`lines`] restores plus signs that became spaces.
+//! 4. Data that turns out to be text, such as the base64 of armor, passes through these steps again.
+//!
+//! Headers are not parsed, because the beginning of a message is recognisable without them. Checksums are ignored: RFC
+//! 9580 section 6.1 forbids rejecting a message because of one, and the data has its own integrity protection.
 
 mod base64;
+mod blocks;
+mod data;
+mod escapes;
+mod hex;
+mod lines;
+mod markup;
+mod search;
 
-use crate::refusal::{Limit, Refusal, too_costly};
-use crate::survey::{self, Classification, Strictness};
-use memchr::memmem::find;
+use blocks::Label;
 use std::borrow::Cow;
 
-/// Maximum number of BEGIN lines that are tried. A mail thread may quote several messages.
-const BLOCKS_MAX: usize = 64;
+/// Maximum number of times that data may turn out to be text.
+const NESTING_MAX: u32 = 4;
 
-/// Maximum number of positions that are decoded to their end, over all blocks. Each takes time in proportion to the text,
-/// and a hostile text may contain many plausible positions.
-const WHOLE_DECODES_MAX: usize = 32;
+/// Data in a text encoding, decoded as far as it is needed.
+trait Codec<'a> {
+    /// Begins at the first character of `text`.
+    fn new(text: &'a [u8]) -> Self;
 
-/// Maximum number of bytes decoded at those positions, per character of the text and in addition. The message itself has
-/// three quarters of a byte per character, and other plausible positions usually end soon.
-const DECODED_BYTES_PER_CHARACTER: usize = 2;
-const DECODED_BYTES_SPARE: usize = 1 << 20;
+    /// Decodes until there are `bytes` bytes or the data ends.
+    fn fill(&mut self, bytes: usize);
 
-/// Number of characters after the last colon in which data that follows a header directly is searched for.
-const GLUED_HEADER_VALUE_MAX: usize = 1024;
+    /// Returns the bytes decoded so far.
+    fn bytes(&self) -> &[u8];
 
-/// Number of bytes that are decoded for the first check of a position.
-const PROBE_BYTES: usize = 12;
+    /// Returns the offset of the character that ends the data, once it has been reached.
+    fn end(&self) -> Option<usize>;
 
-/// Finds and decodes the message in `text`. The data must begin within `header_bytes_max` bytes after BEGIN.
-pub(crate) fn dearmor(text: &[u8], header_bytes_max: u32) -> Result<Vec<u8>, Refusal> {
-    let text = &*unescape(text);
+    /// Returns the first `len` of the decoded bytes.
+    fn into_bytes(self, len: usize) -> Vec<u8>;
+
+    /// Returns the number of characters in `text` that encode the first `bytes` bytes.
+    fn characters(text: &[u8], bytes: usize) -> usize;
+
+    /// Returns the number of bytes that `text` encodes, rounded down.
+    fn encoded_bytes(text: &[u8]) -> usize;
+}
+
+/// Everything that a text contains, in the order of the text.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) found: Vec<Found>,
+    /// The kind of text, if it contains no message.
+    pub(crate) evidence: Evidence,
+    /// Whether a damaged message was found. Only the first one is in the list.
+    is_damaged: bool,
+}
+
+/// A part of a text that is a message or should have been one.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// A message with a complete structure.
+    Message {
+        bytes: Vec<u8>,
+        /// Whether other packets follow the encrypted data.
+        trailing: bool,
+    },
+    /// A message that was cut off or damaged, and a clause that describes the damage.
+    Damaged(String),
+    /// OpenPGP data that is not encrypted.
+    Unencrypted,
+    /// A message whose armor headers have this number of bytes, which exceeds the limit.
+    HeadersTooLong(usize),
+}
+
+/// The kind of a text that contains no message, in ascending order of certainty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Evidence {
+    #[default]
+    Nothing,
+    /// Binary data that was read as text.
+    Binary,
+    /// PEM data, such as a certificate.
+    Pem,
+    /// A signature, or text with a signature below it.
+    Signature,
+    /// An OpenPGP key.
+    Key,
+}
+
+/// Finds the messages in `text`. The data of a block must begin within `header_bytes_max` bytes after BEGIN, unless an
+/// empty line is in between.
+pub(crate) fn find(text: &[u8], header_bytes_max: u32) -> Findings {
+    let mut findings = Findings::default();
+    if is_binary(text) {
+        findings.evidence = Evidence::Binary;
+    }
     let header_bytes_max = usize::try_from(header_bytes_max).unwrap_or(usize::MAX);
-    let mut search = Search {
-        decodes_left: WHOLE_DECODES_MAX,
-        bytes_left: text.len() * DECODED_BYTES_PER_CHARACTER + DECODED_BYTES_SPARE,
-        best: None,
-        best_in_block: false,
-    };
-    let mut excess = None;
-    let mut begins = 0;
-    for start in blocks(text).take(BLOCKS_MAX) {
-        begins += 1;
-        let block = &text[start..];
-        if let Some(found) = search.search_block(block, header_bytes_max) {
-            return Ok(found);
-        }
-        // The headers are measured at most once, because there may be many long blocks.
-        let near = &block[..block.len().min(header_bytes_max)];
-        if search.best.is_none() && excess.is_none() && header_bytes(near).is_none() {
-            excess = Some(header_bytes(block).unwrap_or(block.len()));
-        }
-    }
-    if begins == 0
-        && let Some(found) = search.search_block(text, header_bytes_max)
-    {
-        return Ok(found);
-    }
-    let excess = excess.filter(|bytes| *bytes > header_bytes_max);
-    match (search.best, excess) {
-        (Some((Classification::Truncated, _)), _) => Err(Refusal::Undecryptable),
-        (Some((_, other)), _) => Ok(other),
-        (None, Some(asked)) => Err(too_costly(
-            Limit::ArmorHeaderOctets,
-            asked as u64,
-            header_bytes_max as u64,
-        )),
-        (None, None) => Err(Refusal::NotOpenpgp),
-    }
+    findings.add(text, header_bytes_max, 0);
+    findings
 }
 
-/// Replaces `\n`, `\r` and `\t` written as two characters, which a JSON string contains that was escaped twice. The base64
-/// alphabet has no backslash, so the data is not affected.
-fn unescape(text: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr(b'\\', text).is_none() {
-        return Cow::Borrowed(text);
-    }
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text.iter().copied().peekable();
-    while let Some(byte) = rest.next() {
-        if byte == b'\\' && matches!(rest.peek(), Some(b'n' | b'r' | b't' | b'\\')) {
-            // A series of backslashes is one escape that was escaped several times.
-            if rest.peek() != Some(&b'\\') {
-                rest.next();
-                plain.push(b'\n');
-            }
-        } else {
-            plain.push(byte);
-        }
-    }
-    Cow::Owned(plain)
-}
-
-/// Returns the offset after each `-----BEGIN …-----`, with any label.
-fn blocks(text: &[u8]) -> impl Iterator<Item = usize> + '_ {
-    const BEGIN: &[u8] = b"-----BEGIN";
-    /// The longest known label has 26 characters.
-    const LABEL_MAX: usize = 128;
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        let at = from + find(&text[from..], BEGIN)? + BEGIN.len();
-        let label = &text[at..text.len().min(at + LABEL_MAX)];
-        let line = label
-            .iter()
-            .position(|&c| matches!(c, b'\n' | b'\r'))
-            .unwrap_or(label.len());
-        let start = match find(&label[..line], b"-----") {
-            Some(dashes) => at + dashes + 5,
-            // Without the closing dashes, the rest of the line may be data.
-            None => at,
-        };
-        from = start;
-        Some(start)
-    })
-}
-
-/// Returns the number of bytes up to the first empty line, which ends the headers (RFC 9580 section 6.2.2).
-fn header_bytes(block: &[u8]) -> Option<usize> {
-    // The rest of the BEGIN line does not count as a header.
-    let from = block
-        .iter()
-        .position(|&c| c == b'\n')
-        .map_or(0, |at| at + 1);
-    find(&block[from..], b"\n\n").or_else(|| find(&block[from..], b"\n\r\n"))
-}
-
-struct Search {
-    decodes_left: usize,
-    bytes_left: usize,
-    /// The best candidate so far that is not a complete encrypted message.
-    best: Option<(Classification, Vec<u8>)>,
-    /// Whether the best candidate is in the current block.
-    best_in_block: bool,
-}
-
-impl Search {
-    /// Returns the message in one block, if it is complete.
-    fn search_block(&mut self, block: &[u8], header_bytes_max: usize) -> Option<Vec<u8>> {
-        let zone = &block[..block.len().min(header_bytes_max)];
-        self.best_in_block = false;
-        // A session-key packet of an unknown kind may precede one of a known kind, so the lenient check follows.
-        for strictness in [Strictness::Strict, Strictness::Lenient] {
-            for start in word_starts(zone) {
-                if let Some(found) = self.try_position(&block[start..], strictness, true) {
-                    return Some(found);
-                }
-            }
-        }
-        let glued = zone.iter().rposition(|&c| c == b':')? + GLUED_HEADER_VALUE_MAX;
-        for start in 0..zone.len().min(glued) {
-            if let Some(found) = self.try_position(&block[start..], Strictness::Strict, false) {
-                return Some(found);
-            }
-        }
-        None
-    }
-
-    /// Returns the message that begins at the start of `text`, if it is complete. In the middle of a word (`word_start` is
-    /// false), a match that is not a complete message is ignored as a coincidence.
-    fn try_position(
-        &mut self,
-        text: &[u8],
-        strictness: Strictness,
-        word_start: bool,
-    ) -> Option<Vec<u8>> {
-        // This check rejects most positions. White space in front of the data is skipped here, because the next character
-        // is tried anyway.
-        if !base64::begins_packet(*text.first()?) {
-            return None;
-        }
-        let probe = base64::decode_prefix(text, PROBE_BYTES);
-        if !survey::starts_plausibly(&probe, strictness) {
-            return None;
-        }
-        self.decodes_left = self.decodes_left.checked_sub(1)?;
-        if self.bytes_left == 0 {
-            return None;
-        }
-        let bytes = base64::decode(text);
-        self.bytes_left = self.bytes_left.saturating_sub(bytes.len());
-        match survey::classify(&bytes, strictness) {
-            Classification::Encrypted => return Some(bytes),
-            classification @ (Classification::Truncated | Classification::Other) if word_start => {
-                // The first candidate of a block counts, because later lines may match by coincidence. A truncated
-                // message in a later block is better than a key before it.
-                let better = match self.best {
-                    None => true,
-                    Some((best, _)) => {
-                        !self.best_in_block
-                            && best == Classification::Other
-                            && classification == Classification::Truncated
+impl Findings {
+    /// Adds the findings of `text`, which came out of data `nesting` times.
+    fn add(&mut self, text: &[u8], header_bytes_max: usize, nesting: u32) {
+        let plain = escapes::undo(text);
+        let is_original = nesting == 0 && matches!(plain, Cow::Borrowed(_));
+        for block in blocks::blocks(&plain) {
+            let result = search::search(&block, header_bytes_max);
+            let is_empty = result.found.is_empty() && result.nested.is_empty();
+            for found in result.found {
+                let found = match found {
+                    search::Found::Message {
+                        bytes, trailing, ..
+                    } => Found::Message { bytes, trailing },
+                    // Describing takes time in proportion to the text.
+                    search::Found::Damaged(_) if self.is_damaged => continue,
+                    search::Found::Damaged(damage) => {
+                        let place = plain.get(..block.start + damage.character);
+                        Found::Damaged(damage.describe(place.filter(|_| is_original)))
                     }
+                    search::Found::Unencrypted => Found::Unencrypted,
+                    search::Found::Key => {
+                        self.evidence = self.evidence.max(Evidence::Key);
+                        continue;
+                    }
+                    search::Found::HeadersTooLong(bytes) => Found::HeadersTooLong(bytes),
                 };
-                if better {
-                    self.best = Some((classification, bytes));
-                    self.best_in_block = true;
+                self.is_damaged |= matches!(found, Found::Damaged(_));
+                self.found.push(found);
+            }
+            if nesting < NESTING_MAX {
+                for nested in result.nested {
+                    self.add(&nested, header_bytes_max, nesting + 1);
                 }
             }
-            Classification::Truncated | Classification::Other | Classification::Nothing => {}
+            let evidence = match block.label {
+                Some(Label::Key) => Evidence::Key,
+                Some(Label::Signature) => Evidence::Signature,
+                Some(Label::Other) => Evidence::Pem,
+                Some(Label::Message) | None => Evidence::Nothing,
+            };
+            if is_empty {
+                self.evidence = self.evidence.max(evidence);
+            }
         }
-        None
     }
 }
 
-/// Returns the offsets at which a word begins: after white space, line ends and quotation marks of mail programs.
-fn word_starts(zone: &[u8]) -> impl Iterator<Item = usize> + '_ {
-    (0..zone.len())
-        .filter(|&at| base64::is_digit(zone[at]) && (at == 0 || base64::is_skipped(zone[at - 1])))
+/// Returns whether `text` looks like binary data that was read as text: more than one of 32 characters is a replacement
+/// or control character.
+fn is_binary(text: &[u8]) -> bool {
+    const SHARE: usize = 32;
+    let control = |c: u8| c < 0x20 && !c.is_ascii_whitespace() || c == 0x7f;
+    let controls = text.iter().filter(|&&c| control(c)).count();
+    let replaced = memchr::memmem::find_iter(text, "\u{fffd}").count();
+    // Binary data that was read as Latin-1 has control characters above 0x7f too.
+    let high_controls = memchr::memchr_iter(0xc2, text)
+        .filter(|&at| matches!(text.get(at + 1), Some(0x80..=0x9f)))
+        .count();
+    (controls + replaced + high_controls) * SHARE > text.len()
 }
 
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod shapes;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use crate::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::bindings::exports::bulkhead::component::about;
-use crate::bindings::exports::bulkhead::decrypt::decryptor::{Guest, Limits, Refusal};
+use crate::bindings::exports::bulkhead::decrypt::decryptor::{Guest, Limits, Opened, Refusal};
 use crate::crypto::{AeadResult, Crypto};
 use bulkhead_crypto::{AeadMode, Cipher, Hash};
 use zeroize::Zeroizing;
@@ -21,7 +21,7 @@ mod exports {
 }
 
 impl Guest for Component {
-    fn open(message: Vec<u8>, passphrase: String, limits: Limits) -> Result<Vec<u8>, Refusal> {
+    fn open(message: Vec<u8>, passphrase: Vec<u8>, limits: Limits) -> Result<Opened, Refusal> {
         crate::open(message, &Zeroizing::new(passphrase), &limits, &mut Imported)
     }
 }
@@ -44,15 +44,16 @@ impl about::Guest for Component {
             session_key_packets: 1,
             armor_header_octets: 1024,
         };
-        let open = |passphrase| crate::open(SAMPLE.to_vec(), passphrase, &LIMITS, &mut Imported);
-        match open("topsecret") {
-            Ok(text) if text == b"Nice work!\n" => {}
+        let open =
+            |passphrase: &[u8]| crate::open(SAMPLE.to_vec(), passphrase, &LIMITS, &mut Imported);
+        match open(b"topsecret") {
+            Ok(opened) if opened.plaintext == b"Nice work!\n" => {}
             Ok(_) => return Err("the sample message decrypts to another text".into()),
             Err(refusal) => {
                 return Err(format!("the sample message is not decrypted: {refusal:?}"));
             }
         }
-        match open("wrong") {
+        match open(b"wrong") {
             Err(Refusal::Undecryptable) => Ok(()),
             _ => Err("a wrong passphrase is not rejected".into()),
         }

@@ -94,7 +94,7 @@ impl<'a> Container<'a> {
                 ))),
             },
             tag::ENCRYPTED_UNPROTECTED => Err(unsupported(
-                "it has no integrity protection (packet type 9), so alterations cannot be detected; encrypt it again with a current program",
+                "it has no integrity protection (packet type 9), so alterations cannot be detected; decrypt it with gpg --ignore-mdc-error and encrypt it again with a current program",
             )),
             tag::LITERAL | tag::COMPRESSED | tag::ONE_PASS_SIGNATURE | tag::SIGNATURE => {
                 Err(unsupported("its content is not encrypted"))
@@ -201,7 +201,7 @@ impl<'a> Chunks<'a> {
             .checked_shl((chunk_code + CHUNK_EXPONENT_MIN).into())
             .unwrap_or(usize::MAX / 2);
         Ok(Self {
-            cipher: session::cipher(cipher)?,
+            cipher: session::aead_cipher(cipher)?,
             mode: session::aead_mode(mode)?,
             chunk_bytes,
             info,

@@ -1,7 +1,7 @@
 //! The decrypt component: opens passphrase-encrypted OpenPGP messages inside the sandbox.
 //!
-//! A message passes through these modules: [`armor`] finds the OpenPGP data in the text, [`survey`] splits the packet
-//! sequence, [`session`] derives session keys, [`container`] decrypts and authenticates, and [`content`] unpacks the
+//! A message passes through these modules: [`armor`] finds the OpenPGP data in the text, [`survey`] reads its structure,
+//! [`session`] derives session keys, [`container`] decrypts and authenticates, and [`content`](mod@content) unpacks the
 //! result. The crate does no I/O and does not read a clock. Expensive arithmetic is imported ([`crypto`]). Everything
 //! except the imports in [`component`] also runs natively, for tests.
 
@@ -26,29 +26,90 @@ mod bindings {
     });
 }
 
+use armor::{Findings, Found};
 use container::{Container, Plaintext};
 use crypto::Crypto;
-use refusal::{Limit, Limits, Refusal, too_costly, unsupported};
+use refusal::{Limit, Limits, Opened, Refusal, too_costly, unsupported};
 use session::Skesk;
+use survey::Parts;
 
-/// Opens the message in `text` and returns its plaintext.
+/// Opens the first message in `text` that `passphrase` decrypts.
+///
+/// If none is decrypted, the result is a function of the text alone as far as it is about damage: damage takes precedence
+/// over a wrong passphrase, and all messages have been read to their end before the first key is derived.
 fn open(
     text: Vec<u8>,
-    passphrase: &str,
+    passphrase: &[u8],
     limits: &Limits,
     crypto: &mut impl Crypto,
-) -> Result<Vec<u8>, Refusal> {
-    let message = armor::dearmor(&text, limits.armor_header_octets)?;
+) -> Result<Opened, Refusal> {
+    let Findings {
+        found, evidence, ..
+    } = armor::find(&text, limits.armor_header_octets);
     // A message may have tens of megabytes, and memory is limited.
     drop(text);
-    let parts = survey::parts(&message).map_err(|_| Refusal::Undecryptable)?;
-    let Some(content) = &parts.content else {
-        return Err(unsupported(
-            "it contains session keys but no encrypted data",
-        ));
-    };
-    let container = Container::parse(content)?;
-    if parts.trailing {
+    let mut failures = Failures::default();
+    let mut messages: Vec<Vec<u8>> = Vec::new();
+    let mut session_key_packets = 0;
+    for found in found {
+        match found {
+            Found::Message { bytes, trailing } => {
+                if messages.contains(&bytes) {
+                    continue;
+                }
+                match checked(&bytes, trailing) {
+                    Ok(count) => session_key_packets += count as u64,
+                    Err(refusal) => {
+                        failures.add(refusal);
+                        continue;
+                    }
+                }
+                let allowed = limits.session_key_packets.into();
+                if session_key_packets > allowed {
+                    failures.add(too_costly(
+                        Limit::SessionKeyPackets,
+                        session_key_packets,
+                        allowed,
+                    ));
+                    continue;
+                }
+                messages.push(bytes);
+            }
+            Found::Damaged(place) => failures.add(Refusal::Damaged(place)),
+            Found::Unencrypted => failures.add(unsupported("its content is not encrypted")),
+            Found::HeadersTooLong(bytes) => failures.add(too_costly(
+                Limit::ArmorHeaderOctets,
+                bytes as u64,
+                limits.armor_header_octets.into(),
+            )),
+        }
+    }
+    let without_line_break = [&b"\r\n"[..], b"\n", b"\r"]
+        .iter()
+        .find_map(|end| passphrase.strip_suffix(*end));
+    for passphrase in std::iter::once(passphrase).chain(without_line_break) {
+        for message in &messages {
+            match decrypted(message, passphrase, limits, crypto) {
+                Ok(plaintext) => {
+                    return Ok(Opened {
+                        is_openpgp: survey::begins_message(&plaintext),
+                        plaintext,
+                    });
+                }
+                Err(refusal) => failures.add(refusal),
+            }
+        }
+    }
+    Err(failures
+        .summary()
+        .unwrap_or(Refusal::NotOpenpgp(evidence.into())))
+}
+
+/// Checks everything about a message that does not need a key. Returns the number of its session-key packets.
+fn checked(message: &[u8], trailing: bool) -> Result<usize, Refusal> {
+    let parts = parts(message)?;
+    Container::parse(content(&parts)?)?;
+    if trailing {
         return Err(unsupported("further packets follow the encrypted data"));
     }
     if parts.skesks.is_empty() {
@@ -58,19 +119,34 @@ fn open(
             "it has no session-key packet, so it cannot be decrypted with a passphrase"
         }));
     }
-    let (asked, allowed) = (
-        parts.skesks.len() + parts.pkesks,
-        limits.session_key_packets,
-    );
-    if asked as u64 > u64::from(allowed) {
-        return Err(too_costly(
-            Limit::SessionKeyPackets,
-            asked as u64,
-            allowed.into(),
-        ));
-    }
-    // Keys are wiped when they are dropped. Plaintext is not, because the whole memory of the instance is reset after
-    // the response.
+    Ok(parts.skesks.len() + parts.pkesks)
+}
+
+fn parts(message: &[u8]) -> Result<Parts<'_>, Refusal> {
+    // The message was found because its structure is complete.
+    survey::parts(message).map_err(|_| unsupported("one of its packets is malformed"))
+}
+
+fn content<'a>(parts: &'a Parts<'_>) -> Result<&'a packet::Packet<'a>, Refusal> {
+    parts
+        .content
+        .as_ref()
+        .ok_or_else(|| unsupported("it contains session keys but no encrypted data"))
+}
+
+/// Returns the plaintext of one message.
+///
+/// Keys are wiped when they are dropped. Plaintext is not, because the whole memory of the instance is reset after the
+/// response.
+fn decrypted(
+    message: &[u8],
+    passphrase: &[u8],
+    limits: &Limits,
+    crypto: &mut impl Crypto,
+) -> Result<Vec<u8>, Refusal> {
+    let parts = parts(message)?;
+    let content = content(&parts)?;
+    let container = Container::parse(content)?;
     let plain = first_authentic(&parts.skesks, &container, passphrase, crypto)?;
     content::literal(plain, content.body.len(), limits)
 }
@@ -80,7 +156,7 @@ fn open(
 fn first_authentic(
     skesks: &[std::borrow::Cow<'_, [u8]>],
     container: &Container<'_>,
-    passphrase: &str,
+    passphrase: &[u8],
     crypto: &mut impl Crypto,
 ) -> Result<Plaintext, Refusal> {
     let mut failures = Failures::default();
@@ -93,30 +169,45 @@ fn first_authentic(
             });
         match tried {
             Ok(Some(plain)) => return Ok(plain),
-            Ok(None) => failures.wrong_key = true,
-            Err(Refusal::TooCostly(excess)) => failures.too_costly = Some(excess),
-            Err(other) => failures.other = Some(other),
+            Ok(None) => failures.add(Refusal::Undecryptable),
+            Err(refusal) => failures.add(refusal),
         }
     }
-    Err(failures.summary())
+    Err(failures.summary().unwrap_or(Refusal::Undecryptable))
 }
 
-/// The reasons for which the session keys of a message failed.
+/// The reasons for which messages or their session keys failed.
 #[derive(Default)]
 struct Failures {
+    damaged: Option<String>,
     too_costly: Option<refusal::Excess>,
     wrong_key: bool,
-    other: Option<Refusal>,
+    unsupported: Option<String>,
 }
 
 impl Failures {
-    /// Combines the reasons into one. A key that was too costly comes first, because the passphrase may have been right for
-    /// it. A wrong key comes before an unsupported one.
-    fn summary(self) -> Refusal {
-        match (self.too_costly, self.wrong_key, self.other) {
-            (Some(excess), _, _) => Refusal::TooCostly(excess),
-            (None, false, Some(other)) => other,
-            (None, _, _) => Refusal::Undecryptable,
+    fn add(&mut self, refusal: Refusal) {
+        match refusal {
+            Refusal::Damaged(place) => {
+                self.damaged.get_or_insert(place);
+            }
+            Refusal::TooCostly(excess) => self.too_costly = Some(excess),
+            Refusal::Undecryptable => self.wrong_key = true,
+            Refusal::Unsupported(reason) => {
+                self.unsupported.get_or_insert(reason);
+            }
+            Refusal::NotOpenpgp(_) => {}
         }
+    }
+
+    /// Combines the reasons into one. Damage comes first, so that it does not depend on a key. A key that was too costly
+    /// comes next, because the passphrase may have been right for it. A wrong key comes before an unsupported one.
+    fn summary(self) -> Option<Refusal> {
+        let wrong_key = self.wrong_key.then_some(Refusal::Undecryptable);
+        self.damaged
+            .map(Refusal::Damaged)
+            .or(self.too_costly.map(Refusal::TooCostly))
+            .or(wrong_key)
+            .or(self.unsupported.map(Refusal::Unsupported))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::bindings::bulkhead::crypto::kdf;
 pub(crate) use crate::bindings::exports::bulkhead::decrypt::decryptor::{
-    Excess, Limit, Limits, Refusal,
+    Evidence, Excess, Limit, Limits, Opened, Refusal,
 };
 
 /// Rejects a message that is understood but not supported. `reason` is shown to the caller: a clause about the message,
@@ -34,6 +34,19 @@ impl From<kdf::Refusal> for Refusal {
             kdf::Refusal::Invalid => {
                 unsupported("its key derivation has parameters that the algorithm does not allow")
             }
+        }
+    }
+}
+
+impl From<crate::armor::Evidence> for Evidence {
+    fn from(evidence: crate::armor::Evidence) -> Self {
+        use crate::armor::Evidence as Found;
+        match evidence {
+            Found::Nothing => Self::Nothing,
+            Found::Binary => Self::Binary,
+            Found::Pem => Self::Pem,
+            Found::Signature => Self::Signature,
+            Found::Key => Self::Key,
         }
     }
 }

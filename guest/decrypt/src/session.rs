@@ -119,7 +119,7 @@ impl Skesk {
         sealed: &[u8],
     ) -> Result<Self, Refusal> {
         let [_, _, cipher_id, mode_id] = info;
-        let (cipher, mode) = (cipher(cipher_id)?, aead_mode(mode_id)?);
+        let (cipher, mode) = (aead_cipher(cipher_id)?, aead_mode(mode_id)?);
         if nonce.len() != mode.nonce_len() {
             return Err(unsupported("one of its session-key packets is malformed"));
         }
@@ -140,7 +140,7 @@ impl Skesk {
     /// version 4, `Some` does not prove that it is right.
     pub(crate) fn open(
         &self,
-        passphrase: &str,
+        passphrase: &[u8],
         crypto: &mut impl Crypto,
     ) -> Result<Option<SessionKey>, Refusal> {
         let derived = self.derive(passphrase, crypto)?;
@@ -196,11 +196,10 @@ impl Skesk {
 
     fn derive(
         &self,
-        passphrase: &str,
+        passphrase: &[u8],
         crypto: &mut impl Crypto,
     ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         let key_len = self.cipher.key_len();
-        let passphrase = passphrase.as_bytes();
         match &self.s2k {
             StringToKey::Simple { hash_alg } => {
                 crypto.s2k(hash(*hash_alg)?, &[], passphrase, 0, key_len)
@@ -250,6 +249,17 @@ pub(crate) fn hkdf(
 /// Returns the cipher with this number (RFC 9580 section 9.3).
 pub(crate) fn cipher(id: u8) -> Result<Cipher, Refusal> {
     Cipher::from_id(id).ok_or_else(|| unsupported(format!("it uses the unknown cipher {id}")))
+}
+
+/// Returns the cipher with this number if AEAD can use it. The check does not need a key, so that the result does not depend
+/// on the passphrase.
+pub(crate) fn aead_cipher(id: u8) -> Result<Cipher, Refusal> {
+    match cipher(id)? {
+        cipher if cipher.block_len() == 16 => Ok(cipher),
+        _ => Err(unsupported(
+            "it combines AEAD with a cipher of 8-byte blocks, which the format does not allow",
+        )),
+    }
 }
 
 /// Returns the AEAD mode with this number (RFC 9580 section 9.6).

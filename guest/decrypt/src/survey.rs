@@ -1,30 +1,7 @@
-//! The structure of a packet sequence before anything is decrypted: is it an encrypted message, other OpenPGP data,
-//! truncated, or not OpenPGP at all?
+//! The structure of a packet sequence before anything is decrypted.
 
 use crate::packet::{FramingError, Packet, Packets, tag};
 use std::borrow::Cow;
-
-/// How far bytes follow the grammar of an encrypted message (RFC 9580 section 10.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Classification {
-    /// Session-key packets, and a complete packet after them.
-    Encrypted,
-    /// The beginning of an encrypted message.
-    Truncated,
-    /// OpenPGP data without session keys, such as public keys, signatures or literal data.
-    Other,
-    /// Not OpenPGP.
-    Nothing,
-}
-
-/// How strictly the beginning of a packet is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Strictness {
-    /// Session-key packets must have a known version, cipher and key derivation.
-    Strict,
-    /// Session-key packets may be of any kind.
-    Lenient,
-}
 
 /// The parts of a message.
 pub(crate) struct Parts<'a> {
@@ -34,12 +11,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) pkesks: usize,
     /// The packet after the session keys.
     pub(crate) content: Option<Packet<'a>>,
-    /// Whether packets follow the content that do not belong in a message.
-    pub(crate) trailing: bool,
 }
-
-/// Number of bytes that a checksum leaves behind if it is decoded together with the data.
-const GLUED_CHECKSUM_BYTES: usize = 3;
 
 /// Splits a message into its parts, up to and including the encrypted data.
 pub(crate) fn parts(bytes: &[u8]) -> Result<Parts<'_>, FramingError> {
@@ -48,7 +20,6 @@ pub(crate) fn parts(bytes: &[u8]) -> Result<Parts<'_>, FramingError> {
         skesks: Vec::new(),
         pkesks: 0,
         content: None,
-        trailing: false,
     };
     while let Some(packet) = packets.next()? {
         match packet.tag {
@@ -56,7 +27,6 @@ pub(crate) fn parts(bytes: &[u8]) -> Result<Parts<'_>, FramingError> {
             tag::PKESK => parts.pkesks += 1,
             tag::MARKER | tag::PADDING | tag::NON_CRITICAL.. => {}
             _ => {
-                parts.trailing = trailing_packets(packets.rest());
                 parts.content = Some(packet);
                 break;
             }
@@ -65,96 +35,346 @@ pub(crate) fn parts(bytes: &[u8]) -> Result<Parts<'_>, FramingError> {
     Ok(parts)
 }
 
-/// Returns whether further packets follow the encrypted data. A checksum that lost its line break, or text that happens to
-/// be base64, does not count.
-fn trailing_packets(rest: &[u8]) -> bool {
-    if rest.len() <= GLUED_CHECKSUM_BYTES {
-        return false;
-    }
-    let mut packets = Packets::new(rest);
-    let mut found = false;
+/// How far bytes follow the grammar of OpenPGP data (RFC 9580 section 10). Ends are offsets in the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Structure {
+    /// A message up to its `end`: session keys if there are any, and the packet after them.
+    Message { end: usize },
+    /// A packet that is not encrypted and has no session keys in front.
+    Unencrypted,
+    /// A public or secret key.
+    Key,
+    /// The bytes end inside a message.
+    Cut,
+    /// A packet that belongs there does not begin at `at`.
+    Broken { at: usize },
+}
+
+/// Reads the structure of `bytes` up to the end of the first message.
+pub(crate) fn structure(bytes: &[u8]) -> Structure {
+    let mut packets = Packets::new(bytes);
+    let mut has_session_keys = false;
     loop {
-        match packets.next() {
-            Ok(Some(packet)) => {
-                found |= !matches!(packet.tag, tag::MARKER | tag::PADDING | tag::NON_CRITICAL..);
+        let at = bytes.len() - packets.rest().len();
+        let packet = match packets.next() {
+            Ok(Some(packet)) => packet,
+            Ok(None) | Err(FramingError::Truncated) => return Structure::Cut,
+            Err(FramingError::Malformed) => return Structure::Broken { at },
+        };
+        let end = bytes.len() - packets.rest().len();
+        match packet.tag {
+            tag::SKESK | tag::PKESK => has_session_keys = true,
+            tag::MARKER | tag::PADDING | tag::NON_CRITICAL.. => {}
+            tag::SEIPD | tag::GNUPG_AEAD | tag::ENCRYPTED_UNPROTECTED => {
+                return Structure::Message { end };
             }
-            Ok(None) => return found,
-            Err(_) => return false,
+            tag::COMPRESSED | tag::LITERAL | tag::ONE_PASS_SIGNATURE | tag::SIGNATURE => {
+                return if has_session_keys {
+                    Structure::Message { end }
+                } else {
+                    Structure::Unencrypted
+                };
+            }
+            tag::PUBLIC_KEY | tag::SECRET_KEY if !has_session_keys => return Structure::Key,
+            _ => return Structure::Broken { at },
         }
     }
 }
 
-/// Classifies decoded bytes by their structure.
-pub(crate) fn classify(bytes: &[u8], strictness: Strictness) -> Classification {
-    if !starts_plausibly(bytes, strictness) {
-        return Classification::Nothing;
-    }
-    match parts(bytes) {
-        Ok(parts) => match (parts.skesks.len() + parts.pkesks, parts.content) {
-            (0, Some(_)) => Classification::Other,
-            (0, None) => Classification::Nothing,
-            // If the packet after the session keys is not encrypted data, it is rejected later, with the reason.
-            (_, Some(_)) => Classification::Encrypted,
-            (_, None) => Classification::Truncated,
-        },
-        Err(FramingError::Truncated) => Classification::Truncated,
-        Err(FramingError::Malformed) => Classification::Nothing,
-    }
-}
+/// Number of bytes that [`begins_message`] and [`begins_packet`] look at.
+pub(crate) const PROBE_BYTES: usize = 32;
 
-/// Returns whether bytes may be the beginning of a message or of other OpenPGP data.
+/// Lengths of a session key that a version 4 SKESK may contain, with the cipher's number: none, and those of all ciphers.
+/// 56 is a key for Blowfish that one program fills with zeros.
+const WRAPPED_KEY_BYTES: [usize; 5] = [0, 1 + 16, 1 + 24, 1 + 32, 1 + 56];
+
+/// Maximum number of bytes after the key derivation in SKESK packets of versions 5 and 6: a nonce, a key and a tag.
+const SEALED_KEY_BYTES_MAX: usize = 16 + 32 + 16;
+
+/// Returns whether bytes are the beginning of an encrypted message.
 ///
-/// The check is cheap, and strict enough to reject ordinary words: it covers the packet type and the first bytes of the
-/// body.
-pub(crate) fn starts_plausibly(bytes: &[u8], strictness: Strictness) -> bool {
-    let Some((tag, body)) = head(bytes) else {
+/// Text without OpenPGP data must not pass, wherever it is read. Therefore only session-key packets and marker packets
+/// count, and a session-key packet needs fields that fit its length. Random bytes pass once in 5 billion cases.
+pub(crate) fn begins_message(bytes: &[u8]) -> bool {
+    let Some(head) = Head::parse(bytes) else {
         return false;
     };
-    let at = |i: usize| body.get(i).copied();
-    match tag {
-        tag::SKESK if strictness == Strictness::Lenient => !body.is_empty(),
-        tag::SKESK => match at(0) {
-            Some(4) => s2k_plausible(at(2)) && cipher_plausible(at(1)),
-            Some(5) => cipher_plausible(at(1)) && s2k_plausible(at(3)),
-            Some(6) => cipher_plausible(at(2)) && s2k_plausible(at(5)),
-            _ => false,
-        },
-        tag::PKESK => matches!(at(0), Some(2 | 3 | 6)),
-        tag::MARKER => body.starts_with(b"PGP"),
-        tag::PADDING | tag::ENCRYPTED_UNPROTECTED | 60..=63 => true,
-        tag::SEIPD => matches!(at(0), Some(1 | 2)),
-        tag::GNUPG_AEAD => at(0) == Some(1) && cipher_plausible(at(1)),
-        tag::COMPRESSED => matches!(at(0), Some(0..=3)),
-        tag::LITERAL => matches!(at(0), Some(b'b' | b't' | b'u' | b'm' | b'l' | b'1')),
-        tag::SIGNATURE => matches!(at(0), Some(3..=6)),
-        tag::ONE_PASS_SIGNATURE => matches!(at(0), Some(3 | 6)),
-        tag::SECRET_KEY | tag::PUBLIC_KEY => matches!(at(0), Some(2..=6)),
+    let body = head.body;
+    let Some(len) = head.len else {
+        return false;
+    };
+    match head.tag {
+        tag::SKESK => skesk_fits(body, len),
+        tag::PKESK => pkesk_fits(body, len),
+        tag::MARKER => len == 3 && body.starts_with(b"PGP"),
         _ => false,
     }
 }
 
-fn cipher_plausible(id: Option<u8>) -> bool {
+/// Returns the number of bytes of the packet at the beginning of `bytes`, if a message may begin with it although its kind
+/// is unknown: padding, private packets, and session-key packets.
+pub(crate) fn skippable_packet(bytes: &[u8]) -> Option<usize> {
+    let head = Head::parse(bytes)?;
+    let is_skippable = match head.tag {
+        tag::SKESK => matches!(head.body.first(), Some(4..=6)),
+        tag::PKESK => matches!(head.body.first(), Some(2 | 3 | 6)),
+        tag::PADDING | tag::NON_CRITICAL.. => true,
+        _ => false,
+    };
+    is_skippable.then_some(head.header_bytes + head.len?)
+}
+
+/// Returns whether a packet with this first byte may be one that [`skippable_packet`] accepts.
+pub(crate) fn is_skippable(first: u8) -> bool {
+    matches!(first, 0x84..=0x86 | 0x8c..=0x8e | 0xc1 | 0xc3 | 0xd5 | 0xe8..)
+}
+
+/// Returns whether [`begins_message`] may hold for bytes that begin with these three. The check is cheaper.
+pub(crate) fn may_begin_message(first: [u8; 3]) -> bool {
+    let passphrase_version = |version: u8| matches!(version, 4..=6);
+    let key_version = |version: u8| matches!(version, 3 | 6);
+    match first {
+        [0x8c, _, version] | [0xc3, ..192, version] => passphrase_version(version),
+        [0x84, _, version] | [0xc1, ..192, version] => key_version(version),
+        // The length has several bytes.
+        [0xc1, 192..=223, _] => true,
+        [0x8d | 0x86, high, _] => high == 0,
+        [0x85, high, _] => high <= 0x10,
+        [0x8e | 0xc1 | 0xc3, high, low] => matches!((high, low), (0 | 255, 0)),
+        [0xca | 0xa8, len, p] => len == 3 && p == b'P',
+        _ => false,
+    }
+}
+
+/// Returns whether a packet may begin behind the first packet in `bytes`, as far as the bytes show it.
+pub(crate) fn is_followed_by_packet(bytes: &[u8]) -> bool {
+    let next = Head::parse(bytes).and_then(|head| bytes.get(head.header_bytes + head.len?));
+    // Bit 7 is set in the first byte of every packet.
+    next.is_none_or(|&next| next >= 0x80)
+}
+
+fn skesk_fits(body: &[u8], len: usize) -> bool {
+    let at = |i: usize| body.get(i).copied();
+    match at(0) {
+        Some(4) => {
+            let rest = s2k_bytes(body.get(2..)).and_then(|s2k| len.checked_sub(2 + s2k));
+            is_cipher(at(1)) && rest.is_some_and(|rest| WRAPPED_KEY_BYTES.contains(&rest))
+        }
+        Some(5) => {
+            let rest = s2k_bytes(body.get(3..)).and_then(|s2k| len.checked_sub(3 + s2k));
+            is_cipher(at(1))
+                && is_aead_mode(at(2))
+                && rest.is_some_and(|rest| rest <= SEALED_KEY_BYTES_MAX)
+        }
+        Some(6) => {
+            let s2k = s2k_bytes(body.get(5..));
+            let rest = s2k.and_then(|s2k| len.checked_sub(5 + s2k));
+            is_cipher(at(2))
+                && is_aead_mode(at(3))
+                && at(4).map(usize::from) == s2k
+                && rest.is_some_and(|rest| rest <= SEALED_KEY_BYTES_MAX)
+        }
+        _ => false,
+    }
+}
+
+/// Returns the length of a known S2K specifier at the beginning of `bytes` (RFC 9580 section 3.7.1).
+fn s2k_bytes(bytes: Option<&[u8]>) -> Option<usize> {
+    let bytes = bytes?;
+    let is_hash = matches!(bytes.get(1), Some(1..=14 | 100..=110));
+    match bytes.first()? {
+        0 if is_hash => Some(2),
+        1 if is_hash => Some(2 + 8),
+        3 if is_hash => Some(2 + 8 + 1),
+        // Argon2 with passes and lanes.
+        4 if !matches!(bytes.get(17..19), Some([0, _] | [_, 0])) => Some(1 + 16 + 3),
+        _ => None,
+    }
+}
+
+/// Checks the algorithm and the length of its first number (RFC 9580 section 5.1).
+fn pkesk_fits(body: &[u8], len: usize) -> bool {
+    let at = |i: usize| body.get(i).copied();
+    let (algorithm, fields) = match at(0) {
+        Some(3) => (at(9), 10),
+        // The version and the fingerprint of the key, unless the recipient is anonymous.
+        Some(6) => match (at(1), at(2)) {
+            (Some(0), algorithm) => (algorithm, 3),
+            (Some(21), Some(4)) => (at(23), 24),
+            (Some(33), Some(6)) => return (36..=4096).contains(&len),
+            _ => return false,
+        },
+        _ => return false,
+    };
+    let Some(rest) = len.checked_sub(fields) else {
+        return false;
+    };
+    let bits = body
+        .get(fields..fields + 2)
+        .map_or(0, |bits| usize::from(bits[0]) << 8 | usize::from(bits[1]));
+    let first = 2 + bits.div_ceil(8);
+    match algorithm {
+        // RSA: one number.
+        Some(1 | 2) => (512..=16_384).contains(&bits) && rest == first,
+        // ElGamal: two numbers of about the same length.
+        Some(16) => {
+            (512..=16_384).contains(&bits) && (first..=first + 2).contains(&(rest - rest / 2))
+        }
+        // ECDH: a point with the prefix 4 or 0x40, and a wrapped key.
+        Some(18) => {
+            matches!(bits % 8, 3 | 7)
+                && (200..=1100).contains(&bits)
+                && rest.checked_sub(first + 1).is_some_and(|wrapped| {
+                    wrapped.is_multiple_of(8) && (16..=64).contains(&wrapped)
+                })
+        }
+        // X25519 and X448: a key, and a wrapped key.
+        Some(25) => (32 + 1 + 24..=32 + 2 + 40).contains(&rest),
+        Some(26) => (56 + 1 + 24..=56 + 2 + 40).contains(&rest),
+        _ => false,
+    }
+}
+
+/// Returns whether bytes may be the beginning of OpenPGP data of any kind, for data that BEGIN announces.
+///
+/// The check is cheap, and strict enough to reject ordinary words: it covers the packet type and the first bytes of the
+/// body, as far as they are there.
+pub(crate) fn begins_packet(bytes: &[u8]) -> bool {
+    let Some(head) = Head::parse(bytes) else {
+        return false;
+    };
+    let first = head.body.first().copied();
+    let among = |versions: &[u8]| first.is_none_or(|first| versions.contains(&first));
+    match head.tag {
+        tag::SKESK => among(&[4, 5, 6]),
+        tag::PKESK => among(&[2, 3, 6]),
+        tag::MARKER => b"PGP".starts_with(&head.body[..head.body.len().min(3)]),
+        tag::PADDING | tag::ENCRYPTED_UNPROTECTED | 60..=63 => true,
+        tag::SEIPD => among(&[1, 2]),
+        tag::GNUPG_AEAD => among(&[1]) && head.body.get(1).is_none_or(|&id| is_cipher(Some(id))),
+        tag::COMPRESSED => among(&[0, 1, 2, 3]),
+        tag::LITERAL => among(b"btuml1"),
+        tag::SIGNATURE => among(&[3, 4, 5, 6]),
+        tag::ONE_PASS_SIGNATURE => among(&[3, 6]),
+        tag::SECRET_KEY | tag::PUBLIC_KEY => among(&[2, 3, 4, 5, 6]),
+        _ => false,
+    }
+}
+
+fn is_cipher(id: Option<u8>) -> bool {
     matches!(id, Some(1..=13 | 100..=110))
 }
 
-fn s2k_plausible(id: Option<u8>) -> bool {
-    matches!(id, Some(0..=4 | 100..=110))
+fn is_aead_mode(id: Option<u8>) -> bool {
+    matches!(id, Some(1..=3 | 100..=110))
 }
 
-/// Returns the packet type and the available part of the body, regardless of the length field.
-fn head(bytes: &[u8]) -> Option<(u8, &[u8])> {
-    let first = *bytes.first()?;
-    let (tag, skip) = match first >> 6 {
-        0b11 => {
-            let skip = match bytes.get(1)? {
-                0..=191 | 224..=254 => 2,
-                192..=223 => 3,
-                255 => 6,
-            };
-            (first & 0x3f, skip)
+/// A packet header, and the available part of the body.
+struct Head<'a> {
+    tag: u8,
+    header_bytes: usize,
+    /// Length of the body, unless it is partial or indeterminate.
+    len: Option<usize>,
+    body: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let number = |from: usize, to: usize| {
+            let number = bytes.get(from..to)?;
+            Some(number.iter().fold(0, |n, &b| n << 8 | usize::from(b)))
+        };
+        let first = *bytes.first()?;
+        let (tag, header_bytes, len) = match first >> 6 {
+            0b11 => {
+                let (header_bytes, len) = match *bytes.get(1)? {
+                    len @ 0..=191 => (2, Some(usize::from(len))),
+                    high @ 192..=223 => (
+                        3,
+                        number(2, 3).map(|low| (usize::from(high - 192) << 8) + low + 192),
+                    ),
+                    224..=254 => (2, None),
+                    255 => (6, number(2, 6)),
+                };
+                (first & 0x3f, header_bytes, len)
+            }
+            0b10 => {
+                let (header_bytes, len) = match first & 3 {
+                    0 => (2, number(1, 2)),
+                    1 => (3, number(1, 3)),
+                    2 => (5, number(1, 5)),
+                    _ => (1, None),
+                };
+                (first >> 2 & 0x0f, header_bytes, len)
+            }
+            _ => return None,
+        };
+        Some(Self {
+            tag,
+            header_bytes,
+            len,
+            body: bytes.get(header_bytes..).unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SKESK: [u8; 15] = [0x8c, 13, 4, 9, 3, 2, 1, 2, 3, 4, 5, 6, 7, 8, 0xff];
+    const SEIPD: [u8; 5] = [0xd2, 3, 1, 9, 9];
+
+    #[test]
+    fn session_key_packets_begin_a_message() {
+        assert!(begins_message(&SKESK));
+        assert!(begins_message(b"\xca\x03PGP"));
+        for (at, wrong) in [(0, 0x0c), (1, 14), (2, 7), (3, 99), (4, 2), (5, 60)] {
+            let mut other = SKESK;
+            other[at] = wrong;
+            assert!(!begins_message(&other), "{at}");
         }
-        0b10 => (first >> 2 & 0x0f, [2, 3, 5, 1][usize::from(first & 3)]),
-        _ => return None,
-    };
-    Some((tag, bytes.get(skip..)?))
+        let rsa = [&[0x85, 0x01, 0x0c, 3][..], &[7; 8], &[1, 0x08, 0, 9]].concat();
+        assert!(begins_message(&rsa));
+    }
+
+    #[test]
+    fn data_without_session_keys_begins_no_message() {
+        for first in [
+            &[0xa4, 10, 1, 2, 3][..],
+            &[0xc9, 10, 1, 2, 3],
+            &[0xd2, 10, 1, 2, 3],
+            &[0x99, 1, 13, 4, 0x5f],
+            b"\xcb\x0bb\0\0\0\0\0hello",
+        ] {
+            assert!(!begins_message(first), "{first:?}");
+        }
+    }
+
+    #[test]
+    fn structure_is_read_to_its_end() {
+        let whole = [&SKESK[..], &SEIPD].concat();
+        let end = whole.len();
+        assert_eq!(structure(&whole), Structure::Message { end });
+        let more = [&whole[..], b"more"].concat();
+        assert_eq!(structure(&more), Structure::Message { end });
+        for len in 0..end {
+            assert_eq!(structure(&whole[..len]), Structure::Cut, "{len}");
+        }
+    }
+
+    #[test]
+    fn packets_that_do_not_belong_in_a_message_break_it() {
+        let at = SKESK.len();
+        for tag in [5, 6, 14, 17, 30] {
+            let packets = [&SKESK[..], &[0xc0 | tag, 1, 4]].concat();
+            assert_eq!(structure(&packets), Structure::Broken { at }, "{tag}");
+        }
+        assert_eq!(
+            structure(&[&SKESK[..], b"text"].concat()),
+            Structure::Broken { at }
+        );
+        assert_eq!(structure(&[0xc6, 1, 4]), Structure::Key);
+        assert_eq!(structure(&[0xcb, 1, b'b']), Structure::Unencrypted);
+    }
 }

@@ -12,7 +12,7 @@ mod bindings {
 
 use bindings::bulkhead::crypto::{bulk, kdf};
 use bindings::exports::bulkhead::component::about;
-use bindings::exports::bulkhead::decrypt::decryptor::{Guest, Limits, Refusal};
+use bindings::exports::bulkhead::decrypt::decryptor::{Evidence, Guest, Limits, Opened, Refusal};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -33,7 +33,8 @@ fn mark() -> [u8; 32] {
 }
 
 impl Guest for Component {
-    fn open(message: Vec<u8>, passphrase: String, _limits: Limits) -> Result<Vec<u8>, Refusal> {
+    fn open(message: Vec<u8>, passphrase: Vec<u8>, _limits: Limits) -> Result<Opened, Refusal> {
+        let passphrase = String::from_utf8_lossy(&passphrase);
         static CALLS: AtomicU32 = AtomicU32::new(0);
         let response = match message.as_slice() {
             b"loop" => loop {
@@ -53,9 +54,12 @@ impl Guest for Component {
             b"mark" => mark_memory(),
             b"search" => search_memory().to_string(),
             b"environment" => format!("{} {}", std::env::vars().count(), std::env::args().count()),
-            _ => return Err(Refusal::NotOpenpgp),
+            _ => return Err(Refusal::NotOpenpgp(Evidence::Nothing)),
         };
-        Ok(response.into_bytes())
+        Ok(Opened {
+            plaintext: response.into_bytes(),
+            is_openpgp: false,
+        })
     }
 }
 

@@ -12,7 +12,7 @@ mod bindings {
         inline: "
             package bulkhead:offline;
             world command {
-                import bulkhead:decrypt/decryptor@1.0.0;
+                import bulkhead:decrypt/decryptor@0.2.0;
             }
         ",
         path: ["../../wit/component", "../../wit/crypto", "../../wit/decrypt"],
@@ -22,8 +22,8 @@ mod bindings {
 
 use bindings::bulkhead::decrypt::decryptor;
 use bulkhead_envelope::{
-    Excess, InvalidLimit, Limit, Problem, Request, Setting, Wiped, decrypted_response, parse_size,
-    problem_kind,
+    Evidence, Excess, InvalidLimit, Limit, Problem, Request, Setting, Wiped, decrypted_response,
+    parse_size, problem_kind,
 };
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
@@ -75,14 +75,18 @@ fn respond(limits: &decryptor::Limits, body_max: u64, as_bytes: bool) -> Result<
         return Err(Problem::body_too_large(body_max));
     }
     let request = Request::parse(&body)?;
-    let plaintext = decryptor::open(request.message.as_bytes(), &request.passphrase, *limits)
-        .map(Wiped::from)
+    let opened = decryptor::open(request.message.as_bytes(), &request.passphrase, *limits)
         .map_err(problem)?;
+    let plaintext = Wiped::from(opened.plaintext);
     if as_bytes {
         return Ok(plaintext);
     }
-    let text = std::str::from_utf8(&plaintext)
-        .map_err(|_| Problem::not_text("Use the argument --bytes to receive the bytes."))?;
+    let text = std::str::from_utf8(&plaintext).map_err(|_| {
+        Problem::not_text(
+            "Use the argument --bytes to receive the bytes.",
+            opened.is_openpgp,
+        )
+    })?;
     Ok(decrypted_response(text))
 }
 
@@ -120,7 +124,14 @@ fn limits() -> Result<(decryptor::Limits, u64), InvalidLimit> {
 
 fn problem(refusal: decryptor::Refusal) -> Problem {
     match refusal {
-        decryptor::Refusal::NotOpenpgp => Problem::not_openpgp(),
+        decryptor::Refusal::NotOpenpgp(evidence) => Problem::not_openpgp(match evidence {
+            decryptor::Evidence::Nothing => Evidence::Nothing,
+            decryptor::Evidence::Binary => Evidence::Binary,
+            decryptor::Evidence::Pem => Evidence::Pem,
+            decryptor::Evidence::Signature => Evidence::Signature,
+            decryptor::Evidence::Key => Evidence::Key,
+        }),
+        decryptor::Refusal::Damaged(place) => Problem::damaged_message(&place),
         decryptor::Refusal::Unsupported(why) => Problem::unsupported_message(&why),
         decryptor::Refusal::Undecryptable => Problem::undecryptable(),
         decryptor::Refusal::TooCostly(excess) => Problem::over_limit(Excess {

@@ -24,7 +24,7 @@ pub use bulkhead_envelope::problem_kinds;
 pub use bulkhead_envelope::{
     ByteSize, InvalidSize, Problem as ProblemBody, ProblemKind, Setting, Wiped, setting,
 };
-pub use media_type::{accept_quality, is_json, negotiate};
+pub use media_type::{accept_quality, expect_json, negotiate};
 pub use memory_budget::{LimitExceeded, MemoryBudget, RequestBody};
 pub use problem::Problem;
 pub use request::{check_head, request_id};

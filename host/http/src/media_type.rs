@@ -2,7 +2,7 @@
 
 use crate::problem::Problem;
 use hyper::HeaderMap;
-use hyper::header::{ACCEPT, CONTENT_TYPE};
+use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 
 /// Returns the quality of a media type according to the `Accept` headers (RFC 9110 section 12.5.1), in
 /// thousandths. Without `Accept`, every type has quality 1000.
@@ -63,8 +63,26 @@ pub fn negotiate(headers: &HeaderMap, offered: &[&str]) -> Result<usize, Problem
         .ok_or_else(|| Problem::not_acceptable(&offered.join(", ")))
 }
 
+/// Checks that a body is declared as JSON without a content coding.
+///
+/// # Errors
+/// A [`Problem`] with the status 415, which names the accepted content type or coding.
+pub fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let codings = headers.get_all(CONTENT_ENCODING).iter();
+    let is_identity = |coding: &str| coding.trim().eq_ignore_ascii_case("identity");
+    let mut codings = codings.flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    if !codings.all(is_identity) {
+        return Err(Problem::unsupported_content_encoding());
+    }
+    if is_json(headers) {
+        Ok(())
+    } else {
+        Err(Problem::unsupported_media_type())
+    }
+}
+
 /// Returns whether `Content-Type` is a JSON type: `application/json` or `…+json`, with any parameters.
-pub fn is_json(headers: &HeaderMap) -> bool {
+fn is_json(headers: &HeaderMap) -> bool {
     let value = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

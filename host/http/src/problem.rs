@@ -6,7 +6,9 @@ use crate::response::{Response, json_response};
 use crate::settings::Settings;
 use bulkhead_envelope::{ByteSize, Problem as ProblemBody, ProblemKind, setting};
 use hyper::StatusCode;
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY,
+};
 
 /// hyper's default limit on the number of headers. Do not set it, even to the same number: hyper then
 /// allocates several kilobytes twice per request, whereas it parses with the default on the stack.
@@ -102,8 +104,16 @@ impl Problem {
         )
     }
 
+    /// Creates the problem that the body has a content coding, such as gzip.
+    pub(crate) fn unsupported_content_encoding() -> Self {
+        Self::new(&problem_kind::UNSUPPORTED_MEDIA_TYPE,
+            "The body has a content coding. Send it without compression, and without the header Content-Encoding.",
+        )
+        .with_text_header(ACCEPT_ENCODING, "identity")
+    }
+
     /// Creates the problem that the request has no JSON media type.
-    pub fn unsupported_media_type() -> Self {
+    pub(crate) fn unsupported_media_type() -> Self {
         Self::new(&problem_kind::UNSUPPORTED_MEDIA_TYPE,
             "The request has no JSON media type. Send JSON with the header Content-Type: application/json.",
         )

@@ -36,8 +36,9 @@ problem_kinds! {
     }
     UNSUPPORTED_MEDIA_TYPE = 415 "unsupported_media_type" "Unsupported media type" {
         meaning: "The resource does not read bodies of this media type.",
-        causes: "The header `Content-Type` is missing or names another type. curl sends a form by default.",
-        remedy: "Send a media type that the header `Accept-Post` lists, for example with \
+        causes: "The header `Content-Type` is missing or names another type, or the body is compressed. curl sends a form by \
+                 default.",
+        remedy: "Send an uncompressed body of a media type that the header `Accept-Post` lists, for example with \
                  `-H 'Content-Type: application/json'`.",
     }
     HEADERS_TOO_LARGE = 431 "headers_too_large" "Request headers too large" {

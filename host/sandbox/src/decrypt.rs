@@ -8,7 +8,7 @@ use crate::linked::Linked;
 use crate::refusal::Refusal;
 use crate::world::World;
 use bulkhead_crypto::KdfLimits;
-use bulkhead_envelope::{Excess, Limit, Wiped};
+use bulkhead_envelope::{Evidence, Excess, Limit, Wiped};
 use bulkhead_kdf::CancelFlag;
 
 pub use decryptor::Limits as DecryptLimits;
@@ -17,8 +17,8 @@ pub use decryptor::Limits as DecryptLimits;
 pub struct OpenRequest<'a> {
     /// The message, as text.
     pub message: &'a [u8],
-    /// The passphrase.
-    pub passphrase: &'a str,
+    /// The bytes of the passphrase.
+    pub passphrase: &'a [u8],
     /// The limits that the component enforces.
     pub limits: DecryptLimits,
     /// The limits on key derivation, which the host enforces.
@@ -29,12 +29,23 @@ pub struct OpenRequest<'a> {
     pub kdf_offload: Option<KdfOffload>,
 }
 
+/// A decrypted message.
+pub struct Opened {
+    /// The plaintext.
+    pub plaintext: Wiped,
+    /// Whether the plaintext is itself an encrypted OpenPGP message in binary form.
+    pub is_openpgp: bool,
+}
+
 /// A message was not opened. All cases except the last are final: the same message fails again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// No OpenPGP message was found.
-    #[error("no OpenPGP message was found")]
-    NotOpenpgp,
+    /// No OpenPGP message was found. The text is of this kind instead.
+    #[error("no OpenPGP message was found: {0:?}")]
+    NotOpenpgp(Evidence),
+    /// The message was cut off or damaged. The text says where, for the caller.
+    #[error("damaged: {0}")]
+    Damaged(String),
     /// The message uses something that is not supported. The text names it, for the caller.
     #[error("unsupported: {0}")]
     Unsupported(String),
@@ -73,7 +84,7 @@ impl Decryptor {
     ///
     /// # Errors
     /// [`OpenError`] if the component rejects the message, or if the instance ends without a result.
-    pub fn open(&self, request: OpenRequest<'_>) -> Result<Wiped, OpenError> {
+    pub fn open(&self, request: OpenRequest<'_>) -> Result<Opened, OpenError> {
         let OpenRequest {
             message,
             passphrase,
@@ -93,7 +104,11 @@ impl Decryptor {
             let decryptor = self.decryptor.load(&mut *store, instance)?;
             decryptor.call_open(store, message, passphrase, limits)
         })?;
-        Ok(opened.map(Wiped::from)?)
+        let opened = opened?;
+        Ok(Opened {
+            plaintext: Wiped::from(opened.plaintext),
+            is_openpgp: opened.is_openpgp,
+        })
     }
 }
 
@@ -116,7 +131,7 @@ impl GuestComponent for Decryptor {
     }
 
     fn known_answers(&self) -> Result<(), KnownAnswerError> {
-        let wrong = |input: &str, outcome: Result<Wiped, OpenError>| {
+        let wrong = |input: &str, outcome: Result<Opened, OpenError>| {
             let outcome = outcome.map_or_else(
                 |error| error.to_string(),
                 |_| "an unexpected plaintext".into(),
@@ -125,7 +140,7 @@ impl GuestComponent for Decryptor {
                 "{input} results in: {outcome}"
             )))
         };
-        let open = |message, passphrase| {
+        let open = |message, passphrase: &[u8]| {
             self.open(OpenRequest {
                 message,
                 passphrase,
@@ -135,16 +150,16 @@ impl GuestComponent for Decryptor {
                 kdf_offload: None,
             })
         };
-        match open(SAMPLE, "topsecret") {
-            Ok(plaintext) if *plaintext == *b"Nice work!\n" => {}
+        match open(SAMPLE, b"topsecret") {
+            Ok(opened) if *opened.plaintext == *b"Nice work!\n" => {}
             other => return wrong("the sample", other),
         }
-        match open(SAMPLE, "wrong") {
+        match open(SAMPLE, b"wrong") {
             Err(OpenError::Undecryptable) => {}
             other => return wrong("a wrong passphrase", other),
         }
-        match open(b"no message at all", "topsecret") {
-            Err(OpenError::NotOpenpgp) => Ok(()),
+        match open(b"no message at all", b"topsecret") {
+            Err(OpenError::NotOpenpgp(_)) => Ok(()),
             other => wrong("text that is not a message", other),
         }
     }
@@ -153,7 +168,14 @@ impl GuestComponent for Decryptor {
 impl From<decryptor::Refusal> for OpenError {
     fn from(refusal: decryptor::Refusal) -> Self {
         match refusal {
-            decryptor::Refusal::NotOpenpgp => Self::NotOpenpgp,
+            decryptor::Refusal::NotOpenpgp(evidence) => Self::NotOpenpgp(match evidence {
+                decryptor::Evidence::Nothing => Evidence::Nothing,
+                decryptor::Evidence::Binary => Evidence::Binary,
+                decryptor::Evidence::Pem => Evidence::Pem,
+                decryptor::Evidence::Signature => Evidence::Signature,
+                decryptor::Evidence::Key => Evidence::Key,
+            }),
+            decryptor::Refusal::Damaged(place) => Self::Damaged(place),
             decryptor::Refusal::Unsupported(reason) => Self::Unsupported(reason),
             decryptor::Refusal::Undecryptable => Self::Undecryptable,
             decryptor::Refusal::TooCostly(excess) => Self::TooCostly(Excess {

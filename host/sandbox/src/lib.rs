@@ -45,7 +45,7 @@ pub use bulkhead_crypto::KdfLimits;
 pub use bulkhead_kdf::CancelFlag;
 pub use codegen::{EngineError, precompile};
 pub use compiler::{CompileLimits, serve as serve_compiler};
-pub use decrypt::{DecryptLimits, Decryptor, OpenError, OpenRequest};
+pub use decrypt::{DecryptLimits, Decryptor, OpenError, OpenRequest, Opened};
 pub use engine::{Sandbox, Setup, SetupError};
 pub use fault::Fault;
 pub use instance::{InstanceLimits, KdfOffload};

@@ -34,7 +34,7 @@ macro_rules! worlds {
 worlds! {
     /// Opens messages.
     Decrypt "decrypt"
-        exports ["bulkhead:decrypt/decryptor@1.0.0"]
+        exports ["bulkhead:decrypt/decryptor@0.2.0"]
         imports ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"]
     /// Makes and checks tokens.
     Token "token" exports ["bulkhead:token/authenticator@1.0.0"] imports []

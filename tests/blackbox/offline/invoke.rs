@@ -160,20 +160,24 @@ fn wasmtime_calls_every_function_of_signing() {
 fn wasmtime_calls_every_function_of_decrypt() {
     let limits = "{plaintext-octets: 1024, compression-layers: 4, compression-ratio: 100, \
                   session-key-packets: 4, armor-header-octets: 1024}";
+    let (topsecret, wrong) = (byte_list("topsecret"), byte_list("wrong"));
     let sample = byte_list(SAMPLE);
     let mut all = about("decrypt").to_vec();
     all.extend([
         call(
-            format!("open({sample}, \"topsecret\", {limits})"),
-            format!("ok({})", byte_list("Nice work!\n")),
+            format!("open({sample}, {topsecret}, {limits})"),
+            format!(
+                "ok({{plaintext: {}, is-openpgp: false}})",
+                byte_list("Nice work!\n")
+            ),
         ),
         call(
-            format!("open({sample}, \"wrong\", {limits})"),
+            format!("open({sample}, {wrong}, {limits})"),
             "err(undecryptable)",
         ),
         call(
-            format!("open([], \"topsecret\", {limits})"),
-            "err(not-openpgp)",
+            format!("open([], {topsecret}, {limits})"),
+            "err(not-openpgp(nothing))",
         ),
     ]);
     calls("decrypt-offline", &all);

@@ -1,6 +1,11 @@
-//! A lenient base64 decoder. It skips white space, line ends, quotation marks of mail programs and everything outside
-//! ASCII. The data ends at the first padding, dash or other character. Padding and the unused bits of the last character
-//! are not checked.
+//! A lenient base64 decoder.
+//!
+//! It accepts both alphabets of RFC 4648, `+/` and `-_`. It skips white space, line ends, quotation marks of mail programs
+//! and everything outside ASCII. The data ends at the first padding or other character. Padding and the unused bits of
+//! the last character are not checked. [`stray_character`] finds characters that were skipped but do not belong there.
+
+use super::Codec;
+use crate::survey::PROBE_BYTES;
 
 /// Classes of characters. Values below 64 are those of digits.
 const SKIP: u8 = 0x40;
@@ -13,8 +18,8 @@ const fn classes() -> [u8; 256] {
     let mut class = [STOP; 256];
     let mut i = 0;
     while i < 256 {
-        // Control characters, the space, and the bytes of a byte order mark, a no-break or a zero-width space.
-        if i <= 0x20 || i >= 0x80 {
+        // White space, and the bytes of a byte order mark, a no-break or a zero-width space.
+        if matches!(i, 9..=13 | 32 | 0x80..) {
             class[i] = SKIP;
         }
         i += 1;
@@ -26,6 +31,8 @@ const fn classes() -> [u8; 256] {
         class[DIGITS[value as usize] as usize] = value;
         value += 1;
     }
+    class[b'-' as usize] = 62;
+    class[b'_' as usize] = 63;
     class
 }
 
@@ -34,10 +41,9 @@ pub(super) fn is_digit(c: u8) -> bool {
     CLASS[usize::from(c)] < 64
 }
 
-/// Returns whether a byte whose first digit is `c` has bit 7 set, as the first byte of every packet has (RFC 9580 section
-/// 4.2).
-pub(super) fn begins_packet(c: u8) -> bool {
-    matches!(CLASS[usize::from(c)], 32..64)
+/// Returns the value of the digit `c`, or a value of at least 64.
+pub(super) fn value(c: u8) -> u8 {
+    CLASS[usize::from(c)]
 }
 
 /// Returns whether `c` is skipped inside data.
@@ -45,39 +51,168 @@ pub(super) fn is_skipped(c: u8) -> bool {
     CLASS[usize::from(c)] == SKIP
 }
 
-/// Decodes `text` up to the end of the data.
-pub(super) fn decode(text: &[u8]) -> Vec<u8> {
-    // The result is never longer, also if the last group is incomplete.
-    let mut decoder = Decoder::with_capacity(text.len() / 4 * 3 + 4 + WIDE_BYTES);
-    let mut rest = text;
-    loop {
-        if decoder.digits == 0 {
-            rest = decoder.groups(rest);
-        }
-        let Some((&c, after)) = rest.split_first() else {
-            break;
-        };
-        if !decoder.character(c) {
-            break;
-        }
-        rest = after;
-    }
-    decoder.finish()
+/// Returns the position of the first character in `text` that the decoder skips or accepts, but that does not belong into
+/// base64 data: a character outside ASCII that is not a space, or a digit of the alphabet that the data does not use.
+pub(super) fn stray_character(text: &[u8]) -> Option<usize> {
+    let outside = || {
+        let mut at = 0;
+        text.utf8_chunks().find_map(|chunk| {
+            let valid = chunk.valid();
+            let stray = valid
+                .char_indices()
+                .find(|&(_, c)| !c.is_ascii() && !is_invisible(c))
+                .map(|(offset, _)| at + offset);
+            at += valid.len();
+            let stray = stray.or((!chunk.invalid().is_empty()).then_some(at));
+            at += chunk.invalid().len();
+            stray
+        })
+    };
+    let stray = if text.is_ascii() { None } else { outside() };
+    let (usual, url) = (
+        memchr::memchr2(b'+', b'/', text),
+        memchr::memchr2(b'-', b'_', text),
+    );
+    // The first digit shows which alphabet the data uses.
+    let mixed = usual.zip(url).map(|(usual, url)| usual.max(url));
+    stray.into_iter().chain(mixed).min()
 }
 
-/// Maximum number of characters read per byte by [`decode_prefix`]. Some may be skipped ones, but a long run of white
-/// space must not be read again at every position.
-const PROBE_CHARACTERS_PER_BYTE: usize = 32;
+/// Returns whether `c` is a space or an invisible mark that programs insert.
+fn is_invisible(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+}
 
-/// Decodes like [`decode`], but stops after about `bytes` bytes.
-pub(super) fn decode_prefix(text: &[u8], bytes: usize) -> Vec<u8> {
-    let mut decoder = Decoder::with_capacity(bytes + 3);
-    for &c in text.iter().take(bytes * PROBE_CHARACTERS_PER_BYTE) {
-        if decoder.filled >= bytes || !decoder.character(c) {
+/// Base64 data that is decoded as far as it is needed.
+pub(super) struct Run<'a> {
+    text: &'a [u8],
+    /// Offset of the first character that has not been decoded.
+    at: usize,
+    ended: bool,
+    decoder: Decoder,
+}
+
+impl<'a> Codec<'a> for Run<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            at: 0,
+            ended: false,
+            decoder: Decoder::default(),
+        }
+    }
+
+    fn fill(&mut self, bytes: usize) {
+        while !self.ended && self.decoder.filled < bytes {
+            if self.decoder.digits == 0 {
+                // Four characters give three bytes.
+                let enough = (bytes - self.decoder.filled).div_ceil(3).saturating_mul(4);
+                let rest = &self.text[self.at..];
+                self.at += self.decoder.groups(&rest[..rest.len().min(enough)]);
+            }
+            match self.text.get(self.at) {
+                Some(&c) if self.decoder.character(c) => self.at += 1,
+                _ => {
+                    self.decoder.finish();
+                    self.ended = true;
+                }
+            }
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.decoder.bytes[..self.decoder.filled]
+    }
+
+    fn end(&self) -> Option<usize> {
+        self.ended.then_some(self.at)
+    }
+
+    fn into_bytes(self, len: usize) -> Vec<u8> {
+        let mut bytes = self.decoder.bytes;
+        bytes.truncate(len);
+        bytes
+    }
+
+    fn characters(text: &[u8], bytes: usize) -> usize {
+        // As many characters as digits are missing cannot have too many digits.
+        let mut missing = (bytes * 4).div_ceil(3);
+        let mut at = 0;
+        while missing > 0 && at < text.len() {
+            let next = &text[at..text.len().min(at + missing)];
+            missing -= next.iter().filter(|&&c| is_digit(c)).count();
+            at += next.len();
+        }
+        at
+    }
+
+    fn encoded_bytes(text: &[u8]) -> usize {
+        text.iter().filter(|&&c| is_digit(c)).count() / 4 * 3
+    }
+}
+
+/// Returns the first three bytes, if nothing is between their digits.
+pub(super) fn first_bytes(text: &[u8]) -> Option<[u8; 3]> {
+    let three = three_bytes(*text.first_chunk()?);
+    let [bytes @ .., _] = three.to_le_bytes();
+    (three & NO_DIGIT == 0).then_some(bytes)
+}
+
+/// The first bytes of encoded data.
+pub(super) struct Probe {
+    bytes: [u8; PROBE_BYTES + 3],
+    len: usize,
+}
+
+impl std::ops::Deref for Probe {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Maximum number of characters that a probe reads per byte. Some may be skipped ones, but a long run of white space must
+/// not be read again at every position.
+const PROBE_CHARACTERS_PER_BYTE: usize = 8;
+
+/// Decodes the first [`PROBE_BYTES`] bytes at the beginning of `text`, or fewer if the data ends.
+pub(super) fn probe(text: &[u8]) -> Probe {
+    probe_with(text, SKIP)
+}
+
+/// Decodes like [`probe`], but reads each space as a plus sign.
+pub(super) fn probe_spaces(text: &[u8]) -> Probe {
+    probe_with(text, value(b'+'))
+}
+
+fn probe_with(text: &[u8], space: u8) -> Probe {
+    let mut probe = Probe {
+        bytes: [0; PROBE_BYTES + 3],
+        len: 0,
+    };
+    let (mut bits, mut digits) = (0_u32, 0);
+    for &c in text.iter().take(PROBE_BYTES * PROBE_CHARACTERS_PER_BYTE) {
+        match if c == b' ' { space } else { value(c) } {
+            digit @ 0..64 => {
+                bits = bits << 6 | u32::from(digit);
+                digits += 1;
+            }
+            SKIP => continue,
+            _ => break,
+        }
+        // Bytes become complete with the second, the third and the fourth digit of a group.
+        if digits % 4 != 1 {
+            let [.., byte] = (bits >> (2 * (3 - (digits + 3) % 4))).to_be_bytes();
+            probe.bytes[probe.len] = byte;
+            probe.len += 1;
+        }
+        if probe.len >= PROBE_BYTES {
             break;
         }
     }
-    decoder.finish()
+    probe
 }
 
 /// Number of groups that are decoded together: half a line of most programs.
@@ -114,10 +249,11 @@ fn three_bytes(group: [u8; 4]) -> u32 {
     BYTES[0][a] | BYTES[1][b] | BYTES[2][c] | BYTES[3][d]
 }
 
-/// Number of bytes by which the buffer is extended at a time. In Wasm, appending each half line to a vector took 20 % more
-/// time.
-const STEP_BYTES: usize = 4096;
+/// Maximum number of bytes by which the buffer is extended at a time. In Wasm, appending each half line to a vector took
+/// 20 % more time.
+const STEP_BYTES_MAX: usize = 4096;
 
+#[derive(Default)]
 struct Decoder {
     /// The decoded bytes, followed by zeros that will be overwritten.
     bytes: Vec<u8>,
@@ -130,23 +266,13 @@ struct Decoder {
 }
 
 impl Decoder {
-    /// Reserves `bytes` bytes, so that the buffer does not move until more are written.
-    fn with_capacity(bytes: usize) -> Self {
-        Self {
-            bytes: Vec::with_capacity(bytes),
-            filled: 0,
-            bits: 0,
-            digits: 0,
-        }
-    }
-
     /// Returns the next `N` bytes to write. They count once `filled` includes them.
     #[inline]
     fn next<const N: usize>(&mut self) -> &mut [u8; N] {
         let wanted = self.filled + N;
         if self.bytes.len() < wanted {
-            let step = (self.filled + STEP_BYTES).min(self.bytes.capacity());
-            self.bytes.resize(step.max(wanted), 0);
+            let step = self.filled.clamp(2 * WIDE_BYTES, STEP_BYTES_MAX);
+            self.bytes.resize(self.filled + step, 0);
         }
         let next = self.bytes[self.filled..].first_chunk_mut();
         next.expect("the buffer was extended")
@@ -172,9 +298,9 @@ impl Decoder {
         }
     }
 
-    /// Decodes groups of four digits up to the first other character, and returns the rest of the text. In real armor this
-    /// is a line at a time.
-    fn groups<'a>(&mut self, text: &'a [u8]) -> &'a [u8] {
+    /// Decodes groups of four digits up to the first other character, and returns the number of their characters. In real
+    /// armor this is a line at a time.
+    fn groups(&mut self, text: &[u8]) -> usize {
         let (wide, _) = text.as_chunks::<{ 4 * WIDE }>();
         let mut taken = 0;
         // Several groups are checked together.
@@ -207,11 +333,11 @@ impl Decoder {
             self.filled += 3;
             taken += group.len();
         }
-        &text[taken..]
+        taken
     }
 
-    /// Adds the complete bytes of an incomplete last group, and returns all bytes.
-    fn finish(mut self) -> Vec<u8> {
+    /// Adds the complete bytes of an incomplete last group.
+    fn finish(&mut self) {
         match self.digits {
             2 => {
                 let [.., byte] = (self.bits >> 4).to_be_bytes();
@@ -226,7 +352,6 @@ impl Decoder {
             // A single digit is less than a byte.
             _ => {}
         }
-        self.bytes.truncate(self.filled);
-        self.bytes
+        self.digits = 0;
     }
 }

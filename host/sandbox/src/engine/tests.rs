@@ -21,7 +21,7 @@ const LIMITS: InstanceLimits = InstanceLimits {
 fn open(component: &Decryptor, message: &str) -> String {
     let opened = component.open(OpenRequest {
         message: message.as_bytes(),
-        passphrase: "topsecret",
+        passphrase: b"topsecret",
         limits: DecryptLimits {
             plaintext_octets: 1 << 20,
             compression_layers: 4,
@@ -37,7 +37,7 @@ fn open(component: &Decryptor, message: &str) -> String {
         kdf_offload: None,
     });
     let opened = opened.expect("message should be opened");
-    String::from_utf8(opened.to_vec()).expect("plaintext should be UTF-8")
+    String::from_utf8(opened.plaintext.to_vec()).expect("plaintext should be UTF-8")
 }
 
 /// The result must not depend on whether the kernel can report which pages were written to (Linux 6.7).

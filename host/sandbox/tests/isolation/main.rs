@@ -4,6 +4,7 @@ mod admission;
 mod signing;
 
 use bulkhead_artifacts::{Artifact, DECRYPT};
+use bulkhead_envelope::Evidence;
 use bulkhead_sandbox::{
     CancelFlag, Compiled, ComponentMetrics, DecryptLimits, Decryptor, Fault, GuestComponent as _,
     InstanceLimits, KdfLimits, Loaded, OpenError, OpenRequest, Sandbox, SelfTestError, Setup,
@@ -74,13 +75,13 @@ fn open_with(
 ) -> Result<String, OpenError> {
     let opened = decryptor.open(OpenRequest {
         message: message.as_bytes(),
-        passphrase: PASSPHRASE,
+        passphrase: PASSPHRASE.as_bytes(),
         limits: LIMITS,
         kdf_limits: KDF_LIMITS,
         cancel,
         kdf_offload: None,
     })?;
-    Ok(String::from_utf8(opened.to_vec()).expect("plaintext should be UTF-8"))
+    Ok(String::from_utf8(opened.plaintext.to_vec()).expect("plaintext should be UTF-8"))
 }
 
 fn open(decryptor: &Decryptor, message: &str) -> Result<String, OpenError> {
@@ -188,7 +189,10 @@ fn hostile_instances_do_not_affect_healthy_ones() {
                     .describe()
                     .expect("healthy component should describe itself");
                 assert_eq!(about.name, "decrypt");
-                assert_eq!(open(&healthy, "hello"), Err(OpenError::NotOpenpgp));
+                assert_eq!(
+                    open(&healthy, "hello"),
+                    Err(OpenError::NotOpenpgp(Evidence::Nothing))
+                );
             }
         }));
         stop.store(true, Ordering::Relaxed);

@@ -9,13 +9,13 @@ use crate::config::http::HttpSettings;
 use crate::process::allocator;
 use bulkhead_envelope::Request;
 use bulkhead_http::{
-    Call, LimitExceeded, MemoryBudget, Problem, ProblemBody, RequestBody, Response, Wiped, is_json,
+    Call, LimitExceeded, MemoryBudget, Problem, ProblemBody, RequestBody, Response, expect_json,
     negotiate, response, setting,
 };
 use bulkhead_kdf::Engine;
 use bulkhead_sandbox::{
     CancelFlag, Decryptor, Fault, GuestComponent as _, InstanceLimits, KdfOffload, OpenError,
-    OpenRequest, Pool,
+    OpenRequest, Opened, Pool,
 };
 use hyper::StatusCode;
 use kdf::KdfSettings;
@@ -91,14 +91,12 @@ impl State {
     /// Handles `POST /decryptMessage`. Returns the plaintext as JSON or as bytes. Dropping the future
     /// cancels the decryption.
     pub(crate) async fn open(&self, call: Call<'_>) -> Result<Response, Problem> {
-        let form = if is_json(call.headers()) {
+        let form = expect_json(call.headers()).and_then(|()| {
             negotiate(
                 call.headers(),
                 &["application/json", "application/octet-stream"],
             )
-        } else {
-            Err(Problem::unsupported_media_type())
-        };
+        });
         let form = form.map(|offer| match offer {
             0 => Form::Json,
             _ => Form::Bytes,
@@ -135,7 +133,7 @@ impl State {
                     on_thread,
                     kdf_offload,
                 )
-                .and_then(|plaintext| packed(plaintext, &responses, form));
+                .and_then(|opened| packed(opened, &responses, form));
                 let _gone = sender.send(result);
             })
             .map_err(|_| Problem::overloaded(QUEUE_FULL, self.retry_after()))?;
@@ -209,7 +207,7 @@ fn open(
     body: &[u8],
     cancel: CancelFlag,
     kdf_offload: KdfOffload,
-) -> Result<Wiped, Problem> {
+) -> Result<Opened, Problem> {
     let Request {
         passphrase,
         message,
@@ -228,13 +226,18 @@ fn open(
 }
 
 /// Makes the response with the plaintext.
-fn packed(plaintext: Wiped, responses: &MemoryBudget, form: Form) -> Result<Response, Problem> {
+fn packed(opened: Opened, responses: &MemoryBudget, form: Form) -> Result<Response, Problem> {
+    let Opened {
+        plaintext,
+        is_openpgp,
+    } = opened;
     let (content_type, body) = match form {
         Form::Bytes => ("application/octet-stream", plaintext),
         Form::Json => {
             let text = std::str::from_utf8(&plaintext).map_err(|_| {
                 ProblemBody::not_text(
                     "Request the bytes with the header Accept: application/octet-stream.",
+                    is_openpgp,
                 )
             })?;
             (
@@ -254,7 +257,8 @@ fn packed(plaintext: Wiped, responses: &MemoryBudget, form: Form) -> Result<Resp
 /// key-derivation queue, in seconds.
 fn problem(error: OpenError, settings: &Settings, retry_after: u64) -> Problem {
     let body = match error {
-        OpenError::NotOpenpgp => ProblemBody::not_openpgp(),
+        OpenError::NotOpenpgp(evidence) => ProblemBody::not_openpgp(evidence),
+        OpenError::Damaged(place) => ProblemBody::damaged_message(&place),
         OpenError::Unsupported(why) => ProblemBody::unsupported_message(&why),
         OpenError::Undecryptable => ProblemBody::undecryptable(),
         OpenError::TooCostly(excess) => ProblemBody::over_limit(excess),

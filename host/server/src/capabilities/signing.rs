@@ -85,13 +85,8 @@ impl State {
     pub(crate) async fn sign(&self, call: Call<'_>) -> Result<Response, Problem> {
         let (head, configured) = (call.head, self.configured());
         if head.method == Method::POST {
-            let admitted = configured.and_then(|signing| {
-                if bulkhead_http::is_json(&head.headers) {
-                    Ok(signing)
-                } else {
-                    Err(Problem::unsupported_media_type())
-                }
-            });
+            let admitted = configured
+                .and_then(|signing| bulkhead_http::expect_json(&head.headers).map(|()| signing));
             let (signing, body) = call.admit(admitted).await?;
             let until = signing.deadline();
             return signing.sign(Sign::from_json(&body)?, head, until).await;

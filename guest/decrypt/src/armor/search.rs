@@ -1,0 +1,442 @@
+//! Looks for messages in one block of a text.
+
+use super::base64::{self, is_digit, is_skipped};
+use super::blocks::{Block, Label};
+use super::data::{Damage, DamageKind, Data, read};
+use super::escapes::line_break;
+use super::lines::restore_plus;
+use super::{Codec, hex};
+use crate::survey;
+
+/// Minimum number of digits of a word that may be the base64 or hexadecimal form of text. Shorter lines are not written by
+/// any program.
+const TEXT_WORD_MIN: usize = 16;
+
+/// Maximum number of bytes of a character in UTF-8, which may be incomplete at the end of decoded bytes.
+const CHARACTER_BYTES_MAX: usize = 4;
+
+/// Minimum number of bytes of a text that may contain a message.
+const TEXT_BYTES_MIN: usize = 32;
+
+/// Minimum number of digits at the beginning of hexadecimal data.
+const HEX_WORD_MIN: usize = 8;
+
+/// Maximum length of the packets in front of a recognisable session-key packet.
+const SKIPPED_BYTES_MAX: usize = 512;
+
+/// Minimum number of digits of a word that is data, in a block that says that it contains a message.
+const DATA_WORD_MIN: usize = 16;
+
+/// Minimum number of well-formed bytes in front of damage that show that data without BEGIN was a message.
+const EVIDENCE_BYTES_MIN: usize = 32;
+
+/// What a block contains.
+#[derive(Default)]
+pub(super) struct Contents {
+    pub(super) found: Vec<Found>,
+    /// Data that is text, which may contain messages.
+    pub(super) nested: Vec<Vec<u8>>,
+    /// Whether a message would begin somewhere if spaces were plus signs.
+    has_spaces: bool,
+    is_damaged: bool,
+}
+
+/// A part of a block. The offsets of damage are in the content of the block.
+pub(super) enum Found {
+    Message {
+        bytes: Vec<u8>,
+        trailing: bool,
+        /// Whether more data follows, so that the message may be longer than it seems.
+        is_followed: bool,
+        /// Whether the data has several lines with spaces inside, which may have been plus signs.
+        has_spaces: bool,
+    },
+    Damaged(Damage),
+    Unencrypted,
+    Key,
+    HeadersTooLong(usize),
+}
+
+/// Returns the contents of `block`.
+pub(super) fn search(block: &Block<'_>, header_bytes_max: usize) -> Contents {
+    let header_bytes_max = block.label.map(|_| header_bytes_max);
+    let contents = Contents::of(block.content, header_bytes_max);
+    let is_empty = contents.found.is_empty() && contents.nested.is_empty();
+    let is_doubtful = contents.has_spaces || contents.found.iter().any(Found::is_doubtful);
+    let has_spaces = |found: &Found| {
+        matches!(
+            found,
+            Found::Message {
+                has_spaces: true,
+                ..
+            }
+        )
+    };
+    if is_doubtful || contents.found.iter().any(has_spaces) || is_empty && block.label.is_some() {
+        for empty_lines in [true, false] {
+            let restored = restore_plus(block.content, empty_lines);
+            let restored = restored.map(|text| Contents::of(&text, header_bytes_max));
+            let fits = |restored: &Contents| {
+                restored.has_message()
+                    && (is_doubtful || is_empty || !restored.found.iter().any(Found::is_doubtful))
+            };
+            if let Some(restored) = restored.filter(fits) {
+                return restored;
+            }
+        }
+    }
+    // Text inside of readable data is not a text of its own.
+    let announced = block.label.and_then(|label| announced(block, label));
+    match announced {
+        Some(found) if is_empty || contents.found.is_empty() && !found.is_doubtful() => Contents {
+            found: vec![found],
+            ..Contents::default()
+        },
+        _ => contents,
+    }
+}
+
+impl Contents {
+    /// Looks for the beginnings of messages at every position of `text`.
+    fn of(text: &[u8], header_bytes_max: Option<usize>) -> Self {
+        let mut contents = Self::default();
+        let mut at = 0;
+        let mut is_word_start = true;
+        while let Some(&c) = text.get(at) {
+            if !is_digit(c) {
+                is_word_start = true;
+                at += 1;
+                continue;
+            }
+            let rest = &text[at..];
+            let hit = message(rest, header_bytes_max.is_some())
+                .or_else(|| is_word_start.then(|| word(rest)).flatten());
+            if is_word_start && hit.is_none() {
+                contents.has_spaces |= begins_with_spaces(rest);
+            }
+            is_word_start = false;
+            let Some((hit, characters)) = hit else {
+                at += 1;
+                continue;
+            };
+            match hit {
+                Hit::Text(nested) => contents.nested.push(nested),
+                Hit::Data(data) => {
+                    let headers = header_bytes_max
+                        .filter(|_| contents.found.is_empty())
+                        .map(|max| (header_bytes(&text[..at]), max));
+                    contents.add(match headers {
+                        Some((bytes, max)) if bytes > max => Found::HeadersTooLong(bytes),
+                        _ => Found::from(data, at),
+                    });
+                }
+            }
+            at += characters;
+            is_word_start = text.get(at.wrapping_sub(1)).is_none_or(|&c| !is_digit(c));
+        }
+        contents
+    }
+
+    /// Adds a part. Only the first damage is reported, so that a hostile text does not fill the memory with others.
+    fn add(&mut self, found: Found) {
+        let is_damaged = matches!(found, Found::Damaged(_));
+        if !is_damaged || !self.is_damaged {
+            self.found.push(found);
+        }
+        self.is_damaged |= is_damaged;
+    }
+
+    fn has_message(&self) -> bool {
+        let is_message = |found: &Found| matches!(found, Found::Message { .. });
+        self.found.iter().any(is_message) || !self.nested.is_empty()
+    }
+}
+
+impl Found {
+    /// Returns whether the data shows that characters are missing.
+    fn is_doubtful(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Message { is_followed, .. } => *is_followed,
+            Self::Unencrypted | Self::Key | Self::HeadersTooLong(_) => false,
+        }
+    }
+
+    /// `at` is the offset of the data.
+    fn from(data: Data, at: usize) -> Self {
+        match data {
+            Data::Message {
+                bytes,
+                trailing,
+                is_followed,
+                has_spaces,
+            } => Self::Message {
+                bytes,
+                trailing,
+                is_followed,
+                has_spaces,
+            },
+            Data::Unencrypted => Self::Unencrypted,
+            Data::Key => Self::Key,
+            Data::Damaged(damage) => Self::Damaged(damage.behind(at)),
+        }
+    }
+}
+
+/// Something at a position of a text.
+enum Hit {
+    Data(Data),
+    Text(Vec<u8>),
+}
+
+/// Returns the message in base64 at the beginning of `text`, and its number of characters. Without BEGIN (`is_announced` is
+/// false), a few bytes that look like a message by coincidence do not count.
+fn message(text: &[u8], is_announced: bool) -> Option<(Hit, usize)> {
+    if !may_begin(text) {
+        return None;
+    }
+    let probe = base64::probe(text);
+    let is_followed = || survey::is_followed_by_packet(&probe);
+    if !survey::begins_message(&probe) || !is_announced && !is_followed() {
+        return None;
+    }
+    let (data, characters) = read::<base64::Run<'_>>(text);
+    let is_coincidence = |damage: &Damage| !is_announced && damage.byte < EVIDENCE_BYTES_MIN;
+    match data {
+        Data::Damaged(damage) if is_coincidence(&damage) => None,
+        data => Some((Hit::Data(data), characters)),
+    }
+}
+
+/// Returns whether `text` is the beginning of a message in base64 if spaces are plus signs.
+fn begins_with_spaces(text: &[u8]) -> bool {
+    let near = &text[..text.len().min(survey::PROBE_BYTES)];
+    may_begin(text) && memchr::memchr(b' ', near).is_some() && {
+        let probe = base64::probe_spaces(near);
+        survey::begins_message(&probe) && survey::is_followed_by_packet(&probe)
+    }
+}
+
+/// Returns whether the first digits of `text` are those of a session-key or marker packet, which rejects most positions.
+fn may_begin(text: &[u8]) -> bool {
+    matches!(text.first(), Some(b'j' | b'h' | b'w' | b'y' | b'q'))
+        && base64::first_bytes(text).is_none_or(survey::may_begin_message)
+}
+
+/// Returns data at the beginning of a word that only counts there: hexadecimal data, text in base64 or hexadecimal form,
+/// and messages behind other packets.
+fn word(text: &[u8]) -> Option<(Hit, usize)> {
+    if let Some(hit) = hexadecimal(text) {
+        return Some(hit);
+    }
+    // The length and the first bytes reject most words.
+    let is_long = text.len() >= TEXT_WORD_MIN && text[..TEXT_WORD_MIN].iter().all(|&c| is_digit(c));
+    let first = base64::first_bytes(text);
+    if !is_long && first.is_some_and(|[first, ..]| !survey::is_skippable(first)) {
+        return None;
+    }
+    let probe = base64::probe(text);
+    if text_bytes(&probe) + CHARACTER_BYTES_MAX > probe.len() {
+        nested::<base64::Run<'_>>(text, 0, base64::is_digit)
+    } else {
+        behind_other_packets(text, &probe)
+    }
+}
+
+fn hexadecimal(text: &[u8]) -> Option<(Hit, usize)> {
+    let is_hex = |c: u8| hex::value(c).is_some();
+    // PostgreSQL prints \x, and programs print 0x.
+    let prefix = match text {
+        [b'x', ..] => 1,
+        [b'0', b'x', ..] => 2,
+        _ => 0,
+    };
+    let digits = &text[prefix..];
+    let word = digits.iter().take(HEX_WORD_MIN).take_while(|&&c| is_hex(c));
+    if word.count() < HEX_WORD_MIN {
+        return None;
+    }
+    let mut run = hex::Run::new(digits);
+    run.fill(survey::PROBE_BYTES);
+    if survey::begins_message(run.bytes()) {
+        let (data, characters) = read::<hex::Run<'_>>(digits);
+        let data = match data {
+            Data::Damaged(damage) => Data::Damaged(damage.behind(prefix)),
+            data => data,
+        };
+        return Some((Hit::Data(data), prefix + characters));
+    }
+    nested::<hex::Run<'_>>(text, prefix, is_hex)
+}
+
+/// Returns the text whose encoded form begins behind `prefix` characters.
+fn nested<'a, C: Codec<'a>>(
+    text: &'a [u8],
+    prefix: usize,
+    is_digit: impl Fn(u8) -> bool,
+) -> Option<(Hit, usize)> {
+    let digits = &text[prefix..];
+    let mut word = digits.iter().take(TEXT_WORD_MIN);
+    if digits.len() < TEXT_WORD_MIN || !word.all(|&c| is_digit(c)) {
+        return None;
+    }
+    let mut run = C::new(digits);
+    let mut wanted = TEXT_BYTES_MIN;
+    let len = loop {
+        run.fill(wanted);
+        let len = text_bytes(run.bytes());
+        if run.end().is_some() || len + CHARACTER_BYTES_MAX <= run.bytes().len() {
+            break len;
+        }
+        wanted *= 4;
+    };
+    if len < TEXT_BYTES_MIN {
+        return None;
+    }
+    let characters = prefix + C::characters(digits, len);
+    Some((Hit::Text(run.into_bytes(len)), characters))
+}
+
+/// Returns the length of the text at the beginning of `bytes`: UTF-8 without control characters.
+fn text_bytes(bytes: &[u8]) -> usize {
+    let is_control = |c: &u8| *c < 0x20 && !matches!(c, 9..=13) || *c == 0x7f;
+    let plain = bytes.iter().position(is_control).unwrap_or(bytes.len());
+    match str::from_utf8(&bytes[..plain]) {
+        Ok(_) => plain,
+        Err(error) => error.valid_up_to(),
+    }
+}
+
+/// Returns a message whose first packets are padding, private or session-key packets of unknown kinds.
+fn behind_other_packets(text: &[u8], probe: &[u8]) -> Option<(Hit, usize)> {
+    let mut begin = survey::skippable_packet(probe)?;
+    if !survey::is_followed_by_packet(probe) {
+        return None;
+    }
+    let mut run = base64::Run::new(text);
+    while begin <= SKIPPED_BYTES_MAX {
+        run.fill(begin + survey::PROBE_BYTES);
+        let rest = run.bytes().get(begin..)?;
+        if survey::begins_message(rest) {
+            let (data, characters) = read::<base64::Run<'_>>(text);
+            return Some((Hit::Data(data), characters));
+        }
+        begin += survey::skippable_packet(rest)?;
+    }
+    None
+}
+
+/// Returns the number of bytes up to the first empty line, or of all of `text`.
+fn header_bytes(text: &[u8]) -> usize {
+    // The rest of the BEGIN line does not count as a header.
+    let from = memchr::memchr(b'\n', text).map_or(0, |at| at + 1);
+    let headers = &text[from..];
+    let find = |empty: &[u8]| memchr::memmem::find(headers, empty);
+    find(b"\n\n")
+        .into_iter()
+        .chain(find(b"\n\r\n"))
+        .min()
+        .unwrap_or(headers.len())
+}
+
+/// Returns what BEGIN announced, if the block has no encrypted message that can be recognised without it.
+fn announced(block: &Block<'_>, label: Label) -> Option<Found> {
+    let text = block.content;
+    let is_message = label == Label::Message;
+    if !is_message && label != Label::Key {
+        return None;
+    }
+    let start = data_start(text);
+    let data = &text[start..];
+    let first_line = line(data);
+    let digits = first_line.iter().filter(|&&c| is_digit(c)).count();
+    let mut behind = data[data.len().min(first_line.len())..].iter();
+    let is_cut = block.is_complete && behind.all(|&c| is_skipped(c) || c == b'=');
+    let is_data = is_word_of_data(first_line);
+    if is_data && (digits >= DATA_WORD_MIN || is_cut) {
+        if survey::begins_packet(&base64::probe(first_line)) {
+            match read::<base64::Run<'_>>(data).0 {
+                Data::Damaged(_) if !is_message => {}
+                data => return Some(Found::from(data, start)),
+            }
+        }
+        let damage = unreadable(first_line).behind(start);
+        return is_message.then_some(Found::Damaged(damage));
+    }
+    // The data is not on a line of its own. Words may look like its beginning, but not like all of it.
+    let mut searched = 0;
+    for at in word_starts(text) {
+        let word = &text[at..];
+        let digits = word
+            .iter()
+            .take(DATA_WORD_MIN)
+            .take_while(|&&c| is_digit(c));
+        if at < searched
+            || digits.count() < DATA_WORD_MIN
+            || !survey::begins_packet(&base64::probe(word))
+        {
+            continue;
+        }
+        match read::<base64::Run<'_>>(word) {
+            (Data::Damaged(_), characters) => searched = at + characters,
+            (data, _) => return Some(Found::from(data, at)),
+        }
+    }
+    None
+}
+
+/// Returns the damage of data that begins with no packet.
+fn unreadable(line: &[u8]) -> Damage {
+    let word = line.iter().take_while(|&&c| is_digit(c)).count();
+    if word >= DATA_WORD_MIN {
+        Damage::at_start(DamageKind::Packet)
+    } else if word < line.trim_ascii_end().len() {
+        Damage::at_start(DamageKind::Character).behind(word)
+    } else {
+        Damage::at_start(DamageKind::Cut)
+    }
+}
+
+/// Returns the first line of `text`, without its line break and blanks around it.
+fn line(text: &[u8]) -> &[u8] {
+    let end = memchr::memchr2(b'\n', b'\r', text).unwrap_or(text.len());
+    text[..end].trim_ascii()
+}
+
+/// Returns whether `line` has no blanks inside, and at most one character that is not a digit, except padding.
+fn is_word_of_data(line: &[u8]) -> bool {
+    let is_blank = |c: u8| c < 0x80 && is_skipped(c);
+    let padding = line.iter().rev().take_while(|&&c| c == b'=').count();
+    let word = &line[..line.len() - padding];
+    let strays = word.iter().filter(|&&c| !is_digit(c) && !is_skipped(c));
+    !word.iter().any(|&c| is_blank(c)) && strays.count() <= 1
+}
+
+/// Returns the offset of the first digit behind the headers: behind the first empty line, or on the first line that is
+/// not a header.
+fn data_start(text: &[u8]) -> usize {
+    let mut at = text
+        .iter()
+        .position(|&c| matches!(c, b'\n' | b'\r'))
+        .unwrap_or(0);
+    at += line_break(&text[at..]);
+    let mut has_header = false;
+    while at < text.len() {
+        let rest = &text[at..];
+        let len = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let blank = rest[..len].iter().take_while(|&&c| is_skipped(c)).count();
+        let is_header = memchr::memchr(b':', &rest[..len]).is_some();
+        if blank < len && !is_header || blank == len && has_header {
+            let skipped = rest.iter().take_while(|&&c| is_skipped(c)).count();
+            return at + skipped;
+        }
+        has_header |= is_header;
+        at += len + line_break(&rest[len..]).max(1);
+    }
+    text.len()
+}
+
+/// Returns the offsets at which a word begins.
+fn word_starts(text: &[u8]) -> impl Iterator<Item = usize> {
+    (0..text.len()).filter(|&at| is_digit(text[at]) && (at == 0 || is_skipped(text[at - 1])))
+}
