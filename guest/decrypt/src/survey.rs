@@ -146,11 +146,29 @@ pub(crate) fn may_begin_message(first: [u8; 3]) -> bool {
     }
 }
 
-/// Returns whether a packet may begin behind the first packet in `bytes`, as far as the bytes show it.
+/// Returns whether a packet of a message may begin behind the first packet in `bytes`, as far as the bytes show it.
 pub(crate) fn is_followed_by_packet(bytes: &[u8]) -> bool {
     let next = Head::parse(bytes).and_then(|head| bytes.get(head.header_bytes + head.len?));
-    // Bit 7 is set in the first byte of every packet.
-    next.is_none_or(|&next| next >= 0x80)
+    next.is_none_or(|&next| tag_of(next).is_some_and(is_tag_of_message))
+}
+
+/// Returns whether a packet with this tag may follow a session key.
+fn is_tag_of_message(tag: u8) -> bool {
+    match tag {
+        tag::SKESK | tag::PKESK | tag::MARKER | tag::PADDING | tag::NON_CRITICAL.. => true,
+        tag::SEIPD | tag::GNUPG_AEAD | tag::ENCRYPTED_UNPROTECTED => true,
+        tag::COMPRESSED | tag::LITERAL | tag::ONE_PASS_SIGNATURE | tag::SIGNATURE => true,
+        _ => false,
+    }
+}
+
+/// Returns the tag in the first byte of a packet.
+fn tag_of(first: u8) -> Option<u8> {
+    match first >> 6 {
+        0b11 => Some(first & 0x3f),
+        0b10 => Some(first >> 2 & 0x0f),
+        _ => None,
+    }
 }
 
 fn skesk_fits(body: &[u8], len: usize) -> bool {
@@ -285,29 +303,24 @@ impl<'a> Head<'a> {
             Some(number.iter().fold(0, |n, &b| n << 8 | usize::from(b)))
         };
         let first = *bytes.first()?;
-        let (tag, header_bytes, len) = match first >> 6 {
-            0b11 => {
-                let (header_bytes, len) = match *bytes.get(1)? {
-                    len @ 0..=191 => (2, Some(usize::from(len))),
-                    high @ 192..=223 => (
-                        3,
-                        number(2, 3).map(|low| (usize::from(high - 192) << 8) + low + 192),
-                    ),
-                    224..=254 => (2, None),
-                    255 => (6, number(2, 6)),
-                };
-                (first & 0x3f, header_bytes, len)
+        let tag = tag_of(first)?;
+        let (header_bytes, len) = if first >> 6 == 0b11 {
+            match *bytes.get(1)? {
+                len @ 0..=191 => (2, Some(usize::from(len))),
+                high @ 192..=223 => (
+                    3,
+                    number(2, 3).map(|low| (usize::from(high - 192) << 8) + low + 192),
+                ),
+                224..=254 => (2, None),
+                255 => (6, number(2, 6)),
             }
-            0b10 => {
-                let (header_bytes, len) = match first & 3 {
-                    0 => (2, number(1, 2)),
-                    1 => (3, number(1, 3)),
-                    2 => (5, number(1, 5)),
-                    _ => (1, None),
-                };
-                (first >> 2 & 0x0f, header_bytes, len)
+        } else {
+            match first & 3 {
+                0 => (2, number(1, 2)),
+                1 => (3, number(1, 3)),
+                2 => (5, number(1, 5)),
+                _ => (1, None),
             }
-            _ => return None,
         };
         Some(Self {
             tag,

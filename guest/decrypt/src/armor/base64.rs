@@ -152,13 +152,6 @@ impl<'a> Codec<'a> for Run<'a> {
     }
 }
 
-/// Returns the first three bytes, if nothing is between their digits.
-pub(super) fn first_bytes(text: &[u8]) -> Option<[u8; 3]> {
-    let three = three_bytes(*text.first_chunk()?);
-    let [bytes @ .., _] = three.to_le_bytes();
-    (three & NO_DIGIT == 0).then_some(bytes)
-}
-
 /// The first bytes of encoded data.
 pub(super) struct Probe {
     bytes: [u8; PROBE_BYTES + 3],
@@ -177,38 +170,64 @@ impl std::ops::Deref for Probe {
 /// not be read again at every position.
 const PROBE_CHARACTERS_PER_BYTE: usize = 8;
 
-/// Decodes the first [`PROBE_BYTES`] bytes at the beginning of `text`, or fewer if the data ends.
-pub(super) fn probe(text: &[u8]) -> Probe {
-    probe_with(text, SKIP)
+/// Number of bytes that decide whether a probe reads on.
+const PROBE_FIRST_BYTES: usize = 3;
+
+/// Decodes the first [`PROBE_BYTES`] bytes at the beginning of `text`, or fewer if the data ends. The probe is empty if the
+/// first three bytes are not `wanted`, which is the case at most positions of a text.
+pub(super) fn probe(text: &[u8], wanted: impl Fn([u8; PROBE_FIRST_BYTES]) -> bool) -> Probe {
+    probe_with(text, SKIP, wanted)
 }
 
 /// Decodes like [`probe`], but reads each space as a plus sign.
-pub(super) fn probe_spaces(text: &[u8]) -> Probe {
-    probe_with(text, value(b'+'))
+pub(super) fn probe_spaces(text: &[u8], wanted: impl Fn([u8; PROBE_FIRST_BYTES]) -> bool) -> Probe {
+    probe_with(text, value(b'+'), wanted)
 }
 
-fn probe_with(text: &[u8], space: u8) -> Probe {
+/// Returns the bytes of the first four characters, if all of them are digits.
+fn three_bytes_of(text: &[u8]) -> Option<[u8; 3]> {
+    let three = three_bytes(*text.first_chunk()?);
+    let [bytes @ .., _] = three.to_le_bytes();
+    (three & NO_DIGIT == 0).then_some(bytes)
+}
+
+#[inline]
+fn probe_with(text: &[u8], space: u8, wanted: impl Fn([u8; PROBE_FIRST_BYTES]) -> bool) -> Probe {
     let mut probe = Probe {
         bytes: [0; PROBE_BYTES + 3],
         len: 0,
     };
-    let (mut bits, mut digits) = (0_u32, 0);
-    for &c in text.iter().take(PROBE_BYTES * PROBE_CHARACTERS_PER_BYTE) {
-        match if c == b' ' { space } else { value(c) } {
-            digit @ 0..64 => {
-                bits = bits << 6 | u32::from(digit);
-                digits += 1;
+    let text = &text[..text.len().min(PROBE_BYTES * PROBE_CHARACTERS_PER_BYTE)];
+    let (mut at, mut bits, mut digits) = (0, 0_u32, 0);
+    while probe.len < PROBE_BYTES && at < text.len() {
+        if digits % 4 == 0
+            && let Some(bytes) = three_bytes_of(&text[at..])
+        {
+            probe.bytes[probe.len..][..bytes.len()].copy_from_slice(&bytes);
+            probe.len += bytes.len();
+            at += 4;
+        } else {
+            let c = text[at];
+            at += 1;
+            match if c == b' ' { space } else { value(c) } {
+                digit @ 0..64 => {
+                    bits = bits << 6 | u32::from(digit);
+                    digits += 1;
+                }
+                SKIP => continue,
+                _ => break,
             }
-            SKIP => continue,
-            _ => break,
-        }
-        // Bytes become complete with the second, the third and the fourth digit of a group.
-        if digits % 4 != 1 {
+            // The first digit of a group completes no byte, and each of the others completes one.
+            if digits % 4 == 1 {
+                continue;
+            }
             let [.., byte] = (bits >> (2 * (3 - (digits + 3) % 4))).to_be_bytes();
             probe.bytes[probe.len] = byte;
             probe.len += 1;
         }
-        if probe.len >= PROBE_BYTES {
+        let first = probe.bytes.first_chunk().copied();
+        if probe.len == PROBE_FIRST_BYTES && !first.is_some_and(&wanted) {
+            probe.len = 0;
             break;
         }
     }

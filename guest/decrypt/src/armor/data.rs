@@ -132,7 +132,7 @@ fn whole<'a, C: Codec<'a>>(mut run: C, text: &'a [u8], end: usize) -> (Data, usi
     }
     let behind = &text[characters..];
     let surplus = behind.iter().take_while(|&&c| is_digit(c)).count();
-    let is_next_message = survey::begins_message(&base64::probe(behind));
+    let is_next_message = survey::begins_message(&base64::probe(behind, survey::may_begin_message));
     let mut trailing = false;
     if surplus >= PACKET_DIGITS && !is_next_message {
         run.fill(end + PROBE_BYTES);

@@ -18,20 +18,33 @@ const END_MISSING_MAX: usize = 3;
 /// Number of lines from which on their maximum length is known to be that of all. With fewer lines it is a multiple of four.
 const LINES_ENOUGH: usize = 3;
 
-/// Restores plus signs in `text`. Returns `None` if no line has a space inside. `empty_lines` says whether the lines of
-/// data may have empty lines in between.
-pub(super) fn restore_plus(text: &[u8], empty_lines: bool) -> Option<Vec<u8>> {
+/// Restores plus signs in `text`. Returns two results if empty lines may be between the lines of data or may end them, and
+/// none if no line has a space inside.
+pub(super) fn restore_plus(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     // Short lines are not data, and a hostile text may have very many of them.
-    if memchr::memchr2_iter(b'\n', b'\r', text).count() * LINE_MIN > text.len() + LINES_FREE {
-        return None;
-    }
-    let mut lines = lines(text);
-    if empty_lines {
-        lines.retain(|line| line.end > line.prefix);
-    }
-    let mut restored = Vec::with_capacity(text.len() + text.len() / 16);
+    let breaks = memchr::memchr2_iter(b'\n', b'\r', text).count();
+    let lines = if breaks * LINE_MIN > text.len() + LINES_FREE {
+        Vec::new()
+    } else {
+        lines(text)
+    };
+    let filled: Vec<_> = lines
+        .iter()
+        .filter(|line| !line.is_empty())
+        .copied()
+        .collect();
+    let has_empty_lines = filled.len() < lines.len();
+    let variants = [Some(filled), has_empty_lines.then_some(lines)];
+    let variants = variants.into_iter().flatten();
+    variants.filter_map(|lines| with_plus(&lines))
+}
+
+/// Returns the text of `lines` with plus signs, or `None` if no line has a space inside.
+fn with_plus(lines: &[Line<'_>]) -> Option<Vec<u8>> {
+    let bytes: usize = lines.iter().map(|line| line.text.len() + 1).sum();
+    let mut restored = Vec::with_capacity(bytes + bytes / 16);
     let mut any = false;
-    let mut rest = lines.as_slice();
+    let mut rest = lines;
     while let Some(line) = rest.first() {
         let group = group(rest);
         if group.len() == 0 {
@@ -61,6 +74,7 @@ pub(super) fn restore_plus(text: &[u8], empty_lines: bool) -> Option<Vec<u8>> {
     any.then_some(restored)
 }
 
+#[derive(Clone, Copy)]
 struct Line<'a> {
     text: &'a [u8],
     /// Number of blanks and quotation marks in front.
@@ -72,6 +86,10 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    fn is_empty(&self) -> bool {
+        self.end <= self.prefix
+    }
+
     fn width(&self, prefix: usize) -> usize {
         self.end - prefix
     }
@@ -182,7 +200,9 @@ mod tests {
 
     #[track_caller]
     fn restores(text: &str) {
-        let restored = restore_plus(text.as_bytes(), false).expect("lines should have spaces");
+        let restored = restore_plus(text.as_bytes())
+            .next()
+            .expect("lines should have spaces");
         assert_eq!(String::from_utf8_lossy(&restored), LINES, "{text}");
     }
 
@@ -198,7 +218,8 @@ mod tests {
 
     #[test]
     fn text_without_spaces_inside_of_lines_is_unchanged() {
-        assert_eq!(restore_plus(LINES.as_bytes(), false), None);
-        assert_eq!(restore_plus(b"Dear Bob,\n\nhere it is:\n", true), None);
+        for text in [LINES, "Dear Bob,\n\nhere it is:\n"] {
+            assert_eq!(restore_plus(text.as_bytes()).next(), None);
+        }
     }
 }

@@ -60,7 +60,7 @@ pub(super) enum Found {
 /// Returns the contents of `block`.
 pub(super) fn search(block: &Block<'_>, header_bytes_max: usize) -> Contents {
     let header_bytes_max = block.label.map(|_| header_bytes_max);
-    let contents = Contents::of(block.content, header_bytes_max);
+    let contents = Contents::of(block.content, header_bytes_max, Positions::All);
     let is_empty = contents.found.is_empty() && contents.nested.is_empty();
     let is_doubtful = contents.has_spaces || contents.found.iter().any(Found::is_doubtful);
     let has_spaces = |found: &Found| {
@@ -72,15 +72,14 @@ pub(super) fn search(block: &Block<'_>, header_bytes_max: usize) -> Contents {
             }
         )
     };
-    if is_doubtful || contents.found.iter().any(has_spaces) || is_empty && block.label.is_some() {
-        for empty_lines in [true, false] {
-            let restored = restore_plus(block.content, empty_lines);
-            let restored = restored.map(|text| Contents::of(&text, header_bytes_max));
+    if is_doubtful || contents.found.iter().any(has_spaces) || is_empty && announces_spaces(block) {
+        for restored in restore_plus(block.content) {
+            let restored = Contents::of(&restored, header_bytes_max, Positions::WordStarts);
             let fits = |restored: &Contents| {
                 restored.has_message()
                     && (is_doubtful || is_empty || !restored.found.iter().any(Found::is_doubtful))
             };
-            if let Some(restored) = restored.filter(fits) {
+            if fits(&restored) {
                 return restored;
             }
         }
@@ -97,24 +96,33 @@ pub(super) fn search(block: &Block<'_>, header_bytes_max: usize) -> Contents {
 }
 
 impl Contents {
-    /// Looks for the beginnings of messages at every position of `text`.
-    fn of(text: &[u8], header_bytes_max: Option<usize>) -> Self {
+    /// Looks for the beginnings of messages in `text`.
+    fn of(text: &[u8], header_bytes_max: Option<usize>, positions: Positions) -> Self {
         let mut contents = Self::default();
         let mut at = 0;
         let mut is_word_start = true;
+        // Only spaces are between this word and the one before it.
+        let mut is_behind_word = false;
         while let Some(&c) = text.get(at) {
             if !is_digit(c) {
                 is_word_start = true;
+                is_behind_word &= c == b' ';
+                at += 1;
+                continue;
+            }
+            if !is_word_start && positions == Positions::WordStarts {
                 at += 1;
                 continue;
             }
             let rest = &text[at..];
-            let hit = message(rest, header_bytes_max.is_some())
-                .or_else(|| is_word_start.then(|| word(rest)).flatten());
-            if is_word_start && hit.is_none() {
-                contents.has_spaces |= begins_with_spaces(rest);
+            // Only the first damage of announced data is reported.
+            let is_strict = header_bytes_max.is_none() || contents.is_damaged;
+            let hit = hit(rest, is_word_start, is_strict);
+            if is_word_start && !is_behind_word && hit.is_none() && !contents.has_spaces {
+                contents.has_spaces = begins_with_spaces(rest);
             }
             is_word_start = false;
+            is_behind_word = true;
             let Some((hit, characters)) = hit else {
                 at += 1;
                 continue;
@@ -183,25 +191,49 @@ impl Found {
     }
 }
 
+/// The positions at which a message may begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Positions {
+    All,
+    /// The first digit of each word. Restored plus signs join the words of a line.
+    WordStarts,
+}
+
 /// Something at a position of a text.
 enum Hit {
     Data(Data),
     Text(Vec<u8>),
 }
 
-/// Returns the message in base64 at the beginning of `text`, and its number of characters. Without BEGIN (`is_announced` is
-/// false), a few bytes that look like a message by coincidence do not count.
-fn message(text: &[u8], is_announced: bool) -> Option<(Hit, usize)> {
-    if !may_begin(text) {
+/// Returns what begins at the first character of `text`, and its number of characters.
+fn hit(text: &[u8], is_word_start: bool, is_strict: bool) -> Option<(Hit, usize)> {
+    if !is_word_start && !is_first_digit(text) {
         return None;
     }
-    let probe = base64::probe(text);
-    let is_followed = || survey::is_followed_by_packet(&probe);
-    if !survey::begins_message(&probe) || !is_announced && !is_followed() {
+    let is_long = is_word_start
+        && text.len() >= TEXT_WORD_MIN
+        && text[..TEXT_WORD_MIN].iter().all(|&c| is_digit(c));
+    let probe = base64::probe(text, |first| {
+        survey::may_begin_message(first)
+            || is_word_start && (is_long || survey::is_skippable(first[0]))
+    });
+    let message = message(text, &probe, is_strict);
+    message.or_else(|| is_word_start.then(|| word(text, &probe, is_long)).flatten())
+}
+
+/// Returns whether the first digit of `text` may be that of a session-key or marker packet.
+fn is_first_digit(text: &[u8]) -> bool {
+    matches!(text.first(), Some(b'j' | b'h' | b'w' | b'y' | b'q'))
+}
+
+/// Returns the message in base64 at the beginning of `text`, and its number of characters. If `is_strict`, a few bytes
+/// that look like a message by coincidence do not count. Without BEGIN they are not evidence of a message.
+fn message(text: &[u8], probe: &[u8], is_strict: bool) -> Option<(Hit, usize)> {
+    if !survey::begins_message(probe) || is_strict && !survey::is_followed_by_packet(probe) {
         return None;
     }
     let (data, characters) = read::<base64::Run<'_>>(text);
-    let is_coincidence = |damage: &Damage| !is_announced && damage.byte < EVIDENCE_BYTES_MIN;
+    let is_coincidence = |damage: &Damage| is_strict && damage.byte < EVIDENCE_BYTES_MIN;
     match data {
         Data::Damaged(damage) if is_coincidence(&damage) => None,
         data => Some((Hit::Data(data), characters)),
@@ -211,35 +243,22 @@ fn message(text: &[u8], is_announced: bool) -> Option<(Hit, usize)> {
 /// Returns whether `text` is the beginning of a message in base64 if spaces are plus signs.
 fn begins_with_spaces(text: &[u8]) -> bool {
     let near = &text[..text.len().min(survey::PROBE_BYTES)];
-    may_begin(text) && memchr::memchr(b' ', near).is_some() && {
-        let probe = base64::probe_spaces(near);
+    is_first_digit(text) && memchr::memchr(b' ', near).is_some() && {
+        let probe = base64::probe_spaces(near, survey::may_begin_message);
         survey::begins_message(&probe) && survey::is_followed_by_packet(&probe)
     }
 }
 
-/// Returns whether the first digits of `text` are those of a session-key or marker packet, which rejects most positions.
-fn may_begin(text: &[u8]) -> bool {
-    matches!(text.first(), Some(b'j' | b'h' | b'w' | b'y' | b'q'))
-        && base64::first_bytes(text).is_none_or(survey::may_begin_message)
-}
-
 /// Returns data at the beginning of a word that only counts there: hexadecimal data, text in base64 or hexadecimal form,
-/// and messages behind other packets.
-fn word(text: &[u8]) -> Option<(Hit, usize)> {
+/// and messages behind other packets. `is_long` says whether the word may be text in base64.
+fn word(text: &[u8], probe: &[u8], is_long: bool) -> Option<(Hit, usize)> {
     if let Some(hit) = hexadecimal(text) {
         return Some(hit);
     }
-    // The length and the first bytes reject most words.
-    let is_long = text.len() >= TEXT_WORD_MIN && text[..TEXT_WORD_MIN].iter().all(|&c| is_digit(c));
-    let first = base64::first_bytes(text);
-    if !is_long && first.is_some_and(|[first, ..]| !survey::is_skippable(first)) {
-        return None;
-    }
-    let probe = base64::probe(text);
-    if text_bytes(&probe) + CHARACTER_BYTES_MAX > probe.len() {
+    if is_long && text_bytes(probe) + CHARACTER_BYTES_MAX > probe.len() {
         nested::<base64::Run<'_>>(text, 0, base64::is_digit)
     } else {
-        behind_other_packets(text, &probe)
+        behind_other_packets(text, probe)
     }
 }
 
@@ -354,7 +373,7 @@ fn announced(block: &Block<'_>, label: Label) -> Option<Found> {
     let is_cut = block.is_complete && behind.all(|&c| is_skipped(c) || c == b'=');
     let is_data = is_word_of_data(first_line);
     if is_data && (digits >= DATA_WORD_MIN || is_cut) {
-        if survey::begins_packet(&base64::probe(first_line)) {
+        if survey::begins_packet(&base64::probe(first_line, |_| true)) {
             match read::<base64::Run<'_>>(data).0 {
                 Data::Damaged(_) if !is_message => {}
                 data => return Some(Found::from(data, start)),
@@ -373,7 +392,7 @@ fn announced(block: &Block<'_>, label: Label) -> Option<Found> {
             .take_while(|&&c| is_digit(c));
         if at < searched
             || digits.count() < DATA_WORD_MIN
-            || !survey::begins_packet(&base64::probe(word))
+            || !survey::begins_packet(&base64::probe(word, |_| true))
         {
             continue;
         }
@@ -383,6 +402,13 @@ fn announced(block: &Block<'_>, label: Label) -> Option<Found> {
         }
     }
     None
+}
+
+/// Returns whether a packet begins behind BEGIN if spaces are plus signs.
+fn announces_spaces(block: &Block<'_>) -> bool {
+    let data = &block.content[data_start(block.content)..];
+    let near = &data[..data.len().min(survey::PROBE_BYTES)];
+    block.label.is_some() && survey::begins_packet(&base64::probe_spaces(near, |_| true))
 }
 
 /// Returns the damage of data that begins with no packet.
