@@ -170,7 +170,7 @@ fn one_byte_pieces_and_false_lengths_are_rejected() {
         code(&[&skesk(2, 0)[..], &[0xd2], &pieces, &[0]].concat()),
         "undecryptable"
     );
-    let endless = [&skesk(2, 0)[..], &[0xd2, 255, 255, 255, 255, 255, 1]].concat();
+    let endless = [&skesk(2, 0)[..], &[0xd2, 255, 255, 255, 255, 255], &[1; 30]].concat();
     assert_eq!(code(&endless), "damaged_message");
 }
 

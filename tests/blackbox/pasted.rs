@@ -6,8 +6,9 @@ use bulkhead_tests::fixtures::{self, SAMPLE};
 use bulkhead_tests::http;
 use bulkhead_tests::seal::{PASSPHRASE, literal, packet, seal};
 use bulkhead_tests::server::Server;
+use bulkhead_tests::soak;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Sends a request and returns its status, its body and its text in lower case.
 fn post(request: &Value, accept: &str) -> (u16, Vec<u8>, String) {
@@ -244,27 +245,25 @@ fn compressed_body_is_rejected_with_the_accepted_codings() {
     assert_eq!(Server::shared().post(&body, &headers).status, 200);
 }
 
-/// Texts that almost contain messages everywhere. Each takes at most twice the time of a message of the same size.
+/// Texts that almost contain messages everywhere. Each takes at most twice the processor time of a message of the same
+/// size.
 #[test]
 fn hostile_text_takes_at_most_twice_the_time_of_a_message() {
-    const BYTES: usize = 24 << 20;
-    const ATTEMPTS: usize = 3;
-    /// Times below this are not compared, because other tests run at the same time.
+    let bytes: usize = if soak() { 24 << 20 } else { 6 << 20 };
+    /// Caches that other processes use cost time too.
     const NOISE: Duration = Duration::from_millis(300);
     let server = Server::start(&[]);
-    let fastest = |message: &str| {
-        let times = (0..ATTEMPTS).map(|_| {
-            let start = Instant::now();
-            let response = server.decrypt_bytes(PASSPHRASE, message);
-            assert!(matches!(response.status, 200 | 422), "{}", response.status);
-            start.elapsed()
-        });
-        times.min().expect("there should be an attempt")
+    let time = |message: &str| {
+        let before = server.cpu_time();
+        let response = server.decrypt_bytes(PASSPHRASE, message);
+        assert!(matches!(response.status, 200 | 422), "{}", response.status);
+        server.cpu_time() - before
     };
-    let content: Vec<u8> = (0..BYTES / 4 * 3)
+    let content: Vec<u8> = (0..bytes / 4 * 3)
         .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3])
         .collect();
-    let message = fastest(&STANDARD.encode(seal(&literal(&content))));
+    let message = time(&STANDARD.encode(seal(&literal(&content))));
+    let mut slow = Vec::new();
     for word in [
         "jA0ECQMC ",
         "jA0ECQMCVady3RUyJw3XAAAA ",
@@ -276,11 +275,17 @@ fn hostile_text_takes_at_most_twice_the_time_of_a_message() {
         "LS0tLS1CRUdJTiBQR1AgTUVTU0FHRS0tLS0t\n",
         "8c0d0409030255a772dd1532270dd7 ",
         "please find attached ",
+        "wwwwwwww ",
+        "jAQECQAC0kcB ",
     ] {
-        let time = fastest(&word.repeat(BYTES / word.len()));
-        assert!(
-            time < 2 * message + NOISE,
-            "{word:?}: {time:?} instead of {message:?}"
-        );
+        for announcement in ["", "-----BEGIN PGP MESSAGE-----\n\n"] {
+            let text = announcement.to_owned() + &word.repeat(bytes / word.len());
+            let time = time(&text);
+            println!("{time:?} for {announcement:?} and {word:?}");
+            if time > 2 * message + NOISE {
+                slow.push((announcement, word, time));
+            }
+        }
     }
+    assert_eq!(slow, [], "a message takes {message:?}");
 }

@@ -230,6 +230,20 @@ impl Server {
         self.memory("VmHWM:")
     }
 
+    /// Returns the processor time that the process has used.
+    pub fn cpu_time(&self) -> Duration {
+        /// Linux reports times in this unit on every machine.
+        const TICK: Duration = Duration::from_millis(10);
+        let path = format!("/proc/{}/stat", self.process.id());
+        let stat = std::fs::read_to_string(path).expect("process should run");
+        // The name of the process ends with a parenthesis. Twelve fields later come the times in user and in kernel mode.
+        let (_, fields) = stat.rsplit_once(')').expect("name should be there");
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        TICK * ticks
+            .map(|n| n.parse::<u32>().expect("number"))
+            .sum::<u32>()
+    }
+
     /// Returns the number of open file descriptors.
     pub fn descriptors(&self) -> usize {
         let path = format!("/proc/{}/fd", self.process.id());
