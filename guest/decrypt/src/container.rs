@@ -94,7 +94,7 @@ impl<'a> Container<'a> {
                 ))),
             },
             tag::ENCRYPTED_UNPROTECTED => Err(unsupported(
-                "it has no integrity protection (packet type 9), so alterations cannot be detected; decrypt it with gpg --ignore-mdc-error and encrypt it again with a current program",
+                "it has no integrity protection (packet type 9), so that alterations cannot be detected; gpg --ignore-mdc-error decrypts it",
             )),
             tag::LITERAL | tag::COMPRESSED | tag::ONE_PASS_SIGNATURE | tag::SIGNATURE => {
                 Err(unsupported("its content is not encrypted"))

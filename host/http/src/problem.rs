@@ -84,7 +84,7 @@ impl Problem {
     pub(crate) fn not_one_host() -> Self {
         Self::new(
             &problem_kind::MALFORMED_REQUEST,
-            "The request does not have exactly one Host header. HTTP/1.1 requires one.",
+            "The request does not have exactly one Host header. Send one, because HTTP/1.1 requires it.",
         )
     }
 

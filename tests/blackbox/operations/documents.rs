@@ -44,6 +44,7 @@ const DOCUMENTS: &[(&str, &str)] = documents![
     "docs/adr/0028-map-large-buffers-separately.md",
     "docs/adr/0029-do-not-wipe-plaintext-inside-the-guest.md",
     "docs/adr/0030-own-json-visitor-for-the-envelope.md",
+    "docs/adr/0031-search-for-messages-by-strict-beginnings.md",
     "docs/adr/README.md",
     "docs/components/admission.md",
     "docs/components/contract.md",

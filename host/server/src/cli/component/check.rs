@@ -100,13 +100,36 @@ fn lines(file: &Path, verdict: &Verdict) -> String {
         ),
         (Ok(_), None) => String::new(),
         (Err((code, reason)), _) => {
-            format!("{}: rejected ({code})\n{reason}\n", file.display())
+            let mut text = format!("{}: rejected ({code})\n{reason}\n", file.display());
+            text.extend(remedy(code).map(|remedy| remedy.to_owned() + "\n"));
+            text
         }
     };
     if let Some(sum) = verdict.sha256 {
         let _infallible = writeln!(text, "sha256 {}", base16ct::lower::encode_string(&sum));
     }
     text
+}
+
+/// Returns what to do about a rejection of the component. The reasons for files that are not read contain it.
+fn remedy(code: &str) -> Option<&'static str> {
+    let kind = RefusalKind::ALL
+        .into_iter()
+        .find(|kind| kind.code() == code)?;
+    Some(match kind {
+        RefusalKind::NotAComponent => {
+            "Give a WebAssembly component, for example one built for the target wasm32-wasip2."
+        }
+        RefusalKind::Invalid => "Copy the whole file again, or build it without unusual features.",
+        RefusalKind::TooDemanding => "Build a smaller component, or raise the limit.",
+        RefusalKind::Import => "Remove these imports from the component.",
+        RefusalKind::World => "Name the component with --as, or build it for the world in wit/.",
+        RefusalKind::Version | RefusalKind::Link => "Build the component with this server's wit/.",
+        RefusalKind::Description => "Correct the function `describe` of the component.",
+        RefusalKind::SelfTest | RefusalKind::KnownAnswers => {
+            "Correct the component: it would return wrong results."
+        }
+    })
 }
 
 /// Checks the file in the same steps as a server that finds it in its folder.
