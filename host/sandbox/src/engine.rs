@@ -74,7 +74,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// [`SetupError::Engine`] if the kernel does not provide the address space for the instances.
-    pub fn beside(&self, setup: &Setup) -> Result<Self, SetupError> {
+    pub fn with_shared_ticker(&self, setup: &Setup) -> Result<Self, SetupError> {
         let engine = engine(setup, Enabled::Auto)?;
         self.ticker.add(engine.clone());
         Ok(Self {

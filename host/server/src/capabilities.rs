@@ -103,7 +103,9 @@ impl Context<'_> {
             memory_bytes_max: memory_max,
             instances: instances + SWAP_INSTANCES,
         };
-        self.sandbox.beside(&setup).map_err(StartError::Sandbox)
+        self.sandbox
+            .with_shared_ticker(&setup)
+            .map_err(StartError::Sandbox)
     }
 
     /// Returns the active component of a capability, which is the built-in one at first.
