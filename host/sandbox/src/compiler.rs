@@ -27,7 +27,7 @@ const ERROR: u8 = 1;
 
 /// Compiles a component in a new process of this program, and returns the machine code. The process gets
 /// `arguments` and then the limits for [`serve`]. Blocks until the process ends.
-pub(crate) fn compile_apart(
+pub(crate) fn compile_in_child_process(
     wasm: &[u8],
     arguments: &[&str],
     limits: &CompileLimits,
@@ -96,7 +96,7 @@ fn ended(status: ExitStatus, limits: &CompileLimits) -> Refusal {
     Refusal::new(RefusalKind::TooDemanding, reason)
 }
 
-/// Compiles a component within `limits`, in the process that [`Compiled::apart`](crate::Compiled::apart)
+/// Compiles a component within `limits`, in the process that [`Compiled::in_child_process`](crate::Compiled::in_child_process)
 /// starts. Reads Wasm from standard input, and writes the machine code or the text of an error to standard
 /// output. Returns the exit status for the process. The process ends with the thread that started it.
 pub fn serve(limits: CompileLimits) -> ExitCode {

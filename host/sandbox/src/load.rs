@@ -63,7 +63,7 @@ pub struct Compiled {
 
 impl Compiled {
     /// Compiles trusted Wasm on the calling thread, which takes about a second per megabyte. Use
-    /// [`Self::apart`] for files of others.
+    /// [`Self::in_child_process`] for files of others.
     ///
     /// # Errors
     /// [`Refusal`] if `wasm` is not a component, or does not compile.
@@ -80,9 +80,13 @@ impl Compiled {
     /// # Errors
     /// [`Refusal`] if `wasm` is not a component or does not compile, if that takes more than the limits
     /// allow, or if the process does not start.
-    pub fn apart(wasm: &[u8], arguments: &[&str], limits: &CompileLimits) -> Result<Self, Refusal> {
+    pub fn in_child_process(
+        wasm: &[u8],
+        arguments: &[&str],
+        limits: &CompileLimits,
+    ) -> Result<Self, Refusal> {
         Self::by(wasm, |wasm| {
-            compiler::compile_apart(wasm, arguments, limits)
+            compiler::compile_in_child_process(wasm, arguments, limits)
         })
     }
 

@@ -216,7 +216,7 @@ impl WatchedFile {
             "compiling and checking a component file"
         );
         let swap = || {
-            Compiled::apart(wasm, &super::COMPILE, limits)
+            Compiled::in_child_process(wasm, &super::COMPILE, limits)
                 .and_then(|compiled| self.slot.swap(&compiled))
         };
         // A panic must not end this thread, because no other thread watches the folder.

@@ -172,7 +172,7 @@ fn admit(
     name: &mut Option<&'static str>,
 ) -> Result<Description, AdmissionError> {
     let limits = server.components.compile_limits();
-    let compiled = Compiled::apart(bytes, &COMPILE, &limits)?;
+    let compiled = Compiled::in_child_process(bytes, &COMPILE, &limits)?;
     let sandbox = first_sandbox()?;
     let loaded = sandbox.load_compiled(&compiled)?;
     let by_exports = || capability(World::of(&sandbox, &loaded)?.name());
