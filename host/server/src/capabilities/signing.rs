@@ -48,7 +48,7 @@ const REQUESTS: &str = "/crypto/requests/";
 const LOOK_UP_MS: i64 = 1500;
 
 const VERIFY_QUEUE_FULL: LimitExceeded = LimitExceeded {
-    what: "too many signatures wait for verification",
+    reason: "too many signatures wait for verification",
     setting: setting!(Settings, verify_queue_max),
 };
 

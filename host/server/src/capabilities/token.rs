@@ -36,11 +36,11 @@ const INLINE_TIME_USUAL: Duration = Duration::from_millis(1);
 const INLINE_TRIALS: usize = 5;
 
 const QUEUE_FULL: LimitExceeded = LimitExceeded {
-    what: "too many large bodies wait for a token worker",
+    reason: "too many large bodies wait for a token worker",
     setting: setting!(Settings, token_queue_max),
 };
 const TIME_OVER: LimitExceeded = LimitExceeded {
-    what: "the time for one token has passed, because the machine is too busy",
+    reason: "the time for one token has passed, because the machine is too busy",
     setting: setting!(Settings, token_timeout),
 };
 
