@@ -5,7 +5,7 @@ use crate::bindings::exports::bulkhead::decrypt::decryptor;
 use crate::fault::Fault;
 use crate::instance::{Budget, KdfOffload};
 use crate::linked::Linked;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::world::World;
 use bulkhead_crypto::KdfLimits;
 use bulkhead_envelope::{Evidence, Excess, Limit, Wiped};
@@ -119,7 +119,7 @@ impl GuestComponent for Decryptor {
         ..KdfLimits::ZERO
     };
 
-    fn from_linked(linked: Linked) -> Result<Self, Refusal> {
+    fn from_linked(linked: Linked) -> Result<Self, Rejection> {
         Ok(Self {
             decryptor: linked.find(decryptor::GuestIndices::new)?,
             linked,
@@ -166,8 +166,8 @@ impl GuestComponent for Decryptor {
 }
 
 impl From<decryptor::Refusal> for OpenError {
-    fn from(refusal: decryptor::Refusal) -> Self {
-        match refusal {
+    fn from(rejection: decryptor::Refusal) -> Self {
+        match rejection {
             decryptor::Refusal::NotOpenpgp(evidence) => Self::NotOpenpgp(match evidence {
                 decryptor::Evidence::Nothing => Evidence::Nothing,
                 decryptor::Evidence::Binary => Evidence::Binary,

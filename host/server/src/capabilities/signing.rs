@@ -241,7 +241,7 @@ impl Signing {
         let target = self
             .outbound
             .callback_target(url)
-            .map_err(|refusal| problems::callback_rejected(&refusal))?;
+            .map_err(|rejection| problems::callback_rejected(&rejection))?;
         Ok(Callback {
             url: target.as_str().to_owned(),
             // Host name without the port. Concurrency is limited per host, so that one slow receiver does

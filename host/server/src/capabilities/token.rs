@@ -12,8 +12,8 @@ use bulkhead_http::{
     response, setting,
 };
 use bulkhead_sandbox::{
-    Algorithm, Authenticator, Fault, GuestComponent as _, InstanceLimits, PerThread, Pool, Refusal,
-    Sandbox,
+    Algorithm, Authenticator, Fault, GuestComponent as _, InstanceLimits, PerThread, Pool,
+    Rejection, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use secrets::Secrets;
@@ -249,7 +249,7 @@ fn maker(
             let make = |sandbox: &Sandbox| {
                 Authenticator::new(sandbox, &source.load(sandbox)?, short, metrics.clone())
             };
-            let authenticators: Result<_, Refusal> = inline.iter().map(make).collect();
+            let authenticators: Result<_, Rejection> = inline.iter().map(make).collect();
             Some(PerThread::new(authenticators?))
         } else {
             tracing::warn!("the token component is slow: token workers process small bodies too");

@@ -1,6 +1,6 @@
 //! Metrics of active components and of files that replaced them or were rejected.
 
-use bulkhead_sandbox::RefusalKind;
+use bulkhead_sandbox::RejectionKind;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -17,7 +17,7 @@ type Labels = Vec<(&'static str, String)>;
 pub(crate) struct ComponentsMetrics {
     info: Family<Labels, Gauge>,
     exchanges: Family<Labels, Counter>,
-    refusals: Family<Labels, Counter>,
+    rejections: Family<Labels, Counter>,
 }
 
 impl ComponentsMetrics {
@@ -25,7 +25,7 @@ impl ComponentsMetrics {
         let metrics = Self {
             info: Family::default(),
             exchanges: Family::default(),
-            refusals: Family::default(),
+            rejections: Family::default(),
         };
         registry.register(
             "component_info",
@@ -40,7 +40,7 @@ impl ComponentsMetrics {
         registry.register(
             "component_refusals",
             "Component files that were rejected, by reason",
-            metrics.refusals.clone(),
+            metrics.rejections.clone(),
         );
         metrics
     }
@@ -68,14 +68,14 @@ impl ComponentEvents {
         self.set_active(label);
         let labels = vec![("component", self.name.to_owned())];
         self.metrics.exchanges.get_or_create(&labels).inc_by(0);
-        let codes = RefusalKind::ALL.map(RefusalKind::code);
+        let codes = RejectionKind::ALL.map(RejectionKind::code);
         for code in codes.into_iter().chain([UNREADABLE, NOT_PINNED]) {
-            let counter = self.metrics.refusals.get_or_create(&self.refusal(code));
+            let counter = self.metrics.rejections.get_or_create(&self.rejection(code));
             counter.inc_by(0);
         }
     }
 
-    fn refusal(&self, code: &'static str) -> Labels {
+    fn rejection(&self, code: &'static str) -> Labels {
         vec![
             ("component", self.name.to_owned()),
             ("reason", code.to_owned()),
@@ -106,10 +106,10 @@ impl ComponentEvents {
     }
 
     /// Records that a file was rejected.
-    pub(crate) fn refused(&self, code: &'static str) {
+    pub(crate) fn rejected(&self, code: &'static str) {
         self.metrics
-            .refusals
-            .get_or_create(&self.refusal(code))
+            .rejections
+            .get_or_create(&self.rejection(code))
             .inc();
     }
 }
