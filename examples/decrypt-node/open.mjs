@@ -7,11 +7,11 @@ import * as decrypt from './dist/decrypt.js';
 
 // Those of a server that is not configured.
 const limits = {
-  plaintextOctets: 32n << 20n,
+  plaintextBytes: 32n << 20n,
   compressionLayers: 4,
   compressionRatio: 4096,
   sessionKeyPackets: 16,
-  armorHeaderOctets: 64 << 10,
+  armorHeaderBytes: 64 << 10,
 };
 
 // jco's code looks for this in each new instance. Where Node.js does not have it yet, the errors that

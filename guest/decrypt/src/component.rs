@@ -38,11 +38,11 @@ impl about::Guest for Component {
     fn self_test() -> Result<(), String> {
         const SAMPLE: &[u8] = include_bytes!("sample.asc");
         const LIMITS: Limits = Limits {
-            plaintext_octets: 1024,
+            plaintext_bytes: 1024,
             compression_layers: 4,
             compression_ratio: 1024,
             session_key_packets: 1,
-            armor_header_octets: 1024,
+            armor_header_bytes: 1024,
         };
         let open =
             |passphrase: &[u8]| crate::open(SAMPLE.to_vec(), passphrase, &LIMITS, &mut Imported);

@@ -124,10 +124,10 @@ impl Content<'_> {
         let name_bytes = body.byte()?;
         body.take(usize::from(name_bytes) + 4)?;
         let data = body.rest();
-        let allowed = self.limits.plaintext_octets;
+        let allowed = self.limits.plaintext_bytes;
         if data.len() as u64 > allowed {
             return Err(too_costly(
-                Limit::PlaintextOctets,
+                Limit::PlaintextBytes,
                 data.len() as u64,
                 allowed,
             ));
@@ -139,7 +139,7 @@ impl Content<'_> {
         // The number of the algorithm was encrypted, so the error does not contain it.
         let mut reader = Decompressor::from_reader(body)
             .map_err(|_| unsupported("it is compressed with an unknown algorithm"))?;
-        let bytes_max = self.limits.plaintext_octets + LAYER_OVERHEAD_BYTES;
+        let bytes_max = self.limits.plaintext_bytes + LAYER_OVERHEAD_BYTES;
         let ratio_max = u64::from(self.limits.compression_ratio);
         let by_ratio = RATIO_FREE_BYTES.max(self.encrypted_bytes.saturating_mul(ratio_max));
         let allowed = bytes_max.min(by_ratio);
@@ -158,11 +158,7 @@ impl Content<'_> {
         } else {
             // The total size is not known. It is at least this large.
             let at_least = layer.len() as u64;
-            too_costly(
-                Limit::PlaintextOctets,
-                at_least,
-                self.limits.plaintext_octets,
-            )
+            too_costly(Limit::PlaintextBytes, at_least, self.limits.plaintext_bytes)
         })
     }
 }
@@ -187,11 +183,11 @@ mod tests {
     }
 
     const LIMITS: Limits = Limits {
-        plaintext_octets: 1000,
+        plaintext_bytes: 1000,
         compression_layers: 2,
         compression_ratio: 100,
         session_key_packets: 1,
-        armor_header_octets: 0,
+        armor_header_bytes: 0,
     };
 
     fn packet(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -255,7 +251,7 @@ mod tests {
         };
         assert_eq!(
             (excess.limit, excess.asked, excess.allowed),
-            (Limit::PlaintextOctets, 1001, 1000)
+            (Limit::PlaintextBytes, 1001, 1000)
         );
         let two = uncompressed(&uncompressed(&literal_packet(b"x")));
         assert!(literal(two.clone(), 1, &LIMITS).is_ok());

@@ -45,7 +45,7 @@ fn open(
 ) -> Result<Opened, Refusal> {
     let Findings {
         found, evidence, ..
-    } = armor::find(&text, limits.armor_header_octets);
+    } = armor::find(&text, limits.armor_header_bytes);
     // A message may have tens of megabytes, and memory is limited.
     drop(text);
     let mut failures = Failures::default();
@@ -78,9 +78,9 @@ fn open(
             Found::Damaged(place) => failures.add(Refusal::Damaged(place)),
             Found::Unencrypted => failures.add(unsupported("its content is not encrypted")),
             Found::HeadersTooLong(bytes) => failures.add(too_costly(
-                Limit::ArmorHeaderOctets,
+                Limit::ArmorHeaderBytes,
                 bytes as u64,
-                limits.armor_header_octets.into(),
+                limits.armor_header_bytes.into(),
             )),
         }
     }

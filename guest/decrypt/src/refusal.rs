@@ -25,7 +25,7 @@ impl From<kdf::Refusal> for Refusal {
         match refusal {
             kdf::Refusal::OverLimit(excess) => {
                 let limit = match excess.limit {
-                    kdf::Limit::S2kOctets => Limit::S2kOctets,
+                    kdf::Limit::S2kOctets => Limit::S2kBytes,
                     kdf::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                     kdf::Limit::Argon2Passes => Limit::Argon2Passes,
                 };

@@ -62,11 +62,11 @@ pub enum OpenError {
 
 /// The limits during the known answers. They do not depend on the settings.
 const KNOWN_ANSWERS: DecryptLimits = DecryptLimits {
-    plaintext_octets: 1024,
+    plaintext_bytes: 1024,
     compression_layers: 4,
     compression_ratio: 1024,
     session_key_packets: 1,
-    armor_header_octets: 1024,
+    armor_header_bytes: 1024,
 };
 
 /// Made by gpg with the passphrase `topsecret`.
@@ -93,7 +93,7 @@ impl Decryptor {
             cancel,
             kdf_offload,
         } = request;
-        let copied = message.len() + usize::try_from(limits.plaintext_octets).unwrap_or(0);
+        let copied = message.len() + usize::try_from(limits.plaintext_bytes).unwrap_or(0);
         let budget = Budget {
             kdf: kdf_limits,
             kdf_offload,
@@ -180,12 +180,12 @@ impl From<decryptor::Refusal> for OpenError {
             decryptor::Refusal::Undecryptable => Self::Undecryptable,
             decryptor::Refusal::TooCostly(excess) => Self::TooCostly(Excess {
                 limit: match excess.limit {
-                    decryptor::Limit::PlaintextOctets => Limit::PlaintextBytes,
+                    decryptor::Limit::PlaintextBytes => Limit::PlaintextBytes,
                     decryptor::Limit::CompressionLayers => Limit::CompressionLayers,
                     decryptor::Limit::CompressionRatio => Limit::CompressionRatio,
                     decryptor::Limit::SessionKeyPackets => Limit::SessionKeyPackets,
-                    decryptor::Limit::ArmorHeaderOctets => Limit::ArmorHeaderBytes,
-                    decryptor::Limit::S2kOctets => Limit::S2kBytes,
+                    decryptor::Limit::ArmorHeaderBytes => Limit::ArmorHeaderBytes,
+                    decryptor::Limit::S2kBytes => Limit::S2kBytes,
                     decryptor::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                     decryptor::Limit::Argon2Passes => Limit::Argon2Passes,
                 },

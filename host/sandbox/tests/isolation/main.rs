@@ -24,11 +24,11 @@ const SHORT: Duration = Duration::from_millis(100);
 const MEMORY_BYTES: usize = 256 << 20;
 
 const LIMITS: DecryptLimits = DecryptLimits {
-    plaintext_octets: 1 << 20,
+    plaintext_bytes: 1 << 20,
     compression_layers: 4,
     compression_ratio: 4096,
     session_key_packets: 16,
-    armor_header_octets: 1 << 16,
+    armor_header_bytes: 1 << 16,
 };
 const KDF_LIMITS: KdfLimits = KdfLimits {
     s2k_bytes: 64 << 20,
