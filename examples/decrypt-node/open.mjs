@@ -44,8 +44,8 @@ function open({ message, passphrase }) {
     const opened = decryptor.open(Buffer.from(message), Buffer.from(passphrase), limits);
     return { plaintext: Buffer.from(opened.plaintext) };
   } catch (error) {
-    // A refusal comes as a payload. Without one it is a trap, which ends these two instances only.
-    if (error.payload) return { refusal: error.payload };
+    // A rejection comes as a payload. Without one it is a trap, which ends these two instances only.
+    if (error.payload) return { rejection: error.payload };
     if (error instanceof WebAssembly.RuntimeError) return { trap: String(error) };
     throw error;
   }

@@ -3,7 +3,7 @@
 
 use crate::container::Plaintext;
 use crate::packet::{Packets, tag};
-use crate::refusal::{Limit, Limits, Refusal, too_costly, unsupported};
+use crate::rejection::{Limit, Limits, Rejection, too_costly, unsupported};
 use crate::session::Reader;
 use pgp::packet::Decompressor;
 use std::borrow::Cow;
@@ -25,7 +25,7 @@ pub(crate) fn literal(
     plain: Plaintext,
     encrypted_bytes: usize,
     limits: &Limits,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Vec<u8>, Rejection> {
     let content = Content {
         encrypted_bytes: encrypted_bytes as u64,
         limits,
@@ -56,7 +56,7 @@ impl Content<'_> {
         mut layer: Vec<u8>,
         start: usize,
         layers: u32,
-    ) -> Result<Option<Vec<u8>>, Refusal> {
+    ) -> Result<Option<Vec<u8>>, Rejection> {
         let mut found = None;
         let mut compressed = false;
         let mut packets = Packets::new(&layer[start..]);
@@ -118,7 +118,7 @@ impl Content<'_> {
 
     /// Returns the data of a literal data packet, which follows the format, the file name and the date (RFC 9580 section
     /// 5.9). The format is advice about line ends; the data is returned unchanged.
-    fn data<'b>(&self, body: &'b [u8]) -> Result<&'b [u8], Refusal> {
+    fn data<'b>(&self, body: &'b [u8]) -> Result<&'b [u8], Rejection> {
         let mut body = Reader(body);
         body.byte()?;
         let name_bytes = body.byte()?;
@@ -135,7 +135,7 @@ impl Content<'_> {
         Ok(data)
     }
 
-    fn decompress(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    fn decompress(&self, body: &[u8]) -> Result<Vec<u8>, Rejection> {
         // The number of the algorithm was encrypted, so the error does not contain it.
         let mut reader = Decompressor::from_reader(body)
             .map_err(|_| unsupported("it is compressed with an unknown algorithm"))?;
@@ -163,7 +163,7 @@ impl Content<'_> {
     }
 }
 
-fn reject_second(found: Option<&Located>) -> Result<(), Refusal> {
+fn reject_second(found: Option<&Located>) -> Result<(), Rejection> {
     match found {
         None => Ok(()),
         Some(_) => Err(unsupported("it contains more than one text or file")),
@@ -178,7 +178,7 @@ mod tests {
         bytes: Vec<u8>,
         encrypted_bytes: usize,
         limits: &Limits,
-    ) -> Result<Vec<u8>, Refusal> {
+    ) -> Result<Vec<u8>, Rejection> {
         super::literal(Plaintext::whole(bytes), encrypted_bytes, limits)
     }
 
@@ -237,7 +237,7 @@ mod tests {
         ] {
             assert!(matches!(
                 literal(message.clone(), 1, &LIMITS),
-                Err(Refusal::Unsupported(_))
+                Err(Rejection::Unsupported(_))
             ));
         }
     }
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn limits_are_inclusive() {
         assert!(literal(literal_packet(&[7; 1000]), 1, &LIMITS).is_ok());
-        let Err(Refusal::TooCostly(excess)) = literal(literal_packet(&[7; 1001]), 1, &LIMITS)
+        let Err(Rejection::TooCostly(excess)) = literal(literal_packet(&[7; 1001]), 1, &LIMITS)
         else {
             panic!("the message should exceed the limit");
         };
@@ -255,7 +255,7 @@ mod tests {
         );
         let two = uncompressed(&uncompressed(&literal_packet(b"x")));
         assert!(literal(two.clone(), 1, &LIMITS).is_ok());
-        let Err(Refusal::TooCostly(excess)) = literal(uncompressed(&two), 1, &LIMITS) else {
+        let Err(Rejection::TooCostly(excess)) = literal(uncompressed(&two), 1, &LIMITS) else {
             panic!("the message should exceed the limit");
         };
         assert_eq!((excess.limit, excess.asked), (Limit::CompressionLayers, 3));
@@ -271,7 +271,7 @@ mod tests {
         ] {
             assert!(matches!(
                 literal(message.to_vec(), 1, &LIMITS),
-                Err(Refusal::Unsupported(_))
+                Err(Rejection::Unsupported(_))
             ));
         }
     }

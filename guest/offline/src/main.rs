@@ -122,19 +122,19 @@ fn limits() -> Result<(decryptor::Limits, u64), InvalidLimit> {
     Ok((limits, body_max))
 }
 
-fn problem(refusal: decryptor::Refusal) -> Problem {
-    match refusal {
-        decryptor::Refusal::NotOpenpgp(evidence) => Problem::not_openpgp(match evidence {
+fn problem(rejection: decryptor::Rejection) -> Problem {
+    match rejection {
+        decryptor::Rejection::NotOpenpgp(evidence) => Problem::not_openpgp(match evidence {
             decryptor::Evidence::Nothing => Evidence::Nothing,
             decryptor::Evidence::Binary => Evidence::Binary,
             decryptor::Evidence::Pem => Evidence::Pem,
             decryptor::Evidence::Signature => Evidence::Signature,
             decryptor::Evidence::Key => Evidence::Key,
         }),
-        decryptor::Refusal::Damaged(place) => Problem::damaged_message(&place),
-        decryptor::Refusal::Unsupported(why) => Problem::unsupported_message(&why),
-        decryptor::Refusal::Undecryptable => Problem::undecryptable(),
-        decryptor::Refusal::TooCostly(excess) => Problem::over_limit(Excess {
+        decryptor::Rejection::Damaged(place) => Problem::damaged_message(&place),
+        decryptor::Rejection::Unsupported(why) => Problem::unsupported_message(&why),
+        decryptor::Rejection::Undecryptable => Problem::undecryptable(),
+        decryptor::Rejection::TooCostly(excess) => Problem::over_limit(Excess {
             limit: match excess.limit {
                 decryptor::Limit::PlaintextBytes => Limit::PlaintextBytes,
                 decryptor::Limit::CompressionLayers => Limit::CompressionLayers,

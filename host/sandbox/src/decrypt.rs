@@ -165,20 +165,20 @@ impl GuestComponent for Decryptor {
     }
 }
 
-impl From<decryptor::Refusal> for OpenError {
-    fn from(rejection: decryptor::Refusal) -> Self {
+impl From<decryptor::Rejection> for OpenError {
+    fn from(rejection: decryptor::Rejection) -> Self {
         match rejection {
-            decryptor::Refusal::NotOpenpgp(evidence) => Self::NotOpenpgp(match evidence {
+            decryptor::Rejection::NotOpenpgp(evidence) => Self::NotOpenpgp(match evidence {
                 decryptor::Evidence::Nothing => Evidence::Nothing,
                 decryptor::Evidence::Binary => Evidence::Binary,
                 decryptor::Evidence::Pem => Evidence::Pem,
                 decryptor::Evidence::Signature => Evidence::Signature,
                 decryptor::Evidence::Key => Evidence::Key,
             }),
-            decryptor::Refusal::Damaged(place) => Self::Damaged(place),
-            decryptor::Refusal::Unsupported(reason) => Self::Unsupported(reason),
-            decryptor::Refusal::Undecryptable => Self::Undecryptable,
-            decryptor::Refusal::TooCostly(excess) => Self::TooCostly(Excess {
+            decryptor::Rejection::Damaged(place) => Self::Damaged(place),
+            decryptor::Rejection::Unsupported(reason) => Self::Unsupported(reason),
+            decryptor::Rejection::Undecryptable => Self::Undecryptable,
+            decryptor::Rejection::TooCostly(excess) => Self::TooCostly(Excess {
                 limit: match excess.limit {
                     decryptor::Limit::PlaintextBytes => Limit::PlaintextBytes,
                     decryptor::Limit::CompressionLayers => Limit::CompressionLayers,
