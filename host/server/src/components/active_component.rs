@@ -144,7 +144,7 @@ impl<T: Send + Sync> ActiveComponent<T> {
     fn activate(&self, source: ComponentSource<'_>) -> Result<(), Rejection> {
         let next = fill(&self.make, source, self.header)?;
         let before = self.borrow().identity.label();
-        self.events.exchanged(&before, &next.identity.label());
+        self.events.swapped(&before, &next.identity.label());
         tracing::info!(
             component = self.built_in.name,
             version = next.identity.description.version,

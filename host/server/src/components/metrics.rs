@@ -16,7 +16,7 @@ type Labels = Vec<(&'static str, String)>;
 #[derive(Debug, Clone)]
 pub(crate) struct ComponentsMetrics {
     info: Family<Labels, Gauge>,
-    exchanges: Family<Labels, Counter>,
+    swaps: Family<Labels, Counter>,
     rejections: Family<Labels, Counter>,
 }
 
@@ -24,7 +24,7 @@ impl ComponentsMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             info: Family::default(),
-            exchanges: Family::default(),
+            swaps: Family::default(),
             rejections: Family::default(),
         };
         registry.register(
@@ -33,12 +33,12 @@ impl ComponentsMetrics {
             metrics.info.clone(),
         );
         registry.register(
-            "component_exchanges",
+            "component_swaps",
             "Components activated while the server runs",
-            metrics.exchanges.clone(),
+            metrics.swaps.clone(),
         );
         registry.register(
-            "component_refusals",
+            "component_rejections",
             "Component files that were rejected, by reason",
             metrics.rejections.clone(),
         );
@@ -67,7 +67,7 @@ impl ComponentEvents {
     pub(crate) fn begin(&self, label: &[String; 2]) {
         self.set_active(label);
         let labels = vec![("component", self.name.to_owned())];
-        self.metrics.exchanges.get_or_create(&labels).inc_by(0);
+        self.metrics.swaps.get_or_create(&labels).inc_by(0);
         let codes = RejectionKind::ALL.map(RejectionKind::code);
         for code in codes.into_iter().chain([UNREADABLE, NOT_PINNED]) {
             let counter = self.metrics.rejections.get_or_create(&self.rejection(code));
@@ -93,7 +93,7 @@ impl ComponentEvents {
     }
 
     /// Records that the component `after` replaced `before`.
-    pub(crate) fn exchanged(&self, before: &[String; 2], after: &[String; 2]) {
+    pub(crate) fn swapped(&self, before: &[String; 2], after: &[String; 2]) {
         let labels = vec![
             ("component", self.name.to_owned()),
             ("version", before[0].clone()),
@@ -102,7 +102,7 @@ impl ComponentEvents {
         self.metrics.info.remove(&labels);
         self.set_active(after);
         let labels = vec![("component", self.name.to_owned())];
-        self.metrics.exchanges.get_or_create(&labels).inc();
+        self.metrics.swaps.get_or_create(&labels).inc();
     }
 
     /// Records that a file was rejected.
