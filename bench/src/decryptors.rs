@@ -104,11 +104,11 @@ fn load(sandbox: &Sandbox, wasm: &[u8]) -> Decryptor {
 
 fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {
     let limits = DecryptLimits {
-        plaintext_octets: 1 << 30,
+        plaintext_bytes: 1 << 30,
         compression_layers: 1,
         compression_ratio: u32::MAX,
         session_key_packets: 1,
-        armor_header_octets: 1 << 20,
+        armor_header_bytes: 1 << 20,
     };
     let kdf = KdfLimits {
         s2k_bytes: u64::MAX,

@@ -2,7 +2,7 @@
 
 use crate::compare::{percentile, verdict};
 use bulkhead_sandbox::{
-    Authenticator, ComponentMetrics, Decryptor, GuestComponent as _, InstanceLimits, Refusal,
+    Authenticator, ComponentMetrics, Decryptor, GuestComponent as _, InstanceLimits, Rejection,
     Sandbox, Setup,
 };
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ fn load<T>(
         &bulkhead_sandbox::Loaded,
         InstanceLimits,
         ComponentMetrics,
-    ) -> Result<T, Refusal>,
+    ) -> Result<T, Rejection>,
 ) -> T {
     sandbox
         .load(artifact.wasm, Some(artifact.precompiled))

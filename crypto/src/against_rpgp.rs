@@ -123,7 +123,7 @@ proptest! {
 }
 
 #[test]
-fn arguments_outside_the_definition_are_refused() {
+fn arguments_outside_the_definition_are_rejected() {
     assert!(S2k::new(Hash::Sha1, b"", b"", 0, 65).is_err());
     let argon2id = Argon2id {
         passes: 0,

@@ -33,26 +33,61 @@ pub fn parse_fields<const N: usize>(
 
 fn invalid_json(error: &serde_json::Error, text: &str) -> Problem {
     // The messages of serde_json may quote the input, so they are compared and not returned.
+    const LIBRARY: &str = "Let a JSON library or jq write the body";
     let message = error.to_string();
-    let fault = if message.starts_with(DUPLICATE) {
-        "a field occurs twice (alternative spellings of a name are the same field)"
+    let (fault, remedy) = if message.starts_with(DUPLICATE) {
+        (
+            "a field occurs twice",
+            "Send each field once. Alternative spellings of a name are the same field",
+        )
     } else if message.starts_with(TOO_MANY) {
-        "the object has too many fields"
+        (
+            "the object has too many fields",
+            "Send only the fields of this request",
+        )
     } else if message.starts_with("recursion limit") {
-        "it is nested too deeply"
+        (
+            "it is nested too deeply",
+            "Send only the fields of this request",
+        )
     } else if message.starts_with("invalid type") {
-        "it is not an object"
+        (
+            "it is not an object",
+            "Send the fields of this request in braces",
+        )
     } else if message.starts_with("control character") {
-        "a string contains a raw line break or another control character; write it as an escape such as \\n"
+        (
+            "a string contains a raw line break or another control character",
+            "Write it as an escape such as \\n, or let a JSON library or jq write the body",
+        )
     } else if text.contains(TYPOGRAPHIC_QUOTES) {
-        "it is not well-formed; JSON needs plain quotation marks, not typographic ones"
+        (
+            "it is not well-formed",
+            "Use plain quotation marks instead of typographic ones",
+        )
+    } else if text.trim().is_empty() {
+        ("it is empty", LIBRARY)
+    } else if error.is_eof() {
+        ("it ends too early", LIBRARY)
     } else {
-        "it is not well-formed"
+        ("it is not well-formed", LIBRARY)
     };
-    let (line, column) = (error.line(), error.column());
+    let (line, column) = position(error, text);
     Problem::invalid_json(format!(
-        "The request body is not a valid JSON object: {fault} (line {line}, column {column})."
+        "The request body is not a valid JSON object: {fault} (line {line}, column {column}). {remedy}."
     ))
+}
+
+/// Returns the line and the column of an error, counted from 1. `serde_json` returns column 0 of the next line for an
+/// error at a line break.
+fn position(error: &serde_json::Error, text: &str) -> (usize, usize) {
+    match (error.line(), error.column()) {
+        (line, 0) if line > 1 => {
+            let before = text.split('\n').nth(line - 2).unwrap_or_default();
+            (line - 1, before.len() + 1)
+        }
+        (line, column) => (line.max(1), column.max(1)),
+    }
 }
 
 /// Quotation marks that word processors and chat programs put in the place of plain ones.
@@ -261,10 +296,16 @@ mod tests {
     fn common_causes_of_invalid_json_are_named() {
         for (body, cause) in [
             ("{\"message\": \"a\nb\"}", "raw line break"),
+            ("{\"message\": \"a\nb\"}", "(line 1, column 15)"),
             ("{\u{201c}message\u{201d}: \"m\"}", "plain quotation marks"),
             ("{\u{2018}message\u{2019}: 1}", "plain quotation marks"),
-            ("{'message': 'm'}", "it is not well-formed"),
+            (
+                "{'message': 'm'}",
+                "it is not well-formed (line 1, column 2)",
+            ),
             ("[]", "not an object"),
+            ("\n", "it is empty"),
+            ("{\"message\":", "it ends too early"),
         ] {
             let detail = texts(body.as_bytes()).expect_err("invalid").detail;
             assert!(detail.contains(cause), "{detail}");

@@ -22,7 +22,7 @@ pub enum Limit {
 pub struct Excess {
     /// The limit.
     pub limit: Limit,
-    /// The amount that the message asks for, as far as known, in the limit's unit.
+    /// The amount that the message needs, as far as known, in the limit's unit.
     pub asked: u64,
     /// The maximum, in the limit's unit.
     pub allowed: u64,

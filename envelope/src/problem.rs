@@ -61,7 +61,7 @@ impl Problem {
     /// The body of the request has more than `limit_bytes` bytes.
     pub fn body_too_large(limit_bytes: u64) -> Self {
         let detail = format!(
-            "The request body exceeds the maximum of {limit_bytes} bytes. The operator can raise {}.",
+            "The request body exceeds the maximum of {limit_bytes} bytes. Operators raise {}.",
             Setting::new("body_max")
         );
         Self::new(&problem_kind::BODY_TOO_LARGE, detail)
@@ -108,7 +108,10 @@ impl Problem {
     pub fn unsupported_message(why: &str) -> Self {
         Self::new(
             &problem_kind::UNSUPPORTED_MESSAGE,
-            format!("The message was recognised but cannot be decrypted: {why}."),
+            format!(
+                "The message was recognised but cannot be decrypted: {why}. Ask the sender to encrypt the data with a \
+                 passphrase and a current program, for example with gpg --symmetric."
+            ),
         )
     }
 
@@ -129,7 +132,7 @@ impl Problem {
             allowed,
         } = excess;
         Self::too_costly(format!(
-            "{}: the message asks for {}, but the maximum is {}. The operator can raise {}.",
+            "{}: the message needs {}, but the maximum is {}. Operators raise {}.",
             limit.description(),
             limit.amount(asked),
             limit.amount(allowed),

@@ -1,4 +1,5 @@
-// Makes dist/ of the components: core modules as they are, and the component model around them as JavaScript.
+// Writes the components to dist/: their core modules unchanged, and JavaScript for the component model
+// around them.
 import { transpile, writeFiles } from '@bytecodealliance/jco-transpile';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -13,12 +14,12 @@ for (const [name, path] of Object.entries({ decrypt, 'crypto-soft': cryptoSoft }
   const { files } = await transpile(path, {
     name,
     outDir: fileURLToPath(new URL('dist', import.meta.url)),
-    // Instances are made when open.mjs asks for one, of modules that it has compiled once.
+    // open.mjs creates the instances, from modules that it compiles once.
     instantiation: 'sync',
     noComponentErrorWrapping: false,
     emitTypescriptDeclarations: false,
   });
   await writeFiles(files);
-  // A server that runs this decrypt.wasm shows the same in /health.
+  // A server that runs this decrypt.wasm shows the same hash in /health.
   console.log(`${name}: sha256 ${createHash('sha256').update(readFileSync(path)).digest('hex')}`);
 }

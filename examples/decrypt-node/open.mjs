@@ -1,21 +1,21 @@
-// Opens messages with the components in dist/, each message in instances of its own.
+// Decrypts messages with the components in dist/, each message in instances of its own.
 import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import * as cryptoSoft from './dist/crypto-soft.js';
 import * as decrypt from './dist/decrypt.js';
 
-// Those of a server that is not configured.
+// The defaults of the server.
 const limits = {
-  plaintextOctets: 32n << 20n,
+  plaintextBytes: 32n << 20n,
   compressionLayers: 4,
   compressionRatio: 4096,
   sessionKeyPackets: 16,
-  armorHeaderOctets: 64 << 10,
+  armorHeaderBytes: 64 << 10,
 };
 
-// jco's code looks for this in each new instance. Where Node.js does not have it yet, the errors that
-// it catches were nine tenths of the time of a cheap message.
+// jco's code looks for this function in each new instance. If Node.js does not have it, catching the errors
+// takes nine tenths of the time of a cheap message.
 WebAssembly.promising ??= (exported) => exported;
 
 const compiled = new Map();
@@ -27,11 +27,11 @@ function coreModule(file) {
   return compiled.get(file);
 }
 
-// Of what Rust's standard library imports from WASI, these components ask for the environment, which is
-// empty here. All else is for panics, which are traps either way.
+// Rust's standard library imports these functions of WASI. The components only use the environment, which is
+// empty here. Panics use the others, and are traps in any case.
 const inert = new Proxy({ getEnvironment: () => [] }, {
   get: (given, name) => given[name] ?? (() => {
-    throw new WebAssembly.RuntimeError(`asked for ${name}`);
+    throw new WebAssembly.RuntimeError(`${name} is not available`);
   }),
 });
 const only = (imports) => new Proxy(imports, { get: (given, name) => given[name] ?? inert });
@@ -44,16 +44,16 @@ function open({ message, passphrase }) {
     const opened = decryptor.open(Buffer.from(message), Buffer.from(passphrase), limits);
     return { plaintext: Buffer.from(opened.plaintext) };
   } catch (error) {
-    // A refusal comes as a payload. Without one it is a trap, which ends these two instances only.
-    if (error.payload) return { refusal: error.payload };
+    // A rejection has a payload. An error without one is a trap, which ends only these two instances.
+    if (error.payload) return { rejection: error.payload };
     if (error instanceof WebAssembly.RuntimeError) return { trap: String(error) };
     throw error;
   }
 }
 
-// JSON does not take the BigInt that a u64 is.
+// A u64 is a BigInt, which JSON cannot represent.
 const plain = (_, value) => (typeof value === 'bigint' ? Number(value) : value);
-const write = (answer) => console.log(JSON.stringify(answer, plain));
+const write = (result) => console.log(JSON.stringify(result, plain));
 
 const input = await text(process.stdin);
 if (process.argv.includes('--lines')) {
@@ -65,7 +65,7 @@ if (process.argv.includes('--lines')) {
   const { plaintext, ...failure } = open(JSON.parse(input));
   const isText = plaintext && isUtf8(plaintext);
   if (isText) write({ DecryptedMessage: plaintext.toString() });
-  else if (plaintext) console.error('the plaintext is not UTF-8; --lines gives it in base64');
+  else if (plaintext) console.error('the plaintext is not UTF-8; use --lines to get it in base64');
   else write(failure);
   process.exitCode = isText ? 0 : 1;
 }

@@ -1,4 +1,4 @@
-// Makes token.wasm of token.js, from the published contracts in wit/ alone.
+// Builds token.wasm from token.js and the published contracts in wit/.
 import { componentize } from '@bytecodealliance/componentize-js';
 import { build } from 'esbuild';
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
-// Tools want the packages that a package depends on in a folder `deps` beside it.
+// The tools expect the dependencies of a package in its folder `deps`.
 const wit = await mkdtemp(join(tmpdir(), 'wit-'));
 try {
   await cp(here('../../wit/token'), wit, { recursive: true });
@@ -22,7 +22,7 @@ try {
   const { component } = await componentize(bundle.outputFiles[0].text, {
     witPath: wit,
     worldName: 'token',
-    // A Bulkhead component has none of these, and is refused if it asks for them.
+    // A server rejects a component that imports any of these.
     disableFeatures: ['stdio', 'random', 'clocks', 'http', 'fetch-event'],
   });
   await writeFile(here('token.wasm'), component);

@@ -29,7 +29,7 @@ export const about = {
     const text = (text) => Uint8Array.from(text, (c) => c.charCodeAt(0));
     const token = make('sha256', text('Jefe'), text('what do ya want for nothing?'));
     if (token !== '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843') {
-      throw 'a known answer comes out wrong';
+      throw 'a known answer is wrong';
     }
   },
 };

@@ -102,9 +102,9 @@ impl ComponentServer {
     /// Waits until a file is rejected with this code and with a reason that contains `said`.
     pub(crate) fn wait_for_rejection(&self, name: &str, code: &str, said: &str) -> Value {
         until("the rejection is reported", || {
-            let refusal = &self.state(name)["last_rejection"];
-            let reason = refusal["reason"].as_str().unwrap_or_default();
-            refusal["code"] == code && reason.contains(said)
+            let rejection = &self.state(name)["last_rejection"];
+            let reason = rejection["reason"].as_str().unwrap_or_default();
+            rejection["code"] == code && reason.contains(said)
         });
         self.state(name)["last_rejection"].clone()
     }

@@ -18,7 +18,7 @@ fn opens(message: &str) {
     assert_eq!(response.status, 200);
 }
 
-fn refused(body: &str) -> (u16, String, Value) {
+fn rejected(body: &str) -> (u16, String, Value) {
     let response = Server::shared().post(body, &[]);
     (response.status, response.problem(), response.json())
 }
@@ -101,10 +101,10 @@ fn invalid_request_returns_its_code() {
         (&text("hello"), 422, "not_openpgp"),
         (&text(SAMPLE), 422, "undecryptable"),
     ] {
-        let (got_status, got_code, _) = refused(body);
+        let (got_status, got_code, _) = rejected(body);
         assert_eq!((got_status, got_code.as_str()), (status, code), "{body}");
     }
-    let (_, _, document) = refused(r#"{"message": "m", "passphrase": 5}"#);
+    let (_, _, document) = rejected(r#"{"message": "m", "passphrase": 5}"#);
     assert_eq!(document["parameter"], "passphrase");
 }
 

@@ -32,7 +32,7 @@ fn description_example_opens() {
 }
 
 /// Returns the statuses and codes in `docs/reference/problems.md`.
-fn documented_codes() -> BTreeSet<(u16, String)> {
+pub(crate) fn documented_codes() -> BTreeSet<(u16, String)> {
     let lines = include_str!("../../docs/reference/problems.md").lines();
     lines
         .filter_map(|line| {

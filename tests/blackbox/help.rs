@@ -15,6 +15,14 @@ pub(crate) fn help_of(command: &str) -> &'static str {
     rest.split("\n$ bulkhead ").next().unwrap_or(rest)
 }
 
+/// Returns the names of all flags with a value in a help text of the long form.
+pub(crate) fn flags_of(help: &str) -> Vec<&str> {
+    help.lines()
+        .filter_map(|line| line.trim_start().strip_prefix("--"))
+        .filter_map(|rest| rest.split([' ', '<']).next())
+        .collect()
+}
+
 fn heading(command: &str) -> String {
     let words = ["$", "bulkhead", command, "--help"];
     let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
@@ -67,11 +75,7 @@ const OUT_OF_DATE: &str = "tests/blackbox/help.txt is out of date. If the change
 fn settings_page_lists_every_flag() {
     const SETTINGS: &str = include_str!("../../docs/reference/settings.md");
     let help = help_of("serve");
-    let flags: Vec<_> = help
-        .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("--"))
-        .filter_map(|rest| rest.split([' ', '<']).next())
-        .collect();
+    let flags = flags_of(help);
     assert!(flags.len() > 30, "{flags:?}");
     for flag in flags {
         let row = SETTINGS

@@ -93,15 +93,15 @@ fn key_derivation_backlog_is_limited_in_bytes() {
             .collect()
     });
     assert!(responses.iter().any(|response| response.status == 200));
-    let refused: Vec<_> = responses
+    let rejected: Vec<_> = responses
         .iter()
         .filter(|response| response.status != 200)
         .collect();
     assert!(
-        !refused.is_empty(),
+        !rejected.is_empty(),
         "some requests should exceed the budget"
     );
-    for response in refused {
+    for response in rejected {
         assert_eq!(
             (response.status, response.problem().as_str()),
             (503, "overloaded")

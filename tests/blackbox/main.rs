@@ -5,6 +5,7 @@ mod clients;
 mod components;
 mod decrypt;
 mod description;
+mod errors;
 mod help;
 mod hostile;
 mod http;

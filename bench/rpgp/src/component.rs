@@ -11,7 +11,7 @@ mod bindings {
 }
 
 use bindings::exports::bulkhead::component::about;
-use bindings::exports::bulkhead::decrypt::decryptor::{Guest, Limits, Opened, Refusal};
+use bindings::exports::bulkhead::decrypt::decryptor::{Guest, Limits, Opened, Rejection};
 
 struct Component;
 
@@ -25,9 +25,9 @@ mod exports {
 }
 
 impl Guest for Component {
-    fn open(message: Vec<u8>, passphrase: Vec<u8>, _limits: Limits) -> Result<Opened, Refusal> {
+    fn open(message: Vec<u8>, passphrase: Vec<u8>, _limits: Limits) -> Result<Opened, Rejection> {
         let passphrase = String::from_utf8_lossy(&passphrase);
-        let plaintext = crate::open(&message, &passphrase).map_err(Refusal::Unsupported)?;
+        let plaintext = crate::open(&message, &passphrase).map_err(Rejection::Unsupported)?;
         Ok(Opened {
             plaintext,
             is_openpgp: false,

@@ -1,28 +1,28 @@
 #!/usr/bin/env bash
 # A client of Bulkhead in bash and curl (7.55 or later), with awk, sed and base64.
-#   bulkhead.sh decrypt FILE              opens a message; the passphrase comes on standard input
+#   bulkhead.sh decrypt FILE              decrypts a message; reads the passphrase from standard input
 #   bulkhead.sh token FILE                makes a token of a file
-#   bulkhead.sh verify FILE               checks a token that comes on standard input
-#   bulkhead.sh sign FILE [CALLBACK_URL]  has a text signed, waits for the signature
-# BULKHEAD_URL is the server, http://127.0.0.1:8080 by default; BULKHEAD_WAIT for how many seconds to
-# wait, 600 by default. The exit status is 1 for a refusal, and 75 for a signature that is not there yet.
+#   bulkhead.sh verify FILE               verifies a token; reads it from standard input
+#   bulkhead.sh sign FILE [CALLBACK_URL]  requests the signature of a text, and waits for it
+# BULKHEAD_URL is the address of the server (http://127.0.0.1:8080), and BULKHEAD_WAIT the number of seconds
+# to wait (600). The exit status is 1 if the server rejects the request, and 75 if the signature is pending.
 set -euo pipefail
 
 url=${BULKHEAD_URL:-http://127.0.0.1:8080}
 end=$((SECONDS + ${BULKHEAD_WAIT:-600}))
 
-# The headers of answers; nothing in them is confidential.
+# The headers of the response. They contain nothing confidential.
 head=$(mktemp)
 trap 'rm -f "$head"' EXIT
 
-# Sends a request with $1 on curl's standard input: command lines can be read by everybody on the machine.
-# What is confidential goes to this server alone: no redirect is followed, no proxy asked.
-# The answer is kept in base64: it may be any bytes, and a plaintext does not belong in a file.
+# Sends a request. $1 goes to curl's standard input, because all users of the machine can read command lines.
+# Redirects are not followed and proxies are not used, so that confidential data goes to this server only.
+# The response is kept in base64, because it may be any bytes, and a plaintext does not belong in a file.
 send() {
   local input=$1
   shift
   : >"$head"
-  if answer=$(printf %s "$input" | curl --disable --silent --show-error --noproxy '*' --max-time 60 \
+  if response=$(printf %s "$input" | curl --disable --silent --show-error --noproxy '*' --max-time 60 \
     --dump-header "$head" "$@" | base64); then
     status=$(awk '/^HTTP\// { status = $2 } END { print status }' "$head")
   else
@@ -31,32 +31,32 @@ send() {
   fi
 }
 
-# The same until the answer has a status that $1 matches. A server without room is asked again when it says.
-ask() {
+# Sends a request until the status of the response matches $1. After a 503, waits for the time in Retry-After.
+request() {
   local expected=$1
   shift
   send "$@"
   until [[ $status =~ ^($expected)$ ]]; do
-    [ "$status" = 503 ] && pause "$(retry_after)" || refuse
+    [ "$status" = 503 ] && pause "$(retry_after)" || fail
     send "$@"
   done
 }
 
-body() { printf %s "$answer" | base64 -d; }
+body() { printf %s "$response" | base64 -d; }
 
-# Only an error is shown: anything else may be confidential.
-refuse() {
-  echo "the answer: $status" >&2
+# Prints the body of an error only, because any other body may be confidential.
+fail() {
+  echo "unexpected response: $status" >&2
   case $status in [45]??) body >&2 ;; esac
   exit 1
 }
 
 retry_after() { sed -n 's/^[Rr]etry-[Aa]fter: *0*\([1-9][0-9]*\).*/\1/p' "$head"; }
 
-# Waits so many seconds; fails where that is not said, or too long.
+# Waits $1 seconds. Fails if there is no number, or if the client may not wait that long.
 pause() { [ -n "$1" ] && [ $((SECONDS + $1)) -le "$end" ] && sleep "$1"; }
 
-# What comes on standard input as a JSON string; a line end at its end does not count.
+# Prints standard input as a JSON string, without a line break at the end.
 quoted() {
   LC_ALL=C awk '
     BEGIN { for (i = 1; i < 32; i++) escape[sprintf("%c", i)] = sprintf("\\u%04x", i); printf "\"" }
@@ -68,21 +68,21 @@ quoted() {
     END { printf "\"" }'
 }
 
-# A field of the answer that is a string without escapes. One inside of another string is not found:
-# its quotes are escaped.
+# Prints a field of the response, which must be a string without escapes. The quotes of a field inside another
+# string are escaped, so that it is not found.
 field() { body | sed -n 's/.*"'"$1"'": *"\([^"\\]*\)".*/\1/p'; }
 
 decrypt() {
   local passphrase
   passphrase=$(quoted)
-  ask 200 "{\"passphrase\": $passphrase, \"message\": $(quoted <"$1")}" \
+  request 200 "{\"passphrase\": $passphrase, \"message\": $(quoted <"$1")}" \
     --header 'Content-Type: application/json' --header 'Accept: application/octet-stream' \
     --data-binary @- "$url/decryptMessage"
   body
 }
 
 token() {
-  ask 200 '' --header 'Accept: text/plain' --data-binary "@$1" "$url/token"
+  request 200 '' --header 'Accept: text/plain' --data-binary "@$1" "$url/token"
   body
   echo
 }
@@ -93,7 +93,7 @@ verify() {
   case $token in
     '' | *[!0-9A-Fa-f]*) echo 'not valid'; exit 1 ;;
   esac
-  ask 200 "Bulkhead-Token: $token" --header @- --data-binary "@$1" "$url/token/verify"
+  request 200 "Bulkhead-Token: $token" --header @- --data-binary "@$1" "$url/token/verify"
   case $(body) in
     '{"valid":true}') echo valid ;;
     *) echo 'not valid'; exit 1 ;;
@@ -101,12 +101,14 @@ verify() {
 }
 
 sign() {
-  ask '200|202' '' --get --data-urlencode "message@$1" --data-urlencode "callback_url=${2-}" "$url/crypto/sign"
+  request '200|202' '' --get --data-urlencode "message@$1" --data-urlencode "callback_url=${2-}" \
+    "$url/crypto/sign"
   if [ "$status" = 202 ]; then await "$url$(field status_url)"; fi
   field signature | grep . || { body >&2; exit 1; }
 }
 
-# Asks until an accepted request is done. It is stored: a server that is away for a while is waited for.
+# Repeats the request for the status until the signature is there. Tolerates a server that is unavailable for
+# a while, because the request is stored.
 await() {
   local seconds
   while seconds=$(retry_after); pause "${seconds:-1}"; do
@@ -114,7 +116,7 @@ await() {
     case $status:$(body) in
       200:*'"signature":'* | 200:*'"error":'*) return ;;
       200:* | broken:* | 502:* | 503:* | 504:*) ;;
-      *) refuse ;;
+      *) fail ;;
     esac
   done
   echo "not signed yet: $1" >&2

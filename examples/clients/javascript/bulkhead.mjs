@@ -1,14 +1,14 @@
 #!/usr/bin/env node
-// A client of Bulkhead with nothing but Node.js (20 or later). Import it, or run it:
+// A client of Bulkhead that needs only Node.js (20 or later). Import it, or run it:
 const USAGE = `\
-  bulkhead.mjs decrypt [--bytes] FILE            opens a message; the passphrase comes on standard input
+  bulkhead.mjs decrypt [--bytes] FILE            decrypts a message; reads the passphrase from standard input
   bulkhead.mjs token FILE                        makes a token of a file
-  bulkhead.mjs verify [--secret-file FILE] FILE  checks a token that comes on standard input; with the
-                                                 secret, without asking the server
-  bulkhead.mjs sign FILE [CALLBACK_URL]          has a text signed, waits for the signature
+  bulkhead.mjs verify [--secret-file FILE] FILE  verifies a token, which it reads from standard input; with the
+                                                 secret, it does so without the server
+  bulkhead.mjs sign FILE [CALLBACK_URL]          requests the signature of a text, and waits for it
 
-BULKHEAD_URL is the server, http://127.0.0.1:8080 by default; BULKHEAD_WAIT for how many seconds to
-wait, 600 by default. The exit status is 1 for a refusal, and 75 for a signature that is not there yet.`;
+BULKHEAD_URL is the address of the server (http://127.0.0.1:8080), and BULKHEAD_WAIT the number of seconds
+to wait (600). The exit status is 1 if the server rejects the request, and 75 if the signature is pending.`;
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { readFileSync, realpathSync } from 'node:fs';
@@ -18,27 +18,27 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const REQUEST_MS = 60_000;
-const AWAY = [502, 503, 504];
+const UNAVAILABLE = [502, 503, 504];
 
-/** What the server refuses (RFC 9457). `code` is for programs, `detail` says what to do. */
+/** A problem document of the server (RFC 9457). `code` is for programs, and `detail` says what to do. */
 export class Problem extends Error {
   constructor(status, body) {
     let document;
     try {
       document = JSON.parse(body);
     } catch {
-      // Not from Bulkhead: a proxy, perhaps.
+      // The response may be that of a proxy.
     }
-    const { code = 'unknown', detail = 'the answer is no problem document' } = document ?? {};
+    const { code = 'unknown', detail = 'the response is not a problem document' } = document ?? {};
     super(`${status} ${code}: ${detail}`);
     Object.assign(this, { status, code, detail });
   }
 }
 
-/** The upstream will not sign this message. */
+/** The upstream rejects this message. */
 export class Failed extends Error {}
 
-/** No signature yet. The request is not lost: sign() of the same message goes on with it. */
+/** The signature is not there yet. The request is stored: sign() of the same message continues it. */
 export class Pending extends Error {}
 
 export class Client {
@@ -47,81 +47,82 @@ export class Client {
     this.waitMs = waitSeconds * 1000;
   }
 
-  /** The plaintext of an armored message, as text. */
+  /** Returns the plaintext of an armored message as text. */
   async decrypt(passphrase, message) {
-    const answer = await this.#decrypt(passphrase, message, 'application/json');
-    return answer.json().DecryptedMessage;
+    const response = await this.#decrypt(passphrase, message, 'application/json');
+    return response.json().DecryptedMessage;
   }
 
-  /** The same as bytes, for what is not text. */
+  /** Returns the plaintext as bytes, for plaintext that is not text. */
   async decryptBytes(passphrase, message) {
     return (await this.#decrypt(passphrase, message, 'application/octet-stream')).body;
   }
 
   #decrypt(passphrase, message, accept) {
-    return this.#ask('/decryptMessage', json({ passphrase, message }, { accept }));
+    return this.#request('/decryptMessage', json({ passphrase, message }, { accept }));
   }
 
-  /** The HMAC of bytes under the server's secret, in hexadecimal. */
+  /** Returns the HMAC of bytes under the server's secret, in hexadecimal. */
   async token(body) {
-    return (await this.#ask('/token', { method: 'POST', body })).json().token;
+    return (await this.#request('/token', { method: 'POST', body })).json().token;
   }
 
-  /** Whether a token is that of these bytes. */
+  /** Returns whether the token belongs to these bytes. */
   async verify(body, token) {
     if (!isHexadecimal(token)) return false;
     const headers = { 'bulkhead-token': token };
-    return (await this.#ask('/token/verify', { method: 'POST', body, headers })).json().valid;
+    return (await this.#request('/token/verify', { method: 'POST', body, headers })).json().valid;
   }
 
-  /** The signature of a text. The callback, if there is one, is told too, unless the signature is
-   *  there at once. */
+  /** Returns the signature of a text. If it is not there at once, the server also sends it to the
+   *  callback, if there is one. */
   async sign(message, callbackUrl) {
     const end = Date.now() + this.waitMs;
     const request = json({ message, callback_url: callbackUrl });
-    let answer = await this.#ask('/crypto/sign', request, [200, 202]);
-    if (answer.status === 202) answer = await this.#await(answer, end);
-    const { signature, error } = answer.json();
+    let response = await this.#request('/crypto/sign', request, [200, 202]);
+    if (response.status === 202) response = await this.#await(response, end);
+    const { signature, error } = response.json();
     if (signature === undefined) throw new Failed(`not signed: ${error}`);
     return signature;
   }
 
-  /** Asks until an accepted request is done. It is stored: a server that is away for a while is
-   *  waited for. */
+  /** Repeats the request for the status until the signature is there. Tolerates a server that is
+   *  unavailable for a while, because the request is stored. */
   async #await(accepted, end) {
     const statusUrl = new URL(accepted.json().status_url, this.url);
     let seconds = accepted.retryAfter;
     while (await pause(seconds || 1, end)) {
-      const answer = await this.#send(statusUrl).catch(() => undefined);
-      seconds = answer?.retryAfter;
-      if (!answer || AWAY.includes(answer.status)) continue;
-      if (answer.status !== 200) throw new Problem(answer.status, answer.body);
-      if (answer.json().status !== 'pending') return answer;
+      const response = await this.#send(statusUrl).catch(() => undefined);
+      seconds = response?.retryAfter;
+      if (!response || UNAVAILABLE.includes(response.status)) continue;
+      if (response.status !== 200) throw new Problem(response.status, response.body);
+      if (response.json().status !== 'pending') return response;
     }
     throw new Pending(`not signed yet: ${statusUrl}`);
   }
 
-  /** An answer with such a status. A server without room is asked again when it says. */
-  async #ask(path, request, expected = [200]) {
+  /** Returns a response with an expected status. After a 503, waits for the time in Retry-After. */
+  async #request(path, request, expected = [200]) {
     const end = Date.now() + this.waitMs;
     for (;;) {
-      const answer = await this.#send(new URL(path, this.url), request);
-      if (expected.includes(answer.status)) return answer;
-      if (answer.status !== 503 || !(await pause(answer.retryAfter, end))) {
-        throw new Problem(answer.status, answer.body);
+      const response = await this.#send(new URL(path, this.url), request);
+      if (expected.includes(response.status)) return response;
+      if (response.status !== 503 || !(await pause(response.retryAfter, end))) {
+        throw new Problem(response.status, response.body);
       }
     }
   }
 
-  /** What is confidential goes to this server alone: no redirect is followed, no proxy asked. */
+  /** Redirects are not followed and proxies are not used, so that confidential data goes to this
+   *  server only. */
   async #send(url, request = {}) {
     const signal = AbortSignal.timeout(REQUEST_MS);
     const response = await fetch(url, { ...request, redirect: 'manual', signal });
-    return new Answer(response, Buffer.from(await response.arrayBuffer()));
+    return new Reply(response, Buffer.from(await response.arrayBuffer()));
   }
 }
 
-class Answer {
+class Reply {
   constructor(response, body) {
     const retryAfter = response.headers.get('retry-after') ?? '';
     this.status = response.status;
@@ -134,7 +135,7 @@ class Answer {
   }
 }
 
-/** Waits so long. False where that is not said, or too long. */
+/** Waits. Returns false if there is no time, or if the client may not wait that long. */
 async function pause(seconds, end) {
   if (!seconds || Date.now() + seconds * 1000 > end) return false;
   await sleep(seconds * 1000);
@@ -149,7 +150,7 @@ function json(fields, headers = {}) {
   };
 }
 
-/** Whether a token is that of these bytes, for who has the secret (HMAC-SHA256). */
+/** Returns whether the token belongs to these bytes, without the server (HMAC-SHA256). */
 export function verifyHere(secret, body, token) {
   const expected = createHmac('sha256', secret).update(body).digest();
   const given = Buffer.from(isHexadecimal(token) ? token : '', 'hex');
@@ -164,30 +165,30 @@ function withoutLineEnd(bytes) {
   return bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes;
 }
 
-/** JSON is UTF-8. What is not would be changed in silence. */
+/** Returns bytes as text. Other bytes than UTF-8 are an error, because they would change in JSON. */
 function text(bytes) {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw new Error('what is sent as JSON has to be UTF-8');
+    throw new Error('the input is not UTF-8, which JSON needs');
   }
 }
 
-/** What standard output gets, and the exit status. */
+/** Returns the text for standard output, and the exit status. */
 async function run(client, values, [verb, file, callbackUrl]) {
   const bytes = readFileSync(file);
   if (verb === 'token') return [`${await client.token(bytes)}\n`, 0];
   if (verb === 'sign') return [`${await client.sign(text(bytes), callbackUrl)}\n`, 0];
-  // Confidential, and therefore no argument: command lines can be read by everybody on the machine.
-  const said = text(withoutLineEnd(await buffer(process.stdin)));
+  // A passphrase or token is not an argument, because all users of the machine can read command lines.
+  const input = text(withoutLineEnd(await buffer(process.stdin)));
   if (verb === 'decrypt') {
     const message = text(bytes);
-    return [await (values.bytes ? client.decryptBytes(said, message) : client.decrypt(said, message)), 0];
+    return [await (values.bytes ? client.decryptBytes(input, message) : client.decrypt(input, message)), 0];
   }
   const secretFile = values['secret-file'];
   const valid = secretFile
-    ? verifyHere(withoutLineEnd(readFileSync(secretFile)), bytes, said)
-    : await client.verify(bytes, said);
+    ? verifyHere(withoutLineEnd(readFileSync(secretFile)), bytes, input)
+    : await client.verify(bytes, input);
   return valid ? ['valid\n', 0] : ['not valid\n', 1];
 }
 
@@ -206,8 +207,8 @@ async function main() {
   }
   const { values, positionals } = given;
   const verbs = ['decrypt', 'token', 'verify', 'sign'];
-  const most = positionals[0] === 'sign' ? 3 : 2;
-  if (!verbs.includes(positionals[0]) || positionals.length < 2 || positionals.length > most) usage();
+  const max = positionals[0] === 'sign' ? 3 : 2;
+  if (!verbs.includes(positionals[0]) || positionals.length < 2 || positionals.length > max) usage();
   const { BULKHEAD_URL: url, BULKHEAD_WAIT: waitSeconds } = process.env;
   try {
     const [output, status] = await run(new Client({ url, waitSeconds }), values, positionals);

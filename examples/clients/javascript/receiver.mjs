@@ -1,9 +1,9 @@
 #!/usr/bin/env node
-// Receives Bulkhead's webhooks, and writes each once to standard output, a line of JSON.
+// Receives Bulkhead's webhooks, and writes each of them once to standard output, as a line of JSON.
 //
-//   receiver.mjs SECRET_FILE [PORT]   the secret is that of BULKHEAD_WEBHOOK_SECRET (whsec_…)
+//   receiver.mjs SECRET_FILE [PORT]   the file contains the secret of BULKHEAD_WEBHOOK_SECRET (whsec_…)
 //
-// Needs `npm install` in this folder. Listens on 127.0.0.1, at port 9000 by default.
+// It needs `npm install` in this folder, and listens on 127.0.0.1 at port 9000 by default.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { buffer } from 'node:stream/consumers';
@@ -19,16 +19,16 @@ if (!secretFile) {
 }
 const webhook = new Webhook(readFileSync(secretFile, 'utf8').trim());
 
-// The newest ids. A receiver in earnest keeps them where it keeps what comes of the webhooks, and
-// writes both in one transaction: this one forgets when it ends.
+// The newest ids. This receiver forgets them when it ends. In production, store an id and the effect of its
+// webhook in one transaction.
 const seen = new Set();
 
-/** What the webhook is for. What it throws is answered 500, and the webhook comes again. */
+/** Processes a webhook. If this throws, the response is 500, and the webhook is sent again. */
 function handle(event) {
   console.log(JSON.stringify(event));
 }
 
-/** Bulkhead sends again what it does not know to have arrived, with the same id. */
+/** Processes each id once. Bulkhead sends a webhook again if it has no response, with the same id. */
 function once(id, event) {
   if (!seen.has(id)) {
     handle(event);
@@ -40,7 +40,7 @@ function once(id, event) {
 async function receive(request) {
   if (request.method !== 'POST') return 405;
   if (!(Number(request.headers['content-length']) <= BODY_BYTES_MAX)) return 413;
-  // The signature is that of the bytes as they came, not of JSON that was read and written.
+  // The signature covers the received bytes, not JSON that was parsed and written again.
   const body = await buffer(request);
   let event;
   try {

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""A client of Bulkhead in Python's standard library alone (3.9 or later). Import it, or run it:
+"""A client of Bulkhead that needs only Python (3.9 or later). Import it, or run it:
 
-  bulkhead.py decrypt [--bytes] FILE            opens a message; the passphrase comes on standard input
+  bulkhead.py decrypt [--bytes] FILE            decrypts a message; reads the passphrase from standard input
   bulkhead.py token FILE                        makes a token of a file
-  bulkhead.py verify [--secret-file FILE] FILE  checks a token that comes on standard input; with the
-                                                secret, without asking the server
-  bulkhead.py sign FILE [CALLBACK_URL]          has a text signed, waits for the signature
+  bulkhead.py verify [--secret-file FILE] FILE  verifies a token, which it reads from standard input; with the
+                                                secret, it does so without the server
+  bulkhead.py sign FILE [CALLBACK_URL]          requests the signature of a text, and waits for it
 
-BULKHEAD_URL is the server, http://127.0.0.1:8080 by default; BULKHEAD_WAIT for how many seconds to
-wait, 600 by default. The exit status is 1 for a refusal, and 75 for a signature that is not there yet.
+BULKHEAD_URL is the address of the server (http://127.0.0.1:8080), and BULKHEAD_WAIT the number of seconds
+to wait (600). The exit status is 1 if the server rejects the request, and 75 if the signature is pending.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from urllib.parse import urljoin
 REQUEST_SECONDS = 60
 JSON = {"Content-Type": "application/json"}
 BYTES = {"Content-Type": "application/octet-stream"}
-AWAY = (502, 503, 504)
+UNAVAILABLE = (502, 503, 504)
 BROKEN = (OSError, HTTPException)
 
 
-class AsItIs(urllib.request.HTTPErrorProcessor):
-    """Takes every answer, whatever its status; that of a redirect, too."""
+class Unchanged(urllib.request.HTTPErrorProcessor):
+    """Returns every response, whatever its status is. Redirects are not followed."""
 
     def http_response(self, request, response):
         return response
@@ -40,30 +40,30 @@ class AsItIs(urllib.request.HTTPErrorProcessor):
     https_response = http_response
 
 
-# What is confidential goes to this server alone: no redirect is followed, no proxy asked.
-OPENER = urllib.request.build_opener(AsItIs, urllib.request.ProxyHandler({}))
+# Redirects are not followed and proxies are not used, so that confidential data goes to this server only.
+OPENER = urllib.request.build_opener(Unchanged, urllib.request.ProxyHandler({}))
 
 
 class Problem(Exception):
-    """What the server refuses (RFC 9457). `code` is for programs, `detail` says what to do."""
+    """A problem document of the server (RFC 9457). `code` is for programs, and `detail` says what to do."""
 
     def __init__(self, status, body):
         try:
             document = dict(json.loads(body))
         except (TypeError, ValueError):
-            document = {}  # not from Bulkhead: a proxy, perhaps
+            document = {}  # the response may be that of a proxy
         self.status = status
         self.code = document.get("code", "unknown")
-        self.detail = document.get("detail", "the answer is no problem document")
+        self.detail = document.get("detail", "the response is not a problem document")
         super().__init__(f"{status} {self.code}: {self.detail}")
 
 
 class Failed(Exception):
-    """The upstream will not sign this message."""
+    """The upstream rejects this message."""
 
 
 class Pending(Exception):
-    """No signature yet. The request is not lost: sign() of the same message goes on with it."""
+    """The signature is not there yet. The request is stored: sign() of the same message continues it."""
 
 
 class Client:
@@ -72,80 +72,80 @@ class Client:
         self.wait_seconds = wait_seconds
 
     def decrypt(self, passphrase, message):
-        """The plaintext of an armored message, as text."""
+        """Returns the plaintext of an armored message as text."""
         return self._decrypt(passphrase, message, "application/json").json()["DecryptedMessage"]
 
     def decrypt_bytes(self, passphrase, message):
-        """The same as bytes, for what is not text."""
+        """Returns the plaintext as bytes, for plaintext that is not text."""
         return self._decrypt(passphrase, message, "application/octet-stream").body
 
     def _decrypt(self, passphrase, message, accept):
         fields = {"passphrase": passphrase, "message": message}
-        return self._ask("/decryptMessage", to_json(fields), {**JSON, "Accept": accept})
+        return self._request("/decryptMessage", to_json(fields), {**JSON, "Accept": accept})
 
     def token(self, body):
-        """The HMAC of bytes under the server's secret, in hexadecimal."""
-        return self._ask("/token", body).json()["token"]
+        """Returns the HMAC of bytes under the server's secret, in hexadecimal."""
+        return self._request("/token", body).json()["token"]
 
     def verify(self, body, token):
-        """Whether a token is that of these bytes."""
+        """Returns whether the token belongs to these bytes."""
         if not is_hexadecimal(token):
             return False
-        return self._ask("/token/verify", body, {**BYTES, "Bulkhead-Token": token}).json()["valid"]
+        return self._request("/token/verify", body, {**BYTES, "Bulkhead-Token": token}).json()["valid"]
 
     def sign(self, message, callback_url=None):
-        """The signature of a text. The callback, if there is one, is told too, unless the signature
-        is there at once."""
+        """Returns the signature of a text. If it is not there at once, the server also sends it to the
+        callback, if there is one."""
         end = self._end()
         fields = {"message": message, "callback_url": callback_url}
-        answer = self._ask("/crypto/sign", to_json(fields), JSON, expected=(200, 202))
-        if answer.status == 202:
-            answer = self._await(answer, end)
-        request = answer.json()
+        response = self._request("/crypto/sign", to_json(fields), JSON, expected=(200, 202))
+        if response.status == 202:
+            response = self._await(response, end)
+        request = response.json()
         if "signature" not in request:
             raise Failed(f"not signed: {request.get('error')}")
         return request["signature"]
 
     def _await(self, accepted, end):
-        """Asks until an accepted request is done. It is stored: a server that is away for a while
-        is waited for."""
+        """Repeats the request for the status until the signature is there. Tolerates a server that is
+        unavailable for a while, because the request is stored."""
         status_url = urljoin(self.url, accepted.json()["status_url"])
         seconds = accepted.retry_after
         while pause(seconds or 1, end):
             try:
-                answer = self._send(status_url)
+                response = self._send(status_url)
             except BROKEN:
                 seconds = None
                 continue
-            seconds = answer.retry_after
-            if answer.status in AWAY:
+            seconds = response.retry_after
+            if response.status in UNAVAILABLE:
                 continue
-            if answer.status != 200:
-                raise Problem(answer.status, answer.body)
-            if answer.json()["status"] != "pending":
-                return answer
+            if response.status != 200:
+                raise Problem(response.status, response.body)
+            if response.json()["status"] != "pending":
+                return response
         raise Pending(f"not signed yet: {status_url}")
 
-    def _ask(self, path, body, headers=BYTES, expected=(200,)):
-        """An answer with such a status. A server without room is asked again when it says."""
+    def _request(self, path, body, headers=BYTES, expected=(200,)):
+        """Returns a response with an expected status. After a 503, waits for the time in Retry-After."""
         end = self._end()
         while True:
-            answer = self._send(urljoin(self.url, path), body, headers)
-            if answer.status in expected:
-                return answer
-            if answer.status != 503 or not pause(answer.retry_after, end):
-                raise Problem(answer.status, answer.body)
+            response = self._send(urljoin(self.url, path), body, headers)
+            if response.status in expected:
+                return response
+            if response.status != 503 or not pause(response.retry_after, end):
+                raise Problem(response.status, response.body)
 
     def _send(self, url, body=None, headers=BYTES):
         request = urllib.request.Request(url, body, headers)
         with OPENER.open(request, timeout=REQUEST_SECONDS) as response:
-            return Answer(response)
+            return Response(response)
 
     def _end(self):
         return time.monotonic() + self.wait_seconds
 
 
-class Answer:
+class Response:
     def __init__(self, response):
         self.status = response.status
         retry_after = response.headers.get("retry-after", "")
@@ -157,7 +157,7 @@ class Answer:
 
 
 def pause(seconds, end):
-    """Waits so long. False where that is not said, or too long."""
+    """Waits. Returns False if there is no time, or if the client may not wait that long."""
     if not seconds or time.monotonic() + seconds > end:
         return False
     time.sleep(seconds)
@@ -169,7 +169,7 @@ def to_json(fields):
 
 
 def verify_here(secret, body, token):
-    """Whether a token is that of these bytes, for who has the secret (HMAC-SHA256)."""
+    """Returns whether the token belongs to these bytes, without the server (HMAC-SHA256)."""
     expected = hmac.new(secret, body, hashlib.sha256).hexdigest()
     return is_hexadecimal(token) and hmac.compare_digest(expected, token.lower())
 
@@ -183,21 +183,21 @@ def without_line_end(data):
 
 
 def run(arguments, client):
-    """What standard output gets, and the exit status."""
+    """Returns the text for standard output, and the exit status."""
     data = arguments.file.read_bytes()
     if arguments.verb == "token":
         return f"{client.token(data)}\n", 0
     if arguments.verb == "sign":
         return f"{client.sign(data.decode(), arguments.callback_url)}\n", 0
-    # Confidential, and therefore no argument: command lines can be read by everybody on the machine.
-    said = without_line_end(sys.stdin.buffer.read()).decode()
+    # A passphrase or token is not an argument, because all users of the machine can read command lines.
+    given = without_line_end(sys.stdin.buffer.read()).decode()
     if arguments.verb == "decrypt":
         decrypt = client.decrypt_bytes if arguments.bytes else client.decrypt
-        return decrypt(said, data.decode()), 0
+        return decrypt(given, data.decode()), 0
     if arguments.secret_file:
-        valid = verify_here(without_line_end(arguments.secret_file.read_bytes()), data, said)
+        valid = verify_here(without_line_end(arguments.secret_file.read_bytes()), data, given)
     else:
-        valid = client.verify(data, said)
+        valid = client.verify(data, given)
     return ("valid\n", 0) if valid else ("not valid\n", 1)
 
 
@@ -220,8 +220,8 @@ def main():
         print(pending, file=sys.stderr)
         return 75
     except UnicodeDecodeError:
-        # Its own text would show what was sent.
-        print("what is sent as JSON has to be UTF-8", file=sys.stderr)
+        # The text of the error would show the input.
+        print("the input is not UTF-8, which JSON needs", file=sys.stderr)
         return 1
     except (Problem, Failed, *BROKEN) as error:
         print(error, file=sys.stderr)

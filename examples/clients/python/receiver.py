@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Receives Bulkhead's webhooks, and writes each once to standard output, a line of JSON.
+"""Receives Bulkhead's webhooks, and writes each of them once to standard output, as a line of JSON.
 
-  receiver.py SECRET_FILE [PORT]   the secret is that of BULKHEAD_WEBHOOK_SECRET (whsec_…)
+  receiver.py SECRET_FILE [PORT]   the file contains the secret of BULKHEAD_WEBHOOK_SECRET (whsec_…)
 
-Needs `pip install standardwebhooks`. Listens on 127.0.0.1, at port 9000 by default.
+It needs `pip install standardwebhooks`, and listens on 127.0.0.1 at port 9000 by default.
 """
 
 import json
@@ -17,14 +17,14 @@ from standardwebhooks import Webhook, WebhookVerificationError
 BODY_BYTES_MAX = 1 << 20
 IDS_MAX = 100_000
 
-# The newest ids. A receiver in earnest keeps them where it keeps what comes of the webhooks, and
-# writes both in one transaction: this one forgets when it ends.
+# The newest ids. This receiver forgets them when it ends. In production, store an id and the effect of its
+# webhook in one transaction.
 seen = {}
 lock = threading.Lock()
 
 
 def handle(event):
-    """What the webhook is for. Where it raises, there is no answer, and the webhook comes again."""
+    """Processes a webhook. If this raises, there is no response, and the webhook is sent again."""
     print(json.dumps(event), flush=True)
 
 
@@ -35,19 +35,19 @@ class Receiver(BaseHTTPRequestHandler):
     def do_POST(self):
         length = self.headers.get("content-length", "")
         if not length.isdecimal() or int(length) > BODY_BYTES_MAX:
-            return self.answer(413)
-        # The signature is that of the bytes as they came, not of JSON that was read and written.
+            return self.respond(413)
+        # The signature covers the received bytes, not JSON that was parsed and written again.
         body = self.rfile.read(int(length))
         try:
             event = self.webhook.verify(body, dict(self.headers))
         except (WebhookVerificationError, ValueError):
-            # ValueError: a signature that is none, a body that is not UTF-8.
-            return self.answer(400)
+            # ValueError: the signature is malformed, or the body is not UTF-8.
+            return self.respond(400)
         self.once(self.headers["webhook-id"], event)
-        self.answer(204)
+        self.respond(204)
 
     def once(self, webhook_id, event):
-        """Bulkhead sends again what it does not know to have arrived, with the same id."""
+        """Processes each id once. Bulkhead sends a webhook again if it has no response, with the same id."""
         with lock:
             if webhook_id not in seen:
                 handle(event)
@@ -55,7 +55,7 @@ class Receiver(BaseHTTPRequestHandler):
             if len(seen) > IDS_MAX:
                 del seen[next(iter(seen))]
 
-    def answer(self, status):
+    def respond(self, status):
         self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()

@@ -2,7 +2,7 @@
 
 use crate::bindings::bulkhead::crypto::{bulk, kdf};
 use crate::bindings::exports::bulkhead::component::about;
-use crate::bindings::exports::bulkhead::decrypt::decryptor::{Guest, Limits, Opened, Refusal};
+use crate::bindings::exports::bulkhead::decrypt::decryptor::{Guest, Limits, Opened, Rejection};
 use crate::crypto::{AeadResult, Crypto};
 use bulkhead_crypto::{AeadMode, Cipher, Hash};
 use zeroize::Zeroizing;
@@ -21,7 +21,7 @@ mod exports {
 }
 
 impl Guest for Component {
-    fn open(message: Vec<u8>, passphrase: Vec<u8>, limits: Limits) -> Result<Opened, Refusal> {
+    fn open(message: Vec<u8>, passphrase: Vec<u8>, limits: Limits) -> Result<Opened, Rejection> {
         crate::open(message, &Zeroizing::new(passphrase), &limits, &mut Imported)
     }
 }
@@ -38,23 +38,25 @@ impl about::Guest for Component {
     fn self_test() -> Result<(), String> {
         const SAMPLE: &[u8] = include_bytes!("sample.asc");
         const LIMITS: Limits = Limits {
-            plaintext_octets: 1024,
+            plaintext_bytes: 1024,
             compression_layers: 4,
             compression_ratio: 1024,
             session_key_packets: 1,
-            armor_header_octets: 1024,
+            armor_header_bytes: 1024,
         };
         let open =
             |passphrase: &[u8]| crate::open(SAMPLE.to_vec(), passphrase, &LIMITS, &mut Imported);
         match open(b"topsecret") {
             Ok(opened) if opened.plaintext == b"Nice work!\n" => {}
             Ok(_) => return Err("the sample message decrypts to another text".into()),
-            Err(refusal) => {
-                return Err(format!("the sample message is not decrypted: {refusal:?}"));
+            Err(rejection) => {
+                return Err(format!(
+                    "the sample message is not decrypted: {rejection:?}"
+                ));
             }
         }
         match open(b"wrong") {
-            Err(Refusal::Undecryptable) => Ok(()),
+            Err(Rejection::Undecryptable) => Ok(()),
             _ => Err("a wrong passphrase is not rejected".into()),
         }
     }
@@ -71,7 +73,7 @@ impl Crypto for Imported {
         passphrase: &[u8],
         count: u32,
         key_len: usize,
-    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    ) -> Result<Zeroizing<Vec<u8>>, Rejection> {
         let key = kdf::s2k(hash.into(), salt, passphrase, count, wit_len(key_len));
         Ok(key.map(Zeroizing::new)?)
     }
@@ -84,7 +86,7 @@ impl Crypto for Imported {
         lanes: u8,
         memory_kib: u32,
         key_len: usize,
-    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    ) -> Result<Zeroizing<Vec<u8>>, Rejection> {
         let key = kdf::argon2id(
             salt,
             passphrase,

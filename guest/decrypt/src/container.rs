@@ -4,7 +4,7 @@
 
 use crate::crypto::{AeadResult, Crypto};
 use crate::packet::{Packet, tag};
-use crate::refusal::{Refusal, unsupported};
+use crate::rejection::{Rejection, unsupported};
 use crate::session::{self, Reader, SessionKey, Version};
 use bulkhead_crypto::{AeadMode, Cipher, TAG_LEN};
 
@@ -65,7 +65,7 @@ enum Nonces {
 
 impl<'a> Container<'a> {
     /// Parses the packet as a container, or returns why its kind is not supported.
-    pub(crate) fn parse(packet: &'a Packet<'_>) -> Result<Self, Refusal> {
+    pub(crate) fn parse(packet: &'a Packet<'_>) -> Result<Self, Rejection> {
         let mut body = Reader(&packet.body);
         match packet.tag {
             tag::SEIPD => match body.byte()? {
@@ -94,7 +94,7 @@ impl<'a> Container<'a> {
                 ))),
             },
             tag::ENCRYPTED_UNPROTECTED => Err(unsupported(
-                "it has no integrity protection (packet type 9), so alterations cannot be detected; decrypt it with gpg --ignore-mdc-error and encrypt it again with a current program",
+                "it has no integrity protection (packet type 9), so that alterations cannot be detected; gpg --ignore-mdc-error decrypts it",
             )),
             tag::LITERAL | tag::COMPRESSED | tag::ONE_PASS_SIGNATURE | tag::SIGNATURE => {
                 Err(unsupported("its content is not encrypted"))
@@ -141,7 +141,7 @@ impl<'a> Container<'a> {
         &self,
         key: &SessionKey,
         crypto: &mut impl Crypto,
-    ) -> Result<Option<Plaintext>, Refusal> {
+    ) -> Result<Option<Plaintext>, Rejection> {
         match self {
             Self::Seipd1 { encrypted } => Ok(open_seipd1(key, encrypted, crypto)),
             Self::Seipd2 { chunks, salt } => {
@@ -190,7 +190,7 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 impl<'a> Chunks<'a> {
-    fn new(info: [u8; 5], chunk_code_max: u8, sealed: &'a [u8]) -> Result<Self, Refusal> {
+    fn new(info: [u8; 5], chunk_code_max: u8, sealed: &'a [u8]) -> Result<Self, Rejection> {
         let [_, _, cipher, mode, chunk_code] = info;
         if chunk_code > chunk_code_max {
             return Err(unsupported(
@@ -217,7 +217,7 @@ impl<'a> Chunks<'a> {
         iv: &[u8],
         nonces: &Nonces,
         crypto: &mut impl Crypto,
-    ) -> Result<Option<Vec<u8>>, Refusal> {
+    ) -> Result<Option<Vec<u8>>, Rejection> {
         let Some((mut rest, final_tag)) = self
             .sealed
             .len()
@@ -256,7 +256,7 @@ impl<'a> Chunks<'a> {
         associated: &[u8],
         sealed: &[u8],
         crypto: &mut impl Crypto,
-    ) -> Result<Option<Vec<u8>>, Refusal> {
+    ) -> Result<Option<Vec<u8>>, Rejection> {
         if sealed.len() < TAG_LEN {
             return Ok(None);
         }

@@ -3,7 +3,7 @@
 
 use crate::container::Plaintext;
 use crate::packet::{Packets, tag};
-use crate::refusal::{Limit, Limits, Refusal, too_costly, unsupported};
+use crate::rejection::{Limit, Limits, Rejection, too_costly, unsupported};
 use crate::session::Reader;
 use pgp::packet::Decompressor;
 use std::borrow::Cow;
@@ -25,7 +25,7 @@ pub(crate) fn literal(
     plain: Plaintext,
     encrypted_bytes: usize,
     limits: &Limits,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Vec<u8>, Rejection> {
     let content = Content {
         encrypted_bytes: encrypted_bytes as u64,
         limits,
@@ -56,7 +56,7 @@ impl Content<'_> {
         mut layer: Vec<u8>,
         start: usize,
         layers: u32,
-    ) -> Result<Option<Vec<u8>>, Refusal> {
+    ) -> Result<Option<Vec<u8>>, Rejection> {
         let mut found = None;
         let mut compressed = false;
         let mut packets = Packets::new(&layer[start..]);
@@ -118,16 +118,16 @@ impl Content<'_> {
 
     /// Returns the data of a literal data packet, which follows the format, the file name and the date (RFC 9580 section
     /// 5.9). The format is advice about line ends; the data is returned unchanged.
-    fn data<'b>(&self, body: &'b [u8]) -> Result<&'b [u8], Refusal> {
+    fn data<'b>(&self, body: &'b [u8]) -> Result<&'b [u8], Rejection> {
         let mut body = Reader(body);
         body.byte()?;
         let name_bytes = body.byte()?;
         body.take(usize::from(name_bytes) + 4)?;
         let data = body.rest();
-        let allowed = self.limits.plaintext_octets;
+        let allowed = self.limits.plaintext_bytes;
         if data.len() as u64 > allowed {
             return Err(too_costly(
-                Limit::PlaintextOctets,
+                Limit::PlaintextBytes,
                 data.len() as u64,
                 allowed,
             ));
@@ -135,11 +135,11 @@ impl Content<'_> {
         Ok(data)
     }
 
-    fn decompress(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    fn decompress(&self, body: &[u8]) -> Result<Vec<u8>, Rejection> {
         // The number of the algorithm was encrypted, so the error does not contain it.
         let mut reader = Decompressor::from_reader(body)
             .map_err(|_| unsupported("it is compressed with an unknown algorithm"))?;
-        let bytes_max = self.limits.plaintext_octets + LAYER_OVERHEAD_BYTES;
+        let bytes_max = self.limits.plaintext_bytes + LAYER_OVERHEAD_BYTES;
         let ratio_max = u64::from(self.limits.compression_ratio);
         let by_ratio = RATIO_FREE_BYTES.max(self.encrypted_bytes.saturating_mul(ratio_max));
         let allowed = bytes_max.min(by_ratio);
@@ -158,16 +158,12 @@ impl Content<'_> {
         } else {
             // The total size is not known. It is at least this large.
             let at_least = layer.len() as u64;
-            too_costly(
-                Limit::PlaintextOctets,
-                at_least,
-                self.limits.plaintext_octets,
-            )
+            too_costly(Limit::PlaintextBytes, at_least, self.limits.plaintext_bytes)
         })
     }
 }
 
-fn reject_second(found: Option<&Located>) -> Result<(), Refusal> {
+fn reject_second(found: Option<&Located>) -> Result<(), Rejection> {
     match found {
         None => Ok(()),
         Some(_) => Err(unsupported("it contains more than one text or file")),
@@ -182,16 +178,16 @@ mod tests {
         bytes: Vec<u8>,
         encrypted_bytes: usize,
         limits: &Limits,
-    ) -> Result<Vec<u8>, Refusal> {
+    ) -> Result<Vec<u8>, Rejection> {
         super::literal(Plaintext::whole(bytes), encrypted_bytes, limits)
     }
 
     const LIMITS: Limits = Limits {
-        plaintext_octets: 1000,
+        plaintext_bytes: 1000,
         compression_layers: 2,
         compression_ratio: 100,
         session_key_packets: 1,
-        armor_header_octets: 0,
+        armor_header_bytes: 0,
     };
 
     fn packet(tag: u8, body: &[u8]) -> Vec<u8> {
@@ -241,7 +237,7 @@ mod tests {
         ] {
             assert!(matches!(
                 literal(message.clone(), 1, &LIMITS),
-                Err(Refusal::Unsupported(_))
+                Err(Rejection::Unsupported(_))
             ));
         }
     }
@@ -249,17 +245,17 @@ mod tests {
     #[test]
     fn limits_are_inclusive() {
         assert!(literal(literal_packet(&[7; 1000]), 1, &LIMITS).is_ok());
-        let Err(Refusal::TooCostly(excess)) = literal(literal_packet(&[7; 1001]), 1, &LIMITS)
+        let Err(Rejection::TooCostly(excess)) = literal(literal_packet(&[7; 1001]), 1, &LIMITS)
         else {
             panic!("the message should exceed the limit");
         };
         assert_eq!(
             (excess.limit, excess.asked, excess.allowed),
-            (Limit::PlaintextOctets, 1001, 1000)
+            (Limit::PlaintextBytes, 1001, 1000)
         );
         let two = uncompressed(&uncompressed(&literal_packet(b"x")));
         assert!(literal(two.clone(), 1, &LIMITS).is_ok());
-        let Err(Refusal::TooCostly(excess)) = literal(uncompressed(&two), 1, &LIMITS) else {
+        let Err(Rejection::TooCostly(excess)) = literal(uncompressed(&two), 1, &LIMITS) else {
             panic!("the message should exceed the limit");
         };
         assert_eq!((excess.limit, excess.asked), (Limit::CompressionLayers, 3));
@@ -275,7 +271,7 @@ mod tests {
         ] {
             assert!(matches!(
                 literal(message.to_vec(), 1, &LIMITS),
-                Err(Refusal::Unsupported(_))
+                Err(Rejection::Unsupported(_))
             ));
         }
     }

@@ -1,6 +1,6 @@
 //! The imported crypto interfaces as a trait, so that the code above it can be tested natively.
 
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use bulkhead_crypto::{AeadMode, Cipher, Hash};
 use zeroize::Zeroizing;
 
@@ -21,7 +21,7 @@ pub(crate) trait Crypto {
         passphrase: &[u8],
         count: u32,
         key_len: usize,
-    ) -> Result<Zeroizing<Vec<u8>>, Refusal>;
+    ) -> Result<Zeroizing<Vec<u8>>, Rejection>;
 
     fn argon2id(
         &mut self,
@@ -31,7 +31,7 @@ pub(crate) trait Crypto {
         lanes: u8,
         memory_kib: u32,
         key_len: usize,
-    ) -> Result<Zeroizing<Vec<u8>>, Refusal>;
+    ) -> Result<Zeroizing<Vec<u8>>, Rejection>;
 
     /// Returns `None` if the key has the wrong length for the cipher.
     fn cfb_decrypt(&mut self, cipher: Cipher, key: &[u8], data: &[u8]) -> Option<Vec<u8>>;

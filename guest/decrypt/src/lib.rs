@@ -11,7 +11,7 @@ mod container;
 mod content;
 mod crypto;
 mod packet;
-mod refusal;
+mod rejection;
 mod session;
 mod survey;
 
@@ -29,7 +29,7 @@ mod bindings {
 use armor::{Findings, Found};
 use container::{Container, Plaintext};
 use crypto::Crypto;
-use refusal::{Limit, Limits, Opened, Refusal, too_costly, unsupported};
+use rejection::{Limit, Limits, Opened, Rejection, too_costly, unsupported};
 use session::Skesk;
 use survey::Parts;
 
@@ -42,10 +42,10 @@ fn open(
     passphrase: &[u8],
     limits: &Limits,
     crypto: &mut impl Crypto,
-) -> Result<Opened, Refusal> {
+) -> Result<Opened, Rejection> {
     let Findings {
         found, evidence, ..
-    } = armor::find(&text, limits.armor_header_octets);
+    } = armor::find(&text, limits.armor_header_bytes);
     // A message may have tens of megabytes, and memory is limited.
     drop(text);
     let mut failures = Failures::default();
@@ -59,8 +59,8 @@ fn open(
                 }
                 match checked(&bytes, trailing) {
                     Ok(count) => session_key_packets += count as u64,
-                    Err(refusal) => {
-                        failures.add(refusal);
+                    Err(rejection) => {
+                        failures.add(rejection);
                         continue;
                     }
                 }
@@ -75,12 +75,12 @@ fn open(
                 }
                 messages.push(bytes);
             }
-            Found::Damaged(place) => failures.add(Refusal::Damaged(place)),
+            Found::Damaged(place) => failures.add(Rejection::Damaged(place)),
             Found::Unencrypted => failures.add(unsupported("its content is not encrypted")),
             Found::HeadersTooLong(bytes) => failures.add(too_costly(
-                Limit::ArmorHeaderOctets,
+                Limit::ArmorHeaderBytes,
                 bytes as u64,
-                limits.armor_header_octets.into(),
+                limits.armor_header_bytes.into(),
             )),
         }
     }
@@ -96,17 +96,17 @@ fn open(
                         plaintext,
                     });
                 }
-                Err(refusal) => failures.add(refusal),
+                Err(rejection) => failures.add(rejection),
             }
         }
     }
     Err(failures
         .summary()
-        .unwrap_or(Refusal::NotOpenpgp(evidence.into())))
+        .unwrap_or(Rejection::NotOpenpgp(evidence.into())))
 }
 
 /// Checks everything about a message that does not need a key. Returns the number of its session-key packets.
-fn checked(message: &[u8], trailing: bool) -> Result<usize, Refusal> {
+fn checked(message: &[u8], trailing: bool) -> Result<usize, Rejection> {
     let parts = parts(message)?;
     Container::parse(content(&parts)?)?;
     if trailing {
@@ -122,12 +122,12 @@ fn checked(message: &[u8], trailing: bool) -> Result<usize, Refusal> {
     Ok(parts.skesks.len() + parts.pkesks)
 }
 
-fn parts(message: &[u8]) -> Result<Parts<'_>, Refusal> {
+fn parts(message: &[u8]) -> Result<Parts<'_>, Rejection> {
     // The message was found because its structure is complete.
     survey::parts(message).map_err(|_| unsupported("one of its packets is malformed"))
 }
 
-fn content<'a>(parts: &'a Parts<'_>) -> Result<&'a packet::Packet<'a>, Refusal> {
+fn content<'a>(parts: &'a Parts<'_>) -> Result<&'a packet::Packet<'a>, Rejection> {
     parts
         .content
         .as_ref()
@@ -143,7 +143,7 @@ fn decrypted(
     passphrase: &[u8],
     limits: &Limits,
     crypto: &mut impl Crypto,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Vec<u8>, Rejection> {
     let parts = parts(message)?;
     let content = content(&parts)?;
     let container = Container::parse(content)?;
@@ -158,7 +158,7 @@ fn first_authentic(
     container: &Container<'_>,
     passphrase: &[u8],
     crypto: &mut impl Crypto,
-) -> Result<Plaintext, Refusal> {
+) -> Result<Plaintext, Rejection> {
     let mut failures = Failures::default();
     for body in skesks {
         let tried = Skesk::parse(body)
@@ -169,45 +169,45 @@ fn first_authentic(
             });
         match tried {
             Ok(Some(plain)) => return Ok(plain),
-            Ok(None) => failures.add(Refusal::Undecryptable),
-            Err(refusal) => failures.add(refusal),
+            Ok(None) => failures.add(Rejection::Undecryptable),
+            Err(rejection) => failures.add(rejection),
         }
     }
-    Err(failures.summary().unwrap_or(Refusal::Undecryptable))
+    Err(failures.summary().unwrap_or(Rejection::Undecryptable))
 }
 
 /// The reasons for which messages or their session keys failed.
 #[derive(Default)]
 struct Failures {
     damaged: Option<String>,
-    too_costly: Option<refusal::Excess>,
+    too_costly: Option<rejection::Excess>,
     wrong_key: bool,
     unsupported: Option<String>,
 }
 
 impl Failures {
-    fn add(&mut self, refusal: Refusal) {
-        match refusal {
-            Refusal::Damaged(place) => {
+    fn add(&mut self, rejection: Rejection) {
+        match rejection {
+            Rejection::Damaged(place) => {
                 self.damaged.get_or_insert(place);
             }
-            Refusal::TooCostly(excess) => self.too_costly = Some(excess),
-            Refusal::Undecryptable => self.wrong_key = true,
-            Refusal::Unsupported(reason) => {
+            Rejection::TooCostly(excess) => self.too_costly = Some(excess),
+            Rejection::Undecryptable => self.wrong_key = true,
+            Rejection::Unsupported(reason) => {
                 self.unsupported.get_or_insert(reason);
             }
-            Refusal::NotOpenpgp(_) => {}
+            Rejection::NotOpenpgp(_) => {}
         }
     }
 
     /// Combines the reasons into one. Damage comes first, so that it does not depend on a key. A key that was too costly
     /// comes next, because the passphrase may have been right for it. A wrong key comes before an unsupported one.
-    fn summary(self) -> Option<Refusal> {
-        let wrong_key = self.wrong_key.then_some(Refusal::Undecryptable);
+    fn summary(self) -> Option<Rejection> {
+        let wrong_key = self.wrong_key.then_some(Rejection::Undecryptable);
         self.damaged
-            .map(Refusal::Damaged)
-            .or(self.too_costly.map(Refusal::TooCostly))
+            .map(Rejection::Damaged)
+            .or(self.too_costly.map(Rejection::TooCostly))
             .or(wrong_key)
-            .or(self.unsupported.map(Refusal::Unsupported))
+            .or(self.unsupported.map(Rejection::Unsupported))
     }
 }

@@ -5,7 +5,7 @@
 //! specifier inside is parsed by rpgp.
 
 use crate::crypto::{AeadResult, Crypto};
-use crate::refusal::{Refusal, unsupported};
+use crate::rejection::{Rejection, unsupported};
 use bulkhead_crypto::{AeadMode, Cipher, Hash, decode_count};
 use hkdf::Hkdf;
 use pgp::crypto::hash::HashAlgorithm;
@@ -60,7 +60,7 @@ enum Wrapped {
 
 impl Skesk {
     /// Parses the body of an SKESK packet (RFC 9580 section 5.3).
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Rejection> {
         let mut reader = Reader(body);
         match reader.byte()? {
             4 => {
@@ -117,7 +117,7 @@ impl Skesk {
         s2k: StringToKey,
         nonce: &[u8],
         sealed: &[u8],
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, Rejection> {
         let [_, _, cipher_id, mode_id] = info;
         let (cipher, mode) = (aead_cipher(cipher_id)?, aead_mode(mode_id)?);
         if nonce.len() != mode.nonce_len() {
@@ -142,7 +142,7 @@ impl Skesk {
         &self,
         passphrase: &[u8],
         crypto: &mut impl Crypto,
-    ) -> Result<Option<SessionKey>, Refusal> {
+    ) -> Result<Option<SessionKey>, Rejection> {
         let derived = self.derive(passphrase, crypto)?;
         let session_key = |cipher, key| SessionKey {
             skesk: self.version,
@@ -198,7 +198,7 @@ impl Skesk {
         &self,
         passphrase: &[u8],
         crypto: &mut impl Crypto,
-    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    ) -> Result<Zeroizing<Vec<u8>>, Rejection> {
         let key_len = self.cipher.key_len();
         match &self.s2k {
             StringToKey::Simple { hash_alg } => {
@@ -247,13 +247,13 @@ pub(crate) fn hkdf(
 }
 
 /// Returns the cipher with this number (RFC 9580 section 9.3).
-pub(crate) fn cipher(id: u8) -> Result<Cipher, Refusal> {
+pub(crate) fn cipher(id: u8) -> Result<Cipher, Rejection> {
     Cipher::from_id(id).ok_or_else(|| unsupported(format!("it uses the unknown cipher {id}")))
 }
 
 /// Returns the cipher with this number if AEAD can use it. The check does not need a key, so that the result does not depend
 /// on the passphrase.
-pub(crate) fn aead_cipher(id: u8) -> Result<Cipher, Refusal> {
+pub(crate) fn aead_cipher(id: u8) -> Result<Cipher, Rejection> {
     match cipher(id)? {
         cipher if cipher.block_len() == 16 => Ok(cipher),
         _ => Err(unsupported(
@@ -263,11 +263,11 @@ pub(crate) fn aead_cipher(id: u8) -> Result<Cipher, Refusal> {
 }
 
 /// Returns the AEAD mode with this number (RFC 9580 section 9.6).
-pub(crate) fn aead_mode(id: u8) -> Result<AeadMode, Refusal> {
+pub(crate) fn aead_mode(id: u8) -> Result<AeadMode, Rejection> {
     AeadMode::from_id(id).ok_or_else(|| unsupported(format!("it uses the unknown AEAD mode {id}")))
 }
 
-fn hash(algorithm: HashAlgorithm) -> Result<Hash, Refusal> {
+fn hash(algorithm: HashAlgorithm) -> Result<Hash, Rejection> {
     let id = u8::from(algorithm);
     Hash::from_id(id)
         .ok_or_else(|| unsupported(format!("it derives its key with the unknown hash {id}")))
@@ -277,11 +277,11 @@ fn hash(algorithm: HashAlgorithm) -> Result<Hash, Refusal> {
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(crate) fn byte(&mut self) -> Result<u8, Refusal> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Rejection> {
         Ok(self.take(1)?[0])
     }
 
-    pub(crate) fn take(&mut self, bytes: usize) -> Result<&'a [u8], Refusal> {
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<&'a [u8], Rejection> {
         let (taken, rest) = self
             .0
             .split_at_checked(bytes)
@@ -294,7 +294,7 @@ impl<'a> Reader<'a> {
         std::mem::take(&mut self.0)
     }
 
-    fn s2k(&mut self) -> Result<StringToKey, Refusal> {
+    fn s2k(&mut self) -> Result<StringToKey, Rejection> {
         StringToKey::try_from_reader(&mut self.0)
             .map_err(|_| unsupported("its key-derivation (S2K) parameters are malformed"))
     }

@@ -12,7 +12,7 @@ mod bindings {
 
 use bindings::bulkhead::crypto::{bulk, kdf};
 use bindings::exports::bulkhead::component::about;
-use bindings::exports::bulkhead::decrypt::decryptor::{Evidence, Guest, Limits, Opened, Refusal};
+use bindings::exports::bulkhead::decrypt::decryptor::{Evidence, Guest, Limits, Opened, Rejection};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -33,7 +33,7 @@ fn mark() -> [u8; 32] {
 }
 
 impl Guest for Component {
-    fn open(message: Vec<u8>, passphrase: Vec<u8>, _limits: Limits) -> Result<Opened, Refusal> {
+    fn open(message: Vec<u8>, passphrase: Vec<u8>, _limits: Limits) -> Result<Opened, Rejection> {
         let passphrase = String::from_utf8_lossy(&passphrase);
         static CALLS: AtomicU32 = AtomicU32::new(0);
         let response = match message.as_slice() {
@@ -54,7 +54,7 @@ impl Guest for Component {
             b"mark" => mark_memory(),
             b"search" => search_memory().to_string(),
             b"environment" => format!("{} {}", std::env::vars().count(), std::env::args().count()),
-            _ => return Err(Refusal::NotOpenpgp(Evidence::Nothing)),
+            _ => return Err(Rejection::NotOpenpgp(Evidence::Nothing)),
         };
         Ok(Opened {
             plaintext: response.into_bytes(),

@@ -113,35 +113,35 @@ fn limits() -> Result<(decryptor::Limits, u64), InvalidLimit> {
         InvalidLimit::Size { setting, source }
     })?;
     let limits = decryptor::Limits {
-        plaintext_octets: allowed(Limit::PlaintextBytes)?,
+        plaintext_bytes: allowed(Limit::PlaintextBytes)?,
         compression_layers: count(Limit::CompressionLayers)?,
         compression_ratio: count(Limit::CompressionRatio)?,
         session_key_packets: count(Limit::SessionKeyPackets)?,
-        armor_header_octets: count(Limit::ArmorHeaderBytes)?,
+        armor_header_bytes: count(Limit::ArmorHeaderBytes)?,
     };
     Ok((limits, body_max))
 }
 
-fn problem(refusal: decryptor::Refusal) -> Problem {
-    match refusal {
-        decryptor::Refusal::NotOpenpgp(evidence) => Problem::not_openpgp(match evidence {
+fn problem(rejection: decryptor::Rejection) -> Problem {
+    match rejection {
+        decryptor::Rejection::NotOpenpgp(evidence) => Problem::not_openpgp(match evidence {
             decryptor::Evidence::Nothing => Evidence::Nothing,
             decryptor::Evidence::Binary => Evidence::Binary,
             decryptor::Evidence::Pem => Evidence::Pem,
             decryptor::Evidence::Signature => Evidence::Signature,
             decryptor::Evidence::Key => Evidence::Key,
         }),
-        decryptor::Refusal::Damaged(place) => Problem::damaged_message(&place),
-        decryptor::Refusal::Unsupported(why) => Problem::unsupported_message(&why),
-        decryptor::Refusal::Undecryptable => Problem::undecryptable(),
-        decryptor::Refusal::TooCostly(excess) => Problem::over_limit(Excess {
+        decryptor::Rejection::Damaged(place) => Problem::damaged_message(&place),
+        decryptor::Rejection::Unsupported(why) => Problem::unsupported_message(&why),
+        decryptor::Rejection::Undecryptable => Problem::undecryptable(),
+        decryptor::Rejection::TooCostly(excess) => Problem::over_limit(Excess {
             limit: match excess.limit {
-                decryptor::Limit::PlaintextOctets => Limit::PlaintextBytes,
+                decryptor::Limit::PlaintextBytes => Limit::PlaintextBytes,
                 decryptor::Limit::CompressionLayers => Limit::CompressionLayers,
                 decryptor::Limit::CompressionRatio => Limit::CompressionRatio,
                 decryptor::Limit::SessionKeyPackets => Limit::SessionKeyPackets,
-                decryptor::Limit::ArmorHeaderOctets => Limit::ArmorHeaderBytes,
-                decryptor::Limit::S2kOctets => Limit::S2kBytes,
+                decryptor::Limit::ArmorHeaderBytes => Limit::ArmorHeaderBytes,
+                decryptor::Limit::S2kBytes => Limit::S2kBytes,
                 decryptor::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                 decryptor::Limit::Argon2Passes => Limit::Argon2Passes,
             },

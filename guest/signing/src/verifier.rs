@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 /// The public key is not an RSA key in PEM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "give an RSA key in PEM (BEGIN PUBLIC KEY or BEGIN RSA PUBLIC KEY), with real line breaks \
-     instead of \\n"
+    "give a whole RSA public key in PEM (BEGIN PUBLIC KEY or BEGIN RSA PUBLIC KEY), with its line \
+     breaks"
 )]
 pub(crate) struct InvalidKey;
 

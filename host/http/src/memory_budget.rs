@@ -11,10 +11,10 @@ const STEP_BYTES: usize = 64 << 10;
 
 /// A limit that all requests share is reached.
 #[derive(Debug, Clone, Copy, Error)]
-#[error("{what} ({setting})")]
+#[error("{reason} ({setting})")]
 pub struct LimitExceeded {
     /// A clause that says which resource is used up.
-    pub what: &'static str,
+    pub reason: &'static str,
     /// The setting of the limit.
     pub setting: Setting,
 }
@@ -131,7 +131,7 @@ mod tests {
 
     fn budget(total: usize) -> MemoryBudget {
         let limit = LimitExceeded {
-            what: "test",
+            reason: "test",
             setting: Setting::new("test"),
         };
         // Buffers of at least 4 MiB use whole pages of 2 MiB, as with the server's allocator.

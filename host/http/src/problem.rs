@@ -84,7 +84,7 @@ impl Problem {
     pub(crate) fn not_one_host() -> Self {
         Self::new(
             &problem_kind::MALFORMED_REQUEST,
-            "The request does not have exactly one Host header. HTTP/1.1 requires one.",
+            "The request does not have exactly one Host header. Send one, because HTTP/1.1 requires it.",
         )
     }
 
@@ -155,10 +155,10 @@ impl Problem {
     /// Creates the problem that a limit shared by all requests is reached. `seconds` is the value of
     /// `Retry-After`.
     pub fn overloaded(limit: LimitExceeded, seconds: u64) -> Self {
-        let LimitExceeded { what, setting } = limit;
+        let LimitExceeded { reason, setting } = limit;
         Self::new(&problem_kind::OVERLOADED,
             format!(
-                "The server is overloaded: {what}. Try again after the time in Retry-After. Operators raise \
+                "The server is overloaded: {reason}. Try again after the time in Retry-After. Operators raise \
                  {setting}."
             ),
         )

@@ -58,20 +58,20 @@ impl AllowRule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AllowRuleError {
     /// The text is empty.
-    #[error("is empty")]
+    #[error("give a host, an address or a network")]
     Empty,
     /// The text has a slash, but is not a network.
-    #[error("is not a network: write it like 10.0.0.0/8 or fd00::/8")]
+    #[error("give a network as in 10.0.0.0/8 or fd00::/8")]
     Network,
     /// The address has bits outside its mask. The network that was probably meant is given.
-    #[error("has bits outside its mask: did you mean {0}?")]
+    #[error("the address has bits outside the mask: give {0}")]
     Bits(IpNet),
     /// The port is not a number from 1 to 65535.
-    #[error("has a port that is not a number from 1 to 65535")]
+    #[error("give a port from 1 to 65535")]
     Port,
     /// The text is neither an address nor a name.
     #[error(
-        "is not a host: write an address (127.0.0.1, ::1), a network (10.0.0.0/8), a name (receiver) \
+        "give an address (127.0.0.1, ::1), a network (10.0.0.0/8), a name (receiver) \
          or the end of names (*.internal.example)"
     )]
     Host,

@@ -77,7 +77,7 @@ pub enum Failure {
     #[error("the response is too long")]
     TooLong,
     /// The response is not valid HTTP/1.
-    #[error("the response is not HTTP")]
+    #[error("the response is not valid HTTP/1.1. Check the scheme and the port of the URL")]
     Malformed,
     /// The status line of a receiver's response is malformed.
     #[error("the status line of the response is malformed: {0}")]

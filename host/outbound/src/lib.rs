@@ -253,7 +253,7 @@ impl Shared {
     fn permit_address(&self, address: IpAddr, port: u16, literal: bool) -> Result<(), TargetError> {
         let allowed = |allowed: &AllowRule| allowed.address(address, port);
         match TargetError::address(address, literal) {
-            Some(refusal) if !self.callback_allow.iter().any(allowed) => Err(refusal),
+            Some(rejection) if !self.callback_allow.iter().any(allowed) => Err(rejection),
             _ => Ok(()),
         }
     }

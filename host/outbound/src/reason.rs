@@ -99,7 +99,7 @@ fn certificate_reason(error: &CertificateError) -> &'static str {
                 "TLS: the chain of the certificate is longer than an issuer allows (path length)"
             }
             _ => {
-                "TLS: the certificate is not acceptable: compare it with the documentation of --ca-file"
+                "TLS: the certificate breaks a rule of X.509: check it with openssl verify, and issue another one"
             }
         },
     }

@@ -49,8 +49,8 @@ fn locked(under_way: &UnderWay) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
 
 async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<Attempt> {
     // While the upstream rejects the key or the address, only one call at a time probes it.
-    let refused = relay.health.is_refused() && !locked(under_way).is_empty();
-    if refused || relay.tasks.are_ending() {
+    let rejecting = relay.health.is_rejecting() && !locked(under_way).is_empty();
+    if rejecting || relay.tasks.are_ending() {
         return Claim::RetryAfter { after_ms: None };
     }
     let waiting = relay.waiters.next();

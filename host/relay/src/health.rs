@@ -137,7 +137,7 @@ impl HealthState {
 
     /// Returns whether the upstream rejected the key or the address at the last call. Until a call
     /// succeeds, only one call at a time is made.
-    pub(crate) fn is_refused(&self) -> bool {
+    pub(crate) fn is_rejecting(&self) -> bool {
         matches!(
             self.inner().health.upstream,
             Some(UpstreamHealth::Rejecting(_))

@@ -1,6 +1,6 @@
 //! The descriptions of components.
 
-use crate::refusal::{Refusal, RefusalKind, is_unseen};
+use crate::rejection::{Rejection, RejectionKind, is_unseen};
 
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({
@@ -20,10 +20,10 @@ const BYTES_MAX: usize = 200;
 
 impl Description {
     /// Checks that the description can be put into a log line, a label or a header unchanged.
-    pub(crate) fn check(&self) -> Result<(), Refusal> {
+    pub(crate) fn check(&self) -> Result<(), Rejection> {
         let wrong = |field, fault| {
             let reason = format!("the {field} in its description {fault}");
-            Err(Refusal::new(RefusalKind::Description, reason))
+            Err(Rejection::new(RejectionKind::Description, reason))
         };
         for (field, text) in [
             ("name", &self.name),

@@ -7,7 +7,7 @@ use crate::instance::InstanceLimits;
 use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
-use crate::refusal::{Refusal, RefusalKind, quoted_line, with_causes};
+use crate::rejection::{Rejection, RejectionKind, quoted_line, with_causes};
 use crate::world::World;
 use bulkhead_crypto::KdfLimits;
 
@@ -23,20 +23,20 @@ pub trait GuestComponent: Sized + Send + Sync + 'static {
     /// Links a component.
     ///
     /// # Errors
-    /// [`Refusal`] if the component imports an interface that its world does not allow, or does not export
+    /// [`Rejection`] if the component imports an interface that its world does not allow, or does not export
     /// one that its world requires. The reason names the interface.
     fn new(
         sandbox: &Sandbox,
         loaded: &Loaded,
         limits: InstanceLimits,
         metrics: ComponentMetrics,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, Rejection> {
         let contract = Self::WORLD.contract();
         Self::from_linked(Linked::new(&contract, sandbox, loaded, limits, metrics)?)
     }
 
     #[doc(hidden)]
-    fn from_linked(linked: Linked) -> Result<Self, Refusal>;
+    fn from_linked(linked: Linked) -> Result<Self, Rejection>;
 
     #[doc(hidden)]
     fn linked(&self) -> &Linked;
@@ -68,11 +68,11 @@ pub trait GuestComponent: Sized + Send + Sync + 'static {
 /// Runs all checks that a component must pass before it is used, and returns its description.
 ///
 /// # Errors
-/// [`Refusal`] with the first check that the component does not pass.
-pub fn verify(component: &impl GuestComponent) -> Result<Description, Refusal> {
+/// [`Rejection`] with the first check that the component does not pass.
+pub fn verify(component: &impl GuestComponent) -> Result<Description, Rejection> {
     let description = component
         .describe()
-        .map_err(|fault| Refusal::silent(&fault))?;
+        .map_err(|fault| Rejection::silent(&fault))?;
     description.check()?;
     component.self_test()?;
     component.known_answers()?;
@@ -107,17 +107,17 @@ pub enum KnownAnswerError {
     Wrong(String),
 }
 
-impl From<SelfTestError> for Refusal {
+impl From<SelfTestError> for Rejection {
     fn from(error: SelfTestError) -> Self {
-        Self::new(RefusalKind::SelfTest, quoted_line(&with_causes(&error)))
+        Self::new(RejectionKind::SelfTest, quoted_line(&with_causes(&error)))
     }
 }
 
-impl From<KnownAnswerError> for Refusal {
+impl From<KnownAnswerError> for Rejection {
     fn from(error: KnownAnswerError) -> Self {
         let reason = quoted_line(&with_causes(&error));
         Self::new(
-            RefusalKind::KnownAnswers,
+            RejectionKind::KnownAnswers,
             format!("it fails a test with a known answer: {reason}"),
         )
     }

@@ -2,7 +2,7 @@
 //! memory, or crash it. The process that serves requests is not affected.
 
 use crate::codegen;
-use crate::refusal::{Refusal, RefusalKind};
+use crate::rejection::{Rejection, RejectionKind};
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -27,14 +27,14 @@ const ERROR: u8 = 1;
 
 /// Compiles a component in a new process of this program, and returns the machine code. The process gets
 /// `arguments` and then the limits for [`serve`]. Blocks until the process ends.
-pub(crate) fn compile_apart(
+pub(crate) fn compile_in_child_process(
     wasm: &[u8],
     arguments: &[&str],
     limits: &CompileLimits,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Vec<u8>, Rejection> {
     let here = |error: std::io::Error| {
         let reason = format!("the compiler cannot be started: {error}");
-        Refusal::new(RefusalKind::TooDemanding, reason)
+        Rejection::new(RejectionKind::TooDemanding, reason)
     };
     let mut child = Command::new(SELF)
         .args(arguments)
@@ -62,14 +62,14 @@ pub(crate) fn compile_apart(
         Some((&ERROR, text)) if status.success() => {
             let text = String::from_utf8_lossy(text);
             let reason = format!("it does not compile: {text}");
-            Err(Refusal::new(RefusalKind::Invalid, reason))
+            Err(Rejection::new(RejectionKind::Invalid, reason))
         }
         _ => Err(ended(status, limits)),
     }
 }
 
 /// Returns the reason for a process that returned neither code nor an error.
-fn ended(status: ExitStatus, limits: &CompileLimits) -> Refusal {
+fn ended(status: ExitStatus, limits: &CompileLimits) -> Rejection {
     let signal = status.signal().and_then(Signal::from_named_raw);
     let reason = match signal {
         Some(Signal::XCPU) => format!(
@@ -90,13 +90,13 @@ fn ended(status: ExitStatus, limits: &CompileLimits) -> Refusal {
         }
         _ => {
             let reason = format!("it crashes the compiler ({status})");
-            return Refusal::new(RefusalKind::Invalid, reason);
+            return Rejection::new(RejectionKind::Invalid, reason);
         }
     };
-    Refusal::new(RefusalKind::TooDemanding, reason)
+    Rejection::new(RejectionKind::TooDemanding, reason)
 }
 
-/// Compiles a component within `limits`, in the process that [`Compiled::apart`](crate::Compiled::apart)
+/// Compiles a component within `limits`, in the process that [`Compiled::in_child_process`](crate::Compiled::in_child_process)
 /// starts. Reads Wasm from standard input, and writes the machine code or the text of an error to standard
 /// output. Returns the exit status for the process. The process ends with the thread that started it.
 pub fn serve(limits: CompileLimits) -> ExitCode {

@@ -5,7 +5,7 @@ use crate::bindings::exports::bulkhead::decrypt::decryptor;
 use crate::fault::Fault;
 use crate::instance::{Budget, KdfOffload};
 use crate::linked::Linked;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::world::World;
 use bulkhead_crypto::KdfLimits;
 use bulkhead_envelope::{Evidence, Excess, Limit, Wiped};
@@ -62,11 +62,11 @@ pub enum OpenError {
 
 /// The limits during the known answers. They do not depend on the settings.
 const KNOWN_ANSWERS: DecryptLimits = DecryptLimits {
-    plaintext_octets: 1024,
+    plaintext_bytes: 1024,
     compression_layers: 4,
     compression_ratio: 1024,
     session_key_packets: 1,
-    armor_header_octets: 1024,
+    armor_header_bytes: 1024,
 };
 
 /// Made by gpg with the passphrase `topsecret`.
@@ -93,7 +93,7 @@ impl Decryptor {
             cancel,
             kdf_offload,
         } = request;
-        let copied = message.len() + usize::try_from(limits.plaintext_octets).unwrap_or(0);
+        let copied = message.len() + usize::try_from(limits.plaintext_bytes).unwrap_or(0);
         let budget = Budget {
             kdf: kdf_limits,
             kdf_offload,
@@ -119,7 +119,7 @@ impl GuestComponent for Decryptor {
         ..KdfLimits::ZERO
     };
 
-    fn from_linked(linked: Linked) -> Result<Self, Refusal> {
+    fn from_linked(linked: Linked) -> Result<Self, Rejection> {
         Ok(Self {
             decryptor: linked.find(decryptor::GuestIndices::new)?,
             linked,
@@ -165,27 +165,27 @@ impl GuestComponent for Decryptor {
     }
 }
 
-impl From<decryptor::Refusal> for OpenError {
-    fn from(refusal: decryptor::Refusal) -> Self {
-        match refusal {
-            decryptor::Refusal::NotOpenpgp(evidence) => Self::NotOpenpgp(match evidence {
+impl From<decryptor::Rejection> for OpenError {
+    fn from(rejection: decryptor::Rejection) -> Self {
+        match rejection {
+            decryptor::Rejection::NotOpenpgp(evidence) => Self::NotOpenpgp(match evidence {
                 decryptor::Evidence::Nothing => Evidence::Nothing,
                 decryptor::Evidence::Binary => Evidence::Binary,
                 decryptor::Evidence::Pem => Evidence::Pem,
                 decryptor::Evidence::Signature => Evidence::Signature,
                 decryptor::Evidence::Key => Evidence::Key,
             }),
-            decryptor::Refusal::Damaged(place) => Self::Damaged(place),
-            decryptor::Refusal::Unsupported(reason) => Self::Unsupported(reason),
-            decryptor::Refusal::Undecryptable => Self::Undecryptable,
-            decryptor::Refusal::TooCostly(excess) => Self::TooCostly(Excess {
+            decryptor::Rejection::Damaged(place) => Self::Damaged(place),
+            decryptor::Rejection::Unsupported(reason) => Self::Unsupported(reason),
+            decryptor::Rejection::Undecryptable => Self::Undecryptable,
+            decryptor::Rejection::TooCostly(excess) => Self::TooCostly(Excess {
                 limit: match excess.limit {
-                    decryptor::Limit::PlaintextOctets => Limit::PlaintextBytes,
+                    decryptor::Limit::PlaintextBytes => Limit::PlaintextBytes,
                     decryptor::Limit::CompressionLayers => Limit::CompressionLayers,
                     decryptor::Limit::CompressionRatio => Limit::CompressionRatio,
                     decryptor::Limit::SessionKeyPackets => Limit::SessionKeyPackets,
-                    decryptor::Limit::ArmorHeaderOctets => Limit::ArmorHeaderBytes,
-                    decryptor::Limit::S2kOctets => Limit::S2kBytes,
+                    decryptor::Limit::ArmorHeaderBytes => Limit::ArmorHeaderBytes,
+                    decryptor::Limit::S2kBytes => Limit::S2kBytes,
                     decryptor::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                     decryptor::Limit::Argon2Passes => Limit::Argon2Passes,
                 },

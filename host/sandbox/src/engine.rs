@@ -2,7 +2,7 @@
 
 use crate::codegen::{EngineError, code_config};
 use crate::load::{self, Compiled, Loaded, Source, sha256};
-use crate::refusal::{Refusal, RefusalKind, with_causes};
+use crate::rejection::{Rejection, RejectionKind, with_causes};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -74,7 +74,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// [`SetupError::Engine`] if the kernel does not provide the address space for the instances.
-    pub fn beside(&self, setup: &Setup) -> Result<Self, SetupError> {
+    pub fn with_shared_ticker(&self, setup: &Setup) -> Result<Self, SetupError> {
         let engine = engine(setup, Enabled::Auto)?;
         self.ticker.add(engine.clone());
         Ok(Self {
@@ -87,8 +87,12 @@ impl Sandbox {
     /// `wasm` is compiled, which takes about a second.
     ///
     /// # Errors
-    /// [`Refusal`] if `wasm` has to be compiled and does not compile.
-    pub fn load(&self, wasm: &[u8], precompiled: Option<&'static [u8]>) -> Result<Loaded, Refusal> {
+    /// [`Rejection`] if `wasm` has to be compiled and does not compile.
+    pub fn load(
+        &self,
+        wasm: &[u8],
+        precompiled: Option<&'static [u8]>,
+    ) -> Result<Loaded, Rejection> {
         if let Some(machine_code) = precompiled {
             match load::trusted_machine_code(&self.engine, machine_code) {
                 Ok(component) => {
@@ -101,15 +105,15 @@ impl Sandbox {
             }
         }
         let component = wasmtime::component::Component::from_binary(&self.engine, wasm)
-            .map_err(|error| Refusal::compile(&EngineError(error)))?;
+            .map_err(|error| Rejection::compile(&EngineError(error)))?;
         Ok(Loaded::new(component, Source::Compiled, sha256(wasm)))
     }
 
     /// Loads a component that was compiled before.
     ///
     /// # Errors
-    /// [`Refusal`] if an instance of the component needs more than this sandbox provides.
-    pub fn load_compiled(&self, compiled: &Compiled) -> Result<Loaded, Refusal> {
+    /// [`Rejection`] if an instance of the component needs more than this sandbox provides.
+    pub fn load_compiled(&self, compiled: &Compiled) -> Result<Loaded, Rejection> {
         compiled.load(&self.engine)
     }
 }
@@ -126,9 +130,9 @@ pub enum SetupError {
 }
 
 /// The reason why a component cannot be checked on a machine that cannot set up a sandbox.
-impl From<SetupError> for Refusal {
+impl From<SetupError> for Rejection {
     fn from(error: SetupError) -> Self {
-        Self::new(RefusalKind::TooDemanding, with_causes(&error))
+        Self::new(RejectionKind::TooDemanding, with_causes(&error))
     }
 }
 

@@ -33,7 +33,7 @@ mod load;
 mod metrics;
 mod per_thread;
 mod pool;
-mod refusal;
+mod rejection;
 mod signing;
 mod token;
 mod wasi;
@@ -53,7 +53,7 @@ pub use load::{Compiled, Loaded, Source, sha256};
 pub use metrics::{ComponentMetrics, SandboxMetrics};
 pub use per_thread::PerThread;
 pub use pool::{CpuPermit, Pool, QueueFull, Waiting};
-pub use refusal::{Refusal, RefusalKind, with_causes};
+pub use rejection::{Rejection, RejectionKind, with_causes};
 pub use signing::{
     Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Question, Reply, Signing,
     SigningComponent, Situation, VerifyError, Wait,

@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::instance::{self, Budget, InstanceLimits, State};
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::wasi;
 use crate::world::Contract;
 use bulkhead_crypto::KdfLimits;
@@ -35,7 +35,7 @@ impl Linked {
         loaded: &Loaded,
         limits: InstanceLimits,
         metrics: ComponentMetrics,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, Rejection> {
         contract.check(&loaded.component, &sandbox.engine)?;
         let mut linker = Linker::new(&sandbox.engine);
         let link = |linker: &mut Linker<State>| {
@@ -45,8 +45,9 @@ impl Linked {
             }
             linker.instantiate_pre(&loaded.component)
         };
-        let instances = link(&mut linker).map_err(|error| Refusal::link(&error))?;
-        let about = about::GuestIndices::new(&instances).map_err(|error| Refusal::link(&error))?;
+        let instances = link(&mut linker).map_err(|error| Rejection::link(&error))?;
+        let about =
+            about::GuestIndices::new(&instances).map_err(|error| Rejection::link(&error))?;
         Ok(Self {
             sandbox: sandbox.clone(),
             instances,
@@ -60,8 +61,8 @@ impl Linked {
     pub(crate) fn find<T>(
         &self,
         find: impl FnOnce(&InstancePre<State>) -> wasmtime::Result<T>,
-    ) -> Result<T, Refusal> {
-        find(&self.instances).map_err(|error| Refusal::link(&error))
+    ) -> Result<T, Rejection> {
+        find(&self.instances).map_err(|error| Rejection::link(&error))
     }
 
     pub(crate) fn describe(&self) -> Result<Description, Fault> {

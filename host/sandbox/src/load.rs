@@ -3,7 +3,7 @@
 
 use crate::codegen;
 use crate::compiler::{self, CompileLimits};
-use crate::refusal::{Refusal, RefusalKind};
+use crate::rejection::{Rejection, RejectionKind};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -63,13 +63,13 @@ pub struct Compiled {
 
 impl Compiled {
     /// Compiles trusted Wasm on the calling thread, which takes about a second per megabyte. Use
-    /// [`Self::apart`] for files of others.
+    /// [`Self::in_child_process`] for files of others.
     ///
     /// # Errors
-    /// [`Refusal`] if `wasm` is not a component, or does not compile.
-    pub fn new(wasm: &[u8]) -> Result<Self, Refusal> {
+    /// [`Rejection`] if `wasm` is not a component, or does not compile.
+    pub fn new(wasm: &[u8]) -> Result<Self, Rejection> {
         Self::by(wasm, |wasm| {
-            codegen::compile(wasm).map_err(|error| Refusal::compile(&error))
+            codegen::compile(wasm).map_err(|error| Rejection::compile(&error))
         })
     }
 
@@ -78,19 +78,23 @@ impl Compiled {
     /// [`serve_compiler`](crate::serve_compiler). Blocks until the process ends.
     ///
     /// # Errors
-    /// [`Refusal`] if `wasm` is not a component or does not compile, if that takes more than the limits
+    /// [`Rejection`] if `wasm` is not a component or does not compile, if that takes more than the limits
     /// allow, or if the process does not start.
-    pub fn apart(wasm: &[u8], arguments: &[&str], limits: &CompileLimits) -> Result<Self, Refusal> {
+    pub fn in_child_process(
+        wasm: &[u8],
+        arguments: &[&str],
+        limits: &CompileLimits,
+    ) -> Result<Self, Rejection> {
         Self::by(wasm, |wasm| {
-            compiler::compile_apart(wasm, arguments, limits)
+            compiler::compile_in_child_process(wasm, arguments, limits)
         })
     }
 
     fn by(
         wasm: &[u8],
-        compile: impl FnOnce(&[u8]) -> Result<Vec<u8>, Refusal>,
-    ) -> Result<Self, Refusal> {
-        let not_a_component = |reason| Err(Refusal::new(RefusalKind::NotAComponent, reason));
+        compile: impl FnOnce(&[u8]) -> Result<Vec<u8>, Rejection>,
+    ) -> Result<Self, Rejection> {
+        let not_a_component = |reason| Err(Rejection::new(RejectionKind::NotAComponent, reason));
         match wasm.strip_prefix(MAGIC) {
             None => return not_a_component("it is not WebAssembly"),
             Some(rest) if rest.starts_with(CORE_MODULE) => {
@@ -117,10 +121,10 @@ impl Compiled {
         self.sha256
     }
 
-    pub(crate) fn load(&self, engine: &Engine) -> Result<Loaded, Refusal> {
+    pub(crate) fn load(&self, engine: &Engine) -> Result<Loaded, Rejection> {
         let component = own_machine_code(engine, &self.machine_code).map_err(|error| {
-            Refusal::new(
-                RefusalKind::TooDemanding,
+            Rejection::new(
+                RejectionKind::TooDemanding,
                 format!("its instances need too much: {error:#}"),
             )
         })?;

@@ -4,7 +4,7 @@ use crate::admission::{GuestComponent, KnownAnswerError};
 use crate::fault::Fault;
 use crate::instance::State;
 use crate::linked::Linked;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::world::World;
 use wasmtime::Store;
 use wasmtime::component::Instance;
@@ -155,7 +155,7 @@ impl SigningComponent {
 impl GuestComponent for SigningComponent {
     const WORLD: World = World::Signing;
 
-    fn from_linked(linked: Linked) -> Result<Self, Refusal> {
+    fn from_linked(linked: Linked) -> Result<Self, Rejection> {
         Ok(Self {
             upstream: linked.find(upstream::GuestIndices::new)?,
             verifier: linked.find(verifier::GuestIndices::new)?,

@@ -3,7 +3,7 @@
 use crate::admission::{GuestComponent, KnownAnswerError};
 use crate::fault::Fault;
 use crate::linked::Linked;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 use crate::world::World;
 
 mod bindings {
@@ -61,7 +61,7 @@ impl Authenticator {
 impl GuestComponent for Authenticator {
     const WORLD: World = World::Token;
 
-    fn from_linked(linked: Linked) -> Result<Self, Refusal> {
+    fn from_linked(linked: Linked) -> Result<Self, Rejection> {
         Ok(Self {
             tokens: linked.find(authenticator::GuestIndices::new)?,
             linked,

@@ -3,7 +3,7 @@
 
 use crate::engine::Sandbox;
 use crate::load::Loaded;
-use crate::refusal::{Refusal, RefusalKind, is_unseen};
+use crate::rejection::{Rejection, RejectionKind, is_unseen};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -93,7 +93,7 @@ impl Contract {
 
     /// Checks names and versions of imports and exports. Linking checks their types, and the known answers
     /// check their behaviour.
-    pub(crate) fn check(&self, component: &Component, engine: &Engine) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, component: &Component, engine: &Engine) -> Result<(), Rejection> {
         let shape = component.component_type();
         let imports: Vec<&str> = shape.imports(engine).map(|(name, _)| name).collect();
         let exports: Vec<&str> = shape.exports(engine).map(|(name, _)| name).collect();
@@ -101,7 +101,7 @@ impl Contract {
         self.check_exports(&exports)
     }
 
-    fn check_imports(&self, imports: &[&str]) -> Result<(), Refusal> {
+    fn check_imports(&self, imports: &[&str]) -> Result<(), Rejection> {
         let inert = crate::wasi::INERT.iter();
         let allowed: Vec<&str> = inert.chain(self.imports).copied().collect();
         let refused: Vec<String> = imports
@@ -116,8 +116,8 @@ impl Contract {
             [] => String::new(),
             imports => format!("{} and ", imports.join(" and ")),
         };
-        Err(Refusal::new(
-            RefusalKind::Import,
+        Err(Rejection::new(
+            RejectionKind::Import,
             format!(
                 "it imports {}. A {} component may import only {ours}the inert part of WASI: \
                  wasi:cli without run, wasi:io and wasi:random",
@@ -127,23 +127,23 @@ impl Contract {
         ))
     }
 
-    fn check_exports(&self, exports: &[&str]) -> Result<(), Refusal> {
+    fn check_exports(&self, exports: &[&str]) -> Result<(), Rejection> {
         for wanted in [ABOUT].iter().chain(self.exports) {
             if exports.iter().any(|export| is_served(wanted, export)) {
                 continue;
             }
             let same = exports.iter().find(|export| is_same(wanted, export));
             if let Some(other) = same {
-                return Err(Refusal::new(
-                    RefusalKind::Version,
+                return Err(Rejection::new(
+                    RejectionKind::Version,
                     format!(
                         "it exports {}, but this server needs {wanted} or a compatible version",
                         quoted(other)
                     ),
                 ));
             }
-            return Err(Refusal::new(
-                RefusalKind::World,
+            return Err(Rejection::new(
+                RejectionKind::World,
                 format!(
                     "it does not export {wanted}, which a {} component must export; {}",
                     self.name,
@@ -258,12 +258,12 @@ mod tests {
             "bulkhead:crypto/kdf@1.2.0",
             "bulkhead:crypto/bulk@2.0.0",
         ];
-        let refusal = World::Decrypt
+        let rejection = World::Decrypt
             .contract()
             .check_imports(&imports)
             .expect_err("component should be rejected");
-        assert_eq!(refusal.kind, RefusalKind::Import);
-        let reason = &refusal.reason;
+        assert_eq!(rejection.kind, RejectionKind::Import);
+        let reason = &rejection.reason;
         assert!(reason.contains("wasi:filesystem/types@0.2.3"), "{reason}");
         assert!(
             reason.contains("bulkhead:crypto/bulk@2.0.0 (this server has"),
@@ -271,42 +271,45 @@ mod tests {
         );
         assert!(!reason.contains("wasi:io/streams"), "{reason}");
         assert!(!reason.contains("kdf@1.2.0"), "{reason}");
-        let refusal = World::Token
+        let rejection = World::Token
             .contract()
             .check_imports(&imports)
             .expect_err("component should be rejected");
-        assert!(refusal.reason.contains("kdf@1.2.0"), "{refusal}");
+        assert!(rejection.reason.contains("kdf@1.2.0"), "{rejection}");
     }
 
     #[test]
     fn wrong_world_is_recognised() {
         let token = ["bulkhead:token/authenticator@1.0.0", ABOUT];
         assert_eq!(World::Token.contract().check_exports(&token), Ok(()));
-        let refusal = World::Decrypt
+        let rejection = World::Decrypt
             .contract()
             .check_exports(&token)
             .expect_err("component should be rejected");
-        assert_eq!(refusal.kind, RefusalKind::World);
+        assert_eq!(rejection.kind, RejectionKind::World);
         assert!(
-            refusal.reason.contains("looks like a token component"),
-            "{refusal}"
+            rejection.reason.contains("looks like a token component"),
+            "{rejection}"
         );
         let next = ["bulkhead:token/authenticator@2.0.0", ABOUT];
-        let refusal = World::Token
+        let rejection = World::Token
             .contract()
             .check_exports(&next)
             .expect_err("component should be rejected");
-        assert_eq!(refusal.kind, RefusalKind::Version);
-        let refusal = World::Token
+        assert_eq!(rejection.kind, RejectionKind::Version);
+        let rejection = World::Token
             .contract()
             .check_exports(&[])
             .expect_err("component should be rejected");
-        assert!(refusal.reason.ends_with("it exports nothing"), "{refusal}");
+        assert!(
+            rejection.reason.ends_with("it exports nothing"),
+            "{rejection}"
+        );
         let odd = ["a\nb"; 28];
-        let refusal = World::Token
+        let rejection = World::Token
             .contract()
             .check_exports(&odd)
             .expect_err("component should be rejected");
-        assert!(refusal.reason.ends_with("a?b and 12 more"), "{refusal}");
+        assert!(rejection.reason.ends_with("a?b and 12 more"), "{rejection}");
     }
 }

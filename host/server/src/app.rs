@@ -25,7 +25,7 @@ pub(crate) const IO_THREADS: u16 = 2;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const BODIES_HELD: LimitExceeded = LimitExceeded {
-    what: "too many request bodies are in memory",
+    reason: "too many request bodies are in memory",
     setting: setting!(HttpSettings, bodies_max),
 };
 

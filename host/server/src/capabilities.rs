@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use bulkhead_artifacts::Artifact;
 use bulkhead_http::{LimitExceeded, Problem, Setting};
 use bulkhead_sandbox::{
-    CpuPermit, Description, Pool, Refusal, Sandbox, Setup, SetupError, with_causes,
+    CpuPermit, Description, Pool, Rejection, Sandbox, Setup, SetupError, with_causes,
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -103,7 +103,9 @@ impl Context<'_> {
             memory_bytes_max: memory_max,
             instances: instances + SWAP_INSTANCES,
         };
-        self.sandbox.beside(&setup).map_err(StartError::Sandbox)
+        self.sandbox
+            .with_shared_ticker(&setup)
+            .map_err(StartError::Sandbox)
     }
 
     /// Returns the active component of a capability, which is the built-in one at first.
@@ -117,7 +119,7 @@ impl Context<'_> {
         let name = artifact.name;
         active
             .map(Arc::new)
-            .map_err(|refusal| StartError::Component { name, refusal })
+            .map_err(|rejection| StartError::Component { name, rejection })
     }
 
     /// Starts `threads` threads for guests, of which at most `permits` compute at the same time.
@@ -165,10 +167,10 @@ pub(crate) enum StartError {
     Threads(#[from] std::io::Error),
     #[error("cannot set up the sandbox: {}", with_causes(.0))]
     Sandbox(#[source] SetupError),
-    #[error("the built-in {name} component was rejected: {refusal}")]
+    #[error("the built-in {name} component was rejected: {rejection}")]
     Component {
         name: &'static str,
-        refusal: Refusal,
+        rejection: Rejection,
     },
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -195,12 +197,12 @@ pub(crate) enum AdmissionError {
     #[error(transparent)]
     Settings(#[from] StartError),
     #[error("{0}")]
-    Rejected(Refusal),
+    Rejected(Rejection),
 }
 
-impl From<Refusal> for AdmissionError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Rejected(refusal)
+impl From<Rejection> for AdmissionError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
     }
 }
 

@@ -21,9 +21,9 @@ impl TrustedProxy {
 /// The text is not an address or a network.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum TrustedProxyError {
-    #[error("is neither an address (127.0.0.1, ::1) nor a network (10.0.0.0/8)")]
+    #[error("give an address (127.0.0.1, ::1) or a network (10.0.0.0/8)")]
     Malformed,
-    #[error("has bits outside its mask: did you mean {0}?")]
+    #[error("the address has bits outside the mask: give {0}")]
     Bits(IpNet),
 }
 

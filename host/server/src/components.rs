@@ -23,7 +23,7 @@ pub(crate) fn problems(settings: &ComponentSettings) -> Vec<String> {
     let folder = folder.and_then(|folder| FolderState::of(folder, &[]).failing);
     let folder = folder.map(|error| {
         let setting = setting!(ComponentSettings, components_dir);
-        format!("cannot read the folder of {setting}: {error}")
+        format!("cannot read the folder of {setting}: {error}. Create it, or set another path")
     });
     let pins = settings.components_pin.as_deref();
     let pins = pins.and_then(|list| pins::read(list).err());

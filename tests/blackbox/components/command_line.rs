@@ -62,8 +62,8 @@ fn component_check_rejects_what_a_server_rejects() {
         (&trap, "self_test"),
     ] {
         setup.put("token.wasm", wasm);
-        let refusal = setup.wait_for_rejection("token", code, "");
-        let reason = refusal["reason"]
+        let rejection = setup.wait_for_rejection("token", code, "");
+        let reason = rejection["reason"]
             .as_str()
             .expect("reason should be a string");
         let (good, text) = check("token.wasm", wasm, &[]);

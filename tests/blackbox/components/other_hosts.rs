@@ -116,7 +116,7 @@ fn node_host_returns_the_same_results() {
     for (line, (name, expected)) in lines.lines().zip(responses) {
         let response: Value = serde_json::from_str(line).expect("text should be JSON");
         let got = match &response["plaintext_base64"] {
-            Value::Null => &response["refusal"]["tag"],
+            Value::Null => &response["rejection"]["tag"],
             plaintext => plaintext,
         };
         assert_eq!(*got, expected, "{name}: {line}");

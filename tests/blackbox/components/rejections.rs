@@ -28,8 +28,8 @@ fn rejected_component_leaves_the_last_good_one_active() {
         (manner("vain"), "description", "control characters"),
     ] {
         setup.put("token.wasm", &wasm);
-        let refusal = setup.wait_for_rejection("token", code, said);
-        assert_eq!(refusal["sha256"].as_str().map(str::len), Some(64));
+        let rejection = setup.wait_for_rejection("token", code, said);
+        assert_eq!(rejection["sha256"].as_str().map(str::len), Some(64));
         assert_eq!(setup.active_version(), trial::version(1), "{code}");
         assert_eq!(setup.health()["status"], "degraded");
         until("the log contains it", || setup.server.log().contains(said));
@@ -70,8 +70,8 @@ fn unreadable_file_is_rejected_without_waiting() {
     let limit = format!("{bytes_max}B");
     let setup = ComponentServer::with(&[("BULKHEAD_COMPONENT_MAX", &limit)], |_| {});
     std::fs::create_dir(setup.components().join("token.wasm")).expect("folder should be created");
-    let refusal = setup.wait_for_rejection("token", "unreadable", "");
-    assert_eq!(refusal["reason"], "it is not a regular file");
+    let rejection = setup.wait_for_rejection("token", "unreadable", "");
+    assert_eq!(rejection["reason"], "it is not a regular file");
     std::fs::remove_dir(setup.components().join("token.wasm")).expect("file should be removed");
     setup.put("token.wasm", &vec![0; bytes_max + 1]);
     let reason = format!(

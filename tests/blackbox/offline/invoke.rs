@@ -158,8 +158,8 @@ fn wasmtime_calls_every_function_of_signing() {
 #[test]
 #[ignore = "needs the wasmtime command"]
 fn wasmtime_calls_every_function_of_decrypt() {
-    let limits = "{plaintext-octets: 1024, compression-layers: 4, compression-ratio: 100, \
-                  session-key-packets: 4, armor-header-octets: 1024}";
+    let limits = "{plaintext-bytes: 1024, compression-layers: 4, compression-ratio: 100, \
+                  session-key-packets: 4, armor-header-bytes: 1024}";
     let (topsecret, wrong) = (byte_list("topsecret"), byte_list("wrong"));
     let sample = byte_list(SAMPLE);
     let mut all = about("decrypt").to_vec();

@@ -1,7 +1,7 @@
 use super::*;
 
 fn parsed(url: &str) -> Target {
-    Target::parse(url).unwrap_or_else(|refusal| panic!("{url}: {refusal}"))
+    Target::parse(url).unwrap_or_else(|rejection| panic!("{url}: {rejection}"))
 }
 
 #[test]

@@ -23,11 +23,11 @@ fn open(component: &Decryptor, message: &str) -> String {
         message: message.as_bytes(),
         passphrase: b"topsecret",
         limits: DecryptLimits {
-            plaintext_octets: 1 << 20,
+            plaintext_bytes: 1 << 20,
             compression_layers: 4,
             compression_ratio: 4096,
             session_key_packets: 16,
-            armor_header_octets: 1 << 16,
+            armor_header_bytes: 1 << 16,
         },
         kdf_limits: KdfLimits {
             s2k_bytes: 64 << 20,

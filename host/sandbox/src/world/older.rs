@@ -6,7 +6,7 @@ use crate::instance::InstanceLimits;
 use crate::linked::Linked;
 use crate::load::Compiled;
 use crate::metrics::ComponentMetrics;
-use crate::refusal::RefusalKind;
+use crate::rejection::RejectionKind;
 use bulkhead_test_components::{TRIAL, TRIAL_MAJOR, TRIAL_MINOR};
 use std::time::Duration;
 
@@ -68,8 +68,8 @@ fn component_of_an_older_minor_version_runs() {
         });
         assert_eq!(made, Ok(trial::version(1)));
     }
-    let refusal = link(TRIAL_MAJOR)
+    let rejection = link(TRIAL_MAJOR)
         .err()
         .expect("2.0 should not be compatible");
-    assert_eq!(refusal.kind, RefusalKind::Version);
+    assert_eq!(rejection.kind, RejectionKind::Version);
 }

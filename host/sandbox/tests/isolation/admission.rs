@@ -4,8 +4,8 @@ use super::{TIME, sandbox, within};
 use bulkhead_artifacts::{DECRYPT, SIGNING, TOKEN};
 use bulkhead_sandbox::{
     Algorithm, Authenticator, Compiled, ComponentMetrics, Decryptor, Description,
-    GuestComponent as _, InstanceLimits, Loaded, Refusal, RefusalKind, Sandbox, SigningComponent,
-    World, verify,
+    GuestComponent as _, InstanceLimits, Loaded, Rejection, RejectionKind, Sandbox,
+    SigningComponent, World, verify,
 };
 use bulkhead_test_components::{HOSTILE, TRIAL, TRIAL_MAJOR, TRIAL_MINOR, TRIAL_REACHING};
 use std::sync::LazyLock;
@@ -19,7 +19,7 @@ const SHORT: InstanceLimits = InstanceLimits {
     time: Duration::from_millis(300),
 };
 
-fn token(wasm: &[u8], limits: InstanceLimits) -> Result<(Authenticator, Description), Refusal> {
+fn token(wasm: &[u8], limits: InstanceLimits) -> Result<(Authenticator, Description), Rejection> {
     let loaded = SANDBOX.load_compiled(&Compiled::new(wasm)?)?;
     let metrics = ComponentMetrics::unregistered();
     let authenticator = Authenticator::new(&SANDBOX, &loaded, limits, metrics)?;
@@ -27,7 +27,7 @@ fn token(wasm: &[u8], limits: InstanceLimits) -> Result<(Authenticator, Descript
     Ok((authenticator, description))
 }
 
-fn rejected(wasm: &[u8], limits: InstanceLimits) -> Refusal {
+fn rejected(wasm: &[u8], limits: InstanceLimits) -> Rejection {
     token(wasm, limits)
         .err()
         .expect("component should be rejected")
@@ -81,29 +81,37 @@ fn trial_components_are_admitted_and_called() {
 fn file_is_rejected_if_it_is_not_a_complete_component() {
     let module = wat::parse_str("(module)").expect("text should be WAT");
     for (wasm, kind, said) in [
-        (&b"hello"[..], RefusalKind::NotAComponent, "not WebAssembly"),
-        (b"", RefusalKind::NotAComponent, "not WebAssembly"),
+        (
+            &b"hello"[..],
+            RejectionKind::NotAComponent,
+            "not WebAssembly",
+        ),
+        (b"", RejectionKind::NotAComponent, "not WebAssembly"),
         (
             &module,
-            RefusalKind::NotAComponent,
+            RejectionKind::NotAComponent,
             "wasm-tools component new",
         ),
-        (b"\0asm\x0e\0\x01\0", RefusalKind::NotAComponent, "version"),
-        (b"\0asm", RefusalKind::Invalid, "does not compile"),
+        (
+            b"\0asm\x0e\0\x01\0",
+            RejectionKind::NotAComponent,
+            "version",
+        ),
+        (b"\0asm", RejectionKind::Invalid, "does not compile"),
         (
             &TRIAL[..TRIAL.len() / 2],
-            RefusalKind::Invalid,
+            RejectionKind::Invalid,
             "does not compile",
         ),
         (
             &TRIAL[..TRIAL.len() - 1],
-            RefusalKind::Invalid,
+            RejectionKind::Invalid,
             "does not compile",
         ),
     ] {
-        let refusal = rejected(wasm, within(TIME));
-        assert_eq!(refusal.kind, kind, "{refusal}");
-        assert!(refusal.reason.contains(said), "{refusal}");
+        let rejection = rejected(wasm, within(TIME));
+        assert_eq!(rejection.kind, kind, "{rejection}");
+        assert!(rejection.reason.contains(said), "{rejection}");
     }
 }
 
@@ -112,55 +120,67 @@ fn wrong_worlds_versions_and_imports_are_rejected_by_name() {
     for (wasm, kind, said) in [
         (
             DECRYPT.wasm,
-            RefusalKind::Import,
+            RejectionKind::Import,
             "it imports bulkhead:crypto/",
         ),
         (
             SIGNING.wasm,
-            RefusalKind::World,
+            RejectionKind::World,
             "it looks like a signing component",
         ),
         (
             TRIAL_MAJOR,
-            RefusalKind::Version,
+            RejectionKind::Version,
             "bulkhead:token/authenticator@2.0.0",
         ),
         (
             TRIAL_REACHING,
-            RefusalKind::Import,
+            RejectionKind::Import,
             "wasi:filesystem/types@0.2",
         ),
-        (TRIAL_REACHING, RefusalKind::Import, "wasi:sockets/tcp@0.2"),
         (
             TRIAL_REACHING,
-            RefusalKind::Import,
+            RejectionKind::Import,
+            "wasi:sockets/tcp@0.2",
+        ),
+        (
+            TRIAL_REACHING,
+            RejectionKind::Import,
             "wasi:clocks/monotonic-clock@0.2",
         ),
     ] {
-        let refusal = rejected(wasm, within(TIME));
-        assert_eq!(refusal.kind, kind, "{refusal}");
-        assert!(refusal.reason.contains(said), "{refusal}");
+        let rejection = rejected(wasm, within(TIME));
+        assert_eq!(rejection.kind, kind, "{rejection}");
+        assert!(rejection.reason.contains(said), "{rejection}");
     }
 }
 
 #[test]
 fn misbehaving_component_is_rejected_and_quoted_in_one_line() {
     for (manner, kind, said) in [
-        ("trap", RefusalKind::SelfTest, "unreachable"),
-        ("loop", RefusalKind::SelfTest, "the time limit was reached"),
+        ("trap", RejectionKind::SelfTest, "unreachable"),
+        (
+            "loop",
+            RejectionKind::SelfTest,
+            "the time limit was reached",
+        ),
         (
             "grow",
-            RefusalKind::SelfTest,
+            RejectionKind::SelfTest,
             "the memory limit was reached",
         ),
-        ("fail", RefusalKind::SelfTest, "one of my answers is wrong"),
-        ("liar", RefusalKind::KnownAnswers, "HMAC-SHA-1 token"),
-        ("vain", RefusalKind::Description, "control characters"),
+        (
+            "fail",
+            RejectionKind::SelfTest,
+            "one of my answers is wrong",
+        ),
+        ("liar", RejectionKind::KnownAnswers, "HMAC-SHA-1 token"),
+        ("vain", RejectionKind::Description, "control characters"),
     ] {
-        let refusal = rejected(&trial::with_behaviour(TRIAL, manner), SHORT);
-        assert_eq!(refusal.kind, kind, "{manner}: {refusal}");
-        assert!(refusal.reason.contains(said), "{manner}: {refusal}");
-        assert!(!refusal.reason.contains('\n'), "{manner}: {refusal}");
+        let rejection = rejected(&trial::with_behaviour(TRIAL, manner), SHORT);
+        assert_eq!(rejection.kind, kind, "{manner}: {rejection}");
+        assert!(rejection.reason.contains(said), "{manner}: {rejection}");
+        assert!(!rejection.reason.contains('\n'), "{manner}: {rejection}");
     }
     let compiled = Compiled::new(HOSTILE).expect("component should compile");
     let loaded = SANDBOX
@@ -169,8 +189,8 @@ fn misbehaving_component_is_rejected_and_quoted_in_one_line() {
     let metrics = ComponentMetrics::unregistered();
     let hostile =
         Decryptor::new(&SANDBOX, &loaded, within(TIME), metrics).expect("component should link");
-    let refusal = verify(&hostile).expect_err("component should be rejected");
-    assert_eq!(refusal.kind, RefusalKind::SelfTest);
+    let rejection = verify(&hostile).expect_err("component should be rejected");
+    assert_eq!(rejection.kind, RejectionKind::SelfTest);
 }
 
 #[test]
@@ -178,6 +198,6 @@ fn component_is_rejected_if_it_needs_more_than_an_instance_may_use() {
     let memories = "(core module $m (memory 1))".to_owned()
         + "(core instance (instantiate $m))".repeat(9).as_str();
     let greedy = wat::parse_str(format!("(component {memories})")).expect("text should be WAT");
-    let refusal = rejected(&greedy, within(TIME));
-    assert_eq!(refusal.kind, RefusalKind::TooDemanding, "{refusal}");
+    let rejection = rejected(&greedy, within(TIME));
+    assert_eq!(rejection.kind, RejectionKind::TooDemanding, "{rejection}");
 }

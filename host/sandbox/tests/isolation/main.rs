@@ -24,11 +24,11 @@ const SHORT: Duration = Duration::from_millis(100);
 const MEMORY_BYTES: usize = 256 << 20;
 
 const LIMITS: DecryptLimits = DecryptLimits {
-    plaintext_octets: 1 << 20,
+    plaintext_bytes: 1 << 20,
     compression_layers: 4,
     compression_ratio: 4096,
     session_key_packets: 16,
-    armor_header_octets: 1 << 16,
+    armor_header_bytes: 1 << 16,
 };
 const KDF_LIMITS: KdfLimits = KdfLimits {
     s2k_bytes: 64 << 20,
@@ -271,7 +271,7 @@ fn components_that_import_more_are_rejected_by_name() {
         );
         let wasm = wat::parse_str(text).expect("text should be WAT");
         let loaded = sandbox.load(&wasm, None).expect("component should compile");
-        let refusal = Decryptor::new(
+        let rejection = Decryptor::new(
             &sandbox,
             &loaded,
             within(TIME),
@@ -279,7 +279,7 @@ fn components_that_import_more_are_rejected_by_name() {
         )
         .err()
         .expect(import);
-        assert!(refusal.reason.contains(import), "{refusal}");
+        assert!(rejection.reason.contains(import), "{rejection}");
     }
 }
 
@@ -293,7 +293,7 @@ fn file_is_rejected_if_it_is_not_a_component_of_the_world() {
     let loaded = sandbox
         .load(&empty, None)
         .expect("component should compile");
-    let refusal = Decryptor::new(
+    let rejection = Decryptor::new(
         &sandbox,
         &loaded,
         within(TIME),
@@ -301,7 +301,7 @@ fn file_is_rejected_if_it_is_not_a_component_of_the_world() {
     )
     .err()
     .expect("component should be rejected");
-    assert!(refusal.reason.contains("bulkhead:"), "{refusal}");
+    assert!(rejection.reason.contains("bulkhead:"), "{rejection}");
 }
 
 #[test]

@@ -28,19 +28,19 @@ pub(crate) use settings::DecryptSettings as Settings;
 const RETRY_AFTER_MAX: u64 = 60;
 
 const QUEUE_FULL: LimitExceeded = LimitExceeded {
-    what: "too many messages wait for a sandbox",
+    reason: "too many messages wait for a sandbox",
     setting: setting!(Settings, decrypt_queue_max),
 };
 const QUEUE_TIME_OVER: LimitExceeded = LimitExceeded {
-    what: "no sandbox became free for the message in time",
+    reason: "no sandbox became free for the message in time",
     setting: setting!(Settings, decrypt_queue_timeout),
 };
 const KEYS_WAIT: LimitExceeded = LimitExceeded {
-    what: "the key-derivation queue is full",
+    reason: "the key-derivation queue is full",
     setting: setting!(KdfSettings, kdf_queue_max),
 };
 const RESPONSES_WAIT: LimitExceeded = LimitExceeded {
-    what: "too many responses wait for their clients to receive them",
+    reason: "too many responses wait for their clients to receive them",
     setting: setting!(HttpSettings, responses_max),
 };
 

@@ -48,7 +48,7 @@ const REQUESTS: &str = "/crypto/requests/";
 const LOOK_UP_MS: i64 = 1500;
 
 const VERIFY_QUEUE_FULL: LimitExceeded = LimitExceeded {
-    what: "too many signatures wait for verification",
+    reason: "too many signatures wait for verification",
     setting: setting!(Settings, verify_queue_max),
 };
 
@@ -241,7 +241,7 @@ impl Signing {
         let target = self
             .outbound
             .callback_target(url)
-            .map_err(|refusal| problems::callback_rejected(&refusal))?;
+            .map_err(|rejection| problems::callback_rejected(&rejection))?;
         Ok(Callback {
             url: target.as_str().to_owned(),
             // Host name without the port. Concurrency is limited per host, so that one slow receiver does

@@ -12,8 +12,8 @@ use bulkhead_http::{
     response, setting,
 };
 use bulkhead_sandbox::{
-    Algorithm, Authenticator, Fault, GuestComponent as _, InstanceLimits, PerThread, Pool, Refusal,
-    Sandbox,
+    Algorithm, Authenticator, Fault, GuestComponent as _, InstanceLimits, PerThread, Pool,
+    Rejection, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use secrets::Secrets;
@@ -36,11 +36,11 @@ const INLINE_TIME_USUAL: Duration = Duration::from_millis(1);
 const INLINE_TRIALS: usize = 5;
 
 const QUEUE_FULL: LimitExceeded = LimitExceeded {
-    what: "too many large bodies wait for a token worker",
+    reason: "too many large bodies wait for a token worker",
     setting: setting!(Settings, token_queue_max),
 };
 const TIME_OVER: LimitExceeded = LimitExceeded {
-    what: "the time for one token has passed, because the machine is too busy",
+    reason: "the time for one token has passed, because the machine is too busy",
     setting: setting!(Settings, token_timeout),
 };
 
@@ -249,7 +249,7 @@ fn maker(
             let make = |sandbox: &Sandbox| {
                 Authenticator::new(sandbox, &source.load(sandbox)?, short, metrics.clone())
             };
-            let authenticators: Result<_, Refusal> = inline.iter().map(make).collect();
+            let authenticators: Result<_, Rejection> = inline.iter().map(make).collect();
             Some(PerThread::new(authenticators?))
         } else {
             tracing::warn!("the token component is slow: token workers process small bodies too");

@@ -57,7 +57,11 @@ fn check(arguments: &[OsString]) -> (String, Vec<String>) {
                 command.get_matches_from(arguments);
                 error.exit()
             }
-            _ => return (String::new(), vec![first_paragraph(&error)]),
+            _ => {
+                let problem = first_paragraph(&error);
+                let problem = format!("{problem}. `bulkhead {NAME} --help` lists the flags");
+                return (String::new(), vec![problem]);
+            }
         },
     };
     let (Some((_, texts)), Some(check)) = (matches.subcommand(), command.find_subcommand(NAME))

@@ -4,6 +4,7 @@ use super::print;
 use crate::capabilities::signing::store::{self, StoreOpenError};
 use crate::capabilities::signing::{StoreSettings, document, now, rfc3339};
 use crate::process::signals;
+use bulkhead_http::{Setting, setting};
 use bulkhead_store::{MessageState, Redelivery, RequestFilter, RequestId, RequestView, StoreError};
 use clap::Args;
 use std::fmt::Write as _;
@@ -54,6 +55,9 @@ pub(super) struct OneSettings {
     store: StoreSettings,
 }
 
+/// The setting that names the store.
+const STORE: Setting = setting!(StoreSettings, store);
+
 /// A command failed.
 #[derive(Debug, Error)]
 enum RequestsError {
@@ -61,7 +65,7 @@ enum RequestsError {
     Runtime(#[from] std::io::Error),
     #[error(transparent)]
     Open(#[from] StoreOpenError),
-    #[error(transparent)]
+    #[error("{0}. Check the database and {STORE}")]
     Store(#[from] StoreError),
     #[error(
         "the id is malformed. Give an id of {} hexadecimal digits",

@@ -5,7 +5,7 @@ use arc_swap::ArcSwap;
 use bulkhead_artifacts::Artifact;
 use bulkhead_http::Response;
 use bulkhead_sandbox::{
-    Compiled, Description, GuestComponent, Loaded, Refusal, Sandbox, sha256, verify,
+    Compiled, Description, GuestComponent, Loaded, Rejection, Sandbox, sha256, verify,
 };
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ struct Identity {
 
 /// The reason why a file is rejected.
 #[derive(PartialEq, Eq)]
-pub(crate) struct Rejection {
+pub(crate) struct RejectedFile {
     /// The file's SHA-256, or `None` if the file could not be read.
     pub(crate) sha256: Option<[u8; 32]>,
     /// The code, for programs.
@@ -61,7 +61,7 @@ pub(crate) enum ComponentSource<'a> {
 }
 
 impl ComponentSource<'_> {
-    pub(crate) fn load(self, sandbox: &Sandbox) -> Result<Loaded, Refusal> {
+    pub(crate) fn load(self, sandbox: &Sandbox) -> Result<Loaded, Rejection> {
         match self {
             Self::BuiltIn(artifact) => sandbox.load(artifact.wasm, Some(artifact.precompiled)),
             Self::File(compiled) => sandbox.load_compiled(compiled),
@@ -73,11 +73,13 @@ impl ComponentSource<'_> {
     pub(crate) fn admit<R: GuestComponent>(
         self,
         sandbox: &Sandbox,
-        ready: impl FnOnce(&Loaded) -> Result<R, Refusal>,
+        ready: impl FnOnce(&Loaded) -> Result<R, Rejection>,
     ) -> Admitted<R> {
         let ready = ready(&self.load(sandbox)?)?;
         let description = match self {
-            Self::BuiltIn(_) => ready.describe().map_err(|fault| Refusal::silent(&fault))?,
+            Self::BuiltIn(_) => ready
+                .describe()
+                .map_err(|fault| Rejection::silent(&fault))?,
             Self::File(_) => verify(&ready)?,
         };
         Ok((ready, description))
@@ -92,7 +94,7 @@ impl ComponentSource<'_> {
 }
 
 /// A component that can be called, with its description.
-pub(crate) type Admitted<T> = Result<(T, Description), Refusal>;
+pub(crate) type Admitted<T> = Result<(T, Description), Rejection>;
 
 /// Loads and links a component for a capability.
 type Make<T> = Box<dyn Fn(ComponentSource<'_>) -> Admitted<T> + Send + Sync>;
@@ -103,7 +105,7 @@ pub(crate) struct ActiveComponent<T> {
     current: ArcSwap<CurrentComponent<T>>,
     make: Make<T>,
     header: bool,
-    rejected: Mutex<Option<(Rejection, SystemTime)>>,
+    rejected: Mutex<Option<(RejectedFile, SystemTime)>>,
     events: ComponentEvents,
 }
 
@@ -115,7 +117,7 @@ impl<T: Send + Sync> ActiveComponent<T> {
         header: bool,
         events: ComponentEvents,
         make: impl Fn(ComponentSource<'_>) -> Admitted<T> + Send + Sync + 'static,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, Rejection> {
         let make: Make<T> = Box::new(make);
         let first = fill(&make, ComponentSource::BuiltIn(artifact), header)?;
         events.begin(&first.identity.label());
@@ -139,10 +141,10 @@ impl<T: Send + Sync> ActiveComponent<T> {
         self.current.load()
     }
 
-    fn activate(&self, source: ComponentSource<'_>) -> Result<(), Refusal> {
+    fn activate(&self, source: ComponentSource<'_>) -> Result<(), Rejection> {
         let next = fill(&self.make, source, self.header)?;
         let before = self.borrow().identity.label();
-        self.events.exchanged(&before, &next.identity.label());
+        self.events.swapped(&before, &next.identity.label());
         tracing::info!(
             component = self.built_in.name,
             version = next.identity.description.version,
@@ -156,7 +158,7 @@ impl<T: Send + Sync> ActiveComponent<T> {
         Ok(())
     }
 
-    fn rejected(&self) -> MutexGuard<'_, Option<(Rejection, SystemTime)>> {
+    fn rejected(&self) -> MutexGuard<'_, Option<(RejectedFile, SystemTime)>> {
         self.rejected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -165,7 +167,7 @@ fn fill<T>(
     make: &Make<T>,
     source: ComponentSource<'_>,
     header: bool,
-) -> Result<CurrentComponent<T>, Refusal> {
+) -> Result<CurrentComponent<T>, Rejection> {
     let (component, description) = make(source)?;
     let sha256 = source.sha256();
     let built_in = matches!(source, ComponentSource::BuiltIn(_));
@@ -214,17 +216,17 @@ pub(crate) trait HotSwap: Send + Sync {
     fn is_active(&self, sha256: &[u8; 32]) -> bool;
 
     /// Activates a component from a file if it passes all checks. Otherwise the active component stays.
-    fn swap(&self, compiled: &Compiled) -> Result<(), Refusal>;
+    fn swap(&self, compiled: &Compiled) -> Result<(), Rejection>;
 
     /// Activates the built-in component, unless it is active.
-    fn restore(&self) -> Result<(), Refusal>;
+    fn restore(&self) -> Result<(), Rejection>;
 
     /// Removes the last rejection, because the file is the active component.
     fn accept(&self);
 
     /// Records that a file was rejected. The active component stays. Repetitions of a rejection are not
     /// logged.
-    fn reject(&self, rejection: Rejection);
+    fn reject(&self, rejection: RejectedFile);
 
     /// Returns the component's part of `/health`.
     fn document(&self) -> Value;
@@ -240,11 +242,11 @@ impl<T: Send + Sync> HotSwap for ActiveComponent<T> {
         !current.identity.built_in && current.identity.sha256 == *sha256
     }
 
-    fn swap(&self, compiled: &Compiled) -> Result<(), Refusal> {
+    fn swap(&self, compiled: &Compiled) -> Result<(), Rejection> {
         self.activate(ComponentSource::File(compiled))
     }
 
-    fn restore(&self) -> Result<(), Refusal> {
+    fn restore(&self) -> Result<(), Rejection> {
         *self.rejected() = None;
         if self.borrow().identity.built_in {
             return Ok(());
@@ -256,7 +258,7 @@ impl<T: Send + Sync> HotSwap for ActiveComponent<T> {
         *self.rejected() = None;
     }
 
-    fn reject(&self, rejection: Rejection) {
+    fn reject(&self, rejection: RejectedFile) {
         let mut rejected = self.rejected();
         if rejected
             .as_ref()
@@ -264,7 +266,7 @@ impl<T: Send + Sync> HotSwap for ActiveComponent<T> {
         {
             return;
         }
-        self.events.refused(rejection.code);
+        self.events.rejected(rejection.code);
         tracing::error!(
             component = self.built_in.name,
             sha256 = rejection

@@ -1,6 +1,6 @@
 //! Metrics of active components and of files that replaced them or were rejected.
 
-use bulkhead_sandbox::RefusalKind;
+use bulkhead_sandbox::RejectionKind;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -16,16 +16,16 @@ type Labels = Vec<(&'static str, String)>;
 #[derive(Debug, Clone)]
 pub(crate) struct ComponentsMetrics {
     info: Family<Labels, Gauge>,
-    exchanges: Family<Labels, Counter>,
-    refusals: Family<Labels, Counter>,
+    swaps: Family<Labels, Counter>,
+    rejections: Family<Labels, Counter>,
 }
 
 impl ComponentsMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             info: Family::default(),
-            exchanges: Family::default(),
-            refusals: Family::default(),
+            swaps: Family::default(),
+            rejections: Family::default(),
         };
         registry.register(
             "component_info",
@@ -33,14 +33,14 @@ impl ComponentsMetrics {
             metrics.info.clone(),
         );
         registry.register(
-            "component_exchanges",
+            "component_swaps",
             "Components activated while the server runs",
-            metrics.exchanges.clone(),
+            metrics.swaps.clone(),
         );
         registry.register(
-            "component_refusals",
+            "component_rejections",
             "Component files that were rejected, by reason",
-            metrics.refusals.clone(),
+            metrics.rejections.clone(),
         );
         metrics
     }
@@ -67,15 +67,15 @@ impl ComponentEvents {
     pub(crate) fn begin(&self, label: &[String; 2]) {
         self.set_active(label);
         let labels = vec![("component", self.name.to_owned())];
-        self.metrics.exchanges.get_or_create(&labels).inc_by(0);
-        let codes = RefusalKind::ALL.map(RefusalKind::code);
+        self.metrics.swaps.get_or_create(&labels).inc_by(0);
+        let codes = RejectionKind::ALL.map(RejectionKind::code);
         for code in codes.into_iter().chain([UNREADABLE, NOT_PINNED]) {
-            let counter = self.metrics.refusals.get_or_create(&self.refusal(code));
+            let counter = self.metrics.rejections.get_or_create(&self.rejection(code));
             counter.inc_by(0);
         }
     }
 
-    fn refusal(&self, code: &'static str) -> Labels {
+    fn rejection(&self, code: &'static str) -> Labels {
         vec![
             ("component", self.name.to_owned()),
             ("reason", code.to_owned()),
@@ -93,7 +93,7 @@ impl ComponentEvents {
     }
 
     /// Records that the component `after` replaced `before`.
-    pub(crate) fn exchanged(&self, before: &[String; 2], after: &[String; 2]) {
+    pub(crate) fn swapped(&self, before: &[String; 2], after: &[String; 2]) {
         let labels = vec![
             ("component", self.name.to_owned()),
             ("version", before[0].clone()),
@@ -102,14 +102,14 @@ impl ComponentEvents {
         self.metrics.info.remove(&labels);
         self.set_active(after);
         let labels = vec![("component", self.name.to_owned())];
-        self.metrics.exchanges.get_or_create(&labels).inc();
+        self.metrics.swaps.get_or_create(&labels).inc();
     }
 
     /// Records that a file was rejected.
-    pub(crate) fn refused(&self, code: &'static str) {
+    pub(crate) fn rejected(&self, code: &'static str) {
         self.metrics
-            .refusals
-            .get_or_create(&self.refusal(code))
+            .rejections
+            .get_or_create(&self.rejection(code))
             .inc();
     }
 }

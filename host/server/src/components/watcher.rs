@@ -1,13 +1,13 @@
 //! The thread that watches the components folder. It compiles and checks new files, and activates or
 //! rejects them.
 
-use super::active_component::{HotSwap, Rejection};
+use super::active_component::{HotSwap, RejectedFile};
 use super::folder::{self, FolderState, Stamp};
 use super::metrics::{NOT_PINNED, UNREADABLE};
 use super::pins::{self, PinError};
 use crate::config::components::ComponentSettings;
 use bulkhead_http::ByteSize;
-use bulkhead_sandbox::{CompileLimits, Compiled, Refusal, RefusalKind, sha256};
+use bulkhead_sandbox::{CompileLimits, Compiled, Rejection, RejectionKind, sha256};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use std::os::fd::OwnedFd;
@@ -156,9 +156,9 @@ impl WatchedFile {
             Ok(Some(file)) => file,
             Ok(None) => {
                 self.decided = None;
-                if let Err(refusal) = self.slot.restore() {
+                if let Err(rejection) = self.slot.restore() {
                     let component = self.slot.name();
-                    tracing::error!(component, %refusal, "cannot activate the built-in component");
+                    tracing::error!(component, %rejection, "cannot activate the built-in component");
                 }
                 return;
             }
@@ -187,10 +187,10 @@ impl WatchedFile {
         }
     }
 
-    fn admit(&self, wasm: &[u8], policy: &AdmissionPolicy) -> Result<(), Rejection> {
+    fn admit(&self, wasm: &[u8], policy: &AdmissionPolicy) -> Result<(), RejectedFile> {
         let AdmissionPolicy { pins, limits, .. } = policy;
         let sum = sha256(wasm);
-        let rejection = |code, reason| Rejection {
+        let rejected = |code, reason| RejectedFile {
             sha256: Some(sum),
             code,
             reason,
@@ -200,10 +200,10 @@ impl WatchedFile {
             // The active component was removed from the list, so that it must not be called any more. If
             // the list cannot be read, the component stays active.
             let is_removed = is_active && matches!(error, PinError::NotListed);
-            if is_removed && let Err(refusal) = self.slot.restore() {
-                return Err(rejection(refusal.kind.code(), refusal.reason));
+            if is_removed && let Err(rejection) = self.slot.restore() {
+                return Err(rejected(rejection.kind.code(), rejection.reason));
             }
-            return Err(rejection(NOT_PINNED, error.to_string()));
+            return Err(rejected(NOT_PINNED, error.to_string()));
         }
         if is_active {
             self.slot.accept();
@@ -216,21 +216,21 @@ impl WatchedFile {
             "compiling and checking a component file"
         );
         let swap = || {
-            Compiled::apart(wasm, &super::COMPILE, limits)
+            Compiled::in_child_process(wasm, &super::COMPILE, limits)
                 .and_then(|compiled| self.slot.swap(&compiled))
         };
         // A panic must not end this thread, because no other thread watches the folder.
         std::panic::catch_unwind(AssertUnwindSafe(swap))
             .unwrap_or_else(|_| {
                 let reason = "checking it causes a panic of the server";
-                Err(Refusal::new(RefusalKind::Invalid, reason))
+                Err(Rejection::new(RejectionKind::Invalid, reason))
             })
-            .map_err(|refusal| rejection(refusal.kind.code(), refusal.reason))
+            .map_err(|rejection| rejected(rejection.kind.code(), rejection.reason))
     }
 }
 
-fn unreadable(reason: String) -> Rejection {
-    Rejection {
+fn unreadable(reason: String) -> RejectedFile {
+    RejectedFile {
         sha256: None,
         code: UNREADABLE,
         reason,

@@ -33,7 +33,7 @@ pub(crate) enum FileError {
         user_group: u32,
         source: std::io::Error,
     },
-    #[error("cannot be read: {0}")]
+    #[error("cannot be read: {0}. Check the path")]
     Io(#[from] std::io::Error),
 }
 

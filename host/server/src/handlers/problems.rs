@@ -29,8 +29,7 @@ pub(crate) fn page(headers: &HeaderMap, code: &str) -> Result<Response, Problem>
     let kind = kinds().find(|kind| kind.code == code).ok_or_else(|| {
         Problem::new(
             &problem_kind::NOT_FOUND,
-            "There is no problem with this code. The member \"code\" of a problem document contains the \
-             code.",
+            "This code of a problem does not exist. Use the path in the member \"type\" of a problem document.",
         )
     })?;
     let mut page = match negotiate(headers, &OFFERED)? {

@@ -86,11 +86,11 @@ impl DecryptSettings {
     /// Returns the limits on one message that the component enforces.
     pub(crate) fn message_limits(&self) -> DecryptLimits {
         DecryptLimits {
-            plaintext_octets: self.plaintext_max.bytes(),
+            plaintext_bytes: self.plaintext_max.bytes(),
             compression_layers: self.compression_layers_max,
             compression_ratio: self.compression_ratio_max,
             session_key_packets: self.session_keys_max,
-            armor_header_octets: u32::try_from(self.armor_headers_max.bytes()).unwrap_or(u32::MAX),
+            armor_header_bytes: u32::try_from(self.armor_headers_max.bytes()).unwrap_or(u32::MAX),
         }
     }
 

@@ -139,7 +139,7 @@ impl Environment for RealEnvironment {
         Box::pin(async move {
             let target = match target {
                 Ok(target) => target,
-                Err(refusal) => return CallResult::Unsent(refusal.to_string()),
+                Err(rejection) => return CallResult::Unsent(rejection.to_string()),
             };
             let request = Request {
                 method: Method::GET,
@@ -166,7 +166,7 @@ impl Environment for RealEnvironment {
         Box::pin(async move {
             let target = match outbound.callback_target(&callback.url) {
                 Ok(target) => target,
-                Err(refusal) => return CallResult::Unsent(refusal.to_string()),
+                Err(rejection) => return CallResult::Unsent(rejection.to_string()),
             };
             let headers = delivery.headers.iter().filter_map(|(name, value)| {
                 let name = HeaderName::try_from(name).ok()?;

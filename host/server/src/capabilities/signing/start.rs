@@ -13,7 +13,7 @@ use bulkhead_http::{RuntimeThread, setting};
 use bulkhead_outbound::{Outbound, Setup, Target};
 use bulkhead_relay::{Relay, Settings, SigningComponents};
 use bulkhead_sandbox::{
-    Claim, Description, GuestComponent as _, InstanceLimits, Refusal, RefusalKind,
+    Claim, Description, GuestComponent as _, InstanceLimits, Rejection, RejectionKind,
     SigningComponent, VerifyError,
 };
 use bulkhead_store::BacklogMax;
@@ -39,9 +39,9 @@ impl Parts {
     fn of(settings: &SigningSettings) -> Option<Result<Self, Vec<String>>> {
         let url = settings.upstream_url.as_ref()?;
         let mut problems = Vec::new();
-        let address = Target::upstream(url).map_err(|refusal| {
+        let address = Target::upstream(url).map_err(|rejection| {
             format!(
-                "{} cannot be used: {refusal}. Set an address such as https://api.example",
+                "{} cannot be used: {rejection}. Set an address such as https://api.example",
                 setting!(SigningSettings, upstream_url)
             )
         });
@@ -86,10 +86,10 @@ pub(super) fn inspect(context: &Context<'_>) -> Inspection {
     problems.extend(settings.store.unusable());
     // `Parts::of` has reported an unreadable key file.
     if matches!(settings.public_key(), Ok(Some(_)))
-        && let Err(AdmissionError::Rejected(refusal)) =
+        && let Err(AdmissionError::Rejected(rejection)) =
             admit(context, ComponentSource::BuiltIn(DEFINITION.artifact))
     {
-        problems.push(refusal.reason);
+        problems.push(rejection.reason);
     }
     // `StoreSettings::contradictions` reports an unusable password.
     let password = matches!(settings.store.password(), Ok(Some(_)));
@@ -221,14 +221,14 @@ fn maker(
 }
 
 /// Rejects an unusable key, because every signature would fail under it.
-fn check_key(component: &SigningComponent, key: &str) -> Result<(), Refusal> {
+fn check_key(component: &SigningComponent, key: &str) -> Result<(), Rejection> {
     let claim = Claim {
         message: "is this a key?".into(),
         signature: String::new(),
     };
     let unusable = |why: String| {
         let why = format!("{PUBLIC_KEY} is not an RSA public key: {why}");
-        Refusal::new(RefusalKind::KnownAnswers, why)
+        Rejection::new(RejectionKind::KnownAnswers, why)
     };
     match component.verify(&claim, key) {
         Ok(_) => Ok(()),

@@ -5,7 +5,9 @@ use super::store_settings::{STORE, StorePlace, StoreSettings};
 use crate::config::secrets::SecretError;
 use bulkhead_http::setting;
 use bulkhead_outbound::{Outbound, Setup, SetupError};
-use bulkhead_store::{Postgres, PostgresSetup, Quota, Sqlite, Store, StoreError};
+use bulkhead_store::{
+    Postgres, PostgresSetup, Quota, Sqlite, Store, StoreError, Unavailable, Unusable,
+};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -21,7 +23,7 @@ const NO_CALLS: Quota = Quota {
 /// The store was not opened.
 #[derive(Debug, Error)]
 pub(crate) enum StoreOpenError {
-    #[error("cannot use the store {place:?}: {source}. Choose another with {STORE}")]
+    #[error("{}", store_problem(place, source))]
     Store {
         place: StorePlace,
         source: StoreError,
@@ -32,6 +34,56 @@ pub(crate) enum StoreOpenError {
     Password(#[from] SecretError),
     #[error("{}", outbound_problem(.0))]
     Outbound(#[from] SetupError),
+}
+
+/// Returns the text of an error when the store is opened: the reason, and what to do if the reason does not
+/// say it.
+pub(super) fn store_problem(place: &StorePlace, error: &StoreError) -> String {
+    let reason = match error {
+        StoreError::Unavailable(reason) => reason.to_string(),
+        StoreError::Unusable(reason) => reason.to_string(),
+        StoreError::Busy | StoreError::LeaseLost => error.to_string(),
+    };
+    let remedy = match error {
+        StoreError::Unavailable(reason) => remedy_if_unavailable(reason),
+        StoreError::Unusable(
+            Unusable::NotAFile | Unusable::NotSqlite | Unusable::OtherProgram | Unusable::Url,
+        ) => ". Set another one",
+        StoreError::Unusable(
+            Unusable::Newer { .. }
+            | Unusable::Older
+            | Unusable::Empty
+            | Unusable::NoHost
+            | Unusable::TwoPasswords
+            | Unusable::NoRoots,
+        )
+        | StoreError::Busy
+        | StoreError::LeaseLost => "",
+    };
+    format!("cannot use the store {place:?} of {STORE}: {reason}{remedy}")
+}
+
+fn remedy_if_unavailable(reason: &Unavailable) -> &'static str {
+    match reason {
+        Unavailable::Folder(_) => ". Create the folder, or set another path",
+        Unavailable::File(_)
+        | Unavailable::LockFile(_)
+        | Unavailable::Sqlite(_)
+        | Unavailable::Corrupt(_) => ". Check the file and its folder, or set another path",
+        Unavailable::TimedOut(_) | Unavailable::NoConnection | Unavailable::Postgres(_) => {
+            ". Check that the database runs, and that its address is right"
+        }
+        Unavailable::Closing
+        | Unavailable::Panicked
+        | Unavailable::Thread(_)
+        | Unavailable::Denied(_)
+        | Unavailable::InUse
+        | Unavailable::HardLink
+        | Unavailable::FileLost(_)
+        | Unavailable::LogRemains
+        | Unavailable::RolledBack
+        | Unavailable::Raced => "",
+    }
 }
 
 /// Opens the store for a server. Recovers the work that an earlier process left unfinished.

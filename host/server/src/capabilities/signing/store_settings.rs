@@ -1,5 +1,6 @@
 //! Settings of the store.
 
+use super::store::store_problem;
 use crate::config::secrets::{self, Secret, SecretError};
 use crate::config::units::{durations, numbers};
 use bulkhead_http::{Setting, setting};
@@ -78,20 +79,17 @@ impl StoreSettings {
     /// Returns an error text if the store cannot be used with the rights of this process. For `check-config`,
     /// which does not open the store and does not create a file.
     pub(crate) fn unusable(&self) -> Option<String> {
-        let why = match &self.store {
-            StorePlace::Sqlite(path) => Sqlite::check(path).err()?.to_string(),
+        let error = match &self.store {
+            StorePlace::Sqlite(path) => Sqlite::check(path).err()?,
             StorePlace::Postgres(url) => {
                 // `contradictions` reports an unusable password.
                 let password = self.password().ok().flatten();
                 let password = password.as_ref().map(Secret::expose);
-                Postgres::check_url(url, password).err()?.to_string()
+                Postgres::check_url(url, password).err()?
             }
             StorePlace::Unknown => return None,
         };
-        Some(format!(
-            "cannot use the store {:?}: {why}. Choose another with {STORE}",
-            self.store
-        ))
+        Some(store_problem(&self.store, &error))
     }
 }
 

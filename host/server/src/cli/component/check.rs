@@ -6,7 +6,7 @@ use crate::cli::settings_of_variables;
 use crate::components::metrics::{NOT_PINNED, UNREADABLE};
 use crate::components::{COMPILE, ComponentSource, folder, pins};
 use crate::metrics::Metrics;
-use bulkhead_sandbox::{Compiled, Description, Refusal, RefusalKind, World, sha256};
+use bulkhead_sandbox::{Compiled, Description, Rejection, RejectionKind, World, sha256};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
@@ -100,13 +100,40 @@ fn lines(file: &Path, verdict: &Verdict) -> String {
         ),
         (Ok(_), None) => String::new(),
         (Err((code, reason)), _) => {
-            format!("{}: rejected ({code})\n{reason}\n", file.display())
+            let mut text = format!("{}: rejected ({code})\n{reason}\n", file.display());
+            text.extend(remedy(code).map(|remedy| remedy.to_owned() + "\n"));
+            text
         }
     };
     if let Some(sum) = verdict.sha256 {
         let _infallible = writeln!(text, "sha256 {}", base16ct::lower::encode_string(&sum));
     }
     text
+}
+
+/// Returns what to do about a rejection of the component. The reasons for files that are not read contain it.
+fn remedy(code: &str) -> Option<&'static str> {
+    let kind = RejectionKind::ALL
+        .into_iter()
+        .find(|kind| kind.code() == code)?;
+    Some(match kind {
+        RejectionKind::NotAComponent => {
+            "Give a WebAssembly component, for example one built for the target wasm32-wasip2."
+        }
+        RejectionKind::Invalid => {
+            "Copy the whole file again, or build it without unusual features."
+        }
+        RejectionKind::TooDemanding => "Build a smaller component, or raise the limit.",
+        RejectionKind::Import => "Remove these imports from the component.",
+        RejectionKind::World => "Name the component with --as, or build it for the world in wit/.",
+        RejectionKind::Version | RejectionKind::Link => {
+            "Build the component with this server's wit/."
+        }
+        RejectionKind::Description => "Correct the function `describe` of the component.",
+        RejectionKind::SelfTest | RejectionKind::KnownAnswers => {
+            "Correct the component: it would return wrong results."
+        }
+    })
 }
 
 /// Checks the file in the same steps as a server that finds it in its folder.
@@ -136,7 +163,7 @@ fn examine(settings: &CheckSettings, server: &Settings) -> Verdict {
     let outcome = admit(&bytes, named, server, &mut verdict.name);
     verdict.outcome = outcome.map_err(|error| match error {
         AdmissionError::Settings(error) => (MISCONFIGURED, error.to_string()),
-        AdmissionError::Rejected(refusal) => (refusal.kind.code(), refusal.reason),
+        AdmissionError::Rejected(rejection) => (rejection.kind.code(), rejection.reason),
     });
     verdict
 }
@@ -149,7 +176,7 @@ fn admit(
     name: &mut Option<&'static str>,
 ) -> Result<Description, AdmissionError> {
     let limits = server.components.compile_limits();
-    let compiled = Compiled::apart(bytes, &COMPILE, &limits)?;
+    let compiled = Compiled::in_child_process(bytes, &COMPILE, &limits)?;
     let sandbox = first_sandbox()?;
     let loaded = sandbox.load_compiled(&compiled)?;
     let by_exports = || capability(World::of(&sandbox, &loaded)?.name());
@@ -162,7 +189,7 @@ fn admit(
             "it does not export the world of a {} component",
             one_of(&known)
         );
-        return Err(Refusal::new(RefusalKind::World, why).into());
+        return Err(Rejection::new(RejectionKind::World, why).into());
     };
     *name = Some(capability.artifact.name);
     let metrics = Metrics::new(std::iter::empty());

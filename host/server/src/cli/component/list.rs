@@ -39,10 +39,10 @@ pub(super) fn list(settings: &ListSettings) -> Result<String, ClientError> {
     for component in all {
         let values = columns.map(|name| part(component, name));
         let _infallible = writeln!(text, "{}", values.join("  "));
-        let refusal = &component["last_rejection"];
-        if !refusal.is_null() {
+        let rejection = &component["last_rejection"];
+        if !rejection.is_null() {
             let [at, code, sum, reason] =
-                ["at", "code", "sha256", "reason"].map(|name| part(refusal, name));
+                ["at", "code", "sha256", "reason"].map(|name| part(rejection, name));
             let _infallible = writeln!(
                 text,
                 "  a file was rejected at {at} ({code}, sha256 {sum}): {reason}"

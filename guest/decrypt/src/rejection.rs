@@ -2,30 +2,30 @@
 
 use crate::bindings::bulkhead::crypto::kdf;
 pub(crate) use crate::bindings::exports::bulkhead::decrypt::decryptor::{
-    Evidence, Excess, Limit, Limits, Opened, Refusal,
+    Evidence, Excess, Limit, Limits, Opened, Rejection,
 };
 
 /// Rejects a message that is understood but not supported. `reason` is shown to the caller: a clause about the message,
 /// such as "it is a key".
-pub(crate) fn unsupported(reason: impl Into<String>) -> Refusal {
-    Refusal::Unsupported(reason.into())
+pub(crate) fn unsupported(reason: impl Into<String>) -> Rejection {
+    Rejection::Unsupported(reason.into())
 }
 
 /// Rejects a message that exceeds a limit. `asked` and `allowed` are in the unit of the limit.
-pub(crate) fn too_costly(limit: Limit, asked: u64, allowed: u64) -> Refusal {
-    Refusal::TooCostly(Excess {
+pub(crate) fn too_costly(limit: Limit, asked: u64, allowed: u64) -> Rejection {
+    Rejection::TooCostly(Excess {
         limit,
         asked,
         allowed,
     })
 }
 
-impl From<kdf::Refusal> for Refusal {
-    fn from(refusal: kdf::Refusal) -> Self {
-        match refusal {
+impl From<kdf::Refusal> for Rejection {
+    fn from(rejection: kdf::Refusal) -> Self {
+        match rejection {
             kdf::Refusal::OverLimit(excess) => {
                 let limit = match excess.limit {
-                    kdf::Limit::S2kOctets => Limit::S2kOctets,
+                    kdf::Limit::S2kOctets => Limit::S2kBytes,
                     kdf::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                     kdf::Limit::Argon2Passes => Limit::Argon2Passes,
                 };

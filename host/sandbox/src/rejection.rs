@@ -6,17 +6,17 @@ use crate::fault::Fault;
 /// The reason why a component is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct Refusal {
+pub struct Rejection {
     /// The kind, for programs.
-    pub kind: RefusalKind,
+    pub kind: RejectionKind,
     /// One line for operators that says what to change.
     pub reason: String,
 }
 
-impl Refusal {
+impl Rejection {
     /// Creates a rejection. `reason` may quote a file: it is cut after 2000 characters, and each control
     /// character becomes a space.
-    pub fn new(kind: RefusalKind, reason: impl AsRef<str>) -> Self {
+    pub fn new(kind: RejectionKind, reason: impl AsRef<str>) -> Self {
         const CHARACTERS_MAX: usize = 2000;
         Self {
             kind,
@@ -26,20 +26,20 @@ impl Refusal {
 
     /// Creates the rejection of a component whose function `describe` returns no result.
     pub fn silent(fault: &Fault) -> Self {
-        let kind = RefusalKind::Description;
+        let kind = RejectionKind::Description;
         Self::new(kind, format!("it returns no description: {fault}"))
     }
 
     pub(crate) fn compile(error: &EngineError) -> Self {
         Self::new(
-            RefusalKind::Invalid,
+            RejectionKind::Invalid,
             format!("it does not compile: {error}"),
         )
     }
 
     pub(crate) fn link(error: &wasmtime::Error) -> Self {
         Self::new(
-            RefusalKind::Link,
+            RejectionKind::Link,
             format!("it does not fit its contract: {error:#}"),
         )
     }
@@ -47,7 +47,7 @@ impl Refusal {
 
 /// The kinds of reasons to reject a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusalKind {
+pub enum RejectionKind {
     /// The file is not a component but, for example, text or a core module.
     NotAComponent,
     /// The component is incomplete or inconsistent.
@@ -70,7 +70,7 @@ pub enum RefusalKind {
     KnownAnswers,
 }
 
-impl RefusalKind {
+impl RejectionKind {
     /// All kinds.
     pub const ALL: [Self; 10] = [
         Self::NotAComponent,
