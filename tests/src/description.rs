@@ -15,7 +15,7 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 static DISABLED: AtomicBool = AtomicBool::new(false);
 
 /// Statuses that any path can return, because they precede routing.
-const BEFORE_ROUTING: [u16; 5] = [400, 405, 414, 431, 501];
+const BEFORE_ROUTING: [u16; 6] = [400, 405, 414, 421, 431, 501];
 
 /// Part of the version that a trial component returns as the token.
 const TRIAL: &[u8] = b"-edition.";

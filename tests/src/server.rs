@@ -325,6 +325,7 @@ fn is_secret(variable: &str) -> bool {
     [
         "SECRET",
         "SECRET_PREVIOUS",
+        "BULKHEAD_ACCESS_KEY",
         "BULKHEAD_UPSTREAM_API_KEY",
         "BULKHEAD_WEBHOOK_SECRET",
         "BULKHEAD_WEBHOOK_SECRET_PREVIOUS",

@@ -1,5 +1,6 @@
 //! The state that all requests share, and the settings that it is built from.
 
+use crate::access::{Access, AccessSettings};
 use crate::capabilities::{Capabilities, CapabilitySettings, Context, StartError};
 use crate::client_address::TrustedProxy;
 use crate::components::{self, HotSwap, Watch};
@@ -44,6 +45,8 @@ pub(crate) struct Settings {
     /// send it.
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub(crate) trusted_proxies: Vec<TrustedProxy>,
+    #[command(flatten)]
+    pub(crate) access: AccessSettings,
     #[command(flatten)]
     pub(crate) http: HttpSettings,
     #[command(flatten)]
@@ -102,6 +105,7 @@ pub(crate) struct App {
     pub(crate) capabilities: Capabilities,
     pub(crate) metrics: Metrics,
     pub(crate) bodies: BodyReader,
+    pub(crate) access: Access,
     pub(crate) access_log: bool,
     pub(crate) trusted_proxies: Vec<TrustedProxy>,
     pub(crate) overload_log: LogThrottle,
@@ -122,6 +126,7 @@ impl App {
         settings: &Settings,
         metrics: Metrics,
     ) -> Result<(Self, Option<oneshot::Receiver<()>>), StartError> {
+        let access = Access::start(&settings.access, settings.listen, &metrics.access)?;
         let sandbox = first_sandbox()?;
         let capabilities = Capabilities::start(&settings.context(&sandbox, &metrics))?;
         let components: Vec<_> = capabilities
@@ -138,6 +143,7 @@ impl App {
                 settings: settings.http.limits(),
                 budget: MemoryBudget::new(bodies_max, BODIES_HELD, allocator::footprint),
             },
+            access,
             access_log: settings.access_log.is_on(),
             trusted_proxies: settings.trusted_proxies.clone(),
             overload_log: LogThrottle::new(),

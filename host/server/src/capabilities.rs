@@ -7,6 +7,7 @@ pub(crate) mod decrypt;
 pub(crate) mod signing;
 pub(crate) mod token;
 
+use crate::access::AccessError;
 use crate::components::{ActiveComponent, Admitted, ComponentSource, HotSwap};
 use crate::config::http::HttpSettings;
 use crate::config::secrets::SecretError;
@@ -172,6 +173,8 @@ pub(crate) enum StartError {
     },
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
     #[error(transparent)]
     Store(#[from] signing::store::StoreOpenError),
     #[error("cannot listen for signals: {0}")]

@@ -1,5 +1,6 @@
 //! The `bulkhead` server: HTTP in front of sandboxed components.
 
+mod access;
 mod app;
 mod capabilities;
 mod cli;
@@ -9,6 +10,7 @@ mod config;
 mod handlers;
 mod metrics;
 mod process;
+mod reload;
 mod routes;
 mod service;
 mod trace;
@@ -121,10 +123,11 @@ async fn serve_app(
     Ok(bulkhead_http::serve(Arc::clone(app), limits, threads, listener, stops).await)
 }
 
-/// Reads the secrets again on SIGHUP. If that fails, the active secrets stay unchanged.
+/// Reads the secrets and the access keys again on SIGHUP. If that fails, the active ones stay unchanged.
 fn reload_on_hang_up(mut hang_up: Signal, app: Arc<App>) {
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
+            app.access.reload();
             let app = Arc::clone(&app);
             // Reading blocks if the file's disk does not respond.
             let read = tokio::task::spawn_blocking(move || {

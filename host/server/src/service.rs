@@ -127,6 +127,7 @@ impl App {
         mut call: Call<'a>,
     ) -> Result<Response, Problem> {
         let checked = check_head(call.head, &self.bodies.settings)
+            .and_then(|()| self.access.check_host(call.head))
             .and_then(|()| target.check(&call.head.method));
         let allow = match checked {
             Ok(allow) => allow,
@@ -137,8 +138,16 @@ impl App {
         };
         match target {
             Target::Resource(at, parameter) if call.head.method != Method::OPTIONS => {
+                let route = &ROUTES[at];
+                let caller = match self.access.admit(route.requires, call.headers()) {
+                    Ok(caller) => caller,
+                    Err(problem) => {
+                        call.discard_body();
+                        return Err(problem);
+                    }
+                };
                 call.path_parameter = parameter;
-                (ROUTES[at].handler)(self, call).await
+                (route.handler)(self, caller, call).await
             }
             Target::Resource(..) | Target::Server | Target::Unknown => {
                 call.discard_body();

@@ -1,16 +1,22 @@
 //! The HTTP client of the command line: one GET and its response, without an asynchronous runtime.
 
+use crate::access::Scope;
 use crate::app::address;
+use crate::config::secrets::{self, Secret, SecretError};
 use crate::config::units::duration_above_zero;
-use bulkhead_http::{Setting, setting};
+use bulkhead_http::{Setting, Wiped, setting};
 use clap::Args;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Maximum size of a response, in bytes.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
+
+/// The variable with the access key for a server that needs one.
+pub(super) const ACCESS_KEY: &str = "BULKHEAD_ACCESS_KEY";
 
 const LISTEN: Setting = setting!(ServerSettings, listen);
 
@@ -42,6 +48,15 @@ pub(super) enum ClientError {
          with {LISTEN}"
     )]
     Status(SocketAddr, String),
+    #[error(
+        "{0} rejects the access key, or needs one. Set {ACCESS_KEY} to a key with the scope {1}, or {ACCESS_KEY}_FILE \
+         to a file with the key"
+    )]
+    Rejected(SocketAddr, &'static str),
+    #[error(transparent)]
+    AccessKey(#[from] SecretError),
+    #[error("the access key consists of other characters than those of ASCII. Check {ACCESS_KEY}")]
+    MalformedKey,
     #[error("the response of {0} is not that of Bulkhead. Set another address with {LISTEN}")]
     NotBulkhead(SocketAddr),
 }
@@ -53,14 +68,42 @@ pub(super) enum Part {
     Body,
 }
 
+/// Returns the access key in the variable `BULKHEAD_ACCESS_KEY` or in the file that
+/// `BULKHEAD_ACCESS_KEY_FILE` names, or `None` if neither is set.
+///
+/// # Errors
+/// [`SecretError`] if both are set, or if the key is empty or cannot be read.
+pub(super) fn access_key_of_variables() -> Result<Option<Secret>, SecretError> {
+    let file = std::env::var_os([ACCESS_KEY, "_FILE"].concat());
+    secrets::named(ACCESS_KEY, file.map(PathBuf::from).as_deref())
+}
+
+/// The scope of the access key that a response needs.
+#[derive(Clone, Copy)]
+pub(super) enum Needs {
+    /// The route is open to every caller.
+    Nothing,
+    Scope(Scope),
+}
+
 /// Sends `GET path` and returns the body of the response, as far as `part` includes it. Takes at most the
 /// time-out of the settings.
 ///
 /// # Errors
 /// [`ClientError`] if the server does not respond in time, or the status is not 200.
-pub(super) fn get(server: &ServerSettings, path: &str, part: Part) -> Result<Vec<u8>, ClientError> {
+pub(super) fn get(
+    server: &ServerSettings,
+    path: &str,
+    needs: Needs,
+    part: Part,
+) -> Result<Vec<u8>, ClientError> {
     let (address, time) = (reachable(server.listen), server.timeout);
-    let response = exchange(address, path, time, part).map_err(|error| match error.kind() {
+    let key = match needs {
+        Needs::Nothing => None,
+        Needs::Scope(_) => access_key_of_variables()?,
+    };
+    let request = request(path, key.as_ref()).ok_or(ClientError::MalformedKey)?;
+    let response = exchange(address, &request, time, part).map_err(|error| match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::TimedOut(address, time),
         _ => ClientError::Failed(address, error),
     })?;
@@ -73,21 +116,40 @@ pub(super) fn get(server: &ServerSettings, path: &str, part: Part) -> Result<Vec
             let end = end.map_or(response.len(), |end| end + 4);
             Ok(response[end..].to_vec())
         }
+        (_, Some("401" | "403")) if let Needs::Scope(scope) = needs => {
+            Err(ClientError::Rejected(address, scope.name()))
+        }
         _ => Err(ClientError::Status(address, line.trim_end().to_owned())),
     }
 }
 
+/// Returns the head of a request, or `None` if a header cannot hold the key.
+fn request(path: &str, key: Option<&Secret>) -> Option<Wiped> {
+    let mut head =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n").into_bytes();
+    if let Some(key) = key {
+        let key = key.expose();
+        if !key.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        for part in [b"Authorization: Bearer ", key, b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    Some(Wiped::from(head))
+}
+
 fn exchange(
     address: SocketAddr,
-    path: &str,
+    request: &[u8],
     time: Duration,
     part: Part,
 ) -> std::io::Result<Vec<u8>> {
     let end = Instant::now() + time;
     let mut stream = TcpStream::connect_timeout(&address, time)?;
     stream.set_write_timeout(Some(time))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
+    stream.write_all(request)?;
     let mut response = Vec::new();
     let mut piece = [0; 4096];
     loop {
