@@ -2,7 +2,9 @@
 
 mod hosts;
 mod keys;
+mod listeners;
 mod routes;
+mod tls;
 
 use bulkhead_tests::http::{Response, request};
 use bulkhead_tests::server::{Server, run};

@@ -16,24 +16,24 @@ mod scope;
 mod settings;
 mod watched_keys;
 
+use crate::listen::ListenSettings;
 use crate::reload::Reloader;
 use hosts::Hosts;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::http::request::Parts;
 use metrics::{AccessMetrics, Rejection};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 use watched_keys::WatchedKeys;
 
-use bulkhead_http::Problem;
+use bulkhead_http::{Connection, Problem};
 pub(crate) use caller::Caller;
 pub(crate) use file::{KeyFileError, expiry, is_name, read as read_keys};
 pub(crate) use key::{AccessKey, KeyDigest};
 pub(crate) use key_set::{Entry, EntryKey, InvalidKey, KeySet};
 pub(crate) use problems::KINDS as PROBLEM_KINDS;
-pub(crate) use scope::{Requirement, Scope, Scopes};
+pub(crate) use scope::{Audience, Requirement, Scope, Scopes};
 pub(crate) use settings::AccessSettings;
 
 /// Access control of a running server.
@@ -41,7 +41,6 @@ pub(crate) struct Access {
     /// `None` if the server is open.
     keys: Option<Arc<WatchedKeys>>,
     hosts: Hosts,
-    listen: SocketAddr,
     warnings: Vec<String>,
     metrics: AccessMetrics,
     reloader: Option<Reloader>,
@@ -54,7 +53,7 @@ impl Access {
     /// [`AccessError`] if the file is missing or invalid, or if no thread can be started.
     pub(crate) fn start(
         settings: &AccessSettings,
-        listen: SocketAddr,
+        listen: &ListenSettings,
         metrics: &AccessMetrics,
     ) -> Result<Self, AccessError> {
         let keys = settings.access_keys.as_deref();
@@ -73,7 +72,6 @@ impl Access {
         }
         Ok(Self {
             hosts: Hosts::new(&settings.allowed_hosts, keys.is_none()),
-            listen,
             warnings,
             keys,
             metrics: metrics.clone(),
@@ -89,17 +87,17 @@ impl Access {
         &self,
         required: Requirement,
         headers: &HeaderMap,
+        connection: &Connection,
     ) -> Result<Caller, Problem> {
         let Some(keys) = &self.keys else {
             return Ok(Caller::OPEN);
         };
         match required {
             Requirement::Nothing => Ok(Caller::UNKNOWN),
-            Requirement::ScopeForDetails => {
-                Ok(identify(keys, headers).map_or(Caller::UNKNOWN, |entry| Caller::of(&entry)))
-            }
+            Requirement::ScopeForDetails => Ok(identify(keys, headers, connection)
+                .map_or(Caller::UNKNOWN, |entry| Caller::of(&entry))),
             Requirement::OneOf(scopes) => {
-                let entry = identify(keys, headers).map_err(|why| {
+                let entry = identify(keys, headers, connection).map_err(|why| {
                     self.metrics.count(why);
                     problems::unauthenticated()
                 })?;
@@ -118,8 +116,8 @@ impl Access {
     ///
     /// # Errors
     /// 421 if the host is not accepted.
-    pub(crate) fn check_host(&self, head: &Parts) -> Result<(), Problem> {
-        self.hosts.check(head, self.listen)
+    pub(crate) fn check_host(&self, head: &Parts, connection: &Connection) -> Result<(), Problem> {
+        self.hosts.check(head, &connection.listener)
     }
 
     /// Returns the risks that the operator should know.
@@ -158,8 +156,19 @@ pub(crate) enum AccessError {
     Thread(#[from] std::io::Error),
 }
 
-/// Returns the entry of the key in the request.
-fn identify(keys: &WatchedKeys, headers: &HeaderMap) -> Result<Arc<Entry>, Rejection> {
+/// Returns the entry of the key in the request. A request without the header has the entry of the client
+/// certificate, if the connection has one.
+fn identify(
+    keys: &WatchedKeys,
+    headers: &HeaderMap,
+    connection: &Connection,
+) -> Result<Arc<Entry>, Rejection> {
+    if !headers.contains_key(AUTHORIZATION)
+        && let Some(certificate) = &connection.certificate
+    {
+        let entry = keys.active().entry_of_certificate(certificate);
+        return entry.ok_or(Rejection::UnknownCertificate);
+    }
     let key = bearer(headers).ok_or(Rejection::NoKey)?;
     keys.active()
         .entry(&KeyDigest::of(key), SystemTime::now())

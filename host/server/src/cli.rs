@@ -6,6 +6,7 @@ mod client;
 mod component;
 mod healthcheck;
 mod requests;
+mod transport;
 mod variables;
 
 use crate::app::Settings;

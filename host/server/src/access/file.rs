@@ -2,7 +2,7 @@
 //! incomplete cannot lose an expiry or a limit.
 
 use super::key::KeyDigest;
-use super::key_set::{Conflict, Entry, EntryKey, KeySet};
+use super::key_set::{CertificateId, Conflict, Entry, EntryKey, KeySet};
 use super::scope::{Scope, Scopes};
 use super::settings::AccessSettings;
 use crate::config::files::{self, FileError};
@@ -20,6 +20,9 @@ const ENTRIES_MAX: usize = 1000;
 /// Maximum number of keys of an entry: the current one and the next or the previous one.
 const KEYS_MAX: usize = 2;
 const NAME_BYTES_MAX: usize = 64;
+/// Maximum number of certificates of an entry.
+const CERTIFICATES_MAX: usize = 16;
+const URI_BYTES_MAX: usize = 2048;
 
 /// The file of access keys cannot be used.
 #[derive(Debug, Error)]
@@ -64,7 +67,7 @@ pub(crate) enum EntryError {
     Name,
     #[error("another entry has the same name. Put both keys into one entry")]
     NameTwice,
-    #[error("it has no key and is therefore useless. Add a key or remove the entry")]
+    #[error("it has neither a key nor a certificate. Add one, or remove the entry")]
     NoKey,
     #[error("it has more than {KEYS_MAX} keys. Remove the oldest")]
     TooManyKeys,
@@ -74,6 +77,15 @@ pub(crate) enum EntryError {
     Digest,
     #[error("a key occurs twice in the file. Each key belongs to one entry")]
     KeyTwice,
+    #[error("it has more than {CERTIFICATES_MAX} certificates")]
+    TooManyCertificates,
+    #[error(
+        "a certificate is malformed. Give sha256: and the 64 hexadecimal digits of its SHA-256, or a URI of its \
+         subject alternative name"
+    )]
+    Certificate,
+    #[error("a certificate occurs twice in the file. Each certificate belongs to one entry")]
+    CertificateTwice,
     #[error(
         "expires is malformed. Give a date or a time in UTC, as in 2027-01-31 or 2027-01-31T12:00:00Z"
     )]
@@ -97,7 +109,10 @@ struct EntryDocument {
     /// For people; not read.
     #[serde(default, rename = "note")]
     _note: Option<String>,
+    #[serde(default)]
     keys: Vec<KeyDocument>,
+    #[serde(default)]
+    certificates: Vec<String>,
     scopes: Vec<String>,
 }
 
@@ -164,6 +179,7 @@ fn parse_content(content: &[u8]) -> Result<KeySet, Fault> {
             keys.add(entry).map_err(|conflict| match conflict {
                 Conflict::Name => EntryError::NameTwice,
                 Conflict::Key => EntryError::KeyTwice,
+                Conflict::Certificate => EntryError::CertificateTwice,
             })
         });
         added.map_err(|error| Fault::Entry {
@@ -179,8 +195,8 @@ fn entry(document: EntryDocument) -> Result<Entry, EntryError> {
         return Err(EntryError::Name);
     }
     match document.keys.len() {
-        0 => return Err(EntryError::NoKey),
-        1..=KEYS_MAX => {}
+        0 if document.certificates.is_empty() => return Err(EntryError::NoKey),
+        0..=KEYS_MAX => {}
         _ => return Err(EntryError::TooManyKeys),
     }
     let keys = document.keys.iter().map(|key| {
@@ -195,11 +211,43 @@ fn entry(document: EntryDocument) -> Result<Entry, EntryError> {
     if scopes == Scopes::NONE {
         return Err(EntryError::NoScopes);
     }
+    if document.certificates.len() > CERTIFICATES_MAX {
+        return Err(EntryError::TooManyCertificates);
+    }
+    let certificates = document.certificates.iter().map(|id| certificate(id));
     Ok(Entry {
+        certificates: certificates.collect::<Result<_, _>>()?,
         keys: keys.collect::<Result<_, _>>()?,
         scopes,
         name: document.name,
     })
+}
+
+/// Parses a certificate: `sha256:` and hexadecimal digits, or a URI.
+fn certificate(text: &str) -> Result<CertificateId, EntryError> {
+    if let Some(digits) = text.strip_prefix("sha256:") {
+        // openssl prints colons between the bytes.
+        let mut digest = [0; 32];
+        let digits = digits.replace(':', "");
+        let bytes = base16ct::mixed::decode(&digits, &mut digest);
+        let is_whole = bytes.is_ok_and(|bytes| bytes.len() == 32);
+        return if is_whole {
+            Ok(CertificateId::Sha256(digest))
+        } else {
+            Err(EntryError::Certificate)
+        };
+    }
+    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+    let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    let is_uri = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(is_scheme)
+        && text.len() <= URI_BYTES_MAX
+        && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_uri {
+        Ok(CertificateId::Uri(text.to_owned()))
+    } else {
+        Err(EntryError::Certificate)
+    }
 }
 
 /// Returns whether a text is a valid name of an entry.
@@ -357,6 +405,30 @@ mod tests {
             fault(r#"{"entries": []} x"#),
             Fault::Syntax { .. }
         ));
+    }
+
+    #[test]
+    fn certificate_is_a_digest_or_a_uri() {
+        let hex = digest("1");
+        let id = certificate(&format!("sha256:{hex}"));
+        assert!(matches!(id, Ok(CertificateId::Sha256(_))));
+        let pairs: Vec<_> = (0..32)
+            .map(|at| hex[2 * at..2 * at + 2].to_uppercase())
+            .collect();
+        assert_eq!(certificate(&format!("sha256:{}", pairs.join(":"))), id);
+        let uri = "spiffe://example.org/ci";
+        assert_eq!(certificate(uri), Ok(CertificateId::Uri(uri.to_owned())));
+        let long = format!("spiffe://{}", "x".repeat(URI_BYTES_MAX));
+        let longer = format!("sha256:{hex}00");
+        for malformed in [
+            "", "ci", "sha256:", &longer, "://x", "1:x", "a: b", "ü:x", &long,
+        ] {
+            assert_eq!(
+                certificate(malformed),
+                Err(EntryError::Certificate),
+                "{malformed}"
+            );
+        }
     }
 
     #[test]

@@ -6,10 +6,10 @@
 
 use super::allowed_host::{AllowedHost, normal};
 use super::problems;
-use bulkhead_http::Problem;
+use bulkhead_http::{Address, Problem};
 use hyper::header::HOST;
 use hyper::http::request::Parts;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// The hosts that requests may name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +32,12 @@ impl Hosts {
     ///
     /// # Errors
     /// 421 if the host is not accepted.
-    pub(super) fn check(&self, head: &Parts, listener: SocketAddr) -> Result<(), Problem> {
-        let is_guarded = self.guards_loopback && listener.ip().to_canonical().is_loopback();
+    pub(super) fn check(&self, head: &Parts, listener: &Address) -> Result<(), Problem> {
+        // Browsers cannot connect to a Unix socket.
+        if matches!(listener, Address::Unix(_)) {
+            return Ok(());
+        }
+        let is_guarded = self.guards_loopback && listener.is_local();
         if self.allowed.is_empty() && !is_guarded {
             return Ok(());
         }
@@ -93,8 +97,8 @@ mod tests {
             request = request.header(HOST, host);
         }
         let request = request.body(()).expect("request should be valid");
-        let listener = listener.parse().expect("address should be valid");
-        hosts.check(&request.into_parts().0, listener).is_ok()
+        let listener: Address = listener.parse().expect("address should be valid");
+        hosts.check(&request.into_parts().0, &listener).is_ok()
     }
 
     #[test]
@@ -131,6 +135,7 @@ mod tests {
             assert!(accepts(&hosts, "/", Some(host), OTHER), "{host}");
         }
         assert!(accepts(&hosts, "/", None, LOOPBACK));
+        assert!(accepts(&hosts, "/", Some("evil.example"), "unix:/run/s"));
         assert!(!accepts(
             &hosts,
             "http://evil.example/",

@@ -2,6 +2,7 @@
 
 use super::key::KeyDigest;
 use super::scope::Scopes;
+use bulkhead_http::ClientCertificate;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,6 +13,16 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) scopes: Scopes,
     pub(crate) keys: Vec<EntryKey>,
+    pub(crate) certificates: Vec<CertificateId>,
+}
+
+/// A client certificate of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum CertificateId {
+    /// The SHA-256 of the certificate in DER.
+    Sha256([u8; 32]),
+    /// A URI of the subject alternative name, compared byte by byte.
+    Uri(String),
 }
 
 /// A key of an entry.
@@ -40,13 +51,14 @@ pub(crate) enum InvalidKey {
 pub(crate) struct KeySet {
     entries: Vec<Arc<Entry>>,
     by_digest: HashMap<KeyDigest, (EntryKey, Arc<Entry>)>,
+    by_certificate: HashMap<CertificateId, Arc<Entry>>,
 }
 
 impl KeySet {
     /// Adds an entry.
     ///
     /// # Errors
-    /// [`Conflict`] if another entry has the same name, or if a key occurs twice. The set is then unchanged.
+    /// [`Conflict`] if another entry has the same name, or if a key or a certificate occurs twice. The set is then unchanged.
     pub(crate) fn add(&mut self, entry: Entry) -> Result<(), Conflict> {
         if self.entries.iter().any(|other| other.name == entry.name) {
             return Err(Conflict::Name);
@@ -57,7 +69,17 @@ impl KeySet {
                 return Err(Conflict::Key);
             }
         }
+        for (at, certificate) in entry.certificates.iter().enumerate() {
+            let is_own = entry.certificates[..at].contains(certificate);
+            if is_own || self.by_certificate.contains_key(certificate) {
+                return Err(Conflict::Certificate);
+            }
+        }
         let entry = Arc::new(entry);
+        for certificate in &entry.certificates {
+            self.by_certificate
+                .insert(certificate.clone(), Arc::clone(&entry));
+        }
         for key in &entry.keys {
             self.by_digest
                 .insert(key.digest, (*key, Arc::clone(&entry)));
@@ -69,6 +91,21 @@ impl KeySet {
     /// Returns the entries in the order of the file.
     pub(crate) fn entries(&self) -> &[Arc<Entry>] {
         &self.entries
+    }
+
+    /// Returns the entry that lists a certificate by its SHA-256 or by one of its URIs. Returns `None` if
+    /// several entries list it.
+    pub(crate) fn entry_of_certificate(
+        &self,
+        certificate: &ClientCertificate,
+    ) -> Option<Arc<Entry>> {
+        let uris = certificate.uris.iter().cloned().map(CertificateId::Uri);
+        let ids = std::iter::once(CertificateId::Sha256(certificate.sha256)).chain(uris);
+        let mut entries = ids.filter_map(|id| self.by_certificate.get(&id));
+        let entry = entries.next()?;
+        entries
+            .all(|other| Arc::ptr_eq(entry, other))
+            .then(|| Arc::clone(entry))
     }
 
     /// Returns the entry to which a key belongs. The lookup does not take constant time: an attacker who
@@ -96,6 +133,8 @@ pub(crate) enum Conflict {
     Name,
     /// A key occurs twice.
     Key,
+    /// A certificate occurs twice.
+    Certificate,
 }
 
 #[cfg(test)]
@@ -109,6 +148,7 @@ mod tests {
             name: name.to_owned(),
             scopes: Scopes::of(&[Scope::Sign]),
             keys: keys.iter().map(|key| entry_key(key, None)).collect(),
+            certificates: Vec::new(),
         }
     }
 
@@ -150,6 +190,38 @@ mod tests {
         assert!(is_valid("2", at - Duration::from_nanos(1)));
         assert!(!is_valid("2", at));
         assert!(is_valid("1", at));
+    }
+
+    #[test]
+    fn certificate_has_the_entry_that_lists_its_digest_or_uri() {
+        let id = |uri: &str| CertificateId::Uri(uri.to_owned());
+        let mut set = KeySet::default();
+        for (name, certificates) in [
+            ("a", vec![CertificateId::Sha256([1; 32]), id("spiffe://a")]),
+            ("b", vec![id("spiffe://b")]),
+        ] {
+            let mut entry = entry(name, &[]);
+            entry.certificates = certificates;
+            set.add(entry).expect("entry should be added");
+        }
+        let name = |sha256: u8, uris: &[&str]| {
+            let uris = uris.iter().map(|uri| (*uri).to_owned()).collect();
+            let certificate = ClientCertificate {
+                sha256: [sha256; 32],
+                uris,
+            };
+            let entry = set.entry_of_certificate(&certificate);
+            entry.map(|entry| entry.name.clone())
+        };
+        assert_eq!(name(1, &[]).as_deref(), Some("a"));
+        assert_eq!(name(1, &["spiffe://a"]).as_deref(), Some("a"));
+        assert_eq!(name(2, &["spiffe://x", "spiffe://b"]).as_deref(), Some("b"));
+        assert_eq!(name(2, &["spiffe://B", "spiffe://b/"]), None);
+        assert_eq!(name(2, &[]), None);
+        assert_eq!(name(1, &["spiffe://b"]), None);
+        let mut again = entry("c", &[]);
+        again.certificates = vec![id("spiffe://b")];
+        assert_eq!(set.add(again), Err(Conflict::Certificate));
     }
 
     #[test]

@@ -99,10 +99,28 @@ pub(crate) enum Requirement {
 }
 
 impl Requirement {
+    /// Returns the callers for whom the route is made.
+    pub(crate) fn audience(self) -> Audience {
+        match self {
+            Self::Nothing => Audience::Everyone,
+            Self::ScopeForDetails => Audience::Observers,
+            Self::OneOf(scopes) if scopes == Scopes::of(&[Scope::Observe]) => Audience::Observers,
+            Self::OneOf(_) => Audience::Callers,
+        }
+    }
+
     /// Returns the requirement of one scope.
     pub(crate) const fn scope(scope: Scope) -> Self {
         Self::OneOf(Scopes::of(&[scope]))
     }
+}
+
+/// The callers for whom a route is made, which decides the listeners that serve it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    Everyone,
+    Observers,
+    Callers,
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Settings of access control.
 
 use super::allowed_host::AllowedHost;
+use crate::listen::ListenSettings;
 use bulkhead_http::setting;
 use clap::Args;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Settings of access control.
@@ -23,13 +23,29 @@ pub(crate) struct AccessSettings {
 }
 
 impl AccessSettings {
-    /// Returns a text for each risk that the operator should know and may accept.
-    pub(crate) fn warnings(&self, listen: SocketAddr) -> Vec<String> {
-        let is_exposed = !listen.ip().to_canonical().is_loopback();
-        let is_open = self.access_keys.is_none();
-        let open = (is_open && is_exposed).then(|| {
+    /// Returns an error text if the settings contradict those of the listeners.
+    pub(crate) fn contradiction(&self, listen: &ListenSettings) -> Option<String> {
+        (listen.tls_client_ca.is_some() && self.access_keys.is_none()).then(|| {
             format!(
-                "the server has no access keys and listens on {listen}, which other machines may reach: everyone who \
+                "{} needs {}, which is not set: its entries list the certificates",
+                setting!(ListenSettings, tls_client_ca),
+                setting!(Self, access_keys)
+            )
+        })
+    }
+
+    /// Returns a text for each risk that the operator should know and may accept.
+    pub(crate) fn warnings(&self, listen: &ListenSettings) -> Vec<String> {
+        let exposed: Vec<_> = listen
+            .addresses()
+            .filter(|address| !address.is_local())
+            .map(ToString::to_string)
+            .collect();
+        let is_open = self.access_keys.is_none();
+        let open = (is_open && !exposed.is_empty()).then(|| {
+            let exposed = exposed.join(", ");
+            format!(
+                "the server has no access keys and listens on {exposed}, which other machines may reach: everyone who \
                  can connect may use it. Set {}, or let only trusted callers connect",
                 setting!(Self, access_keys)
             )

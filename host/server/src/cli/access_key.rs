@@ -111,6 +111,14 @@ fn list(keys: &KeySet, now: SystemTime) -> String {
         for key in &entry.keys {
             let _infallible = writeln!(lines, "{}", line(entry, key, now));
         }
+        let certificates = entry.certificates.len();
+        if certificates > 0 {
+            let (name, scopes) = (&entry.name, entry.scopes);
+            let _infallible = writeln!(
+                lines,
+                "{name}  client certificates: {certificates}  {scopes}"
+            );
+        }
     }
     lines
 }

@@ -5,6 +5,7 @@ use crate::app::{Settings, first_sandbox};
 use crate::capabilities::signing::{PEM, StorePlace};
 use crate::capabilities::{DEFINITIONS, Inspection};
 use crate::components;
+use crate::listen::tls_problem;
 use crate::metrics::Metrics;
 use crate::process::logging;
 use bulkhead_outbound::Target;
@@ -117,7 +118,7 @@ fn check(arguments: &[OsString]) -> Report {
                 report(check, texts, &defaults) + &log_setting() + &secrets + &unknown_variables();
             Report {
                 text,
-                warnings: settings.access.warnings(settings.listen),
+                warnings: settings.access.warnings(&settings.listen),
                 problems,
             }
         }
@@ -135,6 +136,7 @@ fn inspect(settings: &Settings, problems: &mut Vec<String>) -> (Defaults, String
     let (mut defaults, mut secrets) = (Vec::new(), String::new());
     problems.extend(settings.contradictions());
     problems.extend(components::problems(&settings.components));
+    problems.extend(tls_problem(&settings.listen));
     let keys = settings.access.access_keys.as_deref().map(read_keys);
     problems.extend(keys.and_then(Result::err).map(|error| error.to_string()));
     let log = logging::check(&logging::directives());

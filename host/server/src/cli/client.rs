@@ -1,13 +1,12 @@
 //! The HTTP client of the command line: one GET and its response, without an asynchronous runtime.
 
+use super::transport::{Security, Transport};
 use crate::access::Scope;
-use crate::app::address;
 use crate::config::secrets::{self, Secret, SecretError};
 use crate::config::units::duration_above_zero;
-use bulkhead_http::{Setting, Wiped, setting};
+use bulkhead_http::{Address, Setting, Wiped, setting};
 use clap::Args;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -23,9 +22,21 @@ const LISTEN: Setting = setting!(ServerSettings, listen);
 /// The address of a server, and the time for its response.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ServerSettings {
-    /// Address and port that the server listens on.
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "IP:PORT", value_parser = address)]
-    pub(super) listen: SocketAddr,
+    /// Address that the server listens on, as in the server's settings. Of several, the first is used.
+    #[arg(
+        long,
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESSES",
+        value_delimiter = ','
+    )]
+    listen: Vec<Address>,
+    /// Address of the server's health and metrics, if they have addresses of their own.
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    observe_listen: Vec<Address>,
+    /// File with the server's certificate, if the server uses TLS. A request with an access key accepts
+    /// exactly this certificate. The health check accepts every certificate.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
     /// Time to connect and to receive the response.
     #[arg(
         long,
@@ -36,29 +47,37 @@ pub(super) struct ServerSettings {
     pub(super) timeout: Duration,
 }
 
+impl ServerSettings {
+    /// Returns the address to connect to.
+    pub(super) fn address(&self) -> &Address {
+        let mut addresses = self.observe_listen.iter().chain(&self.listen);
+        addresses.next().expect("--listen should have a value")
+    }
+}
+
 /// The response is missing or not usable. The text names the address.
 #[derive(Debug, Error)]
 pub(super) enum ClientError {
     #[error("{0} does not respond within {1:?}")]
-    TimedOut(SocketAddr, Duration),
+    TimedOut(Address, Duration),
     #[error("{0}: {1}. Is a server running there? Set another address with {LISTEN}")]
-    Failed(SocketAddr, #[source] std::io::Error),
+    Failed(Address, #[source] std::io::Error),
     #[error(
         "{0} responds with {1:?}: it is shutting down, or is not Bulkhead. Try again, or set another address \
          with {LISTEN}"
     )]
-    Status(SocketAddr, String),
+    Status(Address, String),
     #[error(
         "{0} rejects the access key, or needs one. Set {ACCESS_KEY} to a key with the scope {1}, or {ACCESS_KEY}_FILE \
          to a file with the key"
     )]
-    Rejected(SocketAddr, &'static str),
+    Rejected(Address, &'static str),
     #[error(transparent)]
     AccessKey(#[from] SecretError),
     #[error("the access key consists of other characters than those of ASCII. Check {ACCESS_KEY}")]
     MalformedKey,
     #[error("the response of {0} is not that of Bulkhead. Set another address with {LISTEN}")]
-    NotBulkhead(SocketAddr),
+    NotBulkhead(Address),
 }
 
 /// The part of a response to read.
@@ -97,15 +116,15 @@ pub(super) fn get(
     needs: Needs,
     part: Part,
 ) -> Result<Vec<u8>, ClientError> {
-    let (address, time) = (reachable(server.listen), server.timeout);
+    let (address, time) = (server.address().clone(), server.timeout);
     let key = match needs {
         Needs::Nothing => None,
         Needs::Scope(_) => access_key_of_variables()?,
     };
     let request = request(path, key.as_ref()).ok_or(ClientError::MalformedKey)?;
-    let response = exchange(address, &request, time, part).map_err(|error| match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::TimedOut(address, time),
-        _ => ClientError::Failed(address, error),
+    let response = exchange(server, needs, &request, part).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::TimedOut(address.clone(), time),
+        _ => ClientError::Failed(address.clone(), error),
     })?;
     let line = response.split(|byte| *byte == b'\n').next();
     let line = String::from_utf8_lossy(line.unwrap_or_default());
@@ -141,23 +160,26 @@ fn request(path: &str, key: Option<&Secret>) -> Option<Wiped> {
 }
 
 fn exchange(
-    address: SocketAddr,
+    server: &ServerSettings,
+    needs: Needs,
     request: &[u8],
-    time: Duration,
     part: Part,
 ) -> std::io::Result<Vec<u8>> {
-    let end = Instant::now() + time;
-    let mut stream = TcpStream::connect_timeout(&address, time)?;
-    stream.set_write_timeout(Some(time))?;
+    let deadline = Instant::now() + server.timeout;
+    let security = match (&server.tls_cert, needs) {
+        (None, _) => Security::Plain,
+        // The file may be faulty or newer than the active certificate. The server works nevertheless.
+        (Some(_), Needs::Nothing) => Security::TlsWithAnyCertificate,
+        (Some(certificate), Needs::Scope(_)) => Security::TlsWith(certificate),
+    };
+    let mut stream = Transport::connect(server.address(), security, server.timeout)?;
+    stream.set_deadline(deadline)?;
     stream.write_all(request)?;
+    stream.flush()?;
     let mut response = Vec::new();
     let mut piece = [0; 4096];
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
+        stream.set_deadline(deadline)?;
         let bytes = stream.read(&mut piece)?;
         response.extend_from_slice(&piece[..bytes]);
         if bytes == 0 || (part == Part::Status && response.contains(&b'\n')) {
@@ -167,15 +189,4 @@ fn exchange(
             return Err(std::io::Error::other("the response is too large"));
         }
     }
-}
-
-/// Returns an address to connect to. A server that listens on all addresses is reached on the loopback
-/// address.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    address
 }

@@ -56,7 +56,8 @@ fn document(app: &App) -> Value {
         }
     };
     let (access, is_access_failing) = app.access.health();
-    is_failing |= is_access_failing;
+    let (tls, is_tls_failing) = app.tls.health();
+    is_failing |= is_access_failing || is_tls_failing;
     let mut statuses = Map::new();
     let mut members = Map::new();
     for (name, capability) in app.capabilities.iter() {
@@ -77,6 +78,7 @@ fn document(app: &App) -> Value {
         "components_dir": folder,
         "capabilities": statuses,
         "access": access,
+        "tls": tls,
         "warnings": app.access.warnings(),
     });
     if let Some(document) = document.as_object_mut() {

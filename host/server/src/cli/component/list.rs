@@ -68,14 +68,17 @@ pub(super) fn list(settings: &ListSettings) -> Result<String, ClientError> {
 fn health(server: &ServerSettings) -> Result<Value, ClientError> {
     let scope = Scope::Observe;
     let body = client::get(server, "/health", Needs::Scope(scope), Part::Body)?;
-    let health: Value =
-        serde_json::from_slice(&body).map_err(|_| ClientError::NotBulkhead(server.listen))?;
+    let health: Value = serde_json::from_slice(&body)
+        .map_err(|_| ClientError::NotBulkhead(server.address().clone()))?;
     if health["components"].is_array() {
         Ok(health)
     } else if health["status"].is_string() {
         // A caller without the scope sees nothing else.
-        Err(ClientError::Rejected(server.listen, scope.name()))
+        Err(ClientError::Rejected(
+            server.address().clone(),
+            scope.name(),
+        ))
     } else {
-        Err(ClientError::NotBulkhead(server.listen))
+        Err(ClientError::NotBulkhead(server.address().clone()))
     }
 }
