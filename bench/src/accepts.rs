@@ -256,7 +256,7 @@ fn send_requests(
             while !done() {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let request = format!(
-                    "GET /crypto/sign?message=message-{number} HTTP/1.1\r\nHost: bench\r\n\r\n"
+                    "GET /crypto/sign?message=message-{number} HTTP/1.1\r\nHost: localhost\r\n\r\n"
                 );
                 loop {
                     let start = Instant::now();

@@ -44,7 +44,7 @@ fn client(server: &Server, connection: usize, end: Instant) -> BTreeMap<&'static
     while Instant::now() < end {
         for (method, target, body) in requests(connection) {
             let head = format!(
-                "{method} {target} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                "{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             );
             stream

@@ -1,5 +1,6 @@
 //! Black-box tests: the real binary, real sockets, and messages of other implementations.
 
+mod access;
 mod bombs;
 mod clients;
 mod components;

@@ -134,7 +134,7 @@ fn timeouts_and_disconnects_are_counted() {
     let server = Server::start(&[]);
     let body = serde_json::json!({"passphrase": "topsecret", "message": default}).to_string();
     let head = format!(
-        "POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        "POST /decryptMessage HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     until("a disconnect is counted", || {

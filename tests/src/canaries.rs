@@ -78,11 +78,16 @@ pub fn record_secret(text: &str) {
     }
 }
 
-/// Records the secrets of a request: the query, the token and all text in the body. For the signing
+/// Records the secrets of a request: the access key, the query, the token and all text in the body. For the signing
 /// relay, only messages and signatures are secrets: its log may contain ids and receivers' names.
 pub(crate) fn request(target: &str, headers: &[(&str, &str)], body: &[u8]) {
     if CANARIES.is_none() {
         return;
+    }
+    for (name, value) in headers {
+        if name.eq_ignore_ascii_case("authorization") {
+            record_secret(value.trim_start_matches("Bearer "));
+        }
     }
     if is_relay(target) {
         for text in secrets_in_query(target)

@@ -100,7 +100,8 @@ pub fn request(
 /// Returns a request head with a body length of `body_len`, which closes the connection after the
 /// response.
 pub fn head(method: &str, target: &str, headers: &[(&str, &str)], body_len: usize) -> Vec<u8> {
-    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+    let mut head =
+        format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     if body_len > 0 {
         head.push_str(&["Content-Length: ", &body_len.to_string(), "\r\n"].concat());
     }

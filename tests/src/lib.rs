@@ -14,6 +14,7 @@ pub mod mock;
 pub mod postgres;
 pub mod seal;
 pub mod server;
+pub mod tls;
 
 use std::time::{Duration, Instant};
 

@@ -325,6 +325,8 @@ fn listening(log: &mut BufReader<ChildStderr>) -> (Option<SocketAddr>, String) {
         }
         let entry: Value = serde_json::from_str(&seen[start..]).unwrap_or_default();
         if let Some(address) = entry["fields"]["address"].as_str() {
+            // Further addresses, which may be Unix sockets, follow.
+            let address = address.split(',').next().unwrap_or_default();
             return (
                 Some(address.parse().expect("address should be valid")),
                 seen,
@@ -339,6 +341,7 @@ fn is_secret(variable: &str) -> bool {
     [
         "SECRET",
         "SECRET_PREVIOUS",
+        "BULKHEAD_ACCESS_KEY",
         "BULKHEAD_UPSTREAM_API_KEY",
         "BULKHEAD_WEBHOOK_SECRET",
         "BULKHEAD_WEBHOOK_SECRET_PREVIOUS",

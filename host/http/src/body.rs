@@ -4,6 +4,7 @@ use crate::memory_budget::{LimitExceeded, MemoryBudget, RequestBody};
 use crate::problem::Problem;
 use crate::problem_kind;
 use crate::settings::Settings;
+use crate::socket::Socket;
 use bulkhead_envelope::problem_kind::BODY_INCOMPLETE;
 use bulkhead_envelope::{ByteSize, Problem as ProblemBody, setting};
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use hyper::header::{CONTENT_LENGTH, EXPECT};
 use hyper::http::request::Parts;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 
 /// Limits on discarding the body of a rejected request. If the server closed the connection at once, the
@@ -184,16 +185,14 @@ fn discard(mut body: Incoming) {
 }
 
 /// Reads and discards all further data of a client, on a connection that was shut down for writing.
-pub(crate) async fn discard_rest(stream: &TcpStream) {
+pub(crate) async fn discard_rest(mut stream: Socket) {
     let read = async {
         let mut left = DISCARDED_BYTES_MAX;
         let mut buffer = vec![0; 8 << 10];
-        while left > 0 && stream.readable().await.is_ok() {
-            match stream.try_read(&mut buffer) {
-                Ok(0) => return,
+        while left > 0 {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
                 Ok(bytes) => left = left.saturating_sub(bytes),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
             }
         }
     };

@@ -3,21 +3,22 @@
 use crate::body::discard_rest;
 use crate::connection_io::ConnectionIo;
 use crate::head_timer::{HeadStart, HeadTimer};
-use crate::response::Response;
-use crate::service::Service;
+use crate::problem::Problem;
+use crate::request::request_id;
+use crate::response::{REQUEST_ID, Response};
+use crate::service::{Connection, Service};
 use crate::settings::Settings;
+use crate::socket::Socket;
 use hyper::body::Incoming;
-use hyper::header::EXPECT;
+use hyper::header::{CONNECTION, EXPECT, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 /// Size of hyper's buffer for the head of a request. It is larger than the limits in [`Settings`], so that
@@ -36,15 +37,24 @@ struct Progress {
     unread_body: AtomicBool,
 }
 
+/// The requests that a connection accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// As the listener expects them.
+    Expected,
+    /// The client does not use TLS, and the listener expects it. Every request is rejected.
+    PlainInsteadOfTls,
+}
+
 /// Serves one connection to its end. Once `closed` is true, the current request is the last one.
 pub(crate) async fn serve_connection<S: Service>(
     service: Arc<S>,
     settings: &Settings,
-    stream: TcpStream,
-    peer: IpAddr,
+    socket: Socket,
+    from: &Connection,
+    scheme: Scheme,
     mut closed: watch::Receiver<bool>,
 ) {
-    let _only_slower_without = stream.set_nodelay(true);
     let progress = Arc::new(Progress::default());
     let head_start = HeadStart::default();
     let mut connection = http1::Builder::new()
@@ -52,8 +62,11 @@ pub(crate) async fn serve_connection<S: Service>(
         .header_read_timeout(settings.idle_timeout)
         .max_buf_size(HEAD_BUFFER_BYTES)
         .serve_connection(
-            ConnectionIo::new(stream, settings.response_timeout, head_start),
-            service_fn(|request| call(Arc::clone(&service), Arc::clone(&progress), request, peer)),
+            ConnectionIo::new(socket, settings.response_timeout, head_start),
+            service_fn(|request| {
+                let (service, progress) = (Arc::clone(&service), Arc::clone(&progress));
+                call(service, progress, from, scheme, request)
+            }),
         );
     let is_closed = async { drop(closed.wait_for(|&closed| closed).await) };
     let mut ended = tokio::select! {
@@ -87,19 +100,31 @@ pub(crate) async fn serve_connection<S: Service>(
         }
     }
     if is_unread {
-        discard_rest(&connection.into_parts().io.into_stream()).await;
+        discard_rest(connection.into_parts().io.into_stream()).await;
     }
 }
 
 async fn call<S: Service>(
     service: Arc<S>,
     progress: Arc<Progress>,
+    from: &Connection,
+    scheme: Scheme,
     request: Request<Incoming>,
-    peer: IpAddr,
 ) -> Result<Response, Infallible> {
     progress.first_request.notify_one();
+    if scheme == Scheme::PlainInsteadOfTls {
+        progress.unread_body.store(true, Ordering::Relaxed);
+        let id = request_id(request.headers());
+        let mut response = Problem::not_https().into_response(&id);
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        return Ok(response);
+    }
     let expects = request.headers().contains_key(EXPECT);
-    let response = service.call(request, peer).await;
+    let response = service.call(from, request).await;
     if expects && !response.status().is_success() {
         progress.unread_body.store(true, Ordering::Relaxed);
     }

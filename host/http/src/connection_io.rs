@@ -1,18 +1,18 @@
 //! The socket for hyper. It ends a connection whose client does not receive responses in time.
 
 use crate::head_timer::HeadStart;
+use crate::socket::Socket;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use std::io::{ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 /// A socket with hyper's traits for reading and writing.
 pub(crate) struct ConnectionIo {
-    io: TokioIo<TcpStream>,
+    io: TokioIo<Socket>,
     write_timeout: Duration,
     head_start: HeadStart,
     /// The time by which all pending data of hyper must be written. It is set when a write first has to
@@ -21,7 +21,7 @@ pub(crate) struct ConnectionIo {
 }
 
 impl ConnectionIo {
-    pub(crate) fn new(stream: TcpStream, write_timeout: Duration, head_start: HeadStart) -> Self {
+    pub(crate) fn new(stream: Socket, write_timeout: Duration, head_start: HeadStart) -> Self {
         Self {
             io: TokioIo::new(stream),
             write_timeout,
@@ -30,17 +30,17 @@ impl ConnectionIo {
         }
     }
 
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> Socket {
         self.io.into_inner()
     }
 
     /// Returns an error once pending data has waited too long. A client that does not receive its response
     /// occupies memory and a connection.
-    fn within_time(
+    fn within_time<T>(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<Result<usize>>,
-    ) -> Poll<Result<usize>> {
+        written: Poll<Result<T>>,
+    ) -> Poll<Result<T>> {
         if written.is_ready() {
             return written;
         }
@@ -91,13 +91,18 @@ impl Write for ConnectionIo {
         self.within_time(cx, written)
     }
 
-    /// hyper flushes after it has written all pending data.
+    /// hyper flushes after it has written all pending data. TLS may still hold some of it.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.deadline = None;
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if flushed.is_ready() {
+            self.deadline = None;
+        }
+        self.within_time(cx, flushed)
     }
 
+    /// TLS writes a last message.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let shut_down = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.within_time(cx, shut_down)
     }
 }

@@ -96,6 +96,13 @@ impl Problem {
         )
     }
 
+    pub(crate) fn not_https() -> Self {
+        Self::new(
+            &problem_kind::MALFORMED_REQUEST,
+            "This port accepts HTTPS only, and the request is plain HTTP. Use https:// in the address.",
+        )
+    }
+
     pub(crate) fn unknown_transfer_coding() -> Self {
         Self::new(
             &problem_kind::UNKNOWN_TRANSFER_CODING,

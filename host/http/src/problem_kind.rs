@@ -5,7 +5,8 @@ use bulkhead_envelope::problem_kinds;
 problem_kinds! {
     MALFORMED_REQUEST = 400 "malformed_request" "Malformed request" {
         meaning: "The request breaks a rule of HTTP/1.1.",
-        causes: "The request does not have exactly one header `Host`, or its value is not a host with an optional port. Input that is not HTTP gets a bare status without a \
+        causes: "The request does not have exactly one header `Host`, or its value is not a host with an optional port. Or the \
+                 request is plain HTTP, and the server expects HTTPS. Input that is not HTTP gets a bare status without a \
                  document.",
         remedy: "Send requests with an HTTP library, such as that of curl.",
     }

@@ -1,13 +1,18 @@
 //! Accepts connections, and drains them at the end.
 
-use crate::connection::serve_connection;
-use crate::service::Service;
+use crate::connection::{Scheme, serve_connection};
+use crate::listener::{Accepted, Listener, Opened};
+use crate::service::{Connection, Service};
 use crate::settings::Settings;
+use crate::socket::Socket;
 use crate::threads::ConnectionThreads;
+use crate::tls::{Handshake, HandshakeFailure, Tls};
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 /// Pause after a failure to accept. The usual cause is a lack of file descriptors.
@@ -15,6 +20,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Minimum time between two log messages about such failures.
 const ACCEPT_LOG_PAUSE: Duration = Duration::from_secs(10);
+
+/// Listeners that share a limit on connections.
+pub struct ListenerGroup {
+    /// The listeners.
+    pub listeners: Vec<Listener>,
+    /// Maximum number of open connections. Further connections wait to be accepted.
+    pub connections_max: u32,
+}
 
 /// The end of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,20 +47,30 @@ pub async fn serve<S: Service>(
     service: Arc<S>,
     settings: Settings,
     threads: ConnectionThreads,
-    listener: TcpListener,
+    groups: Vec<ListenerGroup>,
     mut stop: watch::Receiver<u32>,
 ) -> DrainEnd {
     let settings = Arc::new(settings);
-    let connections = Arc::new(Semaphore::new(settings.connections_max as usize));
     let (close, closed) = watch::channel(false);
-    let mut accepting = std::pin::pin!(accept(
-        &service,
-        &settings,
-        &threads,
-        listener,
-        &connections,
-        closed
-    ));
+    let threads = Arc::new(threads);
+    let mut limits = Vec::new();
+    let mut loops: Vec<AcceptLoop> = Vec::new();
+    for (number, group) in groups.into_iter().enumerate() {
+        let connections = Arc::new(Semaphore::new(group.connections_max as usize));
+        limits.push((Arc::clone(&connections), group.connections_max));
+        for listener in group.listeners {
+            let accepting = Accepting {
+                service: Arc::clone(&service),
+                settings: Arc::clone(&settings),
+                threads: Arc::clone(&threads),
+                listener,
+                group: number,
+                connections: Arc::clone(&connections),
+            };
+            loops.push(Box::pin(accepting.run(closed.clone())));
+        }
+    }
+    let mut accepting = std::pin::pin!(all(loops));
     tokio::select! {
         () = accepting.as_mut() => {}
         () = signals(&mut stop, 1) => {}
@@ -65,7 +88,9 @@ pub async fn serve<S: Service>(
     tracing::info!(connections = open(), "waiting for open requests");
     let connections_ended = async {
         accepting.await;
-        let _all = connections.acquire_many(settings.connections_max).await;
+        for (connections, max) in &limits {
+            let _all = connections.acquire_many(*max).await;
+        }
     };
     // Both futures run concurrently, so that they share one time-out. The drain waits for `finish`, because
     // the outcome of a call or webhook that is cut is unknown.
@@ -94,6 +119,21 @@ pub async fn serve<S: Service>(
     DrainEnd::Cut
 }
 
+type AcceptLoop = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs all loops in this task, until the last one has ended.
+async fn all(mut loops: Vec<AcceptLoop>) {
+    poll_fn(|context| {
+        loops.retain_mut(|one| one.as_mut().poll(context).is_pending());
+        if loops.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
 /// Waits until at least `count` signals have arrived.
 async fn signals(stop: &mut watch::Receiver<u32>, count: u32) {
     if stop.wait_for(|&signals| signals >= count).await.is_err() {
@@ -102,52 +142,97 @@ async fn signals(stop: &mut watch::Receiver<u32>, count: u32) {
     }
 }
 
-/// Accepts connections until `closed`. Then it accepts the connections that wait in the kernel, because
-/// their clients may have sent requests, and closes the listener.
-async fn accept<S: Service>(
-    service: &Arc<S>,
-    settings: &Arc<Settings>,
-    threads: &ConnectionThreads,
-    listener: TcpListener,
-    connections: &Arc<Semaphore>,
-    closed: watch::Receiver<bool>,
-) {
-    let mut closing = closed.clone();
-    let mut logged: Option<Instant> = None;
-    loop {
-        let Ok(permit) = Arc::clone(connections).acquire_owned().await else {
-            return;
-        };
-        let accepted = tokio::select! {
-            biased;
-            accepted = listener.accept() => accepted,
-            _ = closing.wait_for(|&closed| closed) => return,
-        };
-        // This removes the socket from the event queue of this thread. Another thread adds it to its own.
-        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
-            Ok((stream, peer)) => {
-                let (service, settings) = (Arc::clone(service), Arc::clone(settings));
-                let closed = closed.clone();
-                service.open_connections().inc();
-                threads.spawn(async move {
-                    match TcpStream::from_std(stream) {
-                        Ok(stream) => {
-                            let service = Arc::clone(&service);
-                            serve_connection(service, &settings, stream, peer.ip(), closed).await;
-                        }
-                        Err(error) => tracing::warn!(%error, "cannot register a connection"),
-                    }
-                    service.open_connections().dec();
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                if logged.is_none_or(|at| at.elapsed() >= ACCEPT_LOG_PAUSE) {
-                    logged = Some(Instant::now());
-                    tracing::warn!(%error, "cannot accept connections");
+/// A listener with the resources of its connections.
+struct Accepting<S> {
+    service: Arc<S>,
+    settings: Arc<Settings>,
+    threads: Arc<ConnectionThreads>,
+    listener: Listener,
+    group: usize,
+    connections: Arc<Semaphore>,
+}
+
+impl<S: Service> Accepting<S> {
+    /// Accepts connections until `closed`. Then it accepts the connections that wait in the kernel, because
+    /// their clients may have sent requests, and closes the listener.
+    async fn run(self, closed: watch::Receiver<bool>) {
+        let mut closing = closed.clone();
+        let mut logged: Option<Instant> = None;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = self.listener.accept() => accepted,
+                _ = closing.wait_for(|&closed| closed) => return,
+            };
+            match accepted {
+                Ok(accepted) => {
+                    // Later than the connection, because the listeners of a group share the permits.
+                    let connections = Arc::clone(&self.connections);
+                    let Ok(permit) = connections.acquire_owned().await else {
+                        return;
+                    };
+                    let connection = Connection {
+                        group: self.group,
+                        listener: self.listener.address().clone(),
+                        peer: accepted.peer(),
+                        certificate: None,
+                    };
+                    let (service, settings) =
+                        (Arc::clone(&self.service), Arc::clone(&self.settings));
+                    let (tls, closed) = (self.listener.tls(), closed.clone());
+                    service.open_connections().inc();
+                    self.threads.spawn(async move {
+                        serve_accepted(&service, &settings, accepted, tls, connection, closed)
+                            .await;
+                        service.open_connections().dec();
+                        drop(permit);
+                    });
                 }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                Err(error) => {
+                    if logged.is_none_or(|at| at.elapsed() >= ACCEPT_LOG_PAUSE) {
+                        logged = Some(Instant::now());
+                        tracing::warn!(%error, "cannot accept connections");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
+}
+
+/// Performs the TLS handshake, if the listener expects TLS, and serves the connection.
+async fn serve_accepted<S: Service>(
+    service: &Arc<S>,
+    settings: &Settings,
+    accepted: Accepted,
+    tls: Option<Arc<Tls>>,
+    mut connection: Connection,
+    closed: watch::Receiver<bool>,
+) {
+    let mut scheme = Scheme::Expected;
+    let socket = match (accepted.open(), tls) {
+        (Err(error), _) => {
+            tracing::warn!(%error, "cannot register a connection");
+            return;
+        }
+        (Ok(Opened::Unix(stream)), _) => Socket::Unix(stream),
+        (Ok(Opened::Tcp(stream)), None) => Socket::Tcp(stream),
+        (Ok(Opened::Tcp(stream)), Some(tls)) => match tls.accept(stream).await {
+            Handshake::Done(stream, certificate) => {
+                connection.certificate = certificate;
+                Socket::Tls(stream)
+            }
+            Handshake::PlainHttp(stream) => {
+                service.count_handshake_failure(HandshakeFailure::PlainHttp);
+                scheme = Scheme::PlainInsteadOfTls;
+                Socket::Tcp(stream)
+            }
+            Handshake::Failed(why) => {
+                service.count_handshake_failure(why);
+                return;
+            }
+        },
+    };
+    let service = Arc::clone(service);
+    serve_connection(service, settings, socket, &connection, scheme, closed).await;
 }

@@ -7,8 +7,6 @@ use std::time::Duration;
 /// name the flag to raise.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Maximum number of open connections. Further connections wait to be accepted.
-    pub connections_max: u32,
     /// Maximum size of a request body.
     pub body_max: ByteSize,
     /// Maximum time for a request body to arrive.

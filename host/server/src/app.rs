@@ -1,18 +1,19 @@
 //! The state that all requests share, and the settings that it is built from.
 
+use crate::access::{Access, AccessSettings};
 use crate::capabilities::{Capabilities, CapabilitySettings, Context, StartError};
 use crate::client_address::TrustedProxy;
 use crate::components::{self, HotSwap, Watch};
 use crate::config::Switch;
 use crate::config::components::ComponentSettings;
 use crate::config::http::HttpSettings;
+use crate::listen::{ActiveTls, ListenSettings};
 use crate::metrics::Metrics;
 use crate::process::LogThrottle;
 use crate::process::allocator;
 use bulkhead_http::{BodyReader, LimitExceeded, MemoryBudget, setting};
 use bulkhead_sandbox::{Sandbox, Setup};
 use clap::Args;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -32,9 +33,6 @@ const BODIES_HELD: LimitExceeded = LimitExceeded {
 /// All settings of a server.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Settings {
-    /// IP address and port to listen on.
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "IP:PORT", value_parser = address)]
-    pub(crate) listen: SocketAddr,
     /// If on, the log has a line for each HTTP request, with id, trace, addresses, method, route, status and
     /// duration.
     #[arg(long, value_enum, default_value = "off", value_name = "SWITCH")]
@@ -45,6 +43,10 @@ pub(crate) struct Settings {
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub(crate) trusted_proxies: Vec<TrustedProxy>,
     #[command(flatten)]
+    pub(crate) listen: ListenSettings,
+    #[command(flatten)]
+    pub(crate) access: AccessSettings,
+    #[command(flatten)]
     pub(crate) http: HttpSettings,
     #[command(flatten)]
     pub(crate) capabilities: CapabilitySettings,
@@ -52,19 +54,12 @@ pub(crate) struct Settings {
     pub(crate) components: ComponentSettings,
 }
 
-/// Parses an IP address with a port.
-///
-/// # Errors
-/// A text that says what to write.
-pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse()
-        .map_err(|_| "give an IP address and a port, as in 127.0.0.1:8080 or [::]:80")
-}
-
 impl Settings {
     /// Returns an error text for each contradiction between the settings.
     pub(crate) fn contradictions(&self) -> Vec<String> {
         let mut found = Vec::new();
+        found.extend(self.listen.contradiction());
+        found.extend(self.access.contradiction(&self.listen));
         found.extend(self.http.contradiction());
         found.extend(self.components.contradiction());
         found.extend(self.capabilities.contradictions(&self.http));
@@ -102,6 +97,10 @@ pub(crate) struct App {
     pub(crate) capabilities: Capabilities,
     pub(crate) metrics: Metrics,
     pub(crate) bodies: BodyReader,
+    pub(crate) access: Access,
+    pub(crate) tls: ActiveTls,
+    /// Whether `/health` and `/metrics` have listeners of their own.
+    pub(crate) has_observe_listener: bool,
     pub(crate) access_log: bool,
     pub(crate) trusted_proxies: Vec<TrustedProxy>,
     pub(crate) overload_log: LogThrottle,
@@ -122,6 +121,8 @@ impl App {
         settings: &Settings,
         metrics: Metrics,
     ) -> Result<(Self, Option<oneshot::Receiver<()>>), StartError> {
+        let access = Access::start(&settings.access, &settings.listen, &metrics.access)?;
+        let tls = ActiveTls::start(&settings.listen)?;
         let sandbox = first_sandbox()?;
         let capabilities = Capabilities::start(&settings.context(&sandbox, &metrics))?;
         let components: Vec<_> = capabilities
@@ -138,6 +139,9 @@ impl App {
                 settings: settings.http.limits(),
                 budget: MemoryBudget::new(bodies_max, BODIES_HELD, allocator::footprint),
             },
+            access,
+            tls,
+            has_observe_listener: !settings.listen.observe_listen.is_empty(),
             access_log: settings.access_log.is_on(),
             trusted_proxies: settings.trusted_proxies.clone(),
             overload_log: LogThrottle::new(),

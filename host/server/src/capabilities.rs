@@ -7,17 +7,18 @@ pub(crate) mod decrypt;
 pub(crate) mod signing;
 pub(crate) mod token;
 
+use crate::access::AccessError;
 use crate::components::{ActiveComponent, Admitted, ComponentSource, HotSwap};
 use crate::config::http::HttpSettings;
 use crate::config::secrets::SecretError;
+use crate::listen::{LISTEN, TlsFileError};
 use crate::metrics::Metrics;
 use bulkhead_artifacts::Artifact;
-use bulkhead_http::{LimitExceeded, Problem, Setting};
+use bulkhead_http::{Address, LimitExceeded, Problem};
 use bulkhead_sandbox::{
     CpuPermit, Description, Pool, Rejection, Sandbox, Setup, SetupError, with_causes,
 };
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use thiserror::Error;
@@ -175,6 +176,10 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
+    #[error(transparent)]
     Store(#[from] signing::store::StoreOpenError),
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
@@ -182,10 +187,10 @@ pub(crate) enum StartError {
     ComponentsPanicked,
     #[error(
         "cannot listen on {address}: {source}. Choose another address with {}",
-        Setting::new("listen")
+        LISTEN
     )]
     Listen {
-        address: SocketAddr,
+        address: Address,
         source: std::io::Error,
     },
 }

@@ -1,10 +1,12 @@
 //! The command line.
 
+mod access_key;
 mod check_config;
 mod client;
 mod component;
 mod healthcheck;
 mod requests;
+mod transport;
 mod variables;
 
 use crate::app::Settings;
@@ -66,6 +68,9 @@ enum Command {
     /// Inspect components: those that a running server uses, a component file, or the built-in ones.
     #[command(subcommand)]
     Component(component::ComponentCommand),
+    /// Make access keys, and inspect the file that lists them.
+    #[command(subcommand)]
+    AccessKey(access_key::AccessKeyCommand),
     /// Create the tables of the store, or migrate them to the current version. A server also does this when
     /// it starts.
     Migrate(StoreSettings),
@@ -94,6 +99,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Invocation {
         Some(Command::Healthcheck(settings)) => healthcheck::run(&settings),
         Some(Command::Requests(command)) => requests::run(&command),
         Some(Command::Component(command)) => component::run(&command),
+        Some(Command::AccessKey(command)) => access_key::run(&command),
         Some(Command::Migrate(settings)) => requests::migrate(&settings),
     })
 }

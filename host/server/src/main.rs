@@ -1,5 +1,6 @@
 //! The `bulkhead` server: HTTP in front of sandboxed components.
 
+mod access;
 mod app;
 mod capabilities;
 mod cli;
@@ -7,23 +8,25 @@ mod client_address;
 mod components;
 mod config;
 mod handlers;
+mod listen;
 mod metrics;
 mod process;
+mod reload;
 mod routes;
 mod service;
 mod trace;
 
 use app::{App, IO_THREADS, Settings};
-use bulkhead_http::{ConnectionThreads, DrainEnd};
+use bulkhead_http::{ConnectionThreads, DrainEnd, Listener, ListenerGroup};
 use capabilities::StartError;
 use cli::Invocation;
+use listen::OBSERVE_GROUP;
 use metrics::Metrics;
 use process::allocator::LargePages;
 use process::{allocator, descriptors, logging, signals};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
@@ -107,24 +110,35 @@ async fn serve_app(
         }
     }
     reload_on_hang_up(hang_up, Arc::clone(app));
-    let address = settings.listen;
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.map_err(|source| StartError::Listen { address, source })?;
-    let address = listener.local_addr()?;
+    let groups = listen::bind(&settings.listen, settings.http.connections_max, &app.tls).await;
+    let groups = groups.map_err(|(address, source)| StartError::Listen { address, source })?;
+    let addresses = |group: &ListenerGroup| {
+        let addresses = group.listeners.iter().map(Listener::address);
+        let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
+        addresses.join(",")
+    };
     tracing::info!(
-        %address,
+        address = addresses(&groups[0]),
+        observe_address = groups
+            .get(OBSERVE_GROUP)
+            .map(addresses)
+            .filter(|it| !it.is_empty()),
+        tls = app.tls.tls().is_some(),
         version = env!("CARGO_PKG_VERSION"),
         decrypt.workers = settings.capabilities.decrypt.workers(),
         "serving"
     );
     let limits = app.bodies.settings.clone();
-    Ok(bulkhead_http::serve(Arc::clone(app), limits, threads, listener, stops).await)
+    Ok(bulkhead_http::serve(Arc::clone(app), limits, threads, groups, stops).await)
 }
 
-/// Reads the secrets again on SIGHUP. If that fails, the active secrets stay unchanged.
+/// Reads the secrets, the access keys and the TLS certificate again on SIGHUP. If that fails, the active ones
+/// stay unchanged.
 fn reload_on_hang_up(mut hang_up: Signal, app: Arc<App>) {
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
+            app.access.reload();
+            app.tls.reload();
             let app = Arc::clone(&app);
             // Reading blocks if the file's disk does not respond.
             let read = tokio::task::spawn_blocking(move || {

@@ -1,5 +1,6 @@
 //! The metrics of the server.
 
+use crate::access::metrics::AccessMetrics;
 use crate::components::metrics::{ComponentEvents, ComponentsMetrics};
 use crate::process::logging;
 use bulkhead_kdf::KdfMetrics;
@@ -38,6 +39,7 @@ pub(crate) struct Metrics {
     pub(crate) relay: RelayMetrics,
     pub(crate) connections: Gauge,
     pub(crate) http: HttpMetrics,
+    pub(crate) access: AccessMetrics,
 }
 
 /// The numbers of requests by route and status, and their durations.
@@ -55,9 +57,9 @@ struct RouteMetrics {
 
 /// The label of each status of responses. The list is fixed, so that clients cannot create labels.
 #[rustfmt::skip]
-const STATUSES: [&str; 19] = [
-    "200", "202", "204", "400", "404", "405", "406", "408", "409", "413", "414", "415", "422", "431", "500", "501",
-    "503", OTHER, CLIENT_CLOSED,
+const STATUSES: [&str; 22] = [
+    "200", "202", "204", "400", "401", "403", "404", "405", "406", "408", "409", "413", "414", "415", "421", "422",
+    "431", "500", "501", "503", OTHER, CLIENT_CLOSED,
 ];
 const OTHER: &str = "other";
 const CLIENT_CLOSED: &str = "hung_up";
@@ -72,6 +74,7 @@ impl Metrics {
         let kdf = KdfMetrics::register(&mut registry);
         let relay = RelayMetrics::register(&mut registry);
         let components = ComponentsMetrics::register(&mut registry);
+        let access = AccessMetrics::register(&mut registry);
         let connections = Gauge::default();
         registry.register("http_connections", "Open connections", connections.clone());
         registry.register(
@@ -90,6 +93,7 @@ impl Metrics {
             relay,
             connections,
             http,
+            access,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The table of routes. Matching, `Allow`, the labels of metrics and the check of `openapi.json` use it.
 
+use crate::access::{Caller, Requirement, Scope, Scopes};
 use crate::app::App;
 use crate::capabilities::BoxFuture;
 use crate::handlers::{health, metrics, openapi, problems};
@@ -7,7 +8,7 @@ use bulkhead_http::{Call, Problem, Response, problem_kind};
 use hyper::Method;
 
 /// A function that handles the requests of a route.
-type Handler = for<'a> fn(&'a App, Call<'a>) -> BoxFuture<'a, Result<Response, Problem>>;
+type Handler = for<'a> fn(&'a App, Caller, Call<'a>) -> BoxFuture<'a, Result<Response, Problem>>;
 
 /// A resource.
 pub(crate) struct Route {
@@ -15,6 +16,8 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     /// The methods, as `Allow` lists them.
     pub(crate) methods: &'static str,
+    /// The scopes that a caller needs.
+    pub(crate) requires: Requirement,
     pub(crate) handler: Handler,
 }
 
@@ -25,22 +28,24 @@ const POST: &str = "POST, OPTIONS";
 
 /// A route of a capability: its handler reads or discards the body.
 macro_rules! capability {
-    ($path:literal, $methods:expr, $name:ident.$handler:ident) => {
+    ($path:literal, $methods:expr, $requires:expr, $name:ident.$handler:ident) => {
         Route {
             path: $path,
             methods: $methods,
-            handler: |app, call| Box::pin(app.capabilities.$name.$handler(call)),
+            requires: $requires,
+            handler: |app, _, call| Box::pin(app.capabilities.$name.$handler(call)),
         }
     };
 }
 
 /// A route that ignores the body.
 macro_rules! plain {
-    ($path:literal, |$app:pat_param, $headers:pat_param| $response:expr) => {
+    ($path:literal, $requires:expr, |$app:pat_param, $caller:pat_param, $headers:pat_param| $response:expr) => {
         Route {
             path: $path,
             methods: GET,
-            handler: |$app, call| {
+            requires: $requires,
+            handler: |$app, $caller, call| {
                 let $headers = call.headers();
                 call.discard_body();
                 Box::pin(std::future::ready($response))
@@ -49,29 +54,51 @@ macro_rules! plain {
     };
 }
 
+const DECRYPT: Requirement = Requirement::scope(Scope::Decrypt);
+const TOKEN_MAKE: Requirement = Requirement::scope(Scope::TokenMake);
+const TOKEN_VERIFY: Requirement = Requirement::scope(Scope::TokenVerify);
+const SIGN: Requirement = Requirement::scope(Scope::Sign);
+const REQUESTS: Requirement = Requirement::OneOf(Scopes::of(&[Scope::Requests, Scope::Admin]));
+const OBSERVE: Requirement = Requirement::scope(Scope::Observe);
+const ADMIN: Requirement = Requirement::scope(Scope::Admin);
+
 /// All resources.
 pub(crate) const ROUTES: &[Route] = &[
-    capability!("/decryptMessage", POST, decrypt.open),
-    capability!("/token", POST, token.make),
-    capability!("/token/verify", POST, token.verify),
-    capability!("/crypto/sign", "GET, POST, OPTIONS", signing.sign),
-    capability!("/crypto/verify", GET_ALONE, signing.verify),
-    capability!("/crypto/test_api_key", GET_ALONE, signing.test_key),
-    capability!("/crypto/requests/{id}", GET, signing.request),
-    capability!("/crypto/requests/{id}/redeliver", POST, signing.redeliver),
-    plain!("/livez", |_, _| Ok(health::live())),
-    plain!("/readyz", |app, _| health::ready(app)),
-    plain!("/health", |app, _| health::health(app)),
-    plain!("/metrics", |app, headers| metrics::get(
+    capability!("/decryptMessage", POST, DECRYPT, decrypt.open),
+    capability!("/token", POST, TOKEN_MAKE, token.make),
+    capability!("/token/verify", POST, TOKEN_VERIFY, token.verify),
+    capability!("/crypto/sign", "GET, POST, OPTIONS", SIGN, signing.sign),
+    capability!("/crypto/verify", GET_ALONE, SIGN, signing.verify),
+    capability!("/crypto/test_api_key", GET_ALONE, SIGN, signing.test_key),
+    capability!("/crypto/requests/{id}", GET, REQUESTS, signing.request),
+    capability!(
+        "/crypto/requests/{id}/redeliver",
+        POST,
+        ADMIN,
+        signing.redeliver
+    ),
+    plain!("/livez", Requirement::Nothing, |_, _, _| Ok(health::live())),
+    plain!("/readyz", Requirement::Nothing, |app, _, _| health::ready(
+        app
+    )),
+    plain!("/health", Requirement::ScopeForDetails, |app, caller, _| {
+        health::health(app, &caller)
+    }),
+    plain!("/metrics", OBSERVE, |app, _, headers| metrics::get(
         &app.metrics,
         headers
     )),
-    plain!("/openapi.yaml", |_, _| Ok(openapi::yaml())),
-    plain!("/openapi.json", |_, _| Ok(openapi::json())),
+    plain!("/openapi.yaml", Requirement::Nothing, |_, _, _| Ok(
+        openapi::yaml()
+    )),
+    plain!("/openapi.json", Requirement::Nothing, |_, _, _| Ok(
+        openapi::json()
+    )),
     Route {
         path: "/problems/{code}",
         methods: GET,
-        handler: |_, call| {
+        requires: Requirement::Nothing,
+        handler: |_, _, call| {
             let page = problems::page(call.headers(), call.path_parameter);
             call.discard_body();
             Box::pin(std::future::ready(page))
@@ -215,6 +242,51 @@ mod tests {
             "",
         ] {
             assert_eq!(found(nowhere), None, "{nowhere}");
+        }
+    }
+
+    /// The API description names the scopes of each operation. An open server requires none of them.
+    #[test]
+    fn described_scopes_equal_required_ones() {
+        let document: Value =
+            serde_json::from_str(openapi::JSON).expect("description should be JSON");
+        for route in ROUTES {
+            let scopes: Vec<Vec<&str>> = match route.requires {
+                Requirement::Nothing => Vec::new(),
+                Requirement::ScopeForDetails => vec![vec![Scope::Observe.name()]],
+                Requirement::OneOf(scopes) => scopes.iter().map(|it| vec![it.name()]).collect(),
+            };
+            let item = document["paths"][route.path]
+                .as_object()
+                .expect("path item should be an object");
+            for (_, operation) in item.iter().filter(|(name, _)| *name != "parameters") {
+                let security = operation["security"].as_array();
+                let alternatives = security.into_iter().flatten();
+                let alternatives: Vec<_> = alternatives.map(|it| it.get("accessKey")).collect();
+                let described: Vec<_> = alternatives.iter().flatten().collect();
+                assert_eq!(
+                    serde_json::json!(described),
+                    serde_json::json!(scopes),
+                    "{}",
+                    route.path
+                );
+                assert_eq!(
+                    alternatives.contains(&None),
+                    !scopes.is_empty(),
+                    "{}",
+                    route.path
+                );
+                let statuses = operation["responses"].as_object().expect("an object");
+                let is_protected = matches!(route.requires, Requirement::OneOf(_));
+                for status in ["401", "403"] {
+                    assert_eq!(
+                        statuses.contains_key(status),
+                        is_protected,
+                        "{}",
+                        route.path
+                    );
+                }
+            }
         }
     }
 

@@ -1,19 +1,21 @@
 //! The path of a request through the server: limits, route, handler, problem document, log and metrics.
 
+use crate::access::Audience;
 use crate::app::App;
 use crate::client_address::client_address;
+use crate::listen::OBSERVE_GROUP;
 use crate::metrics::{Metrics, Outcome};
 use crate::routes::{MALFORMED, ROUTES, Target};
 use crate::trace::trace_parent;
 use bulkhead_http::{
-    Call, Problem, REQUEST_ID, Response, Service, check_head, problem_kind, request_id, response,
+    Call, Connection, HandshakeFailure, Problem, REQUEST_ID, Response, Service, check_head,
+    problem_kind, request_id, response,
 };
 use bulkhead_store::TraceParent;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use prometheus_client::metrics::gauge::Gauge;
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -47,14 +49,14 @@ fn method_label(method: &Method) -> &str {
 }
 
 impl Service for App {
-    async fn call(&self, request: Request<Incoming>, peer: IpAddr) -> Response {
+    async fn call(&self, connection: &Connection, request: Request<Incoming>) -> Response {
         let request_id = request_id(request.headers());
         let trace = self
             .access_log
             .then(|| trace_parent(request.headers()))
             .flatten();
         let (head, body) = request.into_parts();
-        let target = Target::of(head.uri.path());
+        let target = self.visible(Target::of(head.uri.path()), connection);
         let mut counted = Counted {
             metrics: &self.metrics,
             route: target.number(),
@@ -67,7 +69,7 @@ impl Service for App {
             body,
             reader: &self.bodies,
         };
-        let mut response = match self.dispatch(target, call).await {
+        let mut response = match self.dispatch(target, call, connection).await {
             Ok(response) => response,
             Err(problem) => {
                 self.log(&problem, &request_id);
@@ -76,11 +78,13 @@ impl Service for App {
         };
         counted.outcome = Outcome::Answered(response.status());
         if self.access_log {
-            let client = client_address(peer, &head.headers, &self.trusted_proxies);
+            let peer = connection.peer.map(|peer| peer.ip().to_canonical());
+            let client =
+                peer.map(|peer| client_address(peer, &head.headers, &self.trusted_proxies));
             tracing::info!(
                 request.id = request_id,
-                peer.address = %peer.to_canonical(),
-                client.address = %client,
+                peer.address = peer.map(tracing::field::display),
+                client.address = client.map(tracing::field::display),
                 request.method = method_label(&head.method),
                 trace.id = trace.as_ref().map(TraceParent::trace_id),
                 request.route = target.label(),
@@ -99,6 +103,10 @@ impl Service for App {
     fn count_unparsable(&self, status: StatusCode) {
         let outcome = Outcome::Answered(status);
         self.metrics.http.count(MALFORMED, outcome, Duration::ZERO);
+    }
+
+    fn count_handshake_failure(&self, why: HandshakeFailure) {
+        self.metrics.access.count_handshake_failure(why);
     }
 
     fn open_connections(&self) -> &Gauge {
@@ -121,12 +129,29 @@ impl Service for App {
 }
 
 impl App {
+    /// Returns the target if the listener serves it. With `--observe-listen`, health and metrics are served
+    /// there and not elsewhere, and nothing else is served there.
+    fn visible<'a>(&self, target: Target<'a>, connection: &Connection) -> Target<'a> {
+        let Target::Resource(at, _) = target else {
+            return target;
+        };
+        let is_observer = connection.group == OBSERVE_GROUP;
+        match ROUTES[at].requires.audience() {
+            Audience::Everyone => target,
+            Audience::Observers if is_observer || !self.has_observe_listener => target,
+            Audience::Callers if !is_observer => target,
+            Audience::Observers | Audience::Callers => Target::Unknown,
+        }
+    }
+
     async fn dispatch<'a>(
         &'a self,
         target: Target<'a>,
         mut call: Call<'a>,
+        connection: &Connection,
     ) -> Result<Response, Problem> {
         let checked = check_head(call.head, &self.bodies.settings)
+            .and_then(|()| self.access.check_host(call.head, connection))
             .and_then(|()| target.check(&call.head.method));
         let allow = match checked {
             Ok(allow) => allow,
@@ -137,8 +162,19 @@ impl App {
         };
         match target {
             Target::Resource(at, parameter) if call.head.method != Method::OPTIONS => {
+                let route = &ROUTES[at];
+                let caller = match self
+                    .access
+                    .admit(route.requires, call.headers(), connection)
+                {
+                    Ok(caller) => caller,
+                    Err(problem) => {
+                        call.discard_body();
+                        return Err(problem);
+                    }
+                };
                 call.path_parameter = parameter;
-                (ROUTES[at].handler)(self, call).await
+                (route.handler)(self, caller, call).await
             }
             Target::Resource(..) | Target::Server | Target::Unknown => {
                 call.discard_body();

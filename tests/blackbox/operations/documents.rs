@@ -106,6 +106,8 @@ fn documents_name_existing_flags_and_variables() {
         "component check",
         "component list",
         "requests list",
+        "access-key new",
+        "access-key check",
     ];
     let known: BTreeSet<_> = pages
         .into_iter()

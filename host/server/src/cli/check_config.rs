@@ -1,9 +1,11 @@
 //! `bulkhead check-config`: prints the configuration that would be used and every problem with it.
 
+use crate::access::read_keys;
 use crate::app::{Settings, first_sandbox};
 use crate::capabilities::signing::{PEM, StorePlace};
 use crate::capabilities::{DEFINITIONS, Inspection};
 use crate::components;
+use crate::listen::tls_problem;
 use crate::metrics::Metrics;
 use crate::process::logging;
 use bulkhead_outbound::Target;
@@ -27,9 +29,16 @@ pub(super) fn is_requested(arguments: &[OsString]) -> bool {
 
 /// Prints the settings and the problems. The status is 0 if there are no problems.
 pub(super) fn run(arguments: &[OsString]) -> ExitCode {
-    let (report, problems) = check(arguments);
+    let Report {
+        text,
+        warnings,
+        problems,
+    } = check(arguments);
     let mut out = std::io::stdout().lock();
-    let mut printed = write!(out, "{report}");
+    let mut printed = write!(out, "{text}");
+    for warning in &warnings {
+        printed = printed.and_then(|()| writeln!(out, "warning: {warning}"));
+    }
     for problem in &problems {
         printed = printed.and_then(|()| writeln!(out, "problem: {problem}"));
     }
@@ -42,9 +51,28 @@ pub(super) fn run(arguments: &[OsString]) -> ExitCode {
     }
 }
 
+/// The output of the command.
+#[derive(Default)]
+struct Report {
+    /// The settings and the secrets.
+    text: String,
+    /// Risks. The server starts nevertheless.
+    warnings: Vec<String>,
+    problems: Vec<String>,
+}
+
+impl Report {
+    fn of_problems(problems: Vec<String>) -> Self {
+        Self {
+            problems,
+            ..Self::default()
+        }
+    }
+}
+
 /// Reads all values as text first, and then converts each of them. An invalid value becomes a problem, and
 /// the default replaces it.
-fn check(arguments: &[OsString]) -> (String, Vec<String>) {
+fn check(arguments: &[OsString]) -> Report {
     let command = super::command(arguments);
     let as_text = command.clone().mut_subcommand(NAME, |command| {
         command.mut_args(|argument| argument.value_parser(OsStringValueParser::new()))
@@ -60,13 +88,13 @@ fn check(arguments: &[OsString]) -> (String, Vec<String>) {
             _ => {
                 let problem = first_paragraph(&error);
                 let problem = format!("{problem}. `bulkhead {NAME} --help` lists the flags");
-                return (String::new(), vec![problem]);
+                return Report::of_problems(vec![problem]);
             }
         },
     };
     let (Some((_, texts)), Some(check)) = (matches.subcommand(), command.find_subcommand(NAME))
     else {
-        return (String::new(), Vec::new());
+        return Report::default();
     };
     let mut problems = Vec::new();
     let mut good = vec![OsString::from("bulkhead")];
@@ -90,13 +118,17 @@ fn check(arguments: &[OsString]) -> (String, Vec<String>) {
     match settings {
         Ok(settings) => {
             let (defaults, secrets) = inspect(&settings, &mut problems);
-            let report =
+            let text =
                 report(check, texts, &defaults) + &log_setting() + &secrets + &unknown_variables();
-            (report, problems)
+            Report {
+                text,
+                warnings: settings.access.warnings(&settings.listen),
+                problems,
+            }
         }
         Err(error) => {
             problems.push(first_paragraph(&error));
-            (String::new(), problems)
+            Report::of_problems(problems)
         }
     }
 }
@@ -108,6 +140,9 @@ fn inspect(settings: &Settings, problems: &mut Vec<String>) -> (Defaults, String
     let (mut defaults, mut secrets) = (Vec::new(), String::new());
     problems.extend(settings.contradictions());
     problems.extend(components::problems(&settings.components));
+    problems.extend(tls_problem(&settings.listen));
+    let keys = settings.access.access_keys.as_deref().map(read_keys);
+    problems.extend(keys.and_then(Result::err).map(|error| error.to_string()));
     let log = logging::check(&logging::directives());
     problems.extend(log.err().map(|error| error.to_string()));
     let sandbox = match first_sandbox() {

@@ -1,25 +1,42 @@
 //! The HTTP client of the command line: one GET and its response, without an asynchronous runtime.
 
-use crate::app::address;
+use super::transport::{Security, Transport};
+use crate::access::Scope;
+use crate::config::secrets::{self, Secret, SecretError};
 use crate::config::units::duration_above_zero;
-use bulkhead_http::{Setting, setting};
+use bulkhead_http::{Address, Setting, Wiped, setting};
 use clap::Args;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Maximum size of a response, in bytes.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
 
+/// The variable with the access key for a server that needs one.
+pub(super) const ACCESS_KEY: &str = "BULKHEAD_ACCESS_KEY";
+
 const LISTEN: Setting = setting!(ServerSettings, listen);
 
 /// The address of a server, and the time for its response.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ServerSettings {
-    /// Address and port that the server listens on.
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "IP:PORT", value_parser = address)]
-    pub(super) listen: SocketAddr,
+    /// Address that the server listens on, as in the server's settings. Of several, the first is used.
+    #[arg(
+        long,
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESSES",
+        value_delimiter = ','
+    )]
+    listen: Vec<Address>,
+    /// Address of the server's health and metrics, if they have addresses of their own.
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    observe_listen: Vec<Address>,
+    /// File with the server's certificate, if the server uses TLS. A request with an access key accepts
+    /// exactly this certificate. The health check accepts every certificate.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
     /// Time to connect and to receive the response.
     #[arg(
         long,
@@ -30,20 +47,37 @@ pub(super) struct ServerSettings {
     pub(super) timeout: Duration,
 }
 
+impl ServerSettings {
+    /// Returns the address to connect to.
+    pub(super) fn address(&self) -> &Address {
+        let mut addresses = self.observe_listen.iter().chain(&self.listen);
+        addresses.next().expect("--listen should have a value")
+    }
+}
+
 /// The response is missing or not usable. The text names the address.
 #[derive(Debug, Error)]
 pub(super) enum ClientError {
     #[error("{0} does not respond within {1:?}")]
-    TimedOut(SocketAddr, Duration),
+    TimedOut(Address, Duration),
     #[error("{0}: {1}. Is a server running there? Set another address with {LISTEN}")]
-    Failed(SocketAddr, #[source] std::io::Error),
+    Failed(Address, #[source] std::io::Error),
     #[error(
         "{0} responds with {1:?}: it is shutting down, or is not Bulkhead. Try again, or set another address \
          with {LISTEN}"
     )]
-    Status(SocketAddr, String),
+    Status(Address, String),
+    #[error(
+        "{0} rejects the access key, or needs one. Set {ACCESS_KEY} to a key with the scope {1}, or {ACCESS_KEY}_FILE \
+         to a file with the key"
+    )]
+    Rejected(Address, &'static str),
+    #[error(transparent)]
+    AccessKey(#[from] SecretError),
+    #[error("the access key consists of other characters than those of ASCII. Check {ACCESS_KEY}")]
+    MalformedKey,
     #[error("the response of {0} is not that of Bulkhead. Set another address with {LISTEN}")]
-    NotBulkhead(SocketAddr),
+    NotBulkhead(Address),
 }
 
 /// The part of a response to read.
@@ -53,16 +87,44 @@ pub(super) enum Part {
     Body,
 }
 
+/// Returns the access key in the variable `BULKHEAD_ACCESS_KEY` or in the file that
+/// `BULKHEAD_ACCESS_KEY_FILE` names, or `None` if neither is set.
+///
+/// # Errors
+/// [`SecretError`] if both are set, or if the key is empty or cannot be read.
+pub(super) fn access_key_of_variables() -> Result<Option<Secret>, SecretError> {
+    let file = std::env::var_os([ACCESS_KEY, "_FILE"].concat());
+    secrets::named(ACCESS_KEY, file.map(PathBuf::from).as_deref())
+}
+
+/// The scope of the access key that a response needs.
+#[derive(Clone, Copy)]
+pub(super) enum Needs {
+    /// The route is open to every caller.
+    Nothing,
+    Scope(Scope),
+}
+
 /// Sends `GET path` and returns the body of the response, as far as `part` includes it. Takes at most the
 /// time-out of the settings.
 ///
 /// # Errors
 /// [`ClientError`] if the server does not respond in time, or the status is not 200.
-pub(super) fn get(server: &ServerSettings, path: &str, part: Part) -> Result<Vec<u8>, ClientError> {
-    let (address, time) = (reachable(server.listen), server.timeout);
-    let response = exchange(address, path, time, part).map_err(|error| match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::TimedOut(address, time),
-        _ => ClientError::Failed(address, error),
+pub(super) fn get(
+    server: &ServerSettings,
+    path: &str,
+    needs: Needs,
+    part: Part,
+) -> Result<Vec<u8>, ClientError> {
+    let (address, time) = (server.address().clone(), server.timeout);
+    let key = match needs {
+        Needs::Nothing => None,
+        Needs::Scope(_) => access_key_of_variables()?,
+    };
+    let request = request(path, key.as_ref()).ok_or(ClientError::MalformedKey)?;
+    let response = exchange(server, needs, &request, part).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::TimedOut(address.clone(), time),
+        _ => ClientError::Failed(address.clone(), error),
     })?;
     let line = response.split(|byte| *byte == b'\n').next();
     let line = String::from_utf8_lossy(line.unwrap_or_default());
@@ -73,29 +135,51 @@ pub(super) fn get(server: &ServerSettings, path: &str, part: Part) -> Result<Vec
             let end = end.map_or(response.len(), |end| end + 4);
             Ok(response[end..].to_vec())
         }
+        (_, Some("401" | "403")) if let Needs::Scope(scope) = needs => {
+            Err(ClientError::Rejected(address, scope.name()))
+        }
         _ => Err(ClientError::Status(address, line.trim_end().to_owned())),
     }
 }
 
+/// Returns the head of a request, or `None` if a header cannot hold the key.
+fn request(path: &str, key: Option<&Secret>) -> Option<Wiped> {
+    let mut head =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n").into_bytes();
+    if let Some(key) = key {
+        let key = key.expose();
+        if !key.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        for part in [b"Authorization: Bearer ", key, b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    Some(Wiped::from(head))
+}
+
 fn exchange(
-    address: SocketAddr,
-    path: &str,
-    time: Duration,
+    server: &ServerSettings,
+    needs: Needs,
+    request: &[u8],
     part: Part,
 ) -> std::io::Result<Vec<u8>> {
-    let end = Instant::now() + time;
-    let mut stream = TcpStream::connect_timeout(&address, time)?;
-    stream.set_write_timeout(Some(time))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
+    let deadline = Instant::now() + server.timeout;
+    let security = match (&server.tls_cert, needs) {
+        (None, _) => Security::Plain,
+        // The file may be faulty or newer than the active certificate. The server works nevertheless.
+        (Some(_), Needs::Nothing) => Security::TlsWithAnyCertificate,
+        (Some(certificate), Needs::Scope(_)) => Security::TlsWith(certificate),
+    };
+    let mut stream = Transport::connect(server.address(), security, server.timeout)?;
+    stream.set_deadline(deadline)?;
+    stream.write_all(request)?;
+    stream.flush()?;
     let mut response = Vec::new();
     let mut piece = [0; 4096];
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
+        stream.set_deadline(deadline)?;
         let bytes = stream.read(&mut piece)?;
         response.extend_from_slice(&piece[..bytes]);
         if bytes == 0 || (part == Part::Status && response.contains(&b'\n')) {
@@ -105,15 +189,4 @@ fn exchange(
             return Err(std::io::Error::other("the response is too large"));
         }
     }
-}
-
-/// Returns an address to connect to. A server that listens on all addresses is reached on the loopback
-/// address.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    address
 }

@@ -15,7 +15,13 @@ pub(super) enum ComponentCommand {
     /// Check whether a server would accept a file from its --components-dir, without a running server. Limits
     /// and pins come from the environment variables. The exit status is 0 if the file would be accepted.
     Check(check::CheckSettings),
-    /// List the active components of a running server, and the files that it rejected.
+    /// List the active components of a running server, and the files that it rejected. If the server has
+    /// access keys, BULKHEAD_ACCESS_KEY or the file BULKHEAD_ACCESS_KEY_FILE must hold a key with the scope
+    /// observe.
+    #[expect(
+        clippy::doc_markdown,
+        reason = "the help text shows variables as they are"
+    )]
     List(list::ListSettings),
     /// Write the built-in components to a folder: decrypt.wasm, token.wasm and signing.wasm, as a server
     /// uses them; decrypt-offline.wasm, which decrypts messages with the wasmtime command; and

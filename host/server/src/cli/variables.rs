@@ -130,6 +130,8 @@ mod tests {
                 Some("SECRET_PREVIOUS_FILE"),
             ),
             ("BULKHEAD_LOGS", Some("BULKHEAD_LOG")),
+            // Commands use it. A server that ignored it silently would be open.
+            ("BULKHEAD_ACCESS_KEY", Some("BULKHEAD_ACCESS_KEYS")),
             ("BULKHEAD_SOMETHING_ELSE", None),
             ("BULKHEAD_", None),
         ] {

@@ -61,7 +61,6 @@ impl HttpSettings {
     /// Returns the settings that `bulkhead-http` enforces.
     pub(crate) fn limits(&self) -> bulkhead_http::Settings {
         bulkhead_http::Settings {
-            connections_max: self.connections_max,
             body_max: self.body_max,
             body_timeout: self.body_timeout,
             headers_timeout: self.headers_timeout,

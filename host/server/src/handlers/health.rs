@@ -1,5 +1,6 @@
 //! `GET /livez`, `GET /readyz` and `GET /health`.
 
+use crate::access::{Caller, Scope};
 use crate::app::App;
 use crate::capabilities::CapabilityStatus;
 use bulkhead_http::{Problem, Response, json_response};
@@ -21,12 +22,17 @@ pub(crate) fn ready(app: &App) -> Result<Response, Problem> {
     }
 }
 
-/// Returns the state of all capabilities and their components, and 503 while the server drains.
-pub(crate) fn health(app: &App) -> Result<Response, Problem> {
+/// Returns the state of all capabilities and their components, and 503 while the server drains. A caller without
+/// the scope `observe` sees the status only.
+pub(crate) fn health(app: &App, caller: &Caller) -> Result<Response, Problem> {
     if app.draining.load(Ordering::Relaxed) {
         Err(Problem::draining())
     } else {
-        Ok(json_response(StatusCode::OK, &document(app)))
+        let mut document = document(app);
+        if !caller.has(Scope::Observe) {
+            document = json!({"status": document["status"]});
+        }
+        Ok(json_response(StatusCode::OK, &document))
     }
 }
 
@@ -49,6 +55,9 @@ fn document(app: &App) -> Value {
             })
         }
     };
+    let (access, is_access_failing) = app.access.health();
+    let (tls, is_tls_failing) = app.tls.health();
+    is_failing |= is_access_failing || is_tls_failing;
     let mut statuses = Map::new();
     let mut members = Map::new();
     for (name, capability) in app.capabilities.iter() {
@@ -68,6 +77,9 @@ fn document(app: &App) -> Value {
         "components": components,
         "components_dir": folder,
         "capabilities": statuses,
+        "access": access,
+        "tls": tls,
+        "warnings": app.access.warnings(),
     });
     if let Some(document) = document.as_object_mut() {
         document.extend(members);

@@ -1,5 +1,6 @@
 //! `GET /problems/{code}`: a help page for each kind of problem.
 
+use crate::access;
 use crate::capabilities::signing;
 use bulkhead_http::{
     Problem, ProblemKind, Response, envelope_kinds, json_response, negotiate, problem_kind,
@@ -16,6 +17,7 @@ pub(crate) fn kinds() -> impl Iterator<Item = &'static ProblemKind> {
     let modules = [
         envelope_kinds::KINDS,
         problem_kind::KINDS,
+        access::PROBLEM_KINDS,
         signing::PROBLEM_KINDS,
     ];
     modules.into_iter().flatten()

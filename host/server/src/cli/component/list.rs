@@ -1,6 +1,7 @@
 //! `bulkhead component list`: lists the active components of a running server.
 
-use crate::cli::client::{self, ClientError, Part, ServerSettings};
+use crate::access::Scope;
+use crate::cli::client::{self, ClientError, Needs, Part, ServerSettings};
 use clap::Args;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -65,9 +66,19 @@ pub(super) fn list(settings: &ListSettings) -> Result<String, ClientError> {
 }
 
 fn health(server: &ServerSettings) -> Result<Value, ClientError> {
-    let body = client::get(server, "/health", Part::Body)?;
-    serde_json::from_slice(&body)
-        .ok()
-        .filter(|health: &Value| health["components"].is_array())
-        .ok_or(ClientError::NotBulkhead(server.listen))
+    let scope = Scope::Observe;
+    let body = client::get(server, "/health", Needs::Scope(scope), Part::Body)?;
+    let health: Value = serde_json::from_slice(&body)
+        .map_err(|_| ClientError::NotBulkhead(server.address().clone()))?;
+    if health["components"].is_array() {
+        Ok(health)
+    } else if health["status"].is_string() {
+        // A caller without the scope sees nothing else.
+        Err(ClientError::Rejected(
+            server.address().clone(),
+            scope.name(),
+        ))
+    } else {
+        Err(ClientError::NotBulkhead(server.address().clone()))
+    }
 }

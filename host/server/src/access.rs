@@ -1,0 +1,228 @@
+//! Access control: which requests a server accepts, and from which callers.
+//!
+//! Without `--access-keys` the server is open. With it, every protected route needs a key of the file. A
+//! faulty file never opens the server: it stops the start, and while the server runs, the last good keys stay
+//! active.
+
+mod allowed_host;
+mod caller;
+mod file;
+mod hosts;
+mod key;
+mod key_set;
+pub(crate) mod metrics;
+mod problems;
+mod scope;
+mod settings;
+mod watched_keys;
+
+use crate::listen::ListenSettings;
+use crate::reload::Reloader;
+use hosts::Hosts;
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::http::request::Parts;
+use metrics::{AccessMetrics, Rejection};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::SystemTime;
+use watched_keys::WatchedKeys;
+
+use bulkhead_http::{Connection, Problem};
+pub(crate) use caller::Caller;
+pub(crate) use file::{KeyFileError, expiry, is_name, read as read_keys};
+pub(crate) use key::{AccessKey, KeyDigest};
+pub(crate) use key_set::{Entry, EntryKey, InvalidKey, KeySet};
+pub(crate) use problems::KINDS as PROBLEM_KINDS;
+pub(crate) use scope::{Audience, Requirement, Scope, Scopes};
+pub(crate) use settings::AccessSettings;
+
+/// Access control of a running server.
+pub(crate) struct Access {
+    /// `None` if the server is open.
+    keys: Option<Arc<WatchedKeys>>,
+    hosts: Hosts,
+    warnings: Vec<String>,
+    metrics: AccessMetrics,
+    reloader: Option<Reloader>,
+}
+
+impl Access {
+    /// Reads the access keys, and watches their file.
+    ///
+    /// # Errors
+    /// [`AccessError`] if the file is missing or invalid, or if no thread can be started.
+    pub(crate) fn start(
+        settings: &AccessSettings,
+        listen: &ListenSettings,
+        metrics: &AccessMetrics,
+    ) -> Result<Self, AccessError> {
+        let keys = settings.access_keys.as_deref();
+        let keys = keys.map(|file| WatchedKeys::open(file, metrics.clone()));
+        let keys = keys.transpose()?.map(Arc::new);
+        let reloader = keys.as_ref().map(|keys| {
+            let keys = Arc::downgrade(keys);
+            Reloader::start("access keys", move || {
+                let keys = keys.upgrade();
+                keys.inspect(|keys| keys.reload()).is_some()
+            })
+        });
+        let warnings = settings.warnings(listen);
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(Self {
+            hosts: Hosts::new(&settings.allowed_hosts, keys.is_none()),
+            warnings,
+            keys,
+            metrics: metrics.clone(),
+            reloader: reloader.transpose()?,
+        })
+    }
+
+    /// Returns the caller of a request that a route with this requirement accepts.
+    ///
+    /// # Errors
+    /// 401 if the request has no valid key, and 403 if its key does not have the scope.
+    pub(crate) fn admit(
+        &self,
+        required: Requirement,
+        headers: &HeaderMap,
+        connection: &Connection,
+    ) -> Result<Caller, Problem> {
+        let Some(keys) = &self.keys else {
+            return Ok(Caller::OPEN);
+        };
+        match required {
+            Requirement::Nothing => Ok(Caller::UNKNOWN),
+            Requirement::ScopeForDetails => Ok(identify(keys, headers, connection)
+                .map_or(Caller::UNKNOWN, |entry| Caller::of(&entry))),
+            Requirement::OneOf(scopes) => {
+                let entry = identify(keys, headers, connection).map_err(|why| {
+                    self.metrics.count(why);
+                    problems::unauthenticated()
+                })?;
+                let caller = Caller::of(&entry);
+                if caller.has_one_of(scopes) {
+                    Ok(caller)
+                } else {
+                    self.metrics.count(Rejection::Scope);
+                    Err(problems::missing_scope(scopes))
+                }
+            }
+        }
+    }
+
+    /// Checks the host that a request names.
+    ///
+    /// # Errors
+    /// 421 if the host is not accepted.
+    pub(crate) fn check_host(&self, head: &Parts, connection: &Connection) -> Result<(), Problem> {
+        self.hosts.check(head, &connection.listener)
+    }
+
+    /// Returns the risks that the operator should know.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Reads the access keys again, soon and on another thread.
+    pub(crate) fn reload(&self) {
+        if let Some(reloader) = &self.reloader {
+            reloader.wake();
+        }
+    }
+
+    /// Returns the member `access` of `/health`, and whether the file of keys is faulty.
+    pub(crate) fn health(&self) -> (Value, bool) {
+        let Some(keys) = &self.keys else {
+            return (json!({"status": "open"}), false);
+        };
+        let failing = keys.failing();
+        let document = json!({
+            "status": if failing.is_some() { "failing" } else { "ok" },
+            "why": failing,
+            "entries": keys.active().entries().len(),
+        });
+        (document, failing.is_some())
+    }
+}
+
+/// Access control cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AccessError {
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    #[error("cannot start a thread for access control: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Returns the entry of the key in the request. A request without the header has the entry of the client
+/// certificate, if the connection has one.
+fn identify(
+    keys: &WatchedKeys,
+    headers: &HeaderMap,
+    connection: &Connection,
+) -> Result<Arc<Entry>, Rejection> {
+    if !headers.contains_key(AUTHORIZATION)
+        && let Some(certificate) = &connection.certificate
+    {
+        let entry = keys.active().entry_of_certificate(certificate);
+        return entry.ok_or(Rejection::UnknownCertificate);
+    }
+    let key = bearer(headers).ok_or(Rejection::NoKey)?;
+    keys.active()
+        .entry(&KeyDigest::of(key), SystemTime::now())
+        .map_err(Rejection::from)
+}
+
+/// Returns the credentials of the scheme `Bearer` (RFC 6750 section 2.1). Returns `None` if there is not
+/// exactly one header `Authorization`.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"bearer ";
+    let mut values = headers.get_all(AUTHORIZATION).into_iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let (scheme, key) = value.as_bytes().split_at_checked(SCHEME.len())?;
+    scheme
+        .eq_ignore_ascii_case(SCHEME)
+        .then(|| key.trim_ascii())
+        .filter(|key| !key.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(values: &[&str]) -> HeaderMap {
+        let values = values.iter().map(|value| {
+            let value = value.parse().expect("value should be a header value");
+            (AUTHORIZATION, value)
+        });
+        values.fold(HeaderMap::new(), |mut headers, (name, value)| {
+            headers.append(name, value);
+            headers
+        })
+    }
+
+    #[test]
+    fn key_is_read_from_exactly_one_bearer_header() {
+        let found = |values: &[&str]| {
+            let headers = headers(values);
+            bearer(&headers).map(|key| String::from_utf8_lossy(key).into_owned())
+        };
+        assert_eq!(found(&["Bearer abc"]).as_deref(), Some("abc"));
+        assert_eq!(found(&["bEARER  abc "]).as_deref(), Some("abc"));
+        for malformed in [
+            &[][..],
+            &["abc"],
+            &["Bearer"],
+            &["Bearer "],
+            &["Bearerabc"],
+            &["Basic abc"],
+            &["Bearer abc", "Bearer abc"],
+        ] {
+            assert_eq!(found(malformed), None, "{malformed:?}");
+        }
+    }
+}

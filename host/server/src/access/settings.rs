@@ -1,0 +1,55 @@
+//! Settings of access control.
+
+use super::allowed_host::AllowedHost;
+use crate::listen::ListenSettings;
+use bulkhead_http::setting;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Settings of access control.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct AccessSettings {
+    /// File with the access keys of all callers, in JSON (see `bulkhead access-key new`). The server reads
+    /// it again when it changes. A faulty file stops the start. Later, the last good keys stay active. If
+    /// this is not set, the server is open: everyone who can connect may use it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_keys: Option<PathBuf>,
+    /// Host names or IP addresses that requests may name in `Host`, besides those of loopback, separated by
+    /// commas; * for all. Other requests are rejected with 421. If this is not set, an open server accepts
+    /// only localhost and loopback addresses at listeners on loopback, and every host at other listeners.
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',', value_parser = AllowedHost::parse)]
+    pub(crate) allowed_hosts: Vec<AllowedHost>,
+}
+
+impl AccessSettings {
+    /// Returns an error text if the settings contradict those of the listeners.
+    pub(crate) fn contradiction(&self, listen: &ListenSettings) -> Option<String> {
+        (listen.tls_client_ca.is_some() && self.access_keys.is_none()).then(|| {
+            format!(
+                "{} needs {}, which is not set: its entries list the certificates",
+                setting!(ListenSettings, tls_client_ca),
+                setting!(Self, access_keys)
+            )
+        })
+    }
+
+    /// Returns a text for each risk that the operator should know and may accept.
+    pub(crate) fn warnings(&self, listen: &ListenSettings) -> Vec<String> {
+        let exposed: Vec<_> = listen
+            .addresses()
+            .filter(|address| !address.is_local())
+            .map(ToString::to_string)
+            .collect();
+        let is_open = self.access_keys.is_none();
+        let open = (is_open && !exposed.is_empty()).then(|| {
+            let exposed = exposed.join(", ");
+            format!(
+                "the server has no access keys and listens on {exposed}, which other machines may reach: everyone who \
+                 can connect may use it. Set {}, or let only trusted callers connect",
+                setting!(Self, access_keys)
+            )
+        });
+        open.into_iter().collect()
+    }
+}

@@ -1,0 +1,211 @@
+//! Connections of the command line to a server: TCP, TLS or a Unix socket, with a deadline.
+
+use crate::config::files;
+use bulkhead_http::Address;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme,
+    StreamOwned,
+};
+use std::io::{ErrorKind, Read, Result, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Maximum size of the file with the server's certificate.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A connection to a server.
+pub(super) enum Transport {
+    Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Unix(UnixStream),
+}
+
+/// The protection of a TCP connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Security<'a> {
+    Plain,
+    /// TLS. The certificate of the server is not checked, so that the connection must not carry secrets.
+    TlsWithAnyCertificate,
+    /// TLS with a server that has exactly the first certificate of this file.
+    TlsWith(&'a Path),
+}
+
+impl Transport {
+    /// Connects. Unix sockets are not protected further.
+    ///
+    /// # Errors
+    /// If the server cannot be reached in time, or the file cannot be used. The certificate is checked when
+    /// the first byte is sent.
+    pub(super) fn connect(
+        address: &Address,
+        security: Security<'_>,
+        time: Duration,
+    ) -> Result<Self> {
+        let address = match address {
+            Address::Unix(path) => return Ok(Self::Unix(UnixStream::connect(path)?)),
+            Address::Tcp(address) => reachable(*address),
+        };
+        let accepted = match security {
+            Security::Plain => {
+                return Ok(Self::Tcp(TcpStream::connect_timeout(&address, time)?));
+            }
+            Security::TlsWithAnyCertificate => None,
+            Security::TlsWith(file) => Some(certificate(file)?),
+        };
+        let config = Arc::new(config(accepted)?);
+        let name = ServerName::from(address.ip());
+        let connection = ClientConnection::new(config, name).map_err(std::io::Error::other)?;
+        let stream = TcpStream::connect_timeout(&address, time)?;
+        Ok(Self::Tls(Box::new(StreamOwned::new(connection, stream))))
+    }
+
+    /// Lets reads and writes fail after the deadline.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] if the deadline has passed.
+    pub(super) fn set_deadline(&self, deadline: Instant) -> Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        let left = Some(left);
+        match self {
+            Self::Tcp(stream) => {
+                stream.set_read_timeout(left)?;
+                stream.set_write_timeout(left)
+            }
+            Self::Tls(stream) => {
+                stream.sock.set_read_timeout(left)?;
+                stream.sock.set_write_timeout(left)
+            }
+            Self::Unix(stream) => {
+                stream.set_read_timeout(left)?;
+                stream.set_write_timeout(left)
+            }
+        }
+    }
+}
+
+impl Read for Transport {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Transport {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+            Self::Unix(stream) => stream.flush(),
+        }
+    }
+}
+
+/// Returns an address to connect to. A server that listens on all addresses is reached on the loopback
+/// address.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
+/// Returns the first certificate of a file in PEM.
+fn certificate(file: &Path) -> Result<CertificateDer<'static>> {
+    let malformed = |error: String| {
+        let file = file.display();
+        std::io::Error::other(format!("the file of certificates, {file}, {error}"))
+    };
+    let content =
+        files::read(file, FILE_BYTES_MAX).map_err(|error| malformed(error.to_string()))?;
+    let certificate = CertificateDer::from_pem_slice(&content);
+    certificate.map_err(|_| malformed("has no certificate in PEM".to_owned()))
+}
+
+/// Returns the configuration of a client that accepts one certificate, or every one if it is `None`.
+fn config(accepted: Option<CertificateDer<'static>>) -> Result<ClientConfig> {
+    let provider = ring::default_provider();
+    let verifier = ExactCertificate {
+        accepted,
+        algorithms: provider.signature_verification_algorithms,
+    };
+    Ok(ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .map_err(std::io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
+}
+
+/// Accepts one certificate: that of the server whose files this command can read. Its names are those that
+/// callers use, and not the address of this machine.
+#[derive(Debug)]
+struct ExactCertificate {
+    /// `None` if every certificate is accepted.
+    accepted: Option<CertificateDer<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for ExactCertificate {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        match &self.accepted {
+            Some(accepted) if accepted != end_entity => {
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
+            Some(_) | None => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

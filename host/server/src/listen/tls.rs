@@ -1,0 +1,225 @@
+//! The certificate of the server, which follows its files.
+
+use super::settings::ListenSettings;
+use crate::config::files::{self, FileError};
+use crate::reload::{Reloader, settled};
+use bulkhead_http::{Setting, Tls, TlsConfig, TlsError, TlsFiles, Wiped, setting};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use thiserror::Error;
+
+/// Maximum size of each file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The files of TLS cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum TlsFileError {
+    #[error("{setting}, {}, {source}", file.display())]
+    File {
+        setting: Setting,
+        file: PathBuf,
+        source: FileError,
+    },
+    #[error("{setting}: {0}", setting = setting!(ListenSettings, tls_cert))]
+    Content(#[from] TlsError),
+    #[error("cannot start a thread that watches the files of TLS: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// TLS of a running server, if it is configured.
+pub(crate) struct ActiveTls {
+    watched: Option<Arc<WatchedTls>>,
+    reloader: Option<Reloader>,
+}
+
+impl ActiveTls {
+    /// Reads the files of TLS, and watches them.
+    ///
+    /// # Errors
+    /// [`TlsFileError`] if a file is faulty, or if no thread can be started.
+    pub(crate) fn start(settings: &ListenSettings) -> Result<Self, TlsFileError> {
+        let watched = WatchedTls::open(settings)?.map(Arc::new);
+        let reloader = watched.as_ref().map(|watched| {
+            let watched = Arc::downgrade(watched);
+            Reloader::start("tls files", move || {
+                let watched = watched.upgrade();
+                watched.inspect(|watched| watched.reload()).is_some()
+            })
+        });
+        Ok(Self {
+            watched,
+            reloader: reloader.transpose()?,
+        })
+    }
+
+    /// Returns what listeners need.
+    pub(crate) fn tls(&self) -> Option<Arc<Tls>> {
+        let watched = self.watched.as_ref()?;
+        Some(Arc::clone(&watched.tls))
+    }
+
+    /// Reads the files again, soon and on another thread.
+    pub(crate) fn reload(&self) {
+        if let Some(reloader) = &self.reloader {
+            reloader.wake();
+        }
+    }
+
+    /// Returns the member `tls` of `/health`, and whether a file is faulty.
+    pub(crate) fn health(&self) -> (Value, bool) {
+        let Some(watched) = &self.watched else {
+            return (json!({"status": "off"}), false);
+        };
+        let failing = watched.state().failing.clone();
+        let status = if failing.is_some() { "failing" } else { "ok" };
+        let document = json!({"status": status, "why": failing});
+        (document, failing.is_some())
+    }
+}
+
+/// Returns an error text if the files of TLS are faulty.
+pub(crate) fn problem(settings: &ListenSettings) -> Option<String> {
+    let opened = WatchedTls::open(settings);
+    opened.err().map(|error| error.to_string())
+}
+
+/// TLS, and the files that it comes from.
+struct WatchedTls {
+    files: [Option<(Setting, PathBuf)>; 3],
+    tls: Arc<Tls>,
+    state: Mutex<FileState>,
+}
+
+/// The last reading of the files.
+struct FileState {
+    /// The digest of the active content.
+    active: [u8; 32],
+    failing: Option<String>,
+}
+
+impl WatchedTls {
+    /// Reads the files. Returns `None` if none is configured.
+    ///
+    /// # Errors
+    /// [`TlsFileError`] if a file cannot be read or is malformed, or if they do not belong together.
+    fn open(settings: &ListenSettings) -> Result<Option<Self>, TlsFileError> {
+        if settings.tls_cert.is_none() {
+            return Ok(None);
+        }
+        let files = [
+            (setting!(ListenSettings, tls_cert), &settings.tls_cert),
+            (setting!(ListenSettings, tls_key), &settings.tls_key),
+            (
+                setting!(ListenSettings, tls_client_ca),
+                &settings.tls_client_ca,
+            ),
+        ]
+        .map(|(setting, file)| file.clone().map(|file| (setting, file)));
+        let contents = read(&files)?;
+        let tls = Tls::new(
+            config(&contents)?,
+            settings.tls_handshakes_max,
+            settings.tls_handshake_timeout,
+        );
+        Ok(Some(Self {
+            files,
+            tls: Arc::new(tls),
+            state: Mutex::new(FileState {
+                active: digest(&contents),
+                failing: None,
+            }),
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, FileState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the files again. Nothing changes if they are faulty or have not changed.
+    fn reload(&self) {
+        let active = self.state().active;
+        let contents: Result<_, TlsFileError> = settled(active, || {
+            let contents = read(&self.files)?;
+            Ok((digest(&contents), contents))
+        });
+        let loaded = contents.and_then(|(digest, contents)| {
+            let config = (digest != active).then(|| config(&contents));
+            Ok((digest, config.transpose()?))
+        });
+        let mut state = self.state();
+        match loaded {
+            Ok((digest, config)) => {
+                let was_failing = state.failing.take().is_some();
+                state.active = digest;
+                let is_new = config.is_some();
+                if let Some(config) = config {
+                    self.tls.replace(config);
+                }
+                if is_new || was_failing {
+                    tracing::info!("TLS certificate read again");
+                }
+            }
+            Err(error) => {
+                let why = match &error {
+                    TlsFileError::File {
+                        setting, source, ..
+                    } => {
+                        format!("the file of {} {source}", setting.flag())
+                    }
+                    TlsFileError::Content(error) => error.to_string(),
+                    TlsFileError::Thread(error) => error.to_string(),
+                };
+                if state.failing.as_ref() != Some(&why) {
+                    let error = error.to_string();
+                    tracing::error!(
+                        error,
+                        "cannot read the TLS certificate again, the previous one stays active"
+                    );
+                    state.failing = Some(why);
+                }
+            }
+        }
+    }
+}
+
+/// The certificates, the key and the client authorities.
+type Contents = [Option<Wiped>; 3];
+
+fn read(files: &[Option<(Setting, PathBuf)>; 3]) -> Result<Contents, TlsFileError> {
+    let one = |file: &Option<(Setting, PathBuf)>| {
+        let Some((setting, file)) = file else {
+            return Ok(None);
+        };
+        let read = files::read(Path::new(file), FILE_BYTES_MAX);
+        read.map(Some).map_err(|source| TlsFileError::File {
+            setting: *setting,
+            file: file.clone(),
+            source,
+        })
+    };
+    let [certificates, key, authorities] = files;
+    Ok([one(certificates)?, one(key)?, one(authorities)?])
+}
+
+fn config(contents: &Contents) -> Result<TlsConfig, TlsError> {
+    let [certificates, key, authorities] = contents;
+    TlsConfig::new(&TlsFiles {
+        certificates: certificates.as_deref().unwrap_or_default(),
+        key: key.as_deref().unwrap_or_default(),
+        client_authorities: authorities.as_deref(),
+    })
+}
+
+fn digest(contents: &Contents) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for content in contents {
+        let content = content.as_deref();
+        // The lengths separate the contents.
+        digest.update([u8::from(content.is_some())]);
+        digest.update((content.map_or(0, <[u8]>::len) as u64).to_be_bytes());
+        digest.update(content.unwrap_or_default());
+    }
+    digest.finalize().into()
+}

@@ -1,0 +1,107 @@
+//! Access keys: which requests a server accepts, and from which callers.
+
+mod hosts;
+mod keys;
+mod listeners;
+mod routes;
+mod tls;
+
+use bulkhead_tests::http::{Response, request};
+use bulkhead_tests::server::{Server, run};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A file of access keys.
+struct KeyFile {
+    folder: TempDir,
+    entries: Vec<Value>,
+}
+
+impl KeyFile {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("folder should be created"),
+            entries: Vec::new(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("keys.json")
+    }
+
+    fn text(&self) -> String {
+        json!({"entries": self.entries}).to_string()
+    }
+
+    fn write(&self) {
+        self.write_text(&self.text());
+    }
+
+    fn write_text(&self, text: &str) {
+        std::fs::write(self.path(), text).expect("file should be written");
+    }
+
+    /// Makes a key with the command line, and adds its entry. Returns the key.
+    fn add(&mut self, name: &str, scopes: &[&str]) -> String {
+        let (key, entry) = new_key(name, scopes);
+        self.entries.push(entry);
+        key
+    }
+
+    /// Starts a server with the flag for this file.
+    fn start(&self) -> Server {
+        self.write();
+        let path = self.path();
+        Server::start_with(
+            &[
+                "--access-keys",
+                path.to_str().expect("path should be UTF-8"),
+            ],
+            &[("SECRET", "a secret of more than thirty-two bytes")],
+        )
+    }
+}
+
+/// Returns a new key and its entry, as `bulkhead access-key new` prints them.
+fn new_key(name: &str, scopes: &[&str]) -> (String, Value) {
+    let scopes = scopes.iter().flat_map(|scope| ["--scope", scope]);
+    let arguments: Vec<_> = ["access-key", "new", "--name", name]
+        .into_iter()
+        .chain(scopes)
+        .collect();
+    let output = run(&arguments, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("output should be UTF-8");
+    let key = text
+        .lines()
+        .next()
+        .expect("output should have a line")
+        .to_owned();
+    bulkhead_tests::canaries::record_secret(&key);
+    let entry = &text[text.find("\n{").expect("output should have an entry")..];
+    (
+        key,
+        serde_json::from_str(entry).expect("entry should be JSON"),
+    )
+}
+
+/// Sends a request with a key.
+fn send(server: &Server, key: &str, method: &str, target: &str) -> Response {
+    let authorization = format!("Bearer {key}");
+    let headers = [("Authorization", authorization.as_str())];
+    request(server.address, method, target, &headers, b"")
+}
+
+/// Returns whether the server accepts a key for tokens.
+fn is_accepted(server: &Server, key: &str) -> bool {
+    match send(server, key, "POST", "/token").status {
+        200 => true,
+        401 => false,
+        status => panic!("unexpected status {status}"),
+    }
+}
+
+fn file_argument(path: &Path) -> &str {
+    path.to_str().expect("path should be UTF-8")
+}

@@ -1,0 +1,280 @@
+//! The file of access keys: at start, while it changes, and on the command line.
+
+use super::{KeyFile, file_argument, is_accepted, new_key, send};
+use bulkhead_tests::server::{Server, run};
+use bulkhead_tests::until;
+use serde_json::json;
+
+/// Returns the output of a command: whether it succeeded, standard output and standard error.
+fn output(arguments: &[&str], variables: &[(&str, &str)]) -> (bool, String, String) {
+    let output = run(arguments, variables);
+    let text = |bytes| String::from_utf8(bytes).expect("output should be UTF-8");
+    (
+        output.status.success(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+/// Returns what the file becomes, for each fault that a reload or a start may find.
+fn faulty_texts(file: &KeyFile) -> [(&'static str, String); 4] {
+    let text = file.text();
+    let mut revoked = file.entries.clone();
+    revoked.pop();
+    let revoked = json!({"entries": revoked}).to_string();
+    [
+        ("cut off", text[..text.len() / 2].to_owned()),
+        ("without its last byte", text[..text.len() - 1].to_owned()),
+        (
+            "with a syntax error beside a revocation",
+            revoked.replace("]}]}", "]},]}"),
+        ),
+        ("with an unknown field", text.replace("\"name\"", "\"nme\"")),
+    ]
+}
+
+#[test]
+fn faulty_file_stops_the_start() {
+    let mut file = KeyFile::new();
+    let (key, other) = (file.add("a", &["token:make"]), file.add("b", &["observe"]));
+    let path = file.path();
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--access-keys",
+        file_argument(&path),
+    ];
+    let assert_stops = |why: &str| {
+        let (success, _, log) = output(&arguments, &[]);
+        assert!(!success && log.contains("--access-keys"), "{why}: {log}");
+        assert!(!log.contains("\"serving\""), "{why}: {log}");
+        for secret in [&key, &other] {
+            assert!(!log.contains(secret.as_str()), "{why}: {log}");
+        }
+    };
+    assert_stops("missing");
+    for (why, text) in faulty_texts(&file) {
+        file.write_text(&text);
+        assert_stops(why);
+    }
+    // The error must not quote a key that was pasted instead of its digest.
+    file.write_text(
+        &json!({"entries": [{"name": "a", "keys": [key], "scopes": ["sign"]}]}).to_string(),
+    );
+    assert_stops("with a key in the wrong place");
+    file.write_text(
+        &json!({"entries": [{"name": "a", "keys": [{"sha256": key}], "scopes": ["sign"]}]})
+            .to_string(),
+    );
+    assert_stops("with a key instead of its digest");
+    std::fs::remove_file(&path).expect("file should be removed");
+    std::fs::create_dir(&path).expect("folder should be created");
+    assert_stops("not readable");
+}
+
+#[test]
+fn empty_file_accepts_no_key() {
+    let file = KeyFile::new();
+    let server = file.start();
+    assert_eq!(server.get("POST", "/token").status, 401);
+    file.write_text("");
+    assert_eq!(file.start().get("POST", "/token").status, 401);
+}
+
+#[test]
+fn faulty_file_at_reload_leaves_the_last_keys_active_and_degrades_health() {
+    let mut file = KeyFile::new();
+    let observer = file.add("ops", &["observe"]);
+    let key = file.add("a", &["token:make"]);
+    let server = file.start();
+    let health = || send(&server, &observer, "GET", "/health").json();
+    let failures = || {
+        let metrics = send(&server, &observer, "GET", "/metrics").json();
+        let metrics = metrics["metrics"]
+            .as_array()
+            .expect("metrics should be an array")
+            .clone();
+        let samples = metrics
+            .iter()
+            .filter_map(|metric| metric["samples"].as_array())
+            .flatten();
+        let mut samples =
+            samples.filter(|it| it["name"] == "bulkhead_access_reload_failures_total");
+        let sample = samples.next().expect("there should be a sample");
+        sample["value"]
+            .as_u64()
+            .expect("value should be an integer")
+    };
+    let mut count = 0;
+    let mut assert_degraded = |why: &str| {
+        server.signal("HUP");
+        until(why, || health()["access"]["status"] == "failing");
+        let document = health();
+        assert_eq!(document["status"], "degraded", "{why}");
+        assert_eq!(document["access"]["entries"], 2, "{why}");
+        assert!(is_accepted(&server, &key), "{why}");
+        assert!(failures() > count, "{why}");
+        // A caller without the scope sees the status, and not the reason.
+        assert_eq!(
+            server.get("GET", "/health").json(),
+            json!({"status": "degraded"})
+        );
+        file.write();
+        server.signal("HUP");
+        until("the file is good again", || health()["status"] == "ok");
+        count = failures();
+    };
+    for (why, text) in faulty_texts(&file) {
+        file.write_text(&text);
+        assert_degraded(why);
+    }
+    let path = file.path();
+    std::fs::remove_file(&path).expect("file should be removed");
+    assert_degraded("deleted");
+    let log = server.log();
+    assert!(log.contains("cannot read access keys again"), "{log}");
+
+    file.write_text("");
+    server.signal("HUP");
+    until("no key is valid", || !is_accepted(&server, &key));
+}
+
+/// Without a signal, and with the links that Kubernetes switches.
+#[test]
+fn changed_file_is_read_again_and_keys_rotate() {
+    let mut file = KeyFile::new();
+    let old = file.add("a", &["token:make"]);
+    let (new, entry) = new_key("a", &["token:make"]);
+    let folder = file.folder.path();
+    let version = |number: u32, text: &str| {
+        let version = folder.join(number.to_string());
+        std::fs::create_dir(&version).expect("folder should be created");
+        std::fs::write(version.join("keys.json"), text).expect("file should be written");
+        let next = folder.join("next");
+        std::os::unix::fs::symlink(&version, &next).expect("link should be created");
+        std::fs::rename(&next, folder.join("data")).expect("link should be switched");
+    };
+    version(1, &file.text());
+    let link = folder.join("data/keys.json");
+    let server = Server::start_with(
+        &["--access-keys", file_argument(&link)],
+        &[("SECRET", "a secret of more than thirty-two bytes")],
+    );
+    assert!(is_accepted(&server, &old) && !is_accepted(&server, &new));
+    let mut entries = json!([file.entries[0].clone()]);
+    entries[0]["keys"]
+        .as_array_mut()
+        .expect("keys should be an array")
+        .push(entry["keys"][0].clone());
+    version(2, &json!({"entries": entries}).to_string());
+    until("the new key is accepted", || is_accepted(&server, &new));
+    assert!(is_accepted(&server, &old));
+    version(3, &json!({"entries": [entry]}).to_string());
+    until("the old key is rejected", || !is_accepted(&server, &old));
+    assert!(is_accepted(&server, &new));
+}
+
+#[test]
+fn command_line_lists_and_checks_keys() {
+    let mut file = KeyFile::new();
+    let key = file.add("ci", &["decrypt", "token:make"]);
+    let (expired, mut entry) = new_key("old", &["sign"]);
+    entry["keys"][0]["expires"] = json!("2020-01-01");
+    file.entries.push(entry);
+    file.write();
+    let path = file.path();
+    let with_file = |command| ["access-key", command, "--access-keys", file_argument(&path)];
+    let (success, lines, _) = output(&with_file("list"), &[]);
+    assert!(success);
+    let lines: Vec<_> = lines.lines().collect();
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines[0].starts_with("ci  ") && lines[0].ends_with("does not expire  decrypt token:make")
+    );
+    assert!(
+        lines[1].contains("expired 2020-01-01T00:00:00Z"),
+        "{lines:?}"
+    );
+
+    let check = |key: Option<&str>| {
+        let variables: Vec<_> = key
+            .map(|key| ("BULKHEAD_ACCESS_KEY", key))
+            .into_iter()
+            .collect();
+        output(&with_file("check"), &variables)
+    };
+    assert!(check(None).0);
+    let (success, text, _) = check(Some(&key));
+    assert!(success && text.contains("belongs to ci"), "{text}");
+    let (unknown, _) = new_key("x", &["sign"]);
+    for (other, why) in [
+        (expired.as_str(), "has expired"),
+        (&unknown, "is not in"),
+        (&key[..51], "is not an access key"),
+    ] {
+        let (success, _, error) = check(Some(other));
+        assert!(!success && error.contains(why), "{error}");
+        assert!(!error.contains(other), "{error}");
+    }
+    file.write_text("{");
+    assert!(!check(None).0);
+    let (success, report, _) = output(
+        &["check-config", "--access-keys", file_argument(&path)],
+        &[],
+    );
+    assert!(
+        !success && report.contains("problem: --access-keys"),
+        "{report}"
+    );
+}
+
+#[test]
+fn new_key_needs_a_name_a_scope_and_a_future_expiry() {
+    let with_name = ["access-key", "new", "--name"];
+    for arguments in [
+        &["a"][..],
+        &["a b", "--scope", "sign"],
+        &["", "--scope", "sign"],
+        &["a", "--scope", "everything"],
+        &["a", "--scope", "sign", "--expires", "2020-01-01"],
+        &["a", "--scope", "sign", "--expires", "soon"],
+    ] {
+        let (success, text, error) = output(&[&with_name, arguments].concat(), &[]);
+        assert!(
+            !success && text.is_empty() && !error.is_empty(),
+            "{arguments:?}"
+        );
+    }
+    let far = ["a", "--scope", "sign", "--expires", "2999-01-01"];
+    let (success, text, _) = output(&[&with_name[..], &far].concat(), &[]);
+    assert!(
+        success && text.contains("\"expires\": \"2999-01-01\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn component_list_sends_the_access_key_of_its_variable() {
+    let mut file = KeyFile::new();
+    let key = file.add("ops", &["observe"]);
+    let other = file.add("ci", &["decrypt"]);
+    let server = file.start();
+    let address = server.address.to_string();
+    let list = |key: Option<&str>| {
+        let variables: Vec<_> = key
+            .map(|key| ("BULKHEAD_ACCESS_KEY", key))
+            .into_iter()
+            .collect();
+        output(&["component", "list", "--listen", &address], &variables)
+    };
+    let (success, text, error) = list(Some(&key));
+    assert!(success && text.contains("decrypt"), "{text}{error}");
+    for key in [None, Some(other.as_str())] {
+        let (success, _, error) = list(key);
+        assert!(!success && error.contains("BULKHEAD_ACCESS_KEY"), "{error}");
+        assert!(error.contains("observe"), "{error}");
+    }
+    let (success, _, error) = output(&["healthcheck", "--listen", &address], &[]);
+    assert!(success, "{error}");
+}
