@@ -68,7 +68,7 @@ pub(crate) fn structure(bytes: &[u8]) -> Structure {
             tag::SEIPD | tag::GNUPG_AEAD | tag::ENCRYPTED_UNPROTECTED => {
                 return Structure::Message { end };
             }
-            tag::COMPRESSED | tag::LITERAL | tag::ONE_PASS_SIGNATURE | tag::SIGNATURE => {
+            tag if is_unencrypted(tag) => {
                 return if has_session_keys {
                     Structure::Message { end }
                 } else {
@@ -154,12 +154,21 @@ pub(crate) fn is_followed_by_packet(bytes: &[u8]) -> bool {
 
 /// Returns whether a packet with this tag may follow a session key.
 fn is_tag_of_message(tag: u8) -> bool {
-    match tag {
-        tag::SKESK | tag::PKESK | tag::MARKER | tag::PADDING | tag::NON_CRITICAL.. => true,
-        tag::SEIPD | tag::GNUPG_AEAD | tag::ENCRYPTED_UNPROTECTED => true,
-        tag::COMPRESSED | tag::LITERAL | tag::ONE_PASS_SIGNATURE | tag::SIGNATURE => true,
-        _ => false,
-    }
+    let is_session_key = matches!(tag, tag::SKESK | tag::PKESK);
+    let is_skipped = matches!(tag, tag::MARKER | tag::PADDING | tag::NON_CRITICAL..);
+    let is_encrypted = matches!(
+        tag,
+        tag::SEIPD | tag::GNUPG_AEAD | tag::ENCRYPTED_UNPROTECTED
+    );
+    is_session_key || is_skipped || is_encrypted || is_unencrypted(tag)
+}
+
+/// Returns whether a packet with this tag is the content of a message that is not encrypted (RFC 9580 section 10.3).
+fn is_unencrypted(tag: u8) -> bool {
+    matches!(
+        tag,
+        tag::COMPRESSED | tag::LITERAL | tag::ONE_PASS_SIGNATURE | tag::SIGNATURE
+    )
 }
 
 /// Returns the tag in the first byte of a packet.
