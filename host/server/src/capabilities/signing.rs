@@ -1,5 +1,6 @@
 //! The routes below `/crypto/`, which lead to the signing relay.
 
+mod clocks;
 mod environment;
 mod parameters;
 mod pem;
@@ -35,7 +36,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-pub(crate) use environment::now;
+pub(crate) use clocks::now;
 pub(crate) use pem::PEM;
 pub(crate) use problems::KINDS as PROBLEM_KINDS;
 pub(crate) use settings::SigningSettings as Settings;
@@ -211,7 +212,7 @@ impl Capability for State {
 impl Signing {
     /// Returns the time at which a request that arrives now must have a response.
     fn deadline(&self) -> BootMillis {
-        BootMillis(environment::boot_clock().0 + self.sign_ms)
+        BootMillis(clocks::boot_clock().0 + self.sign_ms)
     }
 
     async fn sign(&self, sign: Sign, head: &Parts, until: BootMillis) -> Result<Response, Problem> {
@@ -362,7 +363,7 @@ fn seconds(ms: u64) -> u64 {
 }
 
 fn look_up_until() -> BootMillis {
-    BootMillis(environment::boot_clock().0 + LOOK_UP_MS)
+    BootMillis(clocks::boot_clock().0 + LOOK_UP_MS)
 }
 
 fn accepted(id: &RequestId, status: &str, after_ms: u64) -> Response {

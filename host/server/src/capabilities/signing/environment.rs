@@ -1,17 +1,17 @@
-//! The environment of the relay in a server: clocks, randomness, network and tasks.
+//! The environment of the relay in a server: randomness, network and tasks, beside the clocks.
 
+use super::clocks::{boot_clock, now};
 use super::secrets::SharedApiKey;
 use crate::trace::TRACEPARENT;
 use bulkhead_outbound::{Limits, Outbound, Request, Target};
 use bulkhead_relay::{BoxFuture, CallResult, Environment, Point};
 use bulkhead_sandbox::{Answer, Delivery, Failure};
-use bulkhead_store::{BootMillis, Callback, Now, TraceParent, UnixMillis};
+use bulkhead_store::{BootMillis, Callback, Now, TraceParent};
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use rustix::rand::GetRandomFlags;
-use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -55,24 +55,6 @@ impl RealEnvironment {
     }
 }
 
-/// Returns the time of the boot clock, which does not jump, in milliseconds.
-pub(crate) fn boot_clock() -> BootMillis {
-    let time = clock_gettime(ClockId::Boottime);
-    BootMillis(time.tv_sec * 1000 + time.tv_nsec / 1_000_000)
-}
-
-/// Returns the time of both clocks.
-pub(crate) fn now() -> Now {
-    // Times before 1970 and after the year 292 million are not supported.
-    let wall = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Now {
-        wall: UnixMillis(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),
-        boot: boot_clock(),
-    }
-}
-
 /// Returns 128 random bits of the kernel. (A UUID has 122.)
 pub(crate) fn random() -> u128 {
     let mut bytes = [0; 16];
@@ -83,15 +65,6 @@ pub(crate) fn random() -> u128 {
             .unwrap_or_default();
     }
     u128::from_le_bytes(bytes)
-}
-
-/// Returns the id of the current boot of the machine.
-pub(crate) fn boot_id() -> String {
-    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
-        Ok(id) => id.trim().to_owned(),
-        // Without it, every start of the process counts as a boot.
-        Err(_) => uuid::Uuid::new_v4().to_string(),
-    }
 }
 
 /// Converts a time of the boot clock to a time of the runtime's clock.

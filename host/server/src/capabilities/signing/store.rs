@@ -1,6 +1,6 @@
 //! Opens the store for the server and for the command line.
 
-use super::environment::{boot_clock, boot_id, now};
+use super::clocks::{boot_clock, boot_id, now};
 use super::store_settings::{STORE, StorePlace, StoreSettings};
 use crate::config::secrets::SecretError;
 use bulkhead_http::setting;
