@@ -18,10 +18,12 @@ const NAMES: [Names; 3] = [
 const EXAMPLE: &str = "Send {\"passphrase\": \"…\", \"message\": \"…\"}.";
 const BASE64_EXAMPLE: &str = "Send the bytes of the passphrase in base64 (RFC 4648 section 4), or send \"passphrase\" instead.";
 
-/// Base64 with or without padding.
+/// Base64 with or without padding. The unused bits of the last digit have no meaning.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
 );
 
 /// A request to decrypt a message.
@@ -108,6 +110,7 @@ mod tests {
             (r#""passphrase": """#, b""),
             (r#""passphrase_base64": "cPw=""#, b"p\xfc"),
             (r#""passphrase_base64": "cP\nw\n""#, b"p\xfc"),
+            (r#""passphrase_base64": "cPx""#, b"p\xfc"),
             (r#""passphrase_base64": """#, b""),
             (
                 r#""passphrase": null, "passphrase_base64": "cPw=""#,
