@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// A file of access keys.
-struct KeyFile {
+pub(crate) struct KeyFile {
     folder: TempDir,
     entries: Vec<Value>,
 }
 
 impl KeyFile {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("folder should be created"),
             entries: Vec::new(),
@@ -43,14 +43,14 @@ impl KeyFile {
     }
 
     /// Makes a key with the command line, and adds its entry. Returns the key.
-    fn add(&mut self, name: &str, scopes: &[&str]) -> String {
+    pub(crate) fn add(&mut self, name: &str, scopes: &[&str]) -> String {
         let (key, entry) = new_key(name, scopes);
         self.entries.push(entry);
         key
     }
 
     /// Starts a server with the flag for this file.
-    fn start(&self) -> Server {
+    pub(crate) fn start(&self) -> Server {
         self.write();
         let path = self.path();
         Server::start_with(
@@ -87,7 +87,7 @@ fn new_key(name: &str, scopes: &[&str]) -> (String, Value) {
 }
 
 /// Sends a request with a key.
-fn send(server: &Server, key: &str, method: &str, target: &str) -> Response {
+pub(crate) fn send(server: &Server, key: &str, method: &str, target: &str) -> Response {
     let authorization = format!("Bearer {key}");
     let headers = [("Authorization", authorization.as_str())];
     request(server.address, method, target, &headers, b"")

@@ -194,14 +194,16 @@ fn body_memory_budget_is_shared_by_requests() {
         })
         .collect();
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
+    drop(unfinished);
+    let body = " ".repeat(900_000);
+    let is_free = || server.post(&body, &[]).status != 503;
+    until("the budget is free", is_free);
     // A body that takes nearly the whole budget: another one gets 503 until the first is gone.
     let mut large = connect(server.address);
     large.write_all(HEAD).expect("data should be sent");
     large
         .write_all(&[b"c0000\r\n", &vec![b' '; 0xc_0000][..], b"\r\n"].concat())
         .expect("data should be sent");
-    drop(unfinished);
-    let body = " ".repeat(900_000);
     let mut refused = None;
     until("the budget is exhausted", || {
         refused = Some(server.post(&body, &[])).filter(|response| response.status == 503);
@@ -211,9 +213,7 @@ fn body_memory_budget_is_shared_by_requests() {
     assert_eq!(refused.problem(), "overloaded");
     assert!(refused.header("retry-after").is_some());
     drop(large);
-    until("the budget is free", || {
-        server.post(&body, &[]).status != 503
-    });
+    until("the budget is free", is_free);
 }
 
 /// hyper rejects these requests by itself. The status arrives, however much was sent.
@@ -271,7 +271,7 @@ fn unread_responses_are_limited_and_time_out() {
         "--responses-max",
         "40MiB",
         "--response-timeout",
-        "2s",
+        "5s",
         "--connections-max",
         "4",
     ]);

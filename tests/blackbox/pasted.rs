@@ -198,7 +198,7 @@ fn common_mistakes_get_advice() {
     let unprotected = [&seal(b"")[..10], &packet(9, &[1; 40])].concat();
     let twice = seal(&literal(&seal(&literal(b"inside"))));
     for (message, code, word) in [
-        (unprotected, "unsupported_message", "encrypt it again"),
+        (unprotected, "unsupported_message", "encrypt the data"),
         (twice, "not_text", "encrypted twice"),
     ] {
         let response = Server::shared().decrypt(PASSPHRASE, &armored(&message));

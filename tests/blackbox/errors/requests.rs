@@ -1,6 +1,7 @@
 //! Requests that are wrong as HTTP, and requests to `/token`.
 
 use super::Table;
+use crate::access::KeyFile;
 use bulkhead_tests::http::{Response, connect, head, read, request};
 use bulkhead_tests::server::Server;
 use std::io::Write as _;
@@ -24,6 +25,7 @@ pub(super) fn add(table: &mut Table) {
     any_route(table);
     limits(table);
     tokens(table);
+    access(table);
 }
 
 fn any_route(table: &mut Table) {
@@ -42,7 +44,7 @@ fn any_route(table: &mut Table) {
     table.problem("no Content-Type", &post(&[]));
     let gzip = [JSON, ("Content-Encoding", "gzip")];
     table.problem("compressed body", &post(&gzip));
-    let coded = b"POST /decryptMessage HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
+    let coded = b"POST /decryptMessage HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
     table.problem("unknown transfer coding", &send(server, coded, false));
     let hosts = b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n";
     table.problem("two Host headers", &send(server, hosts, false));
@@ -76,7 +78,8 @@ fn limits(table: &mut Table) {
         "body does not arrive in time",
         &send(&server, &unfinished, false),
     );
-    let chunked = b"POST /decryptMessage HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n\
+    let chunked =
+        b"POST /decryptMessage HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
         Transfer-Encoding: chunked\r\n\r\nno size\r\n";
     table.problem("malformed chunk", &send(&server, chunked, false));
     let server = Server::start(&["--body-max", "100B", "--bodies-max", "100B"]);
@@ -106,4 +109,21 @@ fn tokens(table: &mut Table) {
     table.problem("no token to verify", &verify(&[]));
     let twice = [("Bulkhead-Token", "a"), ("Bulkhead-Token", "b")];
     table.problem("two tokens to verify", &verify(&twice));
+}
+
+fn access(table: &mut Table) {
+    let mut keys = KeyFile::new();
+    let key = keys.add("ci", &["token:make"]);
+    let server = keys.start();
+    let none = request(server.address, "POST", "/token", &[], b"");
+    table.problem("no access key", &none);
+    let unknown = crate::access::send(&server, "bulkhead_key", "POST", "/token");
+    table.problem("unknown access key", &unknown);
+    let other = crate::access::send(&server, &key, "GET", "/crypto/requests");
+    table.problem("access key without the scope", &other);
+    let host = b"GET /livez HTTP/1.1\r\nHost: example.com\r\n\r\n";
+    table.problem(
+        "host that is not allowed",
+        &send(Server::shared(), host, false),
+    );
 }
