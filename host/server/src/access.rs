@@ -6,6 +6,7 @@
 
 mod allowed_host;
 mod caller;
+mod cross_site;
 mod file;
 mod hosts;
 mod key;
@@ -18,6 +19,7 @@ mod watched_keys;
 
 use crate::listen::ListenSettings;
 use crate::reload::Reloader;
+use cross_site::is_cross_site;
 use hosts::Hosts;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::http::request::Parts;
@@ -82,13 +84,19 @@ impl Access {
     /// Returns the caller of a request that a route with this requirement accepts.
     ///
     /// # Errors
-    /// 401 if the request has no valid key, and 403 if its key does not have the scope.
+    /// 403 if a page of another origin has made a browser send the request, 401 if the request has no valid key,
+    /// and 403 if its key does not have the scope.
     pub(crate) fn admit(
         &self,
         required: Requirement,
-        headers: &HeaderMap,
+        head: &Parts,
         connection: &Connection,
     ) -> Result<Caller, Problem> {
+        let headers = &head.headers;
+        if matches!(required, Requirement::OneOf(_)) && is_cross_site(head, &self.hosts) {
+            self.metrics.count(Rejection::CrossSite);
+            return Err(problems::cross_site());
+        }
         let Some(keys) = &self.keys else {
             return Ok(Caller::OPEN);
         };

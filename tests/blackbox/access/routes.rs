@@ -17,7 +17,7 @@ const SCOPES: [&str; 7] = [
 ];
 
 /// Returns all operations of the description, with the scopes that each accepts.
-fn operations() -> Vec<(String, String, Vec<String>)> {
+pub(super) fn operations() -> Vec<(String, String, Vec<String>)> {
     let paths = document()["paths"]
         .as_object()
         .expect("paths should be an object");

@@ -18,15 +18,18 @@ pub(crate) enum Rejection {
     UnknownCertificate,
     /// The key is valid, but does not have the scope.
     Scope,
+    /// A page of another origin made a browser send the request.
+    CrossSite,
 }
 
 impl Rejection {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::NoKey,
         Self::UnknownKey,
         Self::ExpiredKey,
         Self::UnknownCertificate,
         Self::Scope,
+        Self::CrossSite,
     ];
 
     const fn label(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Rejection {
             Self::ExpiredKey => "expired_key",
             Self::UnknownCertificate => "unknown_certificate",
             Self::Scope => "scope",
+            Self::CrossSite => "cross_site",
         }
     }
 }
