@@ -278,3 +278,62 @@ fn component_list_sends_the_access_key_of_its_variable() {
     let (success, _, error) = output(&["healthcheck", "--listen", &address], &[]);
     assert!(success, "{error}");
 }
+
+#[test]
+fn entries_and_their_use_are_listed_for_administrators() {
+    let mut file = KeyFile::new();
+    let admin = file.add("ops", &["admin", "observe"]);
+    let key = file.add("ci", &["token:make"]);
+    let (second, entry) = new_key("ci", &["token:make"]);
+    let mut new = entry["keys"][0].clone();
+    new["expires"] = json!("2999-01-01");
+    file.entries[1]["keys"]
+        .as_array_mut()
+        .expect("keys should be an array")
+        .push(new);
+    let server = file.start();
+    let list = || send(&server, &admin, "GET", "/access-keys").json();
+    let before = &list()["entries"][1];
+    assert_eq!(
+        (&before["requests"], &before["last_used"]),
+        (&json!(0), &json!(null))
+    );
+    for key in [&key, &second] {
+        assert_eq!(send(&server, key, "POST", "/token").status, 200);
+    }
+    assert_eq!(send(&server, &key, "GET", "/access-keys").status, 403);
+    let document = list();
+    assert_eq!(document["status"], "ok");
+    let ci = &document["entries"][1];
+    assert_eq!(ci["name"], "ci");
+    assert_eq!(ci["scopes"], json!(["token:make"]));
+    assert_eq!((&ci["requests"], &ci["rejections"]), (&json!(2), &json!(1)));
+    assert!(ci["last_used"].is_string());
+    assert_eq!(ci["keys"][0]["expires"], json!(null));
+    assert_eq!(ci["keys"][1]["expires"], "2999-01-01T00:00:00Z");
+    let text = document.to_string();
+    for key in [&admin, &key, &second] {
+        assert!(!text.contains(key.as_str()));
+    }
+
+    // The counts continue, and a removed entry disappears.
+    file.entries[1]["scopes"] = json!(["sign"]);
+    file.entries.push(new_key("new", &["sign"]).1);
+    file.write();
+    until("the new entry is listed", || {
+        list()["entries"][2].is_object()
+    });
+    assert_eq!(list()["entries"][1]["requests"], 2);
+    assert_eq!(list()["entries"][2]["requests"], 0);
+    file.entries.truncate(1);
+    file.write();
+    until("the entries are removed", || list()["entries"][1].is_null());
+    let metrics = send(&server, &admin, "GET", "/metrics").json().to_string();
+    assert!(metrics.contains("\"name\":\"ops\"") && !metrics.contains("\"name\":\"ci\""));
+}
+
+#[test]
+fn open_server_lists_no_entries() {
+    let list = Server::shared().get("GET", "/access-keys").json();
+    assert_eq!(list, json!({"status": "open", "entries": []}));
+}

@@ -1,6 +1,7 @@
 //! Counters of access control.
 
 use super::key_set::InvalidKey;
+use super::usage::Usages;
 use bulkhead_http::HandshakeFailure;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -78,11 +79,15 @@ pub(crate) struct AccessMetrics {
     handshake_failures: [Counter; HANDSHAKE_FAILURES.len()],
     pub(super) entries: Gauge,
     pub(super) reload_failures: Counter,
+    pub(super) usages: Usages,
 }
 
 impl AccessMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let metrics = Self {
+            usages: Usages::register(registry),
+            ..Self::default()
+        };
         let rejections: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
         let counters = Rejection::ALL
             .map(|reason| rejections.get_or_create_owned(&[("reason", reason.label())]));
