@@ -52,7 +52,12 @@ impl KeyFile {
 
     /// Starts a server with the flag for this file.
     fn start(&self) -> Server {
-        self.write();
+        self.start_with_text(&self.text())
+    }
+
+    /// Starts a server with the flag for this file, which has the text.
+    fn start_with_text(&self, text: &str) -> Server {
+        self.write_text(text);
         let path = self.path();
         Server::start_with(
             &[
