@@ -1,5 +1,6 @@
 //! Access keys: which requests a server accepts, and from which callers.
 
+mod browsers;
 mod hosts;
 mod keys;
 mod listeners;
@@ -51,7 +52,12 @@ impl KeyFile {
 
     /// Starts a server with the flag for this file.
     pub(crate) fn start(&self) -> Server {
-        self.write();
+        self.start_with_text(&self.text())
+    }
+
+    /// Starts a server with the flag for this file, which has the text.
+    fn start_with_text(&self, text: &str) -> Server {
+        self.write_text(text);
         let path = self.path();
         Server::start_with(
             &[
@@ -88,8 +94,19 @@ fn new_key(name: &str, scopes: &[&str]) -> (String, Value) {
 
 /// Sends a request with a key.
 pub(crate) fn send(server: &Server, key: &str, method: &str, target: &str) -> Response {
+    send_with(server, key, method, target, &[])
+}
+
+/// Sends a request with a key and further headers.
+fn send_with(
+    server: &Server,
+    key: &str,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Response {
     let authorization = format!("Bearer {key}");
-    let headers = [("Authorization", authorization.as_str())];
+    let headers = [&[("Authorization", authorization.as_str())], headers].concat();
     request(server.address, method, target, &headers, b"")
 }
 

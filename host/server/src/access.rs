@@ -6,6 +6,7 @@
 
 mod allowed_host;
 mod caller;
+mod cross_site;
 mod file;
 mod hosts;
 mod key;
@@ -14,10 +15,12 @@ pub(crate) mod metrics;
 mod problems;
 mod scope;
 mod settings;
+mod usage;
 mod watched_keys;
 
 use crate::listen::ListenSettings;
 use crate::reload::Reloader;
+use cross_site::is_cross_site;
 use hosts::Hosts;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::http::request::Parts;
@@ -82,27 +85,41 @@ impl Access {
     /// Returns the caller of a request that a route with this requirement accepts.
     ///
     /// # Errors
-    /// 401 if the request has no valid key, and 403 if its key does not have the scope.
+    /// 403 if a page of another origin has made a browser send the request, 401 if the request has no valid key,
+    /// and 403 if its key does not have the scope.
     pub(crate) fn admit(
         &self,
         required: Requirement,
-        headers: &HeaderMap,
+        head: &Parts,
         connection: &Connection,
     ) -> Result<Caller, Problem> {
+        let headers = &head.headers;
+        if matches!(required, Requirement::OneOf(_)) && is_cross_site(head, &self.hosts) {
+            self.metrics.count(Rejection::CrossSite);
+            return Err(problems::cross_site());
+        }
         let Some(keys) = &self.keys else {
             return Ok(Caller::OPEN);
         };
+        let now = SystemTime::now();
         match required {
             Requirement::Nothing => Ok(Caller::UNKNOWN),
-            Requirement::ScopeForDetails => Ok(identify(keys, headers, connection)
-                .map_or(Caller::UNKNOWN, |entry| Caller::of(&entry))),
+            Requirement::ScopeForDetails => Ok(identify(keys, headers, connection, now).map_or(
+                Caller::UNKNOWN,
+                |entry| {
+                    count_usage(&entry, true, now);
+                    Caller::of(&entry)
+                },
+            )),
             Requirement::OneOf(scopes) => {
-                let entry = identify(keys, headers, connection).map_err(|why| {
+                let entry = identify(keys, headers, connection, now).map_err(|why| {
                     self.metrics.count(why);
                     problems::unauthenticated()
                 })?;
                 let caller = Caller::of(&entry);
-                if caller.has_one_of(scopes) {
+                let is_admitted = caller.has_one_of(scopes);
+                count_usage(&entry, is_admitted, now);
+                if is_admitted {
                     Ok(caller)
                 } else {
                     self.metrics.count(Rejection::Scope);
@@ -132,6 +149,21 @@ impl Access {
         }
     }
 
+    /// Returns the document of `GET /access-keys`: the entries with the use of their keys, and without the keys.
+    pub(crate) fn list(&self) -> Value {
+        let Some(keys) = &self.keys else {
+            return json!({"status": "open", "entries": []});
+        };
+        let now = SystemTime::now();
+        let entries: Vec<_> = keys
+            .active()
+            .entries()
+            .iter()
+            .map(|it| view(it, now))
+            .collect();
+        json!({"status": status(keys.failing().as_ref()), "entries": entries})
+    }
+
     /// Returns the member `access` of `/health`, and whether the file of keys is faulty.
     pub(crate) fn health(&self) -> (Value, bool) {
         let Some(keys) = &self.keys else {
@@ -139,7 +171,7 @@ impl Access {
         };
         let failing = keys.failing();
         let document = json!({
-            "status": if failing.is_some() { "failing" } else { "ok" },
+            "status": status(failing.as_ref()),
             "why": failing,
             "entries": keys.active().entries().len(),
         });
@@ -156,12 +188,47 @@ pub(crate) enum AccessError {
     Thread(#[from] std::io::Error),
 }
 
+/// Returns the status of the file of keys.
+fn status(failing: Option<&String>) -> &'static str {
+    if failing.is_some() { "failing" } else { "ok" }
+}
+
+/// Returns an entry as `GET /access-keys` shows it.
+fn view(entry: &Entry, now: SystemTime) -> Value {
+    let time = |time| humantime::format_rfc3339_seconds(time).to_string();
+    let keys = entry.keys.iter().map(|key| {
+        json!({
+            "fingerprint": key.digest.fingerprint(),
+            "expires": key.expires.map(time),
+            "is_expired": key.is_expired(now),
+        })
+    });
+    let usage = entry.usage.get().cloned().unwrap_or_default();
+    json!({
+        "name": entry.name,
+        "scopes": entry.scopes.iter().map(Scope::name).collect::<Vec<_>>(),
+        "keys": keys.collect::<Vec<_>>(),
+        "certificates": entry.certificates.len(),
+        "requests": usage.requests.get(),
+        "rejections": usage.rejections.get(),
+        "last_used": usage.last_used().map(time),
+    })
+}
+
+/// Counts a request with a valid key of this entry.
+fn count_usage(entry: &Entry, is_admitted: bool, now: SystemTime) {
+    if let Some(usage) = entry.usage.get() {
+        usage.count(is_admitted, now);
+    }
+}
+
 /// Returns the entry of the key in the request. A request without the header has the entry of the client
 /// certificate, if the connection has one.
 fn identify(
     keys: &WatchedKeys,
     headers: &HeaderMap,
     connection: &Connection,
+    now: SystemTime,
 ) -> Result<Arc<Entry>, Rejection> {
     if !headers.contains_key(AUTHORIZATION)
         && let Some(certificate) = &connection.certificate
@@ -171,7 +238,7 @@ fn identify(
     }
     let key = bearer(headers).ok_or(Rejection::NoKey)?;
     keys.active()
-        .entry(&KeyDigest::of(key), SystemTime::now())
+        .entry(&KeyDigest::of(key), now)
         .map_err(Rejection::from)
 }
 

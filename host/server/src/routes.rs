@@ -4,8 +4,8 @@ use crate::access::{Caller, Requirement, Scope, Scopes};
 use crate::app::App;
 use crate::capabilities::BoxFuture;
 use crate::handlers::{health, metrics, openapi, problems};
-use bulkhead_http::{Call, Problem, Response, problem_kind};
-use hyper::Method;
+use bulkhead_http::{Call, Problem, Response, json_response, problem_kind};
+use hyper::{Method, StatusCode};
 
 /// A function that handles the requests of a route.
 type Handler = for<'a> fn(&'a App, Caller, Call<'a>) -> BoxFuture<'a, Result<Response, Problem>>;
@@ -77,6 +77,10 @@ pub(crate) const ROUTES: &[Route] = &[
         ADMIN,
         signing.redeliver
     ),
+    plain!("/access-keys", ADMIN, |app, _, _| Ok(json_response(
+        StatusCode::OK,
+        &app.access.list()
+    ))),
     plain!("/livez", Requirement::Nothing, |_, _, _| Ok(health::live())),
     plain!("/readyz", Requirement::Nothing, |app, _, _| health::ready(
         app

@@ -163,10 +163,8 @@ impl App {
         match target {
             Target::Resource(at, parameter) if call.head.method != Method::OPTIONS => {
                 let route = &ROUTES[at];
-                let caller = match self
-                    .access
-                    .admit(route.requires, call.headers(), connection)
-                {
+                let admitted = self.access.admit(route.requires, call.head, connection);
+                let caller = match admitted {
                     Ok(caller) => caller,
                     Err(problem) => {
                         call.discard_body();

@@ -16,27 +16,68 @@ fn output(arguments: &[&str], variables: &[(&str, &str)]) -> (bool, String, Stri
     )
 }
 
-/// Returns what the file becomes, for each fault that a reload or a start may find.
-fn faulty_texts(file: &KeyFile) -> [(&'static str, String); 4] {
-    let text = file.text();
-    let mut revoked = file.entries.clone();
-    revoked.pop();
-    let revoked = json!({"entries": revoked}).to_string();
-    [
-        ("cut off", text[..text.len() / 2].to_owned()),
-        ("without its last byte", text[..text.len() - 1].to_owned()),
-        (
-            "with a syntax error beside a revocation",
-            revoked.replace("]}]}", "]},]}"),
-        ),
-        ("with an unknown field", text.replace("\"name\"", "\"nme\"")),
-    ]
+/// A fault of the file, with a function that makes it. The file has the entries that it should have before.
+type Fault = (&'static str, fn(&KeyFile));
+
+/// The faults that stop the start, and leave the last good keys active later.
+const FAULTS: [Fault; 10] = [
+    ("deleted", |file| {
+        std::fs::remove_file(file.path()).expect("file should be removed");
+    }),
+    ("cut off", |file| {
+        let text = file.text();
+        file.write_text(&text[..text.len() / 2]);
+    }),
+    ("without its last byte", |file| {
+        let text = file.text();
+        file.write_text(&text[..text.len() - 1]);
+    }),
+    ("unreadable", |file| {
+        std::fs::remove_file(file.path()).expect("file should be removed");
+        // Unlike missing rights, a link to itself stops the superuser too.
+        std::os::unix::fs::symlink(file.path(), file.path()).expect("link should be created");
+    }),
+    ("replaced by a folder", |file| {
+        std::fs::remove_file(file.path()).expect("file should be removed");
+        std::fs::create_dir(file.path()).expect("folder should be created");
+    }),
+    ("too large", |file| {
+        file.write_text(&(file.text() + &" ".repeat(1 << 20)));
+    }),
+    ("with a syntax error beside a revocation", |file| {
+        let (_revoked, rest) = file.entries.split_last().expect("there should be entries");
+        let text = json!({"entries": rest}).to_string();
+        file.write_text(&text.replace("]}]}", "]},]}"));
+    }),
+    ("with an unknown field", |file| {
+        file.write_text(&file.text().replace("\"name\"", "\"nme\""));
+    }),
+    ("with a key instead of its digest", |file| {
+        let mut entries = json!(file.entries);
+        entries[0]["keys"][0]["sha256"] = json!(SECRET_LIKE_KEY);
+        file.write_text(&json!({"entries": entries}).to_string());
+    }),
+    ("with a key in the wrong place", |file| {
+        let mut entries = json!(file.entries);
+        entries[0]["keys"][0] = json!(SECRET_LIKE_KEY);
+        file.write_text(&json!({"entries": entries}).to_string());
+    }),
+];
+
+/// Stands for a key that was pasted into the file.
+const SECRET_LIKE_KEY: &str = "bh_pasted";
+
+/// Removes the file, or the link or the folder in its place, and writes a good one.
+fn repair(file: &KeyFile) {
+    let path = file.path();
+    let _nothing_else = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+    file.write();
 }
 
 #[test]
 fn faulty_file_stops_the_start() {
     let mut file = KeyFile::new();
-    let (key, other) = (file.add("a", &["token:make"]), file.add("b", &["observe"]));
+    let keys = [file.add("a", &["token:make"]), file.add("b", &["observe"])];
     let path = file.path();
     let arguments = [
         "serve",
@@ -45,32 +86,16 @@ fn faulty_file_stops_the_start() {
         "--access-keys",
         file_argument(&path),
     ];
-    let assert_stops = |why: &str| {
+    for (fault, make) in FAULTS {
+        repair(&file);
+        make(&file);
         let (success, _, log) = output(&arguments, &[]);
-        assert!(!success && log.contains("--access-keys"), "{why}: {log}");
-        assert!(!log.contains("\"serving\""), "{why}: {log}");
-        for secret in [&key, &other] {
-            assert!(!log.contains(secret.as_str()), "{why}: {log}");
+        assert!(!success && log.contains("--access-keys"), "{fault}: {log}");
+        assert!(!log.contains("\"serving\""), "{fault}: {log}");
+        for secret in [keys[0].as_str(), &keys[1], SECRET_LIKE_KEY] {
+            assert!(!log.contains(secret), "{fault}: {log}");
         }
-    };
-    assert_stops("missing");
-    for (why, text) in faulty_texts(&file) {
-        file.write_text(&text);
-        assert_stops(why);
     }
-    // The error must not quote a key that was pasted instead of its digest.
-    file.write_text(
-        &json!({"entries": [{"name": "a", "keys": [key], "scopes": ["sign"]}]}).to_string(),
-    );
-    assert_stops("with a key in the wrong place");
-    file.write_text(
-        &json!({"entries": [{"name": "a", "keys": [{"sha256": key}], "scopes": ["sign"]}]})
-            .to_string(),
-    );
-    assert_stops("with a key instead of its digest");
-    std::fs::remove_file(&path).expect("file should be removed");
-    std::fs::create_dir(&path).expect("folder should be created");
-    assert_stops("not readable");
 }
 
 #[test]
@@ -78,8 +103,10 @@ fn empty_file_accepts_no_key() {
     let file = KeyFile::new();
     let server = file.start();
     assert_eq!(server.get("POST", "/token").status, 401);
-    file.write_text("");
-    assert_eq!(file.start().get("POST", "/token").status, 401);
+    for text in ["", " \n"] {
+        let server = file.start_with_text(text);
+        assert_eq!(server.get("POST", "/token").status, 401, "{text:?}");
+    }
 }
 
 #[test]
@@ -106,34 +133,29 @@ fn faulty_file_at_reload_leaves_the_last_keys_active_and_degrades_health() {
             .as_u64()
             .expect("value should be an integer")
     };
-    let mut count = 0;
-    let mut assert_degraded = |why: &str| {
+    for (fault, make) in FAULTS {
+        let count = failures();
+        make(&file);
         server.signal("HUP");
-        until(why, || health()["access"]["status"] == "failing");
+        until(fault, || health()["access"]["status"] == "failing");
         let document = health();
-        assert_eq!(document["status"], "degraded", "{why}");
-        assert_eq!(document["access"]["entries"], 2, "{why}");
-        assert!(is_accepted(&server, &key), "{why}");
-        assert!(failures() > count, "{why}");
+        assert_eq!(document["status"], "degraded", "{fault}");
+        assert_eq!(document["access"]["entries"], 2, "{fault}");
+        assert!(!document.to_string().contains(SECRET_LIKE_KEY), "{fault}");
+        assert!(is_accepted(&server, &key), "{fault}");
+        assert!(failures() > count, "{fault}");
         // A caller without the scope sees the status, and not the reason.
         assert_eq!(
             server.get("GET", "/health").json(),
             json!({"status": "degraded"})
         );
-        file.write();
+        repair(&file);
         server.signal("HUP");
         until("the file is good again", || health()["status"] == "ok");
-        count = failures();
-    };
-    for (why, text) in faulty_texts(&file) {
-        file.write_text(&text);
-        assert_degraded(why);
     }
-    let path = file.path();
-    std::fs::remove_file(&path).expect("file should be removed");
-    assert_degraded("deleted");
     let log = server.log();
     assert!(log.contains("cannot read access keys again"), "{log}");
+    assert!(!log.contains(SECRET_LIKE_KEY), "{log}");
 
     file.write_text("");
     server.signal("HUP");
@@ -277,4 +299,63 @@ fn component_list_sends_the_access_key_of_its_variable() {
     }
     let (success, _, error) = output(&["healthcheck", "--listen", &address], &[]);
     assert!(success, "{error}");
+}
+
+#[test]
+fn entries_and_their_use_are_listed_for_administrators() {
+    let mut file = KeyFile::new();
+    let admin = file.add("ops", &["admin", "observe"]);
+    let key = file.add("ci", &["token:make"]);
+    let (second, entry) = new_key("ci", &["token:make"]);
+    let mut new = entry["keys"][0].clone();
+    new["expires"] = json!("2999-01-01");
+    file.entries[1]["keys"]
+        .as_array_mut()
+        .expect("keys should be an array")
+        .push(new);
+    let server = file.start();
+    let list = || send(&server, &admin, "GET", "/access-keys").json();
+    let before = &list()["entries"][1];
+    assert_eq!(
+        (&before["requests"], &before["last_used"]),
+        (&json!(0), &json!(null))
+    );
+    for key in [&key, &second] {
+        assert_eq!(send(&server, key, "POST", "/token").status, 200);
+    }
+    assert_eq!(send(&server, &key, "GET", "/access-keys").status, 403);
+    let document = list();
+    assert_eq!(document["status"], "ok");
+    let ci = &document["entries"][1];
+    assert_eq!(ci["name"], "ci");
+    assert_eq!(ci["scopes"], json!(["token:make"]));
+    assert_eq!((&ci["requests"], &ci["rejections"]), (&json!(2), &json!(1)));
+    assert!(ci["last_used"].is_string());
+    assert_eq!(ci["keys"][0]["expires"], json!(null));
+    assert_eq!(ci["keys"][1]["expires"], "2999-01-01T00:00:00Z");
+    let text = document.to_string();
+    for key in [&admin, &key, &second] {
+        assert!(!text.contains(key.as_str()));
+    }
+
+    // The counts continue, and a removed entry disappears.
+    file.entries[1]["scopes"] = json!(["sign"]);
+    file.entries.push(new_key("new", &["sign"]).1);
+    file.write();
+    until("the new entry is listed", || {
+        list()["entries"][2].is_object()
+    });
+    assert_eq!(list()["entries"][1]["requests"], 2);
+    assert_eq!(list()["entries"][2]["requests"], 0);
+    file.entries.truncate(1);
+    file.write();
+    until("the entries are removed", || list()["entries"][1].is_null());
+    let metrics = send(&server, &admin, "GET", "/metrics").json().to_string();
+    assert!(metrics.contains("\"name\":\"ops\"") && !metrics.contains("\"name\":\"ci\""));
+}
+
+#[test]
+fn open_server_lists_no_entries() {
+    let list = Server::shared().get("GET", "/access-keys").json();
+    assert_eq!(list, json!({"status": "open", "entries": []}));
 }

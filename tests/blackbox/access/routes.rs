@@ -5,6 +5,7 @@ use bulkhead_tests::description::document;
 use bulkhead_tests::http::{Response, request};
 use bulkhead_tests::server::Server;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 const SCOPES: [&str; 7] = [
     "decrypt",
@@ -17,7 +18,7 @@ const SCOPES: [&str; 7] = [
 ];
 
 /// Returns all operations of the description, with the scopes that each accepts.
-fn operations() -> Vec<(String, String, Vec<String>)> {
+pub(super) fn operations() -> Vec<(String, String, Vec<String>)> {
     let paths = document()["paths"]
         .as_object()
         .expect("paths should be an object");
@@ -50,6 +51,19 @@ fn visible(response: &Response) -> (u16, Vec<(String, String)>, Value) {
     (response.status, headers.cloned().collect(), body)
 }
 
+/// The status of each route by the key of the request.
+const TABLE: &str = include_str!("routes.txt");
+
+/// The first lines of the table.
+const HEADING: &str = "\
+The status of each route on a server with access keys, by the key of the request.
+`every_route_requires_its_scope` compares it with a server. BULKHEAD_TEST_WRITE=1 writes it.
+The requests have no body and no parameters, so that an admitted one may get 400, 404, 415 or 503.
+
+no    unknown  expired  without    with its
+key   key      key      its scope  scope     route
+";
+
 #[test]
 fn every_route_requires_its_scope() {
     let mut file = KeyFile::new();
@@ -59,6 +73,7 @@ fn every_route_requires_its_scope() {
     file.entries.push(entry);
     let (unknown, _) = new_key("unknown", &SCOPES);
     let server = file.start();
+    let mut table = HEADING.to_owned();
     for (method, target, scopes) in operations() {
         let is_open = scopes.is_empty() || target == "/health";
         let without = server.get(&method, &target);
@@ -78,11 +93,25 @@ fn every_route_requires_its_scope() {
                 assert_eq!(visible(&response), visible(&without), "{method} {target}");
             }
         }
+        let statuses =
+            |keys: [&str; 2]| keys.map(|key| send(&server, key, &method, &target).status);
+        let [unknown, expired] = statuses([&unknown, &expired]);
+        let (mut with, mut other) = (0, 0);
         for (key, scope) in keys.iter().zip(SCOPES) {
             let response = send(&server, key, &method, &target);
             let is_rejected = [401, 403].contains(&response.status);
             let is_accepted = is_open || scopes.iter().any(|accepted| accepted == scope);
             assert_eq!(!is_rejected, is_accepted, "{method} {target} with {scope}");
+            let column = if is_accepted && !is_open {
+                &mut with
+            } else {
+                &mut other
+            };
+            assert!(
+                [0, response.status].contains(column),
+                "{method} {target} with {scope}"
+            );
+            *column = response.status;
             if is_rejected {
                 assert_eq!(
                     (response.status, response.problem().as_str()),
@@ -90,6 +119,21 @@ fn every_route_requires_its_scope() {
                 );
             }
         }
+        if is_open {
+            with = other;
+        }
+        let no_key = without.status;
+        writeln!(
+            table,
+            "{no_key}   {unknown}      {expired}      {other}        {with}       {method} {target}"
+        )
+        .expect("text should be writable");
+    }
+    if std::env::var_os("BULKHEAD_TEST_WRITE").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/blackbox/access/routes.txt");
+        std::fs::write(path, &table).expect("source tree should be writable");
+    } else {
+        assert_eq!(table, TABLE);
     }
 }
 

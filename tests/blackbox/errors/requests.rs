@@ -121,6 +121,9 @@ fn access(table: &mut Table) {
     table.problem("unknown access key", &unknown);
     let other = crate::access::send(&server, &key, "GET", "/crypto/requests");
     table.problem("access key without the scope", &other);
+    let foreign = [("Sec-Fetch-Site", "cross-site")];
+    let page = request(server.address, "POST", "/token", &foreign, b"");
+    table.problem("page of another origin", &page);
     let host = b"GET /livez HTTP/1.1\r\nHost: example.com\r\n\r\n";
     table.problem(
         "host that is not allowed",

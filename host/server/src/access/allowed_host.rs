@@ -31,7 +31,12 @@ impl AllowedHost {
 
     /// Returns whether this is the host, which is in the form of [`normal`], or stands for every host.
     pub(super) fn allows(&self, host: &str) -> bool {
-        self.0 == "*" || self.0 == host
+        self.0 == "*" || self.is(host)
+    }
+
+    /// Returns whether this is the host, which is in the form of [`normal`].
+    pub(super) fn is(&self, host: &str) -> bool {
+        self.0 == host
     }
 }
 

@@ -220,6 +220,7 @@ fn entry(document: EntryDocument) -> Result<Entry, EntryError> {
         keys: keys.collect::<Result<_, _>>()?,
         scopes,
         name: document.name,
+        ..Entry::default()
     })
 }
 

@@ -7,7 +7,7 @@
 use super::allowed_host::{AllowedHost, normal};
 use super::problems;
 use bulkhead_http::{Address, Problem};
-use hyper::header::HOST;
+use hyper::header::{HOST, HeaderValue};
 use hyper::http::request::Parts;
 use std::net::IpAddr;
 
@@ -27,6 +27,12 @@ impl Hosts {
         }
     }
 
+    /// Returns whether a setting lists this host, which has no port. A setting for all hosts does not list any.
+    pub(super) fn lists(&self, host: &str) -> bool {
+        let host = normal(without_port(host));
+        self.allowed.iter().any(|allowed| allowed.is(&host))
+    }
+
     /// Checks the host of a request that arrived at a listener. Hosts on loopback are always accepted,
     /// because a web page from elsewhere cannot have them.
     ///
@@ -41,16 +47,8 @@ impl Hosts {
         if self.allowed.is_empty() && !is_guarded {
             return Ok(());
         }
-        // The host of an absolute target takes precedence (RFC 9112 section 3.2.2).
-        let host = match head.uri.authority() {
-            Some(authority) => Some(authority.as_str().as_bytes()),
-            None => head
-                .headers
-                .get(HOST)
-                .map(hyper::header::HeaderValue::as_bytes),
-        };
         // Browsers always send it. HTTP/1.0 does not require it.
-        let Some(host) = host else {
+        let Some(host) = named_host(head) else {
             return Ok(());
         };
         let host = std::str::from_utf8(host).ok().map(without_port).map(normal);
@@ -63,6 +61,15 @@ impl Hosts {
         } else {
             Err(problems::misdirected())
         }
+    }
+}
+
+/// Returns the host that a request names, with its port. The host of an absolute target takes precedence (RFC 9112
+/// section 3.2.2).
+pub(super) fn named_host(head: &Parts) -> Option<&[u8]> {
+    match head.uri.authority() {
+        Some(authority) => Some(authority.as_str().as_bytes()),
+        None => head.headers.get(HOST).map(HeaderValue::as_bytes),
     }
 }
 

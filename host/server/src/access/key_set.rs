@@ -2,18 +2,21 @@
 
 use super::key::KeyDigest;
 use super::scope::Scopes;
+use super::usage::{Usage, Usages};
 use bulkhead_http::ClientCertificate;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 /// An entry of the file: a named caller with its keys and rights.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) scopes: Scopes,
     pub(crate) keys: Vec<EntryKey>,
     pub(crate) certificates: Vec<CertificateId>,
+    /// The use of the keys, which a server counts. It continues when the file is read again.
+    pub(super) usage: OnceLock<Usage>,
 }
 
 /// A client certificate of an entry.
@@ -58,7 +61,8 @@ impl KeySet {
     /// Adds an entry.
     ///
     /// # Errors
-    /// [`Conflict`] if another entry has the same name, or if a key or a certificate occurs twice. The set is then unchanged.
+    /// [`Conflict`] if another entry has the same name, or if a key or a certificate occurs twice. The set is then
+    /// unchanged.
     pub(crate) fn add(&mut self, entry: Entry) -> Result<(), Conflict> {
         if self.entries.iter().any(|other| other.name == entry.name) {
             return Err(Conflict::Name);
@@ -86,6 +90,14 @@ impl KeySet {
         }
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// Counts the use of all entries from now on, and continues the counts of the entries that `usages` knows.
+    pub(super) fn count_usage(&self, usages: &Usages) {
+        let names = self.entries.iter().map(|entry| entry.name.as_str());
+        for (entry, usage) in self.entries.iter().zip(usages.of(names)) {
+            entry.usage.get_or_init(|| usage);
+        }
     }
 
     /// Returns the entries in the order of the file.
@@ -148,7 +160,7 @@ mod tests {
             name: name.to_owned(),
             scopes: Scopes::of(&[Scope::Sign]),
             keys: keys.iter().map(|key| entry_key(key, None)).collect(),
-            certificates: Vec::new(),
+            ..Entry::default()
         }
     }
 
@@ -176,7 +188,7 @@ mod tests {
         assert_eq!(name("4"), Err(InvalidKey::Unknown));
         let none = KeySet::default();
         let found = none.entry(&KeyDigest::of(b"1"), now);
-        assert_eq!(found, Err(InvalidKey::Unknown));
+        assert_eq!(found.err(), Some(InvalidKey::Unknown));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Counters of access control.
 
 use super::key_set::InvalidKey;
+use super::usage::Usages;
 use bulkhead_http::HandshakeFailure;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,15 +19,18 @@ pub(crate) enum Rejection {
     UnknownCertificate,
     /// The key is valid, but does not have the scope.
     Scope,
+    /// A page of another origin made a browser send the request.
+    CrossSite,
 }
 
 impl Rejection {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::NoKey,
         Self::UnknownKey,
         Self::ExpiredKey,
         Self::UnknownCertificate,
         Self::Scope,
+        Self::CrossSite,
     ];
 
     const fn label(self) -> &'static str {
@@ -36,6 +40,7 @@ impl Rejection {
             Self::ExpiredKey => "expired_key",
             Self::UnknownCertificate => "unknown_certificate",
             Self::Scope => "scope",
+            Self::CrossSite => "cross_site",
         }
     }
 }
@@ -74,11 +79,15 @@ pub(crate) struct AccessMetrics {
     handshake_failures: [Counter; HANDSHAKE_FAILURES.len()],
     pub(super) entries: Gauge,
     pub(super) reload_failures: Counter,
+    pub(super) usages: Usages,
 }
 
 impl AccessMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let metrics = Self {
+            usages: Usages::register(registry),
+            ..Self::default()
+        };
         let rejections: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
         let counters = Rejection::ALL
             .map(|reason| rejections.get_or_create_owned(&[("reason", reason.label())]));

@@ -18,6 +18,13 @@ problem_kinds! {
         causes: "The key was made for other resources.",
         remedy: "Use a key with the scope that `detail` names. Operators add scopes to the entry of the key.",
     }
+    CROSS_SITE_REQUEST = 403 "cross_site_request" "Request of another site" {
+        meaning: "A web page of another origin made a browser send the request, and the server rejects such requests.",
+        causes: "A page of another site or port uses this server from its visitor's browser. Or a proxy in front of the server \
+                 changes the header `Host`.",
+        remedy: "Send the request from a program, or from a page of the same origin. Operators behind a proxy list the public \
+                 host of the server in the setting that `detail` names.",
+    }
     MISDIRECTED_REQUEST = 421 "misdirected_request" "Host not accepted" {
         meaning: "The server does not accept the host that the request names.",
         causes: "The host is not in the list of allowed hosts. A server without access keys on the loopback address accepts \
@@ -38,6 +45,18 @@ pub(super) fn unauthenticated() -> Problem {
     .with_header(
         WWW_AUTHENTICATE,
         HeaderValue::from_static("Bearer realm=\"bulkhead\""),
+    )
+}
+
+/// A page of another origin made a browser send the request.
+pub(super) fn cross_site() -> Problem {
+    Problem::new(
+        &CROSS_SITE_REQUEST,
+        format!(
+            "A web page of another origin made a browser send this request. Send it from a program, or from a page \
+             of the same origin. Operators list the public host of the server with {}.",
+            setting!(AccessSettings, allowed_hosts)
+        ),
     )
 }
 

@@ -33,7 +33,7 @@ impl WatchedKeys {
     pub(super) fn open(file: &Path, metrics: AccessMetrics) -> Result<Self, KeyFileError> {
         let content = file::content(file)?;
         let keys = file::parse(file, &content)?;
-        set_entries(&metrics, &keys);
+        count(&metrics, &keys);
         Ok(Self {
             file: file.to_owned(),
             active: ArcSwap::from_pointee(keys),
@@ -76,7 +76,7 @@ impl WatchedKeys {
                 state.active = digest;
                 let is_new = keys.is_some();
                 if let Some(keys) = keys {
-                    set_entries(&self.metrics, &keys);
+                    count(&self.metrics, &keys);
                     self.active.store(Arc::new(keys));
                 }
                 if is_new || was_failing {
@@ -104,7 +104,9 @@ fn sha256(content: &[u8]) -> [u8; 32] {
     Sha256::digest(content).into()
 }
 
-fn set_entries(metrics: &AccessMetrics, keys: &KeySet) {
+/// Lets the metrics follow the entries.
+fn count(metrics: &AccessMetrics, keys: &KeySet) {
+    keys.count_usage(&metrics.usages);
     let entries = i64::try_from(keys.entries().len()).unwrap_or(i64::MAX);
     metrics.entries.set(entries);
 }
