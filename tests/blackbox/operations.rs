@@ -3,6 +3,7 @@
 
 mod alerts;
 mod documents;
+mod metrics_page;
 
 use crate::relay::{Relay, StoreKind, UpstreamProfile, postgres};
 use bulkhead_tests::{until, until_within};

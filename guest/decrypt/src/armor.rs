@@ -29,7 +29,7 @@ const NESTING_MAX: u32 = 4;
 
 /// Data in a text encoding, decoded as far as it is needed.
 trait Codec<'a> {
-    /// Begins at the first character of `text`.
+    /// Creates a decoder that begins at the first character of `text`.
     fn new(text: &'a [u8]) -> Self;
 
     /// Decodes until there are `bytes` bytes or the data ends.
@@ -106,7 +106,7 @@ pub(crate) fn find(text: &[u8], header_bytes_max: u32) -> Findings {
 }
 
 impl Findings {
-    /// Adds the findings of `text`, which came out of data `nesting` times.
+    /// Adds the findings of `text`. `nesting` is the number of times that data turned out to be text before.
     fn add(&mut self, text: &[u8], header_bytes_max: usize, nesting: u32) {
         let plain = escapes::undo(text);
         let is_original = nesting == 0 && matches!(plain, Cow::Borrowed(_));

@@ -31,7 +31,7 @@ const QUERY_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 /// every query fail at once.
 const QUERY_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
-/// Time for the second family of addresses after a response for the first one that is final (RFC
+/// Time for the addresses of the second family after the final response for the first one (RFC
 /// 8305, section 3, recommends 50 ms). It is longer here, so that a name with one forbidden address
 /// is usually rejected as a whole.
 const SECOND_FAMILY_DELAY: Duration = Duration::from_millis(250);

@@ -113,7 +113,7 @@ impl State {
         }
         let key = match &self.kdf_offload {
             None => s2k
-                .derive(&mut || self.go_on().is_ok())
+                .derive(&mut || self.check_running().is_ok())
                 .map_err(|_| self.cancelled())?,
             Some(KdfOffload { engine, .. }) if Engine::is_short(&s2k) => {
                 let derived = engine.derive(&s2k, &self.cancellation());
@@ -137,7 +137,7 @@ impl State {
         passphrase: &[u8],
         key_len: u8,
     ) -> Result<Result<Zeroizing<Vec<u8>>, kdf::Refusal>> {
-        self.go_on()?;
+        self.check_running()?;
         if let Err(over) = self.kdf_limits.check_argon2id(&work) {
             return Ok(Err(over.into()));
         }
@@ -151,7 +151,7 @@ impl State {
         key: &[u8],
         data: &[u8],
     ) -> Result<Result<Vec<u8>, bulk::Refusal>> {
-        self.go_on()?;
+        self.check_running()?;
         let plain = bulkhead_crypto::cfb_decrypt(cipher.into(), key, data);
         Ok(plain.map_err(Into::into))
     }
@@ -165,7 +165,7 @@ impl State {
         associated: &[u8],
         sealed: &[u8],
     ) -> Result<Result<Vec<u8>, bulk::Refusal>> {
-        self.go_on()?;
+        self.check_running()?;
         let (mode, cipher) = (mode.into(), cipher.into());
         let mut sealed = sealed.to_vec();
         Ok(
@@ -178,7 +178,7 @@ impl State {
     }
 
     fn sha1(&self, data: &[u8]) -> Result<Vec<u8>> {
-        self.go_on()?;
+        self.check_running()?;
         Ok(bulkhead_crypto::sha1(data).to_vec())
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct State {
     memory_bytes_max: usize,
     /// The current linear memory, in bytes.
     pub(crate) memory_bytes: usize,
-    memory_refused: bool,
+    memory_exceeded: bool,
     pub(crate) kdf_limits: KdfLimits,
     /// Bytes hashed so far.
     pub(crate) s2k_bytes: Cell<u64>,
@@ -89,8 +89,8 @@ impl State {
         }
     }
 
-    /// Checks that the instance is not cancelled and has time left. Otherwise it returns the reason to end.
-    pub(crate) fn go_on(&self) -> Result<(), Fault> {
+    /// Checks that the instance is not cancelled and has time left. Otherwise returns the reason why it must end.
+    pub(crate) fn check_running(&self) -> Result<(), Fault> {
         if self.cancel.is_cancelled() {
             Err(Fault::Cancelled)
         } else if Instant::now() >= self.deadline {
@@ -112,11 +112,11 @@ impl Drop for State {
 }
 
 impl State {
-    /// Returns the reason why work for the instance was cancelled: that of [`Self::go_on`], or a panic of
+    /// Returns the reason why work for the instance was cancelled: that of [`Self::check_running`], or a panic of
     /// the thread that did the work.
     pub(crate) fn cancelled(&self) -> Fault {
         let gone = || Fault::Trap("the key derivation ended without a key".into());
-        self.go_on().err().unwrap_or_else(gone)
+        self.check_running().err().unwrap_or_else(gone)
     }
 }
 
@@ -131,7 +131,7 @@ impl ResourceLimiter for State {
         if allowed {
             self.memory_bytes = desired;
         }
-        self.memory_refused |= !allowed;
+        self.memory_exceeded |= !allowed;
         Ok(allowed)
     }
 
@@ -171,7 +171,7 @@ pub(crate) fn store(
             random: None,
             memory_bytes_max: budget.limits.memory_bytes,
             memory_bytes: 0,
-            memory_refused: false,
+            memory_exceeded: false,
             kdf_limits: budget.kdf,
             s2k_bytes: Cell::new(0),
             lent: Vec::new(),
@@ -184,7 +184,7 @@ pub(crate) fn store(
     store.set_hostcall_fuel(copied_bytes + HOSTCALL_SPARE_BYTES);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
-        store.data().go_on()?;
+        store.data().check_running()?;
         Ok(UpdateDeadline::Continue(1))
     });
     store
@@ -196,7 +196,7 @@ pub(crate) fn fault(store: &Store<State>, error: &wasmtime::Error) -> Fault {
     if let Some(fault) = error.downcast_ref::<Fault>() {
         return fault.clone();
     }
-    if store.data().memory_refused {
+    if store.data().memory_exceeded {
         return Fault::Memory;
     }
     Fault::Trap(format!("{:#}", error.root_cause()))

@@ -104,12 +104,12 @@ impl Contract {
     fn check_imports(&self, imports: &[&str]) -> Result<(), Rejection> {
         let inert = crate::wasi::INERT.iter();
         let allowed: Vec<&str> = inert.chain(self.imports).copied().collect();
-        let refused: Vec<String> = imports
+        let forbidden: Vec<String> = imports
             .iter()
             .filter(|import| !allowed.iter().any(|allowed| is_served(allowed, import)))
-            .map(|import| import_refused(import, &allowed))
+            .map(|import| describe_import(import, &allowed))
             .collect();
-        if refused.is_empty() {
+        if forbidden.is_empty() {
             return Ok(());
         }
         let ours = match self.imports {
@@ -121,7 +121,7 @@ impl Contract {
             format!(
                 "it imports {}. A {} component may import only {ours}the inert part of WASI: \
                  wasi:cli without run, wasi:io and wasi:random",
-                shortened(&refused),
+                shortened(&forbidden),
                 self.name
             ),
         ))
@@ -167,7 +167,7 @@ fn exported_instead(exports: &[&str]) -> String {
     }
 }
 
-fn import_refused(import: &str, allowed: &[&str]) -> String {
+fn describe_import(import: &str, allowed: &[&str]) -> String {
     let known = allowed.iter().find(|name| is_same(name, import));
     let import = quoted(import);
     known.map_or_else(

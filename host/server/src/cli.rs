@@ -5,6 +5,8 @@ mod check_config;
 mod client;
 mod component;
 mod healthcheck;
+#[cfg(test)]
+mod reference;
 mod requests;
 mod transport;
 mod variables;

@@ -20,7 +20,7 @@ pub(crate) fn attempt_lease_ms(quota: Quota) -> i64 {
     i64::from(quota.call_ms) + i64::from(quota.margin_ms) + FINISH_MS
 }
 
-/// Maximum time between now and a plan (100 years), so that times after any plan do not overflow.
+/// Maximum time from now to a planned time (100 years), so that sums with planned times do not overflow.
 const PLAN_MAX_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1000;
 
 /// Returns the time `ms` milliseconds after `now`, or 100 years after `now` if that is earlier.
@@ -56,7 +56,7 @@ pub(crate) struct Waiting {
 /// Returns the next message and the time from which it can be claimed.
 ///
 /// `fresh` is the first message without an attempt, `tried` is the first one with an attempt. A fresh
-/// message is always due, because its plan may be slightly ahead of the clock of another replica.
+/// message is always due, because its planned time may be slightly ahead of the clock of another replica.
 pub(crate) fn next_message(
     fresh: Option<Waiting>,
     tried: Option<Waiting>,
@@ -102,7 +102,7 @@ pub(crate) struct SlotRow {
 /// Returns the time from which a call may be made, if none is made before. It is the time from which fewer
 /// than `calls` slots are taken.
 ///
-/// There may be more slots than `calls`, from a time when more calls were allowed.
+/// There are more slots than `calls` if more calls were allowed before.
 pub(crate) fn call_at(slots: &[SlotRow], calls: u32, held_until: i64) -> Option<i64> {
     let free_at = fewer_taken_at(slots.iter(), calls)?;
     Some(free_at.max(held_until))

@@ -1,6 +1,7 @@
 //! `docs/operate/alerts.yaml` is about metrics that there are, with labels and values that they have.
 
 use crate::relay::{RELIABLE, Relay, StoreKind};
+use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::request;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,12 +55,16 @@ fn selectors(expression: &str) -> Vec<Selector<'_>> {
     starts.map(selector).collect()
 }
 
-/// Returns the samples that a server exposes: for each name, the values of each label.
-fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
+/// Returns the metrics of a server that used each of its capabilities, in the text format of Prometheus.
+pub(super) fn exposition() -> String {
     let mut relay = Relay::prepare(StoreKind::Sqlite, &RELIABLE);
     relay.set("SECRET", "0123456789abcdef0123456789abcdef");
     relay.run();
     relay.wait_for_calls();
+    let opened = relay.server().decrypt("topsecret", SAMPLE);
+    assert_eq!(opened.status, 200, "{opened:?}");
+    let made = request(relay.server().address, "POST", "/token", &[], b"x");
+    assert_eq!(made.status, 200, "{made:?}");
     let url = relay.callback("alerts");
     relay.upstream.control(&serde_json::json!({"mode": "hang"}));
     relay.accepted("a-message-for-alerts", Some(&url));
@@ -77,8 +82,13 @@ fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     bulkhead_tests::until("the attempt is counted", || {
         text().contains("\nbulkhead_webhook_attempts_total{")
     });
+    text()
+}
+
+/// Returns the samples that a server exposes: for each name, the values of each label.
+fn exposed() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     let mut found: BTreeMap<_, BTreeMap<_, BTreeSet<_>>> = BTreeMap::new();
-    for line in text().lines().filter(|line| !line.starts_with('#')) {
+    for line in exposition().lines().filter(|line| !line.starts_with('#')) {
         let (series, _) = line.rsplit_once(' ').expect("sample should have a value");
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let sample = found.entry(name.to_owned()).or_default();

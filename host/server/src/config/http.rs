@@ -32,7 +32,8 @@ pub(crate) struct HttpSettings {
     #[arg(long, default_value = "15s", value_parser = duration_above_zero)]
     pub(crate) headers_timeout: Duration,
     /// Time between a response and the next request on the same connection. If it is exceeded, the connection
-    /// is closed. Choose more than the idle time of the load balancer, which is often 60s.
+    /// is closed. Choose more than the idle time of the load balancer, which is often 60s: otherwise some of
+    /// its requests meet a closed connection, and it responds 502.
     #[arg(long, default_value = "75s", value_parser = duration_above_zero)]
     pub(crate) idle_timeout: Duration,
     /// Maximum size of the headers of one request. Larger headers are rejected with 431.

@@ -20,8 +20,8 @@ pub(crate) struct DecryptSettings {
     /// Further messages wait in a queue [default: 16 per processor].
     #[arg(long, value_parser = numbers(1, 4096_u16))]
     pub(crate) decrypt_instances: Option<u16>,
-    /// Maximum number of these that compute (parse, decrypt, decompress) at the same time [default: one per
-    /// processor].
+    /// Maximum number of messages that compute (parse, decrypt, decompress) at the same time [default: one
+    /// per processor].
     #[arg(long, value_parser = numbers(1, 512_u16))]
     pub(crate) decrypt_workers: Option<u16>,
     /// Maximum number of messages that wait for a sandbox. If it is exceeded, the response is 503.

@@ -54,8 +54,8 @@ pub(crate) struct SigningSettings {
         hide_env_values = true
     )]
     pub(crate) upstream_public_key: Option<String>,
-    /// Number of calls that the signing API allows in any window, over all kinds of calls. Messages
-    /// beyond it wait.
+    /// Number of calls that the signing API allows in any window, over all kinds of calls. Further
+    /// messages wait.
     #[arg(long, default_value_t = 10, value_parser = numbers(1, 10_000_u32))]
     pub(crate) upstream_calls: u32,
     /// Length of the window of --upstream-calls.

@@ -16,7 +16,8 @@ pub(super) const STORE: Setting = setting!(StoreSettings, store);
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StoreSettings {
     /// Location of the store, which keeps the requests: `sqlite:PATH` for one server, or
-    /// `postgres://USER@HOST/DATABASE` for any number of servers.
+    /// `postgres://USER@HOST/DATABASE` for any number of servers. The path is that of a file: a database in
+    /// memory (`:memory:`) or a `file:` URI stops the start. The image uses `sqlite:/data/bulkhead.db`.
     #[arg(
         long,
         default_value = "sqlite:./bulkhead.db",
@@ -42,7 +43,8 @@ pub(crate) struct StoreSettings {
     #[arg(long, default_value_t = 8, value_parser = numbers(2, 512_u16))]
     pub(crate) store_connections_max: u16,
     /// Certificates (PEM) to verify https servers and PostgreSQL with, instead of the public authorities.
-    /// They apply to the signing API, to callbacks and to PostgreSQL.
+    /// They apply to the signing API, to callbacks and to PostgreSQL. Certificates of authorities work, and
+    /// so do servers' own certificates (docs/security/callbacks.md).
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
 }

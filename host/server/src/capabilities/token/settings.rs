@@ -29,8 +29,8 @@ pub(crate) struct TokenSettings {
     /// Hash of the HMAC.
     #[arg(long, value_enum, default_value = "sha256", value_name = "HASH")]
     pub(crate) token_algorithm: TokenAlgorithm,
-    /// Maximum size of a body that is processed on the I/O thread, in microseconds. Larger bodies go to a
-    /// token worker.
+    /// Maximum size of a body that is processed on the I/O thread, which takes microseconds. Larger bodies go
+    /// to a token worker.
     #[arg(long, default_value = "64KiB", value_parser = sizes(0, MIB))]
     pub(crate) token_inline_max: ByteSize,
     /// Maximum number of larger bodies that are processed at the same time.
