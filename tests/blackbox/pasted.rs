@@ -263,6 +263,9 @@ fn hostile_text_takes_at_most_twice_the_time_of_a_message() {
         .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3])
         .collect();
     let message = time(&STANDARD.encode(seal(&literal(&content))));
+    let begin = "-----BEGIN PGP MESSAGE-----\n\n";
+    // The data of each of these may be as long as the rest of the text.
+    let many = "-----BEGIN PGP X-----\n".repeat(64) + &"A ".repeat(15);
     let mut slow = Vec::new();
     for word in [
         "jA0ECQMC ",
@@ -277,12 +280,15 @@ fn hostile_text_takes_at_most_twice_the_time_of_a_message() {
         "please find attached ",
         "wwwwwwww ",
         "jAQECQAC0kcB ",
+        "-----BEGIN X-----\r\nA: b\r\n\r\n",
+        " ",
+        "\n",
     ] {
-        for announcement in ["", "-----BEGIN PGP MESSAGE-----\n\n"] {
+        for announcement in ["", begin, &many] {
             let text = announcement.to_owned() + &word.repeat(bytes / word.len());
             let time = time(&text);
             if time > 2 * message + NOISE {
-                slow.push((announcement, word, time));
+                slow.push((announcement.to_owned(), word, time));
             }
         }
     }
