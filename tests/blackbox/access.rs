@@ -27,7 +27,7 @@ impl KeyFile {
         }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("keys.json")
     }
 
@@ -70,7 +70,7 @@ impl KeyFile {
 }
 
 /// Returns a new key and its entry, as `bulkhead access-key new` prints them.
-fn new_key(name: &str, scopes: &[&str]) -> (String, Value) {
+pub(crate) fn new_key(name: &str, scopes: &[&str]) -> (String, Value) {
     let scopes = scopes.iter().flat_map(|scope| ["--scope", scope]);
     let arguments: Vec<_> = ["access-key", "new", "--name", name]
         .into_iter()
@@ -98,7 +98,7 @@ pub(crate) fn send(server: &Server, key: &str, method: &str, target: &str) -> Re
 }
 
 /// Sends a request with a key and further headers.
-fn send_with(
+pub(crate) fn send_with(
     server: &Server,
     key: &str,
     method: &str,

@@ -3,6 +3,7 @@
 //! The tables of the modules below cause each situation with the real binary. The test compares the texts
 //! with the file, so that a change to a text has to be intended and is read next to the other texts.
 
+mod access;
 mod commands;
 mod messages;
 mod relay;
@@ -121,6 +122,8 @@ fn error_texts_equal_the_table() {
     let mut table = Table::default();
     table.section("Requests");
     requests::add(&mut table);
+    table.section("Access");
+    access::add(&mut table);
     table.section("Messages to decrypt");
     messages::add(&mut table);
     table.section("Signing relay");

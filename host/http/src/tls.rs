@@ -35,10 +35,12 @@ pub struct TlsFiles<'a> {
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// The file of certificates does not contain a certificate.
-    #[error("the file of certificates has no certificate in PEM")]
+    #[error(
+        "the file of certificates has no certificate in PEM. Give the server's certificate, and then those of its authorities"
+    )]
     NoCertificate,
     /// A certificate is malformed.
-    #[error("the file of certificates has a malformed certificate")]
+    #[error("the file of certificates has a malformed certificate. Copy it again")]
     Certificate,
     /// The file of the key has no usable key.
     #[error(
@@ -46,10 +48,15 @@ pub enum TlsError {
     )]
     Key,
     /// The key and the certificate do not belong together, or their algorithm is not supported.
-    #[error("the certificate cannot be used with the private key: {0}")]
+    #[error(
+        "the certificate cannot be used with the private key: {0}. Give the key of this certificate"
+    )]
     Pair(#[source] rustls::Error),
     /// The file of authorities does not contain a certificate, or contains a malformed one.
-    #[error("the file of client authorities has no certificate in PEM, or a malformed one")]
+    #[error(
+        "the file of client authorities has no certificate in PEM, or a malformed one. Give the certificates of the \
+         authorities that sign those of clients"
+    )]
     Authorities,
 }
 

@@ -57,9 +57,9 @@ struct RouteMetrics {
 
 /// The label of each status of responses. The list is fixed, so that clients cannot create labels.
 #[rustfmt::skip]
-const STATUSES: [&str; 22] = [
+const STATUSES: [&str; 23] = [
     "200", "202", "204", "400", "401", "403", "404", "405", "406", "408", "409", "413", "414", "415", "421", "422",
-    "431", "500", "501", "503", OTHER, CLIENT_CLOSED,
+    "429", "431", "500", "501", "503", OTHER, CLIENT_CLOSED,
 ];
 const OTHER: &str = "other";
 const CLIENT_CLOSED: &str = "hung_up";
@@ -203,5 +203,19 @@ impl HttpMetrics {
         route.statuses[at]
             .get_or_init(|| self.requests.get_or_create_owned(&labels))
             .inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handlers::problems;
+
+    #[test]
+    fn status_of_every_problem_has_its_own_label() {
+        for kind in problems::kinds() {
+            let status = kind.status.to_string();
+            assert!(STATUSES.contains(&status.as_str()), "{}", kind.code);
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! Requests that are wrong as HTTP, and requests to `/token`.
 
 use super::Table;
-use crate::access::KeyFile;
 use bulkhead_tests::http::{Response, connect, head, read, request};
 use bulkhead_tests::server::Server;
 use std::io::Write as _;
@@ -25,7 +24,6 @@ pub(super) fn add(table: &mut Table) {
     any_route(table);
     limits(table);
     tokens(table);
-    access(table);
 }
 
 fn any_route(table: &mut Table) {
@@ -109,24 +107,4 @@ fn tokens(table: &mut Table) {
     table.problem("no token to verify", &verify(&[]));
     let twice = [("Bulkhead-Token", "a"), ("Bulkhead-Token", "b")];
     table.problem("two tokens to verify", &verify(&twice));
-}
-
-fn access(table: &mut Table) {
-    let mut keys = KeyFile::new();
-    let key = keys.add("ci", &["token:make"]);
-    let server = keys.start();
-    let none = request(server.address, "POST", "/token", &[], b"");
-    table.problem("no access key", &none);
-    let unknown = crate::access::send(&server, "bulkhead_key", "POST", "/token");
-    table.problem("unknown access key", &unknown);
-    let other = crate::access::send(&server, &key, "GET", "/crypto/requests");
-    table.problem("access key without the scope", &other);
-    let foreign = [("Sec-Fetch-Site", "cross-site")];
-    let page = request(server.address, "POST", "/token", &foreign, b"");
-    table.problem("page of another origin", &page);
-    let host = b"GET /livez HTTP/1.1\r\nHost: example.com\r\n\r\n";
-    table.problem(
-        "host that is not allowed",
-        &send(Server::shared(), host, false),
-    );
 }

@@ -2,6 +2,7 @@
 //! types, labels and meanings, and keeps the remarks.
 
 use super::alerts::exposition;
+use crate::access::{KeyFile, send_with};
 use std::collections::{BTreeMap, BTreeSet};
 
 const PAGE: &str = include_str!("../../../docs/reference/metrics.md");
@@ -73,9 +74,19 @@ fn families(text: &str) -> BTreeMap<String, Family> {
     families
 }
 
+/// Returns the metrics of a server with access keys. An open server has no series for their entries.
+fn exposition_with_access_keys() -> String {
+    let mut file = KeyFile::new();
+    let key = file.add("monitoring", &["observe"]);
+    let server = file.start();
+    let accept = [("Accept", "text/plain")];
+    let response = send_with(&server, &key, "GET", "/metrics", &accept);
+    String::from_utf8(response.body).expect("text should be UTF-8")
+}
+
 #[test]
 fn metrics_page_equals_the_exposed_metrics() {
-    let mut families = families(&exposition());
+    let mut families = families(&(exposition() + &exposition_with_access_keys()));
     let mut page = String::new();
     for line in PAGE.lines() {
         let name = line

@@ -48,11 +48,11 @@ enum Fault {
     #[error("is not complete JSON at line {line}, column {column}. Check its syntax")]
     Syntax { line: usize, column: usize },
     #[error(
-        "has an unknown, missing, repeated or wrongly typed field at line {line}, column {column}. `bulkhead \
-         access-key new` prints a valid entry"
+        "has an unknown, missing, repeated or wrongly typed field at line {line}, column {column}. Correct \
+         it: `bulkhead access-key new` prints a valid entry"
     )]
     Shape { line: usize, column: usize },
-    #[error("has more than {ENTRIES_MAX} entries")]
+    #[error("has more than {ENTRIES_MAX} entries. Remove those that are not used")]
     TooMany,
     #[error("has an error in {entry}: {error}")]
     Entry { entry: String, error: EntryError },
@@ -75,16 +75,20 @@ pub(crate) enum EntryError {
         "a sha256 is malformed. Give the 64 hexadecimal digits that `bulkhead access-key new` printed"
     )]
     Digest,
-    #[error("a key occurs twice in the file. Each key belongs to one entry")]
+    #[error(
+        "a key occurs twice in the file. Remove one of them, because each key belongs to one entry"
+    )]
     KeyTwice,
-    #[error("it has more than {CERTIFICATES_MAX} certificates")]
+    #[error("it has more than {CERTIFICATES_MAX} certificates. Remove those that are not used")]
     TooManyCertificates,
     #[error(
         "a certificate is malformed. Give sha256: and the 64 hexadecimal digits of its SHA-256, or a URI of its \
          subject alternative name"
     )]
     Certificate,
-    #[error("a certificate occurs twice in the file. Each certificate belongs to one entry")]
+    #[error(
+        "a certificate occurs twice in the file. Remove one of them, because each certificate belongs to one entry"
+    )]
     CertificateTwice,
     #[error(
         "expires is malformed. Give a date or a time in UTC, as in 2027-01-31 or 2027-01-31T12:00:00Z"

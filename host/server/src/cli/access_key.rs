@@ -69,7 +69,7 @@ enum CommandError {
          of `bulkhead access-key new`"
     )]
     Malformed,
-    #[error("the key in {ACCESS_KEY} is not in {}", setting!(AccessSettings, access_keys))]
+    #[error("the key in {ACCESS_KEY} is not in {}. Add its entry, or use another key", setting!(AccessSettings, access_keys))]
     Unknown,
     #[error("the key in {ACCESS_KEY} has expired. Make a new one")]
     Expired,
@@ -177,7 +177,7 @@ fn scope(text: &str) -> Result<Scope, String> {
 fn checked_expiry(text: &str) -> Result<String, String> {
     match expiry(text) {
         Ok(time) if time > SystemTime::now() => Ok(text.to_owned()),
-        Ok(_) => Err("the time has passed".to_owned()),
+        Ok(_) => Err("the time has passed. Give a later one".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -22,10 +22,21 @@ pub(crate) enum TlsFileError {
         file: PathBuf,
         source: FileError,
     },
-    #[error("{setting}: {0}", setting = setting!(ListenSettings, tls_cert))]
+    #[error("{setting}: {0}", setting = setting_of(.0))]
     Content(#[from] TlsError),
     #[error("cannot start a thread that watches the files of TLS: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+/// Returns the setting whose file has the error.
+fn setting_of(error: &TlsError) -> Setting {
+    match error {
+        TlsError::NoCertificate | TlsError::Certificate | TlsError::Pair(_) => {
+            setting!(ListenSettings, tls_cert)
+        }
+        TlsError::Key => setting!(ListenSettings, tls_key),
+        TlsError::Authorities => setting!(ListenSettings, tls_client_ca),
+    }
 }
 
 /// TLS of a running server, if it is configured.
