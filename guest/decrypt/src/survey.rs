@@ -40,10 +40,10 @@ pub(crate) fn parts(bytes: &[u8]) -> Result<Parts<'_>, FramingError> {
 pub(crate) enum Structure {
     /// A message up to its `end`: session keys if there are any, and the packet after them.
     Message { end: usize },
-    /// A packet that is not encrypted and has no session keys in front.
-    Unencrypted,
-    /// A public or secret key.
-    Key,
+    /// A packet up to its `end` that is not encrypted and has no session keys in front.
+    Unencrypted { end: usize },
+    /// A public or secret key, whose first packet has this `end`.
+    Key { end: usize },
     /// The bytes end inside a message.
     Cut,
     /// A packet that belongs there does not begin at `at`.
@@ -72,10 +72,12 @@ pub(crate) fn structure(bytes: &[u8]) -> Structure {
                 return if has_session_keys {
                     Structure::Message { end }
                 } else {
-                    Structure::Unencrypted
+                    Structure::Unencrypted { end }
                 };
             }
-            tag::PUBLIC_KEY | tag::SECRET_KEY if !has_session_keys => return Structure::Key,
+            tag::PUBLIC_KEY | tag::SECRET_KEY if !has_session_keys => {
+                return Structure::Key { end };
+            }
             _ => return Structure::Broken { at },
         }
     }
@@ -396,7 +398,8 @@ mod tests {
             structure(&[&SKESK[..], b"text"].concat()),
             Structure::Broken { at }
         );
-        assert_eq!(structure(&[0xc6, 1, 4]), Structure::Key);
-        assert_eq!(structure(&[0xcb, 1, b'b']), Structure::Unencrypted);
+        assert_eq!(structure(&[0xc6, 1, 4]), Structure::Key { end: 3 });
+        let literal = Structure::Unencrypted { end: 3 };
+        assert_eq!(structure(&[0xcb, 1, b'b']), literal);
     }
 }

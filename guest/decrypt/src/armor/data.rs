@@ -106,8 +106,8 @@ pub(super) fn read<'a, C: Codec<'a>>(text: &'a [u8]) -> (Data, usize) {
     };
     match structure {
         Structure::Message { end } => whole(run, text, end),
-        Structure::Unencrypted => (Data::Unencrypted, 1),
-        Structure::Key => (Data::Key, 1),
+        Structure::Unencrypted { end } => (Data::Unencrypted, C::characters(text, end)),
+        Structure::Key { end } => (Data::Key, C::characters(text, end)),
         Structure::Cut => cut(&run, text),
         Structure::Broken { at } => {
             let character = C::characters(text, at);

@@ -101,6 +101,9 @@ impl Contents {
         let mut contents = Self::default();
         let mut at = 0;
         let mut is_word_start = true;
+        // Packets in front of a message have been followed up to here.
+        let mut followed_until = 0;
+        let mut has_doubt = false;
         // Only spaces are between this word and the one before it.
         let mut is_behind_word = false;
         while let Some(&c) = text.get(at) {
@@ -117,7 +120,12 @@ impl Contents {
             let rest = &text[at..];
             // Only the first damage of announced data is reported.
             let is_strict = header_bytes_max.is_none() || contents.is_damaged;
-            let hit = hit(rest, is_word_start, is_strict);
+            let mut hit = hit(rest, is_word_start, is_strict);
+            if hit.is_none() && is_word_start && at >= followed_until {
+                let followed;
+                (hit, followed) = behind_other_packets(rest);
+                followed_until = at + followed;
+            }
             if is_word_start && !is_behind_word && hit.is_none() && !contents.has_spaces {
                 contents.has_spaces = begins_with_spaces(rest);
             }
@@ -127,19 +135,27 @@ impl Contents {
                 at += 1;
                 continue;
             };
+            let mut is_doubtful = false;
             match hit {
                 Hit::Text(nested) => contents.nested.push(nested),
                 Hit::Data(data) => {
                     let headers = header_bytes_max
                         .filter(|_| contents.found.is_empty())
                         .map(|max| (header_bytes(&text[..at]), max));
-                    contents.add(match headers {
+                    let found = match headers {
                         Some((bytes, max)) if bytes > max => Found::HeadersTooLong(bytes),
                         _ => Found::from(data, at),
-                    });
+                    };
+                    is_doubtful = found.is_doubtful();
+                    contents.add(found);
                 }
             }
-            at += characters;
+            // The first damaged message may have swallowed the beginning of another one. It is read once more only, so
+            // that the search takes linear time.
+            let first_line = memchr::memchr2(b'\n', b'\r', &text[at..at + characters]);
+            let first_line = first_line.filter(|_| is_doubtful && !has_doubt);
+            has_doubt |= is_doubtful;
+            at += first_line.map_or(characters, |end| end + 1);
             is_word_start = text.get(at.wrapping_sub(1)).is_none_or(|&c| !is_digit(c));
         }
         contents
@@ -213,10 +229,7 @@ fn hit(text: &[u8], is_word_start: bool, is_strict: bool) -> Option<(Hit, usize)
     let is_long = is_word_start
         && text.len() >= TEXT_WORD_MIN
         && text[..TEXT_WORD_MIN].iter().all(|&c| is_digit(c));
-    let probe = base64::probe(text, |first| {
-        survey::may_begin_message(first)
-            || is_word_start && (is_long || survey::is_skippable(first[0]))
-    });
+    let probe = base64::probe(text, |first| survey::may_begin_message(first) || is_long);
     let message = message(text, &probe, is_strict);
     message.or_else(|| is_word_start.then(|| word(text, &probe, is_long)).flatten())
 }
@@ -249,17 +262,16 @@ fn begins_with_spaces(text: &[u8]) -> bool {
     }
 }
 
-/// Returns data at the beginning of a word that only counts there: hexadecimal data, text in base64 or hexadecimal form,
-/// and messages behind other packets. `is_long` says whether the word may be text in base64.
+/// Returns data at the beginning of a word that only counts there: hexadecimal data, and text in base64 or hexadecimal
+/// form. `is_long` says whether the word may be text in base64.
 fn word(text: &[u8], probe: &[u8], is_long: bool) -> Option<(Hit, usize)> {
     if let Some(hit) = hexadecimal(text) {
         return Some(hit);
     }
     if is_long && text_bytes(probe) + CHARACTER_BYTES_MAX > probe.len() {
-        nested::<base64::Run<'_>>(text, 0, base64::is_digit)
-    } else {
-        behind_other_packets(text, probe)
+        return nested::<base64::Run<'_>>(text, 0, base64::is_digit);
     }
+    None
 }
 
 fn hexadecimal(text: &[u8]) -> Option<(Hit, usize)> {
@@ -326,23 +338,29 @@ fn text_bytes(bytes: &[u8]) -> usize {
     }
 }
 
-/// Returns a message whose first packets are padding, private or session-key packets of unknown kinds.
-fn behind_other_packets(text: &[u8], probe: &[u8]) -> Option<(Hit, usize)> {
-    let mut begin = survey::skippable_packet(probe)?;
-    if !survey::is_followed_by_packet(probe) {
-        return None;
-    }
+/// Returns a message whose first packets are padding, private or session-key packets of unknown kinds. The second result is
+/// the number of characters that were decoded.
+fn behind_other_packets(text: &[u8]) -> (Option<(Hit, usize)>, usize) {
+    let probe = base64::probe(text, |first| survey::is_skippable(first[0]));
+    let mut begin = match survey::skippable_packet(&probe) {
+        Some(begin) if survey::is_followed_by_packet(&probe) => begin,
+        _ => return (None, 0),
+    };
     let mut run = base64::Run::new(text);
     while begin <= SKIPPED_BYTES_MAX {
         run.fill(begin + survey::PROBE_BYTES);
-        let rest = run.bytes().get(begin..)?;
+        let rest = run.bytes().get(begin..).unwrap_or_default();
         if survey::begins_message(rest) {
             let (data, characters) = read::<base64::Run<'_>>(text);
-            return Some((Hit::Data(data), characters));
+            return (Some((Hit::Data(data), characters)), characters);
         }
-        begin += survey::skippable_packet(rest)?;
+        match survey::skippable_packet(rest) {
+            Some(bytes) => begin += bytes,
+            None => break,
+        }
     }
-    None
+    let decoded = run.bytes().len();
+    (None, base64::Run::characters(text, decoded))
 }
 
 /// Returns the number of bytes up to the first empty line, or of all of `text`.

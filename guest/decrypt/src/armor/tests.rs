@@ -324,3 +324,25 @@ fn text_full_of_plausible_positions_is_rejected_quickly() {
         find(text.as_bytes(), LIMIT);
     }
 }
+
+/// A damaged beginning in front of a message does not hide it.
+#[test]
+fn message_opens_behind_the_beginning_of_another_one() {
+    let whole = Found::Message {
+        bytes: message(),
+        trailing: false,
+    };
+    let armor = |header: &str| format!("{BEGIN}\nVersion: GnuPG v2\n{header}\n\n{DATA}\n{END}\n");
+    let cut = DATA.split('\n').next().expect("data should have lines");
+    let hex: String = message().iter().map(|byte| format!("{byte:02x}")).collect();
+    for text in [
+        armor("Comment: jA0ECQMC"),
+        armor("Comment: see jA0EBwMC"),
+        armor(&["Comment: ", &DATA[..40]].concat()),
+        format!("{cut}\n\n{DATA}\n"),
+        format!("{}\n\n{hex}\n", &hex[..100]),
+    ] {
+        let found = find(text.as_bytes(), LIMIT).found;
+        assert!(found.contains(&whole), "{found:?}: {text}");
+    }
+}
