@@ -153,16 +153,22 @@ impl App {
         Ok((app, first_scan))
     }
 
-    /// Closes the files of all capabilities, within [`CLOSE_TIMEOUT`]. To be called when no request runs.
-    pub(crate) async fn close(&self) {
+    /// Closes the files of all capabilities, within [`CLOSE_TIMEOUT`]. To be called when no request runs. Returns
+    /// whether the next start will find all data.
+    pub(crate) async fn close(&self) -> bool {
         let closed = async {
+            let mut is_complete = true;
             for (_, capability) in self.capabilities.iter() {
-                capability.close().await;
+                is_complete &= capability.close().await;
             }
+            is_complete
         };
-        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+        let closed = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
+        // The next start reads the log of a file that was not closed.
+        closed.unwrap_or_else(|_| {
             let timeout_ms = CLOSE_TIMEOUT.as_millis();
             tracing::warn!(timeout_ms, "the store was not closed in time");
-        }
+            true
+        })
     }
 }

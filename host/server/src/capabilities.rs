@@ -56,9 +56,10 @@ pub(crate) trait Capability: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
-    /// Closes the files of the capability at the end of the process. It does not work afterwards.
-    fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
+    /// Closes the files of the capability at the end of the process. It does not work afterwards. Returns whether the
+    /// next start will find all data.
+    fn close(&self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
     }
 }
 

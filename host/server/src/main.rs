@@ -54,8 +54,7 @@ fn main() -> ExitCode {
     allocator::set_up();
     descriptors::raise_limit(settings.http.connections_max);
     match serve(&settings) {
-        Ok(DrainEnd::Drained) => ExitCode::SUCCESS,
-        Ok(DrainEnd::Cut) => ExitCode::FAILURE,
+        Ok(status) => status,
         Err(error) => {
             let error = error.to_string();
             tracing::error!(error, "cannot serve");
@@ -64,7 +63,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(settings: &Settings) -> Result<DrainEnd, StartError> {
+fn serve(settings: &Settings) -> Result<ExitCode, StartError> {
     let contradictions = settings.contradictions();
     if !contradictions.is_empty() {
         return Err(StartError::Settings(contradictions));
@@ -74,24 +73,29 @@ fn serve(settings: &Settings) -> Result<DrainEnd, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let end = runtime.block_on(start_and_serve(settings, threads))?;
+    let status = runtime.block_on(start_and_serve(settings, threads))?;
     // Work that still runs after the drain is aborted.
     runtime.shutdown_background();
-    Ok(end)
+    Ok(status)
 }
 
 async fn start_and_serve(
     settings: &Settings,
     threads: ConnectionThreads,
-) -> Result<DrainEnd, StartError> {
+) -> Result<ExitCode, StartError> {
     signals::survive_file_size_limit().map_err(StartError::Signals)?;
     let stops = signals::stops().map_err(StartError::Signals)?;
     let hang_up = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
     let (app, first_scan) = App::start(settings, Metrics::new(routes::labels()))?;
     let app = Arc::new(app);
     let end = serve_app(settings, threads, stops, hang_up, first_scan, &app).await;
-    app.close().await;
-    end
+    let is_closed = app.close().await;
+    let is_complete = is_closed && matches!(end?, DrainEnd::Drained);
+    Ok(if is_complete {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Serves until the drain ends.

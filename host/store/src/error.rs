@@ -70,7 +70,7 @@ pub enum Unavailable {
     /// A file of the store is not at its path any more, so that the next start would not find the data.
     #[error(
         "{0} was removed, moved or replaced while it was open. Nothing is stored until it is back. The log of the \
-         server names a copy of the data"
+         server names a copy of the data, or says why there is none"
     )]
     FileLost(StoreFile),
     /// The store was closed while another process had the file open, so that its write-ahead log remains.

@@ -80,7 +80,7 @@ fn with_calls(table: &mut Table) {
     relay.upstream.control(&json!({"mode": "422", "next": 1}));
     table.problem(
         "message that the signing API rejects",
-        &relay.sign("rejected", None).0,
+        &relay.sign("message-that-is-rejected", None).0,
     );
     relay
         .upstream

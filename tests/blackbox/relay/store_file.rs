@@ -25,7 +25,9 @@ fn lost_file_returns_503_and_its_data_is_copied() {
         window_ms: 5000,
         ..RELIABLE
     };
-    let changes: [fn(&Relay); 3] = [
+    let changes: [fn(&Relay); 5] = [
+        |relay| std::fs::remove_file(relay.file("relay.db-wal")).expect("file should be removed"),
+        |relay| std::fs::remove_file(relay.file("relay.db-shm")).expect("file should be removed"),
         |relay| std::fs::remove_file(relay.file("relay.db")).expect("file should be removed"),
         |relay| {
             std::fs::rename(relay.file("relay.db"), relay.file("moved.db"))
@@ -61,9 +63,19 @@ fn lost_file_returns_503_and_its_data_is_copied() {
         });
         let mut server = relay.server.take().expect("server should run");
         server.signal("TERM");
-        server.wait(STOP_TIME_MAX);
+        let status = server.wait(STOP_TIME_MAX);
+        assert_eq!(status.code(), Some(1), "the data should be missing");
         let shown = show(&mut relay, &copy, &id);
         assert!(shown.status.success(), "{shown:?}");
+        // The steps in the log lead to a server that knows the request.
+        for suffix in ["", "-wal", "-shm"] {
+            let _missing = std::fs::remove_file(relay.file(&format!("relay.db{suffix}")));
+        }
+        std::fs::rename(&copy, relay.file("relay.db")).expect("copy should be renamed");
+        let store = format!("sqlite:{}", relay.file("relay.db").display());
+        relay.set("BULKHEAD_STORE", &store);
+        relay.run();
+        relay.request(&id);
     }
 }
 

@@ -23,7 +23,7 @@ use bulkhead_relay::{Relay, RelayHealth, SignOutcome, UpstreamHealth};
 use bulkhead_sandbox::{Pool, SigningComponent, with_causes};
 use bulkhead_store::{
     BootMillis, Callback, MessageState, NewRequest, NotificationState, Redelivery, RequestId,
-    RequestView, UnixMillis,
+    RequestView, StoreError, Unavailable, UnixMillis,
 };
 use environment::RealEnvironment;
 use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
@@ -198,12 +198,21 @@ impl Capability for State {
         })
     }
 
-    fn close(&self) -> BoxFuture<'_, ()> {
+    fn close(&self) -> BoxFuture<'_, bool> {
         Box::pin(async {
-            if let Some(signing) = &self.0
-                && let Err(error) = signing.relay.close().await
-            {
-                tracing::warn!(%error, "the store was not closed completely");
+            let Some(signing) = &self.0 else {
+                return true;
+            };
+            match signing.relay.close().await {
+                Ok(()) => true,
+                Err(error @ StoreError::Unavailable(Unavailable::FileLost(_))) => {
+                    tracing::error!(%error, "the next start will not find the data of the store");
+                    false
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the store was not closed completely");
+                    true
+                }
             }
         })
     }

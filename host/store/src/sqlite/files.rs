@@ -91,7 +91,8 @@ impl Files {
                     %file,
                     %copy,
                     "a file of the store was removed, moved or replaced; the data was copied. Stop the server, \
-                     put the copy in the place of the file, and start the server"
+                     remove the file and the files beside it with the suffixes -wal and -shm, rename the copy to \
+                     the name of the file, and start the server"
                 );
             }
             Err(error) => {

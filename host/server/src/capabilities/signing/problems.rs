@@ -88,8 +88,8 @@ pub(super) fn not_configured() -> Problem {
 fn store_unavailable() -> Problem {
     later(
         &STORE_UNAVAILABLE,
-        "The store did not respond in time. The request may have been stored or not. Send it again \
-         after the time in Retry-After. Sending it twice is safe.",
+        "The store is not available: it is down, overloaded or out of space, or its file was removed. \
+         The request may be stored or not. Send it again after the time in Retry-After. Sending it twice is safe.",
         1000,
     )
 }
