@@ -281,6 +281,11 @@ fn hostile_text_takes_at_most_twice_the_time_of_a_message() {
         "wwwwwwww ",
         "jAQECQAC0kcB ",
         "-----BEGIN X-----\r\nA: b\r\n\r\n",
+        "/8EA ",
+        "hQEMA ",
+        "6GgA ",
+        // A marker and an unencrypted packet of a megabyte.
+        "ygNQR1DL/wAQAABiAAAAAAAA",
         " ",
         "\n",
     ] {

@@ -23,6 +23,10 @@ use std::time::Duration;
 
 pub(crate) use variables::{UnknownVariable, unknown_variables};
 
+/// Settings whose empty variable is an error. If it counted as not set, a misspelt name in a compose file would open
+/// the server.
+const PROTECTIONS: [&str; 4] = ["access-keys", "tls-cert", "tls-key", "tls-client-ca"];
+
 const AFTER_HELP: &str = "Sizes take B, KiB, MiB or GiB. Times take ms, s, m, h or d.\n\
     Secrets are variables, never flags: SECRET, SECRET_PREVIOUS, BULKHEAD_UPSTREAM_API_KEY,\n\
     BULKHEAD_WEBHOOK_SECRET, BULKHEAD_WEBHOOK_SECRET_PREVIOUS, BULKHEAD_STORE_PASSWORD (or the files\n\
@@ -159,7 +163,7 @@ fn with_names(command: clap::Command, settings: &[String]) -> clap::Command {
                 let variable = Setting::variable_of(&long.replace('-', "_"));
                 // `${X:-}` in a compose file sets an empty variable. It counts as not set.
                 match std::env::var_os(&variable) {
-                    Some(value) if value.is_empty() => argument,
+                    Some(value) if value.is_empty() && !PROTECTIONS.contains(&long) => argument,
                     Some(_) | None => argument.env(variable),
                 }
             }

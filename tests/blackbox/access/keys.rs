@@ -110,6 +110,19 @@ fn empty_file_accepts_no_key() {
 }
 
 #[test]
+fn empty_variable_of_a_protection_is_an_error() {
+    for name in ["ACCESS_KEYS", "TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"] {
+        let variable = format!("BULKHEAD_{name}");
+        let output = run(&["check-config"], &[(&variable, "")]);
+        assert!(!output.status.success(), "{name}");
+        let flag = format!("--{}", name.to_lowercase().replace('_', "-"));
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.contains(&flag), "{name}: {text}");
+    }
+}
+
+#[test]
 fn faulty_file_at_reload_leaves_the_last_keys_active_and_degrades_health() {
     let mut file = KeyFile::new();
     let observer = file.add("ops", &["observe"]);
