@@ -174,7 +174,7 @@ fn faulty_files_stop_the_start() {
         files.authority.issue("127.0.0.1").key,
     )
     .expect("file should be written");
-    assert_stops(&both, "cannot be used with the private key");
+    assert_stops(&both, "the private key does not belong to the certificate");
     std::fs::remove_file(files.path("cert.pem")).expect("file should be removed");
     assert_stops(&both, "--tls-cert");
 }
