@@ -61,7 +61,7 @@ impl Problem {
     /// The body of the request has more than `limit_bytes` bytes.
     pub fn body_too_large(limit_bytes: u64) -> Self {
         let detail = format!(
-            "The request body exceeds the maximum of {limit_bytes} bytes. Operators raise {}.",
+            "The request body exceeds the maximum of {limit_bytes} bytes. Send a shorter body. Operators raise {}.",
             Setting::new("body_max")
         );
         Self::new(&problem_kind::BODY_TOO_LARGE, detail)

@@ -6,6 +6,7 @@
 mod receivers;
 mod scripted;
 
+use crate::access::KeyFile;
 use crate::relay::{RELIABLE, Relay, StoreKind};
 use bulkhead_tests::canaries::record_secret;
 use bulkhead_tests::fixtures::{self, Fixture, SAMPLE};
@@ -56,6 +57,7 @@ with_all_clients!(
     client_makes_and_verifies_tokens,
     client_gets_signature_at_once_or_later,
     client_reports_failed_and_pending_signatures,
+    client_sends_the_access_key,
     readme_commands_work,
 );
 
@@ -111,6 +113,7 @@ struct ClientSetup {
     files: tempfile::TempDir,
     url: String,
     wait_seconds: u32,
+    access_key: Option<String>,
 }
 
 impl ClientSetup {
@@ -120,6 +123,7 @@ impl ClientSetup {
             files: tempfile::tempdir().expect("folder should be accessible"),
             url: url.to_owned(),
             wait_seconds: 60,
+            access_key: None,
         }
     }
 
@@ -142,6 +146,12 @@ impl ClientSetup {
             .env("http_proxy", "http://127.0.0.1:1")
             .env_remove("no_proxy")
             .env_remove("NO_PROXY")
+            .env_remove("BULKHEAD_ACCESS_KEY")
+            .envs(
+                self.access_key
+                    .iter()
+                    .map(|key| ("BULKHEAD_ACCESS_KEY", key)),
+            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -406,6 +416,26 @@ fn client_reports_failed_and_pending_signatures(client: Client) {
         signed.success().trim_end(),
         relay.request(id.trim_end())["signature"]
     );
+}
+
+fn client_sends_the_access_key(client: Client) {
+    let mut file = KeyFile::new();
+    let key = file.add("client", &["decrypt", "token:make", "token:verify"]);
+    let server = file.start();
+    let mut setup = ClientSetup::beside(client, &server);
+    let message = setup.file("message.asc", SAMPLE);
+    let rejected = setup.run(&["decrypt", &message], "topsecret");
+    assert_eq!(rejected.status, Some(1));
+    assert!(rejected.errors.contains("unauthenticated"), "{rejected:?}");
+    setup.access_key = Some(key);
+    record_secret("Nice work!");
+    let opened = setup.run(&["decrypt", &message], "topsecret");
+    assert_eq!(opened.success(), "Nice work!\n");
+    let document = setup.file("document", "a document of a client with a key");
+    let token = setup.run(&["token", &document], "");
+    record_secret(token.success().trim_end());
+    let verified = setup.run(&["verify", &document], token.success());
+    assert_eq!(verified.success(), "valid\n");
 }
 
 /// Runs the commands of the README unchanged.

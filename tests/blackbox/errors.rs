@@ -26,9 +26,9 @@ const CODES_ELSEWHERE: [(&str, &str); 2] = [
 /// Words that begin an advice. Every text has one of them.
 const ADVICE: &[&str] = &[
     "accept", "add", "ask", "build", "change", "check", "choose", "convert", "copy", "correct",
-    "create", "encode", "encrypt", "give", "keep", "lists", "lower", "name", "omit", "possible",
-    "raise", "read", "remove", "replace", "save", "see", "send", "set", "shows", "start", "stop",
-    "tip", "try", "unset", "use", "verify", "wait", "write",
+    "create", "encode", "encrypt", "give", "keep", "lower", "name", "omit", "raise", "read",
+    "remove", "replace", "save", "see", "send", "set", "start", "stop", "tip", "try", "unset",
+    "use", "verify", "wait", "write",
 ];
 
 /// The table: lines of text, and what they cover.
@@ -91,10 +91,11 @@ impl Table {
             "{situation} occurs twice"
         );
         let lower = text.to_lowercase();
-        let advises = ADVICE.iter().any(|word| {
-            let mut words = lower.split(|c: char| !c.is_ascii_alphabetic());
-            words.any(|other| other == *word)
-        });
+        let words: Vec<_> = lower.split(|c: char| !c.is_ascii_alphabetic()).collect();
+        let is_negated = |at: usize| words[at] == "set" && at > 0 && words[at - 1] == "not";
+        let is_advice = |at: usize| ADVICE.contains(&words[at]) && !is_negated(at);
+        // clap lists the values that a setting accepts.
+        let advises = lower.contains("[possible values: ") || (0..words.len()).any(is_advice);
         if !advises {
             self.faults.push(format!(
                 "{situation}: the text should say what to do: {text}"

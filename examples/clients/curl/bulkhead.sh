@@ -5,7 +5,8 @@
 #   bulkhead.sh verify FILE               verifies a token; reads it from standard input
 #   bulkhead.sh sign FILE [CALLBACK_URL]  requests the signature of a text, and waits for it
 # BULKHEAD_URL is the address of the server (http://127.0.0.1:8080), and BULKHEAD_WAIT the number of seconds
-# to wait (600). The exit status is 1 if the server rejects the request, and 75 if the signature is pending.
+# to wait (600). BULKHEAD_ACCESS_KEY is the access key, if the server needs one.
+# The exit status is 1 if the server rejects the request, and 75 if the signature is pending.
 set -euo pipefail
 
 url=${BULKHEAD_URL:-http://127.0.0.1:8080}
@@ -15,6 +16,11 @@ end=$((SECONDS + ${BULKHEAD_WAIT:-600}))
 head=$(mktemp)
 trap 'rm -f "$head"' EXIT
 
+# Prints the header with the access key. curl reads it from a pipe, so that it is not an argument.
+authorization() {
+  [ -z "${BULKHEAD_ACCESS_KEY-}" ] || printf 'Authorization: Bearer %s\n' "$BULKHEAD_ACCESS_KEY"
+}
+
 # Sends a request. $1 goes to curl's standard input, because all users of the machine can read command lines.
 # Redirects are not followed and proxies are not used, so that confidential data goes to this server only.
 # The response is kept in base64, because it may be any bytes, and a plaintext does not belong in a file.
@@ -23,7 +29,7 @@ send() {
   shift
   : >"$head"
   if response=$(printf %s "$input" | curl --disable --silent --show-error --noproxy '*' --max-time 60 \
-    --dump-header "$head" "$@" | base64); then
+    --header @<(authorization) --dump-header "$head" "$@" | base64); then
     status=$(awk '/^HTTP\// { status = $2 } END { print status }' "$head")
   else
     : >"$head"
@@ -125,5 +131,5 @@ await() {
 
 case ${1-}:$# in
   decrypt:2 | token:2 | verify:2 | sign:[23]) "$@" ;;
-  *) sed -n '2,8s/^# //p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,9s/^# //p' "$0" >&2; exit 2 ;;
 esac

@@ -8,7 +8,8 @@ const USAGE = `\
   bulkhead.mjs sign FILE [CALLBACK_URL]          requests the signature of a text, and waits for it
 
 BULKHEAD_URL is the address of the server (http://127.0.0.1:8080), and BULKHEAD_WAIT the number of seconds
-to wait (600). The exit status is 1 if the server rejects the request, and 75 if the signature is pending.`;
+to wait (600). BULKHEAD_ACCESS_KEY is the access key, if the server needs one.
+The exit status is 1 if the server rejects the request, and 75 if the signature is pending.`;
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { readFileSync, realpathSync } from 'node:fs';
@@ -42,9 +43,10 @@ export class Failed extends Error {}
 export class Pending extends Error {}
 
 export class Client {
-  constructor({ url = 'http://127.0.0.1:8080', waitSeconds = 600 } = {}) {
+  constructor({ url = 'http://127.0.0.1:8080', waitSeconds = 600, accessKey } = {}) {
     this.url = url;
     this.waitMs = waitSeconds * 1000;
+    this.authorization = accessKey ? { authorization: `Bearer ${accessKey}` } : {};
   }
 
   /** Returns the plaintext of an armored message as text. */
@@ -117,7 +119,8 @@ export class Client {
    *  server only. */
   async #send(url, request = {}) {
     const signal = AbortSignal.timeout(REQUEST_MS);
-    const response = await fetch(url, { ...request, redirect: 'manual', signal });
+    const headers = { ...request.headers, ...this.authorization };
+    const response = await fetch(url, { ...request, headers, redirect: 'manual', signal });
     return new Reply(response, Buffer.from(await response.arrayBuffer()));
   }
 }
@@ -209,9 +212,9 @@ async function main() {
   const verbs = ['decrypt', 'token', 'verify', 'sign'];
   const max = positionals[0] === 'sign' ? 3 : 2;
   if (!verbs.includes(positionals[0]) || positionals.length < 2 || positionals.length > max) usage();
-  const { BULKHEAD_URL: url, BULKHEAD_WAIT: waitSeconds } = process.env;
+  const { BULKHEAD_URL: url, BULKHEAD_WAIT: waitSeconds, BULKHEAD_ACCESS_KEY: accessKey } = process.env;
   try {
-    const [output, status] = await run(new Client({ url, waitSeconds }), values, positionals);
+    const [output, status] = await run(new Client({ url, waitSeconds, accessKey }), values, positionals);
     process.stdout.write(output);
     process.exitCode = status;
   } catch (error) {

@@ -8,7 +8,8 @@
   bulkhead.py sign FILE [CALLBACK_URL]          requests the signature of a text, and waits for it
 
 BULKHEAD_URL is the address of the server (http://127.0.0.1:8080), and BULKHEAD_WAIT the number of seconds
-to wait (600). The exit status is 1 if the server rejects the request, and 75 if the signature is pending.
+to wait (600). BULKHEAD_ACCESS_KEY is the access key, if the server needs one.
+The exit status is 1 if the server rejects the request, and 75 if the signature is pending.
 """
 
 import argparse
@@ -67,9 +68,10 @@ class Pending(Exception):
 
 
 class Client:
-    def __init__(self, url="http://127.0.0.1:8080", wait_seconds=600):
+    def __init__(self, url="http://127.0.0.1:8080", wait_seconds=600, access_key=None):
         self.url = url
         self.wait_seconds = wait_seconds
+        self.authorization = {"Authorization": f"Bearer {access_key}"} if access_key else {}
 
     def decrypt(self, passphrase, message):
         """Returns the plaintext of an armored message as text."""
@@ -137,7 +139,7 @@ class Client:
                 raise Problem(response.status, response.body)
 
     def _send(self, url, body=None, headers=BYTES):
-        request = urllib.request.Request(url, body, headers)
+        request = urllib.request.Request(url, body, {**headers, **self.authorization})
         with OPENER.open(request, timeout=REQUEST_SECONDS) as response:
             return Response(response)
 
@@ -213,7 +215,8 @@ def main():
         verb.add_argument("file", type=Path)
     sign.add_argument("callback_url", nargs="?")
     url = os.environ.get("BULKHEAD_URL", "http://127.0.0.1:8080")
-    client = Client(url, float(os.environ.get("BULKHEAD_WAIT", "600")))
+    wait_seconds = float(os.environ.get("BULKHEAD_WAIT", "600"))
+    client = Client(url, wait_seconds, os.environ.get("BULKHEAD_ACCESS_KEY"))
     try:
         output, status = run(parser.parse_args(), client)
     except Pending as pending:

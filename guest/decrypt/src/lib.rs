@@ -57,22 +57,20 @@ fn open(
                 if messages.contains(&bytes) {
                     continue;
                 }
-                match checked(&bytes, trailing) {
-                    Ok(count) => session_key_packets += count as u64,
+                let packets = match checked(&bytes, trailing) {
+                    Ok(packets) => session_key_packets + packets as u64,
                     Err(rejection) => {
                         failures.add(rejection);
                         continue;
                     }
-                }
+                };
                 let allowed = limits.session_key_packets.into();
-                if session_key_packets > allowed {
-                    failures.add(too_costly(
-                        Limit::SessionKeyPackets,
-                        session_key_packets,
-                        allowed,
-                    ));
+                if packets > allowed {
+                    failures.add(too_costly(Limit::SessionKeyPackets, packets, allowed));
                     continue;
                 }
+                // Only accepted messages count, so that one with too many packets does not exclude the others.
+                session_key_packets = packets;
                 messages.push(bytes);
             }
             Found::Damaged(place) => failures.add(Rejection::Damaged(place)),
@@ -209,5 +207,107 @@ impl Failures {
             .or(self.too_costly.map(Rejection::TooCostly))
             .or(wrong_key)
             .or(self.unsupported.map(Rejection::Unsupported))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::AeadResult;
+    use bulkhead_crypto::{AeadMode, Cipher, Hash};
+    use zeroize::Zeroizing;
+
+    const SAMPLE: &str = include_str!("sample.asc");
+    /// The session-key packet of the sample in base64.
+    const SESSION_KEY: &str = "jA0ECQMCVady3RUyJw3X";
+
+    /// Counts derivations of keys, and never returns a key.
+    #[derive(Default)]
+    struct Counting(usize);
+
+    impl Crypto for Counting {
+        fn s2k(
+            &mut self,
+            _hash: Hash,
+            _salt: &[u8],
+            _passphrase: &[u8],
+            _count: u32,
+            _key_len: usize,
+        ) -> Result<Zeroizing<Vec<u8>>, Rejection> {
+            self.0 += 1;
+            Err(Rejection::Undecryptable)
+        }
+
+        fn argon2id(
+            &mut self,
+            _salt: &[u8],
+            _passphrase: &[u8],
+            _passes: u8,
+            _lanes: u8,
+            _memory_kib: u32,
+            _key_len: usize,
+        ) -> Result<Zeroizing<Vec<u8>>, Rejection> {
+            unreachable!("the sample does not use Argon2")
+        }
+
+        fn cfb_decrypt(&mut self, _cipher: Cipher, _key: &[u8], _data: &[u8]) -> Option<Vec<u8>> {
+            unreachable!("there is no key")
+        }
+
+        fn aead_open(
+            &mut self,
+            _mode: AeadMode,
+            _cipher: Cipher,
+            _key: &[u8],
+            _nonce: &[u8],
+            _associated: &[u8],
+            _sealed: &[u8],
+        ) -> AeadResult {
+            unreachable!("there is no key")
+        }
+
+        fn sha1(&mut self, _data: &[u8]) -> Vec<u8> {
+            unreachable!("there is no key")
+        }
+    }
+
+    /// Returns the derivations for a text, and the number of packets that was too large.
+    fn derivations(text: &str, session_key_packets: u32) -> (usize, Option<u64>) {
+        let limits = Limits {
+            plaintext_bytes: 1024,
+            compression_layers: 4,
+            compression_ratio: 1024,
+            session_key_packets,
+            armor_header_bytes: 1024,
+        };
+        let mut crypto = Counting::default();
+        let opened = open(
+            text.as_bytes().to_vec(),
+            b"passphrase",
+            &limits,
+            &mut crypto,
+        );
+        let excess = match opened {
+            Err(Rejection::TooCostly(excess)) => Some(excess.asked),
+            Err(Rejection::Undecryptable) => None,
+            other => panic!("unexpected result {other:?}"),
+        };
+        (crypto.0, excess)
+    }
+
+    #[test]
+    fn message_over_the_limit_of_session_keys_does_not_count() {
+        let three = SAMPLE.replace(SESSION_KEY, &format!("{SESSION_KEY}\n").repeat(3));
+        let three = three.replace(&format!("{SESSION_KEY}\n0"), &format!("{SESSION_KEY}0"));
+        assert_eq!(derivations(SAMPLE, 2), (1, None));
+        assert_eq!(derivations(&three, 3), (3, None));
+        for text in [[&three, SAMPLE].concat(), [SAMPLE, &three].concat()] {
+            assert_eq!(derivations(&text, 2).0, 1, "{text}");
+            assert!(derivations(&text, 2).1.is_some(), "{text}");
+        }
+        let other = SAMPLE.replace("pEoI2S82", "pEoI2S83");
+        let third = SAMPLE.replace("pEoI2S82", "pEoI2S84");
+        let all = [SAMPLE, &other, &third].concat();
+        assert_eq!(derivations(&all, 2), (2, Some(3)));
     }
 }

@@ -47,7 +47,7 @@ impl From<BodyError> for Problem {
             BodyError::TooSlow => Self::new(
                 &problem_kind::BODY_TIMEOUT,
                 format!(
-                    "Send the whole request body without pauses. Operators raise {}.",
+                    "The request body did not arrive in time. Send it without pauses. Operators raise {}.",
                     setting!(Settings, body_timeout)
                 ),
             ),

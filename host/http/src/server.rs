@@ -25,7 +25,7 @@ const ACCEPT_LOG_PAUSE: Duration = Duration::from_secs(10);
 pub struct ListenerGroup {
     /// The listeners.
     pub listeners: Vec<Listener>,
-    /// Maximum number of open connections. Further connections wait to be accepted.
+    /// Maximum number of open connections. Further connections wait; each listener holds one of them.
     pub connections_max: u32,
 }
 
@@ -166,7 +166,7 @@ impl<S: Service> Accepting<S> {
             };
             match accepted {
                 Ok(accepted) => {
-                    // Later than the connection, because the listeners of a group share the permits.
+                    // A listener acquires the permit after it accepts, so that an idle listener holds none.
                     let connections = Arc::clone(&self.connections);
                     let Ok(permit) = connections.acquire_owned().await else {
                         return;

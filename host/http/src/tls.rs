@@ -26,7 +26,7 @@ pub struct TlsFiles<'a> {
     pub certificates: &'a [u8],
     /// The private key of the certificate, in PEM.
     pub key: &'a [u8],
-    /// The authorities of client certificates, in PEM. `None` if clients are not asked for certificates.
+    /// The authorities of client certificates, in PEM. `None` if the server does not request client certificates.
     pub client_authorities: Option<&'a [u8]>,
 }
 
@@ -47,10 +47,11 @@ pub enum TlsError {
         "the file of the private key has no private key in PEM: use PKCS #8, PKCS #1 or SEC 1, unencrypted"
     )]
     Key,
-    /// The key and the certificate do not belong together, or their algorithm is not supported.
-    #[error(
-        "the certificate cannot be used with the private key: {0}. Give the key of this certificate"
-    )]
+    /// The key and the certificate do not belong together.
+    #[error("the private key does not belong to the certificate. Give the key of this certificate")]
+    OtherKey,
+    /// The certificate or the key cannot be used, for example because its algorithm is not supported.
+    #[error("the certificate or its private key cannot be used: {0}. Give another pair")]
     Pair(#[source] rustls::Error),
     /// The file of authorities does not contain a certificate, or contains a malformed one.
     #[error(
@@ -99,7 +100,10 @@ impl TlsConfig {
         };
         let mut config = builder
             .with_single_cert(chain, key)
-            .map_err(TlsError::Pair)?;
+            .map_err(|error| match error {
+                rustls::Error::InconsistentKeys(_) => TlsError::OtherKey,
+                error => TlsError::Pair(error),
+            })?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self(Arc::new(config)))
     }
@@ -184,7 +188,7 @@ pub enum HandshakeFailure {
     NotTls,
     /// The client sent a plain HTTP request, which was rejected with a response.
     PlainHttp,
-    /// One of the two sides rejected the other's parameters or certificate.
+    /// One of the two sides rejected the other's parameters or certificate, or the connection ended during the handshake.
     Rejected,
 }
 

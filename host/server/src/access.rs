@@ -21,18 +21,19 @@ mod watched_keys;
 use crate::listen::ListenSettings;
 use crate::reload::Reloader;
 use cross_site::is_cross_site;
-use hosts::Hosts;
+use hosts::{Hosts, Loopback};
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::http::request::Parts;
 use metrics::{AccessMetrics, Rejection};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::SystemTime;
+use usage::Outcome;
 use watched_keys::WatchedKeys;
 
 use bulkhead_http::{Connection, Problem};
 pub(crate) use caller::Caller;
-pub(crate) use file::{KeyFileError, expiry, is_name, read as read_keys};
+pub(crate) use file::{EntryError, KeyFileError, expiry, is_name, read as read_keys};
 pub(crate) use key::{AccessKey, KeyDigest};
 pub(crate) use key_set::{Entry, EntryKey, InvalidKey, KeySet};
 pub(crate) use problems::KINDS as PROBLEM_KINDS;
@@ -73,8 +74,12 @@ impl Access {
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
+        let loopback = match keys {
+            None => Loopback::Guarded,
+            Some(_) => Loopback::Unguarded,
+        };
         Ok(Self {
-            hosts: Hosts::new(&settings.allowed_hosts, keys.is_none()),
+            hosts: Hosts::new(&settings.allowed_hosts, loopback),
             warnings,
             keys,
             metrics: metrics.clone(),
@@ -107,7 +112,7 @@ impl Access {
             Requirement::ScopeForDetails => Ok(identify(keys, headers, connection, now).map_or(
                 Caller::UNKNOWN,
                 |entry| {
-                    count_usage(&entry, true, now);
+                    count_usage(&entry, Outcome::Admitted, now);
                     Caller::of(&entry)
                 },
             )),
@@ -117,11 +122,11 @@ impl Access {
                     problems::unauthenticated()
                 })?;
                 let caller = Caller::of(&entry);
-                let is_admitted = caller.has_one_of(scopes);
-                count_usage(&entry, is_admitted, now);
-                if is_admitted {
+                if caller.has_one_of(scopes) {
+                    count_usage(&entry, Outcome::Admitted, now);
                     Ok(caller)
                 } else {
+                    count_usage(&entry, Outcome::Rejected, now);
                     self.metrics.count(Rejection::Scope);
                     Err(problems::missing_scope(scopes))
                 }
@@ -216,9 +221,9 @@ fn view(entry: &Entry, now: SystemTime) -> Value {
 }
 
 /// Counts a request with a valid key of this entry.
-fn count_usage(entry: &Entry, is_admitted: bool, now: SystemTime) {
+fn count_usage(entry: &Entry, outcome: Outcome, now: SystemTime) {
     if let Some(usage) = entry.usage.get() {
-        usage.count(is_admitted, now);
+        usage.count(outcome, now);
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) const OBSERVE_GROUP: usize = 1;
 /// callers cannot keep monitoring out.
 const OBSERVE_CONNECTIONS_MAX: u32 = 64;
 
-/// Listens on all addresses.
+/// Listens on all addresses. Returns two groups: that of `--listen`, and [`OBSERVE_GROUP`].
 ///
 /// # Errors
 /// The address that failed, and why.

@@ -6,7 +6,7 @@
 use std::thread::Thread;
 use std::time::Duration;
 
-/// Time between two readings. A change is active after this time at the latest.
+/// Time between two readings. A change is active about one second later at the latest.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// A changed file is read again after this time, until two readings are equal. A file that is being written
@@ -48,7 +48,7 @@ impl Reloader {
 pub(crate) type Digested<T> = ([u8; 32], T);
 
 /// Returns the content that `read` returns twice in a row. The first reading is enough if the content is the
-/// active one.
+/// active one. If the content never settles, that of the last of about 20 readings is returned.
 ///
 /// # Errors
 /// The error of the last reading.
@@ -107,11 +107,17 @@ mod tests {
     #[test]
     fn wake_ends_the_wait_and_false_ends_the_thread() {
         let (sender, receiver) = mpsc::channel();
-        let reloader = Reloader::start("test", move || sender.send(()).is_ok());
+        let reloader = Reloader::start("test", move || {
+            sender.send(()).expect("test should receive");
+            false
+        });
         let reloader = reloader.expect("thread should start");
         reloader.wake();
         receiver
             .recv_timeout(INTERVAL / 2)
             .expect("reload should be called before the interval has passed");
+        // The thread drops the sender when it ends.
+        let ended = receiver.recv_timeout(INTERVAL / 2);
+        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));
     }
 }

@@ -201,4 +201,68 @@ fn certificates(table: &mut Table, folder: &Path) {
     let server = Server::start(&both);
     let response = request(server.address, "POST", "/token", &[], b"");
     table.problem("plain HTTP at a port with TLS", &response);
+    let other_certificate = path_in(folder, "other.pem");
+    std::fs::write(&other_certificate, other.certificate).expect("file should be written");
+    component_lists(
+        table,
+        folder,
+        &server,
+        [&certificate, &other_certificate, &key],
+    );
+}
+
+/// The errors of a command that sends a request. The files are the server's certificate, another certificate, and
+/// one without a certificate.
+fn component_lists(table: &mut Table, folder: &Path, server: &Server, files: [&String; 3]) {
+    let [certificate, other, none] = files;
+    let place = folder.display().to_string();
+    let mut list = |situation: &str, server: &Server, further: &[&str], key: Option<&str>| {
+        let address = server.address.to_string();
+        let variables: Vec<_> = key
+            .iter()
+            .map(|key| ("BULKHEAD_ACCESS_KEY", *key))
+            .collect();
+        let list = ["component", "list", "--listen", &address];
+        let output = run(&[&list, further].concat(), &variables);
+        let replaced = [(address.as_str(), "ADDRESS"), (&place, "FOLDER")];
+        table.failure(situation, &output, &replaced);
+    };
+    list(
+        "component list without TLS at a port with TLS",
+        server,
+        &[],
+        None,
+    );
+    let with = |file| ["--tls-cert", file];
+    list(
+        "component list with another certificate",
+        server,
+        &with(other),
+        None,
+    );
+    list(
+        "component list with a file without a certificate",
+        server,
+        &with(none),
+        None,
+    );
+    list(
+        "component list with TLS at a port without TLS",
+        Server::shared(),
+        &with(certificate),
+        None,
+    );
+    list(
+        "component list with a key with a space",
+        Server::shared(),
+        &[],
+        Some("a b"),
+    );
+    let separate = Server::start(&["--observe-listen", "127.0.0.1:0"]);
+    list(
+        "component list at another address than that of health",
+        &separate,
+        &[],
+        None,
+    );
 }

@@ -93,6 +93,14 @@ fn healthcheck(table: &mut Table) {
         table.failure(situation, &check(&address), &[(&address, "127.0.0.1:PORT")]);
         fake.join().expect("thread should not panic");
     }
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port should be free");
+    let address = silent.local_addr().expect("address should be valid");
+    let address = address.to_string();
+    table.failure(
+        "health check of a server that does not respond",
+        &check(&address),
+        &[(&address, "127.0.0.1:PORT")],
+    );
 }
 
 fn components(table: &mut Table, folder: &Path) {

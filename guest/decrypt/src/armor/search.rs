@@ -30,7 +30,7 @@ const DATA_WORD_MIN: usize = 16;
 /// Minimum number of well-formed bytes in front of damage that show that data without BEGIN was a message.
 const EVIDENCE_BYTES_MIN: usize = 32;
 
-/// What a block contains.
+/// The contents of a block.
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) found: Vec<Found>,

@@ -15,9 +15,12 @@ impl AllowedHost {
         let text = text.trim();
         let is_name = |text: &str| {
             let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            !text.is_empty() && text.bytes().all(is_part)
+            text.bytes().any(|byte| byte.is_ascii_alphanumeric()) && text.bytes().all(is_part)
         };
-        let address = text.trim_start_matches('[').trim_end_matches(']');
+        let inside = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        let address = inside.unwrap_or(text);
         if text == "*" || is_name(text) {
             Ok(Self(normal(text)))
         } else if let Ok(address) = address.parse::<Ipv6Addr>() {
@@ -63,8 +66,29 @@ mod tests {
             "[::1]:80",
             "*.example",
             "é.example",
+            ".",
+            "-",
+            "..",
+            "[::1",
+            "::1]",
+            "[[::1",
+            "[[::1]]",
+            "[a]",
         ] {
             assert!(AllowedHost::parse(malformed).is_err(), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn address_may_have_brackets_and_a_name_the_dot_of_the_root_zone() {
+        for (text, host) in [
+            ("[2001:DB8::1]", "2001:db8::1"),
+            ("::1", "::1"),
+            ("Api.Example.", "api.example"),
+            ("192.0.2.1", "192.0.2.1"),
+        ] {
+            let allowed = AllowedHost::parse(text).expect("host should be valid");
+            assert!(allowed.is(host), "{text}");
         }
     }
 }

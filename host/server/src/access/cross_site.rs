@@ -9,7 +9,7 @@ use hyper::header::ORIGIN;
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 
-/// Browsers send it to servers on loopback and over TLS. Pages cannot set it (Fetch Metadata, section 2).
+/// The header in which browsers name the relation of origins. They send it to servers on loopback and over TLS. Pages cannot set it (Fetch Metadata, section 2).
 const SITE: &str = "sec-fetch-site";
 
 /// Returns whether a browser marks the request as one of another origin. A value that is not known counts as
@@ -40,6 +40,7 @@ pub(super) fn is_cross_site(head: &Parts, hosts: &Hosts) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::allowed_host::AllowedHost;
+    use super::super::hosts::Loopback;
     use super::*;
     use hyper::Request;
     use hyper::header::HOST;
@@ -54,7 +55,10 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(()).expect("request should be valid");
-        is_cross_site(&request.into_parts().0, &Hosts::new(&allowed, true))
+        is_cross_site(
+            &request.into_parts().0,
+            &Hosts::new(&allowed, Loopback::Guarded),
+        )
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl KeyFileError {
 enum Fault {
     #[error("{0}")]
     Read(String),
-    #[error("is not complete JSON at line {line}, column {column}. Check its syntax")]
+    #[error("is not well-formed JSON at line {line}, column {column}. Check its syntax")]
     Syntax { line: usize, column: usize },
     #[error(
         "has an unknown, missing, repeated or wrongly typed field at line {line}, column {column}. Correct \
@@ -96,7 +96,7 @@ pub(crate) enum EntryError {
     Expires,
     #[error("it has no scopes. Give at least one of: {}", Scopes::ALL)]
     NoScopes,
-    #[error("a scope is unknown. The scopes are: {}", Scopes::ALL)]
+    #[error("a scope is unknown. Use only: {}", Scopes::ALL)]
     Scope,
 }
 

@@ -11,19 +11,25 @@ use hyper::header::{HOST, HeaderValue};
 use hyper::http::request::Parts;
 use std::net::IpAddr;
 
+/// Whether a listener on loopback accepts hosts on loopback only, if no hosts are configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loopback {
+    Guarded,
+    Unguarded,
+}
+
 /// The hosts that requests may name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hosts {
     allowed: Vec<AllowedHost>,
-    /// Whether a listener on loopback accepts hosts on loopback only, if no hosts are configured.
-    guards_loopback: bool,
+    loopback: Loopback,
 }
 
 impl Hosts {
-    pub(super) fn new(allowed: &[AllowedHost], guards_loopback: bool) -> Self {
+    pub(super) fn new(allowed: &[AllowedHost], loopback: Loopback) -> Self {
         Self {
             allowed: allowed.to_vec(),
-            guards_loopback,
+            loopback,
         }
     }
 
@@ -43,7 +49,7 @@ impl Hosts {
         if matches!(listener, Address::Unix(_)) {
             return Ok(());
         }
-        let is_guarded = self.guards_loopback && listener.is_local();
+        let is_guarded = self.loopback == Loopback::Guarded && listener.is_local();
         if self.allowed.is_empty() && !is_guarded {
             return Ok(());
         }
@@ -110,7 +116,7 @@ mod tests {
 
     #[test]
     fn open_listener_on_loopback_accepts_hosts_on_loopback_only() {
-        let hosts = Hosts::new(&[], true);
+        let hosts = Hosts::new(&[], Loopback::Guarded);
         for host in [
             "localhost",
             "LOCALHOST:8080",
@@ -160,7 +166,10 @@ mod tests {
     #[test]
     fn allowed_hosts_apply_to_every_listener() {
         let parse = |text| AllowedHost::parse(text).expect("host should be valid");
-        let hosts = Hosts::new(&[parse("Api.Example."), parse("[2001:DB8::1]")], false);
+        let hosts = Hosts::new(
+            &[parse("Api.Example."), parse("[2001:DB8::1]")],
+            Loopback::Unguarded,
+        );
         for listener in [LOOPBACK, OTHER] {
             for host in [
                 "api.example:443",
@@ -174,7 +183,7 @@ mod tests {
                 assert!(!accepts(&hosts, "/", Some(host), listener), "{host}");
             }
         }
-        let all = Hosts::new(&[parse("*")], true);
+        let all = Hosts::new(&[parse("*")], Loopback::Guarded);
         assert!(accepts(&all, "/", Some("evil.example"), LOOPBACK));
     }
 }

@@ -93,7 +93,7 @@ impl AccessMetrics {
             .map(|reason| rejections.get_or_create_owned(&[("reason", reason.label())]));
         registry.register(
             "access_rejections",
-            "Requests without a valid access key or scope, by reason",
+            "Requests that access control rejected, by reason",
             rejections,
         );
         let failures: Family<[(&'static str, &'static str); 1], Counter> = Family::default();

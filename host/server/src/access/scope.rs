@@ -17,7 +17,7 @@ pub(crate) enum Scope {
     Requests,
     /// See the details of `/health`, and metrics.
     Observe,
-    /// See all signing requests, and send notifications again.
+    /// See signing requests and access keys, and send notifications again.
     Admin,
 }
 
@@ -92,7 +92,7 @@ impl Display for Scopes {
 pub(crate) enum Requirement {
     /// The route is open to every caller, for example for load balancers.
     Nothing,
-    /// The route is open to every caller, and shows less to callers without a scope. The handler decides.
+    /// The route is open to every caller, and shows less to callers without the scope `observe`. The handler decides.
     ScopeForDetails,
     /// The caller has at least one of these scopes.
     OneOf(Scopes),

@@ -27,7 +27,7 @@ impl AccessSettings {
     pub(crate) fn contradiction(&self, listen: &ListenSettings) -> Option<String> {
         (listen.tls_client_ca.is_some() && self.access_keys.is_none()).then(|| {
             format!(
-                "{} needs {}, which is not set: its entries list the certificates",
+                "{} needs {}, which is not set: its entries list the certificates. Set both or neither",
                 setting!(ListenSettings, tls_client_ca),
                 setting!(Self, access_keys)
             )

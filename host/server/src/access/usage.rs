@@ -19,18 +19,25 @@ pub(crate) struct Usage {
     last_used: Arc<AtomicU64>,
 }
 
+/// The outcome of a request with a valid key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Admitted,
+    /// The key does not have the scope.
+    Rejected,
+}
+
 impl Usage {
     /// Counts a request with a valid key.
-    pub(super) fn count(&self, is_admitted: bool, now: SystemTime) {
-        let counter = if is_admitted {
-            &self.requests
-        } else {
-            &self.rejections
+    pub(super) fn count(&self, outcome: Outcome, now: SystemTime) {
+        let counter = match outcome {
+            Outcome::Admitted => &self.requests,
+            Outcome::Rejected => &self.rejections,
         };
         counter.inc();
         let seconds = now.duration_since(SystemTime::UNIX_EPOCH);
         let seconds = seconds.map_or(0, |time| time.as_secs());
-        // Threads share this value, so that most requests only read it.
+        // Most requests only read this value, because threads share it.
         if self.last_used.load(Ordering::Relaxed) < seconds {
             self.last_used.store(seconds, Ordering::Relaxed);
         }
@@ -111,9 +118,9 @@ mod tests {
         let of = |names: &[&str]| usages.of(names.iter().copied());
         let first = of(&["a", "b"]);
         assert_eq!(first[0].last_used(), None);
-        first[0].count(true, at(10));
-        first[0].count(false, at(20));
-        first[0].count(true, at(15));
+        first[0].count(Outcome::Admitted, at(10));
+        first[0].count(Outcome::Rejected, at(20));
+        first[0].count(Outcome::Admitted, at(15));
         let again = of(&["c", "a"]);
         assert_eq!(again[1].requests.get(), 2);
         assert_eq!(again[1].rejections.get(), 1);
@@ -134,7 +141,7 @@ mod tests {
                 .expect("metrics should be encoded");
             text
         };
-        usages.of(["a", "b"].into_iter())[1].count(true, SystemTime::now());
+        usages.of(["a", "b"].into_iter())[1].count(Outcome::Admitted, SystemTime::now());
         assert!(text().contains("access_key_requests_total{name=\"b\"} 1"));
         usages.of(["a"].into_iter());
         assert!(text().contains("{name=\"a\"} 0") && !text().contains("name=\"b\""));

@@ -91,7 +91,7 @@ impl WatchedKeys {
                     let error = error.to_string();
                     tracing::error!(
                         error,
-                        "cannot read access keys again, the previous keys stay active"
+                        "cannot read access keys again; the previous keys stay active"
                     );
                     state.failing = Some(why);
                 }

@@ -3,8 +3,8 @@
 use super::client::{ACCESS_KEY, access_key_of_variables};
 use super::print;
 use crate::access::{
-    AccessKey, AccessSettings, Entry, EntryKey, InvalidKey, KeyFileError, KeySet, Scope, Scopes,
-    expiry, is_name, read_keys,
+    AccessKey, AccessSettings, Entry, EntryError, EntryKey, InvalidKey, KeyFileError, KeySet,
+    Scope, Scopes, expiry, is_name, read_keys,
 };
 use crate::config::secrets::SecretError;
 use bulkhead_http::setting;
@@ -161,16 +161,16 @@ fn check(settings: &FileSettings, now: SystemTime) -> Result<String, CommandErro
     Ok(text)
 }
 
-fn name(text: &str) -> Result<String, &'static str> {
+fn name(text: &str) -> Result<String, EntryError> {
     if is_name(text) {
         Ok(text.to_owned())
     } else {
-        Err("use 1 to 64 letters, digits and characters of .-_ in ASCII")
+        Err(EntryError::Name)
     }
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
-    Scope::named(text).ok_or_else(|| format!("the scopes are: {}", Scopes::ALL))
+    Scope::named(text).ok_or_else(|| format!("use one of: {}", Scopes::ALL))
 }
 
 /// Returns the text itself, because the file has it in the same form.

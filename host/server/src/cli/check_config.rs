@@ -87,7 +87,7 @@ fn check(arguments: &[OsString]) -> Report {
             }
             _ => {
                 let problem = first_paragraph(&error);
-                let problem = format!("{problem}. `bulkhead {NAME} --help` lists the flags");
+                let problem = format!("{problem}. See the flags in `bulkhead {NAME} --help`");
                 return Report::of_problems(vec![problem]);
             }
         },

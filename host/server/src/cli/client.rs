@@ -1,6 +1,6 @@
 //! The HTTP client of the command line: one GET and its response, without an asynchronous runtime.
 
-use super::transport::{Security, Transport};
+use super::transport::{self, Security, Transport};
 use crate::access::Scope;
 use crate::config::secrets::{self, Secret, SecretError};
 use crate::config::units::duration_above_zero;
@@ -18,6 +18,8 @@ const RESPONSE_BYTES_MAX: usize = 1 << 20;
 pub(super) const ACCESS_KEY: &str = "BULKHEAD_ACCESS_KEY";
 
 const LISTEN: Setting = setting!(ServerSettings, listen);
+const OBSERVE_LISTEN: Setting = setting!(ServerSettings, observe_listen);
+const TLS_CERT: Setting = setting!(ServerSettings, tls_cert);
 
 /// The address of a server, and the time for its response.
 #[derive(Debug, Clone, Args)]
@@ -58,10 +60,26 @@ impl ServerSettings {
 /// The response is missing or not usable. The text names the address.
 #[derive(Debug, Error)]
 pub(super) enum ClientError {
-    #[error("{0} does not respond within {1:?}")]
+    #[error("{0} does not respond within {1:?}. Check the server, or raise --timeout")]
     TimedOut(Address, Duration),
     #[error("{0}: {1}. Is a server running there? Set another address with {LISTEN}")]
     Failed(Address, #[source] std::io::Error),
+    #[error("{TLS_CERT}, {}, {fault}", file.display())]
+    CertificateFile { file: PathBuf, fault: String },
+    #[error(
+        "{0}: the server's certificate is not the first one in the file of {TLS_CERT}. Name the server's certificate \
+         file"
+    )]
+    OtherCertificate(Address),
+    #[error("{0}: TLS fails: {1}. Check whether the server uses TLS, or omit {TLS_CERT}")]
+    Tls(Address, rustls::Error),
+    #[error("{0} responds with {1:?}: it may expect TLS. Set {TLS_CERT}")]
+    ExpectsTls(Address, String),
+    #[error(
+        "{0} responds with {1:?}: its health may have an address of its own. Set {OBSERVE_LISTEN}, or another address \
+         with {LISTEN}"
+    )]
+    NotServed(Address, String),
     #[error(
         "{0} responds with {1:?}: it is shutting down, or is not Bulkhead. Try again, or set another address \
          with {LISTEN}"
@@ -74,7 +92,9 @@ pub(super) enum ClientError {
     Rejected(Address, &'static str),
     #[error(transparent)]
     AccessKey(#[from] SecretError),
-    #[error("the access key consists of other characters than those of ASCII. Check {ACCESS_KEY}")]
+    #[error(
+        "the access key contains a space, a control character or a character outside ASCII. Check {ACCESS_KEY}"
+    )]
     MalformedKey,
     #[error("the response of {0} is not that of Bulkhead. Set another address with {LISTEN}")]
     NotBulkhead(Address),
@@ -122,9 +142,16 @@ pub(super) fn get(
         Needs::Scope(_) => access_key_of_variables()?,
     };
     let request = request(path, key.as_ref()).ok_or(ClientError::MalformedKey)?;
-    let response = exchange(server, needs, &request, part).map_err(|error| match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => ClientError::TimedOut(address.clone(), time),
-        _ => ClientError::Failed(address.clone(), error),
+    let security = security(server.tls_cert.as_ref(), needs)?;
+    let response = exchange(server, security, &request, part).map_err(|error| {
+        let address = address.clone();
+        let is_late = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        match tls_error(&error) {
+            Some(rustls::Error::InvalidCertificate(_)) => ClientError::OtherCertificate(address),
+            Some(error) => ClientError::Tls(address, error.clone()),
+            None if is_late => ClientError::TimedOut(address, time),
+            None => ClientError::Failed(address, error),
+        }
     })?;
     let line = response.split(|byte| *byte == b'\n').next();
     let line = String::from_utf8_lossy(line.unwrap_or_default());
@@ -138,8 +165,41 @@ pub(super) fn get(
         (_, Some("401" | "403")) if let Needs::Scope(scope) = needs => {
             Err(ClientError::Rejected(address, scope.name()))
         }
-        _ => Err(ClientError::Status(address, line.trim_end().to_owned())),
+        (_, status) => {
+            let line = line.trim_end().to_owned();
+            Err(match status {
+                Some("400") if server.tls_cert.is_none() => ClientError::ExpectsTls(address, line),
+                Some("404") if server.observe_listen.is_empty() => {
+                    ClientError::NotServed(address, line)
+                }
+                _ => ClientError::Status(address, line),
+            })
+        }
     }
+}
+
+/// Returns the error of TLS that caused an error of a connection.
+fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Returns the protection of the connection.
+///
+/// # Errors
+/// [`ClientError::CertificateFile`] if the file is needed and cannot be used.
+fn security(tls_cert: Option<&PathBuf>, needs: Needs) -> Result<Security, ClientError> {
+    Ok(match (tls_cert, needs) {
+        (None, _) => Security::Plain,
+        // The file may be faulty or newer than the active certificate. The server works nevertheless.
+        (Some(_), Needs::Nothing) => Security::TlsWithAnyCertificate,
+        (Some(file), Needs::Scope(_)) => {
+            let certificate = transport::certificate(file);
+            Security::TlsWith(certificate.map_err(|fault| ClientError::CertificateFile {
+                file: file.clone(),
+                fault,
+            })?)
+        }
+    })
 }
 
 /// Returns the head of a request, or `None` if a header cannot hold the key.
@@ -161,17 +221,11 @@ fn request(path: &str, key: Option<&Secret>) -> Option<Wiped> {
 
 fn exchange(
     server: &ServerSettings,
-    needs: Needs,
+    security: Security,
     request: &[u8],
     part: Part,
 ) -> std::io::Result<Vec<u8>> {
     let deadline = Instant::now() + server.timeout;
-    let security = match (&server.tls_cert, needs) {
-        (None, _) => Security::Plain,
-        // The file may be faulty or newer than the active certificate. The server works nevertheless.
-        (Some(_), Needs::Nothing) => Security::TlsWithAnyCertificate,
-        (Some(certificate), Needs::Scope(_)) => Security::TlsWith(certificate),
-    };
     let mut stream = Transport::connect(server.address(), security, server.timeout)?;
     stream.set_deadline(deadline)?;
     stream.write_all(request)?;

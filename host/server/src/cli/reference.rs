@@ -114,8 +114,11 @@ fn values(setting: &Arg) -> String {
         if reason == "give a time above zero" {
             return "above 0, at most 24h".to_owned();
         }
+        if reason == "give a whole number and a unit, as in 30s, of at most 24h" {
+            return "at most 24h".to_owned();
+        }
     }
-    "at most 24h".to_owned()
+    panic!("the errors of {setting} should name its bounds")
 }
 
 fn settings() -> String {

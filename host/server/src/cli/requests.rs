@@ -72,7 +72,7 @@ enum RequestsError {
         RequestId::DIGITS
     )]
     MalformedId,
-    #[error("there is no request {0}. `bulkhead requests list` shows all requests")]
+    #[error("there is no request {0}. See all requests with `bulkhead requests list`")]
     Unknown(String),
     #[error(
         "the request has no notification, or does not have it yet. `bulkhead requests show` shows its status"

@@ -30,26 +30,21 @@ pub(super) enum Transport {
 }
 
 /// The protection of a TCP connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Security<'a> {
+#[derive(Debug)]
+pub(super) enum Security {
     Plain,
     /// TLS. The certificate of the server is not checked, so that the connection must not carry secrets.
     TlsWithAnyCertificate,
-    /// TLS with a server that has exactly the first certificate of this file.
-    TlsWith(&'a Path),
+    /// TLS with a server that has exactly this certificate.
+    TlsWith(CertificateDer<'static>),
 }
 
 impl Transport {
     /// Connects. Unix sockets are not protected further.
     ///
     /// # Errors
-    /// If the server cannot be reached in time, or the file cannot be used. The certificate is checked when
-    /// the first byte is sent.
-    pub(super) fn connect(
-        address: &Address,
-        security: Security<'_>,
-        time: Duration,
-    ) -> Result<Self> {
+    /// If the server cannot be reached in time. The certificate is checked when the first byte is sent.
+    pub(super) fn connect(address: &Address, security: Security, time: Duration) -> Result<Self> {
         let address = match address {
             Address::Unix(path) => return Ok(Self::Unix(UnixStream::connect(path)?)),
             Address::Tcp(address) => reachable(*address),
@@ -59,7 +54,7 @@ impl Transport {
                 return Ok(Self::Tcp(TcpStream::connect_timeout(&address, time)?));
             }
             Security::TlsWithAnyCertificate => None,
-            Security::TlsWith(file) => Some(certificate(file)?),
+            Security::TlsWith(certificate) => Some(certificate),
         };
         let config = Arc::new(config(accepted)?);
         let name = ServerName::from(address.ip());
@@ -135,15 +130,13 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// Returns the first certificate of a file in PEM.
-fn certificate(file: &Path) -> Result<CertificateDer<'static>> {
-    let malformed = |error: String| {
-        let file = file.display();
-        std::io::Error::other(format!("the file of certificates, {file}, {error}"))
-    };
-    let content =
-        files::read(file, FILE_BYTES_MAX).map_err(|error| malformed(error.to_string()))?;
-    let certificate = CertificateDer::from_pem_slice(&content);
-    certificate.map_err(|_| malformed("has no certificate in PEM".to_owned()))
+///
+/// # Errors
+/// A text that continues a sentence whose subject is the file.
+pub(super) fn certificate(file: &Path) -> std::result::Result<CertificateDer<'static>, String> {
+    let content = files::read(file, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
+    CertificateDer::from_pem_slice(&content)
+        .map_err(|_| "has no certificate in PEM. Name the server's certificate file".to_owned())
 }
 
 /// Returns the configuration of a client that accepts one certificate, or every one if it is `None`.

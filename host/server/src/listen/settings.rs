@@ -22,7 +22,7 @@ pub(crate) struct ListenSettings {
     )]
     pub(crate) listen: Vec<Address>,
     /// Separate addresses for /health and /metrics, which --listen then does not serve. They also serve
-    /// /livez and /readyz. Their connections do not count towards --connections-max.
+    /// /livez, /readyz, /openapi.* and /problems. --connections-max does not count their connections.
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     pub(crate) observe_listen: Vec<Address>,
     /// File with the server's certificate and the certificates that connect it to an authority, in PEM. All
@@ -55,7 +55,9 @@ impl ListenSettings {
             (None, None, None) | (Some(_), Some(_), _) => return None,
         };
         let (set, missing) = missing;
-        Some(format!("{set} needs {missing}, which is not set"))
+        Some(format!(
+            "{set} needs {missing}, which is not set. Set both or neither"
+        ))
     }
 
     /// Returns all addresses.

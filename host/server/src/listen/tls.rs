@@ -22,20 +22,31 @@ pub(crate) enum TlsFileError {
         file: PathBuf,
         source: FileError,
     },
-    #[error("{setting}: {0}", setting = setting_of(.0))]
-    Content(#[from] TlsError),
+    /// `files` are the settings and paths of the faulty files.
+    #[error("{files}: {source}")]
+    Content { files: String, source: TlsError },
     #[error("cannot start a thread that watches the files of TLS: {0}")]
     Thread(#[from] std::io::Error),
 }
 
-/// Returns the setting whose file has the error.
-fn setting_of(error: &TlsError) -> Setting {
-    match error {
-        TlsError::NoCertificate | TlsError::Certificate | TlsError::Pair(_) => {
-            setting!(ListenSettings, tls_cert)
+/// The files of the certificates, the key and the client authorities, with their settings.
+type Files = [Option<(Setting, PathBuf)>; 3];
+
+impl TlsFileError {
+    fn content(files: &Files, source: TlsError) -> Self {
+        let [certificates, key, authorities] = files;
+        let faulty = match source {
+            TlsError::NoCertificate | TlsError::Certificate => [certificates, &None],
+            TlsError::Key => [key, &None],
+            TlsError::OtherKey | TlsError::Pair(_) => [certificates, key],
+            TlsError::Authorities => [authorities, &None],
+        };
+        let names = faulty.into_iter().flatten();
+        let names = names.map(|(setting, file)| format!("{setting}, {}", file.display()));
+        Self::Content {
+            files: names.collect::<Vec<_>>().join(", and "),
+            source,
         }
-        TlsError::Key => setting!(ListenSettings, tls_key),
-        TlsError::Authorities => setting!(ListenSettings, tls_client_ca),
     }
 }
 
@@ -98,7 +109,7 @@ pub(crate) fn problem(settings: &ListenSettings) -> Option<String> {
 
 /// TLS, and the files that it comes from.
 struct WatchedTls {
-    files: [Option<(Setting, PathBuf)>; 3],
+    files: Files,
     tls: Arc<Tls>,
     state: Mutex<FileState>,
 }
@@ -130,7 +141,7 @@ impl WatchedTls {
         .map(|(setting, file)| file.clone().map(|file| (setting, file)));
         let contents = read(&files)?;
         let tls = Tls::new(
-            config(&contents)?,
+            config(&files, &contents)?,
             settings.tls_handshakes_max,
             settings.tls_handshake_timeout,
         );
@@ -156,7 +167,7 @@ impl WatchedTls {
             Ok((digest(&contents), contents))
         });
         let loaded = contents.and_then(|(digest, contents)| {
-            let config = (digest != active).then(|| config(&contents));
+            let config = (digest != active).then(|| config(&self.files, &contents));
             Ok((digest, config.transpose()?))
         });
         let mut state = self.state();
@@ -179,14 +190,14 @@ impl WatchedTls {
                     } => {
                         format!("the file of {} {source}", setting.flag())
                     }
-                    TlsFileError::Content(error) => error.to_string(),
+                    TlsFileError::Content { source, .. } => source.to_string(),
                     TlsFileError::Thread(error) => error.to_string(),
                 };
                 if state.failing.as_ref() != Some(&why) {
                     let error = error.to_string();
                     tracing::error!(
                         error,
-                        "cannot read the TLS certificate again, the previous one stays active"
+                        "cannot read the TLS certificate again; the previous one stays active"
                     );
                     state.failing = Some(why);
                 }
@@ -198,7 +209,7 @@ impl WatchedTls {
 /// The certificates, the key and the client authorities.
 type Contents = [Option<Wiped>; 3];
 
-fn read(files: &[Option<(Setting, PathBuf)>; 3]) -> Result<Contents, TlsFileError> {
+fn read(files: &Files) -> Result<Contents, TlsFileError> {
     let one = |file: &Option<(Setting, PathBuf)>| {
         let Some((setting, file)) = file else {
             return Ok(None);
@@ -214,13 +225,14 @@ fn read(files: &[Option<(Setting, PathBuf)>; 3]) -> Result<Contents, TlsFileErro
     Ok([one(certificates)?, one(key)?, one(authorities)?])
 }
 
-fn config(contents: &Contents) -> Result<TlsConfig, TlsError> {
+fn config(files: &Files, contents: &Contents) -> Result<TlsConfig, TlsFileError> {
     let [certificates, key, authorities] = contents;
-    TlsConfig::new(&TlsFiles {
+    let config = TlsConfig::new(&TlsFiles {
         certificates: certificates.as_deref().unwrap_or_default(),
         key: key.as_deref().unwrap_or_default(),
         client_authorities: authorities.as_deref(),
-    })
+    });
+    config.map_err(|error| TlsFileError::content(files, error))
 }
 
 fn digest(contents: &Contents) -> [u8; 32] {
