@@ -111,7 +111,8 @@ impl TlsConfig {
 
 /// TLS of a running server.
 pub struct Tls {
-    config: ArcSwap<ServerConfig>,
+    config: Arc<ArcSwap<ServerConfig>>,
+    handshakes_max: u32,
     handshakes: Semaphore,
     handshake_timeout: Duration,
 }
@@ -121,9 +122,22 @@ impl Tls {
     /// its turn, takes at most `handshake_timeout`.
     pub fn new(config: TlsConfig, handshakes_max: u32, handshake_timeout: Duration) -> Self {
         Self {
-            config: ArcSwap::new(config.0),
+            config: Arc::new(ArcSwap::new(config.0)),
+            handshakes_max,
             handshakes: Semaphore::new(handshakes_max as usize),
             handshake_timeout,
+        }
+    }
+
+    /// Returns TLS with the same configuration, also after it is replaced, and with handshakes of its own. Clients of one
+    /// address then cannot delay those of another one.
+    #[must_use]
+    pub fn with_own_handshakes(&self) -> Self {
+        Self {
+            config: Arc::clone(&self.config),
+            handshakes_max: self.handshakes_max,
+            handshakes: Semaphore::new(self.handshakes_max as usize),
+            handshake_timeout: self.handshake_timeout,
         }
     }
 

@@ -4,6 +4,7 @@ mod settings;
 mod tls;
 
 use bulkhead_http::{Address, Listener, ListenerGroup};
+use std::sync::Arc;
 
 pub(crate) use settings::{LISTEN, ListenSettings};
 pub(crate) use tls::{ActiveTls, TlsFileError, problem as tls_problem};
@@ -30,8 +31,9 @@ pub(crate) async fn bind(
         (&settings.observe_listen, OBSERVE_CONNECTIONS_MAX),
     ] {
         let mut listeners = Vec::new();
+        let tls = tls.tls().map(|tls| Arc::new(tls.with_own_handshakes()));
         for address in addresses {
-            let listener = Listener::bind(address, tls.tls()).await;
+            let listener = Listener::bind(address, tls.clone()).await;
             listeners.push(listener.map_err(|error| (address.clone(), error))?);
         }
         groups.push(ListenerGroup {

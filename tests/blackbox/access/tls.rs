@@ -1,5 +1,6 @@
 //! TLS: the certificate, client certificates, limits on handshakes.
 
+use super::listeners::logged;
 use super::{KeyFile, file_argument};
 use bulkhead_tests::http::{Response, connect, request};
 use bulkhead_tests::server::{Server, run};
@@ -205,6 +206,8 @@ fn handshakes_are_limited_in_time_and_number() {
         "60s",
         "--tls-handshakes-max",
         "1",
+        "--observe-listen",
+        "127.0.0.1:0",
     ]);
     let mut stalled = connect(server.address);
     stalled
@@ -223,6 +226,12 @@ fn handshakes_are_limited_in_time_and_number() {
         is_waiting
     });
     let mut waiting = waiting.expect("a handshake should wait");
+    // Observers do not wait.
+    let observe = &logged(&server, "observe_address")[0];
+    let observe = observe.parse().expect("address should be valid");
+    let response = tls::request(observe, &files.authority, None, "GET", "/livez", &[]);
+    let response = response.expect("request should be answered");
+    assert_eq!(response.status, 200);
     waiting
         .sock
         .set_read_timeout(Some(Duration::from_secs(30)))

@@ -40,7 +40,7 @@ pub(crate) struct ListenSettings {
     /// Time for a TLS handshake. If it is exceeded, the connection is closed.
     #[arg(long, default_value = "10s", value_parser = duration_above_zero)]
     pub(crate) tls_handshake_timeout: Duration,
-    /// Maximum number of concurrent TLS handshakes. Further ones wait.
+    /// Maximum number of concurrent TLS handshakes, for --listen and --observe-listen each. Further ones wait.
     #[arg(long, default_value_t = 64, value_parser = numbers(1, 100_000_u32))]
     pub(crate) tls_handshakes_max: u32,
 }
