@@ -334,7 +334,9 @@ fn message_opens_behind_the_beginning_of_another_one() {
     };
     let armor = |header: &str| format!("{BEGIN}\nVersion: GnuPG v2\n{header}\n\n{DATA}\n{END}\n");
     let cut = DATA.split('\n').next().expect("data should have lines");
-    let hex: String = message().iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes = message();
+    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+    let hex = digits.collect::<Vec<_>>().concat();
     for text in [
         armor("Comment: jA0ECQMC"),
         armor("Comment: see jA0EBwMC"),
