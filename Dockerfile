@@ -28,8 +28,8 @@ RUN find . -path ./target -prune -o -type f -exec touch {} + \
  && cargo auditable build --release --locked -p bulkhead \
  && docker/collect_server.sh /server
 
-# What both images say of themselves is in both, since neither can be made from the other: one has a root
-# that is empty but for the server, the other one of Debian. tests/image.sh holds them against each other.
+# Both images have the same settings and labels. They are written twice, because the images have different bases.
+# tests/image.sh compares them.
 FROM scratch AS server
 COPY --from=build /server /
 USER 65532:65532

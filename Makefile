@@ -1,4 +1,4 @@
-# What people and the pipeline do here; `make` lists it.
+# Tasks of people and of the pipeline. `make` lists them.
 
 IMAGE ?= bulkhead
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Lints what no compiler reads: shell scripts, the Dockerfile, the workflows (`make lint`). The tools come from
-# PyPI, at the versions in lint-requirements.txt, into target/. What cannot be installed is not checked, and is
-# said so; in a pipeline that is a failure.
+# Lints the files that no compiler reads: shell scripts, the Dockerfile, the workflows (`make lint`). The tools come
+# from PyPI, at the versions in lint-requirements.txt, into target/. A check whose tool cannot be installed is
+# reported as skipped, which is a failure in a pipeline.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$(realpath -m "${CARGO_TARGET_DIR:-target}/lint")
 mkdir -p "$tools"
 failed=""
 
-# has TOOL: whether it is there, at the version that is asked for.
+# has TOOL: succeeds if the tool is installed in the required version.
 has() {
   local package requirement
   case $1 in

@@ -9,7 +9,7 @@ mod accepts;
 mod beside;
 mod compare;
 mod decryptors;
-mod exchange;
+mod hot_swap;
 mod isolated;
 mod kdf;
 mod load;
@@ -74,7 +74,7 @@ enum Part {
     /// Small requests while every worker is busy
     Beside,
     /// Components that are swapped under load
-    Exchange,
+    HotSwap,
     /// Requests that the signing relay accepts per second, with an empty and with a full store;
     /// also on `PostgreSQL` if `BULKHEAD_TEST_POSTGRES` is set
     Accepts,
@@ -111,8 +111,8 @@ fn main() -> ExitCode {
     if wanted(Part::Beside) {
         met &= beside::measure(Duration::from_secs(arguments.busy_seconds));
     }
-    if wanted(Part::Exchange) {
-        met &= exchange::measure(Duration::from_secs(arguments.busy_seconds));
+    if wanted(Part::HotSwap) {
+        met &= hot_swap::measure(Duration::from_secs(arguments.busy_seconds));
     }
     if wanted(Part::Accepts) {
         let time = Duration::from_secs(arguments.accept_seconds);

@@ -25,7 +25,7 @@ const NICER: i32 = 15;
 /// The configuration of an [`Engine`].
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
-    /// Number of threads that hash.
+    /// Number of threads that hash, at least 1. Without threads, longer derivations would never end.
     pub threads: usize,
     /// The only path to use, which must be available ([`Path::is_available`]). With `None`, the cost model
     /// chooses the path for each turn. Hashes that the path does not support use [`Path::Plain`].

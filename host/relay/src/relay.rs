@@ -156,7 +156,8 @@ impl<W: Environment> Relay<W> {
     }
 
     /// Makes a request's notification due again, even if it was delivered or parked. Returns whether it is
-    /// due. Redeliveries of one request are at least a second apart, over all replicas.
+    /// due, too soon or not found. Redeliveries of one request are at least a second apart, over all replicas.
+    /// Dropping the future does not undo it.
     ///
     /// # Errors
     /// [`RelayError::Store`] if the store fails or does not respond by `until`. The notification may be due

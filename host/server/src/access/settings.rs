@@ -15,9 +15,9 @@ pub(crate) struct AccessSettings {
     /// this is not set, the server is open: everyone who can connect may use it.
     #[arg(long, value_name = "FILE")]
     pub(crate) access_keys: Option<PathBuf>,
-    /// Host names or IP addresses that requests may name in `Host`, besides those of loopback, separated by
-    /// commas; * for all. Other requests are rejected with 421. If this is not set, an open server accepts
-    /// only localhost and loopback addresses at listeners on loopback, and every host at other listeners.
+    /// Additional hosts that requests may name in `Host`, separated by commas; * accepts every host. Loopback
+    /// hosts are always accepted. Other requests are rejected with 421. If this is not set, an open server
+    /// accepts loopback hosts only at listeners on loopback, and every host at other listeners.
     #[arg(long, value_name = "HOSTS", value_delimiter = ',', value_parser = AllowedHost::parse)]
     pub(crate) allowed_hosts: Vec<AllowedHost>,
 }

@@ -27,8 +27,8 @@ pub(crate) struct HttpSettings {
     /// Time for a request body to arrive. If it is exceeded, the response is 408.
     #[arg(long, default_value = "30s", value_parser = duration_above_zero)]
     pub(crate) body_timeout: Duration,
-    /// Time for request headers to arrive, from their first byte. For the first request, the time counts from
-    /// the start of the connection. If it is exceeded, the connection is closed.
+    /// Time from the first byte of the request headers to the last. For the first request of a connection, it
+    /// starts when the connection opens. If it is exceeded, the connection is closed.
     #[arg(long, default_value = "15s", value_parser = duration_above_zero)]
     pub(crate) headers_timeout: Duration,
     /// Time between a response and the next request on the same connection. If it is exceeded, the connection
@@ -45,8 +45,8 @@ pub(crate) struct HttpSettings {
     /// Time for a client to receive a response. If it is exceeded, the connection is closed.
     #[arg(long, default_value = "60s", value_parser = duration_above_zero)]
     pub(crate) response_timeout: Duration,
-    /// Maximum size of all decrypted messages that their clients have not received yet. If it is exceeded,
-    /// the response is 503.
+    /// Maximum size of all decrypted messages in memory that have not been sent completely. If it is
+    /// exceeded, the response is 503.
     #[arg(long, default_value = "256MiB", value_parser = sizes(1, TIB))]
     pub(crate) responses_max: ByteSize,
     /// Time from SIGTERM or SIGINT until the listener closes. /readyz returns 503 meanwhile.

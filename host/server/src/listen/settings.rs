@@ -25,7 +25,7 @@ pub(crate) struct ListenSettings {
     /// /livez, /readyz, /openapi.* and /problems. --connections-max does not count their connections.
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     pub(crate) observe_listen: Vec<Address>,
-    /// File with the server's certificate and the certificates that connect it to an authority, in PEM. All
+    /// File with the server's certificate and its intermediate certificates, in PEM. All
     /// TCP addresses then speak TLS (1.2 or 1.3) only. The server reads the file again when it changes. A
     /// faulty file stops the start. Later, the last good certificate stays active.
     #[arg(long, value_name = "FILE")]
@@ -33,8 +33,8 @@ pub(crate) struct ListenSettings {
     /// File with the private key of that certificate, in PEM and not encrypted.
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// File with the authorities of client certificates, in PEM. A client certificate then stands for the
-    /// entry of --access-keys that lists it. Callers without a certificate need an access key.
+    /// CA certificates that client certificates are verified with, in PEM. A caller with a client certificate
+    /// has the scopes of the entry in --access-keys that lists it. Callers without one need an access key.
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_client_ca: Option<PathBuf>,
     /// Time for a TLS handshake. If it is exceeded, the connection is closed.

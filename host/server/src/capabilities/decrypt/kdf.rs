@@ -26,8 +26,8 @@ pub(crate) struct KdfSettings {
     #[arg(long, value_parser = sizes(1, 4 * TIB))]
     pub(crate) kdf_queue_max: Option<ByteSize>,
     /// Implementation of key derivation. auto selects the fastest for the current messages: usually the
-    /// SHA instructions of the processor for a few messages, and vectors for many. The others are for
-    /// comparisons, and for servers shared by clients who do not trust each other (see
+    /// SHA instructions of the processor for a few messages, and vectors for many. The other values are
+    /// for benchmarks, and for servers shared by clients who do not trust each other (see
     /// docs/security/threat-model.md).
     #[arg(long, value_enum, default_value = "auto", value_name = "METHOD")]
     pub(crate) kdf_path: KdfPath,

@@ -16,8 +16,8 @@ const INSTANCES_PER_PROCESSOR: u16 = 16;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Decrypt")]
 pub(crate) struct DecryptSettings {
-    /// Maximum number of messages in a sandbox at the same time. Most of them wait for their keys.
-    /// Further messages wait in a queue [default: 16 per processor].
+    /// Maximum number of messages in a sandbox at the same time. Most of these messages wait for
+    /// key derivation. Further messages wait in a queue [default: 16 per processor].
     #[arg(long, value_parser = numbers(1, 4096_u16))]
     pub(crate) decrypt_instances: Option<u16>,
     /// Maximum number of messages that compute (parse, decrypt, decompress) at the same time [default: one
@@ -54,7 +54,7 @@ pub(crate) struct DecryptSettings {
     #[arg(long, default_value = "64KiB", value_parser = sizes(0, GIB))]
     pub(crate) armor_headers_max: ByteSize,
     /// Maximum number of bytes that S2K hashes for one message, over all its session-key packets. 16
-    /// packets with today's default parameters need 1.94 GiB.
+    /// packets with GnuPG's default parameters need 1.94 GiB.
     #[arg(long, default_value = "2GiB", value_parser = sizes(0, TIB))]
     pub(crate) s2k_bytes_max: ByteSize,
     /// Maximum memory of one Argon2 derivation, in addition to the sandbox. The samples of RFC 9580 need

@@ -42,9 +42,8 @@ pub(crate) struct StoreSettings {
     /// Maximum number of connections to PostgreSQL.
     #[arg(long, default_value_t = 8, value_parser = numbers(2, 512_u16))]
     pub(crate) store_connections_max: u16,
-    /// Certificates (PEM) to verify https servers and PostgreSQL with, instead of the public authorities.
-    /// They apply to the signing API, to callbacks and to PostgreSQL. Certificates of authorities work, and
-    /// so do servers' own certificates (docs/security/callbacks.md).
+    /// CA or server certificates (PEM) to trust instead of the public authorities, for the signing API,
+    /// callbacks and PostgreSQL (docs/security/callbacks.md).
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
 }

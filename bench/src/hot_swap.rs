@@ -127,10 +127,10 @@ fn latencies(server: &Server, folder: &Path) -> Vec<Duration> {
 
 /// Moves a file into the folder. Returns the time of the move.
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> Instant {
-    let aside = folder.join("aside");
-    std::fs::write(&aside, bytes).expect("file should be written");
+    let temporary = folder.join("temporary");
+    std::fs::write(&temporary, bytes).expect("file should be written");
     let start = Instant::now();
-    std::fs::rename(aside, folder.join("components").join(name)).expect("file should be moved");
+    std::fs::rename(temporary, folder.join("components").join(name)).expect("file should be moved");
     start
 }
 
