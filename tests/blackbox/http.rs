@@ -198,14 +198,17 @@ fn body_memory_budget_is_shared_by_requests() {
     let body = " ".repeat(900_000);
     let is_free = || server.post(&body, &[]).status != 503;
     until("the budget is free", is_free);
-    // A body that takes nearly the whole budget: another one gets 503 until the first is gone.
-    let mut large = connect(server.address);
-    large.write_all(HEAD).expect("data should be sent");
-    large
-        .write_all(&[b"c0000\r\n", &vec![b' '; 0xc_0000][..], b"\r\n"].concat())
-        .expect("data should be sent");
+    // A body that takes nearly the whole budget: another one gets 503 until the first is gone. If the other one arrives
+    // first, both are sent again.
     let mut refused = None;
+    let mut large = None;
     until("the budget is exhausted", || {
+        let mut stream = connect(server.address);
+        stream.write_all(HEAD).expect("data should be sent");
+        stream
+            .write_all(&[b"c0000\r\n", &vec![b' '; 0xc_0000][..], b"\r\n"].concat())
+            .expect("data should be sent");
+        large = Some(stream);
         refused = Some(server.post(&body, &[])).filter(|response| response.status == 503);
         refused.is_some()
     });
