@@ -90,11 +90,9 @@ async fn start_and_serve(
     let app = Arc::new(app);
     let end = serve_app(settings, threads, stops, hang_up, first_scan, &app).await;
     let is_closed = app.close().await;
-    let is_complete = is_closed && matches!(end?, DrainEnd::Drained);
-    Ok(if is_complete {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    Ok(match end? {
+        DrainEnd::Drained if is_closed => ExitCode::SUCCESS,
+        DrainEnd::Drained | DrainEnd::Cut => ExitCode::FAILURE,
     })
 }
 
