@@ -152,10 +152,11 @@ impl Contents {
             }
             // The first damaged message may have swallowed the beginning of another one. It is read once more only, so
             // that the search takes linear time.
-            let first_line = memchr::memchr2(b'\n', b'\r', &text[at..at + characters]);
-            let first_line = first_line.filter(|_| is_doubtful && !has_doubt);
+            let is_first_doubt = is_doubtful && !has_doubt;
             has_doubt |= is_doubtful;
-            at += first_line.map_or(characters, |end| end + 1);
+            let line_end = || memchr::memchr2(b'\n', b'\r', &text[at..at + characters]);
+            let line_end = is_first_doubt.then(line_end).flatten();
+            at += line_end.map_or(characters, |end| end + 1);
             is_word_start = text.get(at.wrapping_sub(1)).is_none_or(|&c| !is_digit(c));
         }
         contents
