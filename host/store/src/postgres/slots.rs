@@ -6,8 +6,8 @@ use crate::rules::{self, Purpose, SlotRow};
 use crate::{BootMillis, Claim, Now, Result, Slot, SlotEnd};
 use deadpool_postgres::{Client, GenericClient};
 
-/// Tolerance beyond the latest time at which a claim can end. A wrong clock was
-/// used to claim a slot that is taken for longer.
+/// Tolerance beyond the latest time at which a claim can end. A slot that is taken for longer was claimed with a
+/// wrong clock.
 const WRONG_MS: i64 = 60 * 60 * 1000;
 
 /// Maximum number of attempts of an operation that fails because another replica was faster.
