@@ -43,7 +43,7 @@ skip_tests() {
 # for the black-box tests of the relay, which wait more than they compute, so that eight run at a time, and `others` for
 # all others. Ignored tests, which need other programs, run unless the tier is fast.
 run_tests() {
-  local filter='not test(/^relay::/)' names=(--skip=relay::) threads ignored=() text
+  local filter='not test(/^relay::/)' names=(--skip=relay::) threads ignored=() text profile=default
   # Many of these tests wait for a process or a time-out.
   threads=$((2 * $(nproc)))
   if [ "$1" = relay ]; then
@@ -52,10 +52,11 @@ run_tests() {
   shift
   if cargo nextest --version >/dev/null 2>&1; then
     [ "$tier" = fast ] || ignored=(--run-ignored all)
+    [ "$tier" != soak ] || profile=soak
     for text in "${skips[@]}"; do filter="$filter and not test($text)"; done
-    cargo nextest run --release --locked "$@" "${ignored[@]}" --test-threads "$threads" -E "$filter"
+    cargo nextest run --profile "$profile" --release --locked "$@" "${ignored[@]}" --test-threads "$threads" -E "$filter"
     sed -n 's/.*<testcase name="\([^"]*\)" classname="\([^"]*\)".* time="\([0-9.]*\)".*/\3 s  \2 \1/p' \
-      "$target/nextest/default/junit.xml" >>"$target/test-times"
+      "$target/nextest/$profile/junit.xml" >>"$target/test-times"
   else
     [ "$tier" = fast ] || ignored=(--include-ignored)
     # Cargo starts the tests with this command. The variable makes stable compilers report the tests' times.
