@@ -126,26 +126,47 @@ pub(crate) fn skippable_packet(bytes: &[u8]) -> Option<usize> {
     is_skippable.then_some(head.header_bytes + head.len?)
 }
 
-/// Returns whether a packet with this first byte may be one that [`skippable_packet`] accepts.
-pub(crate) fn is_skippable(first: u8) -> bool {
-    matches!(first, 0x84..=0x86 | 0x8c..=0x8e | 0xc1 | 0xc3 | 0xd5 | 0xe8..)
-}
-
-/// Returns whether [`begins_message`] may hold for bytes that begin with these three. The check is cheaper.
-pub(crate) fn may_begin_message(first: [u8; 3]) -> bool {
-    let passphrase_version = |version: u8| matches!(version, 4..=6);
-    let key_version = |version: u8| matches!(version, 3 | 6);
+/// Returns whether [`skippable_packet`] may accept bytes that begin with these three or more. The check is cheaper.
+pub(crate) fn may_be_skippable(first: &[u8]) -> bool {
     match first {
-        [0x8c, _, version] | [0xc3, ..192, version] => passphrase_version(version),
-        [0x84, _, version] | [0xc1, ..192, version] => key_version(version),
-        // The length has several bytes.
-        [0xc1, 192..=223, _] => true,
-        [0x8d | 0x86, high, _] => high == 0,
-        [0x85, high, _] => high <= 0x10,
-        [0x8e | 0xc1 | 0xc3, high, low] => matches!((high, low), (0 | 255, 0)),
-        [0xca | 0xa8, len, p] => len == 3 && p == b'P',
+        [0x84..=0x86 | 0xc1, ..] => {
+            version(first).is_none_or(|version| matches!(version, 2 | 3 | 6))
+        }
+        [0x8c..=0x8e | 0xc3, ..] => version(first).is_none_or(|version| matches!(version, 4..=6)),
+        [0xd5 | 0xe8.., ..] => true,
         _ => false,
     }
+}
+
+/// Returns whether [`begins_message`] may hold for bytes that begin with these three or more. The check is cheaper.
+pub(crate) fn may_begin_message(first: &[u8]) -> bool {
+    let is_length_possible = match *first {
+        [0x8d | 0x86, high, ..] => high == 0,
+        [0x85, high, ..] => high <= 0x10,
+        [0x8e, high, low, ..] => high == 0 && low == 0,
+        [0xc1 | 0xc3, 255, high, ..] => high == 0,
+        [0xc1, ..=223, ..] | [0xc3, ..=191, ..] | [0x84 | 0x8c, ..] => true,
+        [0xca | 0xa8, len, p, ..] => return len == 3 && p == b'P',
+        _ => false,
+    };
+    let is_version = |version: u8| match first[0] {
+        0x84..=0x86 | 0xc1 => matches!(version, 3 | 6),
+        _ => matches!(version, 4..=6),
+    };
+    is_length_possible && version(first).is_none_or(is_version)
+}
+
+/// Returns the version of the session-key packet at the beginning of `first`, if its length has no parts and `first` is
+/// long enough.
+fn version(first: &[u8]) -> Option<u8> {
+    let header_bytes = match first {
+        [0x84 | 0x8c, ..] | [0xc1 | 0xc3, ..=191, ..] => 2,
+        [0x85 | 0x8d, ..] | [0xc1 | 0xc3, 192..=223, ..] => 3,
+        [0x86 | 0x8e, ..] => 5,
+        [0xc1 | 0xc3, 255, ..] => 6,
+        _ => return None,
+    };
+    first.get(header_bytes).copied()
 }
 
 /// Returns whether a packet of a message may begin behind the first packet in `bytes`, as far as the bytes show it.

@@ -170,17 +170,17 @@ impl std::ops::Deref for Probe {
 /// not be read again at every position.
 const PROBE_CHARACTERS_PER_BYTE: usize = 8;
 
-/// Number of bytes that decide whether a probe reads on.
-const PROBE_FIRST_BYTES: usize = 3;
+/// Numbers of bytes that decide whether a probe reads on.
+const PROBE_STEPS: [usize; 2] = [3, 6];
 
 /// Decodes the first [`PROBE_BYTES`] bytes at the beginning of `text`, or fewer if the data ends. The probe is empty if the
-/// first three bytes are not `wanted`, which is the case at most positions of a text.
-pub(super) fn probe(text: &[u8], wanted: impl Fn([u8; PROBE_FIRST_BYTES]) -> bool) -> Probe {
+/// first three or six bytes are not `wanted`, which is the case at most positions of a text.
+pub(super) fn probe(text: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Probe {
     probe_with(text, SKIP, wanted)
 }
 
 /// Decodes like [`probe`], but reads each space as a plus sign.
-pub(super) fn probe_spaces(text: &[u8], wanted: impl Fn([u8; PROBE_FIRST_BYTES]) -> bool) -> Probe {
+pub(super) fn probe_spaces(text: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Probe {
     probe_with(text, value(b'+'), wanted)
 }
 
@@ -192,7 +192,7 @@ fn three_bytes_of(text: &[u8]) -> Option<[u8; 3]> {
 }
 
 #[inline]
-fn probe_with(text: &[u8], space: u8, wanted: impl Fn([u8; PROBE_FIRST_BYTES]) -> bool) -> Probe {
+fn probe_with(text: &[u8], space: u8, wanted: impl Fn(&[u8]) -> bool) -> Probe {
     let mut probe = Probe {
         bytes: [0; PROBE_BYTES + 3],
         len: 0,
@@ -225,8 +225,7 @@ fn probe_with(text: &[u8], space: u8, wanted: impl Fn([u8; PROBE_FIRST_BYTES]) -
             probe.bytes[probe.len] = byte;
             probe.len += 1;
         }
-        let first = probe.bytes.first_chunk().copied();
-        if probe.len == PROBE_FIRST_BYTES && !first.is_some_and(&wanted) {
+        if PROBE_STEPS.contains(&probe.len) && !wanted(&probe) {
             probe.len = 0;
             break;
         }

@@ -18,8 +18,8 @@ const END_MISSING_MAX: usize = 3;
 /// Number of lines from which on their maximum length is known to be that of all. With fewer lines it is a multiple of four.
 const LINES_ENOUGH: usize = 3;
 
-/// Restores plus signs in `text`. Returns two results if empty lines may be between the lines of data or may end them, and
-/// none if no line has a space inside.
+/// Restores plus signs in `text`. Returns two results if empty lines are between other lines, because they may be between
+/// the lines of data or may end them. Returns none if no line has a space inside.
 pub(super) fn restore_plus(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     // Short lines are not data, and a hostile text may have very many of them.
     let breaks = memchr::memchr2_iter(b'\n', b'\r', text).count();
@@ -33,7 +33,10 @@ pub(super) fn restore_plus(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
         .filter(|line| !line.is_empty())
         .copied()
         .collect();
-    let has_empty_lines = filled.len() < lines.len();
+    let is_empty = |line: &&Line<'_>| line.is_empty();
+    let around =
+        lines.iter().take_while(is_empty).count() + lines.iter().rev().take_while(is_empty).count();
+    let has_empty_lines = filled.len() + around < lines.len();
     let variants = [Some(filled), has_empty_lines.then_some(lines)];
     let variants = variants.into_iter().flatten();
     variants.filter_map(|lines| with_plus(&lines))

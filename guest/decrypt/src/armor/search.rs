@@ -120,11 +120,16 @@ impl Contents {
             let rest = &text[at..];
             // Only the first damage of announced data is reported.
             let is_strict = header_bytes_max.is_none() || contents.is_damaged;
-            let mut hit = hit(rest, is_word_start, is_strict);
-            if hit.is_none() && is_word_start && at >= followed_until {
-                let followed;
-                (hit, followed) = behind_other_packets(rest);
-                followed_until = at + followed;
+            let mut hit = None;
+            if is_word_start || is_first_digit(rest) {
+                let may_be_skipped = is_word_start && at >= followed_until;
+                let probe = Probe::at(rest, is_word_start, may_be_skipped);
+                hit = probe.hit(rest, is_strict);
+                if hit.is_none() && may_be_skipped {
+                    let followed;
+                    (hit, followed) = behind_other_packets(rest, &probe.bytes);
+                    followed_until = at + followed;
+                }
             }
             if is_word_start && !is_behind_word && hit.is_none() && !contents.has_spaces {
                 contents.has_spaces = begins_with_spaces(rest);
@@ -222,17 +227,37 @@ enum Hit {
     Text(Vec<u8>),
 }
 
-/// Returns what begins at the first character of `text`, and its number of characters.
-fn hit(text: &[u8], is_word_start: bool, is_strict: bool) -> Option<(Hit, usize)> {
-    if !is_word_start && !is_first_digit(text) {
-        return None;
+/// The first bytes of the data that may begin at a position of a text.
+struct Probe {
+    bytes: base64::Probe,
+    is_word_start: bool,
+    /// Whether the data may be text in base64.
+    is_long: bool,
+}
+
+impl Probe {
+    /// Decodes the first characters of `text` if something may begin there, or a packet that may be skipped.
+    fn at(text: &[u8], is_word_start: bool, may_be_skipped: bool) -> Self {
+        let is_long = is_word_start
+            && text.len() >= TEXT_WORD_MIN
+            && text[..TEXT_WORD_MIN].iter().all(|&c| is_digit(c));
+        let bytes = base64::probe(text, |first| {
+            is_long
+                || survey::may_begin_message(first)
+                || may_be_skipped && survey::may_be_skippable(first)
+        });
+        Self {
+            bytes,
+            is_word_start,
+            is_long,
+        }
     }
-    let is_long = is_word_start
-        && text.len() >= TEXT_WORD_MIN
-        && text[..TEXT_WORD_MIN].iter().all(|&c| is_digit(c));
-    let probe = base64::probe(text, |first| survey::may_begin_message(first) || is_long);
-    let message = message(text, &probe, is_strict);
-    message.or_else(|| is_word_start.then(|| word(text, &probe, is_long)).flatten())
+
+    /// Returns what begins at the first character of `text`, and its number of characters.
+    fn hit(&self, text: &[u8], is_strict: bool) -> Option<(Hit, usize)> {
+        let word = || word(text, &self.bytes, self.is_long);
+        message(text, &self.bytes, is_strict).or_else(|| self.is_word_start.then(word).flatten())
+    }
 }
 
 /// Returns whether the first digit of `text` may be that of a session-key or marker packet.
@@ -340,11 +365,10 @@ fn text_bytes(bytes: &[u8]) -> usize {
 }
 
 /// Returns a message whose first packets are padding, private or session-key packets of unknown kinds. The second result is
-/// the number of characters that were decoded.
-fn behind_other_packets(text: &[u8]) -> (Option<(Hit, usize)>, usize) {
-    let probe = base64::probe(text, |first| survey::is_skippable(first[0]));
-    let mut begin = match survey::skippable_packet(&probe) {
-        Some(begin) if survey::is_followed_by_packet(&probe) => begin,
+/// the number of characters that were decoded. `probe` has the first bytes.
+fn behind_other_packets(text: &[u8], probe: &[u8]) -> (Option<(Hit, usize)>, usize) {
+    let mut begin = match survey::skippable_packet(probe) {
+        Some(begin) if survey::is_followed_by_packet(probe) => begin,
         _ => return (None, 0),
     };
     let mut run = base64::Run::new(text);
