@@ -21,7 +21,7 @@ docker cp --quiet "$container:/usr/local/bin/bulkhead" "$work/bulkhead"
 "$tools/bin/auditable2cdx" "$work/bulkhead" >"$work/server.json"
 
 # As guest/wasm/build.rs builds them: each for itself, so that features are its own.
-for guest in decrypt crypto-soft token signing offline; do
+for guest in $(sed -n 's/.*Guest::library("[A-Z_]*", "\([a-z-]*\)").*/\1/p' guest/wasm/build.rs); do
   cargo tree --quiet --locked --manifest-path "guest/$guest/Cargo.toml" --target wasm32-wasip2 \
     --edges normal,no-proc-macro --prefix none --no-dedupe --format '{p}|{l}' |
     sed 's/ ([^|]*)|/|/' | sort -u | jq --raw-input --arg guest "$guest" '

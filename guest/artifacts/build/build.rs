@@ -2,24 +2,23 @@
 
 mod compose;
 
-use bulkhead_wasm::{CRYPTO_SOFT, DECRYPT, OFFLINE, SIGNING, TOKEN};
+use bulkhead_wasm::{ALL, CRYPTO_SOFT, DECRYPT, OFFLINE};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// The components that the server runs: name of the constant, name of the component, WebAssembly.
-const SERVED: [(&str, &str, &[u8]); 3] = [
-    ("DECRYPT", "decrypt", DECRYPT),
-    ("TOKEN", "token", TOKEN),
-    ("SIGNING", "signing", SIGNING),
-];
+/// The components that the server does not run. They are for offline use.
+const NOT_SERVED: [&str; 2] = ["CRYPTO_SOFT", "OFFLINE"];
 
 fn main() {
     // The script reads only its dependencies, and cargo runs it again when they change.
     println!("cargo::rerun-if-changed=build");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo should set OUT_DIR"));
     let mut constants = String::new();
-    for (constant, name, wasm) in SERVED {
+    let served = ALL
+        .iter()
+        .filter(|(constant, ..)| !NOT_SERVED.contains(constant));
+    for (constant, name, wasm) in served {
         let machine_code = bulkhead_sandbox::precompile(wasm)
             .unwrap_or_else(|error| panic!("cannot compile {name} to machine code: {error:#}"));
         let path = out.join(constant).with_extension("cwasm");

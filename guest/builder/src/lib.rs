@@ -53,7 +53,8 @@ impl Guest {
     }
 }
 
-/// Builds guests, and writes `guests.rs` to `OUT_DIR`: one constant of type `&[u8]` for each guest.
+/// Builds guests, and writes `guests.rs` to `OUT_DIR`: one constant of type `&[u8]` for each guest, and `ALL` with the names of
+/// the constants, the folders and the bytes.
 ///
 /// # Panics
 /// If a step fails. A build script has no other way to report an error.
@@ -75,6 +76,7 @@ pub fn build(guests: &[Guest]) {
     require_target();
     let out = PathBuf::from(var("OUT_DIR"));
     let mut constants = String::new();
+    let mut all = String::new();
     for guest in guests {
         let folder = root.join("guest").join(guest.folder);
         println!("cargo::rerun-if-changed={}", folder.display());
@@ -89,7 +91,17 @@ pub fn build(guests: &[Guest]) {
             wasm.display()
         )
         .expect("writing to a String cannot fail");
+        let Guest {
+            constant, folder, ..
+        } = guest;
+        write!(all, "({constant:?}, {folder:?}, {constant}), ")
+            .expect("writing to a String cannot fail");
     }
+    writeln!(
+        constants,
+        "/// Constant, folder and bytes of each component.\npub const ALL: &[(&str, &str, &[u8])] = &[{all}];"
+    )
+    .expect("writing to a String cannot fail");
     fs::write(out.join("guests.rs"), constants).expect("OUT_DIR should be writable");
 }
 
