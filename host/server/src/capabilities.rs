@@ -8,7 +8,7 @@ pub(crate) mod signing;
 pub(crate) mod token;
 
 use crate::access::AccessError;
-use crate::components::{ActiveComponent, Admitted, ComponentSource, HotSwap};
+use crate::components::{ActiveComponent, ComponentSource, HotSwap, Make};
 use crate::config::http::HttpSettings;
 use crate::config::secrets::SecretError;
 use crate::listen::{LISTEN, TlsFileError};
@@ -16,7 +16,8 @@ use crate::metrics::Metrics;
 use bulkhead_artifacts::Artifact;
 use bulkhead_http::{Address, LimitExceeded, Problem};
 use bulkhead_sandbox::{
-    CpuPermit, Description, Pool, Rejection, Sandbox, Setup, SetupError, with_causes,
+    CpuPermit, Description, GuestComponent, InstanceLimits, Pool, Rejection, Sandbox, Setup,
+    SetupError, with_causes,
 };
 use serde_json::{Value, json};
 use std::pin::Pin;
@@ -110,11 +111,28 @@ impl Context<'_> {
             .map_err(StartError::Sandbox)
     }
 
+    /// Returns a function that loads, checks and links components of the given name. At most `instances` of
+    /// their instances run at the same time.
+    fn maker<T: GuestComponent>(
+        &self,
+        name: &'static str,
+        instances: u32,
+        limits: InstanceLimits,
+    ) -> Result<Make<T>, StartError> {
+        let sandbox = self.sandbox(limits.memory_bytes, instances)?;
+        let metrics = self.metrics.component(name);
+        Ok(Box::new(move |source| {
+            source.admit(&sandbox, |loaded| {
+                T::new(&sandbox, loaded, limits, metrics.clone())
+            })
+        }))
+    }
+
     /// Returns the active component of a capability, which is the built-in one at first.
     fn component<T: Send + Sync>(
         &self,
         artifact: Artifact,
-        make: impl Fn(ComponentSource<'_>) -> Admitted<T> + Send + Sync + 'static,
+        make: Make<T>,
     ) -> Result<Arc<ActiveComponent<T>>, StartError> {
         let events = self.metrics.component_events(artifact.name);
         let active = ActiveComponent::new(artifact, self.component_header, events, make);

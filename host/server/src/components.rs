@@ -10,7 +10,7 @@ mod watcher;
 use crate::config::components::ComponentSettings;
 use bulkhead_http::setting;
 
-pub(crate) use active_component::{ActiveComponent, Admitted, ComponentSource, HotSwap};
+pub(crate) use active_component::{ActiveComponent, ComponentSource, HotSwap, Make};
 pub(crate) use folder::FolderState;
 pub(crate) use watcher::{Watch, watch};
 

@@ -4,7 +4,7 @@ mod kdf;
 mod settings;
 
 use super::{Capability, CapabilityStatus, Context, Definition, StartError};
-use crate::components::{ActiveComponent, Admitted, ComponentSource, HotSwap};
+use crate::components::{ActiveComponent, HotSwap, Make};
 use crate::config::http::HttpSettings;
 use crate::process::allocator;
 use bulkhead_envelope::Request;
@@ -14,8 +14,7 @@ use bulkhead_http::{
 };
 use bulkhead_kdf::Engine;
 use bulkhead_sandbox::{
-    CancelFlag, Decryptor, Fault, GuestComponent as _, InstanceLimits, KdfOffload, OpenError,
-    OpenRequest, Opened, Pool,
+    CancelFlag, Decryptor, Fault, InstanceLimits, KdfOffload, OpenError, OpenRequest, Opened, Pool,
 };
 use hyper::StatusCode;
 use kdf::KdfSettings;
@@ -175,22 +174,17 @@ fn retry_after(keys: &Engine, more: usize) -> u64 {
 }
 
 /// Returns a function that prepares a component for decryption.
-fn maker(
-    context: &Context<'_>,
-) -> Result<impl Fn(ComponentSource<'_>) -> Admitted<Decryptor> + Send + Sync + use<>, StartError> {
+fn maker(context: &Context<'_>) -> Result<Make<Decryptor>, StartError> {
     let settings = &context.settings.decrypt;
-    let memory_max = settings.guest_memory_max.as_usize();
-    let sandbox = context.sandbox(memory_max, settings.instances().into())?;
-    let metrics = context.metrics.component(DEFINITION.artifact.name);
     let limits = InstanceLimits {
-        memory_bytes: memory_max,
+        memory_bytes: settings.guest_memory_max.as_usize(),
         time: settings.decrypt_timeout,
     };
-    Ok(move |source: ComponentSource<'_>| {
-        source.admit(&sandbox, |loaded| {
-            Decryptor::new(&sandbox, loaded, limits, metrics.clone())
-        })
-    })
+    context.maker(
+        DEFINITION.artifact.name,
+        settings.instances().into(),
+        limits,
+    )
 }
 
 struct CancelOnDrop(CancelFlag);

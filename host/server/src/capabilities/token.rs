@@ -4,7 +4,7 @@ mod secrets;
 mod settings;
 
 use super::{Capability, CapabilityStatus, Context, Definition, StartError, on_worker};
-use crate::components::{ActiveComponent, Admitted, ComponentSource, HotSwap};
+use crate::components::{ActiveComponent, ComponentSource, HotSwap, Make};
 use crate::config::secrets::{STRONG_BYTES, Secret, SecretError};
 use bulkhead_http::envelope_kinds::INVALID_PARAMETER;
 use bulkhead_http::{
@@ -222,28 +222,22 @@ impl Capability for State {
 }
 
 /// Returns a function that prepares a component for tokens, for the workers and for the I/O threads.
-fn maker(
-    context: &Context<'_>,
-) -> Result<
-    impl Fn(ComponentSource<'_>) -> Admitted<Authenticators> + Send + Sync + use<>,
-    StartError,
-> {
+fn maker(context: &Context<'_>) -> Result<Make<Authenticators>, StartError> {
     let settings = &context.settings.token;
-    let memory_max = settings.token_memory_max.as_usize();
-    let sandbox = context.sandbox(memory_max, settings.token_workers.into())?;
-    // Each I/O thread runs one instance at a time.
-    let inline = (0..context.io_threads).map(|_| context.sandbox(memory_max, 1));
-    let inline = inline.collect::<Result<Vec<_>, _>>()?;
-    let metrics = context.metrics.component(DEFINITION.artifact.name);
+    let name = DEFINITION.artifact.name;
     let limits = |time| InstanceLimits {
-        memory_bytes: memory_max,
+        memory_bytes: settings.token_memory_max.as_usize(),
         time,
     };
-    let (usual, short) = (limits(settings.token_timeout), limits(INLINE_TIME));
-    Ok(move |source: ComponentSource<'_>| {
-        let (pooled, description) = source.admit(&sandbox, |loaded| {
-            Authenticator::new(&sandbox, loaded, usual, metrics.clone())
-        })?;
+    let workers = settings.token_workers.into();
+    let make_pooled = context.maker(name, workers, limits(settings.token_timeout))?;
+    // Each I/O thread runs one instance at a time.
+    let short = limits(INLINE_TIME);
+    let inline = (0..context.io_threads).map(|_| context.sandbox(short.memory_bytes, 1));
+    let inline = inline.collect::<Result<Vec<_>, _>>()?;
+    let metrics = context.metrics.component(name);
+    Ok(Box::new(move |source| {
+        let (pooled, description) = make_pooled(source)?;
         let is_quick = matches!(source, ComponentSource::BuiltIn(_)) || is_quick(&pooled);
         let inline = if is_quick {
             let make = |sandbox: &Sandbox| {
@@ -256,7 +250,7 @@ fn maker(
             None
         };
         Ok((Authenticators { inline, pooled }, description))
-    })
+    }))
 }
 
 /// Whether calls are short enough for an I/O thread.

@@ -97,7 +97,7 @@ impl ComponentSource<'_> {
 pub(crate) type Admitted<T> = Result<(T, Description), Rejection>;
 
 /// Loads and links a component for a capability.
-type Make<T> = Box<dyn Fn(ComponentSource<'_>) -> Admitted<T> + Send + Sync>;
+pub(crate) type Make<T> = Box<dyn Fn(ComponentSource<'_>) -> Admitted<T> + Send + Sync>;
 
 /// The active component, and the means to replace it.
 pub(crate) struct ActiveComponent<T> {
@@ -116,9 +116,8 @@ impl<T: Send + Sync> ActiveComponent<T> {
         artifact: Artifact,
         header: bool,
         events: ComponentEvents,
-        make: impl Fn(ComponentSource<'_>) -> Admitted<T> + Send + Sync + 'static,
+        make: Make<T>,
     ) -> Result<Self, Rejection> {
-        let make: Make<T> = Box::new(make);
         let first = fill(&make, ComponentSource::BuiltIn(artifact), header)?;
         events.begin(&first.identity.label());
         Ok(Self {

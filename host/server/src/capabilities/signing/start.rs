@@ -6,15 +6,14 @@ use super::settings::{PUBLIC_KEY, SigningSettings};
 use super::store_settings::STORE_PASSWORD;
 use super::{DEFINITION, Signing, State, store};
 use crate::capabilities::{AdmissionError, Context, Inspection, StartError};
-use crate::components::{ActiveComponent, Admitted, ComponentSource};
+use crate::components::{ActiveComponent, ComponentSource, Make};
 use crate::config::secrets::set_or_not;
 use crate::config::units::millis;
 use bulkhead_http::{RuntimeThread, setting};
 use bulkhead_outbound::{Outbound, Setup, Target};
 use bulkhead_relay::{Relay, Settings, SigningComponents};
 use bulkhead_sandbox::{
-    Claim, Description, GuestComponent as _, InstanceLimits, Rejection, RejectionKind,
-    SigningComponent, VerifyError,
+    Claim, Description, InstanceLimits, Rejection, RejectionKind, SigningComponent, VerifyError,
 };
 use bulkhead_store::BacklogMax;
 use std::sync::Arc;
@@ -196,28 +195,25 @@ impl SigningComponents for ActiveSigningComponent {
 fn maker(
     context: &Context<'_>,
     public_key: Option<String>,
-) -> Result<
-    impl Fn(ComponentSource<'_>) -> Admitted<Arc<SigningComponent>> + Send + Sync + use<>,
-    StartError,
-> {
+) -> Result<Make<Arc<SigningComponent>>, StartError> {
     let settings = &context.settings.signing;
-    let memory_max = settings.signing_memory_max.as_usize();
-    // One instance for the relay's thread, and one for each thread that verifies.
-    let sandbox = context.sandbox(memory_max, u32::from(1 + VERIFY_WORKERS))?;
-    let metrics = context.metrics.component(DEFINITION.artifact.name);
     let limits = InstanceLimits {
-        memory_bytes: memory_max,
+        memory_bytes: settings.signing_memory_max.as_usize(),
         time: settings.signing_timeout,
     };
-    Ok(move |source: ComponentSource<'_>| {
-        let (component, description) = source.admit(&sandbox, |loaded| {
-            SigningComponent::new(&sandbox, loaded, limits, metrics.clone())
-        })?;
+    // One instance for the relay's thread, and one for each thread that verifies.
+    let make = context.maker(
+        DEFINITION.artifact.name,
+        1 + u32::from(VERIFY_WORKERS),
+        limits,
+    )?;
+    Ok(Box::new(move |source| {
+        let (component, description) = make(source)?;
         if let Some(key) = &public_key {
             check_key(&component, key)?;
         }
         Ok((Arc::new(component), description))
-    })
+    }))
 }
 
 /// Rejects an unusable key, because every signature would fail under it.
