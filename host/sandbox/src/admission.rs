@@ -1,5 +1,6 @@
 //! The common trait of components, and the checks that a component passes before it is used.
 
+use crate::World;
 use crate::about::Description;
 use crate::engine::Sandbox;
 use crate::fault::Fault;
@@ -8,7 +9,6 @@ use crate::linked::Linked;
 use crate::load::Loaded;
 use crate::metrics::ComponentMetrics;
 use crate::rejection::{Rejection, RejectionKind, quoted_line, with_causes};
-use crate::world::World;
 use bulkhead_crypto::KdfLimits;
 
 /// A component that is linked and can be called. There is one type for each world. Each call runs in a

@@ -1,12 +1,12 @@
 //! The host's interface to decrypt components.
 
+use crate::World;
 use crate::admission::{GuestComponent, KnownAnswerError};
 use crate::bindings::exports::bulkhead::decrypt::decryptor;
 use crate::fault::Fault;
 use crate::instance::{Budget, KdfOffload};
 use crate::linked::Linked;
 use crate::rejection::Rejection;
-use crate::world::World;
 use bulkhead_crypto::KdfLimits;
 use bulkhead_envelope::{Evidence, Excess, Limit, Wiped};
 use bulkhead_kdf::CancelFlag;

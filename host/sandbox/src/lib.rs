@@ -9,8 +9,8 @@
 //! - [`Pool`], the threads that guests run on;
 //! - [`precompile`], for build scripts.
 //!
-//! A new kind of component needs a file like `token.rs`, a `mod` and a `pub use` for it here, and an entry
-//! in the list of [`World`]s.
+//! A new kind of component needs a file like `token.rs`, and for it a `mod`, a `pub use` and an entry in the
+//! list of [`World`]s in this file.
 //!
 //! An instance has no files, network, environment, arguments or clock. Its memory, tables, handles and
 //! wall-clock time and the bytes copied to the host are limited. A trap ends that instance and nothing
@@ -59,4 +59,16 @@ pub use signing::{
     SigningComponent, Situation, VerifyError, Wait,
 };
 pub use token::{Algorithm, Authenticator};
-pub use world::World;
+
+world::worlds! {
+    /// Opens messages.
+    Decrypt "decrypt"
+        exports ["bulkhead:decrypt/decryptor@0.2.0"]
+        imports ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"]
+    /// Makes and checks tokens.
+    Token "token" exports ["bulkhead:token/authenticator@1.0.0"] imports []
+    /// Decides for the signing relay.
+    Signing "signing"
+        exports ["bulkhead:signing/upstream@1.0.0", "bulkhead:signing/verifier@1.0.0", "bulkhead:signing/webhook@1.0.0"]
+        imports []
+}

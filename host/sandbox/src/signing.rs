@@ -1,11 +1,11 @@
 //! The host's interface to signing components, which decide for the signing relay.
 
+use crate::World;
 use crate::admission::{GuestComponent, KnownAnswerError};
 use crate::fault::Fault;
 use crate::instance::State;
 use crate::linked::Linked;
 use crate::rejection::Rejection;
-use crate::world::World;
 use wasmtime::Store;
 use wasmtime::component::Instance;
 

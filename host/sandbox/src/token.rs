@@ -1,10 +1,10 @@
 //! The host's interface to token components.
 
+use crate::World;
 use crate::admission::{GuestComponent, KnownAnswerError};
 use crate::fault::Fault;
 use crate::linked::Linked;
 use crate::rejection::Rejection;
-use crate::world::World;
 
 mod bindings {
     wasmtime::component::bindgen!({

@@ -1,6 +1,7 @@
 //! The worlds of components: the interfaces that a component exports and may import, by name and version.
 //! They are checked before a component is linked, so that a rejection says what to change.
 
+use crate::World;
 use crate::engine::Sandbox;
 use crate::load::Loaded;
 use crate::rejection::{Rejection, RejectionKind, is_unseen};
@@ -21,39 +22,21 @@ macro_rules! worlds {
             /// All worlds.
             pub const ALL: &'static [Self] = &[$(Self::$world),+];
 
-            pub(crate) const fn contract(self) -> Contract {
+            const fn contract(self) -> $crate::world::Contract {
                 match self {
-                    $(Self::$world => Contract { name: $name, exports: &$exports, imports: &$imports },)+
+                    $(Self::$world => $crate::world::Contract { name: $name, exports: &$exports, imports: &$imports },)+
                 }
             }
         }
     };
 }
 
-// The list of worlds.
-worlds! {
-    /// Opens messages.
-    Decrypt "decrypt"
-        exports ["bulkhead:decrypt/decryptor@0.2.0"]
-        imports ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"]
-    /// Makes and checks tokens.
-    Token "token" exports ["bulkhead:token/authenticator@1.0.0"] imports []
-    /// Decides for the signing relay.
-    Signing "signing"
-        exports ["bulkhead:signing/upstream@1.0.0", "bulkhead:signing/verifier@1.0.0", "bulkhead:signing/webhook@1.0.0"]
-        imports []
-}
+pub(crate) use worlds;
 
 impl World {
     /// Returns the name of this world's components for operators, such as `decrypt`.
     pub const fn name(self) -> &'static str {
         self.contract().name
-    }
-
-    /// Returns the world with the given [`Self::name`].
-    pub fn named(name: &str) -> Option<Self> {
-        let mut worlds = Self::ALL.iter().copied();
-        worlds.find(|world| world.name() == name)
     }
 
     /// Returns the world of a component according to its exports, or `None` if it is not known.
@@ -76,11 +59,11 @@ impl World {
 /// The interfaces that components of a world export and import, with versions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Contract {
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// The exports. Every component also exports `ABOUT`.
-    exports: &'static [&'static str],
+    pub(crate) exports: &'static [&'static str],
     /// The imports. Every component may also import the inert part of WASI.
-    imports: &'static [&'static str],
+    pub(crate) imports: &'static [&'static str],
 }
 
 const ABOUT: &str = "bulkhead:component/about@1.0.0";

@@ -1,6 +1,7 @@
 //! A host of the next minor version runs a component that was built for the current version.
 
-use super::{Contract, World};
+use super::Contract;
+use crate::World;
 use crate::engine::{Sandbox, Setup};
 use crate::instance::InstanceLimits;
 use crate::linked::Linked;
