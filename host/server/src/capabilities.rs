@@ -298,3 +298,38 @@ impl CapabilitySettings {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{Settings, first_sandbox};
+    use bulkhead_sandbox::{Compiled, World};
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Defaults {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    #[test]
+    fn built_in_component_is_admitted_like_a_file() {
+        let settings = Defaults::parse_from(["test"]).settings;
+        let sandbox = first_sandbox().expect("sandbox should be set up");
+        let metrics = Metrics::new(std::iter::empty());
+        let context = settings.context(&sandbox, &metrics);
+        for capability in DEFINITIONS {
+            let Artifact { name, wasm, .. } = capability.artifact;
+            let compiled = Compiled::new(wasm).expect("component should compile");
+            let loaded = sandbox
+                .load_compiled(&compiled)
+                .expect("component should be loaded");
+            let world = World::of(&sandbox, &loaded).expect("world should be known");
+            assert_eq!(world.name(), name);
+            let description = (capability.admit)(&context, ComponentSource::File(&compiled))
+                .expect("component should be admitted");
+            assert_eq!(description.name, name);
+            assert_eq!(description.version, env!("CARGO_PKG_VERSION"));
+        }
+    }
+}

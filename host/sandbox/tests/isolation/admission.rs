@@ -1,11 +1,10 @@
 //! Admission of components: the built-in ones, and variants of a trial component that was built separately.
 
 use super::{TIME, sandbox, within};
-use bulkhead_artifacts::{DECRYPT, SIGNING, TOKEN};
+use bulkhead_artifacts::{DECRYPT, SIGNING};
 use bulkhead_sandbox::{
     Algorithm, Authenticator, Compiled, ComponentMetrics, Decryptor, Description,
-    GuestComponent as _, InstanceLimits, Loaded, Rejection, RejectionKind, Sandbox,
-    SigningComponent, World, verify,
+    GuestComponent as _, InstanceLimits, Rejection, RejectionKind, Sandbox, verify,
 };
 use bulkhead_test_components::{HOSTILE, TRIAL, TRIAL_MAJOR, TRIAL_MINOR, TRIAL_REACHING};
 use std::sync::LazyLock;
@@ -31,39 +30,6 @@ fn rejected(wasm: &[u8], limits: InstanceLimits) -> Rejection {
     token(wasm, limits)
         .err()
         .expect("component should be rejected")
-}
-
-#[test]
-fn built_in_components_are_admitted() {
-    let admit = |world: World, loaded: &Loaded| {
-        let metrics = ComponentMetrics::unregistered();
-        match world {
-            World::Decrypt => verify(&Decryptor::new(&SANDBOX, loaded, within(TIME), metrics)?),
-            World::Token => verify(&Authenticator::new(
-                &SANDBOX,
-                loaded,
-                within(TIME),
-                metrics,
-            )?),
-            World::Signing => verify(&SigningComponent::new(
-                &SANDBOX,
-                loaded,
-                within(TIME),
-                metrics,
-            )?),
-        }
-    };
-    for artifact in [DECRYPT, TOKEN, SIGNING] {
-        let compiled = Compiled::new(artifact.wasm).expect("component should compile");
-        let loaded = SANDBOX
-            .load_compiled(&compiled)
-            .expect("component should be loaded");
-        let world = World::of(&SANDBOX, &loaded).expect("world should be known");
-        assert_eq!(world.name(), artifact.name);
-        let description = admit(world, &loaded).expect("component should be admitted");
-        assert_eq!(description.name, artifact.name);
-        assert_eq!(description.version, env!("CARGO_PKG_VERSION"));
-    }
 }
 
 #[test]
