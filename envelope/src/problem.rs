@@ -68,7 +68,7 @@ impl Problem {
     }
 
     /// The text does not contain an OpenPGP message. `evidence` is the kind of text that it is instead.
-    pub fn not_openpgp(evidence: Evidence) -> Self {
+    pub(crate) fn not_openpgp(evidence: Evidence) -> Self {
         let detail = match evidence {
             Evidence::Nothing => {
                 "No OpenPGP message was found in \"message\". Send the whole text from BEGIN to END, or only its base64 data."
@@ -94,7 +94,7 @@ impl Problem {
     }
 
     /// The message was cut off or damaged. `place` is the component's clause, such as "it ends too early, in line 7".
-    pub fn damaged_message(place: &str) -> Self {
+    pub(crate) fn damaged_message(place: &str) -> Self {
         Self::new(
             &problem_kind::DAMAGED_MESSAGE,
             format!(
@@ -105,7 +105,7 @@ impl Problem {
     }
 
     /// The message is understood, but not supported. `why` is the component's text, such as "it is a key".
-    pub fn unsupported_message(why: &str) -> Self {
+    pub(crate) fn unsupported_message(why: &str) -> Self {
         Self::new(
             &problem_kind::UNSUPPORTED_MESSAGE,
             format!(
@@ -116,7 +116,7 @@ impl Problem {
     }
 
     /// The passphrase is wrong or the message was altered. Both have the same text on purpose.
-    pub fn undecryptable() -> Self {
+    pub(crate) fn undecryptable() -> Self {
         Self::new(
             &problem_kind::UNDECRYPTABLE,
             "The passphrase is wrong or the message was altered. Check that the message is complete. \
@@ -125,7 +125,7 @@ impl Problem {
     }
 
     /// The message exceeds a limit.
-    pub fn over_limit(excess: Excess) -> Self {
+    pub(crate) fn over_limit(excess: Excess) -> Self {
         let Excess {
             limit,
             asked,

@@ -22,11 +22,13 @@ mod bindings {
 
 use bindings::bulkhead::decrypt::decryptor;
 use bulkhead_envelope::{
-    Evidence, Excess, InvalidLimit, Limit, Problem, Request, Setting, Wiped, decrypted_response,
+    InvalidLimit, Limit, MessageRejection, Problem, Request, Setting, Wiped, decrypted_response,
     parse_size, problem_kind,
 };
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
+
+bulkhead_envelope::wit_conversions!(decryptor);
 
 const BODY_MAX: Setting = Setting::new("body_max");
 const BODY_MAX_DEFAULT: &str = "32MiB";
@@ -76,7 +78,7 @@ fn respond(limits: &decryptor::Limits, body_max: u64, as_bytes: bool) -> Result<
     }
     let request = Request::parse(&body)?;
     let opened = decryptor::open(request.message.as_bytes(), &request.passphrase, *limits)
-        .map_err(problem)?;
+        .map_err(MessageRejection::from)?;
     let plaintext = Wiped::from(opened.plaintext);
     if as_bytes {
         return Ok(plaintext);
@@ -120,33 +122,4 @@ fn limits() -> Result<(decryptor::Limits, u64), InvalidLimit> {
         armor_header_bytes: count(Limit::ArmorHeaderBytes)?,
     };
     Ok((limits, body_max))
-}
-
-fn problem(rejection: decryptor::Rejection) -> Problem {
-    match rejection {
-        decryptor::Rejection::NotOpenpgp(evidence) => Problem::not_openpgp(match evidence {
-            decryptor::Evidence::Nothing => Evidence::Nothing,
-            decryptor::Evidence::Binary => Evidence::Binary,
-            decryptor::Evidence::Pem => Evidence::Pem,
-            decryptor::Evidence::Signature => Evidence::Signature,
-            decryptor::Evidence::Key => Evidence::Key,
-        }),
-        decryptor::Rejection::Damaged(place) => Problem::damaged_message(&place),
-        decryptor::Rejection::Unsupported(why) => Problem::unsupported_message(&why),
-        decryptor::Rejection::Undecryptable => Problem::undecryptable(),
-        decryptor::Rejection::TooCostly(excess) => Problem::over_limit(Excess {
-            limit: match excess.limit {
-                decryptor::Limit::PlaintextBytes => Limit::PlaintextBytes,
-                decryptor::Limit::CompressionLayers => Limit::CompressionLayers,
-                decryptor::Limit::CompressionRatio => Limit::CompressionRatio,
-                decryptor::Limit::SessionKeyPackets => Limit::SessionKeyPackets,
-                decryptor::Limit::ArmorHeaderBytes => Limit::ArmorHeaderBytes,
-                decryptor::Limit::S2kBytes => Limit::S2kBytes,
-                decryptor::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
-                decryptor::Limit::Argon2Passes => Limit::Argon2Passes,
-            },
-            asked: excess.asked,
-            allowed: excess.allowed,
-        }),
-    }
 }

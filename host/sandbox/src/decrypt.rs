@@ -8,7 +8,7 @@ use crate::instance::{Budget, KdfOffload};
 use crate::linked::Linked;
 use crate::rejection::Rejection;
 use bulkhead_crypto::KdfLimits;
-use bulkhead_envelope::{Evidence, Excess, Limit, Wiped};
+use bulkhead_envelope::{MessageRejection, Wiped};
 use bulkhead_kdf::CancelFlag;
 
 pub use decryptor::Limits as DecryptLimits;
@@ -37,28 +37,18 @@ pub struct Opened {
     pub is_openpgp: bool,
 }
 
-/// A message was not opened. All cases except the last are final: the same message fails again.
+/// A message was not opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    /// No OpenPGP message was found. The text is of this kind instead.
-    #[error("no OpenPGP message was found: {0:?}")]
-    NotOpenpgp(Evidence),
-    /// The message was cut off or damaged. The text says where, for the caller.
-    #[error("damaged: {0}")]
-    Damaged(String),
-    /// The message uses something that is not supported. The text names it, for the caller.
-    #[error("unsupported: {0}")]
-    Unsupported(String),
-    /// Wrong passphrase or altered message.
-    #[error("wrong passphrase or altered message")]
-    Undecryptable,
-    /// The message needs more than a limit allows.
-    #[error("the message exceeds a limit: {0:?}")]
-    TooCostly(Excess),
+    /// The component rejects the message.
+    #[error(transparent)]
+    Rejected(#[from] MessageRejection),
     /// The instance ended without a result.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
+
+bulkhead_envelope::wit_conversions!(decryptor);
 
 /// The limits during the known answers. They do not depend on the settings.
 const KNOWN_ANSWERS: DecryptLimits = DecryptLimits {
@@ -104,7 +94,7 @@ impl Decryptor {
             let decryptor = self.decryptor.load(&mut *store, instance)?;
             decryptor.call_open(store, message, passphrase, limits)
         })?;
-        let opened = opened?;
+        let opened = opened.map_err(MessageRejection::from)?;
         Ok(Opened {
             plaintext: Wiped::from(opened.plaintext),
             is_openpgp: opened.is_openpgp,
@@ -155,43 +145,12 @@ impl GuestComponent for Decryptor {
             other => return wrong("the sample", other),
         }
         match open(SAMPLE, b"wrong") {
-            Err(OpenError::Undecryptable) => {}
+            Err(OpenError::Rejected(MessageRejection::Undecryptable)) => {}
             other => return wrong("a wrong passphrase", other),
         }
         match open(b"no message at all", b"topsecret") {
-            Err(OpenError::NotOpenpgp(_)) => Ok(()),
+            Err(OpenError::Rejected(MessageRejection::NotOpenpgp(_))) => Ok(()),
             other => wrong("text that is not a message", other),
-        }
-    }
-}
-
-impl From<decryptor::Rejection> for OpenError {
-    fn from(rejection: decryptor::Rejection) -> Self {
-        match rejection {
-            decryptor::Rejection::NotOpenpgp(evidence) => Self::NotOpenpgp(match evidence {
-                decryptor::Evidence::Nothing => Evidence::Nothing,
-                decryptor::Evidence::Binary => Evidence::Binary,
-                decryptor::Evidence::Pem => Evidence::Pem,
-                decryptor::Evidence::Signature => Evidence::Signature,
-                decryptor::Evidence::Key => Evidence::Key,
-            }),
-            decryptor::Rejection::Damaged(place) => Self::Damaged(place),
-            decryptor::Rejection::Unsupported(reason) => Self::Unsupported(reason),
-            decryptor::Rejection::Undecryptable => Self::Undecryptable,
-            decryptor::Rejection::TooCostly(excess) => Self::TooCostly(Excess {
-                limit: match excess.limit {
-                    decryptor::Limit::PlaintextBytes => Limit::PlaintextBytes,
-                    decryptor::Limit::CompressionLayers => Limit::CompressionLayers,
-                    decryptor::Limit::CompressionRatio => Limit::CompressionRatio,
-                    decryptor::Limit::SessionKeyPackets => Limit::SessionKeyPackets,
-                    decryptor::Limit::ArmorHeaderBytes => Limit::ArmorHeaderBytes,
-                    decryptor::Limit::S2kBytes => Limit::S2kBytes,
-                    decryptor::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
-                    decryptor::Limit::Argon2Passes => Limit::Argon2Passes,
-                },
-                asked: excess.asked,
-                allowed: excess.allowed,
-            }),
         }
     }
 }

@@ -4,7 +4,7 @@ mod admission;
 mod signing;
 
 use bulkhead_artifacts::{Artifact, DECRYPT};
-use bulkhead_envelope::Evidence;
+use bulkhead_envelope::{Evidence, MessageRejection};
 use bulkhead_sandbox::{
     CancelFlag, Compiled, ComponentMetrics, DecryptLimits, Decryptor, Fault, GuestComponent as _,
     InstanceLimits, KdfLimits, Loaded, OpenError, OpenRequest, Sandbox, SelfTestError, Setup,
@@ -191,7 +191,9 @@ fn hostile_instances_do_not_affect_healthy_ones() {
                 assert_eq!(about.name, "decrypt");
                 assert_eq!(
                     open(&healthy, "hello"),
-                    Err(OpenError::NotOpenpgp(Evidence::Nothing))
+                    Err(OpenError::Rejected(MessageRejection::NotOpenpgp(
+                        Evidence::Nothing
+                    )))
                 );
             }
         }));

@@ -251,11 +251,7 @@ fn packed(opened: Opened, responses: &MemoryBudget, form: Form) -> Result<Respon
 /// key-derivation queue, in seconds.
 fn problem(error: OpenError, settings: &Settings, retry_after: u64) -> Problem {
     let body = match error {
-        OpenError::NotOpenpgp(evidence) => ProblemBody::not_openpgp(evidence),
-        OpenError::Damaged(place) => ProblemBody::damaged_message(&place),
-        OpenError::Unsupported(why) => ProblemBody::unsupported_message(&why),
-        OpenError::Undecryptable => ProblemBody::undecryptable(),
-        OpenError::TooCostly(excess) => ProblemBody::over_limit(excess),
+        OpenError::Rejected(rejection) => ProblemBody::from(rejection),
         OpenError::Fault(Fault::Deadline | Fault::Cancelled) => ProblemBody::too_costly(format!(
             "The message takes longer than the maximum time of {} s. Operators raise {}.",
             settings.decrypt_timeout.as_secs_f64(),
