@@ -1,6 +1,6 @@
 //! The HTTP client of the command line: one GET and its response, without an asynchronous runtime.
 
-use super::transport::{self, Security, Transport};
+use super::transport::{self, Security};
 use crate::access::Scope;
 use crate::config::secrets::{self, Secret, SecretError};
 use crate::config::units::duration_above_zero;
@@ -226,7 +226,7 @@ fn exchange(
     part: Part,
 ) -> std::io::Result<Vec<u8>> {
     let deadline = Instant::now() + server.timeout;
-    let mut stream = Transport::connect(server.address(), security, server.timeout)?;
+    let mut stream = transport::connect(server.address(), security, server.timeout)?;
     stream.set_deadline(deadline)?;
     stream.write_all(request)?;
     stream.flush()?;

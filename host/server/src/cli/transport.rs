@@ -23,10 +23,40 @@ use std::time::{Duration, Instant};
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A connection to a server.
-pub(super) enum Transport {
-    Tcp(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
-    Unix(UnixStream),
+pub(super) trait Transport: Read + Write {
+    /// Limits the time of each read and each write.
+    fn set_timeouts(&self, time: Option<Duration>) -> Result<()>;
+
+    /// Lets reads and writes fail after the deadline.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] if the deadline has passed.
+    fn set_deadline(&self, deadline: Instant) -> Result<()> {
+        match deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
+            left => self.set_timeouts(Some(left)),
+        }
+    }
+}
+
+impl Transport for TcpStream {
+    fn set_timeouts(&self, time: Option<Duration>) -> Result<()> {
+        self.set_read_timeout(time)?;
+        self.set_write_timeout(time)
+    }
+}
+
+impl Transport for UnixStream {
+    fn set_timeouts(&self, time: Option<Duration>) -> Result<()> {
+        self.set_read_timeout(time)?;
+        self.set_write_timeout(time)
+    }
+}
+
+impl Transport for StreamOwned<ClientConnection, TcpStream> {
+    fn set_timeouts(&self, time: Option<Duration>) -> Result<()> {
+        self.sock.set_timeouts(time)
+    }
 }
 
 /// The protection of a TCP connection.
@@ -39,83 +69,29 @@ pub(super) enum Security {
     TlsWith(CertificateDer<'static>),
 }
 
-impl Transport {
-    /// Connects. Unix sockets are not protected further.
-    ///
-    /// # Errors
-    /// If the server cannot be reached in time. The certificate is checked when the first byte is sent.
-    pub(super) fn connect(address: &Address, security: Security, time: Duration) -> Result<Self> {
-        let address = match address {
-            Address::Unix(path) => return Ok(Self::Unix(UnixStream::connect(path)?)),
-            Address::Tcp(address) => reachable(*address),
-        };
-        let accepted = match security {
-            Security::Plain => {
-                return Ok(Self::Tcp(TcpStream::connect_timeout(&address, time)?));
-            }
-            Security::TlsWithAnyCertificate => None,
-            Security::TlsWith(certificate) => Some(certificate),
-        };
-        let config = Arc::new(config(accepted)?);
-        let name = ServerName::from(address.ip());
-        let connection = ClientConnection::new(config, name).map_err(std::io::Error::other)?;
-        let stream = TcpStream::connect_timeout(&address, time)?;
-        Ok(Self::Tls(Box::new(StreamOwned::new(connection, stream))))
-    }
-
-    /// Lets reads and writes fail after the deadline.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TimedOut`] if the deadline has passed.
-    pub(super) fn set_deadline(&self, deadline: Instant) -> Result<()> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        let left = Some(left);
-        match self {
-            Self::Tcp(stream) => {
-                stream.set_read_timeout(left)?;
-                stream.set_write_timeout(left)
-            }
-            Self::Tls(stream) => {
-                stream.sock.set_read_timeout(left)?;
-                stream.sock.set_write_timeout(left)
-            }
-            Self::Unix(stream) => {
-                stream.set_read_timeout(left)?;
-                stream.set_write_timeout(left)
-            }
-        }
-    }
-}
-
-impl Read for Transport {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Transport {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(bytes),
-            Self::Tls(stream) => stream.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.flush(),
-            Self::Tls(stream) => stream.flush(),
-            Self::Unix(stream) => stream.flush(),
-        }
-    }
+/// Connects. Unix sockets are not protected further.
+///
+/// # Errors
+/// If the server cannot be reached in time. The certificate is checked when the first byte is sent.
+pub(super) fn connect(
+    address: &Address,
+    security: Security,
+    time: Duration,
+) -> Result<Box<dyn Transport>> {
+    let address = match address {
+        Address::Unix(path) => return Ok(Box::new(UnixStream::connect(path)?)),
+        Address::Tcp(address) => reachable(*address),
+    };
+    let accepted = match security {
+        Security::Plain => return Ok(Box::new(TcpStream::connect_timeout(&address, time)?)),
+        Security::TlsWithAnyCertificate => None,
+        Security::TlsWith(certificate) => Some(certificate),
+    };
+    let config = Arc::new(config(accepted)?);
+    let name = ServerName::from(address.ip());
+    let connection = ClientConnection::new(config, name).map_err(std::io::Error::other)?;
+    let stream = TcpStream::connect_timeout(&address, time)?;
+    Ok(Box::new(StreamOwned::new(connection, stream)))
 }
 
 /// Returns an address to connect to. A server that listens on all addresses is reached on the loopback
