@@ -3,18 +3,54 @@
 use crate::setting::Setting;
 use crate::size::{InvalidSize, parse_size};
 
-/// A limit that a message can exceed. `wit/decrypt` documents what each one counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the contract in wit/ documents them")]
-pub enum Limit {
-    PlaintextBytes,
-    CompressionLayers,
-    CompressionRatio,
-    SessionKeyPackets,
-    ArmorHeaderBytes,
-    S2kBytes,
-    Argon2MemoryKib,
-    Argon2Passes,
+/// Defines the limits: what each one counts, for error texts; its setting; and its default, in the form of a value of the
+/// flag.
+macro_rules! limits {
+    ($($limit:ident $description:literal $setting:literal $default:literal,)+) => {
+        /// A limit that a message can exceed. `wit/decrypt` documents what each one counts.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "the contract in wit/ documents them")]
+        pub enum Limit {
+            $($limit,)+
+        }
+
+        impl Limit {
+            /// All limits.
+            pub const ALL: [Self; [$($default),+].len()] = [$(Self::$limit),+];
+
+            /// Returns what the limit counts, for error texts.
+            pub const fn description(self) -> &'static str {
+                match self {
+                    $(Self::$limit => $description,)+
+                }
+            }
+
+            /// Returns the setting of the limit. The offline command reads its variable.
+            pub const fn setting(self) -> Setting {
+                match self {
+                    $(Self::$limit => Setting::new($setting),)+
+                }
+            }
+
+            /// Returns the default, in the form of a value of the flag.
+            pub const fn default(self) -> &'static str {
+                match self {
+                    $(Self::$limit => $default,)+
+                }
+            }
+        }
+    };
+}
+
+limits! {
+    PlaintextBytes "Size of the plaintext" "plaintext_max" "32MiB",
+    CompressionLayers "Number of compression layers" "compression_layers_max" "4",
+    CompressionRatio "Compression ratio" "compression_ratio_max" "4096",
+    SessionKeyPackets "Number of session-key packets" "session_keys_max" "16",
+    ArmorHeaderBytes "Size of the armor headers" "armor_headers_max" "64KiB",
+    S2kBytes "Number of bytes hashed for key derivation" "s2k_bytes_max" "2GiB",
+    Argon2MemoryKib "Memory for key derivation (Argon2)" "argon2_memory_max" "64MiB",
+    Argon2Passes "Number of passes for key derivation (Argon2)" "argon2_passes_max" "10",
 }
 
 /// A message exceeds a limit.
@@ -43,91 +79,7 @@ pub enum InvalidLimit {
     TooLarge { setting: Setting },
 }
 
-/// The texts about a limit.
-struct Details {
-    description: &'static str,
-    setting: Setting,
-    default: &'static str,
-}
-
 impl Limit {
-    /// All limits.
-    pub const ALL: [Self; 8] = [
-        Self::PlaintextBytes,
-        Self::CompressionLayers,
-        Self::CompressionRatio,
-        Self::SessionKeyPackets,
-        Self::ArmorHeaderBytes,
-        Self::S2kBytes,
-        Self::Argon2MemoryKib,
-        Self::Argon2Passes,
-    ];
-
-    const fn details(self) -> Details {
-        let (description, setting, default) = match self {
-            Self::PlaintextBytes => (
-                "Size of the plaintext",
-                Setting::new("plaintext_max"),
-                "32MiB",
-            ),
-            Self::CompressionLayers => (
-                "Number of compression layers",
-                Setting::new("compression_layers_max"),
-                "4",
-            ),
-            Self::CompressionRatio => (
-                "Compression ratio",
-                Setting::new("compression_ratio_max"),
-                "4096",
-            ),
-            Self::SessionKeyPackets => (
-                "Number of session-key packets",
-                Setting::new("session_keys_max"),
-                "16",
-            ),
-            Self::ArmorHeaderBytes => (
-                "Size of the armor headers",
-                Setting::new("armor_headers_max"),
-                "64KiB",
-            ),
-            Self::S2kBytes => (
-                "Number of bytes hashed for key derivation",
-                Setting::new("s2k_bytes_max"),
-                "2GiB",
-            ),
-            Self::Argon2MemoryKib => (
-                "Memory for key derivation (Argon2)",
-                Setting::new("argon2_memory_max"),
-                "64MiB",
-            ),
-            Self::Argon2Passes => (
-                "Number of passes for key derivation (Argon2)",
-                Setting::new("argon2_passes_max"),
-                "10",
-            ),
-        };
-        Details {
-            description,
-            setting,
-            default,
-        }
-    }
-
-    /// Returns what the limit counts, for error texts.
-    pub const fn description(self) -> &'static str {
-        self.details().description
-    }
-
-    /// Returns the setting of the limit. The offline command reads its variable.
-    pub const fn setting(self) -> Setting {
-        self.details().setting
-    }
-
-    /// Returns the default, in the form of a value of the flag.
-    pub const fn default(self) -> &'static str {
-        self.details().default
-    }
-
     /// Returns the maximum in the limit's unit if its variable has the value `given`, or the default if it is not set.
     ///
     /// # Errors
