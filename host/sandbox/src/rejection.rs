@@ -45,61 +45,50 @@ impl Rejection {
     }
 }
 
-/// The kinds of reasons to reject a component.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RejectionKind {
-    /// The file is not a component but, for example, text or a core module.
-    NotAComponent,
-    /// The component is incomplete or inconsistent.
-    Invalid,
-    /// The component needs more than an instance or the compiler may use.
-    TooDemanding,
-    /// The component imports an interface that its world does not allow.
-    Import,
-    /// The component does not export an interface that its world requires.
-    World,
-    /// The component exports the interface in an incompatible version.
-    Version,
-    /// The names of interfaces match, but their types do not.
-    Link,
-    /// The component has no description, or one that cannot be shown.
-    Description,
-    /// The self-test fails.
-    SelfTest,
-    /// A result differs from the one that the host knows.
-    KnownAnswers,
+/// Defines the kinds of reasons, with their names in `/health`, metrics and documentation.
+macro_rules! kinds {
+    ($(#[$doc:meta] $kind:ident $code:literal,)+) => {
+        /// The kinds of reasons to reject a component.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum RejectionKind {
+            $(#[$doc] $kind,)+
+        }
+
+        impl RejectionKind {
+            /// All kinds.
+            pub const ALL: [Self; [$($code),+].len()] = [$(Self::$kind),+];
+
+            /// Returns the name of the kind in `/health`, metrics and documentation.
+            pub const fn code(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $code,)+
+                }
+            }
+        }
+    };
 }
 
-impl RejectionKind {
-    /// All kinds.
-    pub const ALL: [Self; 10] = [
-        Self::NotAComponent,
-        Self::Invalid,
-        Self::TooDemanding,
-        Self::Import,
-        Self::World,
-        Self::Version,
-        Self::Link,
-        Self::Description,
-        Self::SelfTest,
-        Self::KnownAnswers,
-    ];
-
-    /// Returns the name of the kind in `/health`, metrics and documentation.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::NotAComponent => "not_a_component",
-            Self::Invalid => "invalid",
-            Self::TooDemanding => "too_demanding",
-            Self::Import => "import",
-            Self::World => "world",
-            Self::Version => "version",
-            Self::Link => "link",
-            Self::Description => "description",
-            Self::SelfTest => "self_test",
-            Self::KnownAnswers => "known_answers",
-        }
-    }
+kinds! {
+    /// The file is not a component but, for example, text or a core module.
+    NotAComponent "not_a_component",
+    /// The component is incomplete or inconsistent.
+    Invalid "invalid",
+    /// The component needs more than an instance or the compiler may use.
+    TooDemanding "too_demanding",
+    /// The component imports an interface that its world does not allow.
+    Import "import",
+    /// The component does not export an interface that its world requires.
+    World "world",
+    /// The component exports the interface in an incompatible version.
+    Version "version",
+    /// The names of interfaces match, but their types do not.
+    Link "link",
+    /// The component has no description, or one that cannot be shown.
+    Description "description",
+    /// The self-test fails.
+    SelfTest "self_test",
+    /// A result differs from the one that the host knows.
+    KnownAnswers "known_answers",
 }
 
 /// Returns the texts of an error and all its causes, joined by colons, for the log.
