@@ -18,7 +18,7 @@ macro_rules! wit_conversions {
         });
         $crate::wit_conversions!(@both $bulk::AeadMode { Eax = Eax, Ocb = Ocb, Gcm = Gcm, });
 
-        impl From<$crate::OverLimit> for $kdf::Refusal {
+        impl From<$crate::OverLimit> for $kdf::Rejection {
             fn from(over: $crate::OverLimit) -> Self {
                 Self::OverLimit($kdf::Excess {
                     limit: match over.limit {
@@ -32,13 +32,13 @@ macro_rules! wit_conversions {
             }
         }
 
-        impl From<$crate::Invalid> for $kdf::Refusal {
+        impl From<$crate::Invalid> for $kdf::Rejection {
             fn from(_: $crate::Invalid) -> Self {
                 Self::Invalid
             }
         }
 
-        impl From<$crate::Invalid> for $bulk::Refusal {
+        impl From<$crate::Invalid> for $bulk::Rejection {
             fn from(_: $crate::Invalid) -> Self {
                 Self::Invalid
             }

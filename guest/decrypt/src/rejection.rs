@@ -20,10 +20,10 @@ pub(crate) fn too_costly(limit: Limit, asked: u64, allowed: u64) -> Rejection {
     })
 }
 
-impl From<kdf::Refusal> for Rejection {
-    fn from(rejection: kdf::Refusal) -> Self {
+impl From<kdf::Rejection> for Rejection {
+    fn from(rejection: kdf::Rejection) -> Self {
         match rejection {
-            kdf::Refusal::OverLimit(excess) => {
+            kdf::Rejection::OverLimit(excess) => {
                 let limit = match excess.limit {
                     kdf::Limit::S2kOctets => Limit::S2kBytes,
                     kdf::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
@@ -31,7 +31,7 @@ impl From<kdf::Refusal> for Rejection {
                 };
                 too_costly(limit, excess.asked, excess.allowed)
             }
-            kdf::Refusal::Invalid => {
+            kdf::Rejection::Invalid => {
                 unsupported("its key derivation has parameters that the algorithm does not allow")
             }
         }
