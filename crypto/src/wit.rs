@@ -22,7 +22,7 @@ macro_rules! wit_conversions {
             fn from(over: $crate::OverLimit) -> Self {
                 Self::OverLimit($kdf::Excess {
                     limit: match over.limit {
-                        $crate::KdfLimit::S2kBytes => $kdf::Limit::S2kOctets,
+                        $crate::KdfLimit::S2kBytes => $kdf::Limit::S2kBytes,
                         $crate::KdfLimit::Argon2MemoryKib => $kdf::Limit::Argon2MemoryKib,
                         $crate::KdfLimit::Argon2Passes => $kdf::Limit::Argon2Passes,
                     },

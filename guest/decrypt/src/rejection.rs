@@ -25,7 +25,7 @@ impl From<kdf::Rejection> for Rejection {
         match rejection {
             kdf::Rejection::OverLimit(excess) => {
                 let limit = match excess.limit {
-                    kdf::Limit::S2kOctets => Limit::S2kBytes,
+                    kdf::Limit::S2kBytes => Limit::S2kBytes,
                     kdf::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                     kdf::Limit::Argon2Passes => Limit::Argon2Passes,
                 };
