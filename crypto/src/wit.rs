@@ -26,7 +26,7 @@ macro_rules! wit_conversions {
                         $crate::KdfLimit::Argon2MemoryKib => $kdf::Limit::Argon2MemoryKib,
                         $crate::KdfLimit::Argon2Passes => $kdf::Limit::Argon2Passes,
                     },
-                    asked: over.asked,
+                    requested: over.requested,
                     allowed: over.allowed,
                 })
             }

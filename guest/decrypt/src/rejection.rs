@@ -11,11 +11,11 @@ pub(crate) fn unsupported(reason: impl Into<String>) -> Rejection {
     Rejection::Unsupported(reason.into())
 }
 
-/// Rejects a message that exceeds a limit. `asked` and `allowed` are in the unit of the limit.
-pub(crate) fn too_costly(limit: Limit, asked: u64, allowed: u64) -> Rejection {
+/// Rejects a message that exceeds a limit. `requested` and `allowed` are in the unit of the limit.
+pub(crate) fn too_costly(limit: Limit, requested: u64, allowed: u64) -> Rejection {
     Rejection::TooCostly(Excess {
         limit,
-        asked,
+        requested,
         allowed,
     })
 }
@@ -29,7 +29,7 @@ impl From<kdf::Rejection> for Rejection {
                     kdf::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                     kdf::Limit::Argon2Passes => Limit::Argon2Passes,
                 };
-                too_costly(limit, excess.asked, excess.allowed)
+                too_costly(limit, excess.requested, excess.allowed)
             }
             kdf::Rejection::Invalid => {
                 unsupported("its key derivation has parameters that the algorithm does not allow")

@@ -117,7 +117,9 @@ fn derive() -> String {
     for calls in 0_u32.. {
         match kdf::s2k(kdf::Hash::Sha1, b"12345678", b"p", 1 << 20, 20) {
             Ok(_) => {}
-            Err(kdf::Rejection::OverLimit(excess)) => return format!("{calls} {}", excess.asked),
+            Err(kdf::Rejection::OverLimit(excess)) => {
+                return format!("{calls} {}", excess.requested);
+            }
             Err(kdf::Rejection::Invalid) => return "invalid".into(),
         }
     }

@@ -145,7 +145,7 @@ fn problem(rejection: decryptor::Rejection) -> Problem {
                 decryptor::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                 decryptor::Limit::Argon2Passes => Limit::Argon2Passes,
             },
-            asked: excess.asked,
+            requested: excess.requested,
             allowed: excess.allowed,
         }),
     }

@@ -189,7 +189,7 @@ impl From<decryptor::Rejection> for OpenError {
                     decryptor::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                     decryptor::Limit::Argon2Passes => Limit::Argon2Passes,
                 },
-                asked: excess.asked,
+                requested: excess.requested,
                 allowed: excess.allowed,
             }),
         }

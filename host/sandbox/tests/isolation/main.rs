@@ -139,8 +139,8 @@ fn standard_streams_arguments_and_variables_are_empty() {
 fn key_derivation_is_counted_over_all_calls() {
     let hostile = load_hostile(&sandbox(), TIME);
     // 64 calls of 1 MiB are within the limit. The 65th is rejected, and its error contains the sum.
-    let asked = format!("64 {}", 65 << 20);
-    assert_eq!(open(&hostile, "derive"), Ok(asked));
+    let expected = format!("64 {}", 65 << 20);
+    assert_eq!(open(&hostile, "derive"), Ok(expected));
 }
 
 #[test]
