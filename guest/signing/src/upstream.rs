@@ -56,7 +56,7 @@ pub(crate) fn read_signature(
     situation: &Situation,
     pace_ms: u64,
 ) -> Signing {
-    let retry = |why: &str| Signing::Again(wait(retry_delay_ms(situation, pace_ms), why));
+    let retry = |reason: &str| Signing::Again(wait(retry_delay_ms(situation, pace_ms), reason));
     let answer = match reply {
         Reply::Answered(answer) => answer,
         Reply::Unanswered(failure) => return retry(&failure::describe(UPSTREAM, failure)),
@@ -167,15 +167,15 @@ fn status_meaning(answer: &Answer, situation: &Situation, pace_ms: u64) -> Statu
 /// Returns the delay before the next attempt: one second at first, doubled with each attempt, up to the pace of the quota.
 /// A longer delay would leave calls unused; a shorter one would take calls from other messages.
 fn retry_delay_ms(situation: &Situation, pace_ms: u64) -> u64 {
-    let doublings = situation.tries.saturating_sub(1).min(20);
+    let doublings = situation.attempts.saturating_sub(1).min(20);
     let max = pace_ms.max(RETRY_DELAY_MS_MIN);
     with_jitter(RETRY_DELAY_MS_MIN << doublings, situation).min(max)
 }
 
-fn wait(after_ms: u64, why: &str) -> Wait {
+fn wait(after_ms: u64, reason: &str) -> Wait {
     Wait {
         after_ms,
-        why: why.to_owned(),
+        reason: reason.to_owned(),
     }
 }
 
@@ -195,8 +195,8 @@ mod tests {
         })
     }
 
-    fn read(reply: Reply, tries: u32) -> Signing {
-        read_signature(reply, "message", None, &situation(tries, 0), PACE_MS)
+    fn read(reply: Reply, attempts: u32) -> Signing {
+        read_signature(reply, "message", None, &situation(attempts, 0), PACE_MS)
     }
 
     #[test]
@@ -288,18 +288,18 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_pace_of_the_quota() {
-        let waited = |tries, pace_ms| match read_signature(
+        let waited = |attempts, pace_ms| match read_signature(
             answered(502, b""),
             "",
             None,
-            &situation(tries, 0),
+            &situation(attempts, 0),
             pace_ms,
         ) {
             Signing::Again(wait) => wait.after_ms,
             other => panic!("{other:?}"),
         };
         let waits: Vec<_> = [1, 2, 3, 4, 5, 1000, u32::MAX]
-            .map(|tries| waited(tries, PACE_MS))
+            .map(|attempts| waited(attempts, PACE_MS))
             .into();
         assert_eq!(waits, [1000, 2000, 4000, 6000, 6000, 6000, 6000]);
         assert_eq!(waited(5, 10), 1000);

@@ -98,7 +98,7 @@ pub(crate) fn read(reply: Reply, situation: &Situation) -> Delivering {
         ),
         status => {
             let requested_ms = retry_after_ms(answer.retry_after.as_deref(), situation.now_ms);
-            let why = match status {
+            let reason = match status {
                 300..=399 => {
                     format!(
                         "the receiver redirects (status {status}); redirects are not followed, so give the final URL"
@@ -106,22 +106,22 @@ pub(crate) fn read(reply: Reply, situation: &Situation) -> Delivering {
                 }
                 _ => format!("the receiver returned status {status}"),
             };
-            retry_or_park(situation, requested_ms.unwrap_or_default(), why)
+            retry_or_park(situation, requested_ms.unwrap_or_default(), reason)
         }
     }
 }
 
 /// Returns the delay before the next attempt, at least `delay_ms_min`, or parks an old notification.
-fn retry_or_park(situation: &Situation, delay_ms_min: u64, why: String) -> Delivering {
-    let tries = usize::try_from(situation.tries).unwrap_or(usize::MAX);
-    let planned = match FIRST_DELAYS_MS.get(tries.saturating_sub(1)) {
+fn retry_or_park(situation: &Situation, delay_ms_min: u64, reason: String) -> Delivering {
+    let attempts = usize::try_from(situation.attempts).unwrap_or(usize::MAX);
+    let planned = match FIRST_DELAYS_MS.get(attempts.saturating_sub(1)) {
         Some(first) => *first,
         None if situation.age_ms < HOURLY_MS => HOUR_MS,
         None if situation.age_ms < DAILY_MS => DAY_MS,
-        None => return Delivering::Parked(why),
+        None => return Delivering::Parked(reason),
     };
     let after_ms = with_jitter(planned, situation).max(delay_ms_min);
-    Delivering::Again(Wait { after_ms, why })
+    Delivering::Again(Wait { after_ms, reason })
 }
 
 fn rfc3339(ms: u64) -> String {
@@ -198,13 +198,14 @@ mod tests {
 
     #[test]
     fn delays_follow_the_schedule_until_the_notification_is_parked() {
-        let wait = |tries, age_ms| match read(answered(500, None), &situation(tries, age_ms)) {
+        let wait = |attempts, age_ms| match read(answered(500, None), &situation(attempts, age_ms))
+        {
             Delivering::Again(wait) => Some(wait.after_ms),
             Delivering::Parked(_) => None,
             Delivering::Delivered => panic!("status 500 should not count as delivered"),
         };
         let first: Vec<_> = (1..=8)
-            .map(|tries| wait(tries, 0).expect("the first attempts should be repeated"))
+            .map(|attempts| wait(attempts, 0).expect("the first attempts should be repeated"))
             .collect();
         assert_eq!(
             first,

@@ -131,7 +131,7 @@ fn decide<W: Environment>(
     let signing = signing.unwrap_or_else(|fault| {
         Signing::Again(Wait {
             after_ms: FAULT_WAIT_MS,
-            why: report_fault(&fault),
+            reason: report_fault(&fault),
         })
     });
     of_signing(signing, precise_reason)

@@ -143,7 +143,7 @@ impl<W: Environment> Relay<W> {
         let checking = read.unwrap_or_else(|fault| {
             Checking::Unknown(Wait {
                 after_ms: ASK_AGAIN_MS,
-                why: report_fault(&fault),
+                reason: report_fault(&fault),
             })
         });
         of_checking(checking, precise_reason)

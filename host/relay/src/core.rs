@@ -74,7 +74,7 @@ impl<W: Environment> Relay<W> {
         let now = self.environment.now().wall.0;
         let random = self.environment.random();
         Situation {
-            tries: attempts,
+            attempts,
             age_ms: u64::try_from(now - since.0).unwrap_or(0),
             now_ms: u64::try_from(now).unwrap_or(0),
             random: u64::try_from(random & u128::from(u64::MAX)).unwrap_or(0),

@@ -39,7 +39,7 @@ const WHY_CHARACTERS_MAX: usize = 300;
 /// Limits the delay and the reason.
 fn bounded(mut wait: Wait) -> Wait {
     wait.after_ms = wait.after_ms.min(WAIT_MAX_MS);
-    wait.why = shown(&wait.why);
+    wait.reason = shown(&wait.reason);
     wait
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn of_delivering(
         Delivering::Delivered => NotificationOutcome::Delivered,
         Delivering::Again(wait) => NotificationOutcome::Retry {
             after_ms: wait.after_ms.min(WEBHOOK_WAIT_MAX_MS),
-            why: because(&wait.why),
+            why: because(&wait.reason),
         },
         Delivering::Parked(why) => NotificationOutcome::Parked { why: because(&why) },
     }
@@ -78,18 +78,18 @@ pub(crate) fn of_signing(signing: Signing, precise_reason: Option<String>) -> De
         Signing::Signed(signature) => (Outcome::Signed(signature), None, UpstreamHealth::Fine),
         Signing::Refused(error) => (Outcome::Failed(shown(&error)), None, UpstreamHealth::Fine),
         Signing::Again(wait) => {
-            let Wait { after_ms, why } = bounded(wait);
-            let upstream = UpstreamHealth::Failing(because(why));
+            let Wait { after_ms, reason } = bounded(wait);
+            let upstream = UpstreamHealth::Failing(because(reason));
             (Outcome::Retry { after_ms }, None, upstream)
         }
         Signing::Paused(wait) => {
-            let Wait { after_ms, why } = bounded(wait);
-            let upstream = UpstreamHealth::Rejecting(why);
+            let Wait { after_ms, reason } = bounded(wait);
+            let upstream = UpstreamHealth::Rejecting(reason);
             (Outcome::Retry { after_ms }, Some(after_ms), upstream)
         }
         Signing::Slowed(wait) => {
-            let Wait { after_ms, why } = bounded(wait);
-            let upstream = UpstreamHealth::Throttling(why);
+            let Wait { after_ms, reason } = bounded(wait);
+            let upstream = UpstreamHealth::Throttling(reason);
             (Outcome::Retry { after_ms }, Some(after_ms), upstream)
         }
     };
@@ -111,15 +111,15 @@ pub(crate) fn of_checking(
         Checking::Unknown(wait) => (
             None,
             None,
-            UpstreamHealth::Failing(because(bounded(wait).why)),
+            UpstreamHealth::Failing(because(bounded(wait).reason)),
         ),
         Checking::Paused(wait) => {
-            let Wait { after_ms, why } = bounded(wait);
-            (None, Some(after_ms), UpstreamHealth::Rejecting(why))
+            let Wait { after_ms, reason } = bounded(wait);
+            (None, Some(after_ms), UpstreamHealth::Rejecting(reason))
         }
         Checking::Slowed(wait) => {
-            let Wait { after_ms, why } = bounded(wait);
-            (None, Some(after_ms), UpstreamHealth::Throttling(why))
+            let Wait { after_ms, reason } = bounded(wait);
+            (None, Some(after_ms), UpstreamHealth::Throttling(reason))
         }
     };
     Decision {
@@ -148,7 +148,7 @@ mod tests {
     fn component_cannot_hold_calls_for_more_than_a_day() {
         let wait = || Wait {
             after_ms: u64::MAX,
-            why: "over\nand over ".repeat(100),
+            reason: "over\nand over ".repeat(100),
         };
         for signing in [
             Signing::Again(wait()),

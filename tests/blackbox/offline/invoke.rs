@@ -108,7 +108,7 @@ fn wasmtime_calls_every_function_of_signing() {
         .expect("a signature should exist");
     let (key, signature) = (quoted(PUBLIC_KEY), quoted(signature));
     let message = quoted("what do ya want for nothing?");
-    let situation = "{tries: 1, age-ms: 0, now-ms: 1700000000000, random: 9}";
+    let situation = "{attempts: 1, age-ms: 0, now-ms: 1700000000000, random: 9}";
     let answered = |status: u16, body: &str| {
         let body = byte_list(body);
         format!("answered({{status: {status}, retry-after: none, body: {body}}})")

@@ -23,7 +23,7 @@ const SIGNATURES: &str = include_str!("../../../../guest/signing/src/verifier/si
 const MESSAGE: &str = "what do ya want for nothing?";
 
 const SITUATION: Situation = Situation {
-    tries: 1,
+    attempts: 1,
     age_ms: 0,
     now_ms: 1_700_000_000_000,
     random: 0,
