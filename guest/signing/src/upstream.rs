@@ -41,9 +41,9 @@ pub(crate) fn target(question: &Question) -> String {
 
 /// The meaning of a status code that does not answer the question itself.
 enum StatusMeaning {
-    Again(Wait),
+    Retry(Wait),
     /// The request is at fault, not the key or the address.
-    Refused(u16),
+    Rejected(u16),
     Paused(Wait),
     Slowed(Wait),
 }
@@ -56,7 +56,7 @@ pub(crate) fn read_signature(
     situation: &Situation,
     pace_ms: u64,
 ) -> Signing {
-    let retry = |reason: &str| Signing::Again(wait(retry_delay_ms(situation, pace_ms), reason));
+    let retry = |reason: &str| Signing::Retry(wait(retry_delay_ms(situation, pace_ms), reason));
     let answer = match reply {
         Reply::Answered(answer) => answer,
         Reply::Unanswered(failure) => return retry(&failure::describe(UPSTREAM, failure)),
@@ -79,8 +79,8 @@ pub(crate) fn read_signature(
         };
     }
     match status_meaning(&answer, situation, pace_ms) {
-        StatusMeaning::Again(wait) => Signing::Again(wait),
-        StatusMeaning::Refused(status) => Signing::Refused(format!(
+        StatusMeaning::Retry(wait) => Signing::Retry(wait),
+        StatusMeaning::Rejected(status) => Signing::Rejected(format!(
             "the upstream rejects this message (status {status})"
         )),
         StatusMeaning::Paused(wait) => Signing::Paused(wait),
@@ -124,8 +124,8 @@ fn read_check(
         return Checking::Known(known);
     }
     match status_meaning(&answer, situation, RETRY_DELAY_MS_MIN) {
-        StatusMeaning::Again(wait) => Checking::Unknown(wait),
-        StatusMeaning::Refused(status) => Checking::Unknown(wait(
+        StatusMeaning::Retry(wait) => Checking::Unknown(wait),
+        StatusMeaning::Rejected(status) => Checking::Unknown(wait(
             retry_delay_ms(situation, RETRY_DELAY_MS_MIN),
             &format!("the upstream rejects the request (status {status})"),
         )),
@@ -139,13 +139,13 @@ fn status_meaning(answer: &Answer, situation: &Situation, pace_ms: u64) -> Statu
     let retry_after = retry_after_ms(answer.retry_after.as_deref(), situation.now_ms);
     let status = answer.status;
     match status {
-        400 | 413 | 414 | 422 | 431 => StatusMeaning::Refused(status),
+        400 | 413 | 414 | 422 | 431 => StatusMeaning::Rejected(status),
         429 => StatusMeaning::Slowed(wait(
             retry_after.unwrap_or_else(|| with_jitter(SLOWED_MS, situation)),
             "the upstream received too many calls (status 429)",
         )),
         // A time-out or a bad moment: the key is not at fault.
-        408 | 425 => StatusMeaning::Again(wait(
+        408 | 425 => StatusMeaning::Retry(wait(
             retry_delay_ms(situation, pace_ms),
             &format!("the upstream returned status {status}"),
         )),
@@ -155,7 +155,7 @@ fn status_meaning(answer: &Answer, situation: &Situation, pace_ms: u64) -> Statu
                 .max(with_jitter(PROBE_MS, situation)),
             &format!("the upstream rejects the key or the URL (status {status}); check both"),
         )),
-        _ => StatusMeaning::Again(wait(
+        _ => StatusMeaning::Retry(wait(
             retry_after
                 .unwrap_or(0)
                 .max(retry_delay_ms(situation, pace_ms)),
@@ -241,11 +241,11 @@ mod tests {
         }
         assert!(matches!(
             read(answered(200, b"\xff\xfe"), 1),
-            Signing::Again(_)
+            Signing::Retry(_)
         ));
         assert!(matches!(
             read(answered(201, text.as_bytes()), 1),
-            Signing::Again(_)
+            Signing::Retry(_)
         ));
     }
 
@@ -253,7 +253,7 @@ mod tests {
     fn status_codes_distinguish_message_key_and_upstream_faults() {
         for status in [400, 413, 414, 422, 431] {
             assert!(
-                matches!(read(answered(status, b""), 1), Signing::Refused(_)),
+                matches!(read(answered(status, b""), 1), Signing::Rejected(_)),
                 "{status}"
             );
         }
@@ -267,7 +267,7 @@ mod tests {
             100, 202, 204, 301, 302, 307, 408, 425, 500, 502, 503, 504, 599,
         ] {
             assert!(
-                matches!(read(answered(status, b""), 1), Signing::Again(_)),
+                matches!(read(answered(status, b""), 1), Signing::Retry(_)),
                 "{status}"
             );
         }
@@ -281,7 +281,7 @@ mod tests {
         ] {
             assert!(matches!(
                 read(Reply::Unanswered(failure), 1),
-                Signing::Again(_)
+                Signing::Retry(_)
             ));
         }
     }
@@ -295,7 +295,7 @@ mod tests {
             &situation(attempts, 0),
             pace_ms,
         ) {
-            Signing::Again(wait) => wait.after_ms,
+            Signing::Retry(wait) => wait.after_ms,
             other => panic!("{other:?}"),
         };
         let waits: Vec<_> = [1, 2, 3, 4, 5, 1000, u32::MAX]
@@ -314,7 +314,7 @@ mod tests {
                 body: Vec::new(),
             });
             match read(reply, 1) {
-                Signing::Slowed(wait) | Signing::Again(wait) | Signing::Paused(wait) => {
+                Signing::Slowed(wait) | Signing::Retry(wait) | Signing::Paused(wait) => {
                     wait.after_ms
                 }
                 other => panic!("{other:?}"),

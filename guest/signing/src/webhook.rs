@@ -121,7 +121,7 @@ fn retry_or_park(situation: &Situation, delay_ms_min: u64, reason: String) -> De
         None => return Delivering::Parked(reason),
     };
     let after_ms = with_jitter(planned, situation).max(delay_ms_min);
-    Delivering::Again(Wait { after_ms, reason })
+    Delivering::Retry(Wait { after_ms, reason })
 }
 
 fn rfc3339(ms: u64) -> String {
@@ -200,7 +200,7 @@ mod tests {
     fn delays_follow_the_schedule_until_the_notification_is_parked() {
         let wait = |attempts, age_ms| match read(answered(500, None), &situation(attempts, age_ms))
         {
-            Delivering::Again(wait) => Some(wait.after_ms),
+            Delivering::Retry(wait) => Some(wait.after_ms),
             Delivering::Parked(_) => None,
             Delivering::Delivered => panic!("status 500 should not count as delivered"),
         };
@@ -234,7 +234,7 @@ mod tests {
             assert!(
                 matches!(
                     read(answered(status, None), &situation),
-                    Delivering::Again(_)
+                    Delivering::Retry(_)
                 ),
                 "{status}"
             );
@@ -244,11 +244,11 @@ mod tests {
             Delivering::Parked(_)
         ));
         let unanswered = Reply::Unanswered(Failure::TimedOut);
-        assert!(matches!(read(unanswered, &situation), Delivering::Again(_)));
+        assert!(matches!(read(unanswered, &situation), Delivering::Retry(_)));
         for (retry_after, expected) in [("120", 120_000), ("0", 1000), ("nonsense", 1000)] {
             let read = read(answered(503, Some(retry_after)), &situation);
             assert!(
-                matches!(read, Delivering::Again(wait) if wait.after_ms == expected),
+                matches!(read, Delivering::Retry(wait) if wait.after_ms == expected),
                 "{retry_after}"
             );
         }

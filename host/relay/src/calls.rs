@@ -129,7 +129,7 @@ fn decide<W: Environment>(
         relay.settings.pace_ms(),
     );
     let signing = signing.unwrap_or_else(|fault| {
-        Signing::Again(Wait {
+        Signing::Retry(Wait {
             after_ms: FAULT_WAIT_MS,
             reason: report_fault(&fault),
         })

@@ -63,7 +63,7 @@ pub(crate) fn of_delivering(
     let because = |why: &str| precise_reason.unwrap_or_else(|| shown(why));
     match delivering {
         Delivering::Delivered => NotificationOutcome::Delivered,
-        Delivering::Again(wait) => NotificationOutcome::Retry {
+        Delivering::Retry(wait) => NotificationOutcome::Retry {
             after_ms: wait.after_ms.min(WEBHOOK_WAIT_MAX_MS),
             why: because(&wait.reason),
         },
@@ -76,8 +76,8 @@ pub(crate) fn of_signing(signing: Signing, precise_reason: Option<String>) -> De
     let because = |why: String| precise_reason.unwrap_or(why);
     let (outcome, hold_ms, upstream) = match signing {
         Signing::Signed(signature) => (Outcome::Signed(signature), None, UpstreamHealth::Fine),
-        Signing::Refused(error) => (Outcome::Failed(shown(&error)), None, UpstreamHealth::Fine),
-        Signing::Again(wait) => {
+        Signing::Rejected(error) => (Outcome::Failed(shown(&error)), None, UpstreamHealth::Fine),
+        Signing::Retry(wait) => {
             let Wait { after_ms, reason } = bounded(wait);
             let upstream = UpstreamHealth::Failing(because(reason));
             (Outcome::Retry { after_ms }, None, upstream)
@@ -151,7 +151,7 @@ mod tests {
             reason: "over\nand over ".repeat(100),
         };
         for signing in [
-            Signing::Again(wait()),
+            Signing::Retry(wait()),
             Signing::Paused(wait()),
             Signing::Slowed(wait()),
         ] {
@@ -171,7 +171,7 @@ mod tests {
             );
         }
         let NotificationOutcome::Retry { after_ms, why } =
-            of_delivering(Delivering::Again(wait()), None)
+            of_delivering(Delivering::Retry(wait()), None)
         else {
             panic!("notification should be attempted again");
         };

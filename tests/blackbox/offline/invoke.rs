@@ -120,7 +120,7 @@ fn wasmtime_calls_every_function_of_signing() {
         call("target(check-key)", "\"/\""),
         call(
             format!("read-signature({bad}, \"m\", none, {situation}, 6000)"),
-            "again({after-ms: ",
+            "retry({after-ms: ",
         ),
         call(
             format!("read-verification({good}, {situation})"),
@@ -149,7 +149,7 @@ fn wasmtime_calls_every_function_of_signing() {
         call(format!("read({good}, {situation})"), "delivered"),
         call(
             format!("read({bad}, {situation})"),
-            "again({after-ms: ",
+            "retry({after-ms: ",
         ),
     ]);
     calls("signing", &all);

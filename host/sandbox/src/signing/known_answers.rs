@@ -93,7 +93,7 @@ fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
         }
     }
     let forged = answered(200, None, STANDARD.encode([7; 256]).as_bytes());
-    if !matches!(read(&forged, Some(PUBLIC_KEY))?, Signing::Again(_)) {
+    if !matches!(read(&forged, Some(PUBLIC_KEY))?, Signing::Retry(_)) {
         return Err(wrong(
             "a signature is returned that does not verify with the public key",
         ));
@@ -105,7 +105,7 @@ fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
         Reply::Unanswered(Failure::CutOff),
     ] {
         match read(&reply, None)? {
-            Signing::Again(wait) if wait.after_ms <= DAY_MS => {}
+            Signing::Retry(wait) if wait.after_ms <= DAY_MS => {}
             _ => {
                 return Err(wrong(
                     "a message is not attempted again after a temporary failure",
@@ -198,7 +198,7 @@ fn webhooks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
         Reply::Unanswered(Failure::NotConnected),
     ] {
         match read(&reply)? {
-            Delivering::Again(wait) if wait.after_ms <= DAY_MS => {}
+            Delivering::Retry(wait) if wait.after_ms <= DAY_MS => {}
             _ => return Err(wrong("a failed webhook is not attempted again")),
         }
     }

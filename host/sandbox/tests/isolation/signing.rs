@@ -86,7 +86,7 @@ fn signature_is_rejected_if_it_does_not_verify_with_the_public_key() {
     );
     assert!(matches!(
         read("another", Some(PUBLIC_KEY)),
-        Signing::Again(_)
+        Signing::Retry(_)
     ));
     assert_eq!(read("another", None), Signing::Signed(signature()));
     let claim = Claim {
@@ -151,5 +151,5 @@ fn response_of_the_receiver_decides_about_the_next_attempt() {
     assert_eq!(read(answered(204, "")), Delivering::Delivered);
     assert!(matches!(read(answered(410, "")), Delivering::Parked(_)));
     let unanswered = Reply::Unanswered(Failure::TimedOut);
-    assert!(matches!(read(unanswered), Delivering::Again(wait) if wait.after_ms == 1000));
+    assert!(matches!(read(unanswered), Delivering::Retry(wait) if wait.after_ms == 1000));
 }
