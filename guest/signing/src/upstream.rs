@@ -1,7 +1,7 @@
 //! Requests to the upstream signing API, and the meaning of its responses.
 
 use crate::backoff::{MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
-use crate::bindings::exports::bulkhead::signing::exchange::{Answer, Reply, Situation, Wait};
+use crate::bindings::exports::bulkhead::signing::exchange::{Reply, Response, Situation, Wait};
 use crate::bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
 use crate::{failure, signature, verifier};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -57,12 +57,12 @@ pub(crate) fn read_signature(
     pace_ms: u64,
 ) -> Signing {
     let retry = |reason: &str| Signing::Retry(wait(retry_delay_ms(situation, pace_ms), reason));
-    let answer = match reply {
-        Reply::Answered(answer) => answer,
-        Reply::Unanswered(failure) => return retry(&failure::describe(UPSTREAM, failure)),
+    let response = match reply {
+        Reply::Complete(response) => response,
+        Reply::Failed(failure) => return retry(&failure::describe(UPSTREAM, failure)),
     };
-    if answer.status == 200 {
-        let Some(signature) = signature::from_body(&answer.body) else {
+    if response.status == 200 {
+        let Some(signature) = signature::from_body(&response.body) else {
             return retry("the upstream returned status 200 without a signature");
         };
         let Some(public_key) = public_key else {
@@ -78,7 +78,7 @@ pub(crate) fn read_signature(
             Err(error) => retry(&format!("the public key is not valid: {error}")),
         };
     }
-    match status_meaning(&answer, situation, pace_ms) {
+    match status_meaning(&response, situation, pace_ms) {
         StatusMeaning::Retry(wait) => Signing::Retry(wait),
         StatusMeaning::Rejected(status) => Signing::Rejected(format!(
             "the upstream rejects this message (status {status})"
@@ -111,19 +111,19 @@ fn read_check(
     situation: &Situation,
     known: impl FnOnce(u16) -> Option<bool>,
 ) -> Checking {
-    let answer = match reply {
-        Reply::Answered(answer) => answer,
-        Reply::Unanswered(failure) => {
+    let response = match reply {
+        Reply::Complete(response) => response,
+        Reply::Failed(failure) => {
             return Checking::Unknown(wait(
                 retry_delay_ms(situation, RETRY_DELAY_MS_MIN),
                 &failure::describe(UPSTREAM, failure),
             ));
         }
     };
-    if let Some(known) = known(answer.status) {
+    if let Some(known) = known(response.status) {
         return Checking::Known(known);
     }
-    match status_meaning(&answer, situation, RETRY_DELAY_MS_MIN) {
+    match status_meaning(&response, situation, RETRY_DELAY_MS_MIN) {
         StatusMeaning::Retry(wait) => Checking::Unknown(wait),
         StatusMeaning::Rejected(status) => Checking::Unknown(wait(
             retry_delay_ms(situation, RETRY_DELAY_MS_MIN),
@@ -135,9 +135,9 @@ fn read_check(
 }
 
 /// Interprets a status code that does not answer the question itself.
-fn status_meaning(answer: &Answer, situation: &Situation, pace_ms: u64) -> StatusMeaning {
-    let retry_after = retry_after_ms(answer.retry_after.as_deref(), situation.now_ms);
-    let status = answer.status;
+fn status_meaning(response: &Response, situation: &Situation, pace_ms: u64) -> StatusMeaning {
+    let retry_after = retry_after_ms(response.retry_after.as_deref(), situation.now_ms);
+    let status = response.status;
     match status {
         400 | 413 | 414 | 422 | 431 => StatusMeaning::Rejected(status),
         429 => StatusMeaning::Slowed(wait(
@@ -187,8 +187,8 @@ mod tests {
 
     const PACE_MS: u64 = 6000;
 
-    fn answered(status: u16, body: &[u8]) -> Reply {
-        Reply::Answered(Answer {
+    fn complete(status: u16, body: &[u8]) -> Reply {
+        Reply::Complete(Response {
             status,
             retry_after: None,
             body: body.to_vec(),
@@ -222,7 +222,7 @@ mod tests {
     fn only_a_complete_signature_is_accepted() {
         let text = "Ab-_".repeat(64);
         let signed =
-            |body: &str| matches!(read(answered(200, body.as_bytes()), 1), Signing::Signed(_));
+            |body: &str| matches!(read(complete(200, body.as_bytes()), 1), Signing::Signed(_));
         assert!(signed(&text) && signed(&format!("{text}\n")) && signed(&"Ab+/".repeat(64)));
         assert!(signed(&format!("{}==", "A".repeat(342))) && signed(&"A".repeat(342)));
         for wrong in [
@@ -240,11 +240,11 @@ mod tests {
             assert!(!signed(wrong), "{wrong}");
         }
         assert!(matches!(
-            read(answered(200, b"\xff\xfe"), 1),
+            read(complete(200, b"\xff\xfe"), 1),
             Signing::Retry(_)
         ));
         assert!(matches!(
-            read(answered(201, text.as_bytes()), 1),
+            read(complete(201, text.as_bytes()), 1),
             Signing::Retry(_)
         ));
     }
@@ -253,13 +253,13 @@ mod tests {
     fn status_codes_distinguish_message_key_and_upstream_faults() {
         for status in [400, 413, 414, 422, 431] {
             assert!(
-                matches!(read(answered(status, b""), 1), Signing::Rejected(_)),
+                matches!(read(complete(status, b""), 1), Signing::Rejected(_)),
                 "{status}"
             );
         }
         for status in [401, 402, 403, 404, 405, 407, 410, 418, 451, 499] {
             assert!(
-                matches!(read(answered(status, b""), 1), Signing::Paused(_)),
+                matches!(read(complete(status, b""), 1), Signing::Paused(_)),
                 "{status}"
             );
         }
@@ -267,11 +267,11 @@ mod tests {
             100, 202, 204, 301, 302, 307, 408, 425, 500, 502, 503, 504, 599,
         ] {
             assert!(
-                matches!(read(answered(status, b""), 1), Signing::Retry(_)),
+                matches!(read(complete(status, b""), 1), Signing::Retry(_)),
                 "{status}"
             );
         }
-        assert!(matches!(read(answered(429, b""), 1), Signing::Slowed(_)));
+        assert!(matches!(read(complete(429, b""), 1), Signing::Slowed(_)));
         for failure in [
             Failure::NotConnected,
             Failure::TimedOut,
@@ -279,17 +279,14 @@ mod tests {
             Failure::TooLong,
             Failure::Malformed,
         ] {
-            assert!(matches!(
-                read(Reply::Unanswered(failure), 1),
-                Signing::Retry(_)
-            ));
+            assert!(matches!(read(Reply::Failed(failure), 1), Signing::Retry(_)));
         }
     }
 
     #[test]
     fn delays_double_up_to_the_pace_of_the_quota() {
         let waited = |attempts, pace_ms| match read_signature(
-            answered(502, b""),
+            complete(502, b""),
             "",
             None,
             &situation(attempts, 0),
@@ -308,7 +305,7 @@ mod tests {
     #[test]
     fn retry_after_is_honoured() {
         let read = |status, retry_after: &str| {
-            let reply = Reply::Answered(Answer {
+            let reply = Reply::Complete(Response {
                 status,
                 retry_after: Some(retry_after.to_owned()),
                 body: Vec::new(),
@@ -330,14 +327,14 @@ mod tests {
     #[test]
     fn verification_and_key_check_interpret_status_codes() {
         let situation = situation(1, 0);
-        let verified = |status| read_verification(answered(status, b""), &situation);
+        let verified = |status| read_verification(complete(status, b""), &situation);
         assert!(matches!(verified(200), Checking::Known(true)));
         assert!(matches!(verified(400), Checking::Known(false)));
         assert!(matches!(verified(422), Checking::Unknown(_)));
         assert!(matches!(verified(401), Checking::Paused(_)));
         assert!(matches!(verified(502), Checking::Unknown(_)));
         assert!(matches!(verified(429), Checking::Slowed(_)));
-        let key = |status| read_key_check(answered(status, b"welcome"), &situation);
+        let key = |status| read_key_check(complete(status, b"welcome"), &situation);
         assert!(matches!(key(200), Checking::Known(true)));
         assert!(matches!(key(401), Checking::Known(false)));
         assert!(matches!(key(403), Checking::Known(false)));

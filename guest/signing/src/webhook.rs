@@ -84,20 +84,20 @@ pub(crate) fn sign(id: &str, timestamp: &str, body: &[u8], secret: &[u8]) -> Str
 
 /// Interprets the receiver's response.
 pub(crate) fn read(reply: Reply, situation: &Situation) -> Delivering {
-    let answer = match reply {
-        Reply::Answered(answer) => answer,
-        Reply::Unanswered(failure) => {
+    let response = match reply {
+        Reply::Complete(response) => response,
+        Reply::Failed(failure) => {
             return retry_or_park(situation, 0, failure::describe("the receiver", failure));
         }
     };
-    match answer.status {
+    match response.status {
         200..=299 => Delivering::Delivered,
         // Standard Webhooks 1.0: the receiver does not want further notifications.
         410 => Delivering::Parked(
             "the receiver does not want notifications any more (status 410)".to_owned(),
         ),
         status => {
-            let requested_ms = retry_after_ms(answer.retry_after.as_deref(), situation.now_ms);
+            let requested_ms = retry_after_ms(response.retry_after.as_deref(), situation.now_ms);
             let reason = match status {
                 300..=399 => {
                     format!(
@@ -133,7 +133,7 @@ fn rfc3339(ms: u64) -> String {
 mod tests {
     use super::*;
     use crate::backoff::situation;
-    use crate::bindings::exports::bulkhead::signing::exchange::{Answer, Failure};
+    use crate::bindings::exports::bulkhead::signing::exchange::{Failure, Response};
 
     fn event(outcome: Result<&str, &str>) -> Event {
         Event {
@@ -144,8 +144,8 @@ mod tests {
         }
     }
 
-    fn answered(status: u16, retry_after: Option<&str>) -> Reply {
-        Reply::Answered(Answer {
+    fn complete(status: u16, retry_after: Option<&str>) -> Reply {
+        Reply::Complete(Response {
             status,
             retry_after: retry_after.map(str::to_owned),
             body: Vec::new(),
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn delays_follow_the_schedule_until_the_notification_is_parked() {
-        let wait = |attempts, age_ms| match read(answered(500, None), &situation(attempts, age_ms))
+        let wait = |attempts, age_ms| match read(complete(500, None), &situation(attempts, age_ms))
         {
             Delivering::Retry(wait) => Some(wait.after_ms),
             Delivering::Parked(_) => None,
@@ -226,27 +226,27 @@ mod tests {
         let situation = situation(1, 0);
         for status in [200, 201, 204, 299] {
             assert!(matches!(
-                read(answered(status, None), &situation),
+                read(complete(status, None), &situation),
                 Delivering::Delivered
             ));
         }
         for status in [100, 301, 307, 400, 401, 404, 429, 500, 503] {
             assert!(
                 matches!(
-                    read(answered(status, None), &situation),
+                    read(complete(status, None), &situation),
                     Delivering::Retry(_)
                 ),
                 "{status}"
             );
         }
         assert!(matches!(
-            read(answered(410, None), &situation),
+            read(complete(410, None), &situation),
             Delivering::Parked(_)
         ));
-        let unanswered = Reply::Unanswered(Failure::TimedOut);
+        let unanswered = Reply::Failed(Failure::TimedOut);
         assert!(matches!(read(unanswered, &situation), Delivering::Retry(_)));
         for (retry_after, expected) in [("120", 120_000), ("0", 1000), ("nonsense", 1000)] {
-            let read = read(answered(503, Some(retry_after)), &situation);
+            let read = read(complete(503, Some(retry_after)), &situation);
             assert!(
                 matches!(read, Delivering::Retry(wait) if wait.after_ms == expected),
                 "{retry_after}"

@@ -77,7 +77,7 @@ async fn make_one<W: Environment>(relay: &Relay<W>, claimed: Attempt) {
         .await;
     relay.environment.reached(Point::Called);
     let end = slot_end(&result);
-    if matches!(&result, CallResult::Answer(answer) if [401, 403].contains(&answer.status)) {
+    if matches!(&result, CallResult::Response(response) if [401, 403].contains(&response.status)) {
         relay.health.key(false, relay.environment.now());
     }
     let decision = decide(relay, &component, &claimed, result);

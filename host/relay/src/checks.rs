@@ -95,7 +95,7 @@ impl<W: Environment> Relay<W> {
         }));
         tokio::select! {
             biased;
-            answer = receiver => answer.ok().flatten(),
+            response = receiver => response.ok().flatten(),
             () = self.environment.sleep_until(until) => None,
         }
         .ok_or(ASK_AGAIN)

@@ -107,7 +107,7 @@ pub(crate) fn of_checking(
 ) -> Decision<Option<bool>> {
     let because = |why: String| precise_reason.unwrap_or(why);
     let (outcome, hold_ms, upstream) = match checking {
-        Checking::Known(answer) => (Some(answer), None, UpstreamHealth::Fine),
+        Checking::Known(response) => (Some(response), None, UpstreamHealth::Fine),
         Checking::Unknown(wait) => (
             None,
             None,
@@ -133,7 +133,7 @@ pub(crate) fn of_checking(
 /// complete response may still be in a buffer of the network.
 pub(crate) fn slot_end(result: &CallResult) -> SlotEnd {
     match result {
-        CallResult::Answer(_) | CallResult::Unsent(_) => SlotEnd::Settled,
+        CallResult::Response(_) | CallResult::Unsent(_) => SlotEnd::Settled,
         CallResult::Lost(_) | CallResult::Malformed(_) => SlotEnd::Unknown,
     }
 }

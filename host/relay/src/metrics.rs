@@ -124,7 +124,7 @@ impl RelayMetrics {
 /// Returns the label for the result of a call, from a fixed set.
 fn end(result: &CallResult) -> &'static str {
     match result {
-        CallResult::Answer(answer) => match answer.status {
+        CallResult::Response(response) => match response.status {
             200..=299 => "2xx",
             300..=399 => "3xx",
             429 => "429",

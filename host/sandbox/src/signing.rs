@@ -22,7 +22,9 @@ mod bindings {
 use bindings::exports::bulkhead::signing::{upstream, verifier, webhook};
 
 // Plain data. `wit/signing` documents it.
-pub use bindings::exports::bulkhead::signing::exchange::{Answer, Failure, Reply, Situation, Wait};
+pub use bindings::exports::bulkhead::signing::exchange::{
+    Failure, Reply, Response, Situation, Wait,
+};
 pub use bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
 pub use bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Event};
 
@@ -187,7 +189,7 @@ pub enum VerifyError {
 /// The length of the response's body, in bytes.
 fn body_len(reply: &Reply) -> usize {
     match reply {
-        Reply::Answered(answer) => answer.body.len(),
-        Reply::Unanswered(_) => 0,
+        Reply::Complete(response) => response.body.len(),
+        Reply::Failed(_) => 0,
     }
 }

@@ -109,11 +109,11 @@ fn wasmtime_calls_every_function_of_signing() {
     let (key, signature) = (quoted(PUBLIC_KEY), quoted(signature));
     let message = quoted("what do ya want for nothing?");
     let situation = "{attempts: 1, age-ms: 0, now-ms: 1700000000000, random: 9}";
-    let answered = |status: u16, body: &str| {
+    let complete = |status: u16, body: &str| {
         let body = byte_list(body);
-        format!("answered({{status: {status}, retry-after: none, body: {body}}})")
+        format!("complete({{status: {status}, retry-after: none, body: {body}}})")
     };
-    let (good, bad) = (answered(200, ""), answered(502, "Bad Gateway"));
+    let (good, bad) = (complete(200, ""), complete(502, "Bad Gateway"));
     let mut all = about("signing").to_vec();
     all.extend([
         call("target(sign(\"a b\"))", "\"/crypto/sign?message=a%20b\""),
@@ -127,11 +127,11 @@ fn wasmtime_calls_every_function_of_signing() {
             "known(true)",
         ),
         call(
-            format!("read-verification(unanswered(timed-out), {situation})"),
+            format!("read-verification(failed(timed-out), {situation})"),
             "unknown({after-ms: ",
         ),
         call(
-            format!("read-key-check({}, {situation})", answered(401, "")),
+            format!("read-key-check({}, {situation})", complete(401, "")),
             "known(false)",
         ),
         call(

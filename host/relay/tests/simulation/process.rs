@@ -4,7 +4,7 @@ use crate::clockwork::{Clockwork, NATURE, Owner};
 use crate::receivers::{Delivery, Manner, Receivers};
 use crate::upstream::{Reaction, Upstream};
 use bulkhead_relay::{BoxFuture, CallResult, Environment, Point};
-use bulkhead_sandbox::{Answer, Delivery as Content, Failure};
+use bulkhead_sandbox::{Delivery as Content, Failure, Response};
 use bulkhead_store::{BootMillis, Callback, Now, TraceParent, UnixMillis};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
@@ -210,7 +210,7 @@ impl Environment for Surroundings {
                 NATURE,
                 Box::pin(async move { call(&way, target, until_ms, sender).await }),
             );
-            answered(receiver, &shared.clockwork, until_ms).await
+            complete(receiver, &shared.clockwork, until_ms).await
         })
     }
 
@@ -231,7 +231,7 @@ impl Environment for Surroundings {
                 NATURE,
                 Box::pin(async move { deliver(&way, callback, delivery, until_ms, sender).await }),
             );
-            answered(receiver, &shared.clockwork, until_ms).await
+            complete(receiver, &shared.clockwork, until_ms).await
         })
     }
 
@@ -250,7 +250,7 @@ impl Environment for Surroundings {
     }
 }
 
-async fn answered(
+async fn complete(
     receiver: oneshot::Receiver<CallResult>,
     clockwork: &Clockwork,
     until_ms: i64,
@@ -303,14 +303,14 @@ async fn call(
     let result = match reaction {
         Reaction::Silence => return,
         Reaction::Reset => CallResult::Lost(Failure::CutOff),
-        Reaction::Answer {
+        Reaction::Response {
             status,
             retry_after,
             body,
             after_ms,
         } => {
             process.sleep_ms(after_ms).await;
-            CallResult::Answer(Answer {
+            CallResult::Response(Response {
                 status,
                 retry_after,
                 body,
@@ -369,11 +369,11 @@ async fn deliver(
     }
     process.sleep_ms(process.ms(1..50)).await;
     let in_time = shared.clockwork.now_ms() < until_ms;
-    let answer = CallResult::Answer(Answer {
+    let response = CallResult::Response(Response {
         status,
         retry_after: None,
         body: Vec::new(),
     });
-    let heard = sender.send(answer).is_ok();
+    let heard = sender.send(response).is_ok();
     lock(&shared.receivers).log[log_at].heard = heard && in_time;
 }

@@ -240,14 +240,14 @@ impl Run {
         let task = async move {
             let start_ms = shared.clockwork.now_ms();
             let until = BootMillis(process.boot_ms() + PATIENCE_MS);
-            let answer = relay.sign(new, until).await;
+            let response = relay.sign(new, until).await;
             let now_ms = shared.clockwork.now_ms();
             assert!(
                 now_ms - start_ms <= PATIENCE_MS,
                 "a caller waited for {} ms",
                 now_ms - start_ms
             );
-            match answer {
+            match response {
                 Ok(SignOutcome::Pending { id, .. }) => lock(&promises).push(Promise {
                     at_ms: now_ms,
                     id,

@@ -2,7 +2,7 @@
 //! message or burden a receiver.
 
 use super::{
-    Answer, Checking, Claim, Delivering, Event, Failure, Question, Reply, Signing,
+    Checking, Claim, Delivering, Event, Failure, Question, Reply, Response, Signing,
     SigningComponent, Situation, VerifyError,
 };
 use crate::admission::KnownAnswerError;
@@ -37,8 +37,8 @@ fn wrong(expectation: impl Into<String>) -> KnownAnswerError {
     KnownAnswerError::Wrong(expectation.into())
 }
 
-fn answered(status: u16, retry_after: Option<&str>, body: &[u8]) -> Reply {
-    Reply::Answered(Answer {
+fn complete(status: u16, retry_after: Option<&str>, body: &[u8]) -> Reply {
+    Reply::Complete(Response {
         status,
         retry_after: retry_after.map(Into::into),
         body: body.to_vec(),
@@ -85,24 +85,24 @@ fn questions(component: &SigningComponent) -> Result<(), KnownAnswerError> {
 fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     let read = |reply: &Reply, key| component.read_signature(reply, MESSAGE, key, SITUATION, 6000);
     let signature = signature();
-    let good = answered(200, None, signature.as_bytes());
+    let good = complete(200, None, signature.as_bytes());
     for key in [None, Some(PUBLIC_KEY)] {
         match read(&good, key)? {
             Signing::Signed(signed) if signed == signature => {}
             _ => return Err(wrong("a signature is not returned unchanged")),
         }
     }
-    let forged = answered(200, None, STANDARD.encode([7; 256]).as_bytes());
+    let forged = complete(200, None, STANDARD.encode([7; 256]).as_bytes());
     if !matches!(read(&forged, Some(PUBLIC_KEY))?, Signing::Retry(_)) {
         return Err(wrong(
             "a signature is returned that does not verify with the public key",
         ));
     }
     for reply in [
-        answered(200, None, b"Oops."),
-        answered(502, None, b"Bad gateway"),
-        Reply::Unanswered(Failure::TimedOut),
-        Reply::Unanswered(Failure::CutOff),
+        complete(200, None, b"Oops."),
+        complete(502, None, b"Bad gateway"),
+        Reply::Failed(Failure::TimedOut),
+        Reply::Failed(Failure::CutOff),
     ] {
         match read(&reply, None)? {
             Signing::Retry(wait) if wait.after_ms <= DAY_MS => {}
@@ -113,13 +113,13 @@ fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
             }
         }
     }
-    match read(&answered(429, Some("30"), b""), None)? {
+    match read(&complete(429, Some("30"), b""), None)? {
         Signing::Slowed(wait) if (30_000..=DAY_MS).contains(&wait.after_ms) => {}
         _ => {
             return Err(wrong("the Retry-After of a 429 response is not respected"));
         }
     }
-    match read(&answered(401, None, b""), None)? {
+    match read(&complete(401, None, b""), None)? {
         Signing::Paused(wait) if wait.after_ms <= DAY_MS => Ok(()),
         _ => Err(wrong(
             "calls are not paused after the upstream rejects the API key",
@@ -128,7 +128,7 @@ fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
 }
 
 fn checks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
-    let failed = answered(502, None, b"Bad gateway");
+    let failed = complete(502, None, b"Bad gateway");
     let verification = component.read_verification(&failed, SITUATION);
     let key_check = component.read_key_check(&failed, SITUATION);
     for checking in [verification, key_check] {
@@ -187,15 +187,15 @@ fn webhooks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
         ));
     }
     let read = |reply: &Reply| component.read_webhook(reply, SITUATION);
-    if !matches!(read(&answered(204, None, b""))?, Delivering::Delivered) {
+    if !matches!(read(&complete(204, None, b""))?, Delivering::Delivered) {
         return Err(wrong(
             "a webhook with the response 204 does not count as delivered",
         ));
     }
     for reply in [
-        answered(500, None, b""),
-        answered(302, None, b""),
-        Reply::Unanswered(Failure::NotConnected),
+        complete(500, None, b""),
+        complete(302, None, b""),
+        Reply::Failed(Failure::NotConnected),
     ] {
         match read(&reply)? {
             Delivering::Retry(wait) if wait.after_ms <= DAY_MS => {}

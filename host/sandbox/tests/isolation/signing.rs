@@ -3,8 +3,8 @@
 use super::{TIME, sandbox, within};
 use bulkhead_artifacts::SIGNING;
 use bulkhead_sandbox::{
-    Answer, Claim, ComponentMetrics, Delivering, Event, Failure, GuestComponent as _, Question,
-    Reply, Signing, SigningComponent, Situation, VerifyError,
+    Claim, ComponentMetrics, Delivering, Event, Failure, GuestComponent as _, Question, Reply,
+    Response, Signing, SigningComponent, Situation, VerifyError,
 };
 use standardwebhooks::Webhook;
 use std::sync::LazyLock;
@@ -34,8 +34,8 @@ fn signature() -> String {
     first.expect("file should contain a signature").to_owned()
 }
 
-fn answered(status: u16, body: &str) -> Reply {
-    Reply::Answered(Answer {
+fn complete(status: u16, body: &str) -> Reply {
+    Reply::Complete(Response {
         status,
         retry_after: None,
         body: body.into(),
@@ -76,7 +76,7 @@ fn largest_messages_are_passed_in_both_directions() {
 #[test]
 fn signature_is_rejected_if_it_does_not_verify_with_the_public_key() {
     let read = |message, key| {
-        let reply = answered(200, &signature());
+        let reply = complete(200, &signature());
         let read = COMPONENT.read_signature(&reply, message, key, SITUATION, 6000);
         read.expect("decision should be returned")
     };
@@ -148,8 +148,8 @@ fn response_of_the_receiver_decides_about_the_next_attempt() {
             .read_webhook(&reply, SITUATION)
             .expect("decision should be returned")
     };
-    assert_eq!(read(answered(204, "")), Delivering::Delivered);
-    assert!(matches!(read(answered(410, "")), Delivering::Parked(_)));
-    let unanswered = Reply::Unanswered(Failure::TimedOut);
+    assert_eq!(read(complete(204, "")), Delivering::Delivered);
+    assert!(matches!(read(complete(410, "")), Delivering::Parked(_)));
+    let unanswered = Reply::Failed(Failure::TimedOut);
     assert!(matches!(read(unanswered), Delivering::Retry(wait) if wait.after_ms == 1000));
 }
