@@ -3,7 +3,7 @@
 use crate::bindings::exports::bulkhead::component::about;
 use crate::bindings::exports::bulkhead::signing::exchange::{Reply, Situation};
 use crate::bindings::exports::bulkhead::signing::upstream::{
-    self, Checking, Claim, Question, Signing,
+    self, Checking, Claim, Operation, Signing,
 };
 use crate::bindings::exports::bulkhead::signing::{verifier, webhook};
 
@@ -19,8 +19,8 @@ mod exports {
 }
 
 impl upstream::Guest for Component {
-    fn target(question: Question) -> String {
-        crate::upstream::target(&question)
+    fn target(operation: Operation) -> String {
+        crate::upstream::target(&operation)
     }
 
     fn read_signature(

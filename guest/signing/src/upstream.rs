@@ -2,7 +2,7 @@
 
 use crate::backoff::{MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
 use crate::bindings::exports::bulkhead::signing::exchange::{Reply, Response, Situation, Wait};
-use crate::bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
+use crate::bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Operation, Signing};
 use crate::{failure, signature, verifier};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -25,21 +25,21 @@ const PROBE_MS: u64 = MINUTE_MS;
 /// Delay after a 429 without a valid `Retry-After` header.
 const SLOWED_MS: u64 = MINUTE_MS;
 
-/// Returns the path and query of the request for a question.
-pub(crate) fn target(question: &Question) -> String {
+/// Returns the path and query of the request for a operation.
+pub(crate) fn target(operation: &Operation) -> String {
     let encoded = |text| utf8_percent_encode(text, &UNRESERVED);
-    match question {
-        Question::Sign(message) => format!("/crypto/sign?message={}", encoded(message)),
-        Question::Verify(Claim { message, signature }) => format!(
+    match operation {
+        Operation::Sign(message) => format!("/crypto/sign?message={}", encoded(message)),
+        Operation::Verify(Claim { message, signature }) => format!(
             "/crypto/verify?message={}&signature={}",
             encoded(message),
             encoded(signature)
         ),
-        Question::CheckKey => "/".to_owned(),
+        Operation::CheckKey => "/".to_owned(),
     }
 }
 
-/// The meaning of a status code that does not answer the question itself.
+/// The meaning of a status code that does not answer the operation itself.
 enum StatusMeaning {
     Retry(Wait),
     /// The request is at fault, not the key or the address.
@@ -134,7 +134,7 @@ fn read_check(
     }
 }
 
-/// Interprets a status code that does not answer the question itself.
+/// Interprets a status code that does not answer the operation itself.
 fn status_meaning(response: &Response, situation: &Situation, pace_ms: u64) -> StatusMeaning {
     let retry_after = retry_after_ms(response.retry_after.as_deref(), situation.now_ms);
     let status = response.status;
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn targets_are_percent_encoded() {
-        let sign = |message: &str| target(&Question::Sign(message.to_owned()));
+        let sign = |message: &str| target(&Operation::Sign(message.to_owned()));
         assert_eq!(sign("abc-._~"), "/crypto/sign?message=abc-._~");
         assert_eq!(
             sign("a b&c=d+e/f?g#h%ü\r\n"),
@@ -212,10 +212,10 @@ mod tests {
             signature: "s-_=".into(),
         };
         assert_eq!(
-            target(&Question::Verify(claim)),
+            target(&Operation::Verify(claim)),
             "/crypto/verify?message=m%26&signature=s-_%3D"
         );
-        assert_eq!(target(&Question::CheckKey), "/");
+        assert_eq!(target(&Operation::CheckKey), "/");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::core::{FAULT_WAIT_MS, Relay, STORE_PAUSE_MS, report_fault};
 use crate::decision::{Decision, of_signing, slot_end};
 use crate::environment::{CallResult, Environment, Point};
 use crate::waiters::SigningResult;
-use bulkhead_sandbox::{Question, Signing, SigningComponent, Wait};
+use bulkhead_sandbox::{Operation, Signing, SigningComponent, Wait};
 use bulkhead_store::{Attempt, BootMillis, Claim, Outcome};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,10 +70,10 @@ async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<
 
 async fn make_one<W: Environment>(relay: &Relay<W>, claimed: Attempt) {
     relay.environment.reached(Point::Claimed);
-    let question = Question::Sign(claimed.message.clone());
+    let operation = Operation::Sign(claimed.message.clone());
     let component = relay.components.current();
     let result = relay
-        .call_upstream(&component, &question, claimed.trace.clone(), &claimed.slot)
+        .call_upstream(&component, &operation, claimed.trace.clone(), &claimed.slot)
         .await;
     relay.environment.reached(Point::Called);
     let end = slot_end(&result);

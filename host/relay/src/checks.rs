@@ -5,7 +5,7 @@ use crate::decision::{Decision, UpstreamHealth, of_checking, slot_end};
 use crate::environment::{CallResult, Environment};
 use crate::error::RelayError;
 use crate::health::KeyCheck;
-use bulkhead_sandbox::{Checking, Question, SigningComponent, Wait};
+use bulkhead_sandbox::{Checking, Operation, SigningComponent, Wait};
 use bulkhead_store::{BootMillis, Claim, Slot, TraceParent};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -39,7 +39,7 @@ impl<W: Environment> Relay<W> {
         if known.is_some_and(|signature| signature == claim.signature) {
             return Ok(true);
         }
-        self.check(Question::Verify(claim), trace, until).await
+        self.check(Operation::Verify(claim), trace, until).await
     }
 
     /// Returns whether the upstream accepts the API key. The upstream is called only if no call of the last
@@ -62,17 +62,17 @@ impl<W: Environment> Relay<W> {
         if let Some(known) = self.health.key_within(KEY_MS, self.environment.now()) {
             return Ok(known);
         }
-        self.check(Question::CheckKey, trace, until).await?;
+        self.check(Operation::CheckKey, trace, until).await?;
         self.health
             .key_within(KEY_MS, self.environment.now())
             .ok_or(ASK_AGAIN)
     }
 
-    /// Calls the upstream with a question, if there is a free slot. The call continues even if the caller
+    /// Calls the upstream with a operation, if there is a free slot. The call continues even if the caller
     /// stops waiting.
     async fn check(
         self: &Arc<Self>,
-        question: Question,
+        operation: Operation,
         trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Result<bool, RelayError> {
@@ -90,7 +90,7 @@ impl<W: Environment> Relay<W> {
         let (sender, receiver) = oneshot::channel();
         let (relay, task) = (Arc::clone(self), self.tasks.begin());
         self.environment.spawn(Box::pin(async move {
-            let _gone = sender.send(relay.make_check(&question, trace, slot).await);
+            let _gone = sender.send(relay.make_check(&operation, trace, slot).await);
             drop(task);
         }));
         tokio::select! {
@@ -103,16 +103,18 @@ impl<W: Environment> Relay<W> {
 
     async fn make_check(
         &self,
-        question: &Question,
+        operation: &Operation,
         trace: Option<TraceParent>,
         slot: Slot,
     ) -> Option<bool> {
         let component = self.components.current();
-        let result = self.call_upstream(&component, question, trace, &slot).await;
+        let result = self
+            .call_upstream(&component, operation, trace, &slot)
+            .await;
         let end = slot_end(&result);
-        let mut decision = self.read_check(&component, question, result);
+        let mut decision = self.read_check(&component, operation, result);
         self.hold(decision.hold_ms).await;
-        let is_key = matches!(question, Question::CheckKey);
+        let is_key = matches!(operation, Operation::CheckKey);
         if is_key && decision.outcome == Some(false) {
             decision.upstream =
                 UpstreamHealth::Rejecting("the upstream rejects the API key".into());
@@ -129,14 +131,14 @@ impl<W: Environment> Relay<W> {
     fn read_check(
         &self,
         component: &SigningComponent,
-        question: &Question,
+        operation: &Operation,
         result: CallResult,
     ) -> Decision<Option<bool>> {
         let (reply, precise_reason) = result.into_reply();
         let situation = self.situation(1, self.environment.now().wall);
-        let read = match question {
-            Question::CheckKey => component.read_key_check(&reply, situation),
-            Question::Verify(_) | Question::Sign(_) => {
+        let read = match operation {
+            Operation::CheckKey => component.read_key_check(&reply, situation),
+            Operation::Verify(_) | Operation::Sign(_) => {
                 component.read_verification(&reply, situation)
             }
         };

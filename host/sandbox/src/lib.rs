@@ -55,7 +55,7 @@ pub use per_thread::PerThread;
 pub use pool::{CpuPermit, Pool, QueueFull, Waiting};
 pub use rejection::{Rejection, RejectionKind, with_causes};
 pub use signing::{
-    Checking, Claim, Delivering, Delivery, Event, Failure, Question, Reply, Response, Signing,
+    Checking, Claim, Delivering, Delivery, Event, Failure, Operation, Reply, Response, Signing,
     SigningComponent, Situation, VerifyError, Wait,
 };
 pub use token::{Algorithm, Authenticator};

@@ -25,7 +25,7 @@ use bindings::exports::bulkhead::signing::{upstream, verifier, webhook};
 pub use bindings::exports::bulkhead::signing::exchange::{
     Failure, Reply, Response, Situation, Wait,
 };
-pub use bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
+pub use bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Operation, Signing};
 pub use bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Event};
 
 /// A signing component that is linked and can be called. Each call runs in a fresh instance, and blocks
@@ -43,16 +43,16 @@ impl SigningComponent {
     ///
     /// # Errors
     /// [`Fault`] if the instance ends without a result.
-    pub fn target(&self, question: &Question) -> Result<String, Fault> {
-        let bytes = match question {
-            Question::Sign(message) => message.len(),
-            Question::Verify(claim) => claim.message.len() + claim.signature.len(),
-            Question::CheckKey => 0,
+    pub fn target(&self, operation: &Operation) -> Result<String, Fault> {
+        let bytes = match operation {
+            Operation::Sign(message) => message.len(),
+            Operation::Verify(claim) => claim.message.len() + claim.signature.len(),
+            Operation::CheckKey => 0,
         };
         // Percent-encoding writes up to three bytes for each byte.
         self.call(3 * bytes, |store, instance| {
             let upstream = self.upstream.load(&mut *store, instance)?;
-            upstream.call_target(store, question)
+            upstream.call_target(store, operation)
         })
     }
 

@@ -2,7 +2,7 @@
 //! message or burden a receiver.
 
 use super::{
-    Checking, Claim, Delivering, Event, Failure, Question, Reply, Response, Signing,
+    Checking, Claim, Delivering, Event, Failure, Operation, Reply, Response, Signing,
     SigningComponent, Situation, VerifyError,
 };
 use crate::admission::KnownAnswerError;
@@ -26,7 +26,7 @@ const SITUATION: Situation = Situation {
 };
 
 pub(super) fn check(component: &SigningComponent) -> Result<(), KnownAnswerError> {
-    questions(component)?;
+    operations(component)?;
     signatures(component)?;
     checks(component)?;
     verifications(component)?;
@@ -50,30 +50,30 @@ fn signature() -> String {
     words.skip(1).take(1).collect()
 }
 
-fn questions(component: &SigningComponent) -> Result<(), KnownAnswerError> {
-    let target = |question: &Question| component.target(question);
+fn operations(component: &SigningComponent) -> Result<(), KnownAnswerError> {
+    let target = |operation: &Operation| component.target(operation);
     let claim = Claim {
         message: "abc".into(),
         signature: "ZGVm".into(),
     };
-    for (question, expected) in [
+    for (operation, expected) in [
         (
-            Question::Sign("abc-123".into()),
+            Operation::Sign("abc-123".into()),
             "/crypto/sign?message=abc-123",
         ),
         (
-            Question::Verify(claim),
+            Operation::Verify(claim),
             "/crypto/verify?message=abc&signature=ZGVm",
         ),
     ] {
-        let got = target(&question)?;
+        let got = target(&operation)?;
         if got != expected {
             return Err(wrong(format!(
                 "a request to the upstream has another target than {expected}"
             )));
         }
     }
-    let odd = target(&Question::Sign("a b&message=c\r\n#%é".into()))?;
+    let odd = target(&Operation::Sign("a b&message=c\r\n#%é".into()))?;
     let query = odd.strip_prefix("/crypto/sign?message=").unwrap_or(" ");
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"%+-._~".contains(&byte);
     if !query.bytes().all(plain) {

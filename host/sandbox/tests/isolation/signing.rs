@@ -3,7 +3,7 @@
 use super::{TIME, sandbox, within};
 use bulkhead_artifacts::SIGNING;
 use bulkhead_sandbox::{
-    Claim, ComponentMetrics, Delivering, Event, Failure, GuestComponent as _, Question, Reply,
+    Claim, ComponentMetrics, Delivering, Event, Failure, GuestComponent as _, Operation, Reply,
     Response, Signing, SigningComponent, Situation, VerifyError,
 };
 use standardwebhooks::Webhook;
@@ -54,7 +54,7 @@ fn component_passes_its_self_test() {
 #[test]
 fn largest_messages_are_passed_in_both_directions() {
     let message = "ü".repeat(4 << 20);
-    let target = COMPONENT.target(&Question::Sign(message.clone()));
+    let target = COMPONENT.target(&Operation::Sign(message.clone()));
     assert_eq!(
         target.expect("target should be returned").len(),
         "/crypto/sign?message=".len() + 3 * message.len()
