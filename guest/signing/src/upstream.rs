@@ -2,7 +2,9 @@
 
 use crate::backoff::{MINUTE_MS, SECOND_MS, retry_after_ms, with_jitter};
 use crate::bindings::exports::bulkhead::signing::exchange::{Reply, Response, Situation, Wait};
-use crate::bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Operation, Signing};
+use crate::bindings::exports::bulkhead::signing::upstream::{
+    Checking, Operation, SignedMessage, Signing,
+};
 use crate::{failure, signature, verifier};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -25,12 +27,12 @@ const PROBE_MS: u64 = MINUTE_MS;
 /// Delay after a 429 without a valid `Retry-After` header.
 const SLOWED_MS: u64 = MINUTE_MS;
 
-/// Returns the path and query of the request for a operation.
+/// Returns the path and query of the request for an operation.
 pub(crate) fn target(operation: &Operation) -> String {
     let encoded = |text| utf8_percent_encode(text, &UNRESERVED);
     match operation {
         Operation::Sign(message) => format!("/crypto/sign?message={}", encoded(message)),
-        Operation::Verify(Claim { message, signature }) => format!(
+        Operation::Verify(SignedMessage { message, signature }) => format!(
             "/crypto/verify?message={}&signature={}",
             encoded(message),
             encoded(signature)
@@ -39,7 +41,7 @@ pub(crate) fn target(operation: &Operation) -> String {
     }
 }
 
-/// The meaning of a status code that does not answer the operation itself.
+/// The meaning of a status code that is not a result of the operation.
 enum StatusMeaning {
     Retry(Wait),
     /// The request is at fault, not the key or the address.
@@ -68,12 +70,12 @@ pub(crate) fn read_signature(
         let Some(public_key) = public_key else {
             return Signing::Signed(signature);
         };
-        let claim = Claim {
+        let signed = SignedMessage {
             message: message.to_owned(),
             signature,
         };
-        return match verifier::verify(&claim, public_key) {
-            Ok(true) => Signing::Signed(claim.signature),
+        return match verifier::verify(&signed, public_key) {
+            Ok(true) => Signing::Signed(signed.signature),
             Ok(false) => retry("the upstream's signature does not verify under the public key"),
             Err(error) => retry(&format!("the public key is not valid: {error}")),
         };
@@ -134,7 +136,7 @@ fn read_check(
     }
 }
 
-/// Interprets a status code that does not answer the operation itself.
+/// Interprets a status code that is not a result of the operation.
 fn status_meaning(response: &Response, situation: &Situation, pace_ms: u64) -> StatusMeaning {
     let retry_after = retry_after_ms(response.retry_after.as_deref(), situation.now_ms);
     let status = response.status;
@@ -207,12 +209,12 @@ mod tests {
             sign("a b&c=d+e/f?g#h%ü\r\n"),
             "/crypto/sign?message=a%20b%26c%3Dd%2Be%2Ff%3Fg%23h%25%C3%BC%0D%0A"
         );
-        let claim = Claim {
+        let signed = SignedMessage {
             message: "m&".into(),
             signature: "s-_=".into(),
         };
         assert_eq!(
-            target(&Operation::Verify(claim)),
+            target(&Operation::Verify(signed)),
             "/crypto/verify?message=m%26&signature=s-_%3D"
         );
         assert_eq!(target(&Operation::CheckKey), "/");

@@ -243,8 +243,8 @@ mod tests {
             read(complete(410, None), &situation),
             Delivering::Parked(_)
         ));
-        let unanswered = Reply::Failed(Failure::TimedOut);
-        assert!(matches!(read(unanswered, &situation), Delivering::Retry(_)));
+        let failed = Reply::Failed(Failure::TimedOut);
+        assert!(matches!(read(failed, &situation), Delivering::Retry(_)));
         for (retry_after, expected) in [("120", 120_000), ("0", 1000), ("nonsense", 1000)] {
             let read = read(complete(503, Some(retry_after)), &situation);
             assert!(

@@ -5,7 +5,7 @@ use crate::decision::{Decision, UpstreamHealth, of_checking, slot_end};
 use crate::environment::{CallResult, Environment};
 use crate::error::RelayError;
 use crate::health::KeyCheck;
-use bulkhead_sandbox::{Checking, Operation, SigningComponent, Wait};
+use bulkhead_sandbox::{Checking, Operation, SignedMessage, SigningComponent, Wait};
 use bulkhead_store::{BootMillis, Claim, Slot, TraceParent};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -30,16 +30,16 @@ impl<W: Environment> Relay<W> {
     ///   call may continue in the background.
     pub async fn verify(
         self: &Arc<Self>,
-        claim: bulkhead_sandbox::Claim,
+        signed: SignedMessage,
         trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Result<bool, RelayError> {
-        let known = self.store.signature(claim.message.clone());
+        let known = self.store.signature(signed.message.clone());
         let known = self.within(until, known).await?;
-        if known.is_some_and(|signature| signature == claim.signature) {
+        if known.is_some_and(|signature| signature == signed.signature) {
             return Ok(true);
         }
-        self.check(Operation::Verify(claim), trace, until).await
+        self.check(Operation::Verify(signed), trace, until).await
     }
 
     /// Returns whether the upstream accepts the API key. The upstream is called only if no call of the last
@@ -68,7 +68,7 @@ impl<W: Environment> Relay<W> {
             .ok_or(ASK_AGAIN)
     }
 
-    /// Calls the upstream with a operation, if there is a free slot. The call continues even if the caller
+    /// Calls the upstream for an operation, if there is a free slot. The call continues even if the caller
     /// stops waiting.
     async fn check(
         self: &Arc<Self>,
@@ -95,7 +95,7 @@ impl<W: Environment> Relay<W> {
         }));
         tokio::select! {
             biased;
-            response = receiver => response.ok().flatten(),
+            outcome = receiver => outcome.ok().flatten(),
             () = self.environment.sleep_until(until) => None,
         }
         .ok_or(ASK_AGAIN)

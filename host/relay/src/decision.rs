@@ -107,7 +107,7 @@ pub(crate) fn of_checking(
 ) -> Decision<Option<bool>> {
     let because = |why: String| precise_reason.unwrap_or(why);
     let (outcome, hold_ms, upstream) = match checking {
-        Checking::Known(response) => (Some(response), None, UpstreamHealth::Fine),
+        Checking::Known(known) => (Some(known), None, UpstreamHealth::Fine),
         Checking::Unknown(wait) => (
             None,
             None,

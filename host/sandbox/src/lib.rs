@@ -55,8 +55,8 @@ pub use per_thread::PerThread;
 pub use pool::{CpuPermit, Pool, QueueFull, Waiting};
 pub use rejection::{Rejection, RejectionKind, with_causes};
 pub use signing::{
-    Checking, Claim, Delivering, Delivery, Event, Failure, Operation, Reply, Response, Signing,
-    SigningComponent, Situation, VerifyError, Wait,
+    Checking, Delivering, Delivery, Event, Failure, Operation, Reply, Response, SignedMessage,
+    Signing, SigningComponent, Situation, VerifyError, Wait,
 };
 pub use token::{Algorithm, Authenticator};
 pub use world::World;

@@ -25,7 +25,9 @@ use bindings::exports::bulkhead::signing::{upstream, verifier, webhook};
 pub use bindings::exports::bulkhead::signing::exchange::{
     Failure, Reply, Response, Situation, Wait,
 };
-pub use bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Operation, Signing};
+pub use bindings::exports::bulkhead::signing::upstream::{
+    Checking, Operation, SignedMessage, Signing,
+};
 pub use bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Event};
 
 /// A signing component that is linked and can be called. Each call runs in a fresh instance, and blocks
@@ -46,7 +48,7 @@ impl SigningComponent {
     pub fn target(&self, operation: &Operation) -> Result<String, Fault> {
         let bytes = match operation {
             Operation::Sign(message) => message.len(),
-            Operation::Verify(claim) => claim.message.len() + claim.signature.len(),
+            Operation::Verify(signed) => signed.message.len() + signed.signature.len(),
             Operation::CheckKey => 0,
         };
         // Percent-encoding writes up to three bytes for each byte.
@@ -105,10 +107,10 @@ impl SigningComponent {
     ///
     /// # Errors
     /// [`VerifyError`] if the key is not valid, or if the instance ends without a result.
-    pub fn verify(&self, claim: &Claim, public_key: &str) -> Result<bool, VerifyError> {
+    pub fn verify(&self, signed: &SignedMessage, public_key: &str) -> Result<bool, VerifyError> {
         let verified = self.call(0, |store, instance| {
             let verifier = self.verifier.load(&mut *store, instance)?;
-            verifier.call_verify(store, claim, public_key)
+            verifier.call_verify(store, signed, public_key)
         })?;
         verified.map_err(VerifyError::Key)
     }

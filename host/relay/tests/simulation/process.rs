@@ -210,7 +210,7 @@ impl Environment for Surroundings {
                 NATURE,
                 Box::pin(async move { call(&way, target, until_ms, sender).await }),
             );
-            complete(receiver, &shared.clockwork, until_ms).await
+            received(receiver, &shared.clockwork, until_ms).await
         })
     }
 
@@ -231,7 +231,7 @@ impl Environment for Surroundings {
                 NATURE,
                 Box::pin(async move { deliver(&way, callback, delivery, until_ms, sender).await }),
             );
-            complete(receiver, &shared.clockwork, until_ms).await
+            received(receiver, &shared.clockwork, until_ms).await
         })
     }
 
@@ -250,7 +250,7 @@ impl Environment for Surroundings {
     }
 }
 
-async fn complete(
+async fn received(
     receiver: oneshot::Receiver<CallResult>,
     clockwork: &Clockwork,
     until_ms: i64,

@@ -2,7 +2,7 @@
 //! message or burden a receiver.
 
 use super::{
-    Checking, Claim, Delivering, Event, Failure, Operation, Reply, Response, Signing,
+    Checking, Delivering, Event, Failure, Operation, Reply, Response, SignedMessage, Signing,
     SigningComponent, Situation, VerifyError,
 };
 use crate::admission::KnownAnswerError;
@@ -52,7 +52,7 @@ fn signature() -> String {
 
 fn operations(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     let target = |operation: &Operation| component.target(operation);
-    let claim = Claim {
+    let signed = SignedMessage {
         message: "abc".into(),
         signature: "ZGVm".into(),
     };
@@ -62,7 +62,7 @@ fn operations(component: &SigningComponent) -> Result<(), KnownAnswerError> {
             "/crypto/sign?message=abc-123",
         ),
         (
-            Operation::Verify(claim),
+            Operation::Verify(signed),
             "/crypto/verify?message=abc&signature=ZGVm",
         ),
     ] {
@@ -142,11 +142,11 @@ fn checks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
 
 fn verifications(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     for (message, expected) in [(MESSAGE, true), ("another", false)] {
-        let claim = Claim {
+        let signed = SignedMessage {
             message: message.into(),
             signature: signature(),
         };
-        match component.verify(&claim, PUBLIC_KEY) {
+        match component.verify(&signed, PUBLIC_KEY) {
             Ok(verified) if verified == expected => {}
             Err(VerifyError::Fault(fault)) => return Err(fault.into()),
             Ok(_) | Err(VerifyError::Key(_)) => {

@@ -3,8 +3,8 @@
 use super::{TIME, sandbox, within};
 use bulkhead_artifacts::SIGNING;
 use bulkhead_sandbox::{
-    Claim, ComponentMetrics, Delivering, Event, Failure, GuestComponent as _, Operation, Reply,
-    Response, Signing, SigningComponent, Situation, VerifyError,
+    ComponentMetrics, Delivering, Event, Failure, GuestComponent as _, Operation, Reply, Response,
+    SignedMessage, Signing, SigningComponent, Situation, VerifyError,
 };
 use standardwebhooks::Webhook;
 use std::sync::LazyLock;
@@ -89,13 +89,13 @@ fn signature_is_rejected_if_it_does_not_verify_with_the_public_key() {
         Signing::Retry(_)
     ));
     assert_eq!(read("another", None), Signing::Signed(signature()));
-    let claim = Claim {
+    let signed = SignedMessage {
         message: MESSAGE.into(),
         signature: signature(),
     };
-    assert_eq!(COMPONENT.verify(&claim, PUBLIC_KEY), Ok(true));
+    assert_eq!(COMPONENT.verify(&signed, PUBLIC_KEY), Ok(true));
     assert!(matches!(
-        COMPONENT.verify(&claim, "not a key"),
+        COMPONENT.verify(&signed, "not a key"),
         Err(VerifyError::Key(_))
     ));
 }
@@ -150,6 +150,6 @@ fn response_of_the_receiver_decides_about_the_next_attempt() {
     };
     assert_eq!(read(complete(204, "")), Delivering::Delivered);
     assert!(matches!(read(complete(410, "")), Delivering::Parked(_)));
-    let unanswered = Reply::Failed(Failure::TimedOut);
-    assert!(matches!(read(unanswered), Delivering::Retry(wait) if wait.after_ms == 1000));
+    let failed = Reply::Failed(Failure::TimedOut);
+    assert!(matches!(read(failed), Delivering::Retry(wait) if wait.after_ms == 1000));
 }

@@ -13,7 +13,7 @@ use bulkhead_http::{RuntimeThread, setting};
 use bulkhead_outbound::{Outbound, Setup, Target};
 use bulkhead_relay::{Relay, Settings, SigningComponents};
 use bulkhead_sandbox::{
-    Claim, Description, GuestComponent as _, InstanceLimits, Rejection, RejectionKind,
+    Description, GuestComponent as _, InstanceLimits, Rejection, RejectionKind, SignedMessage,
     SigningComponent, VerifyError,
 };
 use bulkhead_store::BacklogMax;
@@ -222,7 +222,7 @@ fn maker(
 
 /// Rejects an unusable key, because every signature would fail under it.
 fn check_key(component: &SigningComponent, key: &str) -> Result<(), Rejection> {
-    let claim = Claim {
+    let signed = SignedMessage {
         message: "is this a key?".into(),
         signature: String::new(),
     };
@@ -230,7 +230,7 @@ fn check_key(component: &SigningComponent, key: &str) -> Result<(), Rejection> {
         let why = format!("{PUBLIC_KEY} is not an RSA public key: {why}");
         Rejection::new(RejectionKind::KnownAnswers, why)
     };
-    match component.verify(&claim, key) {
+    match component.verify(&signed, key) {
         Ok(_) => Ok(()),
         Err(VerifyError::Key(why)) => Err(unusable(why)),
         Err(VerifyError::Fault(fault)) => Err(unusable(fault.to_string())),
