@@ -9,8 +9,11 @@ use wit_parser::{
 /// All packages, in the order of their dependencies.
 const PACKAGES: [&str; 5] = ["component", "crypto", "decrypt", "token", "signing"];
 
+/// The version of all packages, as the documentation says.
+const DRAFT: &str = "0.2.0";
+
 #[test]
-fn every_folder_is_a_package_with_its_name() {
+fn every_folder_is_a_package_with_its_name_and_the_draft_version() {
     let mut folders: Vec<_> = std::fs::read_dir(directory())
         .expect("folder should be accessible")
         .map(|entry| entry.expect("entry should be valid"))
@@ -29,7 +32,8 @@ fn every_folder_is_a_package_with_its_name() {
     for (folder, (_, package)) in PACKAGES.iter().zip(&contracts().packages) {
         let name = &package.name;
         assert_eq!((&*name.namespace, &*name.name), ("bulkhead", *folder));
-        assert!(name.version.is_some(), "{name}");
+        let version = name.version.as_ref().map(ToString::to_string);
+        assert_eq!(version.as_deref(), Some(DRAFT), "{name}");
     }
 }
 

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 /// The names of both interfaces.
 pub(crate) const INTERFACES: [&str; 2] =
-    ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"];
+    ["bulkhead:crypto/kdf@0.2.0", "bulkhead:crypto/bulk@0.2.0"];
 
 /// Links both interfaces.
 pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {

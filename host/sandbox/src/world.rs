@@ -35,12 +35,12 @@ worlds! {
     /// Opens messages.
     Decrypt "decrypt"
         exports ["bulkhead:decrypt/decryptor@0.2.0"]
-        imports ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"]
+        imports ["bulkhead:crypto/kdf@0.2.0", "bulkhead:crypto/bulk@0.2.0"]
     /// Makes and checks tokens.
-    Token "token" exports ["bulkhead:token/authenticator@1.0.0"] imports []
+    Token "token" exports ["bulkhead:token/authenticator@0.2.0"] imports []
     /// Decides for the signing relay.
     Signing "signing"
-        exports ["bulkhead:signing/upstream@1.0.0", "bulkhead:signing/verifier@1.0.0", "bulkhead:signing/webhook@1.0.0"]
+        exports ["bulkhead:signing/upstream@0.2.0", "bulkhead:signing/verifier@0.2.0", "bulkhead:signing/webhook@0.2.0"]
         imports []
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Contract {
     imports: &'static [&'static str],
 }
 
-const ABOUT: &str = "bulkhead:component/about@1.0.0";
+const ABOUT: &str = "bulkhead:component/about@0.2.0";
 
 impl Contract {
     /// Returns whether components may import one of `interfaces`.
@@ -255,8 +255,8 @@ mod tests {
         let imports = [
             "wasi:io/streams@0.2.3",
             "wasi:filesystem/types@0.2.3",
-            "bulkhead:crypto/kdf@1.2.0",
-            "bulkhead:crypto/bulk@2.0.0",
+            "bulkhead:crypto/kdf@0.2.7",
+            "bulkhead:crypto/bulk@0.3.0",
         ];
         let rejection = World::Decrypt
             .contract()
@@ -266,21 +266,21 @@ mod tests {
         let reason = &rejection.reason;
         assert!(reason.contains("wasi:filesystem/types@0.2.3"), "{reason}");
         assert!(
-            reason.contains("bulkhead:crypto/bulk@2.0.0 (this server has"),
+            reason.contains("bulkhead:crypto/bulk@0.3.0 (this server has"),
             "{reason}"
         );
         assert!(!reason.contains("wasi:io/streams"), "{reason}");
-        assert!(!reason.contains("kdf@1.2.0"), "{reason}");
+        assert!(!reason.contains("kdf@0.2.7"), "{reason}");
         let rejection = World::Token
             .contract()
             .check_imports(&imports)
             .expect_err("component should be rejected");
-        assert!(rejection.reason.contains("kdf@1.2.0"), "{rejection}");
+        assert!(rejection.reason.contains("kdf@0.2.7"), "{rejection}");
     }
 
     #[test]
     fn wrong_world_is_recognised() {
-        let token = ["bulkhead:token/authenticator@1.0.0", ABOUT];
+        let token = ["bulkhead:token/authenticator@0.2.0", ABOUT];
         assert_eq!(World::Token.contract().check_exports(&token), Ok(()));
         let rejection = World::Decrypt
             .contract()
@@ -291,7 +291,7 @@ mod tests {
             rejection.reason.contains("looks like a token component"),
             "{rejection}"
         );
-        let next = ["bulkhead:token/authenticator@2.0.0", ABOUT];
+        let next = ["bulkhead:token/authenticator@0.3.0", ABOUT];
         let rejection = World::Token
             .contract()
             .check_exports(&next)

@@ -1,7 +1,7 @@
 //! Commands other than `serve` and `check-config`.
 
 use super::Table;
-use bulkhead_test_components::{TRIAL, TRIAL_MAJOR, TRIAL_REACHING};
+use bulkhead_test_components::{TRIAL, TRIAL_INCOMPATIBLE, TRIAL_REACHING};
 use bulkhead_tests::server::run;
 use bulkhead_wasm::SIGNING;
 use std::io::Write as _;
@@ -116,7 +116,10 @@ fn components(table: &mut Table, folder: &Path) {
         ("component file that is cut off", CUT_OFF.to_vec()),
         ("component of another world", SIGNING.to_vec()),
         ("component with a forbidden import", TRIAL_REACHING.to_vec()),
-        ("component of another major version", TRIAL_MAJOR.to_vec()),
+        (
+            "component of an incompatible version",
+            TRIAL_INCOMPATIBLE.to_vec(),
+        ),
         ("component with a wrong result", behaviour("liar")),
         (
             "component with control characters in its name",

@@ -264,7 +264,7 @@ fn components_that_import_more_are_rejected_by_name() {
         "wasi:clocks/monotonic-clock@0.2.0",
         "wasi:clocks/wall-clock@0.2.0",
         "wasi:http/outgoing-handler@0.2.0",
-        "bulkhead:token/maker@1.0.0",
+        "bulkhead:token/maker@0.2.0",
     ] {
         let text = format!(
             r#"(component (import "{import}" (instance (export "now" (func (result u64))))))"#
