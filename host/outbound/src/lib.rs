@@ -19,8 +19,8 @@ mod resolve;
 mod special_purpose;
 mod target;
 mod tls;
+mod tracked_stream;
 mod verifier;
-mod wire;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
