@@ -164,7 +164,7 @@ pub enum StoreFile {
     Database,
     /// The write-ahead log.
     #[error("its write-ahead log (-wal)")]
-    Log,
+    WriteAheadLog,
     /// The index of the write-ahead log.
     #[error("the index of its write-ahead log (-shm)")]
     Index,

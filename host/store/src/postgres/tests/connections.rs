@@ -46,9 +46,9 @@ fn newer_tables_are_rejected_and_unchanged() {
     wait(database.open("a", &Arc::default(), QUOTA).migrate()).expect("tables should be created");
     database.run("UPDATE bulkhead_meta SET version = 3");
     let store = database.open("a", &Arc::default(), QUOTA);
-    for refused in [wait(store.migrate()), accept(&store, 1, "m").map(drop)] {
-        let Err(StoreError::Unusable(why)) = refused else {
-            panic!("{refused:?}");
+    for rejected in [wait(store.migrate()), accept(&store, 1, "m").map(drop)] {
+        let Err(StoreError::Unusable(why)) = rejected else {
+            panic!("{rejected:?}");
         };
         let why = why.to_string();
         assert!(why.contains("version 3") && why.contains("newer"), "{why}");
@@ -114,13 +114,13 @@ fn schema_rejects_impossible_states() {
         "INSERT INTO bulkhead_notifications (request, host, state)
            SELECT number, 'h', 'parked' FROM bulkhead_requests",
     ] {
-        let refused = wait(database.client.batch_execute(wrong));
-        let refused = refused.expect_err(wrong);
-        let class = refused
+        let rejected = wait(database.client.batch_execute(wrong));
+        let rejected = rejected.expect_err(wrong);
+        let class = rejected
             .code()
             .expect("error should come from the server")
             .code();
-        assert!(class.starts_with("23"), "{wrong}: {refused:?}");
+        assert!(class.starts_with("23"), "{wrong}: {rejected:?}");
     }
 }
 
@@ -188,11 +188,11 @@ fn errors_do_not_quote_stored_data() {
         "INSERT INTO bulkhead_requests (id, message, callback, callback_digest, host, created_at, state)
            SELECT id, message, 'confidential', '', '', 0, state FROM bulkhead_requests",
     ] {
-        let refused = store.call(PoolClass::Work, move |_, client| {
+        let rejected = store.call(PoolClass::Work, move |_, client| {
             Box::pin(async move { Ok(client.batch_execute(wrong).await?) })
         });
-        let refused = wait(refused).expect_err("refused").to_string();
-        assert!(!refused.contains("confidential"), "{refused}");
+        let rejected = wait(rejected).expect_err("refused").to_string();
+        assert!(!rejected.contains("confidential"), "{rejected}");
     }
     assert!(accept(&store, 2, "n").is_ok());
 }

@@ -23,10 +23,10 @@ fn closed_store_is_complete_in_one_file() {
         wait(store.close()).expect("store should be closed");
     }
     assert_eq!(log_bytes(&path), 0);
-    let refused = wait(store.accept(new_request(2, "n", None), UNBOUNDED, now));
+    let rejected = wait(store.accept(new_request(2, "n", None), UNBOUNDED, now));
     let is_closing =
         |error: &StoreError| matches!(error, StoreError::Unavailable(Unavailable::Closing));
-    assert!(refused.as_ref().is_err_and(is_closing), "{refused:?}");
+    assert!(rejected.as_ref().is_err_and(is_closing), "{rejected:?}");
     assert!(wait(store.stats(now)).as_ref().is_err_and(is_closing));
 
     let copy = folder.path().join("copy.db");

@@ -45,7 +45,7 @@ fn write_fails_and_data_is_copied_after_a_file_is_lost() {
             fs::copy(path, &other).expect("file should be copied");
             fs::rename(other, path).expect("file should be replaced");
         }),
-        (StoreFile::Log, "db-wal", |path| {
+        (StoreFile::WriteAheadLog, "db-wal", |path| {
             fs::remove_file(path).expect("file should be removed");
         }),
         (StoreFile::Index, "db-shm", |path| {
