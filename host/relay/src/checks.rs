@@ -14,10 +14,10 @@ use tokio::sync::oneshot;
 const KEY_MS: i64 = 60_000;
 
 /// Suggested delay before a repetition if there is no better estimate.
-const ASK_AGAIN_MS: u64 = 1000;
+const RETRY_AFTER_MS: u64 = 1000;
 
-const ASK_AGAIN: RelayError = RelayError::Upstream {
-    after_ms: ASK_AGAIN_MS,
+const RETRY_LATER: RelayError = RelayError::Upstream {
+    after_ms: RETRY_AFTER_MS,
 };
 
 impl<W: Environment> Relay<W> {
@@ -57,7 +57,7 @@ impl<W: Environment> Relay<W> {
         let _turn = tokio::select! {
             biased;
             turn = self.key_check.lock() => turn,
-            () = self.environment.sleep_until(until) => return Err(ASK_AGAIN),
+            () = self.environment.sleep_until(until) => return Err(RETRY_LATER),
         };
         if let Some(known) = self.health.key_within(KEY_MS, self.environment.now()) {
             return Ok(known);
@@ -65,7 +65,7 @@ impl<W: Environment> Relay<W> {
         self.check(Operation::CheckKey, trace, until).await?;
         self.health
             .key_within(KEY_MS, self.environment.now())
-            .ok_or(ASK_AGAIN)
+            .ok_or(RETRY_LATER)
     }
 
     /// Calls the upstream for an operation, if there is a free slot. The call continues even if the caller
@@ -83,7 +83,7 @@ impl<W: Environment> Relay<W> {
             Claim::Acquired(slot) => slot,
             Claim::RetryAfter { after_ms } => {
                 return Err(RelayError::Upstream {
-                    after_ms: after_ms.unwrap_or(ASK_AGAIN_MS),
+                    after_ms: after_ms.unwrap_or(RETRY_AFTER_MS),
                 });
             }
         };
@@ -98,7 +98,7 @@ impl<W: Environment> Relay<W> {
             outcome = receiver => outcome.ok().flatten(),
             () = self.environment.sleep_until(until) => None,
         }
-        .ok_or(ASK_AGAIN)
+        .ok_or(RETRY_LATER)
     }
 
     async fn make_check(
@@ -144,7 +144,7 @@ impl<W: Environment> Relay<W> {
         };
         let checking = read.unwrap_or_else(|fault| {
             Checking::Unknown(Wait {
-                after_ms: ASK_AGAIN_MS,
+                after_ms: RETRY_AFTER_MS,
                 reason: report_fault(&fault),
             })
         });

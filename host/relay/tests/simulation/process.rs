@@ -350,18 +350,18 @@ async fn deliver(
         .headers
         .iter()
         .find(|(name, _)| name == "webhook-id");
-    let log_at = {
+    let delivery_at = {
         let mut receivers = lock(&shared.receivers);
-        receivers.log.push(Delivery {
+        receivers.deliveries.push(Delivery {
             at_ms: shared.clockwork.now_ms(),
             url: callback.url,
             id: id.map(|(_, id)| id.clone()).unwrap_or_default(),
             body: String::from_utf8(delivery.body).unwrap_or_default(),
             status,
             by: process.number,
-            heard: false,
+            response_arrived: false,
         });
-        receivers.log.len() - 1
+        receivers.deliveries.len() - 1
     };
     process.sleep_ms(after_ms).await;
     if process.happens(shared.faults.reply_lost) {
@@ -374,6 +374,6 @@ async fn deliver(
         retry_after: None,
         body: Vec::new(),
     });
-    let heard = sender.send(response).is_ok();
-    lock(&shared.receivers).log[log_at].heard = heard && in_time;
+    let response_arrived = sender.send(response).is_ok();
+    lock(&shared.receivers).deliveries[delivery_at].response_arrived = response_arrived && in_time;
 }
