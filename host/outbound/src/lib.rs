@@ -13,6 +13,9 @@ mod allow;
 mod call;
 mod connect;
 mod exchange;
+#[cfg(test)]
+#[path = "../../../tests/listed.rs"]
+mod listed;
 mod reason;
 mod receiver;
 mod resolve;

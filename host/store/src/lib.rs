@@ -13,6 +13,9 @@ mod clock_monitor;
 #[cfg(test)]
 mod conformance;
 mod error;
+#[cfg(test)]
+#[path = "../../../tests/listed.rs"]
+mod listed;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 mod postgres;

@@ -1,8 +1,11 @@
 //! Isolation of instances: limits, faults, memory and imports.
 
 mod admission;
+#[path = "../../../../tests/listed.rs"]
+mod listed;
 mod signing;
 
+use crate::listed::assert_listed;
 use bulkhead_artifacts::{Artifact, DECRYPT};
 use bulkhead_envelope::Evidence;
 use bulkhead_sandbox::{
@@ -102,12 +105,14 @@ fn endless_loop_ends_at_the_time_limit() {
         open(&hostile, "loop"),
         Err(OpenError::Fault(Fault::Deadline))
     );
+    assert_listed("instance: endless loop", &Fault::Deadline, &[]);
 }
 
 #[test]
 fn memory_is_limited() {
     let hostile = load_hostile(&sandbox(), TIME);
     assert_eq!(open(&hostile, "grow"), Err(OpenError::Fault(Fault::Memory)));
+    assert_listed("instance: endless memory", &Fault::Memory, &[]);
 }
 
 #[test]
@@ -126,6 +131,8 @@ fn traps_are_faults_that_do_not_quote_the_input() {
         assert!(text.contains(expected), "{message}: {text}");
         assert!(!text.contains(PASSPHRASE), "{message}: {text}");
     }
+    let trapped = Fault::Trap(trap(&hostile, "trap"));
+    assert_listed("instance: trap", &trapped, &[]);
 }
 
 #[test]
@@ -154,6 +161,7 @@ fn cancelled_instance_ends_long_before_its_time_limit() {
         running.join().expect("thread should not panic")
     });
     assert_eq!(ended, Err(OpenError::Fault(Fault::Cancelled)));
+    assert_listed("instance: disconnected client", &Fault::Cancelled, &[]);
     assert!(start.elapsed() < TIME / 2);
 }
 

@@ -3,7 +3,8 @@
 use super::super::connections::PoolClass;
 use super::*;
 use crate::conformance::trace_of;
-use crate::{MessageState, StoreError, Unusable};
+use crate::listed::assert_listed;
+use crate::{MessageState, StoreError, Unavailable, Unusable};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU8;
@@ -54,6 +55,9 @@ fn newer_tables_are_rejected_and_unchanged() {
         assert!(why.contains("version 3") && why.contains("newer"), "{why}");
     }
     assert_eq!(database.number("SELECT count(*) FROM bulkhead_messages"), 0);
+    database.run("DELETE FROM bulkhead_meta");
+    let empty = wait(store.migrate()).expect_err("store should be rejected");
+    assert_listed("PostgreSQL store without its version", &empty, &[]);
 }
 
 #[test]
@@ -240,6 +244,19 @@ fn second_password_is_rejected() {
     assert_eq!(why, Unusable::TwoPasswords);
 }
 
+#[test]
+fn required_tls_needs_root_certificates() {
+    let url = "postgres://user@host/database?sslmode=require";
+    let error = connect_with_password(url, None)
+        .map(drop)
+        .expect_err("URL should be rejected");
+    assert_listed(
+        "PostgreSQL store on a machine without root certificates",
+        &error,
+        &[],
+    );
+}
+
 /// All connections hang. Both the calls that have one and the calls that wait for one fail in time.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
@@ -264,6 +281,11 @@ fn hanging_calls_fail_in_time_and_end() {
     let busy = answers
         .iter()
         .filter(|is| matches!(is, Err(StoreError::Busy)));
+    for answer in &answers {
+        if let Err(error @ StoreError::Unavailable(Unavailable::TimedOut(_))) = answer {
+            assert_listed("attempt: PostgreSQL does not respond in time", error, &[]);
+        }
+    }
     let away = answers
         .iter()
         .filter(|is| matches!(is, Err(StoreError::Unavailable(_))));
