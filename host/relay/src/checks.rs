@@ -24,6 +24,8 @@ impl<W: Environment> Relay<W> {
     /// Returns whether a signature belongs to a message. The upstream is called only if the signature is
     /// not the one in the store.
     ///
+    /// Cancel-safe: a call of the upstream that has begun continues, and counts against the quota.
+    ///
     /// # Errors
     /// - [`RelayError::Store`] if the store fails or does not respond by `until`.
     /// - [`RelayError::Upstream`] if no call can be made now, or the call has no result by `until`. The
@@ -43,7 +45,9 @@ impl<W: Environment> Relay<W> {
     }
 
     /// Returns whether the upstream accepts the API key. The upstream is called only if no call of the last
-    /// minute shows this.
+    /// minute shows this. Concurrent calls of this method share one call of the upstream.
+    ///
+    /// Cancel-safe: a call of the upstream that has begun continues, and its result is remembered.
     ///
     /// # Errors
     /// - [`RelayError::Store`] if the store fails or does not respond by `until`.
