@@ -29,8 +29,8 @@ pub(crate) struct Decision<T> {
 /// Maximum delay that a component can demand. The limit protects against faults in components.
 const WAIT_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Maximum delay between attempts to deliver a webhook. It exceeds a day, because the built-in component
-/// finally attempts the delivery daily, with a jitter of a tenth.
+/// Maximum delay between attempts to deliver a webhook. It exceeds a day, because the longest delay
+/// of the built-in component is a day and a jitter of a tenth.
 const WEBHOOK_WAIT_MAX_MS: u64 = 2 * WAIT_MAX_MS;
 
 /// Maximum number of characters of a reason.
