@@ -35,7 +35,7 @@ else
 fi
 [ -z "$test" ] || exit 0
 
-# What rustdoc has in common with the compiler.
+# The arguments that rustdoc and the compiler share.
 document=()
 while (($# > 0)); do
   case $1 in

@@ -51,7 +51,7 @@ pub(crate) fn measure(time: Duration) -> bool {
     let (opened, busy) = (opened.into_inner(), busy.expect("measurement should exist"));
     println!(
         "\nsmall requests while {} clients open default messages ({opened} opened); each route \
-         asked {} times, in ms",
+         measured {} times, in ms",
         clients(),
         idle[0].len()
     );

@@ -24,12 +24,12 @@ pub enum KdfLimit {
 
 /// A derivation would exceed a limit. Nothing was computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a key derivation needs {asked}, but the maximum is {allowed} ({limit:?})")]
+#[error("a key derivation needs {requested}, but the maximum is {allowed} ({limit:?})")]
 pub struct OverLimit {
     /// The limit.
     pub limit: KdfLimit,
     /// The cost that was requested, in the limit's unit. For [`KdfLimit::S2kBytes`] this includes earlier calls.
-    pub asked: u64,
+    pub requested: u64,
     /// The maximum, in the limit's unit.
     pub allowed: u64,
 }
@@ -47,8 +47,8 @@ impl KdfLimits {
     /// # Errors
     /// [`OverLimit`] if that is more than [`Self::s2k_bytes`].
     pub fn charge_s2k(&self, spent: u64, work: &S2k<'_>) -> Result<u64, OverLimit> {
-        let asked = spent.saturating_add(work.bytes_hashed());
-        within(KdfLimit::S2kBytes, asked, self.s2k_bytes).map(|()| asked)
+        let requested = spent.saturating_add(work.bytes_hashed());
+        within(KdfLimit::S2kBytes, requested, self.s2k_bytes).map(|()| requested)
     }
 
     /// Checks the memory and the passes of `work`.
@@ -62,13 +62,13 @@ impl KdfLimits {
     }
 }
 
-fn within(limit: KdfLimit, asked: u64, allowed: u64) -> Result<(), OverLimit> {
-    if asked <= allowed {
+fn within(limit: KdfLimit, requested: u64, allowed: u64) -> Result<(), OverLimit> {
+    if requested <= allowed {
         return Ok(());
     }
     Err(OverLimit {
         limit,
-        asked,
+        requested,
         allowed,
     })
 }
@@ -95,7 +95,7 @@ mod tests {
         let over = limits
             .charge_s2k(twice, &work)
             .expect_err("3000 bytes should exceed the limit");
-        assert_eq!((over.asked, over.allowed), (3000, 2500));
+        assert_eq!((over.requested, over.allowed), (3000, 2500));
     }
 
     #[test]

@@ -18,27 +18,27 @@ macro_rules! wit_conversions {
         });
         $crate::wit_conversions!(@both $bulk::AeadMode { Eax = Eax, Ocb = Ocb, Gcm = Gcm, });
 
-        impl From<$crate::OverLimit> for $kdf::Refusal {
+        impl From<$crate::OverLimit> for $kdf::Rejection {
             fn from(over: $crate::OverLimit) -> Self {
                 Self::OverLimit($kdf::Excess {
                     limit: match over.limit {
-                        $crate::KdfLimit::S2kBytes => $kdf::Limit::S2kOctets,
+                        $crate::KdfLimit::S2kBytes => $kdf::Limit::S2kBytes,
                         $crate::KdfLimit::Argon2MemoryKib => $kdf::Limit::Argon2MemoryKib,
                         $crate::KdfLimit::Argon2Passes => $kdf::Limit::Argon2Passes,
                     },
-                    asked: over.asked,
+                    requested: over.requested,
                     allowed: over.allowed,
                 })
             }
         }
 
-        impl From<$crate::Invalid> for $kdf::Refusal {
+        impl From<$crate::Invalid> for $kdf::Rejection {
             fn from(_: $crate::Invalid) -> Self {
                 Self::Invalid
             }
         }
 
-        impl From<$crate::Invalid> for $bulk::Refusal {
+        impl From<$crate::Invalid> for $bulk::Rejection {
             fn from(_: $crate::Invalid) -> Self {
                 Self::Invalid
             }

@@ -59,7 +59,7 @@ pub struct Excess {
     /// The limit.
     pub limit: Limit,
     /// The amount that the message needs, as far as known, in the limit's unit.
-    pub asked: u64,
+    pub requested: u64,
     /// The maximum, in the limit's unit.
     pub allowed: u64,
 }

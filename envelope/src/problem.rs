@@ -128,13 +128,13 @@ impl Problem {
     pub(crate) fn over_limit(excess: Excess) -> Self {
         let Excess {
             limit,
-            asked,
+            requested,
             allowed,
         } = excess;
         Self::too_costly(format!(
             "{}: the message needs {}, but the maximum is {}. Operators raise {}.",
             limit.description(),
-            limit.amount(asked),
+            limit.amount(requested),
             limit.amount(allowed),
             limit.setting(),
         ))

@@ -55,7 +55,7 @@ macro_rules! wit_conversions {
                                 S2kBytes Argon2MemoryKib Argon2Passes
                             }
                         ),
-                        asked: excess.asked,
+                        requested: excess.requested,
                         allowed: excess.allowed,
                     }),
                 }

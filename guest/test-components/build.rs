@@ -10,8 +10,8 @@ fn main() {
     build(&[
         Guest::library("HOSTILE", "hostile"),
         trial("TRIAL", ""),
-        trial("TRIAL_MINOR", "minor"),
-        trial("TRIAL_MAJOR", "major"),
+        trial("TRIAL_COMPATIBLE", "compatible"),
+        trial("TRIAL_INCOMPATIBLE", "incompatible"),
         trial("TRIAL_REACHING", "reaching"),
     ]);
 }

@@ -202,10 +202,10 @@ fn client_reports_wrong_passphrase_without_printing_it(client: Client) {
     const WRONG: &str = "a-wrong-passphrase-of-clients";
     record_secret(WRONG);
     let setup = ClientSetup::beside(client, Server::shared());
-    let refused = setup.run(&["decrypt", &setup.file("message.asc", SAMPLE)], WRONG);
-    assert_eq!((refused.status, refused.text()), (Some(1), ""));
-    assert!(refused.errors.contains("undecryptable"), "{refused:?}");
-    assert!(!refused.errors.contains(WRONG), "{refused:?}");
+    let rejected = setup.run(&["decrypt", &setup.file("message.asc", SAMPLE)], WRONG);
+    assert_eq!((rejected.status, rejected.text()), (Some(1), ""));
+    assert!(rejected.errors.contains("undecryptable"), "{rejected:?}");
+    assert!(!rejected.errors.contains(WRONG), "{rejected:?}");
     // The passphrase is not printed after other errors either.
     let unreachable = ClientSetup::new(client, &unused_url());
     for ended in [
@@ -247,9 +247,9 @@ fn client_writes_binary_plaintext_as_bytes(client: Client) {
     let arguments: &[_] = match client {
         Client::Curl => &["decrypt", &file],
         Client::Python | Client::Node => {
-            let refused = setup.run(&["decrypt", &file], passphrase);
-            assert_eq!((refused.status, refused.text()), (Some(1), ""));
-            assert!(refused.errors.contains("422 not_text: "), "{refused:?}");
+            let rejected = setup.run(&["decrypt", &file], passphrase);
+            assert_eq!((rejected.status, rejected.text()), (Some(1), ""));
+            assert!(rejected.errors.contains("422 not_text: "), "{rejected:?}");
             &["decrypt", "--bytes", &file]
         }
     };
@@ -318,9 +318,9 @@ fn client_makes_and_verifies_tokens(client: Client) {
     }
 
     let setup = ClientSetup::beside(client, Server::shared());
-    let refused = setup.run(&["token", &setup.file("document", "x")], "");
-    assert_eq!(refused.status, Some(1));
-    assert!(refused.errors.contains("not_configured"), "{refused:?}");
+    let rejected = setup.run(&["token", &setup.file("document", "x")], "");
+    assert_eq!(rejected.status, Some(1));
+    assert!(rejected.errors.contains("not_configured"), "{rejected:?}");
 }
 
 /// Returns the signature of the mock upstream for a message.
@@ -387,11 +387,17 @@ fn client_reports_failed_and_pending_signatures(client: Client) {
     let failed = setup.run(&["sign", &file], "");
     assert_eq!((failed.status, failed.text()), (Some(1), ""));
     assert!(failed.errors.contains("422"), "{failed:?}");
-    let refused = setup.run(&["sign", &file], "");
-    assert_eq!(refused.status, Some(1));
-    assert!(refused.errors.contains("upstream_rejected"), "{refused:?}");
-    let refused = setup.run(&["sign", &file, "ftp://receiver.example/"], "");
-    assert!(refused.errors.contains("callback_rejected"), "{refused:?}");
+    let rejected = setup.run(&["sign", &file], "");
+    assert_eq!(rejected.status, Some(1));
+    assert!(
+        rejected.errors.contains("upstream_rejected"),
+        "{rejected:?}"
+    );
+    let rejected = setup.run(&["sign", &file, "ftp://receiver.example/"], "");
+    assert!(
+        rejected.errors.contains("callback_rejected"),
+        "{rejected:?}"
+    );
 
     // The signature does not arrive in time. Repeating the command gets it later.
     let another = setup.file("another", "another text of clients");

@@ -1,6 +1,8 @@
 //! `openapi.yaml` is served, is complete, and passes a generator of requests. The harness checks
 //! the responses of all other tests against it (`bulkhead_tests::description`).
 
+mod page;
+
 use crate::relay::{Relay, StoreKind, UpstreamProfile};
 use bulkhead_tests::description::document;
 use bulkhead_tests::http::request;

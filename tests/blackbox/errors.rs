@@ -1,7 +1,9 @@
 //! One table of the error texts that users see, each with the situation that causes it: `errors.txt`.
 //!
 //! The tables of the modules below cause each situation with the real binary. The test compares the texts
-//! with the file, so that a change to a text has to be intended and is read next to the other texts.
+//! with the file, so that a change to a text has to be intended and is read next to the other texts. Unit tests
+//! cause the situations of `errors/unit.txt`, and `errors/unlisted.txt` has the texts that no test shows. The module
+//! `sources` fails if a text of the sources is in none of the three.
 
 mod access;
 mod commands;
@@ -9,6 +11,7 @@ mod messages;
 mod relay;
 mod requests;
 mod settings;
+mod sources;
 
 use bulkhead_tests::http::Response;
 use std::collections::BTreeSet;
@@ -26,9 +29,9 @@ const CODES_ELSEWHERE: [(&str, &str); 2] = [
 /// Words that begin an advice. Every text has one of them.
 const ADVICE: &[&str] = &[
     "accept", "add", "ask", "build", "change", "check", "choose", "convert", "copy", "correct",
-    "create", "encode", "encrypt", "give", "keep", "lower", "name", "omit", "raise", "read",
-    "remove", "replace", "save", "see", "send", "set", "start", "stop", "tip", "try", "unset",
-    "use", "verify", "wait", "write",
+    "create", "encode", "encrypt", "give", "install", "keep", "lower", "make", "name", "omit",
+    "raise", "read", "remove", "replace", "restore", "retry", "save", "see", "send", "set",
+    "start", "stop", "tip", "try", "unset", "use", "verify", "wait", "write",
 ];
 
 /// The table: lines of text, and what they cover.
@@ -90,25 +93,7 @@ impl Table {
             self.situations.insert(situation.to_owned()),
             "{situation} occurs twice"
         );
-        let lower = text.to_lowercase();
-        let words: Vec<_> = lower.split(|c: char| !c.is_ascii_alphabetic()).collect();
-        let is_negated = |at: usize| words[at] == "set" && at > 0 && words[at - 1] == "not";
-        let is_advice = |at: usize| ADVICE.contains(&words[at]) && !is_negated(at);
-        // clap lists the values that a setting accepts.
-        let advises = lower.contains("[possible values: ") || (0..words.len()).any(is_advice);
-        if !advises {
-            self.faults.push(format!(
-                "{situation}: the text should say what to do: {text}"
-            ));
-        }
-        // "the store is not available: the store is not available"
-        let clauses = lower.replace(". ", ": ").replace("\n    ", ": ");
-        let clauses: Vec<_> = clauses.split(": ").map(str::trim).collect();
-        let repeats = |pair: &[&str]| pair[0] == pair[1] && !pair[0].is_empty();
-        if clauses.windows(2).any(repeats) {
-            self.faults
-                .push(format!("{situation}: the text repeats itself: {text}"));
-        }
+        self.faults.extend(faults(situation, text));
         let prefix = if prefix.is_empty() {
             String::new()
         } else {
@@ -116,6 +101,30 @@ impl Table {
         };
         self.text += &[situation, "\n    ", &prefix, text, "\n\n"].concat();
     }
+}
+
+/// Returns the rules that a text breaks: it says what to do, and it says nothing twice.
+fn faults(situation: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let lower = text.to_lowercase();
+    let words: Vec<_> = lower.split(|c: char| !c.is_ascii_alphabetic()).collect();
+    let is_negated = |at: usize| words[at] == "set" && at > 0 && words[at - 1] == "not";
+    let is_advice = |at: usize| ADVICE.contains(&words[at]) && !is_negated(at);
+    // clap lists the values that a setting accepts.
+    let advises = lower.contains("[possible values: ") || (0..words.len()).any(is_advice);
+    if !advises {
+        faults.push(format!(
+            "{situation}: the text should say what to do: {text}"
+        ));
+    }
+    // "the store is not available: the store is not available"
+    let clauses = lower.replace(". ", ": ").replace("\n    ", ": ");
+    let clauses: Vec<_> = clauses.split(": ").map(str::trim).collect();
+    let repeats = |pair: &[&str]| pair[0] == pair[1] && !pair[0].is_empty();
+    if clauses.windows(2).any(repeats) {
+        faults.push(format!("{situation}: the text repeats itself: {text}"));
+    }
+    faults
 }
 
 #[test]

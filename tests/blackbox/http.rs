@@ -165,13 +165,13 @@ fn full_queue_returns_503_at_once() {
             .collect()
     });
     assert!(statuses.iter().any(|response| response.status == 200));
-    let refused = statuses
+    let rejected = statuses
         .iter()
         .find(|response| response.status == 503)
         .expect("a request should be rejected");
-    assert_eq!(refused.problem(), "overloaded");
+    assert_eq!(rejected.problem(), "overloaded");
     assert!(
-        refused
+        rejected
             .header("retry-after")
             .is_some_and(|after| after.parse::<u32>().is_ok())
     );
@@ -200,7 +200,7 @@ fn body_memory_budget_is_shared_by_requests() {
     until("the budget is free", is_free);
     // A body that takes nearly the whole budget: another one gets 503 until the first is gone. If the other one arrives
     // first, both are sent again.
-    let mut refused = None;
+    let mut rejected = None;
     let mut large = None;
     until("the budget is exhausted", || {
         let mut stream = connect(server.address);
@@ -209,12 +209,12 @@ fn body_memory_budget_is_shared_by_requests() {
             .write_all(&[b"c0000\r\n", &vec![b' '; 0xc_0000][..], b"\r\n"].concat())
             .expect("data should be sent");
         large = Some(stream);
-        refused = Some(server.post(&body, &[])).filter(|response| response.status == 503);
-        refused.is_some()
+        rejected = Some(server.post(&body, &[])).filter(|response| response.status == 503);
+        rejected.is_some()
     });
-    let refused = refused.expect("value was seen");
-    assert_eq!(refused.problem(), "overloaded");
-    assert!(refused.header("retry-after").is_some());
+    let rejected = rejected.expect("value was seen");
+    assert_eq!(rejected.problem(), "overloaded");
+    assert!(rejected.header("retry-after").is_some());
     drop(large);
     until("the budget is free", is_free);
 }
@@ -299,13 +299,13 @@ fn unread_responses_are_limited_and_time_out() {
     for stream in &silent {
         assert_eq!(stream.peek(&mut [0]).expect("response should arrive"), 1);
     }
-    let refused = read(&mut send(), false).expect("response should arrive");
+    let rejected = read(&mut send(), false).expect("response should arrive");
     assert_eq!(
-        (refused.status, refused.problem().as_str()),
+        (rejected.status, rejected.problem().as_str()),
         (503, "overloaded")
     );
     assert!(
-        refused.json()["detail"]
+        rejected.json()["detail"]
             .to_string()
             .contains("--responses-max")
     );
@@ -398,16 +398,16 @@ fn queued_request_returns_503_after_queue_timeout() {
             }
             response
         });
-        let mut refused = None;
+        let mut rejected = None;
         until("a request is rejected", || {
             let response = server.decrypt("topsecret", SAMPLE);
-            refused = Some(response).filter(|response| response.status == 503);
-            refused.is_some() || slow.is_finished()
+            rejected = Some(response).filter(|response| response.status == 503);
+            rejected.is_some() || slow.is_finished()
         });
         let slow = slow.join().expect("thread should not panic");
         assert_eq!(slow.problem(), "undecryptable");
-        let refused = refused.expect("a request should be rejected");
-        let detail = refused.json()["detail"].to_string();
+        let rejected = rejected.expect("a request should be rejected");
+        let detail = rejected.json()["detail"].to_string();
         assert!(detail.contains("--decrypt-queue-timeout"), "{detail}");
     });
     assert_eq!(server.decrypt("topsecret", SAMPLE).status, 200);

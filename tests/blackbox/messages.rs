@@ -88,12 +88,12 @@ fn rfc_samples_open_with_a_higher_limit() {
     let raised = Server::start(&["--argon2-memory-max", "2GiB", "--decrypt-timeout", "60s"]);
     for fixture in fixtures::read("rfc9580.jsonl") {
         let passphrase = &fixture.passphrases[0];
-        let refused = Server::shared().decrypt(passphrase, &fixture.message);
+        let rejected = Server::shared().decrypt(passphrase, &fixture.message);
         match &fixture.expect {
-            None => assert_eq!(refused.status, 200, "{}", fixture.name),
+            None => assert_eq!(rejected.status, 200, "{}", fixture.name),
             Some(code) => {
-                assert_eq!(refused.problem(), *code, "{}", fixture.name);
-                let detail = refused.json()["detail"].to_string();
+                assert_eq!(rejected.problem(), *code, "{}", fixture.name);
+                let detail = rejected.json()["detail"].to_string();
                 assert!(
                     detail.contains("2097152 KiB") && detail.contains("--argon2-memory-max"),
                     "{detail}"

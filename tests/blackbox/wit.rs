@@ -9,14 +9,18 @@ use wit_parser::{
 /// The packages that others depend on.
 const SHARED: [&str; 2] = ["component", "crypto"];
 
+/// The version of all packages, as the documentation says.
+const DRAFT: &str = "0.2.0";
+
 #[test]
-fn every_folder_is_a_package_with_its_name() {
+fn every_folder_is_a_package_with_its_name_and_the_draft_version() {
     let folders = packages();
     assert!(folders.len() > SHARED.len(), "{folders:?}");
     for (folder, (_, package)) in folders.iter().zip(&contracts().packages) {
         let name = &package.name;
         assert_eq!((&*name.namespace, &*name.name), ("bulkhead", &**folder));
-        assert!(name.version.is_some(), "{name}");
+        let version = name.version.as_ref().map(ToString::to_string);
+        assert_eq!(version.as_deref(), Some(DRAFT), "{name}");
     }
 }
 

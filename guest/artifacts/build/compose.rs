@@ -3,9 +3,9 @@
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
-const CRYPTO: [&str; 2] = ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"];
+const CRYPTO: [&str; 2] = ["bulkhead:crypto/kdf@0.2.0", "bulkhead:crypto/bulk@0.2.0"];
 const DECRYPTOR: &str = "bulkhead:decrypt/decryptor@0.2.0";
-const ABOUT: &str = "bulkhead:component/about@1.0.0";
+const ABOUT: &str = "bulkhead:component/about@0.2.0";
 /// Any version, because the compiler's standard library determines it.
 const RUN: &str = "wasi:cli/run@";
 

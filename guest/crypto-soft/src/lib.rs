@@ -58,7 +58,7 @@ impl kdf::Guest for Component {
         passphrase: Vec<u8>,
         count: u32,
         key_len: u8,
-    ) -> Result<Vec<u8>, kdf::Refusal> {
+    ) -> Result<Vec<u8>, kdf::Rejection> {
         let passphrase = Zeroizing::new(passphrase);
         let work = S2k::new(hash.into(), &salt, &passphrase, count, key_len.into())?;
         let spent = limits().charge_s2k(SPENT_BYTES.load(Ordering::Relaxed), &work)?;
@@ -76,7 +76,7 @@ impl kdf::Guest for Component {
         lanes: u8,
         memory_kib: u32,
         key_len: u8,
-    ) -> Result<Vec<u8>, kdf::Refusal> {
+    ) -> Result<Vec<u8>, kdf::Rejection> {
         let passphrase = Zeroizing::new(passphrase);
         let work = Argon2id {
             passes,
@@ -94,7 +94,7 @@ impl bulk::Guest for Component {
         cipher: bulk::Cipher,
         key: Vec<u8>,
         data: Vec<u8>,
-    ) -> Result<Vec<u8>, bulk::Refusal> {
+    ) -> Result<Vec<u8>, bulk::Rejection> {
         Ok(bulkhead_crypto::cfb_decrypt(cipher.into(), &key, &data)?)
     }
 
@@ -105,12 +105,12 @@ impl bulk::Guest for Component {
         nonce: Vec<u8>,
         associated: Vec<u8>,
         mut sealed: Vec<u8>,
-    ) -> Result<Vec<u8>, bulk::Refusal> {
+    ) -> Result<Vec<u8>, bulk::Rejection> {
         let (mode, cipher) = (mode.into(), cipher.into());
         if bulkhead_crypto::aead_open(mode, cipher, &key, &nonce, &associated, &mut sealed)? {
             Ok(sealed)
         } else {
-            Err(bulk::Refusal::Unauthentic)
+            Err(bulk::Rejection::Unauthentic)
         }
     }
 

@@ -113,8 +113,8 @@ impl Crypto for Imported {
     ) -> AeadResult {
         match bulk::aead_open(mode.into(), cipher.into(), key, nonce, associated, sealed) {
             Ok(plain) => AeadResult::Authentic(plain),
-            Err(bulk::Refusal::Unauthentic) => AeadResult::Unauthentic,
-            Err(bulk::Refusal::Invalid) => AeadResult::Invalid,
+            Err(bulk::Rejection::Unauthentic) => AeadResult::Unauthentic,
+            Err(bulk::Rejection::Invalid) => AeadResult::Invalid,
         }
     }
 

@@ -250,7 +250,7 @@ mod tests {
             panic!("the message should exceed the limit");
         };
         assert_eq!(
-            (excess.limit, excess.asked, excess.allowed),
+            (excess.limit, excess.requested, excess.allowed),
             (Limit::PlaintextBytes, 1001, 1000)
         );
         let two = uncompressed(&uncompressed(&literal_packet(b"x")));
@@ -258,7 +258,10 @@ mod tests {
         let Err(Rejection::TooCostly(excess)) = literal(uncompressed(&two), 1, &LIMITS) else {
             panic!("the message should exceed the limit");
         };
-        assert_eq!((excess.limit, excess.asked), (Limit::CompressionLayers, 3));
+        assert_eq!(
+            (excess.limit, excess.requested),
+            (Limit::CompressionLayers, 3)
+        );
     }
 
     #[test]

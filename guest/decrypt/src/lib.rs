@@ -288,7 +288,7 @@ mod tests {
             &mut crypto,
         );
         let excess = match opened {
-            Err(Rejection::TooCostly(excess)) => Some(excess.asked),
+            Err(Rejection::TooCostly(excess)) => Some(excess.requested),
             Err(Rejection::Undecryptable) => None,
             other => panic!("unexpected result {other:?}"),
         };

@@ -11,27 +11,27 @@ pub(crate) fn unsupported(reason: impl Into<String>) -> Rejection {
     Rejection::Unsupported(reason.into())
 }
 
-/// Rejects a message that exceeds a limit. `asked` and `allowed` are in the unit of the limit.
-pub(crate) fn too_costly(limit: Limit, asked: u64, allowed: u64) -> Rejection {
+/// Rejects a message that exceeds a limit. `requested` and `allowed` are in the unit of the limit.
+pub(crate) fn too_costly(limit: Limit, requested: u64, allowed: u64) -> Rejection {
     Rejection::TooCostly(Excess {
         limit,
-        asked,
+        requested,
         allowed,
     })
 }
 
-impl From<kdf::Refusal> for Rejection {
-    fn from(rejection: kdf::Refusal) -> Self {
+impl From<kdf::Rejection> for Rejection {
+    fn from(rejection: kdf::Rejection) -> Self {
         match rejection {
-            kdf::Refusal::OverLimit(excess) => {
+            kdf::Rejection::OverLimit(excess) => {
                 let limit = match excess.limit {
-                    kdf::Limit::S2kOctets => Limit::S2kBytes,
+                    kdf::Limit::S2kBytes => Limit::S2kBytes,
                     kdf::Limit::Argon2MemoryKib => Limit::Argon2MemoryKib,
                     kdf::Limit::Argon2Passes => Limit::Argon2Passes,
                 };
-                too_costly(limit, excess.asked, excess.allowed)
+                too_costly(limit, excess.requested, excess.allowed)
             }
-            kdf::Refusal::Invalid => {
+            kdf::Rejection::Invalid => {
                 unsupported("its key derivation has parameters that the algorithm does not allow")
             }
         }

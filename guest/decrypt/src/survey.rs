@@ -288,7 +288,7 @@ fn pkesk_fits(body: &[u8], len: usize) -> bool {
 /// Returns whether bytes may be the beginning of OpenPGP data of any kind, for data that BEGIN announces.
 ///
 /// The check is cheap, and strict enough to reject ordinary words: it covers the packet type and the first bytes of the
-/// body, as far as they are there.
+/// body, as far as they are available.
 pub(crate) fn begins_packet(bytes: &[u8]) -> bool {
     let Some(head) = Head::parse(bytes) else {
         return false;

@@ -117,8 +117,10 @@ fn derive() -> String {
     for calls in 0_u32.. {
         match kdf::s2k(kdf::Hash::Sha1, b"12345678", b"p", 1 << 20, 20) {
             Ok(_) => {}
-            Err(kdf::Refusal::OverLimit(excess)) => return format!("{calls} {}", excess.asked),
-            Err(kdf::Refusal::Invalid) => return "invalid".into(),
+            Err(kdf::Rejection::OverLimit(excess)) => {
+                return format!("{calls} {}", excess.requested);
+            }
+            Err(kdf::Rejection::Invalid) => return "invalid".into(),
         }
     }
     String::new()

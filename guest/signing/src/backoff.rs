@@ -37,9 +37,9 @@ pub(crate) fn retry_after_ms(value: Option<&str>, now_ms: u64) -> Option<u64> {
 }
 
 #[cfg(test)]
-pub(crate) fn situation(tries: u32, age_ms: u64) -> Situation {
+pub(crate) fn situation(attempts: u32, age_ms: u64) -> Situation {
     Situation {
-        tries,
+        attempts,
         age_ms,
         // One minute before the example date in RFC 9110 section 5.6.7.
         now_ms: 784_111_777 * SECOND_MS - MINUTE_MS,

@@ -3,7 +3,7 @@
 use crate::bindings::exports::bulkhead::component::about;
 use crate::bindings::exports::bulkhead::signing::exchange::{Reply, Situation};
 use crate::bindings::exports::bulkhead::signing::upstream::{
-    self, Checking, Claim, Question, Signing,
+    self, Checking, Operation, SignedMessage, Signing,
 };
 use crate::bindings::exports::bulkhead::signing::{verifier, webhook};
 
@@ -19,8 +19,8 @@ mod exports {
 }
 
 impl upstream::Guest for Component {
-    fn target(question: Question) -> String {
-        crate::upstream::target(&question)
+    fn target(operation: Operation) -> String {
+        crate::upstream::target(&operation)
     }
 
     fn read_signature(
@@ -44,8 +44,8 @@ impl upstream::Guest for Component {
 }
 
 impl verifier::Guest for Component {
-    fn verify(claim: Claim, public_key: String) -> Result<bool, String> {
-        crate::verifier::verify(&claim, &public_key).map_err(|error| error.to_string())
+    fn verify(signed: SignedMessage, public_key: String) -> Result<bool, String> {
+        crate::verifier::verify(&signed, &public_key).map_err(|error| error.to_string())
     }
 }
 
@@ -81,11 +81,11 @@ impl about::Guest for Component {
             .nth(1)
             .unwrap_or_default();
         for (message, expected) in [("what do ya want for nothing?", true), ("another", false)] {
-            let claim = Claim {
+            let signed = SignedMessage {
                 message: message.to_owned(),
                 signature: signature.to_owned(),
             };
-            if crate::verifier::verify(&claim, KEY) != Ok(expected) {
+            if crate::verifier::verify(&signed, KEY) != Ok(expected) {
                 return Err("a known signature is verified incorrectly".into());
             }
         }

@@ -1,6 +1,6 @@
 //! RSA signatures under a public key (RFC 8017 section 8).
 
-use crate::bindings::exports::bulkhead::signing::upstream::Claim;
+use crate::bindings::exports::bulkhead::signing::upstream::SignedMessage;
 use crate::signature;
 use rsa::pkcs1::DecodeRsaPublicKey as _;
 use rsa::pkcs8::{AssociatedOid, DecodePublicKey as _};
@@ -17,16 +17,16 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 )]
 pub(crate) struct InvalidKey;
 
-/// Returns whether the signature of the claim fits its message. The upstream does not name its padding and hash, so all
+/// Returns whether the signature fits the message. The upstream does not name its padding and hash, so all
 /// supported ones are tried.
-pub(crate) fn verify(claim: &Claim, public_key: &str) -> Result<bool, InvalidKey> {
+pub(crate) fn verify(signed: &SignedMessage, public_key: &str) -> Result<bool, InvalidKey> {
     let key = RsaPublicKey::from_public_key_pem(public_key)
         .or_else(|_| RsaPublicKey::from_pkcs1_pem(public_key))
         .map_err(|_| InvalidKey)?;
-    let Some(signature) = signature::decode(&claim.signature) else {
+    let Some(signature) = signature::decode(&signed.signature) else {
         return Ok(false);
     };
-    let message = claim.message.as_bytes();
+    let message = signed.message.as_bytes();
     Ok(verifies::<Sha256>(&key, message, &signature)
         || verifies::<Sha384>(&key, message, &signature)
         || verifies::<Sha512>(&key, message, &signature))
@@ -73,7 +73,7 @@ mod tests {
 
     fn verified(message: &str, signature: String, key: &str) -> Result<bool, InvalidKey> {
         let message = message.to_owned();
-        verify(&Claim { message, signature }, key)
+        verify(&SignedMessage { message, signature }, key)
     }
 
     #[test]

@@ -84,21 +84,21 @@ pub(crate) fn sign(id: &str, timestamp: &str, body: &[u8], secret: &[u8]) -> Str
 
 /// Interprets the receiver's response.
 pub(crate) fn read(reply: Reply, situation: &Situation) -> Delivering {
-    let answer = match reply {
-        Reply::Answered(answer) => answer,
-        Reply::Unanswered(failure) => {
+    let response = match reply {
+        Reply::Complete(response) => response,
+        Reply::Failed(failure) => {
             return retry_or_park(situation, 0, failure::describe("the receiver", failure));
         }
     };
-    match answer.status {
+    match response.status {
         200..=299 => Delivering::Delivered,
         // Standard Webhooks 1.0: the receiver does not want further notifications.
         410 => Delivering::Parked(
             "the receiver does not want notifications any more (status 410)".to_owned(),
         ),
         status => {
-            let requested_ms = retry_after_ms(answer.retry_after.as_deref(), situation.now_ms);
-            let why = match status {
+            let requested_ms = retry_after_ms(response.retry_after.as_deref(), situation.now_ms);
+            let reason = match status {
                 300..=399 => {
                     format!(
                         "the receiver redirects (status {status}); redirects are not followed, so give the final URL"
@@ -106,22 +106,22 @@ pub(crate) fn read(reply: Reply, situation: &Situation) -> Delivering {
                 }
                 _ => format!("the receiver returned status {status}"),
             };
-            retry_or_park(situation, requested_ms.unwrap_or_default(), why)
+            retry_or_park(situation, requested_ms.unwrap_or_default(), reason)
         }
     }
 }
 
 /// Returns the delay before the next attempt, at least `delay_ms_min`, or parks an old notification.
-fn retry_or_park(situation: &Situation, delay_ms_min: u64, why: String) -> Delivering {
-    let tries = usize::try_from(situation.tries).unwrap_or(usize::MAX);
-    let planned = match FIRST_DELAYS_MS.get(tries.saturating_sub(1)) {
+fn retry_or_park(situation: &Situation, delay_ms_min: u64, reason: String) -> Delivering {
+    let attempts = usize::try_from(situation.attempts).unwrap_or(usize::MAX);
+    let planned = match FIRST_DELAYS_MS.get(attempts.saturating_sub(1)) {
         Some(first) => *first,
         None if situation.age_ms < HOURLY_MS => HOUR_MS,
         None if situation.age_ms < DAILY_MS => DAY_MS,
-        None => return Delivering::Parked(why),
+        None => return Delivering::Parked(reason),
     };
     let after_ms = with_jitter(planned, situation).max(delay_ms_min);
-    Delivering::Again(Wait { after_ms, why })
+    Delivering::Retry(Wait { after_ms, reason })
 }
 
 fn rfc3339(ms: u64) -> String {
@@ -133,7 +133,7 @@ fn rfc3339(ms: u64) -> String {
 mod tests {
     use super::*;
     use crate::backoff::situation;
-    use crate::bindings::exports::bulkhead::signing::exchange::{Answer, Failure};
+    use crate::bindings::exports::bulkhead::signing::exchange::{Failure, Response};
 
     fn event(outcome: Result<&str, &str>) -> Event {
         Event {
@@ -144,8 +144,8 @@ mod tests {
         }
     }
 
-    fn answered(status: u16, retry_after: Option<&str>) -> Reply {
-        Reply::Answered(Answer {
+    fn complete(status: u16, retry_after: Option<&str>) -> Reply {
+        Reply::Complete(Response {
             status,
             retry_after: retry_after.map(str::to_owned),
             body: Vec::new(),
@@ -198,13 +198,14 @@ mod tests {
 
     #[test]
     fn delays_follow_the_schedule_until_the_notification_is_parked() {
-        let wait = |tries, age_ms| match read(answered(500, None), &situation(tries, age_ms)) {
-            Delivering::Again(wait) => Some(wait.after_ms),
+        let wait = |attempts, age_ms| match read(complete(500, None), &situation(attempts, age_ms))
+        {
+            Delivering::Retry(wait) => Some(wait.after_ms),
             Delivering::Parked(_) => None,
             Delivering::Delivered => panic!("status 500 should not count as delivered"),
         };
         let first: Vec<_> = (1..=8)
-            .map(|tries| wait(tries, 0).expect("the first attempts should be repeated"))
+            .map(|attempts| wait(attempts, 0).expect("the first attempts should be repeated"))
             .collect();
         assert_eq!(
             first,
@@ -225,29 +226,29 @@ mod tests {
         let situation = situation(1, 0);
         for status in [200, 201, 204, 299] {
             assert!(matches!(
-                read(answered(status, None), &situation),
+                read(complete(status, None), &situation),
                 Delivering::Delivered
             ));
         }
         for status in [100, 301, 307, 400, 401, 404, 429, 500, 503] {
             assert!(
                 matches!(
-                    read(answered(status, None), &situation),
-                    Delivering::Again(_)
+                    read(complete(status, None), &situation),
+                    Delivering::Retry(_)
                 ),
                 "{status}"
             );
         }
         assert!(matches!(
-            read(answered(410, None), &situation),
+            read(complete(410, None), &situation),
             Delivering::Parked(_)
         ));
-        let unanswered = Reply::Unanswered(Failure::TimedOut);
-        assert!(matches!(read(unanswered, &situation), Delivering::Again(_)));
+        let failed = Reply::Failed(Failure::TimedOut);
+        assert!(matches!(read(failed, &situation), Delivering::Retry(_)));
         for (retry_after, expected) in [("120", 120_000), ("0", 1000), ("nonsense", 1000)] {
-            let read = read(answered(503, Some(retry_after)), &situation);
+            let read = read(complete(503, Some(retry_after)), &situation);
             assert!(
-                matches!(read, Delivering::Again(wait) if wait.after_ms == expected),
+                matches!(read, Delivering::Retry(wait) if wait.after_ms == expected),
                 "{retry_after}"
             );
         }

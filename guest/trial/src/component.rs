@@ -2,23 +2,23 @@
 
 #[expect(clippy::pedantic, reason = "generated from wit/")]
 mod bindings {
-    #[cfg(not(any(feature = "minor", feature = "major")))]
+    #[cfg(not(any(feature = "compatible", feature = "incompatible")))]
     wit_bindgen::generate!({
         path: ["../../wit/component", "../../wit/token"],
         world: "bulkhead:token/token",
         generate_all,
         export_macro_name: "export",
     });
-    #[cfg(feature = "minor")]
+    #[cfg(feature = "compatible")]
     wit_bindgen::generate!({
-        path: ["../../wit/component", "wit/minor"],
+        path: ["../../wit/component", "wit/compatible"],
         world: "bulkhead:token/token",
         generate_all,
         export_macro_name: "export",
     });
-    #[cfg(feature = "major")]
+    #[cfg(feature = "incompatible")]
     wit_bindgen::generate!({
-        path: ["../../wit/component", "wit/major"],
+        path: ["../../wit/component", "wit/incompatible"],
         world: "bulkhead:token/token",
         generate_all,
         export_macro_name: "export",
@@ -71,12 +71,12 @@ impl Guest for Component {
             .any(|secret| make(algorithm, secret, &body).eq_ignore_ascii_case(&token))
     }
 
-    #[cfg(feature = "minor")]
+    #[cfg(feature = "compatible")]
     fn algorithms() -> Vec<Algorithm> {
         vec![Algorithm::Sha256]
     }
 
-    #[cfg(feature = "major")]
+    #[cfg(feature = "incompatible")]
     fn revoke(_token: String) {}
 }
 

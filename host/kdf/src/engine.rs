@@ -138,7 +138,10 @@ impl Engine {
     }
 
     /// Derives a key. Blocks the calling thread until the key is derived or the derivation ends early. The
-    /// calling thread computes a short derivation ([`Self::is_short`]) itself.
+    /// calling thread computes a short derivation ([`Self::is_short`]) itself. The key equals that of
+    /// [`S2k::derive`] (RFC 9580 section 3.7.1), and is wiped when it is dropped.
+    ///
+    /// Several threads may call at the same time. The order is fair by bytes, not by arrival.
     ///
     /// # Errors
     /// - [`DeriveError::Cancelled`] if the derivation is cancelled, or its hashing takes until the deadline.
@@ -204,7 +207,7 @@ impl Engine {
     }
 
     /// Estimates the time until the pending derivations and `more` derivations of the usual size are
-    /// computed, at the recent pace.
+    /// computed, at the recent pace. It is an estimate, not a limit.
     pub fn clears_in(&self, more: usize) -> Duration {
         let state = self.shared.lock();
         let more = state.pace.usually(more);

@@ -84,7 +84,7 @@ async fn dial(
         stream.set_nodelay(true)?;
         // A closed connection must not send what is left in the kernel, even if the process ends.
         // Otherwise a cancelled request could arrive when the network is back, and count as a call
-        // that the store does not expect. `Wire::close` undoes this after a response.
+        // that the store does not expect. `TrackedStream::close` undoes this after a response.
         stream.set_zero_linger()?;
         Ok(stream)
     };

@@ -21,7 +21,7 @@ use crate::call::{Failure, Limits, Request, Response, headers};
 use crate::connect::Stream;
 use crate::reason::NOT_IN_TIME;
 use crate::target::Target;
-use crate::wire::Wire;
+use crate::tracked_stream::TrackedStream;
 
 /// Maximum size of the head of a response of the upstream, in bytes. hyper accepts at most 100 headers in it.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -37,15 +37,15 @@ pub(crate) async fn exchange(
     request: Request,
     limits: Limits,
 ) -> Result<Response, Failure> {
-    let wire_bytes_max = limits
+    let bytes_max = limits
         .response_bytes_max
         .saturating_mul(WIRE_BYTES_PER_BYTE)
         .saturating_add(HEAD_BYTES_MAX);
-    let wire = Wire::new(stream, limits.send_before, wire_bytes_max);
+    let tracked = TrackedStream::new(stream, limits.send_before, bytes_max);
     let handshake = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)
-        .handshake(TokioIo::new(wire))
+        .handshake(TokioIo::new(tracked))
         .await;
     let (mut sender, mut connection) =
         handshake.map_err(|_| Failure::NotConnected("the connection failed"))?;
@@ -65,16 +65,16 @@ pub(crate) async fn exchange(
         });
         timeout_at(limits.deadline, both).await
     };
-    let wire = connection.into_parts().io.into_inner();
+    let tracked = connection.into_parts().io.into_inner();
     match outcome {
         Ok(Ok(response)) => {
-            wire.close();
+            tracked.close();
             Ok(response)
         }
-        _ if wire.late => Err(Failure::ConnectedTooLate),
-        Ok(Err(_)) if !wire.sent() => Err(Failure::NotConnected("the connection was reset")),
-        Err(_) if !wire.sent() => Err(Failure::NotConnected(NOT_IN_TIME)),
-        _ if wire.too_long => Err(Failure::TooLong),
+        _ if tracked.late => Err(Failure::ConnectedTooLate),
+        Ok(Err(_)) if !tracked.sent() => Err(Failure::NotConnected("the connection was reset")),
+        Err(_) if !tracked.sent() => Err(Failure::NotConnected(NOT_IN_TIME)),
+        _ if tracked.too_long => Err(Failure::TooLong),
         Ok(Err(Stop::Failed(failure))) => Err(failure),
         Ok(Err(Stop::Hyper(error))) => Err(failure(&error)),
         Err(_) => Err(Failure::TimedOut),

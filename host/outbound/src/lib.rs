@@ -13,14 +13,17 @@ mod allow;
 mod call;
 mod connect;
 mod exchange;
+#[cfg(test)]
+#[path = "../../../tests/listed.rs"]
+mod listed;
 mod reason;
 mod receiver;
 mod resolve;
 mod special_purpose;
 mod target;
 mod tls;
+mod tracked_stream;
 mod verifier;
-mod wire;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -112,7 +115,7 @@ impl Outbound {
         })
     }
 
-    /// Returns the TLS configuration with the trusted certificates. PostgreSQL connections use it,
+    /// Returns the TLS configuration (TLS 1.2 and 1.3) with the trusted certificates. PostgreSQL connections use it,
     /// too.
     pub fn tls(&self) -> Arc<rustls::ClientConfig> {
         Arc::clone(&self.shared.tls)
@@ -140,7 +143,8 @@ impl Outbound {
     }
 
     /// Sends a request to the upstream, without checking its address, and returns the whole
-    /// response.
+    /// response, whatever its status. It is sent once, on a connection of its own (RFC 9112). No byte is sent after
+    /// `limits.send_before`, and the result is returned by `limits.deadline`.
     ///
     /// Dropping the future closes the connection with a reset. The upstream may have received the
     /// request.
@@ -158,8 +162,8 @@ impl Outbound {
         exchange::exchange(stream, target, request, limits).await
     }
 
-    /// Sends a request to the receiver of a callback. Resolves its name and checks its addresses
-    /// each time.
+    /// Sends a request to the receiver of a callback, once. Resolves its name and checks its addresses
+    /// each time. A redirect is a response like any other. The limits apply as in [`Self::upstream`].
     ///
     /// The status line of the response decides. It returns at most one second after that line. The body
     /// of the returned response is empty, because only the status and `Retry-After` count.

@@ -19,7 +19,7 @@ use crate::call::{Failure, Limits, Request, Response, StatusLineFault, headers};
 use crate::connect::Stream;
 use crate::reason::NOT_IN_TIME;
 use crate::target::Target;
-use crate::wire::Wire;
+use crate::tracked_stream::TrackedStream;
 
 /// Maximum number of bytes that are read up to the end of the headers, which is that of curl.
 const HEAD_BYTES_MAX: u64 = 300 * 1024;
@@ -36,8 +36,8 @@ pub(crate) async fn deliver(
     request: Request,
     limits: Limits,
 ) -> Result<Response, Failure> {
-    let wire = Wire::new(stream, limits.send_before, usize::MAX);
-    let (reader, mut writer) = tokio::io::split(wire);
+    let tracked = TrackedStream::new(stream, limits.send_before, usize::MAX);
+    let (reader, mut writer) = tokio::io::split(tracked);
     let mut reader = BufReader::new(reader).take(HEAD_BYTES_MAX);
     let response = {
         let mut send = pin!(send(&mut writer, target, request));
@@ -74,22 +74,26 @@ pub(crate) async fn deliver(
             Err(_) => Err(Failure::TimedOut),
         }
     };
-    let wire = reader.into_inner().into_inner().unsplit(writer);
+    let tracked = reader.into_inner().into_inner().unsplit(writer);
     match response {
         Ok(response) => {
-            wire.close();
+            tracked.close();
             Ok(response)
         }
-        Err(_) if wire.late => Err(Failure::ConnectedTooLate),
-        Err(Failure::TimedOut) if !wire.sent() => Err(Failure::NotConnected(NOT_IN_TIME)),
-        Err(_) if !wire.sent() => Err(Failure::NotConnected("the connection was reset")),
+        Err(_) if tracked.late => Err(Failure::ConnectedTooLate),
+        Err(Failure::TimedOut) if !tracked.sent() => Err(Failure::NotConnected(NOT_IN_TIME)),
+        Err(_) if !tracked.sent() => Err(Failure::NotConnected("the connection was reset")),
         Err(failure) => Err(failure),
     }
 }
 
-type Reader = Take<BufReader<ReadHalf<Wire>>>;
+type Reader = Take<BufReader<ReadHalf<TrackedStream>>>;
 
-async fn send(writer: &mut WriteHalf<Wire>, target: &Target, request: Request) -> io::Result<()> {
+async fn send(
+    writer: &mut WriteHalf<TrackedStream>,
+    target: &Target,
+    request: Request,
+) -> io::Result<()> {
     let mut head = format!("{} {} HTTP/1.1\r\n", request.method, target.path()).into_bytes();
     for (name, value) in &headers(target, request.headers) {
         head.extend_from_slice(name.as_str().as_bytes());

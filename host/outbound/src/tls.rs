@@ -69,7 +69,10 @@ pub enum CaFileError {
     #[error("it is not a regular file: give the path of a PEM file")]
     NotAFile,
     /// The file exceeds the maximum size.
-    #[error("it has more than {} bytes: is it the right file?", FILE_BYTES_MAX)]
+    #[error(
+        "it has more than {} bytes: check whether it is the right file",
+        FILE_BYTES_MAX
+    )]
     TooLong,
     /// The file is not text in UTF-8, but in UTF-16.
     #[error("it is text in UTF-16: save it as UTF-8 or ASCII")]

@@ -4,7 +4,7 @@ use crate::core::{FAULT_WAIT_MS, Relay, STORE_PAUSE_MS, report_fault};
 use crate::decision::{Decision, of_signing, slot_end};
 use crate::environment::{CallResult, Environment, Point};
 use crate::waiters::SigningResult;
-use bulkhead_sandbox::{Question, Signing, SigningComponent, Wait};
+use bulkhead_sandbox::{Operation, Signing, SigningComponent, Wait};
 use bulkhead_store::{Attempt, BootMillis, Claim, Outcome};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,14 +70,14 @@ async fn begin<W: Environment>(relay: &Relay<W>, under_way: &UnderWay) -> Claim<
 
 async fn make_one<W: Environment>(relay: &Relay<W>, claimed: Attempt) {
     relay.environment.reached(Point::Claimed);
-    let question = Question::Sign(claimed.message.clone());
+    let operation = Operation::Sign(claimed.message.clone());
     let component = relay.components.current();
     let result = relay
-        .call_upstream(&component, &question, claimed.trace.clone(), &claimed.slot)
+        .call_upstream(&component, &operation, claimed.trace.clone(), &claimed.slot)
         .await;
     relay.environment.reached(Point::Called);
     let end = slot_end(&result);
-    if matches!(&result, CallResult::Answer(answer) if [401, 403].contains(&answer.status)) {
+    if matches!(&result, CallResult::Response(response) if [401, 403].contains(&response.status)) {
         relay.health.key(false, relay.environment.now());
     }
     let decision = decide(relay, &component, &claimed, result);
@@ -129,9 +129,9 @@ fn decide<W: Environment>(
         relay.settings.pace_ms(),
     );
     let signing = signing.unwrap_or_else(|fault| {
-        Signing::Again(Wait {
+        Signing::Retry(Wait {
             after_ms: FAULT_WAIT_MS,
-            why: report_fault(&fault),
+            reason: report_fault(&fault),
         })
     });
     of_signing(signing, precise_reason)

@@ -5,7 +5,7 @@ use crate::decision::{Decision, UpstreamHealth, of_checking, slot_end};
 use crate::environment::{CallResult, Environment};
 use crate::error::RelayError;
 use crate::health::KeyCheck;
-use bulkhead_sandbox::{Checking, Question, SigningComponent, Wait};
+use bulkhead_sandbox::{Checking, Operation, SignedMessage, SigningComponent, Wait};
 use bulkhead_store::{BootMillis, Claim, Slot, TraceParent};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -14,15 +14,17 @@ use tokio::sync::oneshot;
 const KEY_MS: i64 = 60_000;
 
 /// Suggested delay before a repetition if there is no better estimate.
-const ASK_AGAIN_MS: u64 = 1000;
+const RETRY_AFTER_MS: u64 = 1000;
 
-const ASK_AGAIN: RelayError = RelayError::Upstream {
-    after_ms: ASK_AGAIN_MS,
+const RETRY_LATER: RelayError = RelayError::Upstream {
+    after_ms: RETRY_AFTER_MS,
 };
 
 impl<W: Environment> Relay<W> {
     /// Returns whether a signature belongs to a message. The upstream is called only if the signature is
     /// not the one in the store.
+    ///
+    /// Cancel-safe: a call of the upstream that has begun continues, and counts against the quota.
     ///
     /// # Errors
     /// - [`RelayError::Store`] if the store fails or does not respond by `until`.
@@ -30,20 +32,22 @@ impl<W: Environment> Relay<W> {
     ///   call may continue in the background.
     pub async fn verify(
         self: &Arc<Self>,
-        claim: bulkhead_sandbox::Claim,
+        signed: SignedMessage,
         trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Result<bool, RelayError> {
-        let known = self.store.signature(claim.message.clone());
+        let known = self.store.signature(signed.message.clone());
         let known = self.within(until, known).await?;
-        if known.is_some_and(|signature| signature == claim.signature) {
+        if known.is_some_and(|signature| signature == signed.signature) {
             return Ok(true);
         }
-        self.check(Question::Verify(claim), trace, until).await
+        self.check(Operation::Verify(signed), trace, until).await
     }
 
     /// Returns whether the upstream accepts the API key. The upstream is called only if no call of the last
-    /// minute shows this.
+    /// minute shows this. Concurrent calls of this method share one call of the upstream.
+    ///
+    /// Cancel-safe: a call of the upstream that has begun continues, and its result is remembered.
     ///
     /// # Errors
     /// - [`RelayError::Store`] if the store fails or does not respond by `until`.
@@ -57,22 +61,22 @@ impl<W: Environment> Relay<W> {
         let _turn = tokio::select! {
             biased;
             turn = self.key_check.lock() => turn,
-            () = self.environment.sleep_until(until) => return Err(ASK_AGAIN),
+            () = self.environment.sleep_until(until) => return Err(RETRY_LATER),
         };
         if let Some(known) = self.health.key_within(KEY_MS, self.environment.now()) {
             return Ok(known);
         }
-        self.check(Question::CheckKey, trace, until).await?;
+        self.check(Operation::CheckKey, trace, until).await?;
         self.health
             .key_within(KEY_MS, self.environment.now())
-            .ok_or(ASK_AGAIN)
+            .ok_or(RETRY_LATER)
     }
 
-    /// Calls the upstream with a question, if there is a free slot. The call continues even if the caller
+    /// Calls the upstream for an operation, if there is a free slot. The call continues even if the caller
     /// stops waiting.
     async fn check(
         self: &Arc<Self>,
-        question: Question,
+        operation: Operation,
         trace: Option<TraceParent>,
         until: BootMillis,
     ) -> Result<bool, RelayError> {
@@ -83,36 +87,38 @@ impl<W: Environment> Relay<W> {
             Claim::Acquired(slot) => slot,
             Claim::RetryAfter { after_ms } => {
                 return Err(RelayError::Upstream {
-                    after_ms: after_ms.unwrap_or(ASK_AGAIN_MS),
+                    after_ms: after_ms.unwrap_or(RETRY_AFTER_MS),
                 });
             }
         };
         let (sender, receiver) = oneshot::channel();
         let (relay, task) = (Arc::clone(self), self.tasks.begin());
         self.environment.spawn(Box::pin(async move {
-            let _gone = sender.send(relay.make_check(&question, trace, slot).await);
+            let _gone = sender.send(relay.make_check(&operation, trace, slot).await);
             drop(task);
         }));
         tokio::select! {
             biased;
-            answer = receiver => answer.ok().flatten(),
+            outcome = receiver => outcome.ok().flatten(),
             () = self.environment.sleep_until(until) => None,
         }
-        .ok_or(ASK_AGAIN)
+        .ok_or(RETRY_LATER)
     }
 
     async fn make_check(
         &self,
-        question: &Question,
+        operation: &Operation,
         trace: Option<TraceParent>,
         slot: Slot,
     ) -> Option<bool> {
         let component = self.components.current();
-        let result = self.call_upstream(&component, question, trace, &slot).await;
+        let result = self
+            .call_upstream(&component, operation, trace, &slot)
+            .await;
         let end = slot_end(&result);
-        let mut decision = self.read_check(&component, question, result);
+        let mut decision = self.read_check(&component, operation, result);
         self.hold(decision.hold_ms).await;
-        let is_key = matches!(question, Question::CheckKey);
+        let is_key = matches!(operation, Operation::CheckKey);
         if is_key && decision.outcome == Some(false) {
             decision.upstream =
                 UpstreamHealth::Rejecting("the upstream rejects the API key".into());
@@ -129,21 +135,21 @@ impl<W: Environment> Relay<W> {
     fn read_check(
         &self,
         component: &SigningComponent,
-        question: &Question,
+        operation: &Operation,
         result: CallResult,
     ) -> Decision<Option<bool>> {
         let (reply, precise_reason) = result.into_reply();
         let situation = self.situation(1, self.environment.now().wall);
-        let read = match question {
-            Question::CheckKey => component.read_key_check(&reply, situation),
-            Question::Verify(_) | Question::Sign(_) => {
+        let read = match operation {
+            Operation::CheckKey => component.read_key_check(&reply, situation),
+            Operation::Verify(_) | Operation::Sign(_) => {
                 component.read_verification(&reply, situation)
             }
         };
         let checking = read.unwrap_or_else(|fault| {
             Checking::Unknown(Wait {
-                after_ms: ASK_AGAIN_MS,
-                why: report_fault(&fault),
+                after_ms: RETRY_AFTER_MS,
+                reason: report_fault(&fault),
             })
         });
         of_checking(checking, precise_reason)

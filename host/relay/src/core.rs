@@ -8,7 +8,7 @@ use crate::metrics::RelayMetrics;
 use crate::settings::Settings;
 use crate::tasks::Tasks;
 use crate::waiters::Waiters;
-use bulkhead_sandbox::{Fault, Question, SigningComponent, Situation};
+use bulkhead_sandbox::{Fault, Operation, SigningComponent, Situation};
 use bulkhead_store::{
     BootMillis, Now, Slot, Store, StoreError, StoreFuture, TraceParent, Unavailable, UnixMillis,
 };
@@ -74,7 +74,7 @@ impl<W: Environment> Relay<W> {
         let now = self.environment.now().wall.0;
         let random = self.environment.random();
         Situation {
-            tries: attempts,
+            attempts,
             age_ms: u64::try_from(now - since.0).unwrap_or(0),
             now_ms: u64::try_from(now).unwrap_or(0),
             random: u64::try_from(random & u128::from(u64::MAX)).unwrap_or(0),
@@ -140,12 +140,12 @@ impl<W: Environment> Relay<W> {
     pub(crate) async fn call_upstream(
         &self,
         component: &SigningComponent,
-        question: &Question,
+        operation: &Operation,
         trace: Option<TraceParent>,
         slot: &Slot,
     ) -> CallResult {
         let start = self.environment.now();
-        let result = match component.target(question) {
+        let result = match component.target(operation) {
             Ok(target) => {
                 self.environment
                     .call_upstream(target, trace, slot.send_before)
@@ -154,7 +154,7 @@ impl<W: Environment> Relay<W> {
             Err(fault) => CallResult::Unsent(report_fault(&fault)),
         };
         let took_ms = self.environment.now().boot.0 - start.boot.0;
-        self.metrics.record_call(question, &result, took_ms);
+        self.metrics.record_call(operation, &result, took_ms);
         result
     }
 }

@@ -29,8 +29,8 @@ pub(crate) struct Decision<T> {
 /// Maximum delay that a component can demand. The limit protects against faults in components.
 const WAIT_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Maximum delay between attempts to deliver a webhook. It exceeds a day, because the built-in component
-/// finally attempts the delivery daily, with a jitter of a tenth.
+/// Maximum delay between attempts to deliver a webhook. It exceeds a day, because the longest delay
+/// of the built-in component is a day and a jitter of a tenth.
 const WEBHOOK_WAIT_MAX_MS: u64 = 2 * WAIT_MAX_MS;
 
 /// Maximum number of characters of a reason.
@@ -39,7 +39,7 @@ const WHY_CHARACTERS_MAX: usize = 300;
 /// Limits the delay and the reason.
 fn bounded(mut wait: Wait) -> Wait {
     wait.after_ms = wait.after_ms.min(WAIT_MAX_MS);
-    wait.why = shown(&wait.why);
+    wait.reason = shown(&wait.reason);
     wait
 }
 
@@ -63,9 +63,9 @@ pub(crate) fn of_delivering(
     let because = |why: &str| precise_reason.unwrap_or_else(|| shown(why));
     match delivering {
         Delivering::Delivered => NotificationOutcome::Delivered,
-        Delivering::Again(wait) => NotificationOutcome::Retry {
+        Delivering::Retry(wait) => NotificationOutcome::Retry {
             after_ms: wait.after_ms.min(WEBHOOK_WAIT_MAX_MS),
-            why: because(&wait.why),
+            why: because(&wait.reason),
         },
         Delivering::Parked(why) => NotificationOutcome::Parked { why: because(&why) },
     }
@@ -76,20 +76,20 @@ pub(crate) fn of_signing(signing: Signing, precise_reason: Option<String>) -> De
     let because = |why: String| precise_reason.unwrap_or(why);
     let (outcome, hold_ms, upstream) = match signing {
         Signing::Signed(signature) => (Outcome::Signed(signature), None, UpstreamHealth::Fine),
-        Signing::Refused(error) => (Outcome::Failed(shown(&error)), None, UpstreamHealth::Fine),
-        Signing::Again(wait) => {
-            let Wait { after_ms, why } = bounded(wait);
-            let upstream = UpstreamHealth::Failing(because(why));
+        Signing::Rejected(error) => (Outcome::Failed(shown(&error)), None, UpstreamHealth::Fine),
+        Signing::Retry(wait) => {
+            let Wait { after_ms, reason } = bounded(wait);
+            let upstream = UpstreamHealth::Failing(because(reason));
             (Outcome::Retry { after_ms }, None, upstream)
         }
         Signing::Paused(wait) => {
-            let Wait { after_ms, why } = bounded(wait);
-            let upstream = UpstreamHealth::Rejecting(why);
+            let Wait { after_ms, reason } = bounded(wait);
+            let upstream = UpstreamHealth::Rejecting(reason);
             (Outcome::Retry { after_ms }, Some(after_ms), upstream)
         }
         Signing::Slowed(wait) => {
-            let Wait { after_ms, why } = bounded(wait);
-            let upstream = UpstreamHealth::Throttling(why);
+            let Wait { after_ms, reason } = bounded(wait);
+            let upstream = UpstreamHealth::Throttling(reason);
             (Outcome::Retry { after_ms }, Some(after_ms), upstream)
         }
     };
@@ -107,19 +107,19 @@ pub(crate) fn of_checking(
 ) -> Decision<Option<bool>> {
     let because = |why: String| precise_reason.unwrap_or(why);
     let (outcome, hold_ms, upstream) = match checking {
-        Checking::Known(answer) => (Some(answer), None, UpstreamHealth::Fine),
+        Checking::Known(known) => (Some(known), None, UpstreamHealth::Fine),
         Checking::Unknown(wait) => (
             None,
             None,
-            UpstreamHealth::Failing(because(bounded(wait).why)),
+            UpstreamHealth::Failing(because(bounded(wait).reason)),
         ),
         Checking::Paused(wait) => {
-            let Wait { after_ms, why } = bounded(wait);
-            (None, Some(after_ms), UpstreamHealth::Rejecting(why))
+            let Wait { after_ms, reason } = bounded(wait);
+            (None, Some(after_ms), UpstreamHealth::Rejecting(reason))
         }
         Checking::Slowed(wait) => {
-            let Wait { after_ms, why } = bounded(wait);
-            (None, Some(after_ms), UpstreamHealth::Throttling(why))
+            let Wait { after_ms, reason } = bounded(wait);
+            (None, Some(after_ms), UpstreamHealth::Throttling(reason))
         }
     };
     Decision {
@@ -133,7 +133,7 @@ pub(crate) fn of_checking(
 /// complete response may still be in a buffer of the network.
 pub(crate) fn slot_end(result: &CallResult) -> SlotEnd {
     match result {
-        CallResult::Answer(_) | CallResult::Unsent(_) => SlotEnd::Settled,
+        CallResult::Response(_) | CallResult::Unsent(_) => SlotEnd::Settled,
         CallResult::Lost(_) | CallResult::Malformed(_) => SlotEnd::Unknown,
     }
 }
@@ -148,10 +148,10 @@ mod tests {
     fn component_cannot_hold_calls_for_more_than_a_day() {
         let wait = || Wait {
             after_ms: u64::MAX,
-            why: "over\nand over ".repeat(100),
+            reason: "over\nand over ".repeat(100),
         };
         for signing in [
-            Signing::Again(wait()),
+            Signing::Retry(wait()),
             Signing::Paused(wait()),
             Signing::Slowed(wait()),
         ] {
@@ -171,7 +171,7 @@ mod tests {
             );
         }
         let NotificationOutcome::Retry { after_ms, why } =
-            of_delivering(Delivering::Again(wait()), None)
+            of_delivering(Delivering::Retry(wait()), None)
         else {
             panic!("notification should be attempted again");
         };

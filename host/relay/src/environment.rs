@@ -1,6 +1,6 @@
 //! The relay's access to clocks, randomness, tasks, the upstream and receivers.
 
-use bulkhead_sandbox::{Answer, Delivery, Failure, Reply};
+use bulkhead_sandbox::{Delivery, Failure, Reply, Response};
 use bulkhead_store::{BootMillis, Callback, Now, TraceParent};
 use std::pin::Pin;
 
@@ -48,7 +48,7 @@ pub trait Environment: Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallResult {
     /// A complete response.
-    Answer(Answer),
+    Response(Response),
     /// Nothing was sent, for this reason.
     Unsent(String),
     /// No complete response. The receiver may have received the call, or may still receive it.
@@ -62,10 +62,10 @@ impl CallResult {
     /// is one.
     pub(crate) fn into_reply(self) -> (Reply, Option<String>) {
         match self {
-            Self::Answer(answer) => (Reply::Answered(answer), None),
-            Self::Unsent(why) => (Reply::Unanswered(Failure::NotConnected), Some(why)),
-            Self::Lost(failure) => (Reply::Unanswered(failure), None),
-            Self::Malformed(why) => (Reply::Unanswered(Failure::Malformed), Some(why)),
+            Self::Response(response) => (Reply::Complete(response), None),
+            Self::Unsent(why) => (Reply::Failed(Failure::NotConnected), Some(why)),
+            Self::Lost(failure) => (Reply::Failed(failure), None),
+            Self::Malformed(why) => (Reply::Failed(Failure::Malformed), Some(why)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The metrics of the relay.
 
 use crate::environment::CallResult;
-use bulkhead_sandbox::{Failure, Question};
+use bulkhead_sandbox::{Failure, Operation};
 use bulkhead_store::StoreStats;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -81,11 +81,11 @@ impl RelayMetrics {
         Self::register(&mut Registry::default())
     }
 
-    pub(crate) fn record_call(&self, question: &Question, result: &CallResult, took_ms: i64) {
-        let kind = match question {
-            Question::Sign(_) => "sign",
-            Question::Verify(_) => "verify",
-            Question::CheckKey => "key",
+    pub(crate) fn record_call(&self, operation: &Operation, result: &CallResult, took_ms: i64) {
+        let kind = match operation {
+            Operation::Sign(_) => "sign",
+            Operation::Verify(_) => "verify",
+            Operation::CheckKey => "key",
         };
         let labels = [("kind", kind), ("end", end(result))];
         self.calls.get_or_create_owned(&labels).inc();
@@ -124,7 +124,7 @@ impl RelayMetrics {
 /// Returns the label for the result of a call, from a fixed set.
 fn end(result: &CallResult) -> &'static str {
     match result {
-        CallResult::Answer(answer) => match answer.status {
+        CallResult::Response(response) => match response.status {
             200..=299 => "2xx",
             300..=399 => "3xx",
             429 => "429",

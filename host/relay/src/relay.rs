@@ -43,7 +43,7 @@ pub enum SignOutcome {
 
 impl<W: Environment> Relay<W> {
     /// Creates a relay and spawns its loops in `environment`: calls of the upstream, notifications,
-    /// maintenance. [`Self::end`] ends the first two.
+    /// maintenance. [`Self::end`] ends the first two, and the third ends when the store is closed.
     pub fn start(
         environment: Arc<W>,
         store: Arc<dyn Store>,
@@ -142,7 +142,10 @@ impl<W: Environment> Relay<W> {
         }
     }
 
-    /// Returns the caller's view of a request, or `None` if no request has this id.
+    /// Returns the caller's view of a request, or `None` if no request has this id. The request may have been
+    /// removed after its retention.
+    ///
+    /// Cancel-safe: it changes nothing.
     ///
     /// # Errors
     /// [`RelayError::Store`] if the store fails or does not respond by `until`.
@@ -157,7 +160,7 @@ impl<W: Environment> Relay<W> {
 
     /// Makes a request's notification due again, even if it was delivered or parked. Returns whether it is
     /// due, too soon or not found. Redeliveries of one request are at least a second apart, over all replicas.
-    /// Dropping the future does not undo it.
+    /// Dropping the future does not undo it. A repeated call within a second returns that it is too soon.
     ///
     /// # Errors
     /// [`RelayError::Store`] if the store fails or does not respond by `until`. The notification may be due
@@ -173,22 +176,28 @@ impl<W: Environment> Relay<W> {
         Ok(redelivery)
     }
 
-    /// Discards the result of the last key check, because the API key has changed.
+    /// Discards the result of the last key check, because the API key has changed. The next [`Self::test_key`] calls
+    /// the upstream. Idempotent.
     pub fn forget_key_check(&self) {
         self.health.forget_key();
     }
 
     /// Starts no more calls and notifications, and waits until the running ones have ended and their
-    /// results are stored.
+    /// results are stored. Maintenance and the other methods continue to work. Idempotent.
     ///
-    /// This method has no timeout. If the caller stops waiting and ends the process, the effect is that of a
-    /// crash: a receiver may get a notification twice.
+    /// This method has no timeout: a call lasts at most until its slot's deadline, but a result is stored again and
+    /// again until the store accepts it. Dropping the future is safe. No further call starts, and a second call of
+    /// this method waits for the rest. If the process ends before that, the effect is that of a crash: a receiver
+    /// may get a notification twice.
     pub async fn end(&self) {
         self.tasks.end().await;
     }
 
     /// Completes the running operations of the store and closes it. To be called after [`Self::end`]. Later
-    /// operations fail.
+    /// operations fail. Idempotent.
+    ///
+    /// Dropping the future does not stop the close: the store may be closed or still open afterwards, and a second
+    /// call closes it.
     ///
     /// # Errors
     /// The errors of [`Store::close`].
@@ -196,7 +205,7 @@ impl<W: Environment> Relay<W> {
         self.store.close().await
     }
 
-    /// Returns the current health of the upstream and of the store.
+    /// Returns the last known health of the upstream and of the store, without a call of either.
     pub fn health(&self) -> RelayHealth {
         self.health.get()
     }

@@ -11,7 +11,7 @@ pub(crate) type SigningResult = Result<String, String>;
 /// The end of a wait.
 #[derive(Debug)]
 pub(crate) enum WaitResult {
-    /// The wait has a result. It is stored when `stored` closes.
+    /// The wait has a result. The result is in the store when `stored` closes.
     Finished {
         result: SigningResult,
         stored: watch::Receiver<()>,
@@ -97,8 +97,8 @@ impl Waiters {
         ids.collect()
     }
 
-    /// Releases the callers with a number below `number` whose wait is over by `at`, because no result
-    /// comes earlier. With `None` for `at`, all of them are released. Callers for a message that is
+    /// Releases the callers whose number is below `number` and whose wait ends by `at`: no result can arrive
+    /// before that. With `None` for `at`, all callers with such a number are released. Callers for a message that is
     /// `under_way` continue to wait.
     pub(crate) fn release_expired(
         &self,

@@ -7,7 +7,7 @@ pub(crate) mod bindings {
         path: "../../wit/component",
         inline: "
             package bulkhead:sandbox;
-            world described { export bulkhead:component/about@1.0.0; }
+            world described { export bulkhead:component/about@0.2.0; }
         ",
         additional_derives: [PartialEq, Eq],
     });

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 /// The names of both interfaces.
 pub(crate) const INTERFACES: [&str; 2] =
-    ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"];
+    ["bulkhead:crypto/kdf@0.2.0", "bulkhead:crypto/bulk@0.2.0"];
 
 /// Links both interfaces.
 pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
@@ -43,7 +43,7 @@ type Bytes = WasmList<u8>;
 fn s2k(
     mut store: Lent<'_>,
     (hash, salt, passphrase, count, key_len): (kdf::Hash, Bytes, Bytes, u32, u8),
-) -> Result<(Result<Key, kdf::Refusal>,)> {
+) -> Result<(Result<Key, kdf::Rejection>,)> {
     let (salt, passphrase) = (salt.as_le_slice(&store), passphrase.as_le_slice(&store));
     let key = store.data().s2k(hash, salt, passphrase, count, key_len)?;
     Ok((key.map(|key| store.data_mut().lend(&key)),))
@@ -52,7 +52,7 @@ fn s2k(
 fn argon2id(
     mut store: Lent<'_>,
     (salt, passphrase, passes, lanes, memory_kib, key_len): (Bytes, Bytes, u8, u8, u32, u8),
-) -> Result<(Result<Key, kdf::Refusal>,)> {
+) -> Result<(Result<Key, kdf::Rejection>,)> {
     let (salt, passphrase) = (salt.as_le_slice(&store), passphrase.as_le_slice(&store));
     let work = Argon2id {
         passes,
@@ -66,7 +66,7 @@ fn argon2id(
 fn cfb_decrypt(
     store: Lent<'_>,
     (cipher, key, data): (bulk::Cipher, Bytes, Bytes),
-) -> Result<(Result<Vec<u8>, bulk::Refusal>,)> {
+) -> Result<(Result<Vec<u8>, bulk::Rejection>,)> {
     let (key, data) = (key.as_le_slice(&store), data.as_le_slice(&store));
     Ok((store.data().cfb_decrypt(cipher, key, data)?,))
 }
@@ -81,7 +81,7 @@ fn aead_open(
         Bytes,
         Bytes,
     ),
-) -> Result<(Result<Vec<u8>, bulk::Refusal>,)> {
+) -> Result<(Result<Vec<u8>, bulk::Rejection>,)> {
     let [key, nonce, associated, sealed] =
         [key, nonce, associated, sealed].map(|bytes| bytes.as_le_slice(&store));
     let opened = store
@@ -102,7 +102,7 @@ impl State {
         passphrase: &[u8],
         count: u32,
         key_len: u8,
-    ) -> Result<Result<Zeroizing<Vec<u8>>, kdf::Refusal>> {
+    ) -> Result<Result<Zeroizing<Vec<u8>>, kdf::Rejection>> {
         let s2k = match S2k::new(hash.into(), salt, passphrase, count, key_len.into()) {
             Ok(s2k) => s2k,
             Err(invalid) => return Ok(Err(invalid.into())),
@@ -136,7 +136,7 @@ impl State {
         salt: &[u8],
         passphrase: &[u8],
         key_len: u8,
-    ) -> Result<Result<Zeroizing<Vec<u8>>, kdf::Refusal>> {
+    ) -> Result<Result<Zeroizing<Vec<u8>>, kdf::Rejection>> {
         self.check_running()?;
         if let Err(over) = self.kdf_limits.check_argon2id(&work) {
             return Ok(Err(over.into()));
@@ -150,7 +150,7 @@ impl State {
         cipher: bulk::Cipher,
         key: &[u8],
         data: &[u8],
-    ) -> Result<Result<Vec<u8>, bulk::Refusal>> {
+    ) -> Result<Result<Vec<u8>, bulk::Rejection>> {
         self.check_running()?;
         let plain = bulkhead_crypto::cfb_decrypt(cipher.into(), key, data);
         Ok(plain.map_err(Into::into))
@@ -164,14 +164,14 @@ impl State {
         nonce: &[u8],
         associated: &[u8],
         sealed: &[u8],
-    ) -> Result<Result<Vec<u8>, bulk::Refusal>> {
+    ) -> Result<Result<Vec<u8>, bulk::Rejection>> {
         self.check_running()?;
         let (mode, cipher) = (mode.into(), cipher.into());
         let mut sealed = sealed.to_vec();
         Ok(
             match bulkhead_crypto::aead_open(mode, cipher, key, nonce, associated, &mut sealed) {
                 Ok(true) => Ok(sealed),
-                Ok(false) => Err(bulk::Refusal::Unauthentic),
+                Ok(false) => Err(bulk::Rejection::Unauthentic),
                 Err(invalid) => Err(invalid.into()),
             },
         )

@@ -55,8 +55,8 @@ pub use per_thread::PerThread;
 pub use pool::{CpuPermit, Pool, QueueFull, Waiting};
 pub use rejection::{Rejection, RejectionKind, with_causes};
 pub use signing::{
-    Answer, Checking, Claim, Delivering, Delivery, Event, Failure, Question, Reply, Signing,
-    SigningComponent, Situation, VerifyError, Wait,
+    Checking, Delivering, Delivery, Event, Failure, Operation, Reply, Response, SignedMessage,
+    Signing, SigningComponent, Situation, VerifyError, Wait,
 };
 pub use token::{Algorithm, Authenticator};
 
@@ -64,11 +64,11 @@ world::worlds! {
     /// Opens messages.
     Decrypt "decrypt"
         exports ["bulkhead:decrypt/decryptor@0.2.0"]
-        imports ["bulkhead:crypto/kdf@1.0.0", "bulkhead:crypto/bulk@1.0.0"]
+        imports ["bulkhead:crypto/kdf@0.2.0", "bulkhead:crypto/bulk@0.2.0"]
     /// Makes and checks tokens.
-    Token "token" exports ["bulkhead:token/authenticator@1.0.0"] imports []
+    Token "token" exports ["bulkhead:token/authenticator@0.2.0"] imports []
     /// Decides for the signing relay.
     Signing "signing"
-        exports ["bulkhead:signing/upstream@1.0.0", "bulkhead:signing/verifier@1.0.0", "bulkhead:signing/webhook@1.0.0"]
+        exports ["bulkhead:signing/upstream@0.2.0", "bulkhead:signing/verifier@0.2.0", "bulkhead:signing/webhook@0.2.0"]
         imports []
 }

@@ -22,12 +22,23 @@ mod bindings {
 use bindings::exports::bulkhead::signing::{upstream, verifier, webhook};
 
 // Plain data. `wit/signing` documents it.
-pub use bindings::exports::bulkhead::signing::exchange::{Answer, Failure, Reply, Situation, Wait};
-pub use bindings::exports::bulkhead::signing::upstream::{Checking, Claim, Question, Signing};
+pub use bindings::exports::bulkhead::signing::exchange::{
+    Failure, Reply, Response, Situation, Wait,
+};
+pub use bindings::exports::bulkhead::signing::upstream::{
+    Checking, Operation, SignedMessage, Signing,
+};
 pub use bindings::exports::bulkhead::signing::webhook::{Delivering, Delivery, Event};
 
-/// A signing component that is linked and can be called. Each call runs in a fresh instance, and blocks
-/// until the instance ends.
+/// A signing component that is linked and can be called.
+///
+/// Each call runs in a fresh instance and blocks until the instance ends, at most for the time limit of the
+/// component (`InstanceLimits::time`). The methods keep no state: the same arguments may be passed again, and
+/// several threads may call at the same time, as many as there are instances in the pool.
+///
+/// Each method fails with [`Fault::Deadline`] when the time limit is reached, with [`Fault::Memory`] when the instance
+/// needs more than its memory limit, and with [`Fault::Trap`] when it traps, breaks its contract, or returns
+/// more data than its arguments allow.
 pub struct SigningComponent {
     linked: Linked,
     // The interfaces are separate, so that a call looks up only the functions of the interface that it needs.
@@ -37,25 +48,27 @@ pub struct SigningComponent {
 }
 
 impl SigningComponent {
-    /// Returns the path and query of a request to the upstream.
+    /// Returns the path and query (RFC 9112 section 3.2.1) of a request to the upstream. The caller must check it,
+    /// because the component may return any text.
     ///
     /// # Errors
     /// [`Fault`] if the instance ends without a result.
-    pub fn target(&self, question: &Question) -> Result<String, Fault> {
-        let bytes = match question {
-            Question::Sign(message) => message.len(),
-            Question::Verify(claim) => claim.message.len() + claim.signature.len(),
-            Question::CheckKey => 0,
+    pub fn target(&self, operation: &Operation) -> Result<String, Fault> {
+        let bytes = match operation {
+            Operation::Sign(message) => message.len(),
+            Operation::Verify(signed) => signed.message.len() + signed.signature.len(),
+            Operation::CheckKey => 0,
         };
         // Percent-encoding writes up to three bytes for each byte.
         self.call(3 * bytes, |store, instance| {
             let upstream = self.upstream.load(&mut *store, instance)?;
-            upstream.call_target(store, question)
+            upstream.call_target(store, operation)
         })
     }
 
-    /// Returns the decision after the upstream's response to a request for a signature. `pace_ms` is the
-    /// time in which the quota allows one call, in milliseconds.
+    /// Returns the decision after the upstream's response to a request for a signature. With a `public_key` in PEM,
+    /// the component should return a signature only if it verifies. `pace_ms` is the time in which the quota
+    /// allows one call, in milliseconds. The caller must limit the delay that the component requests.
     ///
     /// # Errors
     /// [`Fault`] if the instance ends without a result.
@@ -99,20 +112,22 @@ impl SigningComponent {
         })
     }
 
-    /// Returns whether the claimed signature is that of the message under an RSA public key in PEM.
+    /// Returns whether the signature is that of the message under an RSA public key in PEM: PKCS#1 v1.5 or PSS
+    /// (RFC 8017 section 8).
     ///
     /// # Errors
     /// [`VerifyError`] if the key is not valid, or if the instance ends without a result.
-    pub fn verify(&self, claim: &Claim, public_key: &str) -> Result<bool, VerifyError> {
+    pub fn verify(&self, signed: &SignedMessage, public_key: &str) -> Result<bool, VerifyError> {
         let verified = self.call(0, |store, instance| {
             let verifier = self.verifier.load(&mut *store, instance)?;
-            verifier.call_verify(store, claim, public_key)
+            verifier.call_verify(store, signed, public_key)
         })?;
         verified.map_err(VerifyError::Key)
     }
 
-    /// Returns the webhook that notifies a receiver of an event. It is signed if there is a `secret`.
-    /// `now_ms` is the time of the signature, in Unix milliseconds.
+    /// Returns the webhook (Standard Webhooks 1.0) that notifies a receiver of an event. It is signed if there is a
+    /// `secret`, which is the decoded key. `id` is the same for all attempts. `now_ms` is the time of the signature, in
+    /// Unix milliseconds.
     ///
     /// # Errors
     /// [`Fault`] if the instance ends without a result.
@@ -187,7 +202,7 @@ pub enum VerifyError {
 /// The length of the response's body, in bytes.
 fn body_len(reply: &Reply) -> usize {
     match reply {
-        Reply::Answered(answer) => answer.body.len(),
-        Reply::Unanswered(_) => 0,
+        Reply::Complete(response) => response.body.len(),
+        Reply::Failed(_) => 0,
     }
 }

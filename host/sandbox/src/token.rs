@@ -18,13 +18,16 @@ use bindings::exports::bulkhead::token::authenticator;
 pub use authenticator::Algorithm;
 
 /// A token component that is linked and can be called.
+///
+/// Each call runs in a fresh instance and blocks until the instance ends, at most for the time limit of the
+/// component. Several threads may call at the same time.
 pub struct Authenticator {
     linked: Linked,
     tokens: authenticator::GuestIndices,
 }
 
 impl Authenticator {
-    /// Returns the token of `body` in lowercase hexadecimal, computed in a fresh instance. Blocks for about
+    /// Returns the token of `body`, which is the HMAC (RFC 2104) in lowercase hexadecimal, computed in a fresh instance. Blocks for about
     /// 10 µs, and 5 µs more per KiB of the body.
     ///
     /// # Errors
@@ -37,7 +40,11 @@ impl Authenticator {
             })
     }
 
-    /// Returns whether `token` is that of `body` under one of `secrets`.
+    /// Returns whether `token` is that of `body` under one of `secrets`. Hexadecimal digits may be upper or lower case.
+    /// A token that is not hexadecimal, and an empty list of secrets, result in `false`.
+    ///
+    /// The contract demands that the time depends on lengths only, which the host cannot check. Blocks about as long as
+    /// [`Self::make`] for each secret.
     ///
     /// # Errors
     /// [`Fault`] if the instance ends without a result.

@@ -66,7 +66,7 @@ pub(crate) struct Contract {
     pub(crate) imports: &'static [&'static str],
 }
 
-const ABOUT: &str = "bulkhead:component/about@1.0.0";
+const ABOUT: &str = "bulkhead:component/about@0.2.0";
 
 impl Contract {
     /// Returns whether components may import one of `interfaces`.
@@ -238,8 +238,8 @@ mod tests {
         let imports = [
             "wasi:io/streams@0.2.3",
             "wasi:filesystem/types@0.2.3",
-            "bulkhead:crypto/kdf@1.2.0",
-            "bulkhead:crypto/bulk@2.0.0",
+            "bulkhead:crypto/kdf@0.2.7",
+            "bulkhead:crypto/bulk@0.3.0",
         ];
         let rejection = World::Decrypt
             .contract()
@@ -249,21 +249,21 @@ mod tests {
         let reason = &rejection.reason;
         assert!(reason.contains("wasi:filesystem/types@0.2.3"), "{reason}");
         assert!(
-            reason.contains("bulkhead:crypto/bulk@2.0.0 (this server has"),
+            reason.contains("bulkhead:crypto/bulk@0.3.0 (this server has"),
             "{reason}"
         );
         assert!(!reason.contains("wasi:io/streams"), "{reason}");
-        assert!(!reason.contains("kdf@1.2.0"), "{reason}");
+        assert!(!reason.contains("kdf@0.2.7"), "{reason}");
         let rejection = World::Token
             .contract()
             .check_imports(&imports)
             .expect_err("component should be rejected");
-        assert!(rejection.reason.contains("kdf@1.2.0"), "{rejection}");
+        assert!(rejection.reason.contains("kdf@0.2.7"), "{rejection}");
     }
 
     #[test]
     fn wrong_world_is_recognised() {
-        let token = ["bulkhead:token/authenticator@1.0.0", ABOUT];
+        let token = ["bulkhead:token/authenticator@0.2.0", ABOUT];
         assert_eq!(World::Token.contract().check_exports(&token), Ok(()));
         let rejection = World::Decrypt
             .contract()
@@ -274,7 +274,7 @@ mod tests {
             rejection.reason.contains("looks like a token component"),
             "{rejection}"
         );
-        let next = ["bulkhead:token/authenticator@2.0.0", ABOUT];
+        let next = ["bulkhead:token/authenticator@0.3.0", ABOUT];
         let rejection = World::Token
             .contract()
             .check_exports(&next)

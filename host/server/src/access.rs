@@ -189,7 +189,9 @@ impl Access {
 pub(crate) enum AccessError {
     #[error(transparent)]
     Keys(#[from] KeyFileError),
-    #[error("cannot start a thread for access control: {0}")]
+    #[error(
+        "cannot start a thread for access control: {0}. Raise the limit on processes (ulimit -u)"
+    )]
     Thread(#[from] std::io::Error),
 }
 

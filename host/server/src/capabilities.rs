@@ -183,9 +183,9 @@ async fn on_worker<T: Send + 'static>(
 pub(crate) enum StartError {
     #[error("{}", .0.join("; "))]
     Settings(Vec<String>),
-    #[error("cannot start threads: {0}")]
+    #[error("cannot start threads: {0}. Raise the limit on processes (ulimit -u)")]
     Threads(#[from] std::io::Error),
-    #[error("cannot set up the sandbox: {}", with_causes(.0))]
+    #[error("cannot set up the sandbox: {}. Raise the limits on address space (ulimit -v) and processes (ulimit -u)", with_causes(.0))]
     Sandbox(#[source] SetupError),
     #[error("the built-in {name} component was rejected: {rejection}")]
     Component {

@@ -38,8 +38,8 @@ const AFTER_HELP: &str = "Sizes take B, KiB, MiB or GiB. Times take ms, s, m, h 
 /// of a component runs in a fresh WebAssembly sandbox.
 ///
 /// Without any configuration, bulkhead serves POST /decryptMessage on 127.0.0.1:8080. Every flag can also
-/// be set with the environment variable that is shown with it. The flag takes precedence. Sizes have a
-/// unit (B, KiB, MiB, GiB), and so have times (ms, s, m, h, d).
+/// be set with the environment variable that is shown with it. The flag takes precedence. Sizes
+/// are numbers of bytes, or have a unit (B, KiB, MiB, GiB). Times have a unit (ms, s, m, h, d).
 #[derive(Debug, Parser)]
 #[command(
     name = "bulkhead",

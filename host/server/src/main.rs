@@ -8,6 +8,9 @@ mod client_address;
 mod components;
 mod config;
 mod handlers;
+#[cfg(test)]
+#[path = "../../../tests/listed.rs"]
+mod listed;
 mod listen;
 mod metrics;
 mod process;

@@ -7,7 +7,7 @@
 use crate::{BootMillis, Quota};
 
 /// Milliseconds in which two clocks may drift apart by 1 microsecond. This is a rate of 500 ppm, the
-/// maximum that `adjtime` corrects a clock by.
+/// maximum rate at which `adjtime` corrects a clock.
 const DRIFT_MS_PER_US: i64 = 2;
 
 /// Minimum time between two updates for the drift, in milliseconds. With shorter steps, rounding would add
@@ -16,7 +16,7 @@ const FOLLOW_MS: i64 = 1000;
 
 /// Maximum difference that counts as a delay of the network, in milliseconds.
 const TOLERANCE_MS_MAX: i64 = 100;
-/// Minimum of the same limit, for a small margin.
+/// Minimum of the difference that counts as a delay, used if the margin of the quota is small.
 const TOLERANCE_MS_MIN: i64 = 20;
 
 /// A reading of the store's time.

@@ -33,7 +33,7 @@ pub enum StoreError {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Unavailable {
     /// The store is closing.
-    #[error("it is closing")]
+    #[error("it is closing. Try again after the next start")]
     Closing,
     /// The operation panicked, or another one in the same transaction.
     #[error("an operation of the store panicked")]
@@ -69,8 +69,8 @@ pub enum Unavailable {
     HardLink,
     /// A file of the store is not at its path any more, so that the next start would not find the data.
     #[error(
-        "{0} was removed, moved or replaced while it was open. Nothing is stored until it is back. The log of the \
-         server names a copy of the data, or says why there is none"
+        "{0} was removed, moved or replaced while it was open. Nothing is stored until it is back. Stop the server and \
+         restore the file, or the copy that the log names"
     )]
     FileLost(StoreFile),
     /// The store was closed while another process had the file open, so that its write-ahead log remains.
@@ -164,7 +164,7 @@ pub enum StoreFile {
     Database,
     /// The write-ahead log.
     #[error("its write-ahead log (-wal)")]
-    Log,
+    WriteAheadLog,
     /// The index of the write-ahead log.
     #[error("the index of its write-ahead log (-shm)")]
     Index,

@@ -13,6 +13,9 @@ mod clock_monitor;
 #[cfg(test)]
 mod conformance;
 mod error;
+#[cfg(test)]
+#[path = "../../../tests/listed.rs"]
+mod listed;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 mod postgres;
@@ -42,6 +45,9 @@ use std::pin::Pin;
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// A store. The tests in `conformance` check every implementation.
+///
+/// Methods may be called concurrently. None has a timeout of its own, except that the PostgreSQL store gives up after
+/// the timeout of its setup. Dropping a future does not undo its operation ([`StoreFuture`]).
 ///
 /// A change is durable when its method returns `Ok`. The caller must read `now` before the call, because
 /// granted times count from it.
@@ -98,14 +104,16 @@ pub trait Store: Send + Sync {
     ) -> StoreFuture<'_, ()>;
 
     /// Claims a slot for a call that is not an attempt: a verification or a check of the key. While
-    /// messages wait, such calls have at most `checks_max` slots.
+    /// messages wait, such calls have at most `checks_max` slots. Returns [`Claim::RetryAfter`] if no slot is free
+    /// for it. A slot that is not ended with [`Store::end_check`] becomes free one window after its claim has ended.
     fn claim_check(&self, checks_max: u32, now: Now) -> StoreFuture<'_, Claim<Slot>>;
 
     /// Stores the end of a call for which [`Store::claim_check`] claimed a slot. Has no effect if the slot
     /// was claimed again since. Idempotent.
     fn end_check(&self, slot: Slot, end: SlotEnd, now: Now) -> StoreFuture<'_, ()>;
 
-    /// Prevents new claims of slots for `for_ms` milliseconds from now. A longer hold that exists is kept.
+    /// Prevents new claims of slots for `for_ms` milliseconds from now. A longer hold that exists is kept, so that
+    /// a repeated call is safe.
     /// Calls with a claimed slot are not affected.
     fn hold_calls(&self, for_ms: u64, now: Now) -> StoreFuture<'_, ()>;
 
@@ -121,7 +129,8 @@ pub trait Store: Send + Sync {
         now: Now,
     ) -> StoreFuture<'_, Claim<Vec<Notification>>>;
 
-    /// Stores the outcome of one delivery of a notification.
+    /// Stores the outcome of one delivery of a notification. A second call with the same lease fails, and changes
+    /// nothing.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] if another delivery was claimed since, a redelivery was requested, or this
@@ -141,21 +150,23 @@ pub trait Store: Send + Sync {
     /// get the notification twice.
     fn redeliver(&self, request: RequestId, now: Now) -> StoreFuture<'_, Redelivery>;
 
-    /// Returns up to `max` requests, the newest first.
+    /// Returns up to `max` requests that match the filter, the newest first. Changes nothing.
     fn list(&self, which: RequestFilter, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>>;
 
     /// Removes up to `max` requests that were done more than `retention_ms` milliseconds ago, and messages
     /// without requests. Returns the number of removed requests.
     ///
     /// A request is done when its message is finished and its notification, if any, is delivered or parked.
-    /// Its age counts from the end of the message, or from the time when the notification was parked.
+    /// Its age counts from the end of the message, or from the time when the notification was parked. To be repeated
+    /// while it removes `max` requests. Idempotent.
     fn sweep(&self, retention_ms: u64, max: u32, now: Now) -> StoreFuture<'_, u64>;
 
-    /// Returns counts and ages for health checks and metrics.
+    /// Returns counts and ages for health checks and metrics. Changes nothing. The values may be some seconds old
+    /// if other replicas change the store.
     fn stats(&self, now: Now) -> StoreFuture<'_, StoreStats>;
 
     /// Shows that this replica is alive, and makes work available again whose lease has expired or whose
-    /// replica has stopped. To be called about once a second.
+    /// replica has stopped. To be called about once a second. Idempotent.
     fn heartbeat(&self, now: Now) -> StoreFuture<'_, ()>;
 
     /// Completes all operations that were begun, and closes the store. A store in a file is then complete in

@@ -160,9 +160,9 @@ fn client_hides_passphrase_and_retries_overloaded_server(client: Client) {
     ] {
         let child = setup.start(&["decrypt", &file], AWKWARD);
         server.next_request().respond(status, &problem);
-        let refused = finish(child);
-        assert_eq!(refused.status, Some(1), "{refused:?}");
-        assert!(refused.errors.contains("overloaded") && !refused.errors.contains(PART));
+        let rejected = finish(child);
+        assert_eq!(rejected.status, Some(1), "{rejected:?}");
+        assert!(rejected.errors.contains("overloaded") && !rejected.errors.contains(PART));
     }
 }
 
@@ -213,15 +213,15 @@ fn client_fails_on_unexpected_status_and_follows_no_redirect(client: Client) {
             let child = setup.start(&[verb, &file], input);
             let request = server.next_request();
             request.respond(&format!("{status}\r\n{location}"), body);
-            let refused = finish(child);
+            let rejected = finish(child);
             assert_eq!(
-                (refused.status, refused.text()),
+                (rejected.status, rejected.text()),
                 (Some(1), ""),
-                "{verb} {status}: {refused:?}"
+                "{verb} {status}: {rejected:?}"
             );
             // The error shows only the status, because the body is not a problem document.
-            assert!(refused.errors.contains(&status[..3]), "{refused:?}");
-            assert!(!refused.errors.contains("valid"), "{refused:?}");
+            assert!(rejected.errors.contains(&status[..3]), "{rejected:?}");
+            assert!(!rejected.errors.contains("valid"), "{rejected:?}");
             server.assert_no_request();
             redirect_target.assert_no_request();
         }

@@ -1,7 +1,7 @@
 //! Files that are accepted.
 
 use super::{ComponentServer, edition};
-use bulkhead_test_components::{TRIAL, TRIAL_MINOR};
+use bulkhead_test_components::{TRIAL, TRIAL_COMPATIBLE};
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::request;
 use bulkhead_tests::mock::MockUpstream;
@@ -51,7 +51,8 @@ fn file_replaces_built_in_component_until_removed() {
 #[test]
 fn file_present_at_startup_is_active_at_once() {
     let setup = ComponentServer::with(&[], |folder| {
-        std::fs::write(folder.join("token.wasm"), TRIAL_MINOR).expect("file should be written");
+        std::fs::write(folder.join("token.wasm"), TRIAL_COMPATIBLE)
+            .expect("file should be written");
         std::fs::write(folder.join("decrypt.wasm"), DECRYPT).expect("file should be written");
     });
     assert_eq!(setup.active_version(), trial::version(1));

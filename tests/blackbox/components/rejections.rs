@@ -2,7 +2,7 @@
 //! why.
 
 use super::{ComponentServer, edition};
-use bulkhead_test_components::{TRIAL, TRIAL_MAJOR, TRIAL_REACHING};
+use bulkhead_test_components::{TRIAL, TRIAL_INCOMPATIBLE, TRIAL_REACHING};
 use bulkhead_tests::until;
 use bulkhead_wasm::{DECRYPT, SIGNING};
 use std::fmt::Write as _;
@@ -19,7 +19,11 @@ fn rejected_component_leaves_the_last_good_one_active() {
         (TRIAL[..40_000].to_vec(), "invalid", "does not compile"),
         (SIGNING.to_vec(), "world", "looks like a signing component"),
         (DECRYPT.to_vec(), "import", "bulkhead:crypto/"),
-        (TRIAL_MAJOR.to_vec(), "version", "authenticator@2.0.0"),
+        (
+            TRIAL_INCOMPATIBLE.to_vec(),
+            "version",
+            "authenticator@0.3.0",
+        ),
         (TRIAL_REACHING.to_vec(), "import", "wasi:filesystem/types"),
         (manner("trap"), "self_test", "unreachable"),
         (manner("loop"), "self_test", "the time limit was reached"),

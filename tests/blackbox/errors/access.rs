@@ -135,6 +135,19 @@ fn commands(table: &mut Table, file: &KeyFile, server: &Server) {
         let output = run(&arguments, &[("BULKHEAD_ACCESS_KEY", key)]);
         table.failure(situation, &output, &[]);
     }
+    let (expired, mut entry) = new_key("expired", &["sign"]);
+    entry["keys"][0]["expires"] = "2020-01-01".into();
+    let list = path_in(
+        file.path().parent().expect("file should be in a folder"),
+        "expired.json",
+    );
+    let content = json!({"entries": [entry]}).to_string();
+    std::fs::write(&list, content).expect("file should be written");
+    let output = run(
+        &["access-key", "check", "--access-keys", &list],
+        &[("BULKHEAD_ACCESS_KEY", &expired)],
+    );
+    table.failure("access key that has expired", &output, &[]);
     let new = ["access-key", "new", "--name"];
     for (situation, arguments) in [
         (
@@ -180,6 +193,11 @@ fn certificates(table: &mut Table, folder: &Path) {
     check(table, folder, "malformed certificate", &both);
     write(&identity.certificate, "");
     check(table, folder, "file without a private key", &both);
+    write(
+        &identity.certificate,
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    );
+    check(table, folder, "malformed private key", &both);
     write(&identity.certificate, &other.key);
     check(table, folder, "private key of another certificate", &both);
     write(&identity.certificate, &identity.key);

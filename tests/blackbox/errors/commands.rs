@@ -1,10 +1,10 @@
 //! Commands other than `serve` and `check-config`.
 
 use super::Table;
-use bulkhead_test_components::{TRIAL, TRIAL_MAJOR, TRIAL_REACHING};
+use bulkhead_test_components::{TRIAL, TRIAL_INCOMPATIBLE, TRIAL_REACHING};
 use bulkhead_tests::server::run;
 use bulkhead_wasm::SIGNING;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 
@@ -57,6 +57,10 @@ fn requests(table: &mut Table, folder: &Path) {
     ] {
         table.failure(situation, &run(arguments, store), &[(&place, "FOLDER")]);
     }
+    std::fs::write(folder.join("empty.db"), "").expect("file should be written");
+    let empty = format!("sqlite:{place}/empty.db");
+    let output = run(&["requests", "list"], &empty);
+    table.failure("requests of an empty file", &output, &[(&place, "FOLDER")]);
     let unreachable = run(
         &["requests", "list", "--store-timeout", "1s"],
         "postgres://u@127.0.0.1:1/d",
@@ -79,17 +83,7 @@ fn healthcheck(table: &mut Table) {
             "HTTP/1.1 503 Service Unavailable\r\n\r\n",
         ),
     ] {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port should be free");
-        let address = listener
-            .local_addr()
-            .expect("address should be valid")
-            .to_string();
-        let fake = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("a client should connect");
-            stream
-                .write_all(response.as_bytes())
-                .expect("data should be sent");
-        });
+        let (address, fake) = fake_server(response);
         table.failure(situation, &check(&address), &[(&address, "127.0.0.1:PORT")]);
         fake.join().expect("thread should not panic");
     }
@@ -101,6 +95,23 @@ fn healthcheck(table: &mut Table) {
         &check(&address),
         &[(&address, "127.0.0.1:PORT")],
     );
+}
+
+/// Starts a server that sends `response` to one client, and returns its address.
+fn fake_server(response: &'static str) -> (String, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port should be free");
+    let address = listener.local_addr().expect("address should be valid");
+    let fake = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client should connect");
+        // A connection that is closed with unread data is reset.
+        let _read = stream
+            .read(&mut [0; 1024])
+            .expect("a request should arrive");
+        stream
+            .write_all(response.as_bytes())
+            .expect("data should be sent");
+    });
+    (address.to_string(), fake)
 }
 
 fn components(table: &mut Table, folder: &Path) {
@@ -116,8 +127,13 @@ fn components(table: &mut Table, folder: &Path) {
         ("component file that is cut off", CUT_OFF.to_vec()),
         ("component of another world", SIGNING.to_vec()),
         ("component with a forbidden import", TRIAL_REACHING.to_vec()),
-        ("component of another major version", TRIAL_MAJOR.to_vec()),
+        (
+            "component of an incompatible version",
+            TRIAL_INCOMPATIBLE.to_vec(),
+        ),
         ("component with a wrong result", behaviour("liar")),
+        ("component whose self-test fails", behaviour("fail")),
+        ("component whose self-test traps", behaviour("trap")),
         (
             "component with control characters in its name",
             behaviour("vain"),
@@ -158,8 +174,18 @@ fn components(table: &mut Table, folder: &Path) {
     }
     let output = run(&["component", "list", "--listen", "127.0.0.1:1"], &[]);
     table.failure("component list without a server", &output, &[]);
+    let (address, fake) = fake_server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let output = run(&["component", "list", "--listen", &address], &[]);
+    table.failure(
+        "component list of another program",
+        &output,
+        &[(&address, "127.0.0.1:PORT")],
+    );
+    fake.join().expect("thread should not panic");
     let output = run(&["component", "export", &path], &[]);
     table.failure("export to a file", &output, &[(&place, "FOLDER")]);
+    let output = run(&["component", "export", &format!("{path}/below")], &[]);
+    table.failure("export below a file", &output, &[(&place, "FOLDER")]);
     std::fs::write(folder.join("decrypt.wasm"), "other").expect("file should be written");
     let output = run(&["component", "export", &place], &[]);
     table.failure("export over another file", &output, &[(&place, "FOLDER")]);

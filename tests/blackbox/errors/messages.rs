@@ -144,8 +144,8 @@ fn not_opened(table: &mut Table) {
         ("unknown hash", "rnp-sm3"),
         ("unknown cipher", "rnp-sm4"),
     ] {
-        let refused = fixtures::read("refused.jsonl");
-        let found = refused.into_iter().find(|fixture| fixture.name == name);
+        let rejected = fixtures::read("refused.jsonl");
+        let found = rejected.into_iter().find(|fixture| fixture.name == name);
         let fixture = found.unwrap_or_else(|| panic!("{name} should exist"));
         let passphrase = fixture
             .passphrases
@@ -238,12 +238,12 @@ fn too_costly(table: &mut Table) {
         let server = Server::start(&[setting, &["--kdf-path", "plain"]].concat());
         table.problem(situation, &server.decrypt(passphrase, message));
     }
-    let refused = fixtures::read("refused.jsonl");
+    let rejected = fixtures::read("refused.jsonl");
     for (situation, name) in [
         ("compression bomb", "gpg22-bomb-bzip2-40MiB"),
         ("too many session keys", "openpgpjs6-passphrases-17"),
     ] {
-        let fixture = refused.iter().find(|fixture| fixture.name == name);
+        let fixture = rejected.iter().find(|fixture| fixture.name == name);
         let fixture = fixture.unwrap_or_else(|| panic!("{name} should exist"));
         let passphrase = &fixture.passphrases[0];
         table.problem(

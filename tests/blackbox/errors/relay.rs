@@ -3,7 +3,7 @@
 use super::Table;
 use crate::relay::{RELIABLE, Relay, StoreKind};
 use bulkhead_tests::http;
-use bulkhead_tests::server::Server;
+use bulkhead_tests::server::{Server, run};
 use bulkhead_tests::until;
 use serde_json::json;
 
@@ -49,6 +49,7 @@ fn without_calls(table: &mut Table) {
             "http://example.com./",
         ),
         ("callback to port 0", "http://example.com:0/"),
+        ("callback without a host", "http://"),
         ("callback to this machine", "http://localhost/"),
         ("callback to a private address", "http://10.1.2.3/"),
     ] {
@@ -68,6 +69,15 @@ fn without_calls(table: &mut Table) {
     let target = format!("/crypto/requests/{id}/redeliver");
     let nothing = http::request(server.address, "POST", &target, &[], b"");
     table.problem("redelivery without a notification", &nothing);
+    let store = format!("sqlite:{}", relay.file("relay.db").display());
+    table.failure(
+        "command for a redelivery without a notification",
+        &run(
+            &["requests", "redeliver", &id],
+            &[("BULKHEAD_STORE", &store)],
+        ),
+        &[],
+    );
     std::fs::rename(relay.file("relay.db"), relay.file("moved.db")).expect("file should be moved");
     until("the loss of the file is known", || {
         relay.health()["store"]["status"] == "failing"
@@ -93,4 +103,15 @@ fn with_calls(table: &mut Table) {
     let redeliver = || http::request(relay.server().address, "POST", &target, &[], b"");
     until("a redelivery is accepted", || redeliver().status == 202);
     table.problem("redelivery at once", &redeliver());
+    let store = format!("sqlite:{}", relay.file("relay.db").display());
+    let command = || {
+        run(
+            &["requests", "redeliver", &id],
+            &[("BULKHEAD_STORE", &store)],
+        )
+    };
+    until("a redelivery by command is accepted", || {
+        command().status.success()
+    });
+    table.failure("command for a redelivery at once", &command(), &[]);
 }

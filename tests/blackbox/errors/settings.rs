@@ -52,6 +52,7 @@ fn values(table: &mut Table, folder: &Path) {
     for argument in [
         "--body-max=5GiB",
         "--body-max=0.5MiB",
+        "--body-max=99999999999999999999MiB",
         "--drain-delay=30",
         "--drain-delay=25h",
         "--token-timeout=0s",
@@ -61,6 +62,7 @@ fn values(table: &mut Table, folder: &Path) {
         "--callback-allow=receiver:0",
         "--callback-allow=",
         "--trusted-proxies=10.1.2.3/8",
+        "--upstream-url=http://upstream.example/?a=b",
         "--no-such-flag",
     ] {
         check(table, folder, argument, &[argument], &[]);
@@ -142,6 +144,8 @@ fn stores(table: &mut Table, folder: &Path) {
     let other = folder.join("other.db");
     let database = rusqlite_database();
     std::fs::write(&other, database).expect("file should be written");
+    let newer = folder.join("newer.db");
+    std::fs::write(&newer, newer_database()).expect("file should be written");
     let linked = folder.join("linked.db");
     std::fs::write(&linked, "").expect("file should be written");
     std::fs::hard_link(&linked, folder.join("second.db")).expect("link should be made");
@@ -152,6 +156,7 @@ fn stores(table: &mut Table, folder: &Path) {
         ("store that is a folder", &path(folder)),
         ("store that is not a database", &path(&text)),
         ("store of another program", &path(&other)),
+        ("store of a newer version", &path(&newer)),
         ("store with a second name", &path(&linked)),
         ("store without a host", "postgres:///x"),
         ("store with a malformed port", "postgres://u:p@h:99999/x"),
@@ -188,6 +193,14 @@ fn rusqlite_database() -> Vec<u8> {
     page
 }
 
+/// Returns an empty database of a newer version of this program: its application id, and version 99.
+fn newer_database() -> Vec<u8> {
+    let mut page = rusqlite_database();
+    page[68..72].copy_from_slice(b"bulk");
+    page[60..64].copy_from_slice(&99_u32.to_be_bytes());
+    page
+}
+
 fn keys(table: &mut Table, folder: &Path) {
     const ED25519: &str = "-----BEGIN PUBLIC KEY-----\n\
         MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
@@ -208,6 +221,11 @@ fn keys(table: &mut Table, folder: &Path) {
         let variables = [UPSTREAM, ("BULKHEAD_UPSTREAM_PUBLIC_KEY", key)];
         check(table, folder, situation, &[], &variables);
     }
+    let binary = write("binary.pem", b"\xff");
+    let variables = [UPSTREAM, ("BULKHEAD_UPSTREAM_PUBLIC_KEY", binary.as_str())];
+    let situation = "file of the public key that is not UTF-8";
+    check(table, folder, situation, &[], &variables);
+    let large = vec![b'\n'; (1 << 20) + 1];
     let trusted = b"-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n";
     let malformed = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (situation, content) in [
@@ -223,6 +241,7 @@ fn keys(table: &mut Table, folder: &Path) {
             &[0x30, 0x82, 1, 0, 0x30, 0x82, 0, 0],
         ),
         ("CA file in UTF-16", b"\xff\xfe-\0-\0"),
+        ("large CA file", large.as_slice()),
     ] {
         let file = write("ca.pem", content);
         let variables = [UPSTREAM, ("BULKHEAD_CA_FILE", file.as_str())];
@@ -237,12 +256,20 @@ fn start(table: &mut Table, folder: &Path) {
     let store = format!("sqlite:{}", folder.join("in-use.db").display());
     let variables = [UPSTREAM, ("BULKHEAD_STORE", store.as_str())];
     let _running = Server::start_with(&[], &variables);
+    std::fs::create_dir(folder.join("locked.db.lock")).expect("folder should be created");
+    let locked = format!("sqlite:{}", folder.join("locked.db").display());
+    let locked = [UPSTREAM, ("BULKHEAD_STORE", locked.as_str())];
     for (situation, arguments, variables) in [
         ("port that is in use", ["--listen", &used], &[][..]),
         (
             "store that is in use",
             ["--listen", "127.0.0.1:0"],
             &variables,
+        ),
+        (
+            "store whose lock file is a folder",
+            ["--listen", "127.0.0.1:0"],
+            &locked,
         ),
     ] {
         let mut output = run(&arguments, variables);

@@ -128,9 +128,9 @@ fn every_call_counts_whatever_its_status() {
         send_and_read(mock.address(), &sign_request("m")).end,
         End::Reset
     );
-    let refused = sign(&mock, "m");
-    assert_eq!(refused.status, 429);
-    let wait: u64 = refused
+    let rejected = sign(&mock, "m");
+    assert_eq!(rejected.status, 429);
+    let wait: u64 = rejected
         .header("retry-after")
         .expect("header should be present")
         .parse()
@@ -373,9 +373,9 @@ fn ordered_status_has_its_retry_after() {
     let target = "/crypto/verify?message=m&signature=AAAA";
     assert_eq!(get(mock.address(), target).status, 500);
     assert_eq!(sign(&mock, "m").status, 200);
-    let refused = mock.try_control(r#"{"mode": "nap"}"#);
-    assert_eq!(refused.status, 400);
-    assert!(text(&refused).contains("nap"));
+    let rejected = mock.try_control(r#"{"mode": "nap"}"#);
+    assert_eq!(rejected.status, 400);
+    assert!(text(&rejected).contains("nap"));
 }
 
 #[test]

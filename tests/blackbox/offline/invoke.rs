@@ -108,30 +108,30 @@ fn wasmtime_calls_every_function_of_signing() {
         .expect("a signature should exist");
     let (key, signature) = (quoted(PUBLIC_KEY), quoted(signature));
     let message = quoted("what do ya want for nothing?");
-    let situation = "{tries: 1, age-ms: 0, now-ms: 1700000000000, random: 9}";
-    let answered = |status: u16, body: &str| {
+    let situation = "{attempts: 1, age-ms: 0, now-ms: 1700000000000, random: 9}";
+    let complete = |status: u16, body: &str| {
         let body = byte_list(body);
-        format!("answered({{status: {status}, retry-after: none, body: {body}}})")
+        format!("complete({{status: {status}, retry-after: none, body: {body}}})")
     };
-    let (good, bad) = (answered(200, ""), answered(502, "Bad Gateway"));
+    let (good, bad) = (complete(200, ""), complete(502, "Bad Gateway"));
     let mut all = about("signing").to_vec();
     all.extend([
         call("target(sign(\"a b\"))", "\"/crypto/sign?message=a%20b\""),
         call("target(check-key)", "\"/\""),
         call(
             format!("read-signature({bad}, \"m\", none, {situation}, 6000)"),
-            "again({after-ms: ",
+            "retry({after-ms: ",
         ),
         call(
             format!("read-verification({good}, {situation})"),
             "known(true)",
         ),
         call(
-            format!("read-verification(unanswered(timed-out), {situation})"),
+            format!("read-verification(failed(timed-out), {situation})"),
             "unknown({after-ms: ",
         ),
         call(
-            format!("read-key-check({}, {situation})", answered(401, "")),
+            format!("read-key-check({}, {situation})", complete(401, "")),
             "known(false)",
         ),
         call(
@@ -149,7 +149,7 @@ fn wasmtime_calls_every_function_of_signing() {
         call(format!("read({good}, {situation})"), "delivered"),
         call(
             format!("read({bad}, {situation})"),
-            "again({after-ms: ",
+            "retry({after-ms: ",
         ),
     ]);
     calls("signing", &all);

@@ -49,14 +49,14 @@ fn binary_plaintext_differs(
 ) -> Option<String> {
     let body = request(passphrase, message);
     let response = server.decrypt_bytes(passphrase, message);
-    let refused = run(&[], compiled, &[], body.as_bytes());
-    let document: Value = serde_json::from_slice(&refused.stdout).unwrap_or_default();
+    let rejected = run(&[], compiled, &[], body.as_bytes());
+    let document: Value = serde_json::from_slice(&rejected.stdout).unwrap_or_default();
     let says_how = document["code"] == "not_text"
         && document["detail"].to_string().contains("--bytes")
-        && refused.status.code() == Some(1);
+        && rejected.status.code() == Some(1);
     let output = run(&[], compiled, &["--bytes"], body.as_bytes());
     let same = output.status.success() && response.status == 200 && output.stdout == response.body;
-    (!says_how || !same).then(|| format!("{refused:?} {output:?}"))
+    (!says_how || !same).then(|| format!("{rejected:?} {output:?}"))
 }
 
 /// The soak tier runs all messages, the default tier every eighth. Both run all messages that must

@@ -55,6 +55,7 @@ const DOCUMENTS: &[(&str, &str)] = documents![
     "docs/development/testing.md",
     "docs/development/traceability.md",
     "docs/glossary.md",
+    "docs/guide.md",
     "docs/limits.md",
     "docs/operate/backup.md",
     "docs/operate/deploy.md",
@@ -143,7 +144,7 @@ fn root() -> PathBuf {
 fn functions(folder: &Path, names: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
         let path = entry.path();
-        // What cargo builds into is marked; a module may be called like it.
+        // Cargo marks its target folders. A module may have the same name as one of them.
         let is_built = path.join("CACHEDIR.TAG").exists();
         if path.is_dir() && !is_built && !path.ends_with("node_modules") {
             functions(&path, names);

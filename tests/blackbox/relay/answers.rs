@@ -61,11 +61,11 @@ fn message_is_signed_at_once_or_its_caller_notified(kind: StoreKind) {
     until("the receiver is notified", || {
         relay.receiver.deliveries().len() == 1
     });
-    let told = relay.receiver.deliveries().remove(0);
-    assert_eq!(told.path, "/later");
-    assert_eq!(told.verified, Some(true));
-    assert_eq!(told.id.as_deref(), Some(id));
-    let body = told.body;
+    let delivered = relay.receiver.deliveries().remove(0);
+    assert_eq!(delivered.path, "/later");
+    assert_eq!(delivered.verified, Some(true));
+    assert_eq!(delivered.id.as_deref(), Some(id));
+    let body = delivered.body;
     description::validate_notification(&body).expect("notification should match openapi.yaml");
     assert_eq!(body["type"], "signature.ready");
     assert_eq!(body["data"]["signature"], signed["signature"]);
@@ -108,15 +108,15 @@ fn callers_of_one_message_share_a_call_and_are_all_notified(kind: StoreKind) {
     until("both callers are notified", || {
         relay.receiver.deliveries().len() == 2
     });
-    let mut told: Vec<_> = relay
+    let mut delivered: Vec<_> = relay
         .receiver
         .deliveries()
         .into_iter()
         .map(|delivery| (delivery.path, delivery.id.expect("id should be a string")))
         .collect();
-    told.sort();
+    delivered.sort();
     assert_eq!(
-        told,
+        delivered,
         [("/a".into(), ids[0].clone()), ("/b".into(), ids[1].clone())]
     );
     assert_eq!(relay.upstream.summary().arrivals, 2);
@@ -125,9 +125,9 @@ fn callers_of_one_message_share_a_call_and_are_all_notified(kind: StoreKind) {
 fn message_refused_by_upstream_fails_and_is_notified(kind: StoreKind) {
     let relay = with_long_timeout(kind);
     relay.upstream.control(&json!({"mode": "422", "next": 1}));
-    let (refused, _) = relay.sign("refused%20message", None);
+    let (rejected, _) = relay.sign("refused%20message", None);
     assert_eq!(
-        (refused.status, refused.problem().as_str()),
+        (rejected.status, rejected.problem().as_str()),
         (422, "upstream_rejected")
     );
     let (again, _) = relay.sign("refused%20message", None);
@@ -145,10 +145,10 @@ fn message_refused_by_upstream_fails_and_is_notified(kind: StoreKind) {
         !relay.receiver.deliveries().is_empty()
     });
     assert_eq!(relay.request(&id)["status"], "failed");
-    let told = relay.receiver.deliveries().remove(0).body;
-    assert_eq!(told["type"], "signature.failed");
-    assert_eq!(told["data"]["error"], relay.request(&id)["error"]);
-    description::validate_notification(&told).expect("notification should match openapi.yaml");
+    let delivered = relay.receiver.deliveries().remove(0).body;
+    assert_eq!(delivered["type"], "signature.failed");
+    assert_eq!(delivered["data"]["error"], relay.request(&id)["error"]);
+    description::validate_notification(&delivered).expect("notification should match openapi.yaml");
 }
 
 fn wrong_key_pauses_calls_across_a_restart(kind: StoreKind) {
@@ -340,9 +340,9 @@ fn invalid_signing_request_is_rejected() {
         "/crypto/sign?message=a&message=b",
         "/crypto/verify?message=a",
     ] {
-        let refused = get(target);
+        let rejected = get(target);
         assert_eq!(
-            (refused.status, refused.problem().as_str()),
+            (rejected.status, rejected.problem().as_str()),
             (400, "invalid_parameter")
         );
     }
@@ -356,13 +356,13 @@ fn invalid_signing_request_is_rejected() {
         "http://user:pass@example.com/",
         "not a url",
     ] {
-        let refused = get(&format!(
+        let rejected = get(&format!(
             "/crypto/sign?message=m&callback_url={}",
             callback.replace(' ', "+")
         ));
-        let told = (refused.status, refused.problem());
+        let got = (rejected.status, rejected.problem());
         // These addresses are not among those that the tests allow.
-        assert_eq!(told, (422, "callback_rejected".into()), "{callback}");
+        assert_eq!(got, (422, "callback_rejected".into()), "{callback}");
     }
     let large = get(&format!("/crypto/sign?message={}", "x".repeat(101)));
     assert_eq!(
@@ -435,9 +435,9 @@ fn signing_without_upstream_returns_not_configured() {
         "/crypto/test_api_key",
         "/crypto/requests/1",
     ] {
-        let refused = server.get("GET", target);
+        let rejected = server.get("GET", target);
         assert_eq!(
-            (refused.status, refused.problem().as_str()),
+            (rejected.status, rejected.problem().as_str()),
             (503, "not_configured")
         );
     }

@@ -202,14 +202,14 @@ pub(crate) fn serve_connection(stream: Arc<TcpStream>, service: &impl Service) -
             .and_then(|length| length.parse().ok())
             .unwrap_or(0);
         // Chunked bodies are not supported: the relay and common tools do not send them by default.
-        let refused = if head.header("transfer-encoding").is_some() {
+        let rejected = if head.header("transfer-encoding").is_some() {
             Some(411)
         } else if body_left > BODY_BYTES_MAX {
             Some(413)
         } else {
             None
         };
-        if let Some(status) = refused {
+        if let Some(status) = rejected {
             return connection.whole(
                 &Response::text(status, "send Content-Length, at most 4 MiB\n"),
                 true,

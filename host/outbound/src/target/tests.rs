@@ -1,4 +1,5 @@
 use super::*;
+use crate::listed::assert_listed;
 
 fn parsed(url: &str) -> Target {
     Target::parse(url).unwrap_or_else(|rejection| panic!("{url}: {rejection}"))
@@ -168,6 +169,8 @@ fn join_rejects_path_that_http_cannot_carry() {
     ] {
         assert_eq!(base.join(path), Err(TargetError::Path), "{path:?}");
     }
+    let situation = "attempt: the component returns a path with a control character";
+    assert_listed(situation, &base.join("/a\0").unwrap_err(), &[]);
     // Here, two slashes begin a path and not a host.
     assert_eq!(base.join("//b/c").unwrap().authority(), "a");
     let longest = format!("/{}", "a".repeat(PATH_BYTES_MAX - 1));

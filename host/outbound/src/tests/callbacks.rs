@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::dns::{Reply, outbound_with_dns};
 use super::server::{Server, read_request};
 use super::*;
+use crate::listed::assert_listed;
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -370,11 +371,24 @@ async fn failure_of_callback_names_status_line() {
         let result = deliver(answer).await;
         assert_eq!(result, expected, "{answer:.60?}");
     }
-    let text = deliver("garbage").await.unwrap_err().to_string();
-    assert_eq!(
-        text,
-        "the status line of the response is malformed: it does not begin with HTTP/ and a version"
-    );
+    for (situation, answer) in [
+        ("attempt: the receiver is not an HTTP server", "garbage"),
+        (
+            "attempt: the receiver expects TLS",
+            "\u{16}\u{3}\u{1}\u{2}\0\u{1}",
+        ),
+        (
+            "attempt: the receiver's status is not one of HTTP",
+            "HTTP/1.1 20 OK\r\n\r\n",
+        ),
+        (
+            "attempt: the receiver changes the protocol",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        ),
+    ] {
+        let failure = deliver(answer).await.unwrap_err();
+        assert_listed(situation, &failure, &[]);
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use super::server::{Server, read_request};
 use super::*;
 use crate::connect::Stream;
 use crate::exchange::exchange;
+use crate::listed::assert_listed;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -211,6 +212,8 @@ async fn late_connection_sends_nothing() {
     let stream = Stream::Plain(client);
     let result = exchange(stream, &target, post("x"), limits).await;
     assert_eq!(result, Err(Failure::ConnectedTooLate));
+    let situation = "attempt: the connection is established too late";
+    assert_listed(situation, &Failure::ConnectedTooLate, &[]);
     assert!(!Failure::ConnectedTooLate.sent());
     let mut received = Vec::new();
     let _ = server.read_to_end(&mut received).await;

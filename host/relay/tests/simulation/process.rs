@@ -4,7 +4,7 @@ use crate::clockwork::{Clockwork, NATURE, Owner};
 use crate::receivers::{Delivery, Manner, Receivers};
 use crate::upstream::{Reaction, Upstream};
 use bulkhead_relay::{BoxFuture, CallResult, Environment, Point};
-use bulkhead_sandbox::{Answer, Delivery as Content, Failure};
+use bulkhead_sandbox::{Delivery as Content, Failure, Response};
 use bulkhead_store::{BootMillis, Callback, Now, TraceParent, UnixMillis};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
@@ -210,7 +210,7 @@ impl Environment for Surroundings {
                 NATURE,
                 Box::pin(async move { call(&way, target, until_ms, sender).await }),
             );
-            answered(receiver, &shared.clockwork, until_ms).await
+            received(receiver, &shared.clockwork, until_ms).await
         })
     }
 
@@ -231,7 +231,7 @@ impl Environment for Surroundings {
                 NATURE,
                 Box::pin(async move { deliver(&way, callback, delivery, until_ms, sender).await }),
             );
-            answered(receiver, &shared.clockwork, until_ms).await
+            received(receiver, &shared.clockwork, until_ms).await
         })
     }
 
@@ -250,7 +250,7 @@ impl Environment for Surroundings {
     }
 }
 
-async fn answered(
+async fn received(
     receiver: oneshot::Receiver<CallResult>,
     clockwork: &Clockwork,
     until_ms: i64,
@@ -303,14 +303,14 @@ async fn call(
     let result = match reaction {
         Reaction::Silence => return,
         Reaction::Reset => CallResult::Lost(Failure::CutOff),
-        Reaction::Answer {
+        Reaction::Response {
             status,
             retry_after,
             body,
             after_ms,
         } => {
             process.sleep_ms(after_ms).await;
-            CallResult::Answer(Answer {
+            CallResult::Response(Response {
                 status,
                 retry_after,
                 body,
@@ -350,18 +350,18 @@ async fn deliver(
         .headers
         .iter()
         .find(|(name, _)| name == "webhook-id");
-    let log_at = {
+    let delivery_at = {
         let mut receivers = lock(&shared.receivers);
-        receivers.log.push(Delivery {
+        receivers.deliveries.push(Delivery {
             at_ms: shared.clockwork.now_ms(),
             url: callback.url,
             id: id.map(|(_, id)| id.clone()).unwrap_or_default(),
             body: String::from_utf8(delivery.body).unwrap_or_default(),
             status,
             by: process.number,
-            heard: false,
+            response_arrived: false,
         });
-        receivers.log.len() - 1
+        receivers.deliveries.len() - 1
     };
     process.sleep_ms(after_ms).await;
     if process.happens(shared.faults.reply_lost) {
@@ -369,11 +369,11 @@ async fn deliver(
     }
     process.sleep_ms(process.ms(1..50)).await;
     let in_time = shared.clockwork.now_ms() < until_ms;
-    let answer = CallResult::Answer(Answer {
+    let response = CallResult::Response(Response {
         status,
         retry_after: None,
         body: Vec::new(),
     });
-    let heard = sender.send(answer).is_ok();
-    lock(&shared.receivers).log[log_at].heard = heard && in_time;
+    let response_arrived = sender.send(response).is_ok();
+    lock(&shared.receivers).deliveries[delivery_at].response_arrived = response_arrived && in_time;
 }

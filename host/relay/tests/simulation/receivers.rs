@@ -1,4 +1,4 @@
-//! The receivers of notifications, and their own log.
+//! The receivers of notifications, and the deliveries that they received.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub(crate) enum Manner {
     Gone,
 }
 
-/// A delivery in the receiver's log.
+/// A delivery that a receiver received.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     pub(crate) at_ms: i64,
@@ -24,13 +24,13 @@ pub(crate) struct Delivery {
     /// The process that sent the delivery.
     pub(crate) by: u64,
     /// Whether the response reached that process in time.
-    pub(crate) heard: bool,
+    pub(crate) response_arrived: bool,
 }
 
 #[derive(Default)]
 pub(crate) struct Receivers {
     manners: BTreeMap<String, Manner>,
-    pub(crate) log: Vec<Delivery>,
+    pub(crate) deliveries: Vec<Delivery>,
 }
 
 impl Receivers {

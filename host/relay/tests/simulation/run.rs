@@ -24,7 +24,7 @@ const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
 /// Time for which callers wait.
-const PATIENCE_MS: i64 = 1500;
+const CALLER_WAIT_MS_MAX: i64 = 1500;
 
 pub(crate) const QUOTA: Quota = Quota {
     calls: 10,
@@ -239,15 +239,15 @@ impl Run {
         let (promises, shared) = (Arc::clone(&self.promises), Arc::clone(&self.shared));
         let task = async move {
             let start_ms = shared.clockwork.now_ms();
-            let until = BootMillis(process.boot_ms() + PATIENCE_MS);
-            let answer = relay.sign(new, until).await;
+            let until = BootMillis(process.boot_ms() + CALLER_WAIT_MS_MAX);
+            let response = relay.sign(new, until).await;
             let now_ms = shared.clockwork.now_ms();
             assert!(
-                now_ms - start_ms <= PATIENCE_MS,
+                now_ms - start_ms <= CALLER_WAIT_MS_MAX,
                 "a caller waited for {} ms",
                 now_ms - start_ms
             );
-            match answer {
+            match response {
                 Ok(SignOutcome::Pending { id, .. }) => lock(&promises).push(Promise {
                     at_ms: now_ms,
                     id,
@@ -270,7 +270,7 @@ impl Run {
         let promises = lock(&self.promises);
         let open = promises
             .iter()
-            .filter(|promise| !verdict::kept(promise, &receivers.log));
+            .filter(|promise| !verdict::kept(promise, &receivers.deliveries));
         open.cloned().collect()
     }
 
@@ -327,7 +327,7 @@ pub(crate) fn stormy(seed: u64, component: &Arc<SigningComponent>) {
     }
     run.check_quota();
     let receivers = lock(&run.shared.receivers);
-    verdict::check_deliveries(&receivers.log, &run.deaths);
+    verdict::check_deliveries(&receivers.deliveries, &run.deaths);
 }
 
 fn plan(chance: &mut ChaCha8Rng, storm_ms: i64) -> Vec<(i64, Event)> {
@@ -482,7 +482,7 @@ pub(crate) fn patient(seed: u64, component: &Arc<SigningComponent>) {
             let url = promise.callback.as_deref().unwrap_or_default();
             if url.contains(host) {
                 at_host += 1;
-                let kept = verdict::kept(promise, &receivers.log);
+                let kept = verdict::kept(promise, &receivers.deliveries);
                 // After a month a notification is parked.
                 assert_eq!(kept, host != "months", "{promise:?}");
             }

@@ -18,7 +18,7 @@ pub(crate) enum Weather {
 /// The reaction of the upstream to one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reaction {
-    Answer {
+    Response {
         status: u16,
         retry_after: Option<String>,
         body: Vec<u8>,
@@ -57,7 +57,7 @@ impl Upstream {
     pub(crate) fn arrive(&mut self, now_ms: i64, target: &str) -> Reaction {
         self.arrivals.push(now_ms);
         let after_ms = self.chance.gen_range(1..=2 * self.think_ms);
-        let answer = |status: u16, retry_after: Option<&str>, body: &str| Reaction::Answer {
+        let response = |status: u16, retry_after: Option<&str>, body: &str| Reaction::Response {
             status,
             retry_after: retry_after.map(str::to_owned),
             body: body.as_bytes().to_vec(),
@@ -66,14 +66,14 @@ impl Upstream {
         match self.weather {
             Weather::Hangs => return Reaction::Silence,
             Weather::Resets => return Reaction::Reset,
-            Weather::Garbage => return answer(200, None, "<html>it works</html>"),
-            Weather::WrongKey => return answer(401, None, "who are you?"),
-            Weather::TooMany => return answer(429, Some("17"), "slower"),
+            Weather::Garbage => return response(200, None, "<html>it works</html>"),
+            Weather::WrongKey => return response(401, None, "who are you?"),
+            Weather::TooMany => return response(429, Some("17"), "slower"),
             Weather::Fair => {}
         }
         let message = target.strip_prefix("/crypto/sign?message=");
         let Some(message) = message else {
-            return answer(200, None, "welcome");
+            return response(200, None, "welcome");
         };
         let until = if let Some(until) = self.degraded_until.get(message) {
             *until
@@ -85,13 +85,13 @@ impl Upstream {
             until
         };
         if now_ms < until {
-            return answer(502, None, "bad gateway");
+            return response(502, None, "bad gateway");
         }
         if message.starts_with("refused") {
-            return answer(422, None, "not this one");
+            return response(422, None, "not this one");
         }
         *self.signed.entry(message.to_owned()).or_default() += 1;
-        answer(200, None, &signature(message))
+        response(200, None, &signature(message))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Checks of promised notifications against the receivers' own log.
+//! Checks of promised notifications against the deliveries that receivers received.
 
 use crate::receivers::Delivery;
 use crate::upstream::signature;
@@ -19,11 +19,11 @@ pub(crate) struct Promise {
 const COMMIT_MS: i64 = 60_000;
 
 /// Returns whether the receiver accepted the notification, or wants no more notifications (410).
-pub(crate) fn kept(promise: &Promise, log: &[Delivery]) -> bool {
+pub(crate) fn kept(promise: &Promise, deliveries: &[Delivery]) -> bool {
     let Some(url) = &promise.callback else {
         return true;
     };
-    log.iter().any(|delivery| {
+    deliveries.iter().any(|delivery| {
         let accepted = (200..300).contains(&delivery.status) || delivery.status == 410;
         accepted
             && delivery.id == promise.id.as_str()
@@ -44,16 +44,16 @@ fn has_result(promise: &Promise, delivery: &Delivery) -> bool {
 
 /// Checks that a receiver whose acceptance reached the relay gets the notification again only if that
 /// process died before it could store the acceptance.
-pub(crate) fn check_deliveries(log: &[Delivery], deaths: &[(u64, i64)]) {
+pub(crate) fn check_deliveries(deliveries: &[Delivery], deaths: &[(u64, i64)]) {
     let mut accepted: BTreeMap<&str, &Delivery> = BTreeMap::new();
-    for delivery in log {
+    for delivery in deliveries {
         if let Some(before) = accepted.get(delivery.id.as_str()) {
             let died = deaths
                 .iter()
                 .any(|(number, at_ms)| *number == before.by && *at_ms < before.at_ms + COMMIT_MS);
             assert!(died, "delivered again: {before:?}, {delivery:?}");
         }
-        if (200..300).contains(&delivery.status) && delivery.heard {
+        if (200..300).contains(&delivery.status) && delivery.response_arrived {
             accepted.insert(&delivery.id, delivery);
         }
     }

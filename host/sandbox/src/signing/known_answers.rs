@@ -2,7 +2,7 @@
 //! message or burden a receiver.
 
 use super::{
-    Answer, Checking, Claim, Delivering, Event, Failure, Question, Reply, Signing,
+    Checking, Delivering, Event, Failure, Operation, Reply, Response, SignedMessage, Signing,
     SigningComponent, Situation, VerifyError,
 };
 use crate::admission::KnownAnswerError;
@@ -19,14 +19,14 @@ const SIGNATURES: &str = include_str!("../../../../guest/signing/src/verifier/si
 const MESSAGE: &str = "what do ya want for nothing?";
 
 const SITUATION: Situation = Situation {
-    tries: 1,
+    attempts: 1,
     age_ms: 0,
     now_ms: 1_700_000_000_000,
     random: 1 << 63,
 };
 
 pub(super) fn check(component: &SigningComponent) -> Result<(), KnownAnswerError> {
-    questions(component)?;
+    operations(component)?;
     signatures(component)?;
     checks(component)?;
     verifications(component)?;
@@ -37,8 +37,8 @@ fn wrong(expectation: impl Into<String>) -> KnownAnswerError {
     KnownAnswerError::Wrong(expectation.into())
 }
 
-fn answered(status: u16, retry_after: Option<&str>, body: &[u8]) -> Reply {
-    Reply::Answered(Answer {
+fn complete(status: u16, retry_after: Option<&str>, body: &[u8]) -> Reply {
+    Reply::Complete(Response {
         status,
         retry_after: retry_after.map(Into::into),
         body: body.to_vec(),
@@ -50,30 +50,30 @@ fn signature() -> String {
     words.skip(1).take(1).collect()
 }
 
-fn questions(component: &SigningComponent) -> Result<(), KnownAnswerError> {
-    let target = |question: &Question| component.target(question);
-    let claim = Claim {
+fn operations(component: &SigningComponent) -> Result<(), KnownAnswerError> {
+    let target = |operation: &Operation| component.target(operation);
+    let signed = SignedMessage {
         message: "abc".into(),
         signature: "ZGVm".into(),
     };
-    for (question, expected) in [
+    for (operation, expected) in [
         (
-            Question::Sign("abc-123".into()),
+            Operation::Sign("abc-123".into()),
             "/crypto/sign?message=abc-123",
         ),
         (
-            Question::Verify(claim),
+            Operation::Verify(signed),
             "/crypto/verify?message=abc&signature=ZGVm",
         ),
     ] {
-        let got = target(&question)?;
+        let got = target(&operation)?;
         if got != expected {
             return Err(wrong(format!(
                 "a request to the upstream has another target than {expected}"
             )));
         }
     }
-    let odd = target(&Question::Sign("a b&message=c\r\n#%é".into()))?;
+    let odd = target(&Operation::Sign("a b&message=c\r\n#%é".into()))?;
     let query = odd.strip_prefix("/crypto/sign?message=").unwrap_or(" ");
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"%+-._~".contains(&byte);
     if !query.bytes().all(plain) {
@@ -85,27 +85,27 @@ fn questions(component: &SigningComponent) -> Result<(), KnownAnswerError> {
 fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     let read = |reply: &Reply, key| component.read_signature(reply, MESSAGE, key, SITUATION, 6000);
     let signature = signature();
-    let good = answered(200, None, signature.as_bytes());
+    let good = complete(200, None, signature.as_bytes());
     for key in [None, Some(PUBLIC_KEY)] {
         match read(&good, key)? {
             Signing::Signed(signed) if signed == signature => {}
             _ => return Err(wrong("a signature is not returned unchanged")),
         }
     }
-    let forged = answered(200, None, STANDARD.encode([7; 256]).as_bytes());
-    if !matches!(read(&forged, Some(PUBLIC_KEY))?, Signing::Again(_)) {
+    let forged = complete(200, None, STANDARD.encode([7; 256]).as_bytes());
+    if !matches!(read(&forged, Some(PUBLIC_KEY))?, Signing::Retry(_)) {
         return Err(wrong(
             "a signature is returned that does not verify with the public key",
         ));
     }
     for reply in [
-        answered(200, None, b"Oops."),
-        answered(502, None, b"Bad gateway"),
-        Reply::Unanswered(Failure::TimedOut),
-        Reply::Unanswered(Failure::CutOff),
+        complete(200, None, b"Oops."),
+        complete(502, None, b"Bad gateway"),
+        Reply::Failed(Failure::TimedOut),
+        Reply::Failed(Failure::CutOff),
     ] {
         match read(&reply, None)? {
-            Signing::Again(wait) if wait.after_ms <= DAY_MS => {}
+            Signing::Retry(wait) if wait.after_ms <= DAY_MS => {}
             _ => {
                 return Err(wrong(
                     "a message is not attempted again after a temporary failure",
@@ -113,13 +113,13 @@ fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
             }
         }
     }
-    match read(&answered(429, Some("30"), b""), None)? {
+    match read(&complete(429, Some("30"), b""), None)? {
         Signing::Slowed(wait) if (30_000..=DAY_MS).contains(&wait.after_ms) => {}
         _ => {
             return Err(wrong("the Retry-After of a 429 response is not respected"));
         }
     }
-    match read(&answered(401, None, b""), None)? {
+    match read(&complete(401, None, b""), None)? {
         Signing::Paused(wait) if wait.after_ms <= DAY_MS => Ok(()),
         _ => Err(wrong(
             "calls are not paused after the upstream rejects the API key",
@@ -128,7 +128,7 @@ fn signatures(component: &SigningComponent) -> Result<(), KnownAnswerError> {
 }
 
 fn checks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
-    let failed = answered(502, None, b"Bad gateway");
+    let failed = complete(502, None, b"Bad gateway");
     let verification = component.read_verification(&failed, SITUATION);
     let key_check = component.read_key_check(&failed, SITUATION);
     for checking in [verification, key_check] {
@@ -142,11 +142,11 @@ fn checks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
 
 fn verifications(component: &SigningComponent) -> Result<(), KnownAnswerError> {
     for (message, expected) in [(MESSAGE, true), ("another", false)] {
-        let claim = Claim {
+        let signed = SignedMessage {
             message: message.into(),
             signature: signature(),
         };
-        match component.verify(&claim, PUBLIC_KEY) {
+        match component.verify(&signed, PUBLIC_KEY) {
             Ok(verified) if verified == expected => {}
             Err(VerifyError::Fault(fault)) => return Err(fault.into()),
             Ok(_) | Err(VerifyError::Key(_)) => {
@@ -187,18 +187,18 @@ fn webhooks(component: &SigningComponent) -> Result<(), KnownAnswerError> {
         ));
     }
     let read = |reply: &Reply| component.read_webhook(reply, SITUATION);
-    if !matches!(read(&answered(204, None, b""))?, Delivering::Delivered) {
+    if !matches!(read(&complete(204, None, b""))?, Delivering::Delivered) {
         return Err(wrong(
             "a webhook with the response 204 does not count as delivered",
         ));
     }
     for reply in [
-        answered(500, None, b""),
-        answered(302, None, b""),
-        Reply::Unanswered(Failure::NotConnected),
+        complete(500, None, b""),
+        complete(302, None, b""),
+        Reply::Failed(Failure::NotConnected),
     ] {
         match read(&reply)? {
-            Delivering::Again(wait) if wait.after_ms <= DAY_MS => {}
+            Delivering::Retry(wait) if wait.after_ms <= DAY_MS => {}
             _ => return Err(wrong("a failed webhook is not attempted again")),
         }
     }

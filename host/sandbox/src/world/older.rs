@@ -1,4 +1,4 @@
-//! A host of the next minor version runs a component that was built for the current version.
+//! A host of the next compatible version runs a component that was built for the current version.
 
 use super::Contract;
 use crate::World;
@@ -8,23 +8,23 @@ use crate::linked::Linked;
 use crate::load::Compiled;
 use crate::metrics::ComponentMetrics;
 use crate::rejection::RejectionKind;
-use bulkhead_test_components::{TRIAL, TRIAL_MAJOR, TRIAL_MINOR};
+use bulkhead_test_components::{TRIAL, TRIAL_COMPATIBLE, TRIAL_INCOMPATIBLE};
 use std::time::Duration;
 
 mod bindings {
     wasmtime::component::bindgen!({
         inline: "
-            package bulkhead:token@1.1.0;
-            @since(version = 1.0.0)
+            package bulkhead:token@0.2.1;
+            @since(version = 0.2.0)
             interface authenticator {
-                @since(version = 1.0.0)
+                @since(version = 0.2.0)
                 enum algorithm { sha1, sha256, sha384, sha512 }
-                @since(version = 1.0.0)
+                @since(version = 0.2.0)
                 make: func(algorithm: algorithm, secret: list<u8>, body: list<u8>) -> string;
             }
-            @since(version = 1.0.0)
+            @since(version = 0.2.0)
             world token {
-                @since(version = 1.0.0)
+                @since(version = 0.2.0)
                 export authenticator;
             }
         ",
@@ -34,12 +34,12 @@ mod bindings {
 use bindings::exports::bulkhead::token::authenticator::{Algorithm, GuestIndices};
 
 const NEXT: Contract = Contract {
-    exports: &["bulkhead:token/authenticator@1.1.0"],
+    exports: &["bulkhead:token/authenticator@0.2.1"],
     ..World::Token.contract()
 };
 
 #[test]
-fn component_of_an_older_minor_version_runs() {
+fn component_of_an_older_compatible_version_runs() {
     let setup = Setup {
         memory_bytes_max: 16 << 20,
         instances: 2,
@@ -57,8 +57,8 @@ fn component_of_an_older_minor_version_runs() {
         let metrics = ComponentMetrics::unregistered();
         Linked::new(&NEXT, &sandbox, &loaded, limits, metrics)
     };
-    // The components were built for 1.0 and for 1.1.
-    for wasm in [TRIAL, TRIAL_MINOR] {
+    // The components were built for 0.2.0 and for 0.2.1.
+    for wasm in [TRIAL, TRIAL_COMPATIBLE] {
         let linked = link(wasm).expect("component should link");
         let tokens = linked
             .find(GuestIndices::new)
@@ -69,8 +69,8 @@ fn component_of_an_older_minor_version_runs() {
         });
         assert_eq!(made, Ok(trial::version(1)));
     }
-    let rejection = link(TRIAL_MAJOR)
+    let rejection = link(TRIAL_INCOMPATIBLE)
         .err()
-        .expect("2.0 should not be compatible");
+        .expect("0.3.0 should not be compatible");
     assert_eq!(rejection.kind, RejectionKind::Version);
 }

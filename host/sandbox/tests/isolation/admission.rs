@@ -6,7 +6,9 @@ use bulkhead_sandbox::{
     Algorithm, Authenticator, Compiled, ComponentMetrics, Decryptor, Description,
     GuestComponent as _, InstanceLimits, Rejection, RejectionKind, Sandbox, verify,
 };
-use bulkhead_test_components::{HOSTILE, TRIAL, TRIAL_MAJOR, TRIAL_MINOR, TRIAL_REACHING};
+use bulkhead_test_components::{
+    HOSTILE, TRIAL, TRIAL_COMPATIBLE, TRIAL_INCOMPATIBLE, TRIAL_REACHING,
+};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -34,7 +36,7 @@ fn rejected(wasm: &[u8], limits: InstanceLimits) -> Rejection {
 
 #[test]
 fn trial_components_are_admitted_and_called() {
-    for wasm in [TRIAL, TRIAL_MINOR] {
+    for wasm in [TRIAL, TRIAL_COMPATIBLE] {
         let (authenticator, description) =
             token(wasm, within(TIME)).expect("component should be admitted");
         assert_eq!(description.name, "trial");
@@ -95,9 +97,9 @@ fn wrong_worlds_versions_and_imports_are_rejected_by_name() {
             "it looks like a signing component",
         ),
         (
-            TRIAL_MAJOR,
+            TRIAL_INCOMPATIBLE,
             RejectionKind::Version,
-            "bulkhead:token/authenticator@2.0.0",
+            "bulkhead:token/authenticator@0.3.0",
         ),
         (
             TRIAL_REACHING,

@@ -1,8 +1,11 @@
 //! Isolation of instances: limits, faults, memory and imports.
 
 mod admission;
+#[path = "../../../../tests/listed.rs"]
+mod listed;
 mod signing;
 
+use crate::listed::assert_listed;
 use bulkhead_artifacts::{Artifact, DECRYPT};
 use bulkhead_envelope::{Evidence, MessageRejection};
 use bulkhead_sandbox::{
@@ -102,12 +105,14 @@ fn endless_loop_ends_at_the_time_limit() {
         open(&hostile, "loop"),
         Err(OpenError::Fault(Fault::Deadline))
     );
+    assert_listed("instance: endless loop", &Fault::Deadline, &[]);
 }
 
 #[test]
 fn memory_is_limited() {
     let hostile = load_hostile(&sandbox(), TIME);
     assert_eq!(open(&hostile, "grow"), Err(OpenError::Fault(Fault::Memory)));
+    assert_listed("instance: endless memory", &Fault::Memory, &[]);
 }
 
 #[test]
@@ -126,6 +131,8 @@ fn traps_are_faults_that_do_not_quote_the_input() {
         assert!(text.contains(expected), "{message}: {text}");
         assert!(!text.contains(PASSPHRASE), "{message}: {text}");
     }
+    let trapped = Fault::Trap(trap(&hostile, "trap"));
+    assert_listed("instance: trap", &trapped, &[]);
 }
 
 #[test]
@@ -139,8 +146,8 @@ fn standard_streams_arguments_and_variables_are_empty() {
 fn key_derivation_is_counted_over_all_calls() {
     let hostile = load_hostile(&sandbox(), TIME);
     // 64 calls of 1 MiB are within the limit. The 65th is rejected, and its error contains the sum.
-    let asked = format!("64 {}", 65 << 20);
-    assert_eq!(open(&hostile, "derive"), Ok(asked));
+    let expected = format!("64 {}", 65 << 20);
+    assert_eq!(open(&hostile, "derive"), Ok(expected));
 }
 
 #[test]
@@ -154,6 +161,7 @@ fn cancelled_instance_ends_long_before_its_time_limit() {
         running.join().expect("thread should not panic")
     });
     assert_eq!(ended, Err(OpenError::Fault(Fault::Cancelled)));
+    assert_listed("instance: disconnected client", &Fault::Cancelled, &[]);
     assert!(start.elapsed() < TIME / 2);
 }
 
@@ -266,7 +274,7 @@ fn components_that_import_more_are_rejected_by_name() {
         "wasi:clocks/monotonic-clock@0.2.0",
         "wasi:clocks/wall-clock@0.2.0",
         "wasi:http/outgoing-handler@0.2.0",
-        "bulkhead:token/maker@1.0.0",
+        "bulkhead:token/maker@0.2.0",
     ] {
         let text = format!(
             r#"(component (import "{import}" (instance (export "now" (func (result u64))))))"#

@@ -3,8 +3,8 @@
 use super::{TIME, sandbox, within};
 use bulkhead_artifacts::SIGNING;
 use bulkhead_sandbox::{
-    Answer, Claim, ComponentMetrics, Delivering, Event, Failure, GuestComponent as _, Question,
-    Reply, Signing, SigningComponent, Situation, VerifyError,
+    ComponentMetrics, Delivering, Event, Failure, GuestComponent as _, Operation, Reply, Response,
+    SignedMessage, Signing, SigningComponent, Situation, VerifyError,
 };
 use standardwebhooks::Webhook;
 use std::sync::LazyLock;
@@ -23,7 +23,7 @@ const SIGNATURES: &str = include_str!("../../../../guest/signing/src/verifier/si
 const MESSAGE: &str = "what do ya want for nothing?";
 
 const SITUATION: Situation = Situation {
-    tries: 1,
+    attempts: 1,
     age_ms: 0,
     now_ms: 1_700_000_000_000,
     random: 0,
@@ -34,8 +34,8 @@ fn signature() -> String {
     first.expect("file should contain a signature").to_owned()
 }
 
-fn answered(status: u16, body: &str) -> Reply {
-    Reply::Answered(Answer {
+fn complete(status: u16, body: &str) -> Reply {
+    Reply::Complete(Response {
         status,
         retry_after: None,
         body: body.into(),
@@ -54,7 +54,7 @@ fn component_passes_its_self_test() {
 #[test]
 fn largest_messages_are_passed_in_both_directions() {
     let message = "ü".repeat(4 << 20);
-    let target = COMPONENT.target(&Question::Sign(message.clone()));
+    let target = COMPONENT.target(&Operation::Sign(message.clone()));
     assert_eq!(
         target.expect("target should be returned").len(),
         "/crypto/sign?message=".len() + 3 * message.len()
@@ -76,7 +76,7 @@ fn largest_messages_are_passed_in_both_directions() {
 #[test]
 fn signature_is_rejected_if_it_does_not_verify_with_the_public_key() {
     let read = |message, key| {
-        let reply = answered(200, &signature());
+        let reply = complete(200, &signature());
         let read = COMPONENT.read_signature(&reply, message, key, SITUATION, 6000);
         read.expect("decision should be returned")
     };
@@ -86,16 +86,16 @@ fn signature_is_rejected_if_it_does_not_verify_with_the_public_key() {
     );
     assert!(matches!(
         read("another", Some(PUBLIC_KEY)),
-        Signing::Again(_)
+        Signing::Retry(_)
     ));
     assert_eq!(read("another", None), Signing::Signed(signature()));
-    let claim = Claim {
+    let signed = SignedMessage {
         message: MESSAGE.into(),
         signature: signature(),
     };
-    assert_eq!(COMPONENT.verify(&claim, PUBLIC_KEY), Ok(true));
+    assert_eq!(COMPONENT.verify(&signed, PUBLIC_KEY), Ok(true));
     assert!(matches!(
-        COMPONENT.verify(&claim, "not a key"),
+        COMPONENT.verify(&signed, "not a key"),
         Err(VerifyError::Key(_))
     ));
 }
@@ -148,8 +148,8 @@ fn response_of_the_receiver_decides_about_the_next_attempt() {
             .read_webhook(&reply, SITUATION)
             .expect("decision should be returned")
     };
-    assert_eq!(read(answered(204, "")), Delivering::Delivered);
-    assert!(matches!(read(answered(410, "")), Delivering::Parked(_)));
-    let unanswered = Reply::Unanswered(Failure::TimedOut);
-    assert!(matches!(read(unanswered), Delivering::Again(wait) if wait.after_ms == 1000));
+    assert_eq!(read(complete(204, "")), Delivering::Delivered);
+    assert!(matches!(read(complete(410, "")), Delivering::Parked(_)));
+    let failed = Reply::Failed(Failure::TimedOut);
+    assert!(matches!(read(failed), Delivering::Retry(wait) if wait.after_ms == 1000));
 }

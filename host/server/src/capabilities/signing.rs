@@ -262,12 +262,12 @@ impl Signing {
 
     async fn verify(&self, head: &Parts) -> Result<Response, Problem> {
         let until = self.deadline();
-        let claim = parameters::claim(head.uri.query().unwrap_or_default())?;
+        let signed = parameters::signed_message(head.uri.query().unwrap_or_default())?;
         let response = |valid| json_response(StatusCode::OK, &json!({"valid": valid}));
         let Some(key) = &self.public_key else {
             let valid = self
                 .relay
-                .verify(claim, trace_parent(&head.headers), until)
+                .verify(signed, trace_parent(&head.headers), until)
                 .await;
             return valid.map(response).map_err(|error| problem(&error));
         };

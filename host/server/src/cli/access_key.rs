@@ -71,7 +71,9 @@ enum CommandError {
     Malformed,
     #[error("the key in {ACCESS_KEY} is not in {}. Add its entry, or use another key", setting!(AccessSettings, access_keys))]
     Unknown,
-    #[error("the key in {ACCESS_KEY} has expired. Make a new one")]
+    #[error(
+        "the key in {ACCESS_KEY} has expired. Use another key, or make one with `bulkhead access-key new`"
+    )]
     Expired,
 }
 

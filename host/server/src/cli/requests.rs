@@ -75,7 +75,7 @@ enum RequestsError {
     #[error("there is no request {0}. See all requests with `bulkhead requests list`")]
     Unknown(String),
     #[error(
-        "the request has no notification, or does not have it yet. `bulkhead requests show` shows its status"
+        "the request has no notification, or does not have it yet. See its status with `bulkhead requests show`"
     )]
     NoNotification,
     #[error(

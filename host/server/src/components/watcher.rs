@@ -96,7 +96,7 @@ struct DecisionInput {
     pins: Option<Stamp>,
 }
 
-/// The conditions for files.
+/// The conditions under which files become active.
 struct AdmissionPolicy {
     pins: Option<PathBuf>,
     component_max: ByteSize,
@@ -197,7 +197,7 @@ impl WatchedFile {
         };
         let is_active = self.slot.is_active(&sum);
         if let Some(Err(error)) = pins.as_deref().map(|list| pins::check(list, &sum)) {
-            // The active component was removed from the list, so that it must not be called any more. If
+            // An active component that was removed from the list must not be called any more. If
             // the list cannot be read, the component stays active.
             let is_removed = is_active && matches!(error, PinError::NotListed);
             if is_removed && let Err(rejection) = self.slot.restore() {

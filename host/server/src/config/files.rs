@@ -19,7 +19,7 @@ pub(crate) enum FileError {
     TooLarge(u64),
     #[error("grows while it is read. Try again")]
     Growing,
-    #[error("is not UTF-8 text")]
+    #[error("is not UTF-8 text. Save it as UTF-8, or check whether it is the right file")]
     NotText,
     #[error(
         "cannot be read: {source}. It belongs to user {owner} and group {group}, with mode {mode:04o}, and this \
@@ -98,6 +98,26 @@ pub(crate) fn read_text(path: &Path, max: u64) -> Result<String, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listed::assert_listed;
+
+    #[test]
+    fn denied_file_names_owner_mode_and_remedy() {
+        let folder = tempfile::tempdir().expect("folder should be created");
+        let path = folder.path().join("f");
+        std::fs::write(&path, b"").expect("file should be written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o400);
+        std::fs::set_permissions(&path, mode).expect("mode should be set");
+        // Root may read every file, so that the system's error is given.
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let error = FileError::of_opening(&path, denied);
+        let user = format!("user {}", rustix::process::geteuid().as_raw());
+        let group = format!("group {}", rustix::process::getegid().as_raw());
+        assert_listed(
+            "file of a setting that belongs to another user",
+            &error,
+            &[(&user, "user USER"), (&group, "group GROUP")],
+        );
+    }
 
     #[test]
     fn file_that_is_too_large_or_not_regular_is_rejected() {

@@ -25,7 +25,9 @@ pub(crate) enum TlsFileError {
     /// `files` are the settings and paths of the faulty files.
     #[error("{files}: {source}")]
     Content { files: String, source: TlsError },
-    #[error("cannot start a thread that watches the files of TLS: {0}")]
+    #[error(
+        "cannot start a thread that watches the files of TLS: {0}. Raise the limit on processes (ulimit -u)"
+    )]
     Thread(#[from] std::io::Error),
 }
 

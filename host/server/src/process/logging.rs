@@ -33,7 +33,7 @@ pub(crate) enum LogError {
          bulkhead=debug,wasmtime=warn"
     )]
     Malformed,
-    #[error("cannot start the thread of the log: {0}")]
+    #[error("cannot start the thread of the log: {0}. Raise the limit on processes (ulimit -u)")]
     Thread(#[source] std::io::Error),
 }
 

@@ -125,9 +125,10 @@ impl Replica {
                     &look,
                 )
                 .await?;
-                let told = tell(&transaction, message, "signed", &answered, &look).await?;
+                let notifications =
+                    create_notifications(&transaction, message, "signed", &answered, &look).await?;
                 self.end_claim(&transaction, &slot, end, &look).await?;
-                count(&transaction, told).await?;
+                count(&transaction, notifications).await?;
             }
             Outcome::Failed(error) => {
                 let error = Some(text(&error));
@@ -140,9 +141,10 @@ impl Replica {
                     &look,
                 )
                 .await?;
-                let told = tell(&transaction, message, "failed", &answered, &look).await?;
+                let notifications =
+                    create_notifications(&transaction, message, "failed", &answered, &look).await?;
                 self.end_claim(&transaction, &slot, end, &look).await?;
-                count(&transaction, told).await?;
+                count(&transaction, notifications).await?;
             }
         }
         transaction.commit().await?;
@@ -246,7 +248,7 @@ async fn finish(
 
 /// Creates a notification for each request that waits for this message, except those in `answered`.
 /// A request that several callers share gets one in any case.
-async fn tell(
+async fn create_notifications(
     client: &impl GenericClient,
     message: MessageId,
     state: &str,
@@ -266,12 +268,12 @@ async fn tell(
         )
         .await?;
     let answered: Vec<&str> = answered.iter().map(RequestId::as_str).collect();
-    let told = client
+    let notifications = client
         .execute(&statement, &[&message.0, &state, &answered, &look.now])
         .await?;
     Ok(Counted {
         messages_pending: -1,
-        notifications_pending: i64::try_from(told).unwrap_or(i64::MAX),
+        notifications_pending: i64::try_from(notifications).unwrap_or(i64::MAX),
         ..Counted::default()
     })
 }

@@ -11,8 +11,8 @@ const LOOKS_MAX: u32 = 5;
 /// Delay before the next reading after an uncertain one.
 const UNSURE_MS: i64 = 100;
 
-/// Interval at which the row of this machine is written, with which another process on it can
-/// continue.
+/// Interval between two writes of this machine's row. Another process on the machine continues with that
+/// row.
 const MACHINE_MS: i64 = 30_000;
 
 /// Time after which the row of a machine is deleted. The machine was restarted or is gone.
@@ -139,9 +139,9 @@ impl Replica {
         Ok(())
     }
 
-    /// Adapts the slots to the quota of this replica. Calls wait as long as earlier calls may be
-    /// unknown: those that a lost incarnation of the database had recorded, and those that a
-    /// shorter window has already forgotten.
+    /// Adapts the slots to the quota of this replica. Calls wait until no unknown call can be in the window.
+    /// Calls are unknown if a lost copy of the database had recorded them, or if a replica with a shorter
+    /// window has removed them already.
     ///
     /// The lock on `bulkhead_meta` excludes claims meanwhile.
     async fn settle(&self, client: &mut Client, look: &Look) -> Result<()> {

@@ -212,9 +212,9 @@ impl Replica {
                  RETURNING state = 'parked'",
             )
             .await?;
-        let told = transaction.query(&statement, &[&requests]).await?;
+        let removed = transaction.query(&statement, &[&requests]).await?;
         let mut parked = 0;
-        for row in &told {
+        for row in &removed {
             parked += i64::from(row.try_get::<_, bool>(0)?);
         }
         for (part, all) in [

@@ -97,7 +97,7 @@ impl Database {
             self.connection
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;
         self.connection.close().map_err(|(_, error)| error)?;
-        let log_is_empty = match locked.log().metadata() {
+        let log_is_empty = match locked.write_ahead_log().metadata() {
             Ok(metadata) => metadata.len() == 0,
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
         };

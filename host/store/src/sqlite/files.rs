@@ -39,13 +39,13 @@ impl Files {
     /// Returns the files of a database that has just been written. `path` is the path by which a server opens
     /// it.
     pub(super) fn of(path: PathBuf, locked: &Locked) -> Self {
-        let (log, index) = (locked.log(), beside(&locked.path, "-shm"));
+        let (log, index) = (locked.write_ahead_log(), beside(&locked.path, "-shm"));
         let (log_identity, index_identity) = (Identity::at(&log), Identity::at(&index));
         Self {
             path: locked.path.clone(),
             known: [
                 (StoreFile::Database, path, Some(locked.identity)),
-                (StoreFile::Log, log, log_identity),
+                (StoreFile::WriteAheadLog, log, log_identity),
                 (StoreFile::Index, index, index_identity),
             ],
             loss: None,

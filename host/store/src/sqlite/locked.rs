@@ -37,7 +37,7 @@ pub(super) struct Locked {
 
 impl Locked {
     /// Returns the path of the write-ahead log.
-    pub(super) fn log(&self) -> PathBuf {
+    pub(super) fn write_ahead_log(&self) -> PathBuf {
         beside(&self.path, "-wal")
     }
 }

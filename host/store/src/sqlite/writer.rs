@@ -264,7 +264,9 @@ mod tests {
         let release = hold(&writer);
         let mut fits = Box::pin(writer.call(accept(1)));
         assert!(poll(&mut fits).is_pending());
-        assert!(matches!(run(writer.call(accept(2))), Err(StoreError::Busy)));
+        let full = run(writer.call(accept(2))).expect_err("call should be rejected");
+        assert!(matches!(full, StoreError::Busy), "{full}");
+        crate::listed::assert_listed("store for which too many calls wait", &full, &[]);
         release.send(()).expect("receiver should wait");
         assert!(run(fits).is_ok());
     }

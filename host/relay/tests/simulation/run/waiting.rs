@@ -2,7 +2,7 @@
 //! `docs/operate/scaling.md`. With `BULKHEAD_TEST_WRITE=1` the test writes them there, otherwise it
 //! compares them.
 
-use super::{MINUTE_MS, PATIENCE_MS, Run};
+use super::{CALLER_WAIT_MS_MAX, MINUTE_MS, Run};
 use crate::process::{Faults, Surroundings, lock};
 use bulkhead_relay::{Environment as _, SignOutcome};
 use bulkhead_sandbox::SigningComponent;
@@ -53,12 +53,12 @@ fn float(number: usize) -> f64 {
     number as f64
 }
 
-/// Performs runs with different seeds. `asked_at` returns the time of each request.
+/// Performs runs with different seeds. `requested_at` returns the time of each request.
 fn runs(
     component: &Arc<SigningComponent>,
     fails: f64,
     count: u64,
-    asked_at: impl Fn(&mut ChaCha8Rng) -> Vec<i64>,
+    requested_at: impl Fn(&mut ChaCha8Rng) -> Vec<i64>,
 ) -> Waits {
     let mut waits = Waits {
         all_ms: Vec::new(),
@@ -67,8 +67,8 @@ fn runs(
     for seed in 0..count {
         let mut run = Run::new(seed, Faults::NONE, 1, 1000, component);
         lock(&run.shared.upstream).fails = fails;
-        let asked_at = asked_at(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x3a17));
-        waits.all_ms.extend(run.wait_for_all(&asked_at));
+        let requested_at = requested_at(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x3a17));
+        waits.all_ms.extend(run.wait_for_all(&requested_at));
         waits.calls += lock(&run.shared.upstream).arrivals.len();
         run.check_quota();
     }
@@ -78,41 +78,41 @@ fn runs(
 
 impl Run {
     /// Requests a different message at each of these times, and waits for all signatures. Returns the waits.
-    fn wait_for_all(&mut self, asked_at: &[i64]) -> Vec<i64> {
-        let answered: Arc<Mutex<Vec<i64>>> = Arc::default();
+    fn wait_for_all(&mut self, requested_at: &[i64]) -> Vec<i64> {
+        let response_times: Arc<Mutex<Vec<i64>>> = Arc::default();
         let promised: Arc<Mutex<BTreeMap<String, i64>>> = Arc::default();
-        for (number, at_ms) in asked_at.iter().enumerate() {
+        for (number, at_ms) in requested_at.iter().enumerate() {
             self.pass_until(START_MS + at_ms);
-            self.ask_and_note(format!("message{number}"), &answered, &promised);
+            self.request_and_note(format!("message{number}"), &response_times, &promised);
         }
         let mut left = true;
         while left {
             let at_ms = self.shared.clockwork.now_ms() + MINUTE_MS;
             self.pass_until(at_ms);
-            let delivered = lock(&self.shared.receivers).log.len();
-            left = lock(&answered).len() + delivered < asked_at.len();
+            let delivered = lock(&self.shared.receivers).deliveries.len();
+            left = lock(&response_times).len() + delivered < requested_at.len();
         }
-        let mut waits = lock(&answered).clone();
+        let mut waits = lock(&response_times).clone();
         let promised = lock(&promised);
         let receivers = lock(&self.shared.receivers);
         waits.extend(
             receivers
-                .log
+                .deliveries
                 .iter()
                 .map(|delivery| delivery.at_ms - promised[&delivery.id]),
         );
         assert_eq!(
             waits.len(),
-            asked_at.len(),
+            requested_at.len(),
             "every message should have one result"
         );
         waits
     }
 
-    fn ask_and_note(
+    fn request_and_note(
         &mut self,
         message: String,
-        answered: &Arc<Mutex<Vec<i64>>>,
+        response_times: &Arc<Mutex<Vec<i64>>>,
         promised: &Arc<Mutex<BTreeMap<String, i64>>>,
     ) {
         let replica = &self.replicas[0];
@@ -130,13 +130,13 @@ impl Run {
         };
         let (relay, process) = (Arc::clone(&replica.relay), Arc::clone(&replica.process));
         let clockwork = self.shared.clockwork.clone();
-        let (answered, promised) = (Arc::clone(answered), Arc::clone(promised));
+        let (response_times, promised) = (Arc::clone(response_times), Arc::clone(promised));
         let task = async move {
             let start_ms = clockwork.now_ms();
-            let until = BootMillis(process.boot_ms() + PATIENCE_MS);
+            let until = BootMillis(process.boot_ms() + CALLER_WAIT_MS_MAX);
             match relay.sign(new, until).await {
                 Ok(SignOutcome::Signed { .. }) => {
-                    lock(&answered).push(clockwork.now_ms() - start_ms);
+                    lock(&response_times).push(clockwork.now_ms() - start_ms);
                 }
                 Ok(SignOutcome::Pending { id, .. }) => {
                     lock(&promised).insert(id.as_str().to_owned(), start_ms);

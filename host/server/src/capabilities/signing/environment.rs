@@ -5,7 +5,7 @@ use super::secrets::SharedApiKey;
 use crate::trace::TRACEPARENT;
 use bulkhead_outbound::{Limits, Outbound, Request, Target};
 use bulkhead_relay::{BoxFuture, CallResult, Environment, Point};
-use bulkhead_sandbox::{Answer, Delivery, Failure};
+use bulkhead_sandbox::{Delivery, Failure, Response};
 use bulkhead_store::{BootMillis, Callback, Now, TraceParent};
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -173,10 +173,10 @@ fn call_result(
 ) -> CallResult {
     use bulkhead_outbound::Failure as Failed;
     match result {
-        Ok(answer) => CallResult::Answer(Answer {
-            status: answer.status,
-            retry_after: answer.retry_after,
-            body: answer.body.into(),
+        Ok(response) => CallResult::Response(Response {
+            status: response.status,
+            retry_after: response.retry_after,
+            body: response.body.into(),
         }),
         Err(
             failed @ (Failed::NotConnected(_) | Failed::NotAllowed(_) | Failed::ConnectedTooLate),

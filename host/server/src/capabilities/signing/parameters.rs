@@ -2,7 +2,7 @@
 
 use bulkhead_envelope::{Field, Names};
 use bulkhead_http::{Problem, ProblemBody};
-use bulkhead_sandbox::Claim;
+use bulkhead_sandbox::SignedMessage;
 use percent_encoding::percent_decode_str;
 
 const MESSAGE: &str = "message";
@@ -43,13 +43,13 @@ impl Sign {
     }
 }
 
-/// Parses a claim to verify.
+/// Parses a message and the signature to verify.
 ///
 /// # Errors
 /// 400 if a field is missing, empty, repeated or malformed.
-pub(crate) fn claim(query: &str) -> Result<Claim, Problem> {
+pub(crate) fn signed_message(query: &str) -> Result<SignedMessage, Problem> {
     let [message, signature] = fields(query, [&[MESSAGE], &[SIGNATURE]], VERIFY_EXAMPLE)?;
-    Ok(Claim {
+    Ok(SignedMessage {
         message: required(message, MESSAGE, VERIFY_EXAMPLE)?,
         signature: required(signature, SIGNATURE, VERIFY_EXAMPLE)?,
     })
@@ -156,8 +156,8 @@ mod tests {
             assert_eq!(rejection_code(query), "invalid_parameter", "{query}");
         }
         assert_eq!(
-            claim("message=m")
-                .expect_err("the claim should be rejected")
+            signed_message("message=m")
+                .expect_err("a missing signature should be rejected")
                 .code(),
             "invalid_parameter"
         );

@@ -13,7 +13,8 @@ use bulkhead_http::{RuntimeThread, setting};
 use bulkhead_outbound::{Outbound, Setup, Target};
 use bulkhead_relay::{Relay, Settings, SigningComponents};
 use bulkhead_sandbox::{
-    Claim, Description, InstanceLimits, Rejection, RejectionKind, SigningComponent, VerifyError,
+    Description, InstanceLimits, Rejection, RejectionKind, SignedMessage, SigningComponent,
+    VerifyError,
 };
 use bulkhead_store::BacklogMax;
 use std::sync::Arc;
@@ -218,7 +219,7 @@ fn maker(
 
 /// Rejects an unusable key, because every signature would fail under it.
 fn check_key(component: &SigningComponent, key: &str) -> Result<(), Rejection> {
-    let claim = Claim {
+    let signed = SignedMessage {
         message: "is this a key?".into(),
         signature: String::new(),
     };
@@ -226,7 +227,7 @@ fn check_key(component: &SigningComponent, key: &str) -> Result<(), Rejection> {
         let why = format!("{PUBLIC_KEY} is not an RSA public key: {why}");
         Rejection::new(RejectionKind::KnownAnswers, why)
     };
-    match component.verify(&claim, key) {
+    match component.verify(&signed, key) {
         Ok(_) => Ok(()),
         Err(VerifyError::Key(why)) => Err(unusable(why)),
         Err(VerifyError::Fault(fault)) => Err(unusable(fault.to_string())),

@@ -25,7 +25,7 @@ pub(super) enum ExportError {
         "{}: a different file with this name exists. Remove it, or name another folder", .0.display()
     )]
     AnotherFile(PathBuf),
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}. Name a folder that can be written", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
 

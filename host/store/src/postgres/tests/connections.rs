@@ -3,7 +3,8 @@
 use super::super::connections::PoolClass;
 use super::*;
 use crate::conformance::trace_of;
-use crate::{MessageState, StoreError, Unusable};
+use crate::listed::assert_listed;
+use crate::{MessageState, StoreError, Unavailable, Unusable};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU8;
@@ -46,14 +47,17 @@ fn newer_tables_are_rejected_and_unchanged() {
     wait(database.open("a", &Arc::default(), QUOTA).migrate()).expect("tables should be created");
     database.run("UPDATE bulkhead_meta SET version = 3");
     let store = database.open("a", &Arc::default(), QUOTA);
-    for refused in [wait(store.migrate()), accept(&store, 1, "m").map(drop)] {
-        let Err(StoreError::Unusable(why)) = refused else {
-            panic!("{refused:?}");
+    for rejected in [wait(store.migrate()), accept(&store, 1, "m").map(drop)] {
+        let Err(StoreError::Unusable(why)) = rejected else {
+            panic!("{rejected:?}");
         };
         let why = why.to_string();
         assert!(why.contains("version 3") && why.contains("newer"), "{why}");
     }
     assert_eq!(database.number("SELECT count(*) FROM bulkhead_messages"), 0);
+    database.run("DELETE FROM bulkhead_meta");
+    let empty = wait(store.migrate()).expect_err("store should be rejected");
+    assert_listed("PostgreSQL store without its version", &empty, &[]);
 }
 
 #[test]
@@ -114,13 +118,13 @@ fn schema_rejects_impossible_states() {
         "INSERT INTO bulkhead_notifications (request, host, state)
            SELECT number, 'h', 'parked' FROM bulkhead_requests",
     ] {
-        let refused = wait(database.client.batch_execute(wrong));
-        let refused = refused.expect_err(wrong);
-        let class = refused
+        let rejected = wait(database.client.batch_execute(wrong));
+        let rejected = rejected.expect_err(wrong);
+        let class = rejected
             .code()
             .expect("error should come from the server")
             .code();
-        assert!(class.starts_with("23"), "{wrong}: {refused:?}");
+        assert!(class.starts_with("23"), "{wrong}: {rejected:?}");
     }
 }
 
@@ -188,11 +192,11 @@ fn errors_do_not_quote_stored_data() {
         "INSERT INTO bulkhead_requests (id, message, callback, callback_digest, host, created_at, state)
            SELECT id, message, 'confidential', '', '', 0, state FROM bulkhead_requests",
     ] {
-        let refused = store.call(PoolClass::Work, move |_, client| {
+        let rejected = store.call(PoolClass::Work, move |_, client| {
             Box::pin(async move { Ok(client.batch_execute(wrong).await?) })
         });
-        let refused = wait(refused).expect_err("refused").to_string();
-        assert!(!refused.contains("confidential"), "{refused}");
+        let rejected = wait(rejected).expect_err("refused").to_string();
+        assert!(!rejected.contains("confidential"), "{rejected}");
     }
     assert!(accept(&store, 2, "n").is_ok());
 }
@@ -240,6 +244,19 @@ fn second_password_is_rejected() {
     assert_eq!(why, Unusable::TwoPasswords);
 }
 
+#[test]
+fn required_tls_needs_root_certificates() {
+    let url = "postgres://user@host/database?sslmode=require";
+    let error = connect_with_password(url, None)
+        .map(drop)
+        .expect_err("URL should be rejected");
+    assert_listed(
+        "PostgreSQL store on a machine without root certificates",
+        &error,
+        &[],
+    );
+}
+
 /// All connections hang. Both the calls that have one and the calls that wait for one fail in time.
 #[test]
 #[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
@@ -264,6 +281,11 @@ fn hanging_calls_fail_in_time_and_end() {
     let busy = answers
         .iter()
         .filter(|is| matches!(is, Err(StoreError::Busy)));
+    for answer in &answers {
+        if let Err(error @ StoreError::Unavailable(Unavailable::TimedOut(_))) = answer {
+            assert_listed("attempt: PostgreSQL does not respond in time", error, &[]);
+        }
+    }
     let away = answers
         .iter()
         .filter(|is| matches!(is, Err(StoreError::Unavailable(_))));

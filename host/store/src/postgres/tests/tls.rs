@@ -145,9 +145,9 @@ async fn serve(
     in_tls: &AtomicU32,
     in_plain: &AtomicU32,
 ) -> std::io::Result<()> {
-    let mut asked = [0; 8];
-    client.read_exact(&mut asked).await?;
-    assert_eq!(asked, [0, 0, 0, 8, 4, 210, 22, 47], "the request for TLS");
+    let mut request = [0; 8];
+    client.read_exact(&mut request).await?;
+    assert_eq!(request, [0, 0, 0, 8, 4, 210, 22, 47], "the request for TLS");
     if let Some(tls) = tls {
         client.write_all(b"S").await?;
         let mut client = tls.accept(client).await?;

@@ -3,6 +3,7 @@
 use super::super::database::LOG_BYTES_KEPT;
 use super::*;
 use crate::Unavailable;
+use crate::listed::assert_listed;
 
 fn log_bytes(path: &Path) -> u64 {
     let log = path.with_extension("db-wal");
@@ -23,10 +24,12 @@ fn closed_store_is_complete_in_one_file() {
         wait(store.close()).expect("store should be closed");
     }
     assert_eq!(log_bytes(&path), 0);
-    let refused = wait(store.accept(new_request(2, "n", None), UNBOUNDED, now));
+    let rejected = wait(store.accept(new_request(2, "n", None), UNBOUNDED, now));
     let is_closing =
         |error: &StoreError| matches!(error, StoreError::Unavailable(Unavailable::Closing));
-    assert!(refused.as_ref().is_err_and(is_closing), "{refused:?}");
+    let rejected = rejected.expect_err("request should be rejected");
+    assert!(is_closing(&rejected), "{rejected}");
+    assert_listed("request during the end of the store", &rejected, &[]);
     assert!(wait(store.stats(now)).as_ref().is_err_and(is_closing));
 
     let copy = folder.path().join("copy.db");
@@ -48,14 +51,12 @@ fn close_reports_a_log_that_another_process_keeps() {
         .expect("transaction should start");
     wait(store.accept(new_request(1, "m", None), UNBOUNDED, now))
         .expect("request should be stored");
-    let closed = wait(store.close());
+    let remains = wait(store.close()).expect_err("log should remain");
     assert!(
-        matches!(
-            closed,
-            Err(StoreError::Unavailable(Unavailable::LogRemains))
-        ),
-        "{closed:?}"
+        matches!(remains, StoreError::Unavailable(Unavailable::LogRemains)),
+        "{remains}"
     );
+    assert_listed("stop while another process reads the store", &remains, &[]);
 }
 
 #[test]

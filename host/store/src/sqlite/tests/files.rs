@@ -1,6 +1,7 @@
 //! Files that are removed, moved or replaced while the store is open.
 
 use super::*;
+use crate::listed::assert_listed;
 use crate::{StoreFile, Unavailable};
 use std::ffi::OsStr;
 use std::fs;
@@ -45,7 +46,7 @@ fn write_fails_and_data_is_copied_after_a_file_is_lost() {
             fs::copy(path, &other).expect("file should be copied");
             fs::rename(other, path).expect("file should be replaced");
         }),
-        (StoreFile::Log, "db-wal", |path| {
+        (StoreFile::WriteAheadLog, "db-wal", |path| {
             fs::remove_file(path).expect("file should be removed");
         }),
         (StoreFile::Index, "db-shm", |path| {
@@ -63,7 +64,14 @@ fn write_fails_and_data_is_copied_after_a_file_is_lost() {
         let earlier = folder.join("db.rescue-1");
         fs::write(&earlier, "another file").expect("file should be written");
         change(&folder.join(name));
-        assert_eq!(lost_file(accept(&store, 2)), Some(file));
+        let rejected = accept(&store, 2).expect_err("request should be rejected");
+        let situation = match file {
+            StoreFile::Database => "store without its file",
+            StoreFile::WriteAheadLog => "store without its write-ahead log",
+            StoreFile::Index => "store without the index of its write-ahead log",
+        };
+        assert_listed(situation, &rejected, &[]);
+        assert_eq!(lost_file::<()>(Err(rejected)), Some(file));
         assert_eq!(lost_file(wait(store.heartbeat(at(0, 0)))), Some(file));
         drop(store);
         let copy = folder.join("db.rescue-2");

@@ -23,7 +23,7 @@ enum FirstByte {
 }
 
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct TrackedStream {
     stream: Stream,
     send_before: Instant,
     bytes_left: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Wire {
     pub(crate) too_long: bool,
 }
 
-impl Wire {
+impl TrackedStream {
     pub(crate) fn new(stream: Stream, send_before: Instant, bytes_max: usize) -> Self {
         Self {
             stream,
@@ -86,59 +86,59 @@ trait ReadWrite: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> ReadWrite for T {}
 
-impl AsyncRead for Wire {
+impl AsyncRead for TrackedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let wire = self.get_mut();
+        let tracked = self.get_mut();
         // A server may respond before it has received the request, for example if it is overloaded.
         // hyper would treat that as an error and send nothing.
-        match wire.first_byte {
+        match tracked.first_byte {
             FirstByte::Unsent => {
-                wire.reader = Some(context.waker().clone());
+                tracked.reader = Some(context.waker().clone());
                 return Poll::Pending;
             }
             FirstByte::Failed => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             FirstByte::Sent => {}
         }
         let before = buffer.filled().len();
-        let polled = wire.stream().poll_read(context, buffer);
+        let polled = tracked.stream().poll_read(context, buffer);
         let bytes = buffer.filled().len() - before;
-        if bytes > wire.bytes_left {
-            wire.too_long = true;
+        if bytes > tracked.bytes_left {
+            tracked.too_long = true;
             return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
         }
-        wire.bytes_left -= bytes;
+        tracked.bytes_left -= bytes;
         polled
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for TrackedStream {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let wire = self.get_mut();
-        if !wire.sent() && Instant::now() >= wire.send_before {
-            wire.late = true;
-            wire.set_first_byte(FirstByte::Failed);
+        let tracked = self.get_mut();
+        if !tracked.sent() && Instant::now() >= tracked.send_before {
+            tracked.late = true;
+            tracked.set_first_byte(FirstByte::Failed);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        let polled = wire.stream().poll_write(context, buffer);
+        let polled = tracked.stream().poll_write(context, buffer);
         // TLS may have sent a part before it failed.
         let may_have_left = match &polled {
             Poll::Pending => false,
             Poll::Ready(Ok(bytes)) => *bytes > 0,
-            Poll::Ready(Err(_)) => matches!(wire.stream, Stream::Tls(_)),
+            Poll::Ready(Err(_)) => matches!(tracked.stream, Stream::Tls(_)),
         };
-        if !wire.sent() {
+        if !tracked.sent() {
             if may_have_left {
-                wire.set_first_byte(FirstByte::Sent);
+                tracked.set_first_byte(FirstByte::Sent);
             } else if matches!(polled, Poll::Ready(Err(_))) {
-                wire.set_first_byte(FirstByte::Failed);
+                tracked.set_first_byte(FirstByte::Failed);
             }
         }
         polled
