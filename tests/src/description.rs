@@ -2,11 +2,10 @@
 //! the body.
 
 use crate::http::Response;
-use jsonschema::Validator;
-use serde_json::{Value, json};
-use std::collections::HashMap;
+use boon::{Compiler, Draft, SchemaIndex, Schemas};
+use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../openapi.json")).expect("openapi.json should be JSON")
@@ -238,31 +237,50 @@ fn check_problem_fields(document: &Value, response: &Response) -> Result<(), Str
 
 /// Checks a value against the schema at a pointer of the description.
 fn match_schema(pointer: &str, value: &Value) -> Result<(), String> {
-    static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> =
-        LazyLock::new(Mutex::default);
-    let known = VALIDATORS
-        .lock()
-        .expect("thread should not panic")
-        .get(pointer)
-        .cloned();
-    let validator = known.unwrap_or_else(|| {
-        // References in the schema lead into the whole document, so that the schema contains it. A
-        // reference is a URI, in which the braces of path templates are escaped.
-        let mut schema = DOCUMENT.clone();
-        let reference = pointer.replace('{', "%7B").replace('}', "%7D");
-        schema["$ref"] = json!(format!("#{reference}"));
-        let validator = jsonschema::draft202012::options()
-            .should_validate_formats(true)
-            .build(&schema)
-            .unwrap_or_else(|error| panic!("schema at {pointer} should compile: {error}"));
-        let validator = Arc::new(validator);
-        let mut validators = VALIDATORS.lock().expect("thread should not panic");
-        validators.insert(pointer.to_owned(), Arc::clone(&validator));
-        validator
-    });
-    validator
-        .validate(value)
-        .map_err(|error| format!("{error} at {}", error.instance_path()))
+    // A reference is a URI, in which the braces of path templates are escaped.
+    let location = pointer.replace('{', "%7B").replace('}', "%7D");
+    let location = format!("{DOCUMENT_URL}#{location}");
+    let mut known = SCHEMAS.lock().expect("thread should not panic");
+    let schema = known.compile(&location);
+    known
+        .schemas
+        .validate(value, schema)
+        .map_err(|error| error.to_string())
+}
+
+/// The address of the description while its references are resolved. Nothing is downloaded.
+const DOCUMENT_URL: &str = "https://bulkhead.invalid/openapi.json";
+
+static SCHEMAS: LazyLock<Mutex<CompiledSchemas>> = LazyLock::new(Mutex::default);
+
+/// The schemas of the description that were needed up to now.
+struct CompiledSchemas {
+    compiler: Compiler,
+    schemas: Schemas,
+}
+
+impl Default for CompiledSchemas {
+    fn default() -> Self {
+        let mut compiler = Compiler::new();
+        compiler.set_default_draft(Draft::V2020_12);
+        compiler.enable_format_assertions();
+        compiler
+            .add_resource(DOCUMENT_URL, DOCUMENT.clone())
+            .expect("openapi.json should be a resource");
+        Self {
+            compiler,
+            schemas: Schemas::new(),
+        }
+    }
+}
+
+impl CompiledSchemas {
+    /// Returns the schema at a URL, which is compiled only once.
+    fn compile(&mut self, location: &str) -> SchemaIndex {
+        self.compiler
+            .compile(location, &mut self.schemas)
+            .unwrap_or_else(|error| panic!("schema at {location} should compile: {error}"))
+    }
 }
 
 #[cfg(test)]

@@ -177,7 +177,7 @@ fn hot_swap_under_load_loses_no_request_and_frees_memory() {
         |_| {},
     );
     let (stop, requests) = (AtomicBool::new(false), AtomicU64::new(0));
-    let count = if soak() { 1000 } else { 50 };
+    let count = if soak() { 1000 } else { 25 };
     let steadily = |ask: &(dyn Fn(u64) + Sync)| {
         for number in 0.. {
             if stop.load(Ordering::Relaxed) {

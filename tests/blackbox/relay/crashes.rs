@@ -30,7 +30,7 @@ const POINTS: [&str; 7] = [
 const REQUESTS_PER_PROCESS: u32 = 20;
 
 fn accepted_requests_survive_kills_at_any_point(kind: StoreKind) {
-    let kills = if soak() { 200 } else { 21 };
+    let kills = if soak() { 200 } else { 14 };
     // A small quota, so that most requests have to wait.
     let profile = UpstreamProfile {
         calls: 10,
