@@ -3,9 +3,10 @@
 
 use crate::http::Response;
 use boon::{Compiler, Draft, SchemaIndex, Schemas};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../openapi.json")).expect("openapi.json should be JSON")
@@ -237,49 +238,44 @@ fn check_problem_fields(document: &Value, response: &Response) -> Result<(), Str
 
 /// Checks a value against the schema at a pointer of the description.
 fn match_schema(pointer: &str, value: &Value) -> Result<(), String> {
-    // A reference is a URI, in which the braces of path templates are escaped.
-    let location = pointer.replace('{', "%7B").replace('}', "%7D");
-    let location = format!("{DOCUMENT_URL}#{location}");
-    let mut known = SCHEMAS.lock().expect("thread should not panic");
-    let schema = known.compile(&location);
-    known
-        .schemas
-        .validate(value, schema)
+    /// The schemas that were needed up to now, by their pointers.
+    static SCHEMAS: LazyLock<Mutex<HashMap<String, Arc<Schema>>>> = LazyLock::new(Mutex::default);
+    let schema = Arc::clone(
+        SCHEMAS
+            .lock()
+            .expect("thread should not panic")
+            .entry(pointer.to_owned())
+            .or_insert_with(|| Arc::new(Schema::at(pointer))),
+    );
+    schema
+        .all
+        .validate(value, schema.index)
         .map_err(|error| error.to_string())
 }
 
-/// The address of the description while its references are resolved. Nothing is downloaded.
-const DOCUMENT_URL: &str = "https://bulkhead.invalid/openapi.json";
-
-static SCHEMAS: LazyLock<Mutex<CompiledSchemas>> = LazyLock::new(Mutex::default);
-
-/// The schemas of the description that were needed up to now.
-struct CompiledSchemas {
-    compiler: Compiler,
-    schemas: Schemas,
+/// A schema of the description, with those that it refers to.
+struct Schema {
+    all: Schemas,
+    index: SchemaIndex,
 }
 
-impl Default for CompiledSchemas {
-    fn default() -> Self {
+impl Schema {
+    fn at(pointer: &str) -> Self {
+        /// The base of references. Nothing is downloaded.
+        const URL: &str = "https://bulkhead.invalid/openapi.json";
+        // A reference is a URI, in which the braces of path templates are escaped.
+        let pointer = pointer.replace('{', "%7B").replace('}', "%7D");
         let mut compiler = Compiler::new();
         compiler.set_default_draft(Draft::V2020_12);
         compiler.enable_format_assertions();
         compiler
-            .add_resource(DOCUMENT_URL, DOCUMENT.clone())
+            .add_resource(URL, DOCUMENT.clone())
             .expect("openapi.json should be a resource");
-        Self {
-            compiler,
-            schemas: Schemas::new(),
-        }
-    }
-}
-
-impl CompiledSchemas {
-    /// Returns the schema at a URL, which is compiled only once.
-    fn compile(&mut self, location: &str) -> SchemaIndex {
-        self.compiler
-            .compile(location, &mut self.schemas)
-            .unwrap_or_else(|error| panic!("schema at {location} should compile: {error}"))
+        let mut all = Schemas::new();
+        let index = compiler
+            .compile(&format!("{URL}#{pointer}"), &mut all)
+            .unwrap_or_else(|error| panic!("schema at {pointer} should compile: {error}"));
+        Self { all, index }
     }
 }
 

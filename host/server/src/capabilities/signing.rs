@@ -274,7 +274,7 @@ impl Signing {
         let active = self.component.current();
         let (component, key) = (Arc::clone(&active.component), Arc::clone(key));
         let verified = on_worker(&self.pool, VERIFY_QUEUE_FULL, move || {
-            component.verify(&claim, &key)
+            component.verify(&signed, &key)
         });
         let valid = verified
             .await?
