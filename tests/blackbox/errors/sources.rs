@@ -98,7 +98,7 @@ fn every_error_text_of_the_sources_is_listed() {
             (true, false) | (false, true) => {}
             (true, true) => faults.push(format!("in a table and in unlisted.txt: {text}")),
             (false, false) => {
-                faults.push(format!("neither in a table nor in unlisted.txt: {text}"))
+                faults.push(format!("neither in a table nor in unlisted.txt: {text}"));
             }
         }
     }
