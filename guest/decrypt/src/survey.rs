@@ -141,10 +141,9 @@ pub(crate) fn may_be_skippable(first: &[u8]) -> bool {
 /// Returns whether [`begins_message`] may hold for bytes that begin with these three or more. The check is cheaper.
 pub(crate) fn may_begin_message(first: &[u8]) -> bool {
     let is_length_possible = match *first {
-        [0x8d | 0x86, high, ..] => high == 0,
+        [0x8d | 0x86, high, ..] | [0xc1 | 0xc3, 255, high, ..] => high == 0,
         [0x85, high, ..] => high <= 0x10,
         [0x8e, high, low, ..] => high == 0 && low == 0,
-        [0xc1 | 0xc3, 255, high, ..] => high == 0,
         [0xc1, ..=223, ..] | [0xc3, ..=191, ..] | [0x84 | 0x8c, ..] => true,
         [0xca | 0xa8, len, p, ..] => return len == 3 && p == b'P',
         _ => false,
