@@ -6,11 +6,6 @@ set -eu
 to=$1
 mocks=$2
 mkdir -p "$to" "$mocks"
-cargo auditable build --release --locked -p bulkhead-tests
-for mock in mock-upstream mock-receiver; do
-  strip -o "$mocks/$mock" "target/release/$mock"
-done
-cp tests/src/mock/upstream/public-key.pem "$mocks/"
 # cargo names each executable it would run: "Executable unittests src/lib.rs (target/…/decrypt-0f3a)".
 cargo auditable test --release --locked --no-run 2>&1 | tee /dev/stderr |
   sed -n 's/^ *Executable .*(\(.*\))$/\1/p' |
@@ -22,6 +17,11 @@ cargo auditable test --release --locked --no-run 2>&1 | tee /dev/stderr |
       strip -o "$to/$suite" "$executable"
     fi
   done
+# Cargo built the mocks too, because black-box tests start them. A build of their own would compile most dependencies again.
+for mock in mock-upstream mock-receiver; do
+  strip -o "$mocks/$mock" "target/release/$mock"
+done
+cp tests/src/mock/upstream/public-key.pem "$mocks/"
 # Reading from a pipe hides a failure of cargo; an empty or partial folder does not.
 for suite in bulkhead bulkhead_crypto bulkhead_envelope bulkhead_outbound bulkhead_relay bulkhead_sandbox bulkhead_store \
   bulkhead_tests decrypt isolation simulation blackbox; do
