@@ -61,8 +61,8 @@ is "its verification" '{"valid":true}' \
   "$(curl --silent --fail "$base/token/verify" --data-binary hello -H "Bulkhead-Token: $token" | jq --compact-output .)"
 is "the health" ok "$(curl --silent --fail "$base/health" | jq --raw-output .status)"
 curl --silent --fail "$base/metrics" | jq --exit-status '.metrics | length > 10' >/dev/null || fail "metrics as JSON"
-curl --silent --fail "$base/metrics" -H 'Accept: text/plain' | grep -q '^bulkhead_http_requests_total{' ||
-  fail "metrics as text"
+curl --silent --fail "$base/metrics" -H 'Accept: text/plain' >"$work/metrics"
+grep -q '^bulkhead_http_requests_total{' "$work/metrics" || fail "metrics as text"
 step "token, health, metrics"
 docker rm --force --volumes "$container" >/dev/null
 container=
