@@ -18,6 +18,8 @@ for folder in /tmp /data /dev/shm; do
 done
 [ -n "${TMPDIR-}" ] || { echo "there is no folder to write to: /tmp, /data, /dev/shm" >&2; exit 1; }
 trap 'rm -rf "$TMPDIR"' EXIT
+# The default store is in the working directory, and `check-config` checks that it can be written.
+cd "$TMPDIR"
 logs=$(mktemp -d)
 export BULKHEAD_TEST_LOGS="$logs"
 work=$(mktemp -d)
