@@ -76,6 +76,9 @@ hardened() {
 
 get() { curl --silent --show-error --fail --max-time 5 "$@"; }
 
+# control COMMAND: changes how the upstream responds.
+control() { get "$upstream/control" --data "$1"; }
+
 # sign MESSAGE PATH: prints the status. The response is in a file named after the path.
 sign() {
   curl --silent --max-time 5 --output "$work/answer$2" --write-out '%{http_code}' --get "$base/crypto/sign" \
@@ -152,12 +155,14 @@ demo() {
   step "200: the same signature"
 
   container=$(compose ps --quiet bulkhead)
+  control '{"mode": "503", "path": "/crypto/sign"}'
   is "status of a request before a restart" 202 "$(sign "before a restart" restart)"
   id=$(jq -r .id "$work/answerrestart")
   compose restart bulkhead >/dev/null 2>&1
   # The port changes when the container restarts.
   base=http://$(compose port bulkhead 80)
   within 60 "health after a restart" healthy "$container"
+  control '{"mode": "normal"}'
   within 90 "a signature and a webhook after a restart" finished "$id"
   notified "$id" || fail "the receiver's record of the webhook: $(get "$receiver/control/deliveries")"
   step "restarted while a request was pending: signed, delivered"
