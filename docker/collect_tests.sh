@@ -18,7 +18,7 @@ cargo auditable test --release --locked --no-run 2>&1 | tee /dev/stderr |
     fi
   done
 # Cargo built the mocks too, because black-box tests start them. A build of their own would compile most dependencies again.
-for mock in mock-upstream mock-receiver; do
+for mock in mock-upstream mock-receiver mock-authority; do
   strip -o "$mocks/$mock" "target/release/$mock"
 done
 cp tests/src/mock/upstream/public-key.pem "$mocks/"

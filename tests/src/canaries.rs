@@ -84,11 +84,7 @@ pub(crate) fn request(target: &str, headers: &[(&str, &str)], body: &[u8]) {
     if CANARIES.is_none() {
         return;
     }
-    for (name, value) in headers {
-        if name.eq_ignore_ascii_case("authorization") {
-            record_secret(value.trim_start_matches("Bearer "));
-        }
-    }
+    access_keys(headers).for_each(record_secret);
     if is_relay(target) {
         for text in secrets_in_query(target)
             .iter()
@@ -107,6 +103,13 @@ pub(crate) fn request(target: &str, headers: &[(&str, &str)], body: &[u8]) {
         }
     }
     record_body(body);
+}
+
+/// Returns the access keys in the headers of a request, valid or not.
+fn access_keys<'a>(headers: &'a [(&str, &str)]) -> impl Iterator<Item = &'a str> {
+    let headers = headers.iter();
+    let headers = headers.filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+    headers.map(|(_, value)| value.trim_start_matches("Bearer "))
 }
 
 /// Records the secrets of a response: a plaintext, a token, a message, a signature.
@@ -183,6 +186,16 @@ fn record_body(body: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn access_keys_are_found_in_headers() {
+        let headers = [
+            ("Accept", "*/*"),
+            ("authorization", "Bearer bh_1"),
+            ("Authorization", "bh_2"),
+        ];
+        assert!(access_keys(&headers).eq(["bh_1", "bh_2"]));
+    }
 
     #[test]
     fn relay_secrets_are_found_in_queries_and_json() {

@@ -18,6 +18,7 @@
 //! `{"mode": "normal"}` removes all commands and reopens the listener. `GET /control/arrivals`,
 //! `/control/summary` and `/control/deliveries` return the logs.
 
+pub mod authority;
 mod connection;
 mod control;
 mod listener;

@@ -3,7 +3,8 @@
 use crate::http::{Response, connect, head, read};
 use crate::{canaries, description};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, IsCa, Issuer, KeyPair, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -33,7 +34,11 @@ impl Default for Authority {
         let key = KeyPair::generate().expect("key should be generated");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name = DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "authority of a test");
         let certificate = params
             .self_signed(&key)
             .expect("certificate should be signed");
@@ -47,21 +52,31 @@ impl Default for Authority {
 impl Authority {
     /// Issues a certificate for a name or an address, or for a URI if the name has a colon.
     pub fn issue(&self, name: &str) -> Identity {
+        self.issue_for(&[name])
+    }
+
+    /// Issues a certificate for several names, as [`Self::issue`] does for one.
+    pub fn issue_for(&self, names: &[&str]) -> Identity {
         let key = KeyPair::generate().expect("key should be generated");
         let mut params = CertificateParams::default();
-        params
-            .subject_alt_names
-            .push(if let Ok(address) = name.parse() {
+        let alternative = |name: &&str| {
+            if let Ok(address) = name.parse() {
                 SanType::IpAddress(address)
             } else if name.contains(':') {
-                SanType::URI(name.try_into().expect("name should be ASCII"))
+                SanType::URI((*name).try_into().expect("name should be ASCII"))
             } else {
-                SanType::DnsName(name.try_into().expect("name should be ASCII"))
-            });
+                SanType::DnsName((*name).try_into().expect("name should be ASCII"))
+            }
+        };
+        params.subject_alt_names = names.iter().map(alternative).collect();
+        // Strict clients require it.
+        params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer);
+        let key = key.serialize_pem();
+        canaries::record_secret(&key);
         Identity {
             certificate: certificate.expect("certificate should be signed").pem(),
-            key: key.serialize_pem(),
+            key,
         }
     }
 }
