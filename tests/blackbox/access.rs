@@ -3,7 +3,7 @@
 mod browsers;
 mod hosts;
 mod keys;
-mod listeners;
+pub(crate) mod listeners;
 mod routes;
 mod tls;
 
@@ -35,7 +35,7 @@ impl KeyFile {
         json!({"entries": self.entries}).to_string()
     }
 
-    fn write(&self) {
+    pub(crate) fn write(&self) {
         self.write_text(&self.text());
     }
 
@@ -52,19 +52,27 @@ impl KeyFile {
 
     /// Starts a server with the flag for this file.
     pub(crate) fn start(&self) -> Server {
-        self.start_with_text(&self.text())
+        self.start_with(&[])
+    }
+
+    /// Starts a server with the flag for this file and with variables.
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)]) -> Server {
+        self.write();
+        self.start_server(variables)
     }
 
     /// Starts a server with the flag for this file, which has the text.
     fn start_with_text(&self, text: &str) -> Server {
         self.write_text(text);
+        self.start_server(&[])
+    }
+
+    fn start_server(&self, variables: &[(&str, &str)]) -> Server {
         let path = self.path();
+        let secret = [("SECRET", "a secret of more than thirty-two bytes")];
         Server::start_with(
-            &[
-                "--access-keys",
-                path.to_str().expect("path should be UTF-8"),
-            ],
-            &[("SECRET", "a secret of more than thirty-two bytes")],
+            &["--access-keys", file_argument(&path)],
+            &[&secret, variables].concat(),
         )
     }
 }
@@ -119,6 +127,6 @@ fn is_accepted(server: &Server, key: &str) -> bool {
     }
 }
 
-fn file_argument(path: &Path) -> &str {
+pub(crate) fn file_argument(path: &Path) -> &str {
     path.to_str().expect("path should be UTF-8")
 }

@@ -12,6 +12,7 @@ use bulkhead_tests::canaries::record_secret;
 use bulkhead_tests::fixtures::{self, Fixture, SAMPLE};
 use bulkhead_tests::http;
 use bulkhead_tests::server::Server;
+use bulkhead_tests::tls::Authority;
 use bulkhead_tests::until;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -26,6 +27,17 @@ enum Client {
     Curl,
     Python,
     Node,
+}
+
+impl Client {
+    /// Returns the variable that names the file of a private authority.
+    fn authority_variable(self) -> &'static str {
+        match self {
+            Self::Curl => "CURL_CA_BUNDLE",
+            Self::Python => "SSL_CERT_FILE",
+            Self::Node => "NODE_EXTRA_CA_CERTS",
+        }
+    }
 }
 
 /// Makes a test for each client.
@@ -58,6 +70,7 @@ with_all_clients!(
     client_gets_signature_at_once_or_later,
     client_reports_failed_and_pending_signatures,
     client_sends_the_access_key,
+    client_speaks_tls_with_the_right_server_only,
     readme_commands_work,
 );
 
@@ -114,6 +127,8 @@ struct ClientSetup {
     url: String,
     wait_seconds: u32,
     access_key: Option<String>,
+    /// The file of the authority for the server's certificate.
+    authority: Option<String>,
 }
 
 impl ClientSetup {
@@ -124,6 +139,7 @@ impl ClientSetup {
             url: url.to_owned(),
             wait_seconds: 60,
             access_key: None,
+            authority: None,
         }
     }
 
@@ -146,11 +162,17 @@ impl ClientSetup {
             .env("http_proxy", "http://127.0.0.1:1")
             .env_remove("no_proxy")
             .env_remove("NO_PROXY")
+            .env("https_proxy", "http://127.0.0.1:1")
             .env_remove("BULKHEAD_ACCESS_KEY")
             .envs(
                 self.access_key
                     .iter()
                     .map(|key| ("BULKHEAD_ACCESS_KEY", key)),
+            )
+            .envs(
+                self.authority
+                    .iter()
+                    .map(|file| (self.client.authority_variable(), file)),
             )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -442,6 +464,41 @@ fn client_sends_the_access_key(client: Client) {
     record_secret(token.success().trim_end());
     let verified = setup.run(&["verify", &document], token.success());
     assert_eq!(verified.success(), "valid\n");
+}
+
+fn client_speaks_tls_with_the_right_server_only(client: Client) {
+    let (mut file, authority) = (KeyFile::new(), Authority::default());
+    let key = file.add("client", &["token:make"]);
+    file.write();
+    let mut setup = ClientSetup::new(client, "");
+    let identity = authority.issue("127.0.0.1");
+    let certificate = setup.file("cert.pem", &identity.certificate);
+    let private = setup.file("key.pem", &identity.key);
+    let keys = file.path();
+    let server = Server::start_with(
+        &["--tls-cert", &certificate, "--tls-key", &private],
+        &[
+            ("SECRET", "a secret of more than thirty-two bytes"),
+            (
+                "BULKHEAD_ACCESS_KEYS",
+                keys.to_str().expect("path should be UTF-8"),
+            ),
+        ],
+    );
+    setup.url = format!("https://{}", server.address);
+    setup.access_key = Some(key);
+    let document = setup.file("document", "a document of a client with TLS");
+    // Without the authority, and with another one.
+    let other = setup.file("other.pem", Authority::default().certificate);
+    for wrong in [None, Some(other)] {
+        setup.authority = wrong;
+        let rejected = setup.run(&["token", &document], "");
+        assert_eq!((rejected.status, rejected.text()), (Some(1), ""));
+        assert!(!rejected.errors.contains("Traceback"), "{rejected:?}");
+    }
+    setup.authority = Some(setup.file("ca.pem", &authority.certificate));
+    let token = setup.run(&["token", &document], "");
+    record_secret(token.success().trim_end());
 }
 
 /// Runs the commands of the README unchanged.

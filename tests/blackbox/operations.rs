@@ -2,6 +2,7 @@
 //! metrics, and documents name existing files and tests.
 
 mod alerts;
+mod containers;
 mod documents;
 mod metrics_page;
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Returns a field of the log message that lists the addresses.
-pub(super) fn logged(server: &Server, field: &str) -> Vec<String> {
+pub(crate) fn logged(server: &Server, field: &str) -> Vec<String> {
     let log = server.log();
     let entries = log
         .lines()
