@@ -143,6 +143,11 @@ else
   echo "npm is missing or cannot install the packages of the examples: $target/node.log"
   skip_tests "needs Node.js" node
 fi
+if BULKHEAD_TEST_CHROMIUM=$(tests/chromium.sh); then
+  export BULKHEAD_TEST_CHROMIUM
+else
+  skip_tests "needs Chromium" chromium
+fi
 # Compiling the wasmtime command takes minutes.
 install=""
 if [ "$tier" = soak ]; then

@@ -1,6 +1,7 @@
 //! Access keys: which requests a server accepts, and from which callers.
 
 mod browsers;
+mod chromium;
 mod hosts;
 mod keys;
 pub(crate) mod listeners;
