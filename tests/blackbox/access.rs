@@ -1,10 +1,12 @@
 //! Access keys: which requests a server accepts, and from which callers.
 
+mod attacks;
 mod browsers;
 mod chromium;
 mod hosts;
 mod keys;
 pub(crate) mod listeners;
+mod races;
 mod routes;
 mod tls;
 

@@ -397,3 +397,33 @@ fn healthcheck_uses_tls_and_component_list_accepts_one_certificate() {
         }
     }
 }
+
+#[test]
+#[ignore = "needs openssl"]
+fn openssl_command_of_the_page_makes_a_certificate() {
+    const PAGE: &str = include_str!("../../../docs/security/access.md");
+    let start = PAGE
+        .find("    openssl req ")
+        .expect("page should have the command");
+    let lines: Vec<_> = PAGE[start..]
+        .lines()
+        .take_while(|it| !it.is_empty())
+        .collect();
+    let folder = tempfile::tempdir().expect("folder should be created");
+    let output = std::process::Command::new("sh")
+        .args(["-ec", &lines.join("\n")])
+        .current_dir(folder.path())
+        .output()
+        .expect("sh should run");
+    assert!(output.status.success(), "{output:?}");
+    let (certificate, key) = (
+        folder.path().join("cert.pem"),
+        folder.path().join("key.pem"),
+    );
+    let certificate = file_argument(&certificate);
+    let server = Server::start(&["--tls-cert", certificate, "--tls-key", file_argument(&key)]);
+    let mut authority = Authority::default();
+    authority.certificate = std::fs::read_to_string(certificate).expect("file should be readable");
+    let response = tls::request(server.address, &authority, None, "GET", "/livez", &[]);
+    assert_eq!(response.expect("request should be answered").status, 200);
+}

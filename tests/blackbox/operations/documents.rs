@@ -71,6 +71,7 @@ const DOCUMENTS: &[(&str, &str)] = documents![
     "docs/reference/problems.md",
     "docs/reference/settings.md",
     "docs/security/access.md",
+    "docs/security/attacks.md",
     "docs/security/callbacks.md",
     "docs/security/sandbox.md",
     "docs/security/secrets.md",
