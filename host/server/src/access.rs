@@ -4,6 +4,8 @@
 //! faulty file never opens the server: it stops the start, and while the server runs, the last good keys stay
 //! active.
 
+#[cfg(test)]
+mod admission_time;
 mod allowed_host;
 mod caller;
 mod cross_site;
