@@ -122,6 +122,7 @@ fn in_sandbox(decryptor: &Decryptor, message: &Message) -> Vec<u8> {
         kdf_limits: kdf,
         cancel: CancelFlag::default(),
         kdf_offload: None,
+        kdf_charge: None,
     });
     opened.expect("rpgp in Wasm opens it").plaintext.to_vec()
 }

@@ -5,6 +5,7 @@ mod browsers;
 mod chromium;
 mod hosts;
 mod keys;
+mod limits;
 pub(crate) mod listeners;
 mod races;
 mod routes;
@@ -19,7 +20,7 @@ use tempfile::TempDir;
 /// A file of access keys.
 pub(crate) struct KeyFile {
     folder: TempDir,
-    entries: Vec<Value>,
+    pub(crate) entries: Vec<Value>,
 }
 
 impl KeyFile {
@@ -61,22 +62,26 @@ impl KeyFile {
     /// Starts a server with the flag for this file and with variables.
     pub(crate) fn start_with(&self, variables: &[(&str, &str)]) -> Server {
         self.write();
-        self.start_server(variables)
+        self.start_server(&[], variables)
+    }
+
+    /// Starts a server with the flag for this file, and further ones.
+    pub(crate) fn start_with_flags(&self, flags: &[&str]) -> Server {
+        self.write();
+        self.start_server(flags, &[])
     }
 
     /// Starts a server with the flag for this file, which has the text.
     fn start_with_text(&self, text: &str) -> Server {
         self.write_text(text);
-        self.start_server(&[])
+        self.start_server(&[], &[])
     }
 
-    fn start_server(&self, variables: &[(&str, &str)]) -> Server {
+    fn start_server(&self, flags: &[&str], variables: &[(&str, &str)]) -> Server {
         let path = self.path();
         let secret = [("SECRET", "a secret of more than thirty-two bytes")];
-        Server::start_with(
-            &["--access-keys", file_argument(&path)],
-            &[&secret, variables].concat(),
-        )
+        let keys = ["--access-keys", file_argument(&path)];
+        Server::start_with(&[&keys, flags].concat(), &[&secret, variables].concat())
     }
 }
 

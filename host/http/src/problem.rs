@@ -18,7 +18,9 @@ const HEADER_COUNT_MAX: usize = 100;
 #[derive(Debug)]
 pub struct Problem {
     body: ProblemBody,
-    header: Option<(HeaderName, HeaderValue)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// A further member of the document.
+    member: Option<(&'static str, &'static str)>,
     fault: Option<String>,
 }
 
@@ -26,7 +28,8 @@ impl From<ProblemBody> for Problem {
     fn from(body: ProblemBody) -> Self {
         Self {
             body,
-            header: None,
+            headers: Vec::new(),
+            member: None,
             fault: None,
         }
     }
@@ -44,10 +47,17 @@ impl Problem {
         ProblemBody::new(kind, detail).into()
     }
 
-    /// Sets the additional header of the response. There is only one: a second call replaces it.
+    /// Adds a header to the response.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Sets a further member of the document. There is only one: a second call replaces it.
+    #[must_use]
+    pub fn with_member(mut self, name: &'static str, value: &'static str) -> Self {
+        self.member = Some((name, value));
         self
     }
 
@@ -201,6 +211,9 @@ impl Problem {
     pub fn into_response(self, request_id: &str) -> Response {
         let mut document = self.body.document();
         document["request_id"] = request_id.into();
+        if let Some((name, value)) = self.member {
+            document[name] = value.into();
+        }
         let mut response = json_response(self.status(), &document);
         let headers = response.headers_mut();
         headers.insert(
@@ -210,9 +223,7 @@ impl Problem {
         if self.status() == StatusCode::NOT_ACCEPTABLE {
             headers.insert(VARY, HeaderValue::from_static("Accept"));
         }
-        if let Some((name, value)) = self.header {
-            headers.insert(name, value);
-        }
+        headers.extend(self.headers);
         response
     }
 }

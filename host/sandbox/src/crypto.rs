@@ -111,6 +111,7 @@ impl State {
             Ok(spent) => self.s2k_bytes.set(spent),
             Err(over) => return Ok(Err(over.into())),
         }
+        self.charge_kdf(s2k.bytes_hashed())?;
         let key = match &self.kdf_offload {
             None => s2k
                 .derive(&mut || self.check_running().is_ok())
@@ -141,6 +142,8 @@ impl State {
         if let Err(over) = self.kdf_limits.check_argon2id(&work) {
             return Ok(Err(over.into()));
         }
+        let bytes = u64::from(work.memory_kib) * 1024 * u64::from(work.passes);
+        self.charge_kdf(bytes)?;
         let key = work.derive(salt, passphrase, key_len.into());
         Ok(key.map_err(Into::into))
     }

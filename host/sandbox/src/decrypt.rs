@@ -4,7 +4,7 @@ use crate::World;
 use crate::admission::{GuestComponent, KnownAnswerError};
 use crate::bindings::exports::bulkhead::decrypt::decryptor;
 use crate::fault::Fault;
-use crate::instance::{Budget, KdfOffload};
+use crate::instance::{Budget, KdfCharge, KdfOffload};
 use crate::linked::Linked;
 use crate::rejection::Rejection;
 use bulkhead_crypto::KdfLimits;
@@ -27,6 +27,8 @@ pub struct OpenRequest<'a> {
     pub cancel: CancelFlag,
     /// The threads that derive keys. With `None`, the calling thread derives them.
     pub kdf_offload: Option<KdfOffload>,
+    /// Charges the caller with key derivation, if the caller has a limit.
+    pub kdf_charge: Option<KdfCharge>,
 }
 
 /// A decrypted message.
@@ -82,11 +84,13 @@ impl Decryptor {
             kdf_limits,
             cancel,
             kdf_offload,
+            kdf_charge,
         } = request;
         let copied = message.len() + usize::try_from(limits.plaintext_bytes).unwrap_or(0);
         let budget = Budget {
             kdf: kdf_limits,
             kdf_offload,
+            kdf_charge,
             cancel,
             ..self.linked.budget()
         };
@@ -138,6 +142,7 @@ impl GuestComponent for Decryptor {
                 kdf_limits: Self::SELF_TEST_KDF,
                 cancel: CancelFlag::default(),
                 kdf_offload: None,
+                kdf_charge: None,
             })
         };
         match open(SAMPLE, b"topsecret") {

@@ -15,6 +15,9 @@ pub enum Fault {
     /// Too much key derivation of other instances was pending. The same call may succeed later.
     #[error("too much key derivation is pending")]
     KeysOverloaded,
+    /// The caller may not use more key derivation now ([`KdfCharge`](crate::KdfCharge)). The same call may succeed later.
+    #[error("the caller has used up its key derivation")]
+    KeysCharged,
     /// The instance trapped or broke its contract, or there was no space for it. The text comes from the
     /// engine and does not quote the input.
     #[error("trap: {0}")]

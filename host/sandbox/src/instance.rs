@@ -45,9 +45,14 @@ pub(crate) struct State {
     /// Keys that were passed to the guest. They are wiped when the state is dropped.
     lent: Vec<Arc<[u8]>>,
     pub(crate) kdf_offload: Option<KdfOffload>,
+    pub(crate) kdf_charge: Option<KdfCharge>,
     cancel: CancelFlag,
     deadline: Instant,
 }
+
+/// Charges the caller with a number of bytes before they are derived. Returns false if the caller may not use them now,
+/// which ends the instance with [`Fault::KeysCharged`]. Argon2 counts its memory once for each pass.
+pub type KdfCharge = Box<dyn Fn(u64) -> bool + Send>;
 
 /// Key derivation on separate threads. The thread of the instance releases its permit while it waits.
 #[derive(Clone)]
@@ -86,6 +91,14 @@ impl State {
         Cancellation {
             flag: self.cancel.clone(),
             deadline: self.deadline,
+        }
+    }
+
+    /// Charges the caller with the bytes of a key derivation. Otherwise returns the reason why the instance must end.
+    pub(crate) fn charge_kdf(&self, bytes: u64) -> Result<(), Fault> {
+        match &self.kdf_charge {
+            Some(charge) if !charge(bytes) => Err(Fault::KeysCharged),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -150,6 +163,7 @@ pub(crate) struct Budget {
     pub(crate) limits: InstanceLimits,
     pub(crate) kdf: KdfLimits,
     pub(crate) kdf_offload: Option<KdfOffload>,
+    pub(crate) kdf_charge: Option<KdfCharge>,
     pub(crate) cancel: CancelFlag,
 }
 
@@ -176,6 +190,7 @@ pub(crate) fn store(
             s2k_bytes: Cell::new(0),
             lent: Vec::new(),
             kdf_offload: budget.kdf_offload,
+            kdf_charge: budget.kdf_charge,
             cancel: budget.cancel,
             deadline: start + budget.limits.time,
         },

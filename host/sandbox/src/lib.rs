@@ -48,7 +48,7 @@ pub use compiler::{CompileLimits, serve as serve_compiler};
 pub use decrypt::{DecryptLimits, Decryptor, OpenError, OpenRequest, Opened};
 pub use engine::{Sandbox, Setup, SetupError};
 pub use fault::Fault;
-pub use instance::{InstanceLimits, KdfOffload};
+pub use instance::{InstanceLimits, KdfCharge, KdfOffload};
 pub use load::{Compiled, Loaded, Source, sha256};
 pub use metrics::{ComponentMetrics, SandboxMetrics};
 pub use per_thread::PerThread;

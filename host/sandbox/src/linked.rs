@@ -90,6 +90,7 @@ impl Linked {
             limits: self.limits,
             kdf: KdfLimits::ZERO,
             kdf_offload: None,
+            kdf_charge: None,
             cancel: CancelFlag::default(),
         }
     }

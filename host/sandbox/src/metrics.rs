@@ -99,7 +99,7 @@ impl ComponentMetrics {
             Err(Fault::Deadline) => &self.deadline,
             Err(Fault::Memory) => &self.memory_limit,
             Err(Fault::Cancelled) => &self.interrupted,
-            Err(Fault::KeysOverloaded) => &self.overloaded,
+            Err(Fault::KeysOverloaded | Fault::KeysCharged) => &self.overloaded,
             Err(Fault::Trap(_)) => &self.trap,
         };
         counter.inc();

@@ -9,20 +9,25 @@ mod admission_time;
 mod allowed_host;
 mod caller;
 mod cross_site;
+mod failures;
 mod file;
 mod hosts;
 mod key;
 mod key_set;
+mod limits;
 pub(crate) mod metrics;
 mod problems;
+mod rate;
 mod scope;
 mod settings;
 mod usage;
 mod watched_keys;
 
+use crate::client_address::{ClientNetwork, TrustedProxy, client_address};
 use crate::listen::ListenSettings;
 use crate::reload::Reloader;
 use cross_site::is_cross_site;
+use failures::FailureLimit;
 use hosts::{Hosts, Loopback};
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::http::request::Parts;
@@ -34,10 +39,11 @@ use usage::Outcome;
 use watched_keys::WatchedKeys;
 
 use bulkhead_http::{Connection, Problem};
-pub(crate) use caller::Caller;
+pub(crate) use caller::{Admission, Caller, KdfAllowance};
 pub(crate) use file::{EntryError, KeyFileError, expiry, is_name, read as read_keys};
 pub(crate) use key::{AccessKey, KeyDigest};
 pub(crate) use key_set::{Entry, EntryKey, InvalidKey, KeySet};
+pub(crate) use limits::NewLimits;
 pub(crate) use problems::KINDS as PROBLEM_KINDS;
 pub(crate) use scope::{Audience, Requirement, Scope, Scopes};
 pub(crate) use settings::AccessSettings;
@@ -47,6 +53,8 @@ pub(crate) struct Access {
     /// `None` if the server is open.
     keys: Option<Arc<WatchedKeys>>,
     hosts: Hosts,
+    failures: FailureLimit,
+    trusted_proxies: Vec<TrustedProxy>,
     warnings: Vec<String>,
     metrics: AccessMetrics,
     reloader: Option<Reloader>,
@@ -60,10 +68,12 @@ impl Access {
     pub(crate) fn start(
         settings: &AccessSettings,
         listen: &ListenSettings,
+        trusted_proxies: &[TrustedProxy],
         metrics: &AccessMetrics,
     ) -> Result<Self, AccessError> {
+        let default_limits = settings.default_limits.limits();
         let keys = settings.access_keys.as_deref();
-        let keys = keys.map(|file| WatchedKeys::open(file, metrics.clone()));
+        let keys = keys.map(|file| WatchedKeys::open(file, default_limits, metrics.clone()));
         let keys = keys.transpose()?.map(Arc::new);
         let reloader = keys.as_ref().map(|keys| {
             let keys = Arc::downgrade(keys);
@@ -82,6 +92,12 @@ impl Access {
         };
         Ok(Self {
             hosts: Hosts::new(&settings.allowed_hosts, loopback),
+            failures: FailureLimit::new(
+                settings.failed_attempts_rate,
+                settings.failed_attempts_addresses_max,
+                metrics.failed_attempts_addresses.clone(),
+            ),
+            trusted_proxies: trusted_proxies.to_vec(),
             warnings,
             keys,
             metrics: metrics.clone(),
@@ -89,49 +105,68 @@ impl Access {
         })
     }
 
-    /// Returns the caller of a request that a route with this requirement accepts.
+    /// Admits a request to a route with this requirement. The admission is to be kept until the request has a response.
     ///
     /// # Errors
-    /// 403 if a page of another origin has made a browser send the request, 401 if the request has no valid key,
-    /// and 403 if its key does not have the scope.
+    /// 403 if a page of another origin has made a browser send the request, 401 if the request has no valid key (429 if
+    /// too many such requests came from its address), 429 if its key has used up a limit, and 403 if the key does not
+    /// have the scope.
     pub(crate) fn admit(
         &self,
         required: Requirement,
         head: &Parts,
         connection: &Connection,
-    ) -> Result<Caller, Problem> {
-        let headers = &head.headers;
+    ) -> Result<Admission, Problem> {
         if matches!(required, Requirement::OneOf(_)) && is_cross_site(head, &self.hosts) {
             self.metrics.count(Rejection::CrossSite);
             return Err(problems::cross_site());
         }
         let Some(keys) = &self.keys else {
-            return Ok(Caller::OPEN);
+            return Ok(Admission::unlimited(Caller::OPEN));
         };
+        let headers = &head.headers;
         let now = SystemTime::now();
         match required {
-            Requirement::Nothing => Ok(Caller::UNKNOWN),
-            Requirement::ScopeForDetails => Ok(identify(keys, headers, connection, now).map_or(
-                Caller::UNKNOWN,
-                |entry| {
-                    count_usage(&entry, Outcome::Admitted, now);
-                    Caller::of(&entry)
-                },
-            )),
+            Requirement::Nothing => Ok(Admission::unlimited(Caller::UNKNOWN)),
+            Requirement::ScopeForDetails => {
+                let caller = match identify(keys, headers, connection, now) {
+                    Ok(entry) => {
+                        count_usage(&entry, Outcome::Admitted, now);
+                        Caller::of(&entry)
+                    }
+                    Err(_) => Caller::UNKNOWN,
+                };
+                Ok(Admission::unlimited(caller))
+            }
             Requirement::OneOf(scopes) => {
-                let entry = identify(keys, headers, connection, now).map_err(|why| {
-                    self.metrics.count(why);
-                    problems::unauthenticated()
-                })?;
+                let entry = identify(keys, headers, connection, now)
+                    .map_err(|why| self.reject(why, headers, connection))?;
+                let running = entry.usage.get().map(|usage| usage.begin(&entry.limits));
+                let running = running.transpose().map_err(problems::limit_reached)?;
                 let caller = Caller::of(&entry);
                 if caller.has_one_of(scopes) {
                     count_usage(&entry, Outcome::Admitted, now);
-                    Ok(caller)
+                    Ok(Admission::limited(caller, running))
                 } else {
                     count_usage(&entry, Outcome::Rejected, now);
                     self.metrics.count(Rejection::Scope);
                     Err(problems::missing_scope(scopes))
                 }
+            }
+        }
+    }
+
+    /// Returns the response to a request without a valid key. The key is looked up before, so that failures of others
+    /// never keep a valid key out.
+    fn reject(&self, why: Rejection, headers: &HeaderMap, connection: &Connection) -> Problem {
+        self.metrics.count(why);
+        let peer = connection.peer.map(|peer| peer.ip());
+        let client = peer.map(|peer| client_address(peer, headers, &self.trusted_proxies));
+        match self.failures.count(ClientNetwork::of(client)) {
+            Ok(()) => problems::unauthenticated(),
+            Err(wait) => {
+                self.metrics.failed_attempts_limited.inc();
+                problems::too_many_failures(wait)
             }
         }
     }
@@ -218,8 +253,10 @@ fn view(entry: &Entry, now: SystemTime) -> Value {
         "scopes": entry.scopes.iter().map(Scope::name).collect::<Vec<_>>(),
         "keys": keys.collect::<Vec<_>>(),
         "certificates": entry.certificates.len(),
+        "limits": entry.limits.document(),
         "requests": usage.requests.get(),
         "rejections": usage.rejections.get(),
+        "limited": usage.limited(),
         "last_used": usage.last_used().map(time),
     })
 }

@@ -122,7 +122,12 @@ impl App {
         settings: &Settings,
         metrics: Metrics,
     ) -> Result<(Self, Option<oneshot::Receiver<()>>), StartError> {
-        let access = Access::start(&settings.access, &settings.listen, &metrics.access)?;
+        let access = Access::start(
+            &settings.access,
+            &settings.listen,
+            &settings.trusted_proxies,
+            &metrics.access,
+        )?;
         let tls = ActiveTls::start(&settings.listen)?;
         let sandbox = first_sandbox()?;
         let capabilities = Capabilities::start(&settings.context(&sandbox, &metrics))?;

@@ -2,7 +2,8 @@
 
 use hyper::HeaderMap;
 use ipnet::IpNet;
-use std::net::{IpAddr, SocketAddr};
+use std::fmt::{Display, Formatter};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use thiserror::Error;
 
@@ -40,6 +41,40 @@ impl FromStr for TrustedProxy {
             return Err(TrustedProxyError::Bits(network.trunc()));
         }
         Ok(Self(network))
+    }
+}
+
+/// The part of a client's address that one client cannot vary: an IPv4 address, or the first 64 bits of an IPv6
+/// address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ClientNetwork {
+    V4(Ipv4Addr),
+    /// The address with its last 64 bits set to zero.
+    V6(Ipv6Addr),
+    /// A client of a Unix socket.
+    Unix,
+}
+
+impl ClientNetwork {
+    /// Returns the network of an address, which is `None` for a client of a Unix socket.
+    pub(crate) fn of(address: Option<IpAddr>) -> Self {
+        match address.map(|address| address.to_canonical()) {
+            None => Self::Unix,
+            Some(IpAddr::V4(address)) => Self::V4(address),
+            Some(IpAddr::V6(address)) => {
+                Self::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))
+            }
+        }
+    }
+}
+
+impl Display for ClientNetwork {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::V4(address) => address.fmt(f),
+            Self::V6(network) => write!(f, "{network}/64"),
+            Self::Unix => f.write_str("unix"),
+        }
     }
 }
 
@@ -131,6 +166,20 @@ mod tests {
             );
             assert_eq!(client("::ffff:10.0.0.1", headers, trusted), expected);
         }
+    }
+
+    #[test]
+    fn client_network_has_64_bits_of_ipv6() {
+        let network = |address: &str| {
+            let address = address.parse().expect("address should be valid");
+            ClientNetwork::of(Some(address))
+        };
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1:2:3"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_eq!(network("2001:db8::1").to_string(), "2001:db8::/64");
+        assert_eq!(ClientNetwork::of(None).to_string(), "unix");
     }
 
     #[test]

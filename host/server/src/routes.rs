@@ -26,7 +26,7 @@ const GET: &str = "GET, HEAD, OPTIONS";
 const GET_ALONE: &str = "GET, OPTIONS";
 const POST: &str = "POST, OPTIONS";
 
-/// A route of a capability: its handler reads or discards the body.
+/// A route of a capability: its handler reads or discards the body. Some handlers take the caller too.
 macro_rules! capability {
     ($path:literal, $methods:expr, $requires:expr, $name:ident.$handler:ident) => {
         Route {
@@ -34,6 +34,14 @@ macro_rules! capability {
             methods: $methods,
             requires: $requires,
             handler: |app, _, call| Box::pin(app.capabilities.$name.$handler(call)),
+        }
+    };
+    ($path:literal, $methods:expr, $requires:expr, $name:ident.$handler:ident(caller)) => {
+        Route {
+            path: $path,
+            methods: $methods,
+            requires: $requires,
+            handler: |app, caller, call| Box::pin(app.capabilities.$name.$handler(caller, call)),
         }
     };
 }
@@ -64,7 +72,7 @@ const ADMIN: Requirement = Requirement::scope(Scope::Admin);
 
 /// All resources.
 pub(crate) const ROUTES: &[Route] = &[
-    capability!("/decryptMessage", POST, DECRYPT, decrypt.open),
+    capability!("/decryptMessage", POST, DECRYPT, decrypt.open(caller)),
     capability!("/token", POST, TOKEN_MAKE, token.make),
     capability!("/token/verify", POST, TOKEN_VERIFY, token.verify),
     capability!("/crypto/sign", "GET, POST, OPTIONS", SIGN, signing.sign),
@@ -282,7 +290,7 @@ mod tests {
                 );
                 let statuses = operation["responses"].as_object().expect("an object");
                 let is_protected = matches!(route.requires, Requirement::OneOf(_));
-                for status in ["401", "403"] {
+                for status in ["401", "403", "429"] {
                     assert_eq!(
                         statuses.contains_key(status),
                         is_protected,

@@ -164,15 +164,15 @@ impl App {
             Target::Resource(at, parameter) if call.head.method != Method::OPTIONS => {
                 let route = &ROUTES[at];
                 let admitted = self.access.admit(route.requires, call.head, connection);
-                let caller = match admitted {
-                    Ok(caller) => caller,
+                let admission = match admitted {
+                    Ok(admission) => admission,
                     Err(problem) => {
                         call.discard_body();
                         return Err(problem);
                     }
                 };
                 call.path_parameter = parameter;
-                (route.handler)(self, caller, call).await
+                (route.handler)(self, admission.caller.clone(), call).await
             }
             Target::Resource(..) | Target::Server | Target::Unknown => {
                 call.discard_body();

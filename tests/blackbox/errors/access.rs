@@ -2,11 +2,13 @@
 
 use super::Table;
 use crate::access::{KeyFile, new_key, send};
-use bulkhead_tests::http::{connect, read, request};
+use bulkhead_tests::fixtures::SAMPLE;
+use bulkhead_tests::http::{Response, connect, head, read, request};
 use bulkhead_tests::server::{Server, run};
 use bulkhead_tests::tls::Authority;
+use bulkhead_tests::until;
 use serde_json::{Value, json};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 pub(super) fn add(table: &mut Table) {
@@ -14,6 +16,7 @@ pub(super) fn add(table: &mut Table) {
     let folder = folder.path();
     pages(table);
     keys(table);
+    limits(table);
     key_files(table, folder);
     certificates(table, folder);
 }
@@ -53,6 +56,58 @@ fn keys(table: &mut Table) {
         &send(&server, &key, "GET", "/crypto/requests/0"),
     );
     commands(table, &file, &server);
+}
+
+fn limits(table: &mut Table) {
+    let mut file = KeyFile::new();
+    let key = file.add("ci", &["token:make"]);
+    let decrypting = file.add("other", &["decrypt"]);
+    let busy = file.add("busy", &["decrypt", "token:make"]);
+    file.entries[0]["limits"] = json!({"request_rate": 1});
+    file.entries[1]["limits"] = json!({"kdf_rate": "1B"});
+    file.entries[2]["limits"] = json!({"requests_max": 1});
+    let server = file.start_with_flags(&["--failed-attempts-rate", "1"]);
+    let body = json!({"passphrase": "topsecret", "message": SAMPLE}).to_string();
+    let decrypt = || {
+        let authorization = format!("Bearer {decrypting}");
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let body = body.as_bytes();
+        request(server.address, "POST", "/decryptMessage", &headers, body)
+    };
+    let limited = |send: &dyn Fn() -> Response| {
+        let mut response = send();
+        until("the limit is reached", || {
+            response = send();
+            response.status == 429
+        });
+        response
+    };
+    let response = limited(&|| send(&server, &key, "POST", "/token"));
+    table.problem("too many requests in a second", &response);
+    let authorization = format!("Bearer {busy}");
+    let headers = [
+        ("Authorization", authorization.as_str()),
+        ("Content-Type", "application/json"),
+        ("Expect", "100-continue"),
+    ];
+    let mut stream = connect(server.address);
+    stream
+        .write_all(&head("POST", "/decryptMessage", &headers, 100))
+        .expect("head should be sent");
+    // The request runs once the server waits for its body.
+    stream
+        .read_exact(&mut [0; "HTTP/1.1 100".len()])
+        .expect("response should arrive");
+    let response = send(&server, &busy, "POST", "/token");
+    table.problem("too many concurrent requests", &response);
+    table.problem("too much key derivation", &limited(&decrypt));
+    let response = limited(&|| server.get("POST", "/token"));
+    table.problem("too many failed attempts", &response);
+    let output = run(&["check-config", "--key-request-rate", "1"], &[]);
+    table.failure("limits without access keys", &output, &[]);
 }
 
 fn check(table: &mut Table, folder: &Path, situation: &str, arguments: &[&str]) {
@@ -115,6 +170,14 @@ fn key_files(table: &mut Table, folder: &Path) {
     check(
         "entry with too many certificates",
         &with("certificates", json!(many)),
+    );
+    check(
+        "entry with a limit of zero",
+        &with("limits", json!({"request_rate": 0})),
+    );
+    check(
+        "entry with a malformed limit",
+        &with("limits", json!({"kdf_rate": "8"})),
     );
     check(
         "two entries with one name",

@@ -67,6 +67,7 @@ fn store() -> Store<State> {
         },
         kdf: LIMITS,
         kdf_offload: None,
+        kdf_charge: None,
         cancel: CancelFlag::default(),
     };
     instance::store(&SOFT.sandbox, budget, Instant::now(), COPIED_BYTES)

@@ -35,6 +35,7 @@ fn open(component: &Decryptor, message: &str) -> String {
         },
         cancel: CancelFlag::default(),
         kdf_offload: None,
+        kdf_charge: None,
     });
     let opened = opened.expect("message should be opened");
     String::from_utf8(opened.plaintext.to_vec()).expect("plaintext should be UTF-8")

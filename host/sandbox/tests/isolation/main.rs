@@ -83,6 +83,7 @@ fn open_with(
         kdf_limits: KDF_LIMITS,
         cancel,
         kdf_offload: None,
+        kdf_charge: None,
     })?;
     Ok(String::from_utf8(opened.plaintext.to_vec()).expect("plaintext should be UTF-8"))
 }

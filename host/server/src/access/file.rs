@@ -3,10 +3,11 @@
 
 use super::key::KeyDigest;
 use super::key_set::{CertificateId, Conflict, Entry, EntryKey, KeySet};
+use super::limits::{KDF_RATE_MAX, Limits, REQUEST_RATE_MAX, REQUESTS_MAX};
 use super::scope::{Scope, Scopes};
 use super::settings::AccessSettings;
 use crate::config::files::{self, FileError};
-use bulkhead_http::{Wiped, setting};
+use bulkhead_http::{ByteSize, Wiped, setting};
 use serde::Deserialize;
 use serde_json::error::Category;
 use std::path::{Path, PathBuf};
@@ -98,6 +99,13 @@ pub(crate) enum EntryError {
     NoScopes,
     #[error("a scope is unknown. Use only: {}", Scopes::ALL)]
     Scope,
+    #[error("the limit {name} is out of bounds. Give a whole number from 1 to {max}")]
+    Limit { name: &'static str, max: u32 },
+    #[error(
+        "the limit kdf_rate is malformed or out of bounds. Give a size from 1B to {}, as in \"8GiB\"",
+        ByteSize::new(KDF_RATE_MAX)
+    )]
+    KdfRate,
 }
 
 #[derive(Deserialize)]
@@ -118,6 +126,17 @@ struct EntryDocument {
     #[serde(default)]
     certificates: Vec<String>,
     scopes: Vec<String>,
+    #[serde(default)]
+    limits: LimitsDocument,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsDocument {
+    request_rate: Option<u32>,
+    request_burst: Option<u32>,
+    requests_max: Option<u32>,
+    kdf_rate: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -128,12 +147,12 @@ struct KeyDocument {
     expires: Option<String>,
 }
 
-/// Reads a file of access keys.
+/// Reads a file of access keys, without default limits.
 ///
 /// # Errors
 /// [`KeyFileError`] if the file cannot be read or is invalid.
 pub(crate) fn read(file: &Path) -> Result<KeySet, KeyFileError> {
-    parse(file, &content(file)?)
+    parse(file, &content(file)?, Limits::default())
 }
 
 /// Returns the content of a file of access keys.
@@ -147,18 +166,19 @@ pub(super) fn content(file: &Path) -> Result<Wiped, KeyFileError> {
     })
 }
 
-/// Parses the content of a file of access keys. An empty file has no entries.
+/// Parses the content of a file of access keys. An empty file has no entries. `defaults` apply where an entry has no
+/// limit.
 ///
 /// # Errors
 /// [`KeyFileError`] if any part of it is invalid.
-pub(super) fn parse(file: &Path, content: &[u8]) -> Result<KeySet, KeyFileError> {
-    parse_content(content).map_err(|fault| KeyFileError {
+pub(super) fn parse(file: &Path, content: &[u8], defaults: Limits) -> Result<KeySet, KeyFileError> {
+    parse_content(content, defaults).map_err(|fault| KeyFileError {
         file: file.to_owned(),
         fault,
     })
 }
 
-fn parse_content(content: &[u8]) -> Result<KeySet, Fault> {
+fn parse_content(content: &[u8], defaults: Limits) -> Result<KeySet, Fault> {
     let mut keys = KeySet::default();
     if content.trim_ascii().is_empty() {
         return Ok(keys);
@@ -179,7 +199,7 @@ fn parse_content(content: &[u8]) -> Result<KeySet, Fault> {
         } else {
             format!("entry {number}")
         };
-        let added = entry(document).and_then(|entry| {
+        let added = entry(document, defaults).and_then(|entry| {
             keys.add(entry).map_err(|conflict| match conflict {
                 Conflict::Name => EntryError::NameTwice,
                 Conflict::Key => EntryError::KeyTwice,
@@ -194,7 +214,7 @@ fn parse_content(content: &[u8]) -> Result<KeySet, Fault> {
     Ok(keys)
 }
 
-fn entry(document: EntryDocument) -> Result<Entry, EntryError> {
+fn entry(document: EntryDocument, defaults: Limits) -> Result<Entry, EntryError> {
     if !is_name(&document.name) {
         return Err(EntryError::Name);
     }
@@ -223,8 +243,27 @@ fn entry(document: EntryDocument) -> Result<Entry, EntryError> {
         certificates: certificates.collect::<Result<_, _>>()?,
         keys: keys.collect::<Result<_, _>>()?,
         scopes,
+        limits: limits(&document.limits)?.or(defaults),
         name: document.name,
         ..Entry::default()
+    })
+}
+
+fn limits(document: &LimitsDocument) -> Result<Limits, EntryError> {
+    let number = |name, value: Option<u32>, max| match value {
+        Some(value) if !(1..=max).contains(&value) => Err(EntryError::Limit { name, max }),
+        value => Ok(value),
+    };
+    let kdf_rate = document.kdf_rate.as_deref().map(|text| {
+        let size = text.parse::<ByteSize>().ok();
+        let size = size.filter(|size| (1..=KDF_RATE_MAX).contains(&size.bytes()));
+        size.ok_or(EntryError::KdfRate)
+    });
+    Ok(Limits {
+        request_rate: number("request_rate", document.request_rate, REQUEST_RATE_MAX)?,
+        request_burst: number("request_burst", document.request_burst, REQUEST_RATE_MAX)?,
+        requests_max: number("requests_max", document.requests_max, REQUESTS_MAX)?,
+        kdf_rate: kdf_rate.transpose()?,
     })
 }
 
@@ -286,8 +325,12 @@ mod tests {
         KeyDigest::of(key.as_bytes()).to_string()
     }
 
+    fn parsed(content: &str) -> Result<KeySet, Fault> {
+        parse_content(content.as_bytes(), Limits::default())
+    }
+
     fn fault(content: &str) -> Fault {
-        parse_content(content.as_bytes()).expect_err("the file should be rejected")
+        parsed(content).expect_err("the file should be rejected")
     }
 
     fn sample() -> Value {
@@ -302,7 +345,7 @@ mod tests {
 
     #[test]
     fn entries_are_read_with_keys_scopes_and_expiry() {
-        let keys = parse_content(sample().to_string().as_bytes()).expect("file should be valid");
+        let keys = parsed(&sample().to_string()).expect("file should be valid");
         let [ci, ops] = keys.entries() else {
             panic!("there should be two entries");
         };
@@ -317,7 +360,7 @@ mod tests {
     #[test]
     fn empty_file_has_no_entries() {
         for content in ["", " \n", r#"{"entries": []}"#] {
-            let keys = parse_content(content.as_bytes()).expect("file should be valid");
+            let keys = parsed(content).expect("file should be valid");
             assert!(keys.entries().is_empty(), "{content:?}");
         }
     }
@@ -437,6 +480,45 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_read_within_their_bounds_and_replace_defaults() {
+        let with = |limits: Value| {
+            let mut document = sample();
+            document["entries"][0]["limits"] = limits;
+            let defaults = Limits {
+                requests_max: Some(7),
+                ..Limits::default()
+            };
+            parse_content(document.to_string().as_bytes(), defaults)
+        };
+        let limits = json!({"request_rate": 10, "request_burst": 20, "kdf_rate": "8GiB"});
+        let keys = with(limits).expect("file should be valid");
+        assert_eq!(
+            keys.entries()[0].limits,
+            Limits {
+                request_rate: Some(10),
+                request_burst: Some(20),
+                requests_max: Some(7),
+                kdf_rate: Some(ByteSize::new(8 << 30)),
+            }
+        );
+        assert_eq!(keys.entries()[1].limits.request_rate, None);
+        for name in ["request_rate", "request_burst", "requests_max"] {
+            for number in [0, 1_000_001] {
+                let fault = with(json!({ name: number })).expect_err("limit is invalid");
+                assert!(fault.to_string().contains(name), "{fault}");
+            }
+            assert!(matches!(
+                with(json!({ name: "10" })),
+                Err(Fault::Shape { .. })
+            ));
+        }
+        for size in ["", "8", "0B", "5TiB"] {
+            assert!(with(json!({ "kdf_rate": size })).is_err(), "{size}");
+        }
+        assert!(with(json!({"rate": 1})).is_err());
+    }
+
+    #[test]
     fn number_of_entries_is_limited() {
         let entries = |count| {
             let entries = (0..count).map(|number: usize| {
@@ -445,7 +527,7 @@ mod tests {
             });
             json!({"entries": entries.collect::<Vec<_>>()}).to_string()
         };
-        assert!(parse_content(entries(ENTRIES_MAX).as_bytes()).is_ok());
+        assert!(parsed(&entries(ENTRIES_MAX)).is_ok());
         assert_eq!(fault(&entries(ENTRIES_MAX + 1)), Fault::TooMany);
     }
 }

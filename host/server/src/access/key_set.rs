@@ -1,6 +1,7 @@
 //! The access keys of a server, as its file lists them.
 
 use super::key::KeyDigest;
+use super::limits::Limits;
 use super::scope::Scopes;
 use super::usage::{Usage, Usages};
 use bulkhead_http::ClientCertificate;
@@ -15,8 +16,10 @@ pub(crate) struct Entry {
     pub(crate) scopes: Scopes,
     pub(crate) keys: Vec<EntryKey>,
     pub(crate) certificates: Vec<CertificateId>,
+    /// The limits of the file, and the defaults where the file has none.
+    pub(crate) limits: Limits,
     /// The use of the keys, which a server counts. It continues when the file is read again.
-    pub(super) usage: OnceLock<Usage>,
+    pub(super) usage: OnceLock<Arc<Usage>>,
 }
 
 /// A client certificate of an entry.
@@ -96,6 +99,7 @@ impl KeySet {
     pub(super) fn count_usage(&self, usages: &Usages) {
         let names = self.entries.iter().map(|entry| entry.name.as_str());
         for (entry, usage) in self.entries.iter().zip(usages.of(names)) {
+            usage.change_limits(&entry.limits);
             entry.usage.get_or_init(|| usage);
         }
     }

@@ -79,6 +79,8 @@ pub(crate) struct AccessMetrics {
     handshake_failures: [Counter; HANDSHAKE_FAILURES.len()],
     pub(super) entries: Gauge,
     pub(super) reload_failures: Counter,
+    pub(super) failed_attempts_limited: Counter,
+    pub(super) failed_attempts_addresses: Gauge,
     pub(super) usages: Usages,
 }
 
@@ -113,6 +115,16 @@ impl AccessMetrics {
             "access_reload_failures",
             "Faulty files of access keys; the previous keys stay active",
             metrics.reload_failures.clone(),
+        );
+        registry.register(
+            "access_failed_attempts_limited",
+            "Requests without a valid access key beyond the limit of their address",
+            metrics.failed_attempts_limited.clone(),
+        );
+        registry.register(
+            "access_failed_attempts_addresses",
+            "Addresses whose requests without a valid access key are counted",
+            metrics.failed_attempts_addresses.clone(),
         );
         Self {
             rejections: counters,

@@ -1,9 +1,11 @@
 //! Problem documents of access control.
 
+use super::limits::{KeyLimit, LimitReached};
 use super::scope::{Scope, Scopes};
 use super::settings::AccessSettings;
 use bulkhead_http::{Problem, problem_kinds, setting};
-use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use std::time::Duration;
 
 problem_kinds! {
     UNAUTHENTICATED = 401 "unauthenticated" "Access key required" {
@@ -24,6 +26,20 @@ problem_kinds! {
                  changes the header `Host`.",
         remedy: "Send the request from a program, or from a page of the same origin. Operators behind a proxy list the public \
                  host of the server in the setting that `detail` names.",
+    }
+    LIMIT_REACHED = 429 "limit_reached" "Limit of the access key reached" {
+        meaning: "The access key has used up a limit of this server. The member `limit` names it.",
+        causes: "`request_rate`: too many requests in a short time. `requests_max`: too many requests at the same time. \
+                 `kdf_rate`: the messages of the last minute needed too much key derivation. The callers of one access key \
+                 share its limits.",
+        remedy: "Send the request again after the time in `Retry-After`, and send fewer requests. The headers \
+                 `RateLimit-Policy` and `RateLimit` show the limit. Operators raise it in the entry of the key.",
+    }
+    TOO_MANY_FAILURES = 429 "too_many_failures" "Too many failed attempts" {
+        meaning: "The request has no valid access key, and too many such requests came from this address.",
+        causes: "A program keeps sending requests without a key or with an old one. Clients behind one proxy may share an \
+                 address.",
+        remedy: "Send a valid key: such requests are always accepted. Otherwise wait for the time in `Retry-After`.",
     }
     MISDIRECTED_REQUEST = 421 "misdirected_request" "Host not accepted" {
         meaning: "The server does not accept the host that the request names.",
@@ -83,4 +99,123 @@ pub(super) fn missing_scope(scopes: Scopes) -> Problem {
             names.join(" or ")
         ),
     )
+}
+
+/// Maximum value of `Retry-After`, in seconds. A client that has waited so long learns the rest from the next response.
+const RETRY_AFTER_MAX: u64 = 3600;
+
+/// Returns a time as the value of `Retry-After`: whole seconds, at least one.
+fn seconds(time: Duration) -> u64 {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    seconds.clamp(1, RETRY_AFTER_MAX)
+}
+
+/// The key has used up a limit. The headers have the format of draft-ietf-httpapi-ratelimit-headers-11.
+pub(super) fn limit_reached(reached: LimitReached) -> Problem {
+    let LimitReached {
+        limit,
+        quota,
+        window,
+        wait,
+    } = reached;
+    let (what, unit) = match limit {
+        KeyLimit::RequestRate => ("has sent too many requests in a short time", ""),
+        KeyLimit::RequestsMax => (
+            "has too many requests at the same time",
+            ";qu=\"concurrent-requests\"",
+        ),
+        KeyLimit::KdfRate => (
+            "has used up its key derivation",
+            ";qu=\"bulkhead-kdf-bytes\"",
+        ),
+    };
+    let name = limit.name();
+    let window = window.map(|window| format!(";w={}", seconds(window)));
+    let policy = format!("\"{name}\";q={quota}{unit}{}", window.unwrap_or_default());
+    let wait = wait.map(seconds);
+    let left = match wait {
+        Some(wait) => format!("\"{name}\";r=0;t={wait}"),
+        None => format!("\"{name}\";r=0"),
+    };
+    let problem = Problem::new(
+        &LIMIT_REACHED,
+        format!(
+            "The access key {what}. Try again after the time in Retry-After, and send fewer requests. Operators raise \
+             the limit {name} in the entry of the key."
+        ),
+    )
+    .with_member("limit", name)
+    .with_header(RETRY_AFTER, HeaderValue::from(wait.unwrap_or(1)));
+    let headers = [("ratelimit-policy", policy), ("ratelimit", left)];
+    headers.into_iter().fold(
+        problem,
+        |problem, (name, value)| match HeaderValue::try_from(value) {
+            Ok(value) => problem.with_header(HeaderName::from_static(name), value),
+            Err(_) => problem,
+        },
+    )
+}
+
+/// Too many requests without a valid key came from the address of the client.
+pub(super) fn too_many_failures(wait: Duration) -> Problem {
+    Problem::new(
+        &TOO_MANY_FAILURES,
+        "Too many requests without a valid access key came from this address. Send a key of this server in the header \
+         Authorization: Bearer, which is accepted at once, or try again after the time in Retry-After.",
+    )
+    .with_header(RETRY_AFTER, HeaderValue::from(seconds(wait)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::rate::Rate;
+
+    #[test]
+    fn headers_show_the_limit_and_the_wait() {
+        let headers = |reached| {
+            let response = limit_reached(reached).into_response("id");
+            ["retry-after", "ratelimit-policy", "ratelimit"]
+                .map(|name| response.headers()[name].to_str().map(str::to_owned))
+                .map(|value| value.expect("header should be text"))
+        };
+        let rate = Rate {
+            units: 10,
+            window: Duration::from_secs(1),
+            burst: 25,
+        };
+        let wait = Duration::from_millis(1200);
+        assert_eq!(
+            headers(LimitReached::of_rate(KeyLimit::RequestRate, rate, wait)),
+            ["2", "\"request_rate\";q=25;w=3", "\"request_rate\";r=0;t=2"]
+        );
+        let rate = Rate {
+            units: 8 << 30,
+            window: Duration::from_mins(1),
+            burst: 8 << 30,
+        };
+        let wait = Duration::from_nanos(1);
+        assert_eq!(
+            headers(LimitReached::of_rate(KeyLimit::KdfRate, rate, wait)),
+            [
+                "1",
+                "\"kdf_rate\";q=8589934592;qu=\"bulkhead-kdf-bytes\";w=60",
+                "\"kdf_rate\";r=0;t=1"
+            ]
+        );
+        let concurrent = LimitReached {
+            limit: KeyLimit::RequestsMax,
+            quota: 4,
+            window: None,
+            wait: None,
+        };
+        assert_eq!(
+            headers(concurrent),
+            [
+                "1",
+                "\"requests_max\";q=4;qu=\"concurrent-requests\"",
+                "\"requests_max\";r=0"
+            ]
+        );
+    }
 }

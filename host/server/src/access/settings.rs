@@ -1,6 +1,8 @@
 //! Settings of access control.
 
 use super::allowed_host::AllowedHost;
+use super::limits::{DefaultLimits, Limits};
+use crate::config::units::numbers;
 use crate::listen::ListenSettings;
 use bulkhead_http::setting;
 use clap::Args;
@@ -20,16 +22,35 @@ pub(crate) struct AccessSettings {
     /// accepts loopback hosts only at listeners on loopback, and every host at other listeners.
     #[arg(long, value_name = "HOSTS", value_delimiter = ',', value_parser = AllowedHost::parse)]
     pub(crate) allowed_hosts: Vec<AllowedHost>,
+    #[command(flatten)]
+    pub(crate) default_limits: DefaultLimits,
+    /// Maximum requests without a valid access key per minute from one IPv4 address or IPv6 network of 64 bits.
+    /// If it is exceeded, the response to further ones is 429 instead of 401. Requests with a valid key are
+    /// accepted nevertheless. Addresses behind --trusted-proxies are those in `X-Forwarded-For`.
+    #[arg(long, default_value_t = 600, value_parser = numbers(1, 1_000_000_u32))]
+    pub(crate) failed_attempts_rate: u32,
+    /// Maximum number of addresses whose failed attempts are counted separately. Further addresses share one
+    /// limit.
+    #[arg(long, default_value_t = 10_000, value_parser = numbers(1, 1_000_000_u32))]
+    pub(crate) failed_attempts_addresses_max: u32,
 }
 
 impl AccessSettings {
-    /// Returns an error text if the settings contradict those of the listeners.
+    /// Returns an error text if the settings contradict each other or those of the listeners.
     pub(crate) fn contradiction(&self, listen: &ListenSettings) -> Option<String> {
-        (listen.tls_client_ca.is_some() && self.access_keys.is_none()).then(|| {
-            format!(
-                "{} needs {}, which is not set: its entries list the certificates. Set both or neither",
+        if self.access_keys.is_some() {
+            return None;
+        }
+        let keys = setting!(Self, access_keys);
+        if listen.tls_client_ca.is_some() {
+            return Some(format!(
+                "{} needs {keys}, which is not set: its entries list the certificates. Set both or neither",
                 setting!(ListenSettings, tls_client_ca),
-                setting!(Self, access_keys)
+            ));
+        }
+        (self.default_limits.limits() != Limits::default()).then(|| {
+            format!(
+                "the limits of access keys (--key-…) need {keys}, which is not set. Set it, or remove the limits"
             )
         })
     }

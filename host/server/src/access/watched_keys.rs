@@ -2,6 +2,7 @@
 
 use super::file::{self, KeyFileError};
 use super::key_set::KeySet;
+use super::limits::Limits;
 use super::metrics::AccessMetrics;
 use crate::reload::settled;
 use arc_swap::{ArcSwap, Guard};
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The active access keys, and the file that they come from.
 pub(super) struct WatchedKeys {
     file: PathBuf,
+    /// The limits of keys for which the file has none.
+    default_limits: Limits,
     active: ArcSwap<KeySet>,
     state: Mutex<FileState>,
     metrics: AccessMetrics,
@@ -30,12 +33,17 @@ impl WatchedKeys {
     ///
     /// # Errors
     /// [`KeyFileError`] if the file is missing or invalid.
-    pub(super) fn open(file: &Path, metrics: AccessMetrics) -> Result<Self, KeyFileError> {
+    pub(super) fn open(
+        file: &Path,
+        default_limits: Limits,
+        metrics: AccessMetrics,
+    ) -> Result<Self, KeyFileError> {
         let content = file::content(file)?;
-        let keys = file::parse(file, &content)?;
+        let keys = file::parse(file, &content, default_limits)?;
         count(&metrics, &keys);
         Ok(Self {
             file: file.to_owned(),
+            default_limits,
             active: ArcSwap::from_pointee(keys),
             state: Mutex::new(FileState {
                 active: sha256(&content),
@@ -66,7 +74,8 @@ impl WatchedKeys {
             Ok((sha256(&content), content))
         });
         let read = content.and_then(|(digest, content)| {
-            let keys = (digest != active).then(|| file::parse(&self.file, &content));
+            let keys =
+                (digest != active).then(|| file::parse(&self.file, &content, self.default_limits));
             Ok((digest, keys.transpose()?))
         });
         let mut state = self.state();
@@ -137,7 +146,8 @@ mod tests {
         let write = |content: &str| std::fs::write(&file, content).expect("file should be written");
         write(&document(&["a", "b"]));
         let metrics = AccessMetrics::default();
-        let keys = WatchedKeys::open(&file, metrics.clone()).expect("file should be valid");
+        let keys = WatchedKeys::open(&file, Limits::default(), metrics.clone())
+            .expect("file should be valid");
         assert!(admits(&keys, "a") && admits(&keys, "b") && !admits(&keys, "c"));
         write(&document(&["b", "c"]));
         keys.reload();
@@ -169,7 +179,7 @@ mod tests {
     fn missing_or_invalid_file_is_an_error_at_start() {
         let folder = tempfile::tempdir().expect("folder should be created");
         let file = folder.path().join("keys.json");
-        let open = || WatchedKeys::open(&file, AccessMetrics::default());
+        let open = || WatchedKeys::open(&file, Limits::default(), AccessMetrics::default());
         assert!(open().is_err());
         std::fs::write(&file, "{").expect("file should be written");
         assert!(open().is_err());

@@ -4,13 +4,14 @@ mod kdf;
 mod settings;
 
 use super::{Capability, CapabilityStatus, Context, Definition, StartError};
+use crate::access::{Caller, KdfAllowance};
 use crate::components::{ActiveComponent, HotSwap, Make};
 use crate::config::http::HttpSettings;
 use crate::process::allocator;
 use bulkhead_envelope::Request;
 use bulkhead_http::{
-    Call, LimitExceeded, MemoryBudget, Problem, ProblemBody, RequestBody, Response, expect_json,
-    negotiate, response, setting,
+    Call, LimitExceeded, MemoryBudget, Problem, ProblemBody, RequestBody, RequestFacts, Response,
+    expect_json, negotiate, response, setting,
 };
 use bulkhead_kdf::Engine;
 use bulkhead_sandbox::{
@@ -89,7 +90,8 @@ impl State {
 
     /// Handles `POST /decryptMessage`. Returns the plaintext as JSON or as bytes. Dropping the future
     /// cancels the decryption.
-    pub(crate) async fn open(&self, call: Call<'_>) -> Result<Response, Problem> {
+    pub(crate) async fn open(&self, caller: Caller, call: Call<'_>) -> Result<Response, Problem> {
+        let allowance = caller.kdf_allowance();
         let form = expect_json(call.headers()).and_then(|()| {
             negotiate(
                 call.headers(),
@@ -100,18 +102,27 @@ impl State {
             0 => Form::Json,
             _ => Form::Bytes,
         });
+        let form = form.and_then(|form| allowance.check().map(|()| form));
+        let facts = call.facts;
         let (form, body) = call.admit(form).await?;
-        self.open_on_worker(body, form).await
+        self.open_on_worker(body, form, allowance, facts).await
     }
 
     /// Decrypts the message on a worker. The worker also makes the response, because reading and writing
     /// megabytes of JSON would block an I/O thread.
-    async fn open_on_worker(&self, body: RequestBody, form: Form) -> Result<Response, Problem> {
+    async fn open_on_worker(
+        &self,
+        body: RequestBody,
+        form: Form,
+        allowance: KdfAllowance,
+        facts: &RequestFacts,
+    ) -> Result<Response, Problem> {
         let (sender, receiver) = oneshot::channel();
         let (start, started) = oneshot::channel();
         let cancel = CancelFlag::default();
         let on_thread = cancel.clone();
         let active = self.component.current();
+        facts.set_code_sha256(active.sha256());
         let for_worker = Arc::clone(&active);
         let (settings, responses) = (self.settings.clone(), self.responses.clone());
         let keys = Arc::clone(&self.keys);
@@ -131,6 +142,7 @@ impl State {
                     &body,
                     on_thread,
                     kdf_offload,
+                    &allowance,
                 )
                 .and_then(|opened| packed(opened, &responses, form));
                 let _gone = sender.send(result);
@@ -201,12 +213,14 @@ fn open(
     body: &[u8],
     cancel: CancelFlag,
     kdf_offload: KdfOffload,
+    allowance: &KdfAllowance,
 ) -> Result<Opened, Problem> {
     let Request {
         passphrase,
         message,
     } = Request::parse(body)?;
     let keys = Arc::clone(&kdf_offload.engine);
+    let charged = allowance.clone();
     decryptor
         .open(OpenRequest {
             message: message.as_bytes(),
@@ -215,8 +229,9 @@ fn open(
             kdf_limits: settings.key_limits(),
             cancel,
             kdf_offload: Some(kdf_offload),
+            kdf_charge: Some(Box::new(move |bytes| charged.take(bytes))),
         })
-        .map_err(|error| problem(error, settings, retry_after(&keys, 0)))
+        .map_err(|error| problem(error, settings, retry_after(&keys, 0), allowance))
 }
 
 /// Makes the response with the plaintext.
@@ -249,7 +264,12 @@ fn packed(opened: Opened, responses: &MemoryBudget, form: Form) -> Result<Respon
 
 /// Returns the problem document for an error of the component. `retry_after` is the estimated wait for the
 /// key-derivation queue, in seconds.
-fn problem(error: OpenError, settings: &Settings, retry_after: u64) -> Problem {
+fn problem(
+    error: OpenError,
+    settings: &Settings,
+    retry_after: u64,
+    allowance: &KdfAllowance,
+) -> Problem {
     let body = match error {
         OpenError::Rejected(rejection) => ProblemBody::from(rejection),
         OpenError::Fault(Fault::Deadline | Fault::Cancelled) => ProblemBody::too_costly(format!(
@@ -265,6 +285,7 @@ fn problem(error: OpenError, settings: &Settings, retry_after: u64) -> Problem {
         OpenError::Fault(Fault::KeysOverloaded) => {
             return Problem::overloaded(KEYS_WAIT, retry_after);
         }
+        OpenError::Fault(Fault::KeysCharged) => return allowance.used_up(),
         OpenError::Fault(Fault::Trap(trap)) => {
             return Problem::internal(format!("the decrypt component trapped: {trap}"));
         }
@@ -291,9 +312,12 @@ mod tests {
             (Fault::Cancelled, 422, "too_costly"),
             (Fault::Memory, 422, "too_costly"),
             (Fault::KeysOverloaded, 503, "overloaded"),
+            // A caller of an open server has no limit.
+            (Fault::KeysCharged, 500, "internal"),
             (Fault::Trap("unreachable".into()), 500, "internal"),
         ] {
-            let problem = problem(OpenError::Fault(fault), &settings, 1);
+            let allowance = Caller::OPEN.kdf_allowance();
+            let problem = problem(OpenError::Fault(fault), &settings, 1, &allowance);
             assert_eq!((problem.status().as_u16(), problem.code()), (status, code));
             // Only the log contains the text of the trap.
             assert_eq!(problem.fault().is_some(), status == 500);

@@ -316,7 +316,7 @@ fn problem(fault: &Fault) -> Problem {
     match fault {
         // The work is proportional to the body, whose size is limited. The machine is therefore too busy.
         Fault::Deadline | Fault::Cancelled => Problem::overloaded(TIME_OVER, 1),
-        Fault::Memory | Fault::KeysOverloaded | Fault::Trap(_) => {
+        Fault::Memory | Fault::KeysOverloaded | Fault::KeysCharged | Fault::Trap(_) => {
             Problem::internal(format!("the token component ended early: {fault}"))
         }
     }

@@ -4,7 +4,7 @@ use super::client::{ACCESS_KEY, access_key_of_variables};
 use super::print;
 use crate::access::{
     AccessKey, AccessSettings, Entry, EntryError, EntryKey, InvalidKey, KeyFileError, KeySet,
-    Scope, Scopes, expiry, is_name, read_keys,
+    NewLimits, Scope, Scopes, expiry, is_name, read_keys,
 };
 use crate::config::secrets::SecretError;
 use bulkhead_http::setting;
@@ -46,6 +46,8 @@ pub(super) struct NewSettings {
     /// is not set, the key does not expire.
     #[arg(long, value_name = "DATE", value_parser = checked_expiry)]
     expires: Option<String>,
+    #[command(flatten)]
+    limits: NewLimits,
 }
 
 #[derive(Debug, Args)]
@@ -97,7 +99,11 @@ fn new(settings: &NewSettings) -> Result<String, CommandError> {
         document_key["expires"] = expires.as_str().into();
     }
     let scopes: Vec<_> = settings.scope.iter().map(|scope| scope.name()).collect();
-    let entry = json!({"name": settings.name, "keys": [document_key], "scopes": scopes});
+    let mut entry = json!({"name": settings.name, "keys": [document_key], "scopes": scopes});
+    let limits = settings.limits.limits().document();
+    if !limits.is_empty() {
+        entry["limits"] = limits.into();
+    }
     Ok(format!(
         "{}\n\nThis is the access key of {}. It is not shown again. Add this entry to \"entries\" in the file \
          of {}:\n\n{entry:#}\n",
