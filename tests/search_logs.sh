@@ -1,5 +1,5 @@
 #!/bin/sh
-# Searches the logs of a test run for the secrets that the harness recorded (tests/src/canaries.rs).
+# Searches the logs and audit logs of a test run for the secrets that the harness recorded (tests/src/canaries.rs).
 #   tests/search_logs.sh FOLDER
 set -eu
 cd "$1"
@@ -8,6 +8,10 @@ count() { wc -l <"$1" | tr -d ' '; }
 cat ./*.log >all
 if ! grep -q '"level":"TRACE"' all || ! grep -q '"message":"request answered"' all; then
   echo "the servers did not log at trace level" >&2
+  exit 1
+fi
+if ! grep -q '"event":"request"' all; then
+  echo "the servers did not write audit logs" >&2
   exit 1
 fi
 { head -n 1 canaries; echo planted; } >control

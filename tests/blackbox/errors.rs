@@ -20,7 +20,11 @@ use std::process::Output;
 const GOLDEN: &str = include_str!("errors.txt");
 
 /// Codes of problems that no situation of the table causes, with the test that causes each of them.
-const CODES_ELSEWHERE: [(&str, &str); 2] = [
+const CODES_ELSEWHERE: [(&str, &str); 3] = [
+    (
+        "audit_unavailable",
+        "required_line_is_written_before_the_response_or_the_response_is_503",
+    ),
     ("draining", "readiness_fails_before_the_listener_closes"),
     // Only a fault of the server or of a component causes this problem.
     ("internal", "every_fault_of_an_instance_has_a_response"),

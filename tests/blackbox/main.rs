@@ -1,6 +1,7 @@
 //! Black-box tests: the real binary, real sockets, and messages of other implementations.
 
 mod access;
+mod audit;
 mod bombs;
 mod clients;
 mod components;

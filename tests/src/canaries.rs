@@ -1,7 +1,7 @@
 //! Records secrets, so that a search of the servers' logs can prove that they contain none.
 //!
 //! If `BULKHEAD_TEST_LOGS` names a folder, every server of a test run logs at trace level into a
-//! file of that folder, and the harness writes every secret that it sends or receives to the file
+//! file of that folder, writes its audit log there, and the harness writes every secret that it sends or receives to the file
 //! `canaries`, one per line. After the run, `run_tests.sh` searches the logs for these lines. The
 //! run fails if it finds one.
 
@@ -39,13 +39,14 @@ static CANARIES: LazyLock<Option<Mutex<Canaries>>> = LazyLock::new(|| {
     }))
 });
 
-/// Creates the log file of one server. Returns `None` if logs are not kept.
-pub(crate) fn log_file() -> Option<File> {
+/// Creates the log file of one server. Returns it with the path of the server's audit log, or `None` if logs are not kept.
+pub(crate) fn log_files() -> Option<(File, PathBuf)> {
     static SERVERS: AtomicU32 = AtomicU32::new(0);
     let number = SERVERS.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{}-{number}.log", std::process::id());
     let folder = FOLDER.as_ref()?;
-    Some(File::create(folder.join(name)).expect("file should be accessible"))
+    let name = |end| folder.join(format!("{}-{number}{end}", std::process::id()));
+    let log = File::create(name(".log")).expect("file should be accessible");
+    Some((log, name("-audit.log")))
 }
 
 /// Records a secret, or a part of it that occurs nowhere else.

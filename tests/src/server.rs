@@ -55,10 +55,12 @@ impl Server {
     /// Starts a server. Returns its log if it ended before it listened.
     fn spawn(command: &mut Command, variables: &[(&str, &str)]) -> Result<Self, String> {
         remove_our_variables(command);
-        let mut log_file = canaries::log_file();
-        if log_file.is_some() {
+        let mut log_file = None;
+        if let Some((file, audit)) = canaries::log_files() {
             command.env("BULKHEAD_LOG", "trace");
             command.env("BULKHEAD_ACCESS_LOG", "on");
+            command.env("BULKHEAD_AUDIT_LOG", audit);
+            log_file = Some(file);
         }
         for (name, value) in variables {
             if is_secret(name) {

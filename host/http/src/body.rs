@@ -13,6 +13,8 @@ use hyper::HeaderMap;
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, EXPECT};
 use hyper::http::request::Parts;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::AsyncReadExt as _;
@@ -69,8 +71,9 @@ async fn read_body(
     mut body: Incoming,
     settings: &Settings,
     budget: &MemoryBudget,
+    facts: &RequestFacts,
 ) -> Result<RequestBody, BodyError> {
-    let read = read(&mut body, settings, budget).await;
+    let read = read(&mut body, settings, budget, facts).await;
     if matches!(read, Err(ref error) if !matches!(error, BodyError::Incomplete(_))) {
         discard(body);
     }
@@ -81,6 +84,7 @@ async fn read(
     body: &mut Incoming,
     settings: &Settings,
     budget: &MemoryBudget,
+    facts: &RequestFacts,
 ) -> Result<RequestBody, BodyError> {
     let deadline = Instant::now() + settings.body_timeout;
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
@@ -89,6 +93,7 @@ async fn read(
         let Ok(data) = frame.map_err(BodyError::Incomplete)?.into_data() else {
             continue;
         };
+        facts.add_received(data.len());
         if bytes.len() + data.len() > settings.body_max.as_usize() {
             return Err(BodyError::TooLarge(settings.body_max));
         }
@@ -129,6 +134,37 @@ pub struct Call<'a> {
     pub body: Incoming,
     /// The limits on the body.
     pub reader: &'a BodyReader,
+    /// The facts that become known while the request is handled.
+    pub facts: &'a RequestFacts,
+}
+
+/// Facts about a request that become known while it is handled, for the service's records.
+#[derive(Debug, Default)]
+pub struct RequestFacts {
+    received_bytes: AtomicU64,
+    code_sha256: OnceLock<[u8; 32]>,
+}
+
+impl RequestFacts {
+    fn add_received(&self, bytes: usize) {
+        self.received_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Returns the number of bytes of the body that were read. Bytes that were discarded do not count.
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Sets the SHA-256 of the code that handles the request. A second call changes nothing.
+    pub fn set_code_sha256(&self, sha256: &[u8; 32]) {
+        self.code_sha256.get_or_init(|| *sha256);
+    }
+
+    /// Returns the SHA-256 of the code that handled the request, if the service has set it.
+    pub fn code_sha256(&self) -> Option<&[u8; 32]> {
+        self.code_sha256.get()
+    }
 }
 
 impl<'a> Call<'a> {
@@ -152,7 +188,10 @@ impl<'a> Call<'a> {
             admitted => admitted,
         };
         match admitted {
-            Ok(admitted) => Ok((admitted, read_body(self.body, settings, budget).await?)),
+            Ok(admitted) => Ok((
+                admitted,
+                read_body(self.body, settings, budget, self.facts).await?,
+            )),
             Err(problem) => {
                 self.discard_body();
                 Err(problem)

@@ -21,7 +21,7 @@ mod socket;
 mod threads;
 mod tls;
 
-pub use body::{BodyError, BodyReader, Call};
+pub use body::{BodyError, BodyReader, Call, RequestFacts};
 pub use bulkhead_envelope::problem_kind as envelope_kinds;
 pub use bulkhead_envelope::problem_kinds;
 pub use bulkhead_envelope::{

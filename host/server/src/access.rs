@@ -25,7 +25,7 @@ mod watched_keys;
 
 use crate::client_address::{ClientNetwork, TrustedProxy, client_address};
 use crate::listen::ListenSettings;
-use crate::reload::Reloader;
+use crate::reload::{Reloader, Watched};
 use cross_site::is_cross_site;
 use failures::FailureLimit;
 use hosts::{Hosts, Loopback};
@@ -39,7 +39,7 @@ use usage::Outcome;
 use watched_keys::WatchedKeys;
 
 use bulkhead_http::{Connection, Problem};
-pub(crate) use caller::{Admission, Caller, KdfAllowance};
+pub(crate) use caller::{Caller, Credential, KdfAllowance};
 pub(crate) use file::{EntryError, KeyFileError, expiry, is_name, read as read_keys};
 pub(crate) use key::{AccessKey, KeyDigest};
 pub(crate) use key_set::{Entry, EntryKey, InvalidKey, KeySet};
@@ -47,6 +47,7 @@ pub(crate) use limits::NewLimits;
 pub(crate) use problems::KINDS as PROBLEM_KINDS;
 pub(crate) use scope::{Audience, Requirement, Scope, Scopes};
 pub(crate) use settings::AccessSettings;
+pub(crate) use usage::RunningRequest;
 
 /// Access control of a running server.
 pub(crate) struct Access {
@@ -73,15 +74,9 @@ impl Access {
     ) -> Result<Self, AccessError> {
         let default_limits = settings.default_limits.limits();
         let keys = settings.access_keys.as_deref();
-        let keys = keys.map(|file| WatchedKeys::open(file, default_limits, metrics.clone()));
+        let keys = keys.map(|file| watched_keys::open(file, default_limits, metrics.clone()));
         let keys = keys.transpose()?.map(Arc::new);
-        let reloader = keys.as_ref().map(|keys| {
-            let keys = Arc::downgrade(keys);
-            Reloader::start("access keys", move || {
-                let keys = keys.upgrade();
-                keys.inspect(|keys| keys.reload()).is_some()
-            })
-        });
+        let reloader = keys.as_ref().map(Watched::watch);
         let warnings = settings.warnings(listen);
         for warning in &warnings {
             tracing::warn!("{warning}");
@@ -105,63 +100,68 @@ impl Access {
         })
     }
 
-    /// Admits a request to a route with this requirement. The admission is to be kept until the request has a response.
+    /// Returns the caller of a request to a route with this requirement.
     ///
     /// # Errors
-    /// 403 if a page of another origin has made a browser send the request, 401 if the request has no valid key (429 if
-    /// too many such requests came from its address), 429 if its key has used up a limit, and 403 if the key does not
-    /// have the scope.
-    pub(crate) fn admit(
+    /// 403 if a page of another origin has made a browser send the request, and 401 if the request has no valid key (429 if
+    /// too many such requests came from its address).
+    pub(crate) fn identify(
         &self,
         required: Requirement,
         head: &Parts,
         connection: &Connection,
-    ) -> Result<Admission, Problem> {
+    ) -> Result<Caller, Problem> {
         if matches!(required, Requirement::OneOf(_)) && is_cross_site(head, &self.hosts) {
             self.metrics.count(Rejection::CrossSite);
             return Err(problems::cross_site());
         }
         let Some(keys) = &self.keys else {
-            return Ok(Admission::unlimited(Caller::OPEN));
+            return Ok(Caller::OPEN);
         };
-        let headers = &head.headers;
-        let now = SystemTime::now();
+        let find = || identify(keys, &head.headers, connection, SystemTime::now());
         match required {
-            Requirement::Nothing => Ok(Admission::unlimited(Caller::UNKNOWN)),
-            Requirement::ScopeForDetails => {
-                let caller = match identify(keys, headers, connection, now) {
-                    Ok(entry) => {
-                        count_usage(&entry, Outcome::Admitted, now);
-                        Caller::of(&entry)
-                    }
-                    Err(_) => Caller::UNKNOWN,
-                };
-                Ok(Admission::unlimited(caller))
-            }
-            Requirement::OneOf(scopes) => {
-                let entry = identify(keys, headers, connection, now)
-                    .map_err(|why| self.reject(why, headers, connection))?;
-                let running = entry.usage.get().map(|usage| usage.begin(&entry.limits));
-                let running = running.transpose().map_err(problems::limit_reached)?;
-                let caller = Caller::of(&entry);
-                if caller.has_one_of(scopes) {
-                    count_usage(&entry, Outcome::Admitted, now);
-                    Ok(Admission::limited(caller, running))
-                } else {
-                    count_usage(&entry, Outcome::Rejected, now);
-                    self.metrics.count(Rejection::Scope);
-                    Err(problems::missing_scope(scopes))
-                }
-            }
+            Requirement::Nothing => Ok(Caller::UNKNOWN),
+            Requirement::ScopeForDetails => Ok(find().unwrap_or(Caller::UNKNOWN)),
+            Requirement::OneOf(_) => find().map_err(|why| self.reject(why, head, connection)),
+        }
+    }
+
+    /// Admits a request of a caller to a route with this requirement. The returned value is to be kept until the request
+    /// has a response.
+    ///
+    /// # Errors
+    /// 429 if the key of the caller has used up a limit, and 403 if it does not have the scope.
+    pub(crate) fn admit(
+        &self,
+        required: Requirement,
+        caller: &Caller,
+    ) -> Result<Option<RunningRequest>, Problem> {
+        let Some((entry, usage)) = caller.usage() else {
+            return Ok(None);
+        };
+        let now = SystemTime::now();
+        let Requirement::OneOf(scopes) = required else {
+            usage.count(Outcome::Admitted, now);
+            return Ok(None);
+        };
+        let running = usage.begin(&entry.limits);
+        let running = running.map_err(problems::limit_reached)?;
+        if caller.has_one_of(scopes) {
+            usage.count(Outcome::Admitted, now);
+            Ok(Some(running))
+        } else {
+            usage.count(Outcome::Rejected, now);
+            self.metrics.count(Rejection::Scope);
+            Err(problems::missing_scope(scopes))
         }
     }
 
     /// Returns the response to a request without a valid key. The key is looked up before, so that failures of others
     /// never keep a valid key out.
-    fn reject(&self, why: Rejection, headers: &HeaderMap, connection: &Connection) -> Problem {
+    fn reject(&self, why: Rejection, head: &Parts, connection: &Connection) -> Problem {
         self.metrics.count(why);
         let peer = connection.peer.map(|peer| peer.ip());
-        let client = peer.map(|peer| client_address(peer, headers, &self.trusted_proxies));
+        let client = peer.map(|peer| client_address(peer, &head.headers, &self.trusted_proxies));
         match self.failures.count(ClientNetwork::of(client)) {
             Ok(()) => problems::unauthenticated(),
             Err(wait) => {
@@ -197,13 +197,9 @@ impl Access {
             return json!({"status": "open", "entries": []});
         };
         let now = SystemTime::now();
-        let entries: Vec<_> = keys
-            .active()
-            .entries()
-            .iter()
-            .map(|it| view(it, now))
-            .collect();
-        json!({"status": status(keys.failing().as_ref()), "entries": entries})
+        let active = keys.source().active();
+        let entries: Vec<_> = active.entries().iter().map(|it| view(it, now)).collect();
+        json!({"status": keys.health()["status"], "entries": entries})
     }
 
     /// Returns the member `access` of `/health`, and whether the file of keys is faulty.
@@ -211,13 +207,9 @@ impl Access {
         let Some(keys) = &self.keys else {
             return (json!({"status": "open"}), false);
         };
-        let failing = keys.failing();
-        let document = json!({
-            "status": status(failing.as_ref()),
-            "why": failing,
-            "entries": keys.active().entries().len(),
-        });
-        (document, failing.is_some())
+        let mut document = keys.health();
+        document["entries"] = keys.source().active().entries().len().into();
+        (document, keys.failing().is_some())
     }
 }
 
@@ -230,11 +222,6 @@ pub(crate) enum AccessError {
         "cannot start a thread for access control: {0}. Raise the limit on processes (ulimit -u)"
     )]
     Thread(#[from] std::io::Error),
-}
-
-/// Returns the status of the file of keys.
-fn status(failing: Option<&String>) -> &'static str {
-    if failing.is_some() { "failing" } else { "ok" }
 }
 
 /// Returns an entry as `GET /access-keys` shows it.
@@ -261,31 +248,29 @@ fn view(entry: &Entry, now: SystemTime) -> Value {
     })
 }
 
-/// Counts a request with a valid key of this entry.
-fn count_usage(entry: &Entry, outcome: Outcome, now: SystemTime) {
-    if let Some(usage) = entry.usage.get() {
-        usage.count(outcome, now);
-    }
-}
-
-/// Returns the entry of the key in the request. A request without the header has the entry of the client
+/// Returns the caller whose key is in the request. A request without the header has the caller of the client
 /// certificate, if the connection has one.
 fn identify(
     keys: &WatchedKeys,
     headers: &HeaderMap,
     connection: &Connection,
     now: SystemTime,
-) -> Result<Arc<Entry>, Rejection> {
+) -> Result<Caller, Rejection> {
+    let keys = keys.source().active();
     if !headers.contains_key(AUTHORIZATION)
         && let Some(certificate) = &connection.certificate
     {
-        let entry = keys.active().entry_of_certificate(certificate);
-        return entry.ok_or(Rejection::UnknownCertificate);
+        let entry = keys.entry_of_certificate(certificate);
+        let entry = entry.ok_or(Rejection::UnknownCertificate)?;
+        return Ok(Caller::of(
+            entry,
+            Credential::Certificate(certificate.sha256),
+        ));
     }
     let key = bearer(headers).ok_or(Rejection::NoKey)?;
-    keys.active()
-        .entry(&KeyDigest::of(key), now)
-        .map_err(Rejection::from)
+    let digest = KeyDigest::of(key);
+    let entry = keys.entry(&digest, now).map_err(Rejection::from)?;
+    Ok(Caller::of(entry, Credential::Key(digest)))
 }
 
 /// Returns the credentials of the scheme `Bearer` (RFC 6750 section 2.1). Returns `None` if there is not

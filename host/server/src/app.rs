@@ -1,6 +1,7 @@
 //! The state that all requests share, and the settings that it is built from.
 
 use crate::access::{Access, AccessSettings};
+use crate::audit::{Audit, AuditSettings};
 use crate::capabilities::{Capabilities, CapabilitySettings, Context, StartError};
 use crate::client_address::TrustedProxy;
 use crate::components::{self, HotSwap, Watch};
@@ -37,8 +38,8 @@ pub(crate) struct Settings {
     /// duration.
     #[arg(long, value_enum, default_value = "off", value_name = "SWITCH")]
     pub(crate) access_log: Switch,
-    /// Proxies whose header `X-Forwarded-For` is used for the client's address in the access log: addresses
-    /// and networks, separated by commas, as in `127.0.0.1,10.1.0.0/16`. Entries of the header are read from
+    /// Proxies whose header `X-Forwarded-For` is used for the client's address in the access log and in the audit
+    /// log, and for the limit on failed attempts: addresses and networks, separated by commas, as in `127.0.0.1,10.1.0.0/16`. Entries of the header are read from
     /// the right, and the first address that is not a trusted proxy is the client. The header is ignored if
     /// others send it.
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
@@ -47,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) listen: ListenSettings,
     #[command(flatten)]
     pub(crate) access: AccessSettings,
+    #[command(flatten)]
+    pub(crate) audit: AuditSettings,
     #[command(flatten)]
     pub(crate) http: HttpSettings,
     #[command(flatten)]
@@ -61,6 +64,7 @@ impl Settings {
         let mut found = Vec::new();
         found.extend(self.listen.contradiction());
         found.extend(self.access.contradiction(&self.listen));
+        found.extend(self.audit.contradiction());
         found.extend(self.http.contradiction());
         found.extend(self.components.contradiction());
         found.extend(self.capabilities.contradictions(&self.http));
@@ -99,6 +103,7 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) bodies: BodyReader,
     pub(crate) access: Access,
+    pub(crate) audit: Audit,
     pub(crate) tls: ActiveTls,
     /// Whether `/health` and `/metrics` have listeners of their own.
     pub(crate) has_observe_listener: bool,
@@ -128,7 +133,8 @@ impl App {
             &settings.trusted_proxies,
             &metrics.access,
         )?;
-        let tls = ActiveTls::start(&settings.listen)?;
+        let audit = Audit::start(&settings.audit, &metrics.audit)?;
+        let tls = ActiveTls::start(&settings.listen, metrics.access.tls_reload_failures.clone())?;
         let sandbox = first_sandbox()?;
         let capabilities = Capabilities::start(&settings.context(&sandbox, &metrics))?;
         let components: Vec<_> = capabilities
@@ -146,6 +152,7 @@ impl App {
                 budget: MemoryBudget::new(bodies_max, BODIES_HELD, allocator::footprint),
             },
             access,
+            audit,
             tls,
             has_observe_listener: !settings.listen.observe_listen.is_empty(),
             access_log: settings.access_log.is_on(),

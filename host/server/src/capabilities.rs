@@ -8,6 +8,7 @@ pub(crate) mod signing;
 pub(crate) mod token;
 
 use crate::access::AccessError;
+use crate::audit::AuditError;
 use crate::components::{ActiveComponent, ComponentSource, HotSwap, Make};
 use crate::config::http::HttpSettings;
 use crate::config::secrets::SecretError;
@@ -196,6 +197,8 @@ pub(crate) enum StartError {
     Secret(#[from] SecretError),
     #[error(transparent)]
     Access(#[from] AccessError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     #[error(transparent)]
     Tls(#[from] TlsFileError),
     #[error(transparent)]

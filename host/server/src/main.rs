@@ -2,6 +2,7 @@
 
 mod access;
 mod app;
+mod audit;
 mod capabilities;
 mod cli;
 mod client_address;
@@ -93,6 +94,7 @@ async fn start_and_serve(
     let app = Arc::new(app);
     let end = serve_app(settings, threads, stops, hang_up, first_scan, &app).await;
     let is_closed = app.close().await;
+    app.audit.finish();
     Ok(match end? {
         DrainEnd::Drained if is_closed => ExitCode::SUCCESS,
         DrainEnd::Drained | DrainEnd::Cut => ExitCode::FAILURE,
@@ -137,11 +139,12 @@ async fn serve_app(
     Ok(bulkhead_http::serve(Arc::clone(app), limits, threads, groups, stops).await)
 }
 
-/// Reads the secrets, the access keys and the TLS certificate again on SIGHUP. If that fails, the active ones
-/// stay unchanged.
+/// Reads the secrets, the access keys and the TLS certificate again on SIGHUP, and opens the audit log again. If that
+/// fails, the active ones stay unchanged.
 fn reload_on_hang_up(mut hang_up: Signal, app: Arc<App>) {
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {
+            app.audit.reopen();
             app.access.reload();
             app.tls.reload();
             let app = Arc::clone(&app);

@@ -1,6 +1,7 @@
 //! The metrics of the server.
 
 use crate::access::metrics::AccessMetrics;
+use crate::audit::metrics::AuditMetrics;
 use crate::components::metrics::{ComponentEvents, ComponentsMetrics};
 use crate::process::logging;
 use bulkhead_kdf::KdfMetrics;
@@ -40,6 +41,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) http: HttpMetrics,
     pub(crate) access: AccessMetrics,
+    pub(crate) audit: AuditMetrics,
 }
 
 /// The numbers of requests by route and status, and their durations.
@@ -75,6 +77,7 @@ impl Metrics {
         let relay = RelayMetrics::register(&mut registry);
         let components = ComponentsMetrics::register(&mut registry);
         let access = AccessMetrics::register(&mut registry);
+        let audit = AuditMetrics::register(&mut registry);
         let connections = Gauge::default();
         registry.register("http_connections", "Open connections", connections.clone());
         registry.register(
@@ -94,6 +97,7 @@ impl Metrics {
             connections,
             http,
             access,
+            audit,
         }
     }
 

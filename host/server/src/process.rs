@@ -2,9 +2,10 @@
 
 pub(crate) mod allocator;
 pub(crate) mod descriptors;
-mod log_queue;
+mod line_queue;
 mod log_throttle;
 pub(crate) mod logging;
 pub(crate) mod signals;
 
+pub(crate) use line_queue::{Batch, LineQueue};
 pub(crate) use log_throttle::LogThrottle;

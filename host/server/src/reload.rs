@@ -3,6 +3,10 @@
 //! The content is compared and not the time of the change, because file systems record times coarsely, and
 //! mounted secrets change behind links. Such files are small.
 
+use prometheus_client::metrics::counter::Counter;
+use serde_json::{Value, json};
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -14,6 +18,121 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const SETTLING: Duration = Duration::from_millis(50);
 const SETTLING_READINGS_MAX: usize = 20;
 
+/// Files whose content is active, and stays active until they have another good content.
+pub(crate) trait Source: Send + Sync + 'static {
+    /// The name of the content in the log, in the plural.
+    const NAME: &'static str;
+    type Content;
+    type Error: Display;
+
+    /// Reads the files.
+    fn read(&self) -> Result<Digested<Self::Content>, Self::Error>;
+
+    /// Checks a content and makes it active. Nothing changes if it is faulty.
+    fn activate(&self, content: &Self::Content) -> Result<(), Self::Error>;
+
+    /// Returns the text of an error for `/health`, without paths.
+    fn reason(error: &Self::Error) -> String;
+}
+
+/// A source, and the state of its files.
+pub(crate) struct Watched<S> {
+    source: S,
+    state: Mutex<FileState>,
+    /// The number of faulty readings.
+    failures: Counter,
+}
+
+/// The last reading of the files.
+struct FileState {
+    /// The digest of the active content.
+    active: [u8; 32],
+    /// The fault of the last reading.
+    failing: Option<String>,
+}
+
+impl<S: Source> Watched<S> {
+    /// Creates it with the digest of the active content.
+    pub(crate) fn new(source: S, active: [u8; 32], failures: Counter) -> Self {
+        Self {
+            source,
+            state: Mutex::new(FileState {
+                active,
+                failing: None,
+            }),
+            failures,
+        }
+    }
+
+    pub(crate) fn source(&self) -> &S {
+        &self.source
+    }
+
+    fn state(&self) -> MutexGuard<'_, FileState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the fault of the last reading, without paths.
+    pub(crate) fn failing(&self) -> Option<String> {
+        self.state().failing.clone()
+    }
+
+    /// Returns the members `status` and `why` of `/health`.
+    pub(crate) fn health(&self) -> Value {
+        let failing = self.failing();
+        let status = if failing.is_some() { "failing" } else { "ok" };
+        json!({"status": status, "why": failing})
+    }
+
+    /// Starts a thread that reads the files again, until this value is dropped.
+    ///
+    /// # Errors
+    /// If the system does not give a thread.
+    pub(crate) fn watch(self: &Arc<Self>) -> std::io::Result<Reloader> {
+        let watched = Arc::downgrade(self);
+        Reloader::start(S::NAME, move || {
+            let watched = watched.upgrade();
+            watched.inspect(|watched| watched.reload()).is_some()
+        })
+    }
+
+    /// Reads the files again. Nothing changes if they are faulty or have not changed.
+    pub(crate) fn reload(&self) {
+        let active = self.state().active;
+        let read = settled(active, || self.source.read());
+        let read = read.and_then(|(digest, content)| {
+            let is_new = digest != active;
+            if is_new {
+                self.source.activate(&content)?;
+            }
+            Ok((digest, is_new))
+        });
+        let mut state = self.state();
+        match read {
+            Ok((digest, is_new)) => {
+                let was_failing = state.failing.take().is_some();
+                state.active = digest;
+                if is_new || was_failing {
+                    tracing::info!("{} read again", S::NAME);
+                }
+            }
+            Err(error) => {
+                let why = S::reason(&error);
+                if state.failing.as_ref() != Some(&why) {
+                    self.failures.inc();
+                    let error = error.to_string();
+                    tracing::error!(
+                        error,
+                        "cannot read {} again; the previous ones stay active",
+                        S::NAME
+                    );
+                    state.failing = Some(why);
+                }
+            }
+        }
+    }
+}
+
 /// A thread that reads files again.
 pub(crate) struct Reloader(Thread);
 
@@ -22,10 +141,7 @@ impl Reloader {
     ///
     /// # Errors
     /// If the system does not give a thread.
-    pub(crate) fn start(
-        name: &str,
-        reload: impl Fn() -> bool + Send + 'static,
-    ) -> std::io::Result<Self> {
+    fn start(name: &str, reload: impl Fn() -> bool + Send + 'static) -> std::io::Result<Self> {
         let thread = std::thread::Builder::new().name(name.to_owned());
         let thread = thread.spawn(move || {
             loop {
@@ -52,7 +168,7 @@ pub(crate) type Digested<T> = ([u8; 32], T);
 ///
 /// # Errors
 /// The error of the last reading.
-pub(crate) fn settled<T, E>(
+fn settled<T, E>(
     active: [u8; 32],
     read: impl Fn() -> Result<Digested<T>, E>,
 ) -> Result<Digested<T>, E> {

@@ -36,7 +36,7 @@ macro_rules! capability {
             handler: |app, _, call| Box::pin(app.capabilities.$name.$handler(call)),
         }
     };
-    ($path:literal, $methods:expr, $requires:expr, $name:ident.$handler:ident(caller)) => {
+    ($path:literal, $methods:expr, $requires:expr, $name:ident.$handler:ident for caller) => {
         Route {
             path: $path,
             methods: $methods,
@@ -72,7 +72,7 @@ const ADMIN: Requirement = Requirement::scope(Scope::Admin);
 
 /// All resources.
 pub(crate) const ROUTES: &[Route] = &[
-    capability!("/decryptMessage", POST, DECRYPT, decrypt.open(caller)),
+    capability!("/decryptMessage", POST, DECRYPT, decrypt.open for caller),
     capability!("/token", POST, TOKEN_MAKE, token.make),
     capability!("/token/verify", POST, TOKEN_VERIFY, token.verify),
     capability!("/crypto/sign", "GET, POST, OPTIONS", SIGN, signing.sign),

@@ -2,17 +2,18 @@
 
 use crate::access::Audience;
 use crate::app::App;
+use crate::audit::{self, AuditedRequest, Wait};
 use crate::client_address::client_address;
 use crate::listen::OBSERVE_GROUP;
 use crate::metrics::{Metrics, Outcome};
 use crate::routes::{MALFORMED, ROUTES, Target};
 use crate::trace::trace_parent;
 use bulkhead_http::{
-    Call, Connection, HandshakeFailure, Problem, REQUEST_ID, Response, Service, check_head,
-    problem_kind, request_id, response,
+    Call, Connection, HandshakeFailure, Problem, REQUEST_ID, RequestFacts, Response, Service,
+    check_head, problem_kind, request_id, response,
 };
 use bulkhead_store::TraceParent;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use prometheus_client::metrics::gauge::Gauge;
@@ -63,24 +64,40 @@ impl Service for App {
             start: Instant::now(),
             outcome: Outcome::ClientClosed,
         };
+        let facts = RequestFacts::default();
         let call = Call {
             head: &head,
             path_parameter: "",
             body,
             reader: &self.bodies,
+            facts: &facts,
         };
-        let mut response = match self.dispatch(target, call, connection).await {
-            Ok(response) => response,
-            Err(problem) => {
-                self.log(&problem, &request_id);
-                problem.into_response(&request_id)
-            }
+        let is_recorded = self.access_log || self.audit.is_on();
+        let peer = connection.peer.filter(|_| is_recorded);
+        let peer = peer.map(|peer| peer.ip().to_canonical());
+        let client = peer.map(|peer| client_address(peer, &head.headers, &self.trusted_proxies));
+        let mut audited = self.audit.begin(audit::Request {
+            id: &request_id,
+            method: method_label(&head.method),
+            route: target.label(),
+            peer,
+            client,
+            facts: &facts,
+            start: counted.start,
+        });
+        let result = self.dispatch(target, call, connection, &mut audited).await;
+        let code = result.as_ref().err().map(Problem::code);
+        let mut response = self.respond(result, &request_id);
+        let outcome = audit::Outcome {
+            status: Some(response.status().as_u16()),
+            code,
+            sent_bytes: response.body().size_hint().lower(),
         };
+        if let Err(problem) = audited.end(outcome).await {
+            response = self.respond(Err(problem), &request_id);
+        }
         counted.outcome = Outcome::Answered(response.status());
         if self.access_log {
-            let peer = connection.peer.map(|peer| peer.ip().to_canonical());
-            let client =
-                peer.map(|peer| client_address(peer, &head.headers, &self.trusted_proxies));
             tracing::info!(
                 request.id = request_id,
                 peer.address = peer.map(tracing::field::display),
@@ -144,11 +161,20 @@ impl App {
         }
     }
 
+    /// Returns the response to a request. Logs a problem.
+    fn respond(&self, result: Result<Response, Problem>, request_id: &str) -> Response {
+        result.unwrap_or_else(|problem| {
+            self.log(&problem, request_id);
+            problem.into_response(request_id)
+        })
+    }
+
     async fn dispatch<'a>(
         &'a self,
         target: Target<'a>,
         mut call: Call<'a>,
         connection: &Connection,
+        audited: &mut AuditedRequest<'_>,
     ) -> Result<Response, Problem> {
         let checked = check_head(call.head, &self.bodies.settings)
             .and_then(|()| self.access.check_host(call.head, connection))
@@ -163,16 +189,28 @@ impl App {
         match target {
             Target::Resource(at, parameter) if call.head.method != Method::OPTIONS => {
                 let route = &ROUTES[at];
-                let admitted = self.access.admit(route.requires, call.head, connection);
-                let admission = match admitted {
-                    Ok(admission) => admission,
+                let caller = self.access.identify(route.requires, call.head, connection);
+                let admitted = caller.and_then(|caller| {
+                    if caller.is_audited(route.requires) {
+                        let wait = match route.requires.audience() {
+                            Audience::Callers => Wait::IfRequired,
+                            // Monitoring sees when the audit log fails.
+                            Audience::Observers | Audience::Everyone => Wait::Never,
+                        };
+                        audited.set_caller(&caller, wait);
+                    }
+                    let running = self.access.admit(route.requires, &caller)?;
+                    Ok((caller, running))
+                });
+                let (caller, _running) = match admitted {
+                    Ok(admitted) => admitted,
                     Err(problem) => {
                         call.discard_body();
                         return Err(problem);
                     }
                 };
                 call.path_parameter = parameter;
-                (route.handler)(self, admission.caller.clone(), call).await
+                (route.handler)(self, caller, call).await
             }
             Target::Resource(..) | Target::Server | Target::Unknown => {
                 call.discard_body();

@@ -147,6 +147,12 @@ fn renewed_certificate_is_served_and_a_faulty_one_is_not() {
     std::fs::remove_file(files.path("key.pem")).expect("file should be removed");
     server.signal("HUP");
     until("the fault is shown", || status().1 == "failing");
+    let metrics = files.get(&server, "/metrics");
+    let metrics = metrics.expect("request should be answered").json();
+    let samples = metrics["metrics"].as_array().expect("an array").iter();
+    let mut samples = samples.filter_map(|it| it["samples"].as_array()).flatten();
+    let failures = samples.find(|it| it["name"] == "bulkhead_tls_reload_failures_total");
+    assert_eq!(failures.expect("a sample")["value"], 5);
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(super) fn add(table: &mut Table) {
     keys(table);
     limits(table);
     key_files(table, folder);
+    audit_log(table, folder);
     certificates(table, folder);
 }
 
@@ -108,6 +109,16 @@ fn limits(table: &mut Table) {
     table.problem("too many failed attempts", &response);
     let output = run(&["check-config", "--key-request-rate", "1"], &[]);
     table.failure("limits without access keys", &output, &[]);
+}
+
+fn audit_log(table: &mut Table, folder: &Path) {
+    let missing = path_in(folder, "missing/audit.log");
+    let in_folder = folder.display().to_string();
+    let mut check =
+        |situation: &str, arguments: &[&str]| check(table, folder, situation, arguments);
+    check("audit log in a missing folder", &["--audit-log", &missing]);
+    check("audit log that is a folder", &["--audit-log", &in_folder]);
+    check("required audit log without a file", &["--audit-required"]);
 }
 
 fn check(table: &mut Table, folder: &Path, situation: &str, arguments: &[&str]) {

@@ -1,10 +1,11 @@
 //! The caller of a request.
 
+use super::key::KeyDigest;
 use super::key_set::Entry;
 use super::limits::LimitReached;
 use super::problems;
-use super::scope::{Scope, Scopes};
-use super::usage::RunningRequest;
+use super::scope::{Requirement, Scope, Scopes};
+use super::usage::Usage;
 use bulkhead_http::Problem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,29 +14,96 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     scopes: Scopes,
-    /// The entry of the caller's key. `None` on an open server, and for a caller without a valid key.
-    entry: Option<Arc<Entry>>,
+    identity: Identity,
+}
+
+/// The identity of a caller, as far as the server knows it.
+#[derive(Debug, Clone)]
+enum Identity {
+    /// The server is open.
+    Open,
+    /// The caller has no valid key.
+    Unknown,
+    /// The caller has a key of this entry.
+    Named(Arc<Entry>, Credential),
+}
+
+/// The proof that a caller is the one of its entry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Credential {
+    Key(KeyDigest),
+    /// A client certificate, by its SHA-256.
+    Certificate([u8; 32]),
+}
+
+impl Credential {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "key",
+            Self::Certificate(_) => "certificate",
+        }
+    }
+
+    /// Returns the first digits of the SHA-256.
+    pub(crate) fn fingerprint(&self) -> String {
+        match self {
+            Self::Key(digest) => digest.fingerprint(),
+            Self::Certificate(sha256) => base16ct::lower::encode_string(&sha256[..4]),
+        }
+    }
 }
 
 impl Caller {
     /// A caller of an open server, who has all rights.
     pub(crate) const OPEN: Self = Self {
         scopes: Scopes::ALL,
-        entry: None,
+        identity: Identity::Open,
     };
 
     /// A caller without a valid key, who has no rights.
     pub(crate) const UNKNOWN: Self = Self {
         scopes: Scopes::NONE,
-        entry: None,
+        identity: Identity::Unknown,
     };
 
     /// Returns the caller whose key belongs to this entry.
-    pub(crate) fn of(entry: &Arc<Entry>) -> Self {
+    pub(super) fn of(entry: Arc<Entry>, credential: Credential) -> Self {
         Self {
             scopes: entry.scopes,
-            entry: Some(Arc::clone(entry)),
+            identity: Identity::Named(entry, credential),
         }
+    }
+
+    fn known(&self) -> Option<(&Arc<Entry>, Credential)> {
+        match &self.identity {
+            Identity::Named(entry, credential) => Some((entry, *credential)),
+            Identity::Open | Identity::Unknown => None,
+        }
+    }
+
+    /// Returns the name of the caller's key, or `None` if the caller has no valid key.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.known().map(|(entry, _)| entry.name.as_str())
+    }
+
+    pub(crate) fn credential(&self) -> Option<Credential> {
+        self.known().map(|(_, credential)| credential)
+    }
+
+    /// Returns whether the audit log has a line for a request of this caller to a route with this requirement: the route
+    /// needs a scope, or the caller has used a valid key.
+    pub(crate) fn is_audited(&self, required: Requirement) -> bool {
+        match required {
+            Requirement::Nothing => false,
+            Requirement::ScopeForDetails => self.known().is_some(),
+            Requirement::OneOf(_) => true,
+        }
+    }
+
+    /// Returns the caller's entry and its use.
+    pub(super) fn usage(&self) -> Option<(&Arc<Entry>, &Arc<Usage>)> {
+        let (entry, _) = self.known()?;
+        Some((entry, entry.usage.get()?))
     }
 
     pub(crate) fn has(&self, scope: Scope) -> bool {
@@ -48,37 +116,14 @@ impl Caller {
 
     /// Returns the key derivation that the caller may use for one message.
     pub(crate) fn kdf_allowance(&self) -> KdfAllowance {
-        KdfAllowance(self.entry.clone().map(|entry| {
+        KdfAllowance(self.usage().map(|(entry, usage)| {
             Arc::new(Message {
-                entry,
+                entry: Arc::clone(entry),
+                usage: Arc::clone(usage),
                 has_begun: AtomicBool::new(false),
                 reached: OnceLock::new(),
             })
         }))
-    }
-}
-
-/// An admitted request: its caller, and its share of the concurrent requests until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Admission {
-    pub(crate) caller: Caller,
-    _running: Option<RunningRequest>,
-}
-
-impl Admission {
-    /// Returns the admission of a request that no limit concerns.
-    pub(super) fn unlimited(caller: Caller) -> Self {
-        Self {
-            caller,
-            _running: None,
-        }
-    }
-
-    pub(super) fn limited(caller: Caller, running: Option<RunningRequest>) -> Self {
-        Self {
-            caller,
-            _running: running,
-        }
     }
 }
 
@@ -90,6 +135,7 @@ pub(crate) struct KdfAllowance(Option<Arc<Message>>);
 #[derive(Debug)]
 struct Message {
     entry: Arc<Entry>,
+    usage: Arc<Usage>,
     has_begun: AtomicBool,
     /// The limit that kept the message from beginning.
     reached: OnceLock<LimitReached>,
@@ -101,11 +147,10 @@ impl KdfAllowance {
     /// # Errors
     /// 429 if the caller has used up its key derivation.
     pub(crate) fn check(&self) -> Result<(), Problem> {
-        let Some(Message { entry, .. }) = self.0.as_deref() else {
+        let Some(message) = self.0.as_deref() else {
             return Ok(());
         };
-        let usage = entry.usage.get();
-        let checked = usage.map_or(Ok(()), |usage| usage.check_kdf(&entry.limits));
+        let checked = message.usage.check_kdf(&message.entry.limits);
         checked.map_err(problems::limit_reached)
     }
 
@@ -115,10 +160,7 @@ impl KdfAllowance {
         let Some(message) = self.0.as_deref() else {
             return true;
         };
-        let Some(usage) = message.entry.usage.get() else {
-            return true;
-        };
-        let limits = &message.entry.limits;
+        let (limits, usage) = (&message.entry.limits, &message.usage);
         if message.has_begun.load(Ordering::Relaxed) {
             usage.continue_kdf(limits, bytes);
             return true;

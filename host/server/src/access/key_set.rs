@@ -16,7 +16,7 @@ pub(crate) struct Entry {
     pub(crate) scopes: Scopes,
     pub(crate) keys: Vec<EntryKey>,
     pub(crate) certificates: Vec<CertificateId>,
-    /// The limits of the file, and the defaults where the file has none.
+    /// The limits of the file, or else the defaults.
     pub(crate) limits: Limits,
     /// The use of the keys, which a server counts. It continues when the file is read again.
     pub(super) usage: OnceLock<Arc<Usage>>,

@@ -12,7 +12,7 @@ pub(super) const REQUEST_RATE_MAX: u32 = 1_000_000;
 pub(super) const REQUESTS_MAX: u32 = 1_000_000;
 pub(super) const KDF_RATE_MAX: u64 = 4 * TIB;
 
-/// The limits of one key. There is no limit where a field is `None`.
+/// The limits of one key. A limit that is `None` does not apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Limits {
     /// Requests per second.
@@ -26,7 +26,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Returns these limits, with those of `defaults` where there is none.
+    /// Returns these limits. Those that are not set come from `defaults`.
     pub(super) fn or(self, defaults: Self) -> Self {
         Self {
             request_rate: self.request_rate.or(defaults.request_rate),

@@ -79,6 +79,7 @@ pub(crate) struct AccessMetrics {
     handshake_failures: [Counter; HANDSHAKE_FAILURES.len()],
     pub(super) entries: Gauge,
     pub(super) reload_failures: Counter,
+    pub(crate) tls_reload_failures: Counter,
     pub(super) failed_attempts_limited: Counter,
     pub(super) failed_attempts_addresses: Gauge,
     pub(super) usages: Usages,
@@ -115,6 +116,11 @@ impl AccessMetrics {
             "access_reload_failures",
             "Faulty files of access keys; the previous keys stay active",
             metrics.reload_failures.clone(),
+        );
+        registry.register(
+            "tls_reload_failures",
+            "Faulty files of TLS; the previous ones stay active",
+            metrics.tls_reload_failures.clone(),
         );
         registry.register(
             "access_failed_attempts_limited",

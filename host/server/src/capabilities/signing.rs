@@ -16,7 +16,8 @@ use crate::components::{ActiveComponent, HotSwap};
 use crate::config::secrets::SecretError;
 use crate::trace::trace_parent;
 use bulkhead_http::{
-    ByteSize, Call, LimitExceeded, Problem, Response, RuntimeThread, json_response, setting,
+    ByteSize, Call, LimitExceeded, Problem, RequestFacts, Response, RuntimeThread, json_response,
+    setting,
 };
 use bulkhead_outbound::Outbound;
 use bulkhead_relay::{Relay, RelayHealth, SignOutcome, UpstreamHealth};
@@ -84,7 +85,7 @@ struct Signing {
 impl State {
     /// Handles `GET /crypto/sign` and `POST /crypto/sign`.
     pub(crate) async fn sign(&self, call: Call<'_>) -> Result<Response, Problem> {
-        let (head, configured) = (call.head, self.configured());
+        let (head, configured) = (call.head, self.configured(call.facts));
         if head.method == Method::POST {
             let admitted = configured
                 .and_then(|signing| bulkhead_http::expect_json(&head.headers).map(|()| signing));
@@ -101,34 +102,36 @@ impl State {
 
     /// Handles `GET /crypto/verify`.
     pub(crate) async fn verify(&self, call: Call<'_>) -> Result<Response, Problem> {
-        let head = call.head;
+        let (head, facts) = (call.head, call.facts);
         call.discard_body();
-        self.configured()?.verify(head).await
+        self.configured(facts)?.verify(head).await
     }
 
     /// Handles `GET /crypto/test_api_key`.
     pub(crate) async fn test_key(&self, call: Call<'_>) -> Result<Response, Problem> {
-        let head = call.head;
+        let (head, facts) = (call.head, call.facts);
         call.discard_body();
-        self.configured()?.test_key(head).await
+        self.configured(facts)?.test_key(head).await
     }
 
     /// Handles `GET /crypto/requests/{id}`.
     pub(crate) async fn request(&self, call: Call<'_>) -> Result<Response, Problem> {
-        let id = call.path_parameter;
+        let (id, facts) = (call.path_parameter, call.facts);
         call.discard_body();
-        self.configured()?.request(id).await
+        self.configured(facts)?.request(id).await
     }
 
     /// Handles `POST /crypto/requests/{id}/redeliver`.
     pub(crate) async fn redeliver(&self, call: Call<'_>) -> Result<Response, Problem> {
-        let id = call.path_parameter;
+        let (id, facts) = (call.path_parameter, call.facts);
         call.discard_body();
-        self.configured()?.redeliver(id).await
+        self.configured(facts)?.redeliver(id).await
     }
 
-    fn configured(&self) -> Result<&Signing, Problem> {
-        self.0.as_ref().ok_or_else(problems::not_configured)
+    fn configured(&self, facts: &RequestFacts) -> Result<&Signing, Problem> {
+        let signing = self.0.as_ref().ok_or_else(problems::not_configured)?;
+        facts.set_code_sha256(signing.component.borrow().sha256());
+        Ok(signing)
     }
 }
 

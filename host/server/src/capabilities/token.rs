@@ -154,10 +154,12 @@ impl State {
     ) -> Result<Response, Problem> {
         let secrets = self.secrets().ok_or_else(not_configured);
         let admitted = secrets.and_then(|secrets| Ok((secrets, operation?)));
+        let facts = call.facts;
         let ((secrets, operation), body) = call.admit(admitted).await?;
         let algorithm = self.settings.token_algorithm;
         if body.len() <= self.settings.token_inline_max.as_usize() {
             let active = self.component.borrow();
+            facts.set_code_sha256(active.sha256());
             if let Some(inline) = &active.component.inline {
                 let result = perform(inline.get(), algorithm, &secrets, &body, &operation);
                 // The machine may have paused. A worker has more time.
@@ -169,6 +171,7 @@ impl State {
             }
         }
         let active = self.component.current();
+        facts.set_code_sha256(active.sha256());
         let for_worker = Arc::clone(&active);
         let result = on_worker(&self.pool, QUEUE_FULL, move || {
             perform(

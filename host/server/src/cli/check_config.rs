@@ -2,6 +2,7 @@
 
 use crate::access::read_keys;
 use crate::app::{Settings, first_sandbox};
+use crate::audit;
 use crate::capabilities::signing::{PEM, StorePlace};
 use crate::capabilities::{DEFINITIONS, Inspection};
 use crate::components;
@@ -141,6 +142,7 @@ fn inspect(settings: &Settings, problems: &mut Vec<String>) -> (Defaults, String
     problems.extend(settings.contradictions());
     problems.extend(components::problems(&settings.components));
     problems.extend(tls_problem(&settings.listen));
+    problems.extend(audit::problem(&settings.audit));
     let keys = settings.access.access_keys.as_deref().map(read_keys);
     problems.extend(keys.and_then(Result::err).map(|error| error.to_string()));
     let log = logging::check(&logging::directives());

@@ -22,6 +22,10 @@ pub(crate) struct CurrentComponent<T> {
 }
 
 impl<T> CurrentComponent<T> {
+    pub(crate) fn sha256(&self) -> &[u8; 32] {
+        &self.identity.sha256
+    }
+
     /// Adds the header with the component's identity to a response, if that is configured.
     pub(crate) fn attributed(&self, mut response: Response) -> Response {
         if let Some(header) = &self.identity.header {

@@ -57,7 +57,8 @@ fn document(app: &App) -> Value {
     };
     let (access, is_access_failing) = app.access.health();
     let (tls, is_tls_failing) = app.tls.health();
-    is_failing |= is_access_failing || is_tls_failing;
+    let (audit, is_audit_failing) = app.audit.health();
+    is_failing |= is_access_failing || is_tls_failing || is_audit_failing;
     let mut statuses = Map::new();
     let mut members = Map::new();
     for (name, capability) in app.capabilities.iter() {
@@ -79,6 +80,7 @@ fn document(app: &App) -> Value {
         "capabilities": statuses,
         "access": access,
         "tls": tls,
+        "audit": audit,
         "warnings": app.access.warnings(),
     });
     if let Some(document) = document.as_object_mut() {

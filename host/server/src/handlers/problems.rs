@@ -1,7 +1,7 @@
 //! `GET /problems/{code}`: a help page for each kind of problem.
 
-use crate::access;
 use crate::capabilities::signing;
+use crate::{access, audit};
 use bulkhead_http::{
     Problem, ProblemKind, Response, envelope_kinds, json_response, negotiate, problem_kind,
     response,
@@ -18,6 +18,7 @@ pub(crate) fn kinds() -> impl Iterator<Item = &'static ProblemKind> {
         envelope_kinds::KINDS,
         problem_kind::KINDS,
         access::PROBLEM_KINDS,
+        audit::PROBLEM_KINDS,
         signing::PROBLEM_KINDS,
     ];
     modules.into_iter().flatten()

@@ -2,12 +2,13 @@
 
 use super::settings::ListenSettings;
 use crate::config::files::{self, FileError};
-use crate::reload::{Reloader, settled};
+use crate::reload::{Digested, Reloader, Source, Watched};
 use bulkhead_http::{Setting, Tls, TlsConfig, TlsError, TlsFiles, Wiped, setting};
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Maximum size of each file.
@@ -54,34 +55,33 @@ impl TlsFileError {
 
 /// TLS of a running server, if it is configured.
 pub(crate) struct ActiveTls {
-    watched: Option<Arc<WatchedTls>>,
+    watched: Option<Arc<Watched<TlsSource>>>,
     reloader: Option<Reloader>,
 }
 
 impl ActiveTls {
-    /// Reads the files of TLS, and watches them.
+    /// Reads the files of TLS, and watches them. `failures` counts faulty files.
     ///
     /// # Errors
     /// [`TlsFileError`] if a file is faulty, or if no thread can be started.
-    pub(crate) fn start(settings: &ListenSettings) -> Result<Self, TlsFileError> {
-        let watched = WatchedTls::open(settings)?.map(Arc::new);
-        let reloader = watched.as_ref().map(|watched| {
-            let watched = Arc::downgrade(watched);
-            Reloader::start("tls files", move || {
-                let watched = watched.upgrade();
-                watched.inspect(|watched| watched.reload()).is_some()
-            })
-        });
+    pub(crate) fn start(
+        settings: &ListenSettings,
+        failures: Counter,
+    ) -> Result<Self, TlsFileError> {
+        let opened = TlsSource::open(settings)?;
+        let watched =
+            opened.map(|(source, digest)| Arc::new(Watched::new(source, digest, failures)));
+        let reloader = watched.as_ref().map(Watched::watch);
         Ok(Self {
-            watched,
             reloader: reloader.transpose()?,
+            watched,
         })
     }
 
     /// Returns what listeners need.
     pub(crate) fn tls(&self) -> Option<Arc<Tls>> {
         let watched = self.watched.as_ref()?;
-        Some(Arc::clone(&watched.tls))
+        Some(Arc::clone(&watched.source().tls))
     }
 
     /// Reads the files again, soon and on another thread.
@@ -93,42 +93,31 @@ impl ActiveTls {
 
     /// Returns the member `tls` of `/health`, and whether a file is faulty.
     pub(crate) fn health(&self) -> (Value, bool) {
-        let Some(watched) = &self.watched else {
-            return (json!({"status": "off"}), false);
-        };
-        let failing = watched.state().failing.clone();
-        let status = if failing.is_some() { "failing" } else { "ok" };
-        let document = json!({"status": status, "why": failing});
-        (document, failing.is_some())
+        match &self.watched {
+            None => (json!({"status": "off"}), false),
+            Some(watched) => (watched.health(), watched.failing().is_some()),
+        }
     }
 }
 
 /// Returns an error text if the files of TLS are faulty.
 pub(crate) fn problem(settings: &ListenSettings) -> Option<String> {
-    let opened = WatchedTls::open(settings);
+    let opened = TlsSource::open(settings);
     opened.err().map(|error| error.to_string())
 }
 
 /// TLS, and the files that it comes from.
-struct WatchedTls {
+struct TlsSource {
     files: Files,
     tls: Arc<Tls>,
-    state: Mutex<FileState>,
 }
 
-/// The last reading of the files.
-struct FileState {
-    /// The digest of the active content.
-    active: [u8; 32],
-    failing: Option<String>,
-}
-
-impl WatchedTls {
-    /// Reads the files. Returns `None` if none is configured.
+impl TlsSource {
+    /// Reads the files. Returns TLS with the digest of the files, or `None` if none is configured.
     ///
     /// # Errors
     /// [`TlsFileError`] if a file cannot be read or is malformed, or if they do not belong together.
-    fn open(settings: &ListenSettings) -> Result<Option<Self>, TlsFileError> {
+    fn open(settings: &ListenSettings) -> Result<Option<(Self, [u8; 32])>, TlsFileError> {
         if settings.tls_cert.is_none() {
             return Ok(None);
         }
@@ -147,63 +136,33 @@ impl WatchedTls {
             settings.tls_handshakes_max,
             settings.tls_handshake_timeout,
         );
-        Ok(Some(Self {
-            files,
-            tls: Arc::new(tls),
-            state: Mutex::new(FileState {
-                active: digest(&contents),
-                failing: None,
-            }),
-        }))
+        let tls = Arc::new(tls);
+        Ok(Some((Self { files, tls }, digest(&contents))))
+    }
+}
+
+impl Source for TlsSource {
+    const NAME: &'static str = "tls files";
+    type Content = Contents;
+    type Error = TlsFileError;
+
+    fn read(&self) -> Result<Digested<Contents>, TlsFileError> {
+        let contents = read(&self.files)?;
+        Ok((digest(&contents), contents))
     }
 
-    fn state(&self) -> MutexGuard<'_, FileState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn activate(&self, contents: &Contents) -> Result<(), TlsFileError> {
+        self.tls.replace(config(&self.files, contents)?);
+        Ok(())
     }
 
-    /// Reads the files again. Nothing changes if they are faulty or have not changed.
-    fn reload(&self) {
-        let active = self.state().active;
-        let contents: Result<_, TlsFileError> = settled(active, || {
-            let contents = read(&self.files)?;
-            Ok((digest(&contents), contents))
-        });
-        let loaded = contents.and_then(|(digest, contents)| {
-            let config = (digest != active).then(|| config(&self.files, &contents));
-            Ok((digest, config.transpose()?))
-        });
-        let mut state = self.state();
-        match loaded {
-            Ok((digest, config)) => {
-                let was_failing = state.failing.take().is_some();
-                state.active = digest;
-                let is_new = config.is_some();
-                if let Some(config) = config {
-                    self.tls.replace(config);
-                }
-                if is_new || was_failing {
-                    tracing::info!("TLS certificate read again");
-                }
-            }
-            Err(error) => {
-                let why = match &error {
-                    TlsFileError::File {
-                        setting, source, ..
-                    } => {
-                        format!("the file of {} {source}", setting.flag())
-                    }
-                    TlsFileError::Content { source, .. } => source.to_string(),
-                    TlsFileError::Thread(error) => error.to_string(),
-                };
-                if state.failing.as_ref() != Some(&why) {
-                    let error = error.to_string();
-                    tracing::error!(
-                        error,
-                        "cannot read the TLS certificate again; the previous one stays active"
-                    );
-                    state.failing = Some(why);
-                }
-            }
+    fn reason(error: &TlsFileError) -> String {
+        match error {
+            TlsFileError::File {
+                setting, source, ..
+            } => format!("the file of {} {source}", setting.flag()),
+            TlsFileError::Content { source, .. } => source.to_string(),
+            TlsFileError::Thread(error) => error.to_string(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The log: events of the life cycle and failures. It is JSON unless standard error is a terminal.
 
-use super::log_queue::LogQueue;
+use super::line_queue::LineQueue;
 use prometheus_client::metrics::counter::Counter;
 use std::fs::File;
 use std::io::IsTerminal as _;
@@ -23,7 +23,8 @@ const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// Maximum time at the end of the process for writing the remaining lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-static QUEUE: LazyLock<LogQueue> = LazyLock::new(|| LogQueue::new(QUEUE_BYTES_MAX));
+static QUEUE: LazyLock<LineQueue> =
+    LazyLock::new(|| LineQueue::new(QUEUE_BYTES_MAX, Counter::default()));
 
 /// The log cannot be started.
 #[derive(Debug, Error)]

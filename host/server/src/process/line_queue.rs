@@ -1,14 +1,15 @@
-//! A queue of log lines in front of standard error, so that a slow reader of the log delays nothing else.
+//! A queue of lines in front of a file or a stream, so that a slow reader or disk delays nothing else.
 
 use prometheus_client::metrics::counter::Counter;
 use std::io::Write;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Lines that wait to be written by one thread.
 ///
 /// Adding a line never waits for that thread. If the queue is full, the line is lost and counted.
-pub(super) struct LogQueue {
+pub(crate) struct LineQueue {
     state: Mutex<State>,
     /// Signals that lines were added or written.
     changed: Condvar,
@@ -18,20 +19,46 @@ pub(super) struct LogQueue {
 
 #[derive(Default)]
 struct State {
-    /// Complete lines.
-    waiting: Vec<u8>,
+    waiting: Batch,
     /// Whether the thread is writing lines that it took from the queue.
     is_writing: bool,
+    /// Whether the thread is to return from its wait without lines.
+    is_woken: bool,
 }
 
-impl LogQueue {
-    /// Creates a queue of at most `bytes_max` bytes. The thread holds as many again while it writes them.
-    pub(super) fn new(bytes_max: usize) -> Self {
+/// Lines that are written together.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// Complete lines.
+    pub(crate) lines: Vec<u8>,
+    /// Those who wait for one of the lines.
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    /// Tells those who wait that the lines are written.
+    pub(crate) fn confirm(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            // The request may have given up.
+            let _gone = waiting.send(());
+        }
+    }
+
+    /// Tells those who wait that the lines are lost.
+    pub(crate) fn discard(&mut self) {
+        self.waiting.clear();
+    }
+}
+
+impl LineQueue {
+    /// Creates a queue of at most `bytes_max` bytes. The thread holds as many again while it writes them. `lost` counts
+    /// the lines for which there was no space.
+    pub(crate) fn new(bytes_max: usize, lost: Counter) -> Self {
         Self {
             state: Mutex::default(),
             changed: Condvar::new(),
             bytes_max,
-            lost: Counter::default(),
+            lost,
         }
     }
 
@@ -44,36 +71,72 @@ impl LogQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, line: &[u8]) {
+    /// Adds a line, which ends with a line break.
+    pub(crate) fn push(&self, line: &[u8]) {
+        self.add(line, None);
+    }
+
+    /// Adds a line. The receiver gets a message once the line is written, and is closed if that fails. Returns `None` if
+    /// the queue is full.
+    pub(crate) fn push_confirmed(&self, line: &[u8]) -> Option<oneshot::Receiver<()>> {
+        let (sender, receiver) = oneshot::channel();
+        self.add(line, Some(sender)).then_some(receiver)
+    }
+
+    fn add(&self, line: &[u8], waiting: Option<oneshot::Sender<()>>) -> bool {
         let mut state = self.state();
-        if state.waiting.len() + line.len() > self.bytes_max {
+        if state.waiting.lines.len() + line.len() > self.bytes_max {
             self.lost.inc();
-            return;
+            return false;
         }
-        state.waiting.extend_from_slice(line);
+        state.waiting.lines.extend_from_slice(line);
+        state.waiting.waiting.extend(waiting);
         drop(state);
         self.changed.notify_all();
+        true
+    }
+
+    /// Lets the thread return from [`Self::take`], even without lines.
+    pub(crate) fn wake(&self) {
+        self.state().is_woken = true;
+        self.changed.notify_all();
+    }
+
+    /// Replaces the batch, whose lines were written, by the lines that wait. Waits for lines, for [`Self::wake`], or until
+    /// `timeout` has passed.
+    pub(crate) fn take(&self, batch: &mut Batch, timeout: Option<Duration>) {
+        batch.lines.clear();
+        batch.waiting.clear();
+        let mut state = self.state();
+        state.is_writing = false;
+        self.changed.notify_all();
+        let is_idle = |state: &mut State| state.waiting.lines.is_empty() && !state.is_woken;
+        let mut state = match timeout {
+            None => self
+                .changed
+                .wait_while(state, is_idle)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(timeout) => {
+                self.changed
+                    .wait_timeout_while(state, timeout, is_idle)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+        std::mem::swap(&mut state.waiting, batch);
+        state.is_woken = false;
+        state.is_writing = true;
     }
 
     /// Writes lines to `output` for ever. Calls `report` with the number of lines lost so far, if it has grown,
     /// whenever lines could be written.
     pub(super) fn write_to(&self, mut output: impl Write, report: impl Fn(u64)) -> ! {
-        let mut lines = Vec::new();
+        let mut batch = Batch::default();
         let mut reported = 0;
         loop {
-            lines.clear();
-            let mut state = self.state();
-            state.is_writing = false;
-            self.changed.notify_all();
-            let mut state = self
-                .changed
-                .wait_while(state, |state| state.waiting.is_empty())
-                .unwrap_or_else(PoisonError::into_inner);
-            std::mem::swap(&mut state.waiting, &mut lines);
-            state.is_writing = true;
-            drop(state);
-            if output.write_all(&lines).is_err() {
-                let count = lines.split_inclusive(|byte| *byte == b'\n').count();
+            self.take(&mut batch, None);
+            if output.write_all(&batch.lines).is_err() {
+                let count = batch.lines.split_inclusive(|byte| *byte == b'\n').count();
                 self.lost.inc_by(count as u64);
                 continue;
             }
@@ -89,18 +152,18 @@ impl LogQueue {
     }
 
     /// Waits until all lines are written, at most for `timeout`.
-    pub(super) fn flush(&self, timeout: Duration) {
-        let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty();
+    pub(crate) fn flush(&self, timeout: Duration) {
+        let is_busy = |state: &mut State| state.is_writing || !state.waiting.lines.is_empty();
         let waited = self
             .changed
             .wait_timeout_while(self.state(), timeout, is_busy);
-        // The end of the process must not depend on the reader of the log.
+        // The end of the process must not depend on the reader.
         drop(waited);
     }
 }
 
 /// Each call adds one line, which ends with a line break.
-impl Write for &LogQueue {
+impl Write for &LineQueue {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         self.push(line);
         Ok(line.len())
@@ -121,8 +184,8 @@ mod tests {
     const LINE: &[u8] = b"0123456789abcde\n";
 
     /// Starts the thread, which reports the number of lost lines as a line.
-    fn start(bytes_max: usize, output: impl Write + Send + 'static) -> Arc<LogQueue> {
-        let queue = Arc::new(LogQueue::new(bytes_max));
+    fn start(bytes_max: usize, output: impl Write + Send + 'static) -> Arc<LineQueue> {
+        let queue = Arc::new(LineQueue::new(bytes_max, Counter::default()));
         let shared = Arc::clone(&queue);
         std::thread::spawn(move || {
             let report = |lost| shared.push(format!("lost {lost}\n").as_bytes());
@@ -181,7 +244,7 @@ mod tests {
         }
         queue.flush(Duration::from_secs(30));
         let state = queue.state();
-        assert!(state.waiting.is_empty() && !state.is_writing);
+        assert!(state.waiting.lines.is_empty() && !state.is_writing);
         drop(state);
         for number in 0..1000 {
             let line = lines.next().expect("line should be written");
@@ -200,5 +263,35 @@ mod tests {
             queue.flush(Duration::from_secs(30));
             assert_eq!(queue.lost().get(), number);
         }
+    }
+
+    #[test]
+    fn confirmation_follows_the_writing_of_the_line() {
+        let queue = LineQueue::new(2 * LINE.len(), Counter::default());
+        let mut first = queue.push_confirmed(LINE).expect("there should be space");
+        let mut second = queue.push_confirmed(LINE).expect("there should be space");
+        assert!(queue.push_confirmed(LINE).is_none());
+        assert_eq!(queue.lost().get(), 1);
+        let mut batch = Batch::default();
+        queue.take(&mut batch, None);
+        assert_eq!(batch.lines, [LINE, LINE].concat());
+        assert_eq!(first.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        batch.confirm();
+        assert_eq!((first.try_recv(), second.try_recv()), (Ok(()), Ok(())));
+        let mut third = queue.push_confirmed(LINE).expect("there should be space");
+        queue.take(&mut batch, None);
+        batch.discard();
+        assert_eq!(third.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+
+    #[test]
+    fn wait_for_lines_ends_after_its_time_or_when_it_is_woken() {
+        let queue = LineQueue::new(1024, Counter::default());
+        let mut batch = Batch::default();
+        queue.take(&mut batch, Some(Duration::from_millis(1)));
+        assert!(batch.lines.is_empty());
+        queue.wake();
+        queue.take(&mut batch, None);
+        assert!(batch.lines.is_empty());
     }
 }

@@ -1,0 +1,100 @@
+//! The thread that writes the audit log.
+
+use super::metrics::AuditMetrics;
+use super::output::Output;
+use super::rejections::Rejections;
+use crate::process::{Batch, LineQueue};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The state that the thread shares with requests.
+pub(super) struct Shared {
+    pub(super) queue: LineQueue,
+    pub(super) rejections: Rejections,
+    /// Whether the file is to be opened again.
+    pub(super) reopen: AtomicBool,
+    failing: Mutex<Option<String>>,
+    pub(super) metrics: AuditMetrics,
+}
+
+impl Shared {
+    pub(super) fn new(queue: LineQueue, metrics: AuditMetrics) -> Self {
+        Self {
+            queue,
+            rejections: Rejections::default(),
+            reopen: AtomicBool::new(false),
+            failing: Mutex::new(None),
+            metrics,
+        }
+    }
+
+    /// Returns the reason why the last lines were not written.
+    pub(super) fn failing(&self) -> Option<String> {
+        let failing = self.failing.lock();
+        failing.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets the reason. Returns whether it is another one than before.
+    fn set_failing(&self, why: Option<String>) -> bool {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = *failing != why;
+        *failing = why;
+        is_new
+    }
+
+    /// Writes lines for ever. Adds those of the rejections after each `interval`.
+    pub(super) fn write_to(&self, mut output: Output, interval: Duration) -> ! {
+        let mut batch = Batch::default();
+        let mut due = Instant::now() + interval;
+        loop {
+            let wait = due.saturating_duration_since(Instant::now());
+            self.queue.take(&mut batch, Some(wait));
+            if self.reopen.swap(false, Ordering::Relaxed) {
+                reopen(&mut output);
+            }
+            if Instant::now() >= due {
+                due = Instant::now() + interval;
+                for line in self.rejections.take_lines(SystemTime::now()) {
+                    batch.lines.extend_from_slice(&line);
+                }
+            }
+            if batch.lines.is_empty() {
+                continue;
+            }
+            let count = batch.lines.split_inclusive(|byte| *byte == b'\n').count();
+            let lost = match output.write(&batch.lines) {
+                Ok(()) => {
+                    batch.confirm();
+                    if self.set_failing(None) {
+                        tracing::info!("the audit log is written again");
+                    }
+                    0
+                }
+                Err((lost, error)) => {
+                    batch.discard();
+                    let error = error.to_string();
+                    if self.set_failing(Some(error.clone())) {
+                        tracing::error!(error, "cannot write the audit log; lines are lost");
+                    }
+                    lost
+                }
+            };
+            self.metrics.written.inc_by((count - lost) as u64);
+            self.metrics.lost.inc_by(lost as u64);
+        }
+    }
+}
+
+fn reopen(output: &mut Output) {
+    match output.reopen() {
+        Ok(()) => tracing::info!("audit log opened again"),
+        Err(error) => {
+            let error = error.to_string();
+            tracing::error!(
+                error,
+                "cannot open the audit log again; the old file stays in use"
+            );
+        }
+    }
+}
