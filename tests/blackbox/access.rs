@@ -71,6 +71,13 @@ impl KeyFile {
         self.start_server(flags, &[])
     }
 
+    /// Starts a server with the flag for this file, and with further variables.
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)]) -> Server {
+        self.write();
+        let path = self.path();
+        Server::start_with(&["--access-keys", file_argument(&path)], variables)
+    }
+
     /// Starts a server with the flag for this file, which has the text.
     fn start_with_text(&self, text: &str) -> Server {
         self.write_text(text);

@@ -10,7 +10,8 @@ use crate::tasks::Tasks;
 use crate::waiters::{SigningResult, WaitResult, WaiterHandle, Waiters};
 use crate::{calls, maintenance, notifications};
 use bulkhead_store::{
-    Accepted, BootMillis, NewRequest, Redelivery, RequestId, RequestView, Store, StoreError,
+    Accepted, BootMillis, NewRequest, Redelivery, RequestId, RequestQuery, RequestView, Store,
+    StoreError, Viewer,
 };
 use std::sync::Arc;
 use tokio::sync::{Mutex, Notify};
@@ -76,8 +77,8 @@ impl<W: Environment> Relay<W> {
     }
 
     /// Accepts a message and returns its signature, or [`SignOutcome::Pending`] if there is none by
-    /// `until`. The request is durable before this returns `Pending`. A repeated call with the same message
-    /// and callback returns the id of the request that is pending already.
+    /// `until`. The request is durable before this returns `Pending`. A repeated call with the same owner,
+    /// message and callback returns the id of the request that is pending already.
     ///
     /// Cancel-safe: a request that is already stored stays stored, and its message is signed.
     ///
@@ -142,8 +143,8 @@ impl<W: Environment> Relay<W> {
         }
     }
 
-    /// Returns the caller's view of a request, or `None` if no request has this id. The request may have been
-    /// removed after its retention.
+    /// Returns the caller's view of a request, or `None` if no request with this id exists for the viewer. The
+    /// request may have been removed after its retention.
     ///
     /// Cancel-safe: it changes nothing.
     ///
@@ -152,10 +153,25 @@ impl<W: Environment> Relay<W> {
     pub async fn request(
         &self,
         id: RequestId,
+        viewer: Viewer,
         until: BootMillis,
     ) -> Result<Option<RequestView>, RelayError> {
-        let request = self.store.request(id, self.environment.now());
+        let request = self.store.request(id, viewer, self.environment.now());
         self.within(until, request).await
+    }
+
+    /// Returns the requests that a query selects, the newest first, or `None` if the request after which the
+    /// list should begin does not exist for the viewer.
+    ///
+    /// # Errors
+    /// [`RelayError::Store`] if the store fails or does not respond by `until`.
+    pub async fn list(
+        &self,
+        query: RequestQuery,
+        until: BootMillis,
+    ) -> Result<Option<Vec<RequestView>>, RelayError> {
+        let list = self.store.list(query, self.environment.now());
+        self.within(until, list).await
     }
 
     /// Makes a request's notification due again, even if it was delivered or parked. Returns whether it is

@@ -116,7 +116,7 @@ impl Access {
             return Err(problems::cross_site());
         }
         let Some(keys) = &self.keys else {
-            return Ok(Caller::OPEN);
+            return Ok(Caller::open(&connection.listener));
         };
         let find = || identify(keys, &head.headers, connection, SystemTime::now());
         match required {

@@ -75,10 +75,11 @@ pub(crate) const ROUTES: &[Route] = &[
     capability!("/decryptMessage", POST, DECRYPT, decrypt.open for caller),
     capability!("/token", POST, TOKEN_MAKE, token.make),
     capability!("/token/verify", POST, TOKEN_VERIFY, token.verify),
-    capability!("/crypto/sign", "GET, POST, OPTIONS", SIGN, signing.sign),
+    capability!("/crypto/sign", "GET, POST, OPTIONS", SIGN, signing.sign for caller),
     capability!("/crypto/verify", GET_ALONE, SIGN, signing.verify),
     capability!("/crypto/test_api_key", GET_ALONE, SIGN, signing.test_key),
-    capability!("/crypto/requests/{id}", GET, REQUESTS, signing.request),
+    capability!("/crypto/requests", GET, REQUESTS, signing.list for caller),
+    capability!("/crypto/requests/{id}", GET, REQUESTS, signing.request for caller),
     capability!(
         "/crypto/requests/{id}/redeliver",
         POST,

@@ -5,15 +5,17 @@
 pub(crate) mod calls;
 pub(crate) mod leases;
 pub(crate) mod notifications;
+pub(crate) mod owners;
 pub(crate) mod queries;
+pub(crate) mod queues;
 pub(crate) mod random_walk;
 pub(crate) mod requests;
 pub(crate) mod time;
 
 use crate::{
     Accepted, Attempt, BacklogMax, Callback, Claim, NewRequest, Notification, NotificationOutcome,
-    NotificationState, Now, Outcome, Quota, RequestId, RequestView, Result, Slot, SlotEnd, Store,
-    StoreFuture, StoreStats, TraceParent, UnixMillis,
+    NotificationState, Now, Outcome, Owner, Quota, RequestId, RequestView, Result, Slot, SlotEnd,
+    Store, StoreFuture, StoreStats, TraceParent, UnixMillis, Viewer,
 };
 use std::sync::LazyLock;
 use tokio::runtime::Runtime;
@@ -90,6 +92,18 @@ macro_rules! conformance_tests {
                 message_accepts_limited_number_of_callers,
                 signature_is_found_by_message,
                 concurrent_callers_share_message_and_have_own_requests;
+            owners:
+                request_exists_only_for_its_owner,
+                requests_are_merged_only_within_an_owner,
+                request_without_owner_is_visible_to_viewer_of_all_only,
+                owner_accepts_limited_number_of_requests_for_a_message,
+                list_shows_requests_of_its_viewer_in_pages;
+            queues:
+                backlog_delays_first_message_of_another_caller_by_one_call,
+                queues_have_one_call_each_per_round,
+                queue_without_due_message_loses_its_turn,
+                round_continues_after_crash,
+                shared_message_is_called_once_in_the_shorter_queue;
             calls:
                 fresh_messages_precede_failed_ones_until_aged,
                 slot_is_free_one_window_after_its_call,
@@ -193,6 +207,7 @@ impl<'b> Case<'b> {
         NewRequest {
             trace: Some(trace_of(&id)),
             id,
+            owner: None,
             message: message.into(),
             callback: callback.map(|host| Callback {
                 url: format!("http://{host}/"),
@@ -209,6 +224,23 @@ impl<'b> Case<'b> {
 
     fn accept(&mut self, message: &str, callback: Option<&str>) -> Accepted {
         self.accept_up_to(UNBOUNDED, message, callback)
+    }
+
+    /// Stores a request of this owner.
+    fn accept_from(&mut self, owner: &str, message: &str, callback: Option<&str>) -> Accepted {
+        let new = NewRequest {
+            owner: Some(Owner::new(owner)),
+            ..self.new_request(message, callback)
+        };
+        let now = self.bench.now();
+        wait(self.bench.store().accept(new, UNBOUNDED, now)).expect("request should be stored")
+    }
+
+    fn pending_from(&mut self, owner: &str, message: &str, callback: Option<&str>) -> RequestId {
+        match self.accept_from(owner, message, callback) {
+            Accepted::Pending(id) => id,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn pending(&mut self, message: &str, callback: Option<&str>) -> RequestId {
@@ -301,7 +333,12 @@ impl<'b> Case<'b> {
     }
 
     fn find(&self, id: &RequestId) -> Option<RequestView> {
-        wait(self.bench.store().request(id.clone(), self.bench.now())).expect("call should succeed")
+        self.find_as(&Viewer::All, id)
+    }
+
+    fn find_as(&self, viewer: &Viewer, id: &RequestId) -> Option<RequestView> {
+        let (store, now) = (self.bench.store(), self.bench.now());
+        wait(store.request(id.clone(), viewer.clone(), now)).expect("call should succeed")
     }
 
     fn view(&self, id: &RequestId) -> RequestView {

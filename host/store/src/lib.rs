@@ -4,7 +4,8 @@
 //! [`Now`].
 //!
 //! - A *message* is a text to be signed. All requests for the same text share one message and its attempts.
-//! - A *request* belongs to one caller and has the caller's callback, if any.
+//! - A *request* belongs to one caller, its *owner*, and has the caller's callback, if any.
+//! - Each message is in the *queue* of one caller. Calls of the upstream are distributed over the queues.
 //! - A *slot* is the right to make one call of the upstream per window. See [`Slot`].
 //! - A *lease* is the right to finish one attempt. It has a token, so that a late holder cannot change
 //!   anything after another attempt has started.
@@ -33,8 +34,8 @@ pub use trace::TraceParent;
 pub use types::{
     Accepted, Attempt, BacklogMax, BootMillis, Callback, Claim, Lease, MessageId, MessageState,
     NewRequest, Notification, NotificationLease, NotificationOutcome, NotificationState,
-    NotificationView, Now, Outcome, Quota, Redelivery, RequestFilter, RequestId, RequestView, Slot,
-    SlotEnd, StoreStats, UnixMillis,
+    NotificationView, Now, Outcome, Owner, Quota, Redelivery, RequestFilter, RequestId,
+    RequestQuery, RequestView, Slot, SlotEnd, StoreStats, UnixMillis, Viewer,
 };
 
 use std::pin::Pin;
@@ -61,24 +62,34 @@ pub trait Store: Send + Sync {
     /// Stores a request and returns its id, or the result if the message is already finished.
     ///
     /// Returns [`Accepted::BacklogFull`] or [`Accepted::CallersFull`], and stores nothing, if `max` is
-    /// reached. A request with the message and callback of a waiting request returns that request's id,
-    /// marks it as *shared*, and does not count towards `max`. A repeated call is therefore safe. Each
-    /// request with a new callback for a waiting message is a new request.
+    /// reached. A request with the owner, message and callback of a waiting request returns that request's
+    /// id, marks it as *shared*, and does not count towards `max`. A repeated call is therefore safe. Each
+    /// request with a new owner or callback for a waiting message is a new request.
     ///
     /// The callback of a request for a finished message is not called: the caller receives the result here.
+    ///
+    /// A new message is in the queue of its owner. If another owner requests a message that waits, it moves
+    /// to that owner's queue if fewer messages precede it there.
     fn accept(&self, new: NewRequest, max: BacklogMax, now: Now) -> StoreFuture<'_, Accepted>;
 
-    /// Returns the request with this id as its caller may see it, or `None` if it does not exist.
-    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>>;
+    /// Returns the request with this id as its caller may see it, or `None` if it does not exist for the
+    /// viewer.
+    fn request(
+        &self,
+        id: RequestId,
+        viewer: Viewer,
+        now: Now,
+    ) -> StoreFuture<'_, Option<RequestView>>;
 
     /// Returns the signature of a message, or `None` if the message is unknown, pending or failed.
     fn signature(&self, message: String) -> StoreFuture<'_, Option<String>>;
 
     /// Claims a slot and the next due message for one attempt.
     ///
-    /// The order is: messages that have been due for minutes, then messages without an attempt, then
-    /// messages whose next attempt is due. Returns [`Claim::RetryAfter`] if no slot is free or no message
-    /// is due.
+    /// Each queue with a due message has one attempt per round, so that the messages of one caller delay the
+    /// first message of another by at most one attempt. The order within a queue is: messages that have been
+    /// due for minutes, then messages without an attempt, then messages whose next attempt is due. Returns
+    /// [`Claim::RetryAfter`] if no slot is free or no message is due.
     ///
     /// The lease expires if the attempt is not finished in time. A later [`Store::heartbeat`] then makes
     /// the message available again, so that more than one call may be made for it.
@@ -150,8 +161,9 @@ pub trait Store: Send + Sync {
     /// get the notification twice.
     fn redeliver(&self, request: RequestId, now: Now) -> StoreFuture<'_, Redelivery>;
 
-    /// Returns up to `max` requests that match the filter, the newest first. Changes nothing.
-    fn list(&self, which: RequestFilter, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>>;
+    /// Returns the requests that a query selects, the newest first. Returns `None` if the request
+    /// [`RequestQuery::after`] does not exist for the viewer. Changes nothing.
+    fn list(&self, query: RequestQuery, now: Now) -> StoreFuture<'_, Option<Vec<RequestView>>>;
 
     /// Removes up to `max` requests that were done more than `retention_ms` milliseconds ago, and messages
     /// without requests. Returns the number of removed requests.

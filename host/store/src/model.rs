@@ -7,9 +7,9 @@ mod notifications;
 mod replica;
 
 use crate::clock_monitor::{ClockMonitor, Reference};
-use crate::rules::{self, SlotRow, Waiting};
-use crate::{BootMillis, MessageState, Quota, RequestId, UnixMillis};
-use std::collections::BTreeMap;
+use crate::rules::{self, CallerQueue, SlotRow, Waiting};
+use crate::{BootMillis, MessageState, Owner, Quota, RequestId, UnixMillis};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The database that replicas share. Clones share the same data.
@@ -109,12 +109,16 @@ struct Shared {
     machines: BTreeMap<String, Reference>,
     /// The quota that the slots are claimed with. `None` in a new database.
     settled: Option<Quota>,
+    /// The owner whose queue had the last turn.
+    last_owner: String,
     /// The last number that was used as a lease, a claim or an id.
     counter: i64,
 }
 
 struct Message {
     text: String,
+    /// The owner of the queue, as in a column.
+    owner: String,
     state: MessageState,
     attempts: u32,
     created_at: UnixMillis,
@@ -126,6 +130,7 @@ struct Message {
 
 struct Request {
     id: RequestId,
+    owner: Option<Owner>,
     message: i64,
     callback: Option<crate::Callback>,
     trace: Option<crate::TraceParent>,
@@ -221,17 +226,52 @@ impl Shared {
         self.pending().count() as u64
     }
 
-    /// Returns the message without an active attempt that is due first. `tried` selects the messages with
-    /// finished attempts, or those without any.
-    fn first(&self, tried: bool) -> Option<Waiting> {
-        let free = self.pending().filter(|(_, message)| {
-            message.lease.until.is_none() && (message.attempts > 0) == tried
+    /// Returns the messages of an owner without an active attempt. `tried` selects the messages with finished
+    /// attempts, or those without any.
+    fn queued(&self, owner: &str, tried: bool) -> impl Iterator<Item = Waiting> {
+        let free = self.pending().filter(move |(_, message)| {
+            message.owner == owner
+                && message.lease.until.is_none()
+                && (message.attempts > 0) == tried
         });
-        let waiting = free.map(|(id, message)| Waiting {
+        free.map(|(id, message)| Waiting {
             due_at: message.due_at,
             message: *id,
+        })
+    }
+
+    /// Returns the queues with a message that has no active attempt.
+    fn queues(&self) -> Vec<CallerQueue> {
+        let owners: BTreeSet<&str> = self.pending().map(|(_, it)| it.owner.as_str()).collect();
+        let queues = owners.into_iter().map(|owner| CallerQueue {
+            owner: owner.to_owned(),
+            fresh: self.queued(owner, false).min(),
+            tried: self.queued(owner, true).min(),
         });
-        waiting.min()
+        queues.collect()
+    }
+
+    /// Moves a message that another owner has requested into that owner's queue, if fewer messages precede it
+    /// there.
+    fn join_queue(&mut self, id: i64, owner: Option<&Owner>) {
+        let (message, owner) = (&self.messages[&id], Owner::column(owner));
+        let preceding = |owner: &str| {
+            let is_tried = message.attempts > 0;
+            let is_earlier = |other: &Waiting| other.due_at < message.due_at;
+            let fresh = self.queued(owner, false);
+            let fresh = fresh.filter(|other| is_tried || is_earlier(other));
+            let tried = self.queued(owner, true);
+            let tried = tried.filter(|other| is_tried && is_earlier(other));
+            fresh.count() + tried.count()
+        };
+        let is_free = message.lease.until.is_none();
+        if is_free && preceding(owner) < preceding(&message.owner) {
+            let owner = owner.to_owned();
+            self.messages
+                .get_mut(&id)
+                .expect("message should exist")
+                .owner = owner;
+        }
     }
 }
 

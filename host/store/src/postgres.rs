@@ -23,6 +23,7 @@ mod connections;
 mod errors;
 mod notifications;
 mod queries;
+mod queues;
 mod requests;
 mod schema;
 mod sessions;
@@ -31,8 +32,8 @@ mod slots;
 use crate::clock_monitor::ClockMonitor;
 use crate::{
     Accepted, Attempt, BacklogMax, BootMillis, Claim, NewRequest, Notification, NotificationLease,
-    NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestFilter, RequestId, RequestView,
-    Result, Slot, SlotEnd, Store, StoreFuture, StoreStats, Unavailable,
+    NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId, RequestQuery, RequestView,
+    Result, Slot, SlotEnd, Store, StoreFuture, StoreStats, Unavailable, Viewer,
 };
 use connections::{Connections, PoolClass};
 use deadpool_postgres::Client;
@@ -182,9 +183,14 @@ impl Store for Postgres {
         })
     }
 
-    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
+    fn request(
+        &self,
+        id: RequestId,
+        viewer: Viewer,
+        now: Now,
+    ) -> StoreFuture<'_, Option<RequestView>> {
         self.call(PoolClass::Callers, move |_, connection| {
-            Box::pin(queries::request(connection, id, now))
+            Box::pin(queries::request(connection, id, viewer, now))
         })
     }
 
@@ -259,9 +265,9 @@ impl Store for Postgres {
         })
     }
 
-    fn list(&self, which: RequestFilter, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+    fn list(&self, query: RequestQuery, now: Now) -> StoreFuture<'_, Option<Vec<RequestView>>> {
         self.call(PoolClass::Callers, move |_, connection| {
-            Box::pin(queries::list(connection, which, max, now))
+            Box::pin(queries::list(connection, query, now))
         })
     }
 

@@ -72,6 +72,45 @@ pub(crate) fn next_message(
     Some((next, at))
 }
 
+/// The next messages of one caller: the first without an attempt, and the first with one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CallerQueue {
+    /// The caller, as in the column `owner`.
+    pub(crate) owner: String,
+    pub(crate) fresh: Option<Waiting>,
+    pub(crate) tried: Option<Waiting>,
+}
+
+/// A caller whose message is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turn<'a> {
+    pub(crate) owner: &'a str,
+    pub(crate) message: i64,
+    /// The time from which the message can be claimed, now or later.
+    pub(crate) at: i64,
+}
+
+/// Returns the queue that is next, or `None` if no message waits.
+///
+/// The queues take turns in the order of their owners' names, after `last_owner`, whose queue had the last
+/// turn. A queue without a due message has no turn. Between the arrival of a caller's message and the caller's
+/// turn, every other queue therefore has at most one turn.
+pub(crate) fn next_turn<'a>(
+    queues: &'a [CallerQueue],
+    last_owner: &str,
+    now: i64,
+) -> Option<Turn<'a>> {
+    let turns = queues.iter().filter_map(|queue| {
+        let (next, at) = next_message(queue.fresh, queue.tried, now)?;
+        Some(Turn {
+            owner: &queue.owner,
+            message: next.message,
+            at: at.max(now),
+        })
+    });
+    turns.min_by_key(|turn| (turn.at, turn.owner <= last_owner, turn.owner))
+}
+
 /// The kind of call that a slot is claimed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {

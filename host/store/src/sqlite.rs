@@ -9,6 +9,7 @@ mod locked;
 mod notifications;
 mod open;
 mod queries;
+mod queues;
 mod reader;
 mod recovery;
 mod requests;
@@ -19,8 +20,8 @@ mod writer;
 
 use crate::{
     Accepted, Attempt, BacklogMax, Claim, NewRequest, Notification, NotificationLease,
-    NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestFilter, RequestId, RequestView,
-    Result, Slot, SlotEnd, Store, StoreFuture, StoreStats,
+    NotificationOutcome, Now, Outcome, Quota, Redelivery, RequestId, RequestQuery, RequestView,
+    Result, Slot, SlotEnd, Store, StoreFuture, StoreStats, Viewer,
 };
 use clock::Clock;
 use database::Database;
@@ -132,8 +133,13 @@ impl Store for Sqlite {
         self.write(now, move |it, now| it.accept(&new, fingerprint, max, now))
     }
 
-    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
-        self.read(now, move |it, now| it.request(&id, now))
+    fn request(
+        &self,
+        id: RequestId,
+        viewer: Viewer,
+        now: Now,
+    ) -> StoreFuture<'_, Option<RequestView>> {
+        self.read(now, move |it, now| it.request(&id, &viewer, now))
     }
 
     fn signature(&self, message: String) -> StoreFuture<'_, Option<String>> {
@@ -209,8 +215,8 @@ impl Store for Sqlite {
         self.write(now, move |it, now| it.redeliver(&request, now))
     }
 
-    fn list(&self, which: RequestFilter, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
-        self.read(now, move |it, now| it.list(which, max, now))
+    fn list(&self, query: RequestQuery, now: Now) -> StoreFuture<'_, Option<Vec<RequestView>>> {
+        self.read(now, move |it, now| it.list(&query, now))
     }
 
     fn sweep(&self, retention_ms: u64, max: u32, now: Now) -> StoreFuture<'_, u64> {

@@ -51,6 +51,55 @@ impl RequestId {
     }
 }
 
+/// The caller that a request belongs to: the name of its access key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner(String);
+
+impl Owner {
+    /// Creates the owner with this name.
+    ///
+    /// # Panics
+    /// If the name is empty. The stores use the empty text for requests without an owner.
+    pub fn new(name: &str) -> Self {
+        assert!(!name.is_empty(), "the name of an owner should not be empty");
+        Self(name.to_owned())
+    }
+
+    /// Returns the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the text that stands for an owner in a column.
+    pub(crate) fn column(owner: Option<&Self>) -> &str {
+        owner.map_or("", Self::as_str)
+    }
+
+    /// Returns the owner in a column, or `None` if the column is empty.
+    pub(crate) fn of_column(name: &str) -> Option<Self> {
+        (!name.is_empty()).then(|| Self::new(name))
+    }
+}
+
+/// The requests that a caller may see. Other requests do not exist for the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Viewer {
+    /// All requests, also those without an owner.
+    All,
+    /// The requests of this owner.
+    Owner(Owner),
+}
+
+impl Viewer {
+    /// Returns the only owner whose requests are visible, or `None` if all requests are.
+    pub(crate) fn owner(&self) -> Option<&Owner> {
+        match self {
+            Self::All => None,
+            Self::Owner(owner) => Some(owner),
+        }
+    }
+}
+
 /// The number of a message in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MessageId(pub i64);
@@ -60,6 +109,8 @@ pub struct MessageId(pub i64);
 pub struct NewRequest {
     /// The id of the request if it is new.
     pub id: RequestId,
+    /// The caller. `None` if the server does not know its callers. Such requests have no owner.
+    pub owner: Option<Owner>,
     /// The message to sign.
     pub message: String,
     /// The receiver of the notification, if the caller wants one.
@@ -83,7 +134,7 @@ pub struct Callback {
 pub struct BacklogMax {
     /// Maximum number of waiting messages.
     pub messages: u64,
-    /// Maximum number of requests for one message. Concurrent calls may exceed it by a few.
+    /// Maximum number of requests of one caller for one message. Concurrent calls may exceed it by a few.
     pub callers: u32,
 }
 
@@ -109,7 +160,7 @@ pub enum Accepted {
     },
     /// The maximum number of messages is waiting. Nothing was stored.
     BacklogFull,
-    /// The maximum number of requests is waiting for this message. Nothing was stored.
+    /// The maximum number of requests of this caller is waiting for this message. Nothing was stored.
     CallersFull,
 }
 
@@ -129,6 +180,8 @@ pub enum MessageState {
 pub struct RequestView {
     /// The request's id.
     pub id: RequestId,
+    /// The caller that the request belongs to, if it has an owner.
+    pub owner: Option<Owner>,
     /// The message to sign.
     pub message: String,
     /// The state of the message.
@@ -347,12 +400,39 @@ pub struct StoreStats {
 }
 
 /// The requests that [`Store::list`](crate::Store::list) returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestQuery {
+    /// The state of the requests.
+    pub filter: RequestFilter,
+    /// The requests that are visible.
+    pub viewer: Viewer,
+    /// Return only requests that are older than this one.
+    pub after: Option<RequestId>,
+    /// Maximum number of requests.
+    pub max: u32,
+}
+
+impl RequestQuery {
+    /// Returns the query for the newest requests of all owners.
+    pub fn newest(filter: RequestFilter, max: u32) -> Self {
+        Self {
+            filter,
+            viewer: Viewer::All,
+            after: None,
+            max,
+        }
+    }
+}
+
+/// The state of the requests that a query returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestFilter {
     /// All requests.
     All,
     /// Requests whose message waits.
     Pending,
+    /// Requests whose message is signed.
+    Signed,
     /// Requests whose message was rejected.
     Failed,
     /// Requests whose notification is parked.

@@ -17,6 +17,9 @@ const SCOPES: [&str; 7] = [
     "admin",
 ];
 
+/// The id in the targets of [`operations`].
+const ID: &str = "0123456789abcdef";
+
 /// Returns all operations of the description, with the scopes that each accepts.
 pub(super) fn operations() -> Vec<(String, String, Vec<String>)> {
     let paths = document()["paths"]
@@ -28,9 +31,7 @@ pub(super) fn operations() -> Vec<(String, String, Vec<String>)> {
         for (method, operation) in item.iter().filter(|(name, _)| *name != "parameters") {
             let alternatives = operation["security"].as_array().into_iter().flatten();
             let scopes = alternatives.filter_map(|it| it["accessKey"][0].as_str());
-            let target = path
-                .replace("{id}", "0123456789abcdef")
-                .replace("{code}", "not_found");
+            let target = path.replace("{id}", ID).replace("{code}", "not_found");
             found.push((
                 method.to_uppercase(),
                 target,
@@ -59,9 +60,10 @@ const HEADING: &str = "\
 The status of each route on a server with access keys, by the key of the request.
 `every_route_requires_its_scope` compares it with a server. BULKHEAD_TEST_WRITE=1 writes it.
 The requests have no body and no parameters, so that an admitted one may get 400, 404, 415 or 503.
+\"Other owner\" is the status for a request of the signing relay that another name has made. `admin` sees all requests.
 
-no    unknown  expired  without    with its
-key   key      key      its scope  scope     route
+no    unknown  expired  without    with its  other
+key   key      key      its scope  scope     owner  route
 ";
 
 #[test]
@@ -73,8 +75,10 @@ fn every_route_requires_its_scope() {
     file.entries.push(entry);
     let (unknown, _) = new_key("unknown", &SCOPES);
     let server = file.start();
+    let relay = RelayWithRequest::start();
     let mut table = HEADING.to_owned();
     for (method, target, scopes) in operations() {
+        let other_owner = relay.status_for_other_owner(&method, &target, &scopes);
         let is_open = scopes.is_empty() || target == "/health";
         let without = server.get(&method, &target);
         for invalid in [
@@ -125,7 +129,7 @@ fn every_route_requires_its_scope() {
         let no_key = without.status;
         writeln!(
             table,
-            "{no_key}   {unknown}      {expired}      {other}        {with}       {method} {target}"
+            "{no_key}   {unknown}      {expired}      {other}        {with}       {other_owner:<5}  {method} {target}"
         )
         .expect("text should be writable");
     }
@@ -134,6 +138,152 @@ fn every_route_requires_its_scope() {
         std::fs::write(path, &table).expect("source tree should be writable");
     } else {
         assert_eq!(table, TABLE);
+    }
+}
+
+/// A server with a request that belongs to the name `owner`.
+struct RelayWithRequest {
+    server: Server,
+    id: String,
+    owner: String,
+    other: String,
+    admin: String,
+    _file: KeyFile,
+}
+
+impl RelayWithRequest {
+    fn start() -> Self {
+        let mut file = KeyFile::new();
+        let owner = file.add("owner", &["sign", "requests"]);
+        let other = file.add("other", &["sign", "requests"]);
+        let admin = file.add("administrator", &["admin"]);
+        let store = format!("sqlite:{}", file.path().with_extension("db").display());
+        // No process listens there, so that the message waits.
+        let server = file.start_with(&[
+            ("BULKHEAD_UPSTREAM_URL", "http://127.0.0.1:9"),
+            ("BULKHEAD_UPSTREAM_API_KEY", "a key"),
+            ("BULKHEAD_STORE", &store),
+            ("BULKHEAD_SIGN_TIMEOUT", "100ms"),
+        ]);
+        let accepted = send(&server, &owner, "GET", "/crypto/sign?message=m");
+        assert_eq!(accepted.status, 202, "{accepted:?}");
+        let id = accepted.json()["id"].as_str().map(str::to_owned);
+        Self {
+            server,
+            id: id.expect("response should have an id"),
+            owner,
+            other,
+            admin,
+            _file: file,
+        }
+    }
+
+    /// Returns the status of a route for a caller with its scope and another name than that of the request, or a dash
+    /// for routes without a request.
+    fn status_for_other_owner(&self, method: &str, target: &str, scopes: &[String]) -> String {
+        if !target.contains(ID) {
+            return "-".to_owned();
+        }
+        let is_for_admins = scopes == ["admin"];
+        let key = if is_for_admins {
+            &self.admin
+        } else {
+            &self.other
+        };
+        let existing = send(&self.server, key, method, &target.replace(ID, &self.id));
+        if !is_for_admins {
+            // Nothing tells the request of another from one that does not exist.
+            let unknown = target.replace(ID, &"0".repeat(self.id.len()));
+            let unknown = send(&self.server, key, method, &unknown);
+            assert_eq!(visible(&existing), visible(&unknown), "{method} {target}");
+        }
+        existing.status.to_string()
+    }
+}
+
+#[test]
+fn requests_are_visible_to_their_owner_and_to_administrators() {
+    let relay = RelayWithRequest::start();
+    let get = |key: &str, target: &str| send(&relay.server, key, "GET", target);
+    let target = format!("/crypto/requests/{}", relay.id);
+    for key in [&relay.owner, &relay.admin] {
+        let request = get(key, &target).json();
+        assert_eq!(
+            (&request["owner"], &request["message"]),
+            (&json!("owner"), &json!("m"))
+        );
+    }
+    // The same message of another name is another request.
+    let accepted = get(&relay.other, "/crypto/sign?message=m").json();
+    assert_ne!(accepted["id"], json!(relay.id));
+    let repeated = get(&relay.owner, "/crypto/sign?message=m").json();
+    assert_eq!(repeated["id"], json!(relay.id));
+
+    let list = |key: &str, query: &str| {
+        let response = get(key, &format!("/crypto/requests{query}"));
+        assert_eq!(response.status, 200, "{query}");
+        let page = response.json();
+        let requests = page["requests"].as_array().cloned().unwrap_or_default();
+        let ids: Vec<_> = requests
+            .iter()
+            .map(|request| request["id"].clone())
+            .collect();
+        (ids, page["next"].clone())
+    };
+    let (own, others) = (json!(relay.id), accepted["id"].clone());
+    let both = vec![others.clone(), own.clone()];
+    let last = |ids: &[Value]| (ids.to_vec(), json!(null));
+    let first = std::slice::from_ref;
+    assert_eq!(list(&relay.owner, ""), last(first(&own)));
+    assert_eq!(list(&relay.other, "?status=pending"), last(first(&others)));
+    assert_eq!(list(&relay.other, "?status=signed"), last(&[]));
+    assert_eq!(list(&relay.other, "?owner=owner"), last(&[]));
+    assert_eq!(list(&relay.admin, ""), last(&both));
+    assert_eq!(list(&relay.admin, "?owner=owner"), last(first(&own)));
+    assert_eq!(
+        list(&relay.admin, "?limit=1"),
+        (vec![others.clone()], others)
+    );
+    let next = format!("?limit=1&after={}", both[0].as_str().unwrap_or_default());
+    assert_eq!(list(&relay.admin, &next), last(first(&own)));
+    let foreign = get(
+        &relay.other,
+        &format!("/crypto/requests?after={}", relay.id),
+    );
+    let unknown = get(
+        &relay.other,
+        &format!("/crypto/requests?after={}", "0".repeat(relay.id.len())),
+    );
+    assert_eq!(foreign.problem(), "invalid_parameter");
+    assert_eq!(visible(&foreign), visible(&unknown));
+}
+
+/// Without access keys, the list shows the requests of all callers. It is not shown to other machines.
+#[test]
+fn open_server_lists_requests_on_loopback_only() {
+    let folder = tempfile::tempdir().expect("folder should be created");
+    for (listen, status) in [("127.0.0.1:0", 200), ("0.0.0.0:0", 403)] {
+        let store = format!("sqlite:{}", folder.path().join(listen).display());
+        let server = Server::start_exactly(
+            &["--listen", listen],
+            &[
+                ("BULKHEAD_UPSTREAM_URL", "http://127.0.0.1:9"),
+                ("BULKHEAD_UPSTREAM_API_KEY", "a key"),
+                ("BULKHEAD_STORE", &store),
+                ("BULKHEAD_SIGN_TIMEOUT", "100ms"),
+            ],
+        );
+        let accepted = server.get("GET", "/crypto/sign?message=m");
+        assert_eq!(accepted.status, 202, "{accepted:?}");
+        let response = server.get("GET", "/crypto/requests");
+        assert_eq!(response.status, status, "{listen}");
+        if status == 200 {
+            let id = &response.json()["requests"][0]["id"];
+            assert_eq!(*id, accepted.json()["id"]);
+            assert_eq!(response.json()["requests"][0]["owner"], json!(null));
+        } else {
+            assert_eq!(response.problem(), "access_keys_required");
+        }
     }
 }
 

@@ -33,6 +33,11 @@ fn pages(table: &mut Table) {
     let site = [("Sec-Fetch-Site", "cross-site")];
     let response = request(server.address, "POST", "/token", &site, b"");
     table.problem("request of a page of another origin", &response);
+    let server = Server::start_exactly(&["--listen", "0.0.0.0:0"], &[]);
+    table.problem(
+        "list of requests on an open server",
+        &server.get("GET", "/crypto/requests"),
+    );
 }
 
 fn path_in(folder: &Path, name: &str) -> String {

@@ -66,6 +66,15 @@ fn without_calls(table: &mut Table) {
         "too many callers of a message",
         &relay.sign("first", Some(url)).0,
     );
+    for (situation, query) in [
+        ("list of requests with an unknown status", "status=all"),
+        ("list of requests of a malformed name", "owner=a+b"),
+        ("list of requests with a large limit", "limit=101"),
+        ("list of requests after an unknown id", "after=1"),
+    ] {
+        let target = format!("/crypto/requests?{query}");
+        table.problem(situation, &server.get("GET", &target));
+    }
     let target = format!("/crypto/requests/{id}/redeliver");
     let nothing = http::request(server.address, "POST", &target, &[], b"");
     table.problem("redelivery without a notification", &nothing);

@@ -3,8 +3,8 @@
 use crate::process::Process;
 use bulkhead_store::{
     Accepted, Attempt, BacklogMax, Claim, NewRequest, Notification, NotificationLease,
-    NotificationOutcome, Now, Outcome, Redelivery, RequestFilter, RequestId, RequestView, Slot,
-    SlotEnd, Store, StoreError, StoreFuture, StoreStats, Unavailable,
+    NotificationOutcome, Now, Outcome, Redelivery, RequestId, RequestQuery, RequestView, Slot,
+    SlotEnd, Store, StoreError, StoreFuture, StoreStats, Unavailable, Viewer,
 };
 use std::sync::Arc;
 
@@ -44,8 +44,13 @@ impl Store for Faulty {
         self.through(move || self.inner.accept(new, max, now))
     }
 
-    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
-        self.through(move || self.inner.request(id, now))
+    fn request(
+        &self,
+        id: RequestId,
+        viewer: Viewer,
+        now: Now,
+    ) -> StoreFuture<'_, Option<RequestView>> {
+        self.through(move || self.inner.request(id, viewer, now))
     }
 
     fn signature(&self, message: String) -> StoreFuture<'_, Option<String>> {
@@ -104,8 +109,8 @@ impl Store for Faulty {
         self.through(move || self.inner.redeliver(request, now))
     }
 
-    fn list(&self, which: RequestFilter, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
-        self.through(move || self.inner.list(which, max, now))
+    fn list(&self, query: RequestQuery, now: Now) -> StoreFuture<'_, Option<Vec<RequestView>>> {
+        self.through(move || self.inner.list(query, now))
     }
 
     fn sweep(&self, retention_ms: u64, max: u32, now: Now) -> StoreFuture<'_, u64> {

@@ -84,6 +84,11 @@ fn quota_is_used_while_messages_wait() {
 }
 
 #[test]
+fn backlog_of_a_caller_delays_others_by_one_call() {
+    seeds("fair", 10, run::fair);
+}
+
+#[test]
 fn notifications_reach_receivers_that_were_down_for_weeks() {
     seeds("patient", 10, run::patient);
 }

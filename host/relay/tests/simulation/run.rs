@@ -12,9 +12,10 @@ use bulkhead_relay::{
 };
 use bulkhead_sandbox::SigningComponent;
 use bulkhead_store::model::Model;
-use bulkhead_store::{BacklogMax, BootMillis, Callback, NewRequest, Quota, RequestId};
+use bulkhead_store::{BacklogMax, BootMillis, Callback, NewRequest, Owner, Quota, RequestId};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -39,6 +40,7 @@ enum Event {
     Ask {
         message: String,
         host: Option<String>,
+        owner: Option<Owner>,
     },
     Kill {
         replica: usize,
@@ -204,7 +206,11 @@ impl Run {
     fn carry_out(&mut self, event: Event) {
         let count = self.replicas.len();
         match event {
-            Event::Ask { message, host } => self.ask(message, host),
+            Event::Ask {
+                message,
+                host,
+                owner,
+            } => self.ask(message, host, owner),
             Event::Kill { replica, dies_at } => self.kill(replica % count, dies_at),
             Event::StepWall { replica, ms } => self.replicas[replica % count].process.step_wall(ms),
             Event::StepDatabase { ms } => {
@@ -222,7 +228,7 @@ impl Run {
         }
     }
 
-    fn ask(&mut self, message: String, host: Option<String>) {
+    fn ask(&mut self, message: String, host: Option<String>, owner: Option<Owner>) {
         let replica = &self.replicas[self.chance.gen_range(0..self.replicas.len())];
         let callback = host.map(|host| Callback {
             url: format!("http://{host}/{}", self.chance.gen_range(0..2)),
@@ -231,6 +237,7 @@ impl Run {
         let wall = Surroundings(Arc::clone(&replica.process)).now().wall;
         let new = NewRequest {
             id: RequestId::new(wall, self.chance.r#gen()),
+            owner: owner.clone(),
             message: message.clone(),
             callback: callback.clone(),
             trace: None,
@@ -251,6 +258,7 @@ impl Run {
                 Ok(SignOutcome::Pending { id, .. }) => lock(&promises).push(Promise {
                     at_ms: now_ms,
                     id,
+                    owner,
                     message,
                     callback: callback.map(|callback| callback.url),
                 }),
@@ -326,6 +334,7 @@ pub(crate) fn stormy(seed: u64, component: &Arc<SigningComponent>) {
         run.pass_until(at_ms);
     }
     run.check_quota();
+    verdict::check_owners(&lock(&run.promises));
     let receivers = lock(&run.shared.receivers);
     verdict::check_deliveries(&receivers.deliveries, &run.deaths);
 }
@@ -333,6 +342,7 @@ pub(crate) fn stormy(seed: u64, component: &Arc<SigningComponent>) {
 fn plan(chance: &mut ChaCha8Rng, storm_ms: i64) -> Vec<(i64, Event)> {
     let mut events = Vec::new();
     let hosts = ["a", "b", "c", "d"];
+    let names = ["ci", "shop"];
     let messages = chance.gen_range(10..120);
     let burst = chance.gen_bool(0.3);
     for number in 0..messages {
@@ -349,11 +359,13 @@ fn plan(chance: &mut ChaCha8Rng, storm_ms: i64) -> Vec<(i64, Event)> {
             "message"
         };
         let host = chance.gen_range(0..=hosts.len());
+        let owner = names.get(chance.gen_range(0..=names.len()));
         events.push((
             at_ms,
             Event::Ask {
                 message: format!("{kind}{number}"),
                 host: hosts.get(host).map(ToString::to_string),
+                owner: owner.map(|name| Owner::new(name)),
             },
         ));
     }
@@ -421,7 +433,7 @@ pub(crate) fn busy(seed: u64, component: &Arc<SigningComponent>) {
     run.pass_until(start_ms);
     let minutes = chance.gen_range(5..30);
     for number in 0..60 + 10 * minutes {
-        run.ask(format!("message{number}"), None);
+        run.ask(format!("message{number}"), None, None);
     }
     let end_ms = start_ms + i64::from(minutes) * MINUTE_MS;
     run.pass_until(end_ms);
@@ -446,6 +458,60 @@ pub(crate) fn busy(seed: u64, component: &Arc<SigningComponent>) {
     assert!(used >= 0.95 * allowed, "{used} calls of {allowed}");
 }
 
+/// Maximum time from the claim of an attempt to the arrival of its call, without faults: the store and the network.
+const ARRIVAL_MS: i64 = 300;
+
+/// One caller has a large backlog. Others have single messages, also such that the busy caller requested before. The
+/// first call for such a message waits for at most one call of each other caller.
+pub(crate) fn fair(seed: u64, component: &Arc<SigningComponent>) {
+    let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xfa);
+    let mut run = Run::new(seed, Faults::NONE, chance.gen_range(1..=3), 1000, component);
+    let start_ms = 2 * MINUTE_MS;
+    run.pass_until(start_ms);
+    let backlog = chance.gen_range(300..400);
+    for number in 0..backlog {
+        let owner = Some(Owner::new("busy"));
+        run.ask(format!("busy{number}"), None, owner);
+        run.pass_until(start_ms + 10 * number);
+    }
+    let names = ["able", "ci", "shop"];
+    let mut asked = Vec::new();
+    for (number, name) in (0..12).zip(names.into_iter().cycle()) {
+        let at_ms = run.shared.clockwork.now_ms() + chance.gen_range(MINUTE_MS..2 * MINUTE_MS);
+        run.pass_until(at_ms);
+        // One of the last messages of the busy caller has not been called yet.
+        let message = if number % 4 == 3 {
+            format!("busy{}", backlog - number)
+        } else {
+            format!("single{number}")
+        };
+        run.ask(message.clone(), None, Some(Owner::new(name)));
+        asked.push((at_ms, message));
+    }
+    run.pass_until(run.shared.clockwork.now_ms() + 2 * MINUTE_MS);
+    run.check_quota();
+    let upstream = lock(&run.shared.upstream);
+    for (asked_ms, message) in asked {
+        let called = upstream.calls.iter().find(|(_, called)| *called == message);
+        let (called_ms, _) = called.expect("every single message should be called");
+        // Calls that were claimed after the request, and before the call for it.
+        let waited = asked_ms + ARRIVAL_MS..*called_ms - ARRIVAL_MS;
+        let mut before: BTreeMap<&str, u32> = BTreeMap::new();
+        for (_, other) in upstream.calls.iter().filter(|(at, _)| waited.contains(at)) {
+            let owner = if other.starts_with("busy") {
+                "busy"
+            } else {
+                other
+            };
+            *before.entry(owner).or_default() += 1;
+        }
+        assert!(
+            before.values().all(|calls| *calls <= 1),
+            "{message}, requested at {asked_ms} ms and called at {called_ms} ms: {before:?}"
+        );
+    }
+}
+
 /// Receivers are down for days and weeks. After a month, notifications are kept but not attempted.
 pub(crate) fn patient(seed: u64, component: &Arc<SigningComponent>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xda);
@@ -463,7 +529,7 @@ pub(crate) fn patient(seed: u64, component: &Arc<SigningComponent>) {
     }
     for number in 0..12 {
         let host = hosts[number % hosts.len()];
-        run.ask(format!("message{number}"), Some(host.to_owned()));
+        run.ask(format!("message{number}"), Some(host.to_owned()), None);
     }
     for (days, host) in [(3, "days"), (20, "weeks"), (45, "months")] {
         run.pass_until(days * DAY_MS);

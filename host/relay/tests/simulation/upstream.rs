@@ -37,6 +37,8 @@ pub(crate) struct Upstream {
     pub(crate) think_ms: i64,
     /// Arrival time of each call.
     pub(crate) arrivals: Vec<i64>,
+    /// The same of calls to sign, with their messages.
+    pub(crate) calls: Vec<(i64, String)>,
     pub(crate) signed: BTreeMap<String, u32>,
 }
 
@@ -49,6 +51,7 @@ impl Upstream {
             weather: Weather::Fair,
             think_ms: 300,
             arrivals: Vec::new(),
+            calls: Vec::new(),
             signed: BTreeMap::new(),
         }
     }
@@ -56,6 +59,9 @@ impl Upstream {
     /// Records a call with the path and query `target`, and returns the reaction.
     pub(crate) fn arrive(&mut self, now_ms: i64, target: &str) -> Reaction {
         self.arrivals.push(now_ms);
+        if let Some(message) = target.strip_prefix("/crypto/sign?message=") {
+            self.calls.push((now_ms, message.to_owned()));
+        }
         let after_ms = self.chance.gen_range(1..=2 * self.think_ms);
         let response = |status: u16, retry_after: Option<&str>, body: &str| Reaction::Response {
             status,

@@ -2,7 +2,7 @@
 
 use crate::receivers::Delivery;
 use crate::upstream::signature;
-use bulkhead_store::RequestId;
+use bulkhead_store::{Owner, RequestId};
 use std::collections::BTreeMap;
 
 /// A request was pending at the end of its call, so that its callback must be notified.
@@ -11,6 +11,7 @@ pub(crate) struct Promise {
     #[expect(dead_code, reason = "for the reader of a failure")]
     pub(crate) at_ms: i64,
     pub(crate) id: RequestId,
+    pub(crate) owner: Option<Owner>,
     pub(crate) message: String,
     pub(crate) callback: Option<String>,
 }
@@ -40,6 +41,15 @@ fn has_result(promise: &Promise, delivery: &Delivery) -> bool {
         signature(&promise.message)
     };
     delivery.body.contains(&expected) && delivery.body.contains(&promise.message)
+}
+
+/// Checks that no two owners were promised the same request.
+pub(crate) fn check_owners(promises: &[Promise]) {
+    let mut owners = BTreeMap::new();
+    for promise in promises {
+        let owner = owners.entry(&promise.id).or_insert(&promise.owner);
+        assert_eq!(*owner, &promise.owner, "{promise:?}");
+    }
 }
 
 /// Checks that a receiver whose acceptance reached the relay gets the notification again only if that

@@ -6,7 +6,7 @@ use super::limits::LimitReached;
 use super::problems;
 use super::scope::{Requirement, Scope, Scopes};
 use super::usage::Usage;
-use bulkhead_http::Problem;
+use bulkhead_http::{Address, Problem};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -20,8 +20,8 @@ pub(crate) struct Caller {
 /// The identity of a caller, as far as the server knows it.
 #[derive(Debug, Clone)]
 enum Identity {
-    /// The server is open.
-    Open,
+    /// The server is open. `is_local` tells whether other machines cannot reach the listener.
+    Open { is_local: bool },
     /// The caller has no valid key.
     Unknown,
     /// The caller has a key of this entry.
@@ -54,17 +54,21 @@ impl Credential {
 }
 
 impl Caller {
-    /// A caller of an open server, who has all rights.
-    pub(crate) const OPEN: Self = Self {
-        scopes: Scopes::ALL,
-        identity: Identity::Open,
-    };
-
     /// A caller without a valid key, who has no rights.
     pub(crate) const UNKNOWN: Self = Self {
         scopes: Scopes::NONE,
         identity: Identity::Unknown,
     };
+
+    /// Returns a caller of an open server, who has all rights.
+    pub(crate) fn open(listener: &Address) -> Self {
+        Self {
+            scopes: Scopes::ALL,
+            identity: Identity::Open {
+                is_local: listener.is_local(),
+            },
+        }
+    }
 
     /// Returns the caller whose key belongs to this entry.
     pub(super) fn of(entry: Arc<Entry>, credential: Credential) -> Self {
@@ -77,7 +81,7 @@ impl Caller {
     fn known(&self) -> Option<(&Arc<Entry>, Credential)> {
         match &self.identity {
             Identity::Named(entry, credential) => Some((entry, *credential)),
-            Identity::Open | Identity::Unknown => None,
+            Identity::Open { .. } | Identity::Unknown => None,
         }
     }
 
@@ -88,6 +92,11 @@ impl Caller {
 
     pub(crate) fn credential(&self) -> Option<Credential> {
         self.known().map(|(_, credential)| credential)
+    }
+
+    /// Returns whether the server is open and other machines can reach the listener of the request.
+    pub(crate) fn is_anyone(&self) -> bool {
+        matches!(self.identity, Identity::Open { is_local: false })
     }
 
     /// Returns whether the audit log has a line for a request of this caller to a route with this requirement: the route

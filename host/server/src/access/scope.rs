@@ -13,11 +13,11 @@ pub(crate) enum Scope {
     TokenVerify,
     /// Have messages signed, and verify signatures.
     Sign,
-    /// See signing requests.
+    /// See the caller's own signing requests.
     Requests,
     /// See the details of `/health`, and metrics.
     Observe,
-    /// See signing requests and access keys, and send notifications again.
+    /// See all signing requests and the access keys, and send notifications again.
     Admin,
 }
 

@@ -2,6 +2,7 @@
 
 mod clocks;
 mod environment;
+mod list;
 mod parameters;
 mod pem;
 mod problems;
@@ -12,6 +13,7 @@ pub(crate) mod store;
 mod store_settings;
 
 use super::{BoxFuture, Capability, CapabilityStatus, Definition, on_worker};
+use crate::access::{Caller, Scope};
 use crate::components::{ActiveComponent, HotSwap};
 use crate::config::secrets::SecretError;
 use crate::trace::trace_parent;
@@ -23,8 +25,8 @@ use bulkhead_outbound::Outbound;
 use bulkhead_relay::{Relay, RelayHealth, SignOutcome, UpstreamHealth};
 use bulkhead_sandbox::{Pool, SigningComponent, with_causes};
 use bulkhead_store::{
-    BootMillis, Callback, MessageState, NewRequest, NotificationState, Redelivery, RequestId,
-    RequestView, StoreError, Unavailable, UnixMillis,
+    BootMillis, Callback, MessageState, NewRequest, NotificationState, Owner, Redelivery,
+    RequestId, RequestView, StoreError, Unavailable, UnixMillis, Viewer,
 };
 use environment::RealEnvironment;
 use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
@@ -84,20 +86,23 @@ struct Signing {
 
 impl State {
     /// Handles `GET /crypto/sign` and `POST /crypto/sign`.
-    pub(crate) async fn sign(&self, call: Call<'_>) -> Result<Response, Problem> {
+    pub(crate) async fn sign(&self, caller: Caller, call: Call<'_>) -> Result<Response, Problem> {
         let (head, configured) = (call.head, self.configured(call.facts));
+        let owner = caller.name().map(Owner::new);
         if head.method == Method::POST {
             let admitted = configured
                 .and_then(|signing| bulkhead_http::expect_json(&head.headers).map(|()| signing));
             let (signing, body) = call.admit(admitted).await?;
             let until = signing.deadline();
-            return signing.sign(Sign::from_json(&body)?, head, until).await;
+            let sign = Sign::from_json(&body)?;
+            return signing.sign(sign, owner, head, until).await;
         }
         call.discard_body();
         let signing = configured?;
         let until = signing.deadline();
         let query = head.uri.query().unwrap_or_default();
-        signing.sign(Sign::from_query(query)?, head, until).await
+        let sign = Sign::from_query(query)?;
+        signing.sign(sign, owner, head, until).await
     }
 
     /// Handles `GET /crypto/verify`.
@@ -114,11 +119,26 @@ impl State {
         self.configured(facts)?.test_key(head).await
     }
 
+    /// Handles `GET /crypto/requests`.
+    pub(crate) async fn list(&self, caller: Caller, call: Call<'_>) -> Result<Response, Problem> {
+        let (head, facts) = (call.head, call.facts);
+        call.discard_body();
+        if caller.is_anyone() {
+            return Err(problems::access_keys_required());
+        }
+        let signing = self.configured(facts)?;
+        list::list(&signing.relay, viewer(&caller)?, head).await
+    }
+
     /// Handles `GET /crypto/requests/{id}`.
-    pub(crate) async fn request(&self, call: Call<'_>) -> Result<Response, Problem> {
+    pub(crate) async fn request(
+        &self,
+        caller: Caller,
+        call: Call<'_>,
+    ) -> Result<Response, Problem> {
         let (id, facts) = (call.path_parameter, call.facts);
         call.discard_body();
-        self.configured(facts)?.request(id).await
+        self.configured(facts)?.request(id, viewer(&caller)?).await
     }
 
     /// Handles `POST /crypto/requests/{id}/redeliver`.
@@ -227,7 +247,13 @@ impl Signing {
         BootMillis(clocks::boot_clock().0 + self.sign_ms)
     }
 
-    async fn sign(&self, sign: Sign, head: &Parts, until: BootMillis) -> Result<Response, Problem> {
+    async fn sign(
+        &self,
+        sign: Sign,
+        owner: Option<Owner>,
+        head: &Parts,
+        until: BootMillis,
+    ) -> Result<Response, Problem> {
         if sign.message.len() > self.message_max.as_usize() {
             return Err(problems::message_too_large(self.message_max));
         }
@@ -235,6 +261,7 @@ impl Signing {
         let message = sign.message;
         let new = NewRequest {
             id: RequestId::new(now().wall, environment::random()),
+            owner,
             message: message.clone(),
             callback,
             trace: trace_parent(&head.headers),
@@ -298,8 +325,8 @@ impl Signing {
         ))
     }
 
-    async fn request(&self, id: &str) -> Result<Response, Problem> {
-        let view = self.view(id).await?;
+    async fn request(&self, id: &str, viewer: Viewer) -> Result<Response, Problem> {
+        let view = self.view(id, viewer).await?;
         let pending = view.state == MessageState::Pending;
         let mut response = json_response(StatusCode::OK, &document(&view));
         if pending {
@@ -310,9 +337,9 @@ impl Signing {
         Ok(response)
     }
 
-    async fn view(&self, id: &str) -> Result<RequestView, Problem> {
+    async fn view(&self, id: &str, viewer: Viewer) -> Result<RequestView, Problem> {
         let id = RequestId::parse(id).ok_or_else(problems::no_such_request)?;
-        let view = self.relay.request(id, look_up_until()).await;
+        let view = self.relay.request(id, viewer, look_up_until()).await;
         view.map_err(|error| problem(&error))?
             .ok_or_else(problems::no_such_request)
     }
@@ -324,7 +351,7 @@ impl Signing {
             Redelivery::Due => Ok(accepted(&id, "redelivering", 1000)),
             Redelivery::TooSoon { after_ms } => Err(problems::redelivery_too_soon(after_ms)),
             Redelivery::NotFound => {
-                self.view(id.as_str()).await?;
+                self.view(id.as_str(), Viewer::All).await?;
                 Err(problems::no_notification())
             }
         }
@@ -370,6 +397,20 @@ impl Signing {
     }
 }
 
+/// Returns the requests that a caller may see. Every caller of an open server has the scope `admin`.
+///
+/// # Errors
+/// 500 if the caller has neither this scope nor a name, which the requirements of the routes exclude.
+fn viewer(caller: &Caller) -> Result<Viewer, Problem> {
+    match caller.name() {
+        _ if caller.has(Scope::Admin) => Ok(Viewer::All),
+        Some(name) => Ok(Viewer::Owner(Owner::new(name))),
+        None => Err(Problem::internal(
+            "a caller without a key reached the requests",
+        )),
+    }
+}
+
 fn seconds(ms: u64) -> u64 {
     ms.div_ceil(1000)
 }
@@ -400,6 +441,9 @@ pub(crate) fn document(view: &RequestView) -> Value {
         "attempts": view.attempts,
         "notification": {"status": "none", "attempts": 0},
     });
+    if let Some(owner) = &view.owner {
+        document["owner"] = owner.as_str().into();
+    }
     match &view.state {
         MessageState::Pending => {}
         MessageState::Signed(signature) => {

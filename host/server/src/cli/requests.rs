@@ -5,7 +5,10 @@ use crate::capabilities::signing::store::{self, StoreOpenError};
 use crate::capabilities::signing::{StoreSettings, document, now, rfc3339};
 use crate::process::signals;
 use bulkhead_http::{Setting, setting};
-use bulkhead_store::{MessageState, Redelivery, RequestFilter, RequestId, RequestView, StoreError};
+use bulkhead_store::{
+    MessageState, Redelivery, RequestFilter, RequestId, RequestQuery, RequestView, StoreError,
+    Viewer,
+};
 use clap::Args;
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -40,6 +43,8 @@ enum Which {
     All,
     /// The message waits for a signature.
     Pending,
+    /// The message is signed.
+    Signed,
     /// The signing API rejected the message.
     Failed,
     /// The notification is kept, but is no longer attempted.
@@ -120,11 +125,13 @@ async fn list(settings: &ListSettings) -> Result<String, RequestsError> {
     let which = match settings.which {
         Which::All => RequestFilter::All,
         Which::Pending => RequestFilter::Pending,
+        Which::Signed => RequestFilter::Signed,
         Which::Failed => RequestFilter::Failed,
         Which::Parked => RequestFilter::Parked,
     };
     let mut lines = String::new();
-    for request in store.list(which, settings.limit, now()).await? {
+    let query = RequestQuery::newest(which, settings.limit);
+    for request in store.list(query, now()).await?.unwrap_or_default() {
         let _infallible = writeln!(lines, "{}", line(&request));
     }
     Ok(lines)
@@ -154,7 +161,7 @@ fn line(request: &RequestView) -> String {
 
 async fn show(settings: &OneSettings) -> Result<String, RequestsError> {
     let store = store::inspect(&settings.store)?;
-    let request = store.request(id(settings)?, now()).await?;
+    let request = store.request(id(settings)?, Viewer::All, now()).await?;
     let request = request.ok_or_else(|| RequestsError::Unknown(settings.id.clone()))?;
     Ok(for_terminals(&format!("{:#}\n", document(&request))))
 }
@@ -186,10 +193,12 @@ async fn redeliver(settings: &OneSettings) -> Result<String, RequestsError> {
             Ok("due: a running server sends the notification within seconds\n".to_owned())
         }
         Redelivery::TooSoon { .. } => Err(RequestsError::TooSoon),
-        Redelivery::NotFound => Err(match store.request(id(settings)?, now()).await? {
-            Some(_) => RequestsError::NoNotification,
-            None => RequestsError::Unknown(settings.id.clone()),
-        }),
+        Redelivery::NotFound => Err(
+            match store.request(id(settings)?, Viewer::All, now()).await? {
+                Some(_) => RequestsError::NoNotification,
+                None => RequestsError::Unknown(settings.id.clone()),
+            },
+        ),
     }
 }
 

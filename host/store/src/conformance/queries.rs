@@ -1,13 +1,15 @@
 //! Queries, statistics and sweeps.
 
 use super::{Bench, Case, Machine, QUOTA, wait};
-use crate::{NotificationOutcome, Redelivery, RequestFilter, RequestId, StoreStats};
+use crate::{NotificationOutcome, Redelivery, RequestFilter, RequestId, RequestQuery, StoreStats};
 
 const RETENTION_MS: i64 = 90 * 24 * 60 * 60_000;
 
 fn list(case: &Case<'_>, which: RequestFilter, max: u32) -> Vec<RequestId> {
-    let views =
-        wait(case.bench.store().list(which, max, case.bench.now())).expect("call should succeed");
+    let (store, now) = (case.bench.store(), case.bench.now());
+    let views = wait(store.list(RequestQuery::newest(which, max), now));
+    let views = views.expect("call should succeed");
+    let views = views.expect("the query should not name a request");
     for view in &views {
         assert_eq!(
             *view,
@@ -45,6 +47,7 @@ pub(crate) fn lists_begin_with_newest_request(bench: &mut dyn Bench) {
     assert_eq!(list(&case, RequestFilter::All, 2), all[..2]);
     assert_eq!(list(&case, RequestFilter::Pending, 9), all[..3]);
     assert_eq!(list(&case, RequestFilter::Pending, 1), all[..1]);
+    assert_eq!(list(&case, RequestFilter::Signed, 9), [signed.clone()]);
     assert_eq!(list(&case, RequestFilter::Failed, 9), [failed]);
     assert_eq!(list(&case, RequestFilter::Parked, 9), [signed]);
     assert_eq!(list(&case, RequestFilter::All, 0), []);

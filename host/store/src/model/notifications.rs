@@ -193,6 +193,7 @@ impl Shared {
             });
         RequestView {
             id: request.id.clone(),
+            owner: request.owner.clone(),
             message: message.text.clone(),
             state: message.state.clone(),
             created_at: request.created_at,

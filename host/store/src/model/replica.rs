@@ -5,9 +5,9 @@ use crate::clock_monitor::{Reading, Verdict};
 use crate::rules;
 use crate::{
     Accepted, Attempt, BacklogMax, BootMillis, Claim, Lease, MessageId, MessageState, NewRequest,
-    Notification, NotificationLease, NotificationOutcome, NotificationState, Now, Outcome, Quota,
-    Redelivery, RequestFilter, RequestId, RequestView, Result, Slot, SlotEnd, Store, StoreError,
-    StoreFuture, StoreStats, UnixMillis,
+    Notification, NotificationLease, NotificationOutcome, NotificationState, Now, Outcome, Owner,
+    Quota, Redelivery, RequestFilter, RequestId, RequestQuery, RequestView, Result, Slot, SlotEnd,
+    Store, StoreError, StoreFuture, StoreStats, UnixMillis, Viewer,
 };
 use std::sync::PoisonError;
 
@@ -79,10 +79,16 @@ impl Store for Replica {
         })
     }
 
-    fn request(&self, id: RequestId, now: Now) -> StoreFuture<'_, Option<RequestView>> {
+    fn request(
+        &self,
+        id: RequestId,
+        viewer: Viewer,
+        now: Now,
+    ) -> StoreFuture<'_, Option<RequestView>> {
         self.at_once(|shared, _, look| {
             let at = look.now;
-            let request = shared.requests.values().find(|request| request.id == id);
+            let mut requests = shared.requests.values();
+            let request = requests.find(|it| it.id == id && is_visible(it, &viewer));
             Ok(request.map(|request| shared.view(request, now.wall, at)))
         })
     }
@@ -100,27 +106,28 @@ impl Store for Replica {
     fn claim_attempt(&self, now: Now) -> StoreFuture<'_, Claim<Attempt>> {
         self.at_once(|shared, quota, look| {
             let at = look.now;
-            let next = rules::next_message(shared.first(false), shared.first(true), at);
-            let Some((next, due_at)) = next else {
+            let queues = shared.queues();
+            let Some(turn) = rules::next_turn(&queues, &shared.last_owner, at) else {
                 return Ok(rules::retry_after(None, at));
             };
             let call_at = rules::call_at(&shared.slots(), quota.calls, look.held_until);
-            let call_at = call_at.map(|call_at| call_at.max(due_at));
+            let call_at = call_at.map(|call_at| call_at.max(turn.at));
             let Some(slot) = shared.claim(call_at, false, quota, now, at) else {
                 return Ok(rules::retry_after(call_at, at));
             };
+            turn.owner.clone_into(&mut shared.last_owner);
             let token = shared.count();
-            let message = shared.messages.get_mut(&next.message);
+            let message = shared.messages.get_mut(&turn.message);
             let message = message.expect("message should exist");
             message.lease = Leased {
                 token: Some(token),
                 until: Some(at + rules::attempt_lease_ms(quota)),
             };
-            let of_it = |request: &&Request| request.message == next.message;
+            let of_it = |request: &&Request| request.message == turn.message;
             let first = shared.requests.values().find(of_it);
             Ok(Claim::Acquired(Attempt {
                 lease: Lease {
-                    message: MessageId(next.message),
+                    message: MessageId(turn.message),
                     token,
                 },
                 slot,
@@ -219,22 +226,34 @@ impl Store for Replica {
         self.at_once(|shared, _, look| Ok(shared.redeliver(&request, now.wall, look.now)))
     }
 
-    fn list(&self, which: RequestFilter, max: u32, now: Now) -> StoreFuture<'_, Vec<RequestView>> {
+    fn list(&self, query: RequestQuery, now: Now) -> StoreFuture<'_, Option<Vec<RequestView>>> {
         self.at_once(|shared, _, look| {
             let at = look.now;
-            let young = shared.requests.values().rev();
-            let views = young.map(|request| shared.view(request, now.wall, at));
+            let visible = shared.requests.iter();
+            let visible = visible.filter(|(_, request)| is_visible(request, &query.viewer));
+            let before = match &query.after {
+                None => i64::MAX,
+                Some(id) => match visible.clone().find(|(_, request)| request.id == *id) {
+                    Some((number, _)) => *number,
+                    None => return Ok(None),
+                },
+            };
+            let young = visible.rev().filter(|(number, _)| **number < before);
+            let views = young
+                .map(|(_, request)| request)
+                .map(|request| shared.view(request, now.wall, at));
             let parked = |view: &RequestView| {
                 let notified = view.notification.as_ref();
                 notified.is_some_and(|notified| notified.state == NotificationState::Parked)
             };
-            let listed = views.filter(|view| match which {
+            let listed = views.filter(|view| match query.filter {
                 RequestFilter::All => true,
                 RequestFilter::Pending => view.state == MessageState::Pending,
+                RequestFilter::Signed => matches!(view.state, MessageState::Signed(_)),
                 RequestFilter::Failed => matches!(view.state, MessageState::Failed(_)),
                 RequestFilter::Parked => parked(view),
             });
-            Ok(listed.take(max as usize).collect())
+            Ok(Some(listed.take(query.max as usize).collect()))
         })
     }
 
@@ -303,27 +322,34 @@ impl Shared {
             Some(known) => known,
             None if self.backlog() >= max.messages => return Accepted::BacklogFull,
             None => (
-                self.insert_message(new.message, wall, at),
+                self.insert_message(new.message, new.owner.as_ref(), wall, at),
                 MessageState::Pending,
                 None,
             ),
         };
-        // Later callers of a finished message receive the result at once. All of them share one request.
+        // Later requests for a finished message receive the result at once. All of one owner share one request.
         let callback = new.callback.filter(|_| state == MessageState::Pending);
         let url = |of: &Option<crate::Callback>| of.as_ref().map(|callback| callback.url.clone());
-        let same = self
-            .requests
-            .values_mut()
-            .find(|request| request.message == message && url(&request.callback) == url(&callback));
+        let same = self.requests.values_mut().find(|request| {
+            request.message == message
+                && request.owner == new.owner
+                && url(&request.callback) == url(&callback)
+        });
         let id = if let Some(same) = same {
             same.shared |= state == MessageState::Pending;
             same.id.clone()
-        } else if state == MessageState::Pending && self.callers(message) >= max.callers as usize {
+        } else if state == MessageState::Pending
+            && self.requests_of(new.owner.as_ref(), message) >= max.callers as usize
+        {
             return Accepted::CallersFull;
         } else {
+            if state == MessageState::Pending {
+                self.join_queue(message, new.owner.as_ref());
+            }
             let number = self.count();
             let request = Request {
                 id: new.id.clone(),
+                owner: new.owner,
                 message,
                 callback,
                 trace: new.trace,
@@ -342,17 +368,24 @@ impl Shared {
         }
     }
 
-    fn callers(&self, message: i64) -> usize {
+    fn requests_of(&self, owner: Option<&Owner>, message: i64) -> usize {
         let requests = self.requests.values();
         requests
-            .filter(|request| request.message == message)
+            .filter(|request| request.message == message && request.owner.as_ref() == owner)
             .count()
     }
 
-    fn insert_message(&mut self, text: String, wall: UnixMillis, at: i64) -> i64 {
+    fn insert_message(
+        &mut self,
+        text: String,
+        owner: Option<&Owner>,
+        wall: UnixMillis,
+        at: i64,
+    ) -> i64 {
         let id = self.count();
         let message = Message {
             text,
+            owner: Owner::column(owner).to_owned(),
             state: MessageState::Pending,
             attempts: 0,
             created_at: wall,
@@ -396,4 +429,10 @@ impl Shared {
             slot.free_at = slot.free_at.min(look.now + quota.cooldown_ms());
         }
     }
+}
+
+fn is_visible(request: &Request, viewer: &Viewer) -> bool {
+    viewer
+        .owner()
+        .is_none_or(|owner| request.owner.as_ref() == Some(owner))
 }

@@ -2,7 +2,7 @@ mod alike;
 
 use super::*;
 use crate::conformance::{Bench, Machine, QUOTA};
-use crate::{Now, RequestFilter, Store};
+use crate::{Now, RequestFilter, RequestQuery, Store};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// A model with one machine, which the database already knows. Other machines are not tested here.
@@ -33,7 +33,7 @@ fn known(model: &Model, boot_ms: &Arc<AtomicI64>) -> Replica {
     let start_ms = boot_ms.fetch_sub(model.quota.claim_ms(), Ordering::Relaxed);
     let earlier = another(model, boot_ms);
     boot_ms.store(start_ms, Ordering::Relaxed);
-    drop(earlier.list(RequestFilter::All, 0, at(start_ms)));
+    drop(earlier.list(RequestQuery::newest(RequestFilter::All, 0), at(start_ms)));
     let machines = std::mem::take(&mut earlier.lock().machines);
     *earlier.lock() = Shared {
         machines,

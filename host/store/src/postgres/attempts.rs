@@ -3,21 +3,22 @@
 use super::Replica;
 use super::clock::Look;
 use super::errors::is_raced;
+use super::queues::{last_owner, queues, record_turn};
 use super::requests::{self, text};
 use super::sessions::{Counted, count};
 use super::slots::{RACES_MAX, lock};
-use crate::rules::{self, Purpose, Waiting};
+use crate::rules::{self, Purpose};
 use crate::{
     Attempt, Claim, Lease, MessageId, Now, Outcome, RequestId, Result, Slot, SlotEnd, StoreError,
     UnixMillis,
 };
 use deadpool_postgres::{Client, GenericClient};
 
-/// The next message without an active attempt, in the order of the due times.
-const FRESH: &str = "SELECT due_at, id FROM bulkhead_messages
-  WHERE state = 'pending' AND session IS NULL AND tries = 0 ORDER BY due_at, id LIMIT 1";
-const TRIED: &str = "SELECT due_at, id FROM bulkhead_messages
-  WHERE state = 'pending' AND session IS NULL AND tries > 0 ORDER BY due_at, id LIMIT 1";
+/// A message that may be attempted now, and the owner of its queue.
+struct Next {
+    message: i64,
+    owner: String,
+}
 
 impl Replica {
     pub(super) async fn claim_attempt(
@@ -48,8 +49,9 @@ impl Replica {
             let Some(slot) = slot else {
                 continue;
             };
-            match take(&transaction, next, session, slot, now).await {
+            match take(&transaction, next.message, session, slot, now).await {
                 Ok(Some(claimed)) => {
+                    record_turn(&transaction, &next.owner).await?;
                     self.remember_machine(&transaction, &look, now).await?;
                     transaction.commit().await?;
                     return Ok(Claim::Acquired(claimed));
@@ -72,16 +74,19 @@ impl Replica {
         &self,
         client: &impl GenericClient,
         look: &Look,
-    ) -> Result<std::result::Result<Waiting, Option<i64>>> {
-        let (fresh, tried) = (first(client, FRESH).await?, first(client, TRIED).await?);
-        let Some((next, due_at)) = rules::next_message(fresh, tried, look.now) else {
+    ) -> Result<std::result::Result<Next, Option<i64>>> {
+        let (queues, last_owner) = (queues(client).await?, last_owner(client).await?);
+        let Some(turn) = rules::next_turn(&queues, &last_owner, look.now) else {
             return Ok(Err(None));
         };
         let slots = self.slots(client, look).await?;
         let call_at = rules::call_at(&slots, self.quota.calls, look.held_until);
-        let at = call_at.map(|at| at.max(due_at));
+        let at = call_at.map(|at| at.max(turn.at));
         Ok(if at.is_some_and(|at| at <= look.now) {
-            Ok(next)
+            Ok(Next {
+                message: turn.message,
+                owner: turn.owner.to_owned(),
+            })
         } else {
             Err(at)
         })
@@ -157,22 +162,10 @@ enum Taking {
     Failed(StoreError),
 }
 
-async fn first(client: &impl GenericClient, statement: &str) -> Result<Option<Waiting>> {
-    let statement = client.prepare_cached(statement).await?;
-    let found = client.query_opt(&statement, &[]).await?;
-    let waiting = |row: tokio_postgres::Row| {
-        Ok(Waiting {
-            due_at: row.try_get("due_at")?,
-            message: row.try_get("id")?,
-        })
-    };
-    found.map(waiting).transpose()
-}
-
 /// Claims the message. Returns `None` if it was finished meanwhile.
 async fn take(
     client: &impl GenericClient,
-    next: Waiting,
+    message: i64,
     session: i64,
     slot: Slot,
     now: Now,
@@ -195,7 +188,7 @@ async fn take(
         .await
         .map_err(failed)?;
     let taken = client
-        .query_opt(&statement, &[&next.message, &session, &now.boot.0])
+        .query_opt(&statement, &[&message, &session, &now.boot.0])
         .await
         .map_err(failed)?;
     let Some(row) = taken else {
@@ -205,7 +198,7 @@ async fn take(
         let tries: i32 = row.try_get("tries")?;
         Ok(Attempt {
             lease: Lease {
-                message: MessageId(next.message),
+                message: MessageId(message),
                 token: row.try_get("lease")?,
             },
             slot,

@@ -3,75 +3,111 @@
 use super::Replica;
 use super::requests::{message, request_id, state};
 use crate::{
-    NotificationState, NotificationView, Now, RequestFilter, RequestId, RequestView, Result,
-    StoreStats, Unavailable, UnixMillis,
+    NotificationState, NotificationView, Now, Owner, RequestFilter, RequestId, RequestQuery,
+    RequestView, Result, StoreStats, Unavailable, UnixMillis, Viewer,
 };
 use deadpool_postgres::Client;
 use tokio_postgres::Row;
 
-/// Selects all columns of a view, of a request `r` and its message.
-macro_rules! view {
-    ($from:literal) => {
-        concat!(
-            "SELECT r.id, m.state, m.signature, m.error, m.text, m.tries, r.created_at,
-               r.callback IS NOT NULL AND r.state = 'pending' AS awaited,
-               n.state AS notified, n.tries AS deliveries, n.last_error,
-               n.due_at - bulkhead_clock_ms() - (SELECT shift_ms FROM bulkhead_meta) AS due_ms ",
-            $from
-        )
-    };
-}
+/// All columns of a view, of a request `r`, its message `m` and its notification `n`.
+const COLUMNS: &str = "r.id, r.owner, m.state, m.signature, m.error, m.text, m.tries, r.created_at,
+     r.callback IS NOT NULL AND r.state = 'pending' AS awaited,
+     n.state AS notified, n.tries AS deliveries, n.last_error,
+     n.due_at - bulkhead_clock_ms() - (SELECT shift_ms FROM bulkhead_meta) AS due_ms";
 
-const ONE: &str = view!(
-    "FROM bulkhead_requests r JOIN bulkhead_messages m ON m.id = r.message
-       LEFT JOIN bulkhead_notifications n ON n.request = r.number WHERE r.id = $1"
-);
-const ALL: &str = view!(
-    "FROM bulkhead_requests r JOIN bulkhead_messages m ON m.id = r.message
-       LEFT JOIN bulkhead_notifications n ON n.request = r.number
-     ORDER BY r.number DESC LIMIT $1"
-);
-const PENDING: &str = view!(
-    "FROM bulkhead_requests r JOIN bulkhead_messages m ON m.id = r.message
-       LEFT JOIN bulkhead_notifications n ON n.request = r.number
-     WHERE r.state = 'pending' ORDER BY r.number DESC LIMIT $1"
-);
-const FAILED: &str = view!(
-    "FROM bulkhead_requests r JOIN bulkhead_messages m ON m.id = r.message
-       LEFT JOIN bulkhead_notifications n ON n.request = r.number
-     WHERE r.state = 'failed' ORDER BY r.number DESC LIMIT $1"
-);
-const PARKED: &str = view!(
-    "FROM bulkhead_notifications n JOIN bulkhead_requests r ON r.number = n.request
-       JOIN bulkhead_messages m ON m.id = r.message
-     WHERE n.state = 'parked' ORDER BY n.request DESC LIMIT $1"
-);
+/// Restricts a query to the viewer in $2: an owner, or NULL for all requests.
+const VISIBLE: &str = "($2::text IS NULL OR r.owner = $2 AND r.owner <> '')";
+
+/// Returns the statement for a list. $1 is the maximum number of requests, $2 the viewer, and $3 the number
+/// before which the list begins.
+fn list_statement(query: &RequestQuery) -> String {
+    let condition = match query.filter {
+        RequestFilter::All => "true",
+        RequestFilter::Pending => "r.state = 'pending'",
+        RequestFilter::Signed => "r.state = 'signed'",
+        RequestFilter::Failed => "r.state = 'failed'",
+        RequestFilter::Parked => "n.state = 'parked'",
+    };
+    let visible = match query.viewer {
+        Viewer::All => "$2::text IS NULL",
+        // The second condition is that of the indexes.
+        Viewer::Owner(_) => "r.owner = $2 AND r.owner <> ''",
+    };
+    let from = match query.filter {
+        RequestFilter::Parked => {
+            "bulkhead_notifications n JOIN bulkhead_requests r ON r.number = n.request
+               JOIN bulkhead_messages m ON m.id = r.message"
+        }
+        RequestFilter::All
+        | RequestFilter::Pending
+        | RequestFilter::Signed
+        | RequestFilter::Failed => {
+            "bulkhead_requests r JOIN bulkhead_messages m ON m.id = r.message
+               LEFT JOIN bulkhead_notifications n ON n.request = r.number"
+        }
+    };
+    let number = match query.filter {
+        RequestFilter::Parked => "n.request",
+        RequestFilter::All
+        | RequestFilter::Pending
+        | RequestFilter::Signed
+        | RequestFilter::Failed => "r.number",
+    };
+    format!(
+        "SELECT {COLUMNS} FROM {from} WHERE {condition} AND {visible} AND {number} < $3
+         ORDER BY {number} DESC LIMIT $1"
+    )
+}
 
 pub(super) async fn request(
     client: &mut Client,
     id: RequestId,
+    viewer: Viewer,
     now: Now,
 ) -> Result<Option<RequestView>> {
-    let statement = client.prepare_cached(ONE).await?;
-    let found = client.query_opt(&statement, &[&id.as_str()]).await?;
+    let statement = format!(
+        "SELECT {COLUMNS} FROM bulkhead_requests r JOIN bulkhead_messages m ON m.id = r.message
+           LEFT JOIN bulkhead_notifications n ON n.request = r.number WHERE r.id = $1 AND {VISIBLE}"
+    );
+    let statement = client.prepare_cached(&statement).await?;
+    let owner = viewer.owner().map(Owner::as_str);
+    let found = client
+        .query_opt(&statement, &[&id.as_str(), &owner])
+        .await?;
     found.map(|row| view(&row, now)).transpose()
+}
+
+/// Returns the number of a request, or `None` if it does not exist for the viewer.
+async fn number(client: &Client, id: &RequestId, viewer: &Viewer) -> Result<Option<i64>> {
+    let statement =
+        format!("SELECT r.number FROM bulkhead_requests r WHERE r.id = $1 AND {VISIBLE}");
+    let statement = client.prepare_cached(&statement).await?;
+    let owner = viewer.owner().map(Owner::as_str);
+    let found = client
+        .query_opt(&statement, &[&id.as_str(), &owner])
+        .await?;
+    found.map_or(Ok(None), |row| Ok(Some(row.try_get(0)?)))
 }
 
 pub(super) async fn list(
     client: &mut Client,
-    which: RequestFilter,
-    max: u32,
+    query: RequestQuery,
     now: Now,
-) -> Result<Vec<RequestView>> {
-    let statement = match which {
-        RequestFilter::All => ALL,
-        RequestFilter::Pending => PENDING,
-        RequestFilter::Failed => FAILED,
-        RequestFilter::Parked => PARKED,
+) -> Result<Option<Vec<RequestView>>> {
+    let before = match &query.after {
+        None => i64::MAX,
+        Some(after) => match number(client, after, &query.viewer).await? {
+            Some(number) => number,
+            None => return Ok(None),
+        },
     };
-    let statement = client.prepare_cached(statement).await?;
-    let rows = client.query(&statement, &[&i64::from(max)]).await?;
-    rows.iter().map(|row| view(row, now)).collect()
+    let statement = client.prepare_cached(&list_statement(&query)).await?;
+    let owner = query.viewer.owner().map(Owner::as_str);
+    let rows = client
+        .query(&statement, &[&i64::from(query.max), &owner, &before])
+        .await?;
+    let views: Result<_> = rows.iter().map(|row| view(row, now)).collect();
+    Ok(Some(views?))
 }
 
 impl Replica {
@@ -110,6 +146,7 @@ impl Replica {
 fn view(row: &Row, now: Now) -> Result<RequestView> {
     Ok(RequestView {
         id: request_id(row, "id")?.ok_or(Unavailable::Corrupt("a request has no id"))?,
+        owner: Owner::of_column(row.try_get("owner")?),
         state: state(row)?,
         message: message(row)?,
         attempts: row.try_get::<_, i32>("tries")?.unsigned_abs(),

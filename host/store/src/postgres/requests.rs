@@ -2,9 +2,11 @@
 
 use super::Replica;
 use super::errors::is_raced;
+use super::queues;
 use super::sessions::{Counted, count};
 use crate::{
-    Accepted, BacklogMax, MessageState, NewRequest, RequestId, Result, TraceParent, Unavailable,
+    Accepted, BacklogMax, MessageState, NewRequest, Owner, RequestId, Result, TraceParent,
+    Unavailable,
 };
 use deadpool_postgres::Client;
 use sha2::{Digest as _, Sha256};
@@ -18,6 +20,8 @@ const RACES_MAX: u32 = 10;
 /// round trip and one wait for the disk. If two transactions store the same message at once, they
 /// conflict on its digest: the second waits for the first, stores nothing, and is repeated.
 ///
+/// $6 and $11 are the digests of the request with and without its callback ([`request_digest`]).
+///
 /// The counts are written last, because nothing may wait while that lock is held.
 const PLACE: &str = "WITH
   clock AS MATERIALIZED (SELECT bulkhead_clock_ms() AS wall, shift_ms FROM bulkhead_meta),
@@ -27,23 +31,28 @@ const PLACE: &str = "WITH
        WHERE r.message = m.id AND m.state = 'pending' AND r.callback_digest = $6) AS same,
       (SELECT r.shared FROM bulkhead_requests r
        WHERE r.message = m.id AND m.state = 'pending' AND r.callback_digest = $6) AS shared,
-      (SELECT r.id FROM bulkhead_requests r
-       WHERE r.message = m.id AND r.callback_digest IS NULL) AS silent,
+      CASE WHEN $11::bytea IS NULL
+        THEN (SELECT r.id FROM bulkhead_requests r
+              WHERE r.message = m.id AND r.callback_digest IS NULL)
+        ELSE (SELECT r.id FROM bulkhead_requests r
+              WHERE r.message = m.id AND r.callback_digest = $11)
+      END AS silent,
       (SELECT count(*) FROM
-        (SELECT FROM bulkhead_requests r WHERE r.message = m.id LIMIT $9) AS counted) AS callers
+        (SELECT FROM bulkhead_requests r
+         WHERE r.message = m.id AND r.owner = $10 LIMIT $9) AS counted) AS callers
     FROM bulkhead_messages m WHERE m.digest = $1),
   room AS MATERIALIZED (
     SELECT sum(messages_pending) < $3::bigint AS there FROM bulkhead_counts),
   placed AS (
-    INSERT INTO bulkhead_messages (digest, text, state, created_at, waits_since, due_at)
-    SELECT $1, $2, 'pending', wall, wall + shift_ms, wall + shift_ms FROM clock, room
+    INSERT INTO bulkhead_messages (digest, text, owner, state, created_at, waits_since, due_at)
+    SELECT $1, $2, $10, 'pending', wall, wall + shift_ms, wall + shift_ms FROM clock, room
     WHERE room.there AND NOT EXISTS (SELECT FROM known)
     ON CONFLICT (digest) DO NOTHING
     RETURNING id),
   requested AS (
     INSERT INTO bulkhead_requests
-      (id, message, callback, callback_digest, host, traceparent, created_at, state)
-    SELECT $4, placed.id, $5, $6, $7, $8, clock.wall, 'pending' FROM placed, clock
+      (id, message, owner, callback, callback_digest, host, traceparent, created_at, state)
+    SELECT $4, placed.id, $10, $5, $6, $7, $8, clock.wall, 'pending' FROM placed, clock
     RETURNING message),
   counted AS (
     UPDATE bulkhead_counts SET messages_pending = messages_pending + 1
@@ -61,14 +70,15 @@ const SHARE: &str =
 /// Joins a pending message. The lock prevents its attempt from finishing until the request is
 /// stored and can be notified. If the message is already finished, nothing is stored.
 const JOIN: &str = "INSERT INTO bulkhead_requests
-    (id, message, callback, callback_digest, host, traceparent, created_at, state)
-  SELECT $2, id, $3, $4, $5, $6, bulkhead_clock_ms(), 'pending' FROM
+    (id, message, owner, callback, callback_digest, host, traceparent, created_at, state)
+  SELECT $2, id, $7, $3, $4, $5, $6, bulkhead_clock_ms(), 'pending' FROM
     (SELECT id FROM bulkhead_messages WHERE id = $1 AND state = 'pending' FOR SHARE) AS waiting
   ON CONFLICT DO NOTHING";
 
 /// Stores a request without a callback for a finished message.
-const SILENT: &str = "INSERT INTO bulkhead_requests (id, message, created_at, state, done_at)
-  SELECT $2, id, bulkhead_clock_ms(), state, ended_at FROM
+const SILENT: &str = "INSERT INTO bulkhead_requests
+    (id, message, owner, callback_digest, created_at, state, done_at)
+  SELECT $2, id, $3, $4, bulkhead_clock_ms(), state, ended_at FROM
     (SELECT id, state, ended_at FROM bulkhead_messages
      WHERE id = $1 AND state <> 'pending' FOR SHARE) AS finished
   ON CONFLICT DO NOTHING";
@@ -82,7 +92,9 @@ pub(super) async fn accept(
     let callback = new.callback.as_ref();
     let url = callback.map(|callback| callback.url.as_str());
     let host = callback.map(|callback| callback.host.as_str());
-    let url_digest = url.map(self::digest);
+    let owner = Owner::column(new.owner.as_ref());
+    let own_digest = request_digest(owner, url);
+    let silent_digest = request_digest(owner, None);
     let trace = new.trace.as_ref().map(TraceParent::as_str);
     let messages_max = i64::try_from(max.messages).unwrap_or(i64::MAX);
     let callers_max = i64::from(max.callers);
@@ -99,10 +111,12 @@ pub(super) async fn accept(
                     &messages_max,
                     &id,
                     &url,
-                    &url_digest,
+                    &own_digest,
                     &host,
                     &trace,
                     &callers_max,
+                    &owner,
+                    &silent_digest,
                 ],
             )
             .await;
@@ -135,14 +149,13 @@ pub(super) async fn accept(
                 if row.try_get::<_, i64>("callers")? >= callers_max {
                     return Ok(Accepted::CallersFull);
                 }
-                let join = client.prepare_cached(JOIN).await?;
-                client
-                    .execute(&join, &[&message, &id, &url, &url_digest, &host, &trace])
-                    .await
+                join(client, message, &new, own_digest.as_deref()).await
             }
             (None, _) => {
-                let join = client.prepare_cached(SILENT).await?;
-                client.execute(&join, &[&message, &id]).await
+                let silent = client.prepare_cached(SILENT).await?;
+                client
+                    .execute(&silent, &[&message, &id, &owner, &silent_digest])
+                    .await
             }
         };
         match joined {
@@ -161,6 +174,44 @@ pub(super) async fn accept(
         }
     }
     Err(Unavailable::Raced.into())
+}
+
+/// Stores a request for a pending message, and returns the number of stored requests. Moves the message into
+/// the caller's queue if fewer messages precede it there. Both are separate transactions: if the second does not
+/// happen, the message only waits for its turn in the other queue.
+async fn join(
+    client: &Client,
+    message: i64,
+    new: &NewRequest,
+    digest: Option<&[u8]>,
+) -> std::result::Result<u64, tokio_postgres::Error> {
+    let callback = new.callback.as_ref();
+    let url = callback.map(|callback| callback.url.as_str());
+    let host = callback.map(|callback| callback.host.as_str());
+    let trace = new.trace.as_ref().map(TraceParent::as_str);
+    let owner = Owner::column(new.owner.as_ref());
+    let id = new.id.as_str();
+    let join = client.prepare_cached(JOIN).await?;
+    let joined = client
+        .execute(
+            &join,
+            &[&message, &id, &url, &digest, &host, &trace, &owner],
+        )
+        .await?;
+    if joined > 0 {
+        queues::join(client, message, owner).await?;
+    }
+    Ok(joined)
+}
+
+/// Returns the digest by which requests for one message are the same: that of the owner and the callback. It is
+/// `None` for a request with neither. The digest of a request without an owner is that of version 2.
+fn request_digest(owner: &str, url: Option<&str>) -> Option<Vec<u8>> {
+    match (owner, url) {
+        ("", None) => None,
+        ("", Some(url)) => Some(digest(url)),
+        (owner, url) => Some(digest(&format!("{owner}\0{}", url.unwrap_or_default()))),
+    }
 }
 
 pub(super) async fn signature(client: &mut Client, message: String) -> Result<Option<String>> {

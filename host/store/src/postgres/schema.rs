@@ -6,7 +6,11 @@ use deadpool_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 /// Migrations: entry n creates version n + 1 from version n.
-const MIGRATIONS: [&str; 2] = [include_str!("version-1.sql"), include_str!("version-2.sql")];
+pub(super) const MIGRATIONS: [&str; 3] = [
+    include_str!("version-1.sql"),
+    include_str!("version-2.sql"),
+    include_str!("version-3.sql"),
+];
 
 /// The number ("bulk") of the advisory lock that is held, together with a hash of the schema, while
 /// the tables are changed.

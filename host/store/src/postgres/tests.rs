@@ -3,6 +3,7 @@
 
 mod clocks;
 mod connections;
+mod migration;
 mod random_walk;
 mod replicas;
 mod speed;
@@ -12,7 +13,7 @@ use super::{Postgres, PostgresSetup};
 use crate::conformance::{Bench, Machine, QUOTA, UNBOUNDED};
 use crate::{
     Accepted, Attempt, BootMillis, Claim, NewRequest, Now, Outcome, Quota, RequestId, Result,
-    SlotEnd, Store, UnixMillis,
+    SlotEnd, Store, UnixMillis, Viewer,
 };
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -206,6 +207,7 @@ fn pass(database: &Database, replicas: &[&Replica], ms: i64) {
 fn new(number: u128, message: &str) -> NewRequest {
     NewRequest {
         id: RequestId::new(UnixMillis(0), number),
+        owner: None,
         message: message.into(),
         callback: None,
         trace: None,

@@ -2,38 +2,33 @@
 
 use super::database::{Database, lease_token};
 use super::notifications;
+use super::queues::{last_owner, queues, record_turn};
 use super::requests::trace;
 use super::slots::{claim, end_claim, held_until, slots};
-use crate::rules::{self, Purpose, Waiting};
+use crate::rules::{self, Purpose};
 use crate::{
     Attempt, Claim, Lease, MessageId, Now, Outcome, RequestId, Result, SlotEnd, StoreError,
     UnixMillis,
 };
-use rusqlite::{Connection, OptionalExtension as _, params};
-
-/// Selects the message that is due first among those without any attempt.
-const FRESH: &str = "SELECT due_at, id FROM messages INDEXED BY messages_fresh
-  WHERE state = 'pending' AND leased_until IS NULL AND tries = 0 ORDER BY due_at LIMIT 1";
-/// Selects the message that is due first among those with finished attempts and without an active one.
-const TRIED: &str = "SELECT due_at, id FROM messages INDEXED BY messages_tried
-  WHERE state = 'pending' AND leased_until IS NULL AND tries > 0 ORDER BY due_at LIMIT 1";
+use rusqlite::{Connection, params};
 
 impl Database {
     /// See [`crate::Store::claim_attempt`].
     pub(super) fn claim_attempt(&mut self, now: Now) -> Result<Claim<Attempt>> {
         let quota = self.quota;
         self.transaction(|transaction| {
-            let (fresh, tried) = (first(transaction, FRESH)?, first(transaction, TRIED)?);
-            let Some((next, due_at)) = rules::next_message(fresh, tried, now.boot.0) else {
+            let (queues, last_owner) = (queues(transaction)?, last_owner(transaction)?);
+            let Some(turn) = rules::next_turn(&queues, &last_owner, now.boot.0) else {
                 return Ok(rules::retry_after(None, now.boot.0));
             };
             let slots = slots(transaction)?;
             let call_at = rules::call_at(&slots, quota.calls, held_until(transaction)?);
-            let at = call_at.map(|at| at.max(due_at));
+            let at = call_at.map(|at| at.max(turn.at));
             let Some(slot) = claim(transaction, &slots, at, Purpose::Attempt, quota, now)? else {
                 return Ok(rules::retry_after(at, now.boot.0));
             };
-            let message = MessageId(next.message);
+            record_turn(transaction, turn.owner)?;
+            let message = MessageId(turn.message);
             let token = lease_token(transaction)?;
             let leased_until = now.boot.0 + rules::attempt_lease_ms(quota);
             let mut statement = transaction.prepare_cached(
@@ -81,17 +76,6 @@ impl Database {
             end_claim(transaction, slot, end, cooldown_ms, now)
         })
     }
-}
-
-fn first(transaction: &Connection, statement: &str) -> Result<Option<Waiting>> {
-    let mut statement = transaction.prepare_cached(statement)?;
-    let found = statement.query_row((), |row| {
-        Ok(Waiting {
-            due_at: row.get(0)?,
-            message: row.get(1)?,
-        })
-    });
-    Ok(found.optional()?)
 }
 
 fn finish(

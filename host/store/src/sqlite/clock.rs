@@ -8,6 +8,7 @@
 //! continues from the age of the oldest message by the wall clock. If the wall clock was set back in the
 //! meantime, the time off does not count, or counts only in part.
 
+use super::queues::latest_due;
 use crate::{BootMillis, Now, Result, UnixMillis};
 use rusqlite::{Connection, OptionalExtension as _};
 
@@ -77,19 +78,14 @@ fn latest_plan(connection: &Connection) -> Result<i64> {
         "SELECT max(
            ifnull((SELECT held_until FROM meta), 0),
            ifnull((SELECT max(free_at) FROM slots), 0),
-           ifnull((SELECT due_at FROM messages INDEXED BY messages_fresh
-             WHERE state = 'pending' AND leased_until IS NULL AND tries = 0
-             ORDER BY due_at DESC LIMIT 1), 0),
-           ifnull((SELECT due_at FROM messages INDEXED BY messages_tried
-             WHERE state = 'pending' AND leased_until IS NULL AND tries > 0
-             ORDER BY due_at DESC LIMIT 1), 0),
+           ?1,
            ifnull((SELECT leased_until FROM messages INDEXED BY messages_leased
              WHERE leased_until IS NOT NULL ORDER BY leased_until DESC LIMIT 1), 0),
            ifnull((SELECT due_at FROM notifications INDEXED BY notifications_planned
              WHERE due_at IS NOT NULL ORDER BY due_at DESC LIMIT 1), 0),
            ifnull((SELECT leased_until FROM notifications INDEXED BY notifications_leased
              WHERE leased_until IS NOT NULL ORDER BY leased_until DESC LIMIT 1), 0))",
-        (),
+        [latest_due(connection)?],
         |row| row.get(0),
     );
     Ok(latest?)

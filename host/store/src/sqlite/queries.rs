@@ -4,71 +4,109 @@ use super::database::Database;
 use super::requests::{request_id, state};
 use super::slots::slots;
 use crate::{
-    NotificationState, NotificationView, Now, RequestFilter, RequestId, RequestView, Result,
-    StoreStats, UnixMillis,
+    NotificationState, NotificationView, Now, Owner, RequestFilter, RequestId, RequestQuery,
+    RequestView, Result, StoreStats, UnixMillis, Viewer,
 };
 use rusqlite::{OptionalExtension as _, Row, params};
 
-/// A query of all columns of a [`RequestView`], for a request `r` and its message `m`.
-macro_rules! view {
-    ($from:literal) => {
-        concat!(
-            "SELECT r.id, m.state, m.signature, m.error, m.text, m.tries, r.created_at,
-               r.callback IS NOT NULL AND r.state = 'pending' AS awaited,
-               n.state AS notified, n.tries AS deliveries, n.last_error, n.due_at ",
-            $from
-        )
-    };
-}
+/// All columns of a [`RequestView`], of a request `r`, its message `m` and its notification `n`.
+const COLUMNS: &str = "r.id, r.owner, m.state, m.signature, m.error, m.text, m.tries, r.created_at,
+     r.callback IS NOT NULL AND r.state = 'pending' AS awaited,
+     n.state AS notified, n.tries AS deliveries, n.last_error, n.due_at";
 
-// The queries name their indexes, so that a short list never becomes a scan of the whole table.
-const ONE: &str = view!(
-    "FROM requests r JOIN messages m ON m.id = r.message
-       LEFT JOIN notifications n ON n.request = r.number WHERE r.id = ?1"
-);
-const ALL: &str = view!(
-    "FROM requests r JOIN messages m ON m.id = r.message
-       LEFT JOIN notifications n ON n.request = r.number ORDER BY r.number DESC LIMIT ?1"
-);
-const PENDING: &str = view!(
-    "FROM requests r INDEXED BY requests_pending JOIN messages m ON m.id = r.message
-       LEFT JOIN notifications n ON n.request = r.number
-     WHERE r.state = 'pending' ORDER BY r.number DESC LIMIT ?1"
-);
-const FAILED: &str = view!(
-    "FROM requests r INDEXED BY requests_failed JOIN messages m ON m.id = r.message
-       LEFT JOIN notifications n ON n.request = r.number
-     WHERE r.state = 'failed' ORDER BY r.number DESC LIMIT ?1"
-);
-const PARKED: &str = view!(
-    "FROM notifications n INDEXED BY notifications_parked
-       CROSS JOIN requests r ON r.number = n.request JOIN messages m ON m.id = r.message
-     WHERE n.state = 'parked' ORDER BY n.request DESC LIMIT ?1"
-);
+/// Restricts a query to the viewer in parameter 2: an owner, or NULL for all requests.
+const VISIBLE: &str = "(?2 IS NULL OR r.owner = ?2 AND r.owner <> '')";
+
+/// Returns the statement for a list. Parameter 1 is the maximum number of requests, 2 the viewer, and 3 the
+/// number before which the list begins. The statements name their indexes, so that a short list never becomes
+/// a scan of the whole table.
+fn list_statement(query: &RequestQuery) -> String {
+    let (index, condition) = match (query.filter, &query.viewer) {
+        (RequestFilter::Parked, _) => {
+            return format!(
+                "SELECT {COLUMNS} FROM notifications n INDEXED BY notifications_parked
+                   CROSS JOIN requests r ON r.number = n.request JOIN messages m ON m.id = r.message
+                 WHERE n.state = 'parked' AND {VISIBLE} AND n.request < ?3
+                 ORDER BY n.request DESC LIMIT ?1"
+            );
+        }
+        (RequestFilter::All, Viewer::All) => ("", "true"),
+        (RequestFilter::Pending, Viewer::All) => {
+            ("INDEXED BY requests_pending", "r.state = 'pending'")
+        }
+        (RequestFilter::Signed, Viewer::All) => {
+            ("INDEXED BY requests_signed", "r.state = 'signed'")
+        }
+        (RequestFilter::Failed, Viewer::All) => {
+            ("INDEXED BY requests_failed", "r.state = 'failed'")
+        }
+        (RequestFilter::All, Viewer::Owner(_)) => ("INDEXED BY requests_owned", "r.owner = ?2"),
+        (RequestFilter::Pending, Viewer::Owner(_)) => (
+            "INDEXED BY requests_owned_state",
+            "r.owner = ?2 AND r.state = 'pending'",
+        ),
+        (RequestFilter::Signed, Viewer::Owner(_)) => (
+            "INDEXED BY requests_owned_state",
+            "r.owner = ?2 AND r.state = 'signed'",
+        ),
+        (RequestFilter::Failed, Viewer::Owner(_)) => (
+            "INDEXED BY requests_owned_state",
+            "r.owner = ?2 AND r.state = 'failed'",
+        ),
+    };
+    let owned = match query.viewer {
+        Viewer::All => "",
+        // The condition of the indexes.
+        Viewer::Owner(_) => "AND r.owner <> ''",
+    };
+    format!(
+        "SELECT {COLUMNS} FROM requests r {index} JOIN messages m ON m.id = r.message
+           LEFT JOIN notifications n ON n.request = r.number
+         WHERE {condition} {owned} AND r.number < ?3 ORDER BY r.number DESC LIMIT ?1"
+    )
+}
 
 impl Database {
     /// See [`crate::Store::request`].
-    pub(super) fn request(&self, id: &RequestId, now: Now) -> Result<Option<RequestView>> {
-        let mut statement = self.connection.prepare_cached(ONE)?;
-        let view = statement.query_row([id.as_str()], |row| self.view(row, now));
+    pub(super) fn request(
+        &self,
+        id: &RequestId,
+        viewer: &Viewer,
+        now: Now,
+    ) -> Result<Option<RequestView>> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM requests r JOIN messages m ON m.id = r.message
+               LEFT JOIN notifications n ON n.request = r.number WHERE r.id = ?1 AND {VISIBLE}"
+        ))?;
+        let owner = viewer.owner().map(Owner::as_str);
+        let view = statement.query_row(params![id.as_str(), owner], |row| self.view(row, now));
         Ok(view.optional()?)
     }
 
+    /// Returns the number of a request, or `None` if it does not exist for the viewer.
+    fn number(&self, id: &RequestId, viewer: &Viewer) -> Result<Option<i64>> {
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT r.number FROM requests r WHERE r.id = ?1 AND {VISIBLE}"
+        ))?;
+        let owner = viewer.owner().map(Owner::as_str);
+        let number = statement.query_row(params![id.as_str(), owner], |row| row.get(0));
+        Ok(number.optional()?)
+    }
+
     /// See [`crate::Store::list`].
-    pub(super) fn list(
-        &self,
-        which: RequestFilter,
-        max: u32,
-        now: Now,
-    ) -> Result<Vec<RequestView>> {
-        let mut statement = self.connection.prepare_cached(match which {
-            RequestFilter::All => ALL,
-            RequestFilter::Pending => PENDING,
-            RequestFilter::Failed => FAILED,
-            RequestFilter::Parked => PARKED,
-        })?;
-        let views = statement.query_map(params![max], |row| self.view(row, now))?;
-        Ok(views.collect::<rusqlite::Result<_>>()?)
+    pub(super) fn list(&self, query: &RequestQuery, now: Now) -> Result<Option<Vec<RequestView>>> {
+        let before = match &query.after {
+            None => i64::MAX,
+            Some(after) => match self.number(after, &query.viewer)? {
+                Some(number) => number,
+                None => return Ok(None),
+            },
+        };
+        let mut statement = self.connection.prepare_cached(&list_statement(query))?;
+        let owner = query.viewer.owner().map(Owner::as_str);
+        let views =
+            statement.query_map(params![query.max, owner, before], |row| self.view(row, now))?;
+        Ok(Some(views.collect::<rusqlite::Result<_>>()?))
     }
 
     /// See [`crate::Store::stats`].
@@ -102,6 +140,7 @@ impl Database {
     fn view(&self, row: &Row<'_>, now: Now) -> rusqlite::Result<RequestView> {
         Ok(RequestView {
             id: request_id(row)?,
+            owner: Owner::of_column(row.get_ref("owner")?.as_str()?),
             state: state(row)?,
             message: row.get("text")?,
             attempts: row.get("tries")?,

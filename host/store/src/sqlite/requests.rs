@@ -1,9 +1,10 @@
 //! Requests and their messages.
 
 use super::database::Database;
+use super::queues;
 use crate::{
-    Accepted, BacklogMax, Callback, MessageId, MessageState, NewRequest, Now, RequestId, Result,
-    TraceParent,
+    Accepted, BacklogMax, Callback, MessageId, MessageState, NewRequest, Now, Owner, RequestId,
+    Result, TraceParent,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
@@ -17,6 +18,11 @@ impl Fingerprint {
         let digest = Sha256::digest(message.as_bytes());
         let first = digest.iter().take(8);
         Self(first.fold(0, |bits, byte| (bits << 8) | i64::from(*byte)))
+    }
+
+    #[cfg(test)]
+    pub(super) fn column(self) -> i64 {
+        self.0
     }
 }
 
@@ -42,22 +48,22 @@ impl Database {
                 if backlog(transaction)? >= max.messages {
                     return Ok(Accepted::BacklogFull);
                 }
-                let message =
-                    insert_message(transaction, fingerprint, &new.message, waits_since, now)?;
+                let message = insert_message(transaction, fingerprint, new, waits_since, now)?;
                 insert(transaction, new, new.callback.as_ref(), message, now)?;
                 return Ok(Accepted::Pending(new.id.clone()));
             };
             match &known.state {
                 MessageState::Pending => {
                     let callback = new.callback.as_ref();
-                    if let Some(id) = same_request(transaction, known.message, callback)? {
+                    if let Some(id) = same_request(transaction, new, known.message, callback)? {
                         share(transaction, &id)?;
                         return Ok(Accepted::Pending(id));
                     }
-                    if callers(transaction, known.message, max.callers)? >= max.callers {
+                    if requests(transaction, new, known.message, max.callers)? >= max.callers {
                         return Ok(Accepted::CallersFull);
                     }
                     insert(transaction, new, callback, known.message, now)?;
+                    queues::join(transaction, known.message, new.owner.as_ref())?;
                     Ok(Accepted::Pending(new.id.clone()))
                 }
                 MessageState::Signed(signature) => Ok(Accepted::Signed {
@@ -138,28 +144,37 @@ pub(super) fn backlog(connection: &Connection) -> Result<u64> {
     Ok(count.unsigned_abs())
 }
 
-/// Returns the number of requests for a message, at most `max`.
-fn callers(transaction: &Connection, message: MessageId, max: u32) -> Result<u32> {
+/// Returns the number of requests of a caller for a message, at most `max`.
+fn requests(
+    transaction: &Connection,
+    new: &NewRequest,
+    message: MessageId,
+    max: u32,
+) -> Result<u32> {
     let mut statement = transaction.prepare_cached(
-        "SELECT count(*) FROM (SELECT 1 FROM requests WHERE message = ?1 LIMIT ?2)",
+        "SELECT count(*) FROM
+           (SELECT 1 FROM requests INDEXED BY requests_same
+            WHERE message = ?1 AND owner = ?2 LIMIT ?3)",
     )?;
-    Ok(statement.query_row(params![message.0, max], |row| row.get(0))?)
+    let owner = Owner::column(new.owner.as_ref());
+    Ok(statement.query_row(params![message.0, owner, max], |row| row.get(0))?)
 }
 
 fn insert_message(
     transaction: &Connection,
     fingerprint: Fingerprint,
-    text: &str,
+    new: &NewRequest,
     waits_since: i64,
     now: Now,
 ) -> Result<MessageId> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO messages (fingerprint, text, state, created_at, waits_since, due_at)
-         VALUES (?1, ?2, 'pending', ?3, ?4, ?5)",
+        "INSERT INTO messages (fingerprint, text, owner, state, created_at, waits_since, due_at)
+         VALUES (?1, ?2, ?3, 'pending', ?4, ?5, ?6)",
     )?;
     let id = statement.insert(params![
         fingerprint.0,
-        text,
+        new.message,
+        Owner::column(new.owner.as_ref()),
         now.wall.0,
         waits_since,
         now.boot.0
@@ -178,27 +193,30 @@ fn insert(
     now: Now,
 ) -> Result<()> {
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO requests (id, message, callback, host, traceparent, created_at, state)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'pending')",
+        "INSERT INTO requests (id, message, owner, callback, host, traceparent, created_at, state)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'pending')",
     )?;
+    let owner = Owner::column(new.owner.as_ref());
     let (id, url) = (new.id.as_str(), callback.map(|callback| &callback.url));
     let host = callback.map(|callback| &callback.host);
     let trace = new.trace.as_ref().map(TraceParent::as_str);
-    statement.insert(params![id, message.0, url, host, trace, now.wall.0])?;
+    statement.insert(params![id, message.0, owner, url, host, trace, now.wall.0])?;
     Ok(())
 }
 
-/// Returns the request with this message and callback, if there is one.
+/// Returns the request of the same owner with this message and callback, if there is one.
 fn same_request(
     transaction: &Connection,
+    new: &NewRequest,
     message: MessageId,
     callback: Option<&Callback>,
 ) -> Result<Option<RequestId>> {
     let mut statement = transaction.prepare_cached(
-        "SELECT id FROM requests WHERE message = ?1 AND ifnull(callback, '') = ?2",
+        "SELECT id FROM requests WHERE message = ?1 AND owner = ?2 AND ifnull(callback, '') = ?3",
     )?;
+    let owner = Owner::column(new.owner.as_ref());
     let url = callback.map_or("", |callback| &callback.url);
-    let id = statement.query_row(params![message.0, url], request_id);
+    let id = statement.query_row(params![message.0, owner, url], request_id);
     Ok(id.optional()?)
 }
 
@@ -212,7 +230,7 @@ fn share(transaction: &Connection, id: &RequestId) -> Result<()> {
 }
 
 /// Returns the id for requests whose message is finished. Their callers receive the result at once, without
-/// a notification. All of them share one request, so that repeated requests do not write.
+/// a notification. All requests of one owner share one, so that repeated requests do not write.
 fn finished_request(
     transaction: &Connection,
     new: &NewRequest,
@@ -220,15 +238,21 @@ fn finished_request(
     state: &str,
     now: Now,
 ) -> Result<RequestId> {
-    if let Some(id) = same_request(transaction, known.message, None)? {
+    if let Some(id) = same_request(transaction, new, known.message, None)? {
         return Ok(id);
     }
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO requests (id, message, created_at, state, done_at)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO requests (id, message, owner, created_at, state, done_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    let (id, message) = (new.id.as_str(), known.message.0);
-    statement.insert(params![id, message, now.wall.0, state, known.finished_at])?;
+    statement.insert(params![
+        new.id.as_str(),
+        known.message.0,
+        Owner::column(new.owner.as_ref()),
+        now.wall.0,
+        state,
+        known.finished_at
+    ])?;
     Ok(new.id.clone())
 }
 

@@ -5,10 +5,11 @@ mod clock;
 mod close;
 mod cost;
 mod files;
+mod migration;
 
 use super::*;
-use crate::conformance::{Bench, Machine, QUOTA, UNBOUNDED, trace_of};
-use crate::{BootMillis, Callback, StoreError, UnixMillis};
+use crate::conformance::{Bench, Machine, QUOTA, UNBOUNDED};
+use crate::{BootMillis, Callback, Owner, RequestFilter, StoreError, UnixMillis};
 use rusqlite::Connection;
 use std::path::PathBuf;
 
@@ -201,10 +202,10 @@ fn foreign_and_newer_files_are_rejected() {
 
     assert!(open("ours").is_ok() && open("ours").is_ok());
     let ours = Connection::open(folder.path().join("ours")).expect("file should open");
-    ours.pragma_update(None, "user_version", 3)
+    ours.pragma_update(None, "user_version", 4)
         .expect("pragma should be set");
     let newer = open("ours").expect_err("newer version should be rejected");
-    assert!(newer.to_string().contains("version 3"), "{newer}");
+    assert!(newer.to_string().contains("version 4"), "{newer}");
 
     assert!(matches!(
         open("no/such/folder"),
@@ -220,37 +221,6 @@ fn foreign_and_newer_files_are_rejected() {
             "{no_file}"
         );
     }
-}
-
-#[test]
-fn older_file_is_upgraded_without_loss() {
-    let folder = tempfile::tempdir().expect("folder should be created");
-    let path = folder.path().join("db");
-    let open =
-        || Sqlite::open(&path, BOOT, QUOTA, at(0, 0), WAITING_MAX).expect("store should open");
-    let accept = |store: &Sqlite, number| {
-        let mut new = new_request(number, &number.to_string(), Some("a"));
-        new.trace = Some(trace_of(&new.id));
-        wait(store.accept(new, UNBOUNDED, at(0, 0))).expect("request should be stored");
-    };
-    accept(&open(), 1);
-    let file = Connection::open(&path).expect("file should open");
-    file.execute_batch(
-        "ALTER TABLE requests DROP COLUMN traceparent;
-         PRAGMA user_version = 1",
-    )
-    .expect("schema should be changed back to version 1");
-    drop(file);
-    let store = open();
-    accept(&store, 2);
-    let later = at(QUOTA.claim_ms(), 0);
-    let traces = ["1", "2"].map(|message| {
-        let claimed = acquired(wait(store.claim_attempt(later)).expect("store should respond"));
-        assert_eq!(claimed.message, message);
-        claimed.trace
-    });
-    let second = RequestId::new(UnixMillis(0), 2);
-    assert_eq!(traces, [None, Some(trace_of(&second))]);
 }
 
 #[test]
@@ -291,6 +261,7 @@ fn special_names_of_sqlite_are_plain_paths() {
 fn new_request(number: u128, message: &str, host: Option<&str>) -> NewRequest {
     NewRequest {
         id: RequestId::new(UnixMillis(0), number),
+        owner: None,
         message: message.into(),
         callback: host.map(|host| Callback {
             url: format!("http://{host}/"),
@@ -298,6 +269,12 @@ fn new_request(number: u128, message: &str, host: Option<&str>) -> NewRequest {
         }),
         trace: None,
     }
+}
+
+fn newest(store: &dyn Store, filter: RequestFilter, now: Now) -> Vec<RequestView> {
+    let listed = wait(store.list(RequestQuery::newest(filter, 9), now));
+    let listed = listed.expect("store should respond");
+    listed.expect("the query should not name a request")
 }
 
 fn acquired<T: std::fmt::Debug>(claimed: Claim<T>) -> T {
@@ -353,12 +330,12 @@ fn inspection_leaves_leases_and_plans_of_the_server_unchanged() {
     // The clock of the inspecting process is slightly ahead.
     let look = inspect(BOOT, at(61_010, 1_061_010)).expect("store should open");
     let later = at(62_020, 1_062_020);
-    let parked = wait(look.list(RequestFilter::Parked, 9, later)).expect("store should respond");
+    let parked = newest(&look, RequestFilter::Parked, later);
     assert_eq!(parked.len(), 1);
     assert_eq!(parked[0].id, id);
     let redelivered = wait(look.redeliver(id.clone(), later)).expect("store should respond");
     assert_eq!(redelivered, Redelivery::Due);
-    let view = wait(look.request(id, later))
+    let view = wait(look.request(id, Viewer::All, later))
         .expect("store should respond")
         .expect("request should exist");
     let planned = view
@@ -385,7 +362,7 @@ fn inspection_leaves_leases_and_plans_of_the_server_unchanged() {
     // The machine was restarted: everything is due when the server starts.
     let now = at(3, 2_000_000);
     let look = inspect("another start", now).expect("store should open");
-    let all = wait(look.list(RequestFilter::All, 9, now)).expect("store should respond");
+    let all = newest(&look, RequestFilter::All, now);
     let notified = all[1]
         .notification
         .as_ref()
@@ -465,7 +442,7 @@ fn read_does_not_wait_for_an_active_write() {
         is_held.recv().expect("call should start");
         let id = RequestId::new(UnixMillis(0), 1);
         assert!(
-            wait(store.request(id, now))
+            wait(store.request(id, Viewer::All, now))
                 .expect("store should respond")
                 .is_some()
         );
@@ -473,7 +450,7 @@ fn read_does_not_wait_for_an_active_write() {
             wait(store.signature("m".into())).expect("store should respond"),
             None
         );
-        let all = wait(store.list(RequestFilter::All, 9, now)).expect("store should respond");
+        let all = newest(&store, RequestFilter::All, now);
         assert_eq!(all.len(), 1, "an uncommitted request should not be visible");
         assert_eq!(
             wait(store.stats(now))
@@ -546,8 +523,8 @@ fn schema_rejects_impossible_states() {
         "UPDATE meta SET notifications_parked = -1",
         "UPDATE slots SET purpose = 'odd'",
         "DELETE FROM messages",
-        "INSERT INTO requests SELECT 2, replace(id, '0', '1'), message, callback, host, 0, state, NULL
-         FROM requests",
+        "INSERT INTO requests (id, message, created_at, state)
+         SELECT replace(id, '0', '1'), message, 0, state FROM requests",
     ] {
         let result = database.connection.execute(wrong, ());
         assert!(result.is_err(), "{wrong}");

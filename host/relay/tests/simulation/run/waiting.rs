@@ -121,6 +121,7 @@ impl Run {
                 Surroundings(Arc::clone(&replica.process)).now().wall,
                 self.chance.r#gen(),
             ),
+            owner: None,
             message,
             callback: Some(Callback {
                 url: "http://receiver/".into(),

@@ -1,15 +1,22 @@
 //! Parses the parameters of the relay's requests from a query or from JSON.
 
+use crate::access::is_name;
 use bulkhead_envelope::{Field, Names};
 use bulkhead_http::{Problem, ProblemBody};
 use bulkhead_sandbox::SignedMessage;
+use bulkhead_store::{Owner, RequestFilter, RequestId};
 use percent_encoding::percent_decode_str;
 
 const MESSAGE: &str = "message";
 const SIGNATURE: &str = "signature";
+const STATUS: &str = "status";
+const OWNER: &str = "owner";
+const AFTER: &str = "after";
+const LIMIT: &str = "limit";
 const CALLBACK: Names = &["callback_url", "webhook_url", "webhookUrl", "webhook"];
 
 const SIGN_EXAMPLE: &str = "Send GET /crypto/sign?message=…&callback_url=…, or POST {\"message\": \"…\", \"callback_url\": \"…\"}.";
+const LIST_EXAMPLE: &str = "Send GET /crypto/requests?status=pending&after=…&limit=….";
 const VERIFY_EXAMPLE: &str = "Send GET /crypto/verify?message=…&signature=….";
 
 /// The message to sign, and the URL for its notification.
@@ -41,6 +48,62 @@ impl Sign {
             },
         })
     }
+}
+
+/// The parameters of a list of requests.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct List {
+    pub(super) filter: RequestFilter,
+    pub(super) owner: Option<Owner>,
+    pub(super) after: Option<RequestId>,
+    pub(super) limit: u32,
+}
+
+/// Maximum number of requests in a list, which is also the default. A request has at most 21 KiB of text to sign,
+/// which is read from the store with it.
+pub(super) const LIST_MAX: u32 = 100;
+
+impl List {
+    /// # Errors
+    /// 400 if a field is empty, repeated, or not one of its values.
+    pub(super) fn from_query(query: &str) -> Result<Self, ProblemBody> {
+        let names: [Names; 4] = [&[STATUS], &[OWNER], &[AFTER], &[LIMIT]];
+        let [status, owner, after, limit] = fields(query, names, LIST_EXAMPLE)?;
+        let wrong = |name, fault: &str| ProblemBody::invalid_parameter(name, fault, LIST_EXAMPLE);
+        let filter = match status.as_deref() {
+            None => RequestFilter::All,
+            Some("pending") => RequestFilter::Pending,
+            Some("signed") => RequestFilter::Signed,
+            Some("failed") => RequestFilter::Failed,
+            Some("parked") => RequestFilter::Parked,
+            Some(_) => {
+                let fault = "is not one of pending, signed, failed, parked";
+                return Err(wrong(STATUS, fault));
+            }
+        };
+        let owner = owner.map(|name| {
+            let is_name = is_name(&name);
+            let fault = || wrong(OWNER, "is not the name of an access key");
+            is_name.then(|| Owner::new(&name)).ok_or_else(fault)
+        });
+        let after = after.map(|id| RequestId::parse(&id).ok_or_else(unknown_after));
+        let limit = limit.map_or(Ok(LIST_MAX), |limit| {
+            let limit = limit.parse().ok();
+            let limit = limit.filter(|limit| (1..=LIST_MAX).contains(limit));
+            limit.ok_or_else(|| wrong(LIMIT, &format!("is not a number from 1 to {LIST_MAX}")))
+        })?;
+        Ok(Self {
+            filter,
+            owner: owner.transpose()?,
+            after: after.transpose()?,
+            limit,
+        })
+    }
+}
+
+/// The list should begin after a request that does not exist for the caller.
+pub(super) fn unknown_after() -> ProblemBody {
+    ProblemBody::invalid_parameter(AFTER, "is not the id of a request", LIST_EXAMPLE)
 }
 
 /// Parses a message and the signature to verify.
@@ -161,6 +224,48 @@ mod tests {
                 .code(),
             "invalid_parameter"
         );
+    }
+
+    #[test]
+    fn list_parameters_are_optional_and_bounded() {
+        let id = "0".repeat(RequestId::DIGITS);
+        let all = List::from_query("").expect("query should be well-formed");
+        let expected = List {
+            filter: RequestFilter::All,
+            owner: None,
+            after: None,
+            limit: LIST_MAX,
+        };
+        assert_eq!(all, expected);
+        let query = format!("status=parked&owner=ci&after={id}&limit=1&x=1");
+        let expected = List {
+            filter: RequestFilter::Parked,
+            owner: Some(Owner::new("ci")),
+            after: RequestId::parse(&id),
+            limit: 1,
+        };
+        assert_eq!(List::from_query(&query).ok(), Some(expected));
+        for query in [
+            "status=all",
+            "status=",
+            "status=signed&status=signed",
+            "owner=",
+            "owner=a%20b",
+            "after=",
+            "after=1f",
+            "limit=",
+            "limit=0",
+            "limit=101",
+            "limit=-1",
+            "limit=1e1",
+        ] {
+            let rejected = List::from_query(query).expect_err(query);
+            assert_eq!(
+                Problem::from(rejected).code(),
+                "invalid_parameter",
+                "{query}"
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Problem documents of the signing relay.
 
 use super::settings::SigningSettings;
+use crate::access::AccessSettings;
 use bulkhead_http::{ByteSize, Problem, ProblemKind, problem_kind, problem_kinds, setting};
 use bulkhead_outbound::TargetError;
 use bulkhead_relay::RelayError;
@@ -16,6 +17,12 @@ pub(super) fn retry_after(after_ms: u64) -> HeaderValue {
 }
 
 problem_kinds! {
+    ACCESS_KEYS_REQUIRED = 403 "access_keys_required" "List not available" {
+        meaning: "A server without access keys lists signing requests only on a loopback address or a Unix socket.",
+        causes: "The server does not know its callers, so that a list would show the requests of all of them to everyone.",
+        remedy: "Read a request at its status URL. Operators give the server access keys, or use a listener that other machines \
+                 cannot reach.",
+    }
     NO_NOTIFICATION = 409 "no_notification" "Nothing to deliver again" {
         meaning: "The request has no notification that could be delivered again.",
         causes: "The request has no callback, its first response contained the result, or its result does not exist yet.",
@@ -156,6 +163,18 @@ pub(super) fn message_too_large(message_max: ByteSize) -> Problem {
             "A message to sign has at most {} bytes. Send a shorter message. Operators raise {}.",
             message_max.bytes(),
             setting!(SigningSettings, message_max)
+        ),
+    )
+}
+
+/// An open server does not list the requests of all callers to other machines.
+pub(super) fn access_keys_required() -> Problem {
+    Problem::new(
+        &ACCESS_KEYS_REQUIRED,
+        format!(
+            "This server has no access keys, and lists requests only on a loopback address or a Unix socket. Read a \
+             request at its status URL. Operators give the server access keys with {}.",
+            setting!(AccessSettings, access_keys)
         ),
     )
 }

@@ -76,8 +76,8 @@ pub(crate) struct SigningSettings {
     /// Maximum number of messages that wait for a signature. If it is exceeded, the response is 503.
     #[arg(long, default_value_t = 100_000, value_parser = numbers(1, 100_000_000_u64))]
     pub(crate) backlog_max: u64,
-    /// Maximum number of requests that wait for the same message, each with its own callback. If it is
-    /// exceeded, the response is 503.
+    /// Maximum number of requests of a caller that wait for the same message, each with its own callback.
+    /// If it is exceeded, the response is 503.
     #[arg(long, default_value_t = 100, value_parser = numbers(1, 100_000_u32))]
     pub(crate) callers_max: u32,
     /// Maximum size of a message to sign; at most 21KiB, because it becomes part of a request target. A

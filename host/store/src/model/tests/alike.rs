@@ -6,8 +6,8 @@ use super::known;
 use crate::conformance::{QUOTA, trace_of};
 use crate::{
     Attempt, BacklogMax, BootMillis, Callback, Claim, NewRequest, Notification,
-    NotificationOutcome, Now, Outcome, Quota, RequestFilter, RequestId, SlotEnd, Sqlite, Store,
-    StoreFuture, UnixMillis,
+    NotificationOutcome, Now, Outcome, Owner, Quota, RequestFilter, RequestId, RequestQuery,
+    SlotEnd, Sqlite, Store, StoreFuture, UnixMillis, Viewer,
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -81,17 +81,31 @@ impl Pair {
         }
         let now = self.now;
         self.alike(|store| wait(store.stats(now)));
-        for which in [
+        let viewer = self.owner().map_or(Viewer::All, Viewer::Owner);
+        let after = self.one_of(self.ids.len()).map(|at| self.ids[at].clone());
+        for filter in [
             RequestFilter::All,
             RequestFilter::Pending,
+            RequestFilter::Signed,
             RequestFilter::Failed,
             RequestFilter::Parked,
         ] {
-            self.alike(|store| wait(store.list(which, 5, now)));
+            self.alike(|store| wait(store.list(RequestQuery::newest(filter, 5), now)));
+            let query = RequestQuery {
+                viewer: viewer.clone(),
+                after: after.clone(),
+                ..RequestQuery::newest(filter, 3)
+            };
+            self.alike(|store| wait(store.list(query.clone(), now)));
         }
         if let Some(id) = self.ids.last() {
-            self.alike(|store| wait(store.request(id.clone(), now)));
+            self.alike(|store| wait(store.request(id.clone(), viewer.clone(), now)));
         }
+    }
+
+    fn owner(&mut self) -> Option<Owner> {
+        let owner = self.dice.gen_range(0..4);
+        (owner > 0).then(|| Owner::new(&owner.to_string()))
     }
 
     fn one_of(&mut self, count: usize) -> Option<usize> {
@@ -109,6 +123,7 @@ impl Pair {
         let new = NewRequest {
             trace: self.dice.gen_bool(0.5).then(|| trace_of(&id)),
             id,
+            owner: self.owner(),
             message: self.dice.gen_range(0..30).to_string(),
             callback: self.dice.gen_bool(0.7).then(|| Callback {
                 url: format!("http://{host}/"),

@@ -2,7 +2,6 @@
 
 use super::super::connections::PoolClass;
 use super::*;
-use crate::conformance::trace_of;
 use crate::listed::assert_listed;
 use crate::{MessageState, StoreError, Unavailable, Unusable};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -45,49 +44,19 @@ fn concurrent_starts_create_tables_once() {
 fn newer_tables_are_rejected_and_unchanged() {
     let database = Database::new();
     wait(database.open("a", &Arc::default(), QUOTA).migrate()).expect("tables should be created");
-    database.run("UPDATE bulkhead_meta SET version = 3");
+    database.run("UPDATE bulkhead_meta SET version = 4");
     let store = database.open("a", &Arc::default(), QUOTA);
     for rejected in [wait(store.migrate()), accept(&store, 1, "m").map(drop)] {
         let Err(StoreError::Unusable(why)) = rejected else {
             panic!("{rejected:?}");
         };
         let why = why.to_string();
-        assert!(why.contains("version 3") && why.contains("newer"), "{why}");
+        assert!(why.contains("version 4") && why.contains("newer"), "{why}");
     }
     assert_eq!(database.number("SELECT count(*) FROM bulkhead_messages"), 0);
     database.run("DELETE FROM bulkhead_meta");
     let empty = wait(store.migrate()).expect_err("store should be rejected");
     assert_listed("PostgreSQL store without its version", &empty, &[]);
-}
-
-#[test]
-#[ignore = "needs a PostgreSQL: run_tests.sh starts one"]
-fn older_tables_are_migrated_without_loss() {
-    let database = Database::with_clock(QUOTA, 0);
-    let boot_ms = Arc::<AtomicI64>::default();
-    let traced = |store: &Postgres, number: u128| {
-        let mut new = new(number, &number.to_string());
-        new.trace = Some(trace_of(&new.id));
-        let now = Now {
-            wall: UnixMillis(0),
-            boot: BootMillis(0),
-        };
-        wait(store.accept(new, UNBOUNDED, now)).expect("request should be stored");
-    };
-    traced(&database.open("a", &boot_ms, QUOTA), 1);
-    database.run(
-        "DROP INDEX bulkhead_requests_message;
-         ALTER TABLE bulkhead_requests DROP COLUMN traceparent;
-         UPDATE bulkhead_meta SET version = 1",
-    );
-    let store = database.open("a", &boot_ms, QUOTA);
-    traced(&store, 2);
-    let kept = database.texts(
-        "SELECT concat_ws(' ', convert_from(m.text, 'UTF8'), r.traceparent)
-         FROM bulkhead_requests r JOIN bulkhead_messages m ON m.id = r.message ORDER BY r.number",
-    );
-    let second = trace_of(&RequestId::new(UnixMillis(0), 2));
-    assert_eq!(kept, ["1".to_owned(), format!("2 {}", second.as_str())]);
 }
 
 /// The schema repeats the state machine.
@@ -108,6 +77,8 @@ fn schema_rejects_impossible_states() {
         "UPDATE bulkhead_requests SET message = 99",
         "UPDATE bulkhead_requests SET done_at = 0",
         "UPDATE bulkhead_requests SET host = 'h'",
+        "UPDATE bulkhead_requests SET owner = 'ci'",
+        "UPDATE bulkhead_requests SET callback_digest = ''",
         "DELETE FROM bulkhead_messages",
         "INSERT INTO bulkhead_meta (version, held_until, window_ms, margin_ms, incarnation)
            VALUES (1, 0, 0, 0, '')",
@@ -161,7 +132,7 @@ fn text_is_stored_unchanged() {
     };
     for (number, text) in (1..).zip(["\0", "a\0b", "\u{10ffff}", "'; DROP TABLE x; --", " "]) {
         accept(&store, number, text).expect("request should be stored");
-        let view = wait(store.request(RequestId::new(UnixMillis(0), number), now))
+        let view = wait(store.request(RequestId::new(UnixMillis(0), number), Viewer::All, now))
             .expect("call should succeed");
         assert_eq!(view.expect("request should exist").message, text);
     }
@@ -331,6 +302,7 @@ fn unavailable_database_is_reported_and_used_again() {
     until(|| accept().is_ok(), "a connection");
     let view = wait(store.request(
         RequestId::new(UnixMillis(0), number),
+        Viewer::All,
         Now {
             wall: UnixMillis(0),
             boot: BootMillis(0),

@@ -1,6 +1,7 @@
 //! Speed of the store. The figures are printed, and only extreme values fail.
 
 use super::*;
+use crate::{RequestFilter, RequestQuery};
 use std::time::Instant;
 
 const CALLS: u32 = 2000;
@@ -124,10 +125,12 @@ fn cost_does_not_depend_on_number_of_messages() {
     time(
         "list",
         Box::new(|| {
-            let listed = replica
-                .store
-                .list(crate::RequestFilter::Pending, 50, replica.now());
-            assert_eq!(wait(listed).expect("call should succeed").len(), 50);
+            let listed = replica.store.list(
+                RequestQuery::newest(RequestFilter::Pending, 50),
+                replica.now(),
+            );
+            let listed = wait(listed).expect("call should succeed");
+            assert_eq!(listed.expect("all requests should be listed").len(), 50);
         }),
     );
 }

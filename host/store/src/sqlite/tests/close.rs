@@ -35,7 +35,7 @@ fn closed_store_is_complete_in_one_file() {
     let copy = folder.path().join("copy.db");
     std::fs::copy(&path, &copy).expect("file should be copied");
     let copy = Sqlite::inspect(&copy, BOOT, QUOTA, now).expect("copy should open");
-    let request = wait(copy.request(id, now)).expect("copy should respond");
+    let request = wait(copy.request(id, Viewer::All, now)).expect("copy should respond");
     assert!(request.is_some());
 }
 

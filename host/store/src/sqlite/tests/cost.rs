@@ -26,11 +26,13 @@ fn filled(count: u32) -> (tempfile::TempDir, Database) {
         INSERT INTO messages
           (id, fingerprint, text, state, signature, created_at, waits_since, due_at, finished_at)
           SELECT 1000000 + n, random(), 's' || n, 'signed', 's', n, n, n, n FROM n;
+        UPDATE messages SET owner = 'ci' WHERE id % 2 = 0;
         INSERT INTO requests (number, id, message, created_at, state)
           SELECT n, printf('%012x', 0) || lower(hex(randomblob(16))), n, n, 'pending' FROM n;
         INSERT INTO requests (number, id, message, callback, host, created_at, state)
           SELECT 1000000 + n, printf('%012x', 0) || lower(hex(randomblob(16))), 1000000 + n, 'http://dead/', 'dead', n,
             'signed' FROM n;
+        UPDATE requests SET owner = 'ci' WHERE number % 2 = 0;
         INSERT INTO notifications (request, host, state, due_at)
           SELECT 1000000 + n, 'dead', 'pending', n FROM n;
         INSERT INTO requests (number, id, message, callback, host, created_at, state)
@@ -87,7 +89,7 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
     taken("an attempt", &mut |database| {
         assert_eq!(
             acquired(database.claim_attempt(NOW).expect("store should respond")).message,
-            "w1"
+            "w2"
         );
     });
     taken("a check", &mut |database| {
@@ -106,25 +108,34 @@ fn steps(count: u32) -> Vec<(&'static str, u64)> {
         assert_eq!(stats.backlog, u64::from(count) + 1);
         assert_eq!(stats.oldest_age_ms, Some(99_999));
     });
-    for which in [RequestFilter::All, RequestFilter::Pending] {
+    let list = |database: &mut Database, filter, owner: Option<&str>| {
+        let query = RequestQuery {
+            viewer: owner.map_or(Viewer::All, |owner| Viewer::Owner(Owner::new(owner))),
+            ..RequestQuery::newest(filter, 5)
+        };
+        let listed = database.list(&query, NOW).expect("store should respond");
+        listed.expect("the query should not name a request").len()
+    };
+    for filter in [
+        RequestFilter::All,
+        RequestFilter::Pending,
+        RequestFilter::Signed,
+    ] {
         taken("a list", &mut |database| {
-            assert_eq!(
-                database
-                    .list(which, 5, NOW)
-                    .expect("store should respond")
-                    .len(),
-                5
-            );
+            assert_eq!(list(database, filter, None), 5);
+        });
+        taken("a list of an owner", &mut |database| {
+            assert_eq!(list(database, filter, Some("ci")), 5);
         });
     }
-    for which in [RequestFilter::Failed, RequestFilter::Parked] {
+    for filter in [RequestFilter::Failed, RequestFilter::Parked] {
         taken("an empty list", &mut |database| {
-            assert_eq!(
-                database.list(which, 5, NOW).expect("store should respond"),
-                []
-            );
+            assert_eq!(list(database, filter, None), 0);
         });
     }
+    taken("an empty list of an owner", &mut |database| {
+        assert_eq!(list(database, RequestFilter::Failed, Some("ci")), 0);
+    });
     taken("a sweep", &mut |database| {
         assert_eq!(database.sweep(1, 5, NOW).expect("sweep should succeed"), 0);
     });

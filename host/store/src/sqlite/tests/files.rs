@@ -27,7 +27,7 @@ fn accept(store: &Sqlite, number: u128) -> Result<Accepted> {
 fn contains(path: &Path, number: u128) -> bool {
     let copy = Sqlite::inspect(path, BOOT, QUOTA, at(0, 0)).expect("copy should open");
     let id = RequestId::new(UnixMillis(0), number);
-    let request = wait(copy.request(id, at(0, 0)));
+    let request = wait(copy.request(id, Viewer::All, at(0, 0)));
     request.expect("copy should respond").is_some()
 }
 
