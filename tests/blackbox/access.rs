@@ -3,6 +3,7 @@
 mod attacks;
 mod browsers;
 mod chromium;
+mod fairness;
 mod hosts;
 mod keys;
 mod limits;
@@ -69,13 +70,6 @@ impl KeyFile {
     pub(crate) fn start_with_flags(&self, flags: &[&str]) -> Server {
         self.write();
         self.start_server(flags, &[])
-    }
-
-    /// Starts a server with the flag for this file, and with further variables.
-    pub(crate) fn start_with(&self, variables: &[(&str, &str)]) -> Server {
-        self.write();
-        let path = self.path();
-        Server::start_with(&["--access-keys", file_argument(&path)], variables)
     }
 
     /// Starts a server with the flag for this file, which has the text.

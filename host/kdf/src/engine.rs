@@ -1,5 +1,6 @@
 //! The threads that derive keys, and the interface for callers.
 
+use crate::caller::CallerId;
 use crate::cancel::Cancellation;
 use crate::cost::Model;
 use crate::hashing::Hashing;
@@ -31,7 +32,9 @@ pub struct Setup {
     /// chooses the path for each turn. Hashes that the path does not support use [`Path::Plain`].
     pub path: Option<Path>,
     /// Maximum number of bytes to hash for all waiting and running derivations. The bytes of slow hashes
-    /// count up to 12 times. A derivation is accepted if no other is pending, whatever its size.
+    /// count up to 12 times. A derivation is accepted if no other is pending, whatever its size, and if its
+    /// caller stays within an equal share of the maximum. All callers together may therefore reach twice the
+    /// maximum.
     pub bytes_max: u64,
 }
 
@@ -69,8 +72,6 @@ struct Shared {
 
 struct State {
     queue: Queue<Owner>,
-    /// Number of weighted bytes of all waiting and running streams.
-    work: u64,
     pace: Pace,
     idle: usize,
     closed: bool,
@@ -109,7 +110,6 @@ impl Engine {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 queue: Queue::new(),
-                work: 0,
                 pace: Pace::assumed(),
                 idle: 0,
                 closed: false,
@@ -141,7 +141,8 @@ impl Engine {
     /// calling thread computes a short derivation ([`Self::is_short`]) itself. The key equals that of
     /// [`S2k::derive`] (RFC 9580 section 3.7.1), and is wiped when it is dropped.
     ///
-    /// Several threads may call at the same time. The order is fair by bytes, not by arrival.
+    /// Several threads may call at the same time. Callers have equal shares of the other threads. The order is
+    /// fair by bytes, not by arrival.
     ///
     /// # Errors
     /// - [`DeriveError::Cancelled`] if the derivation is cancelled, or its hashing takes until the deadline.
@@ -150,6 +151,7 @@ impl Engine {
     pub fn derive(
         &self,
         s2k: &S2k<'_>,
+        caller: CallerId,
         cancellation: &Cancellation,
     ) -> Result<Zeroizing<Vec<u8>>, DeriveError> {
         if Self::is_short(s2k) {
@@ -173,11 +175,9 @@ impl Engine {
         if state.closed {
             return Err(DeriveError::Cancelled);
         }
-        let all = state.work.saturating_add(work);
-        if state.work > 0 && all > self.shared.setup.bytes_max {
+        if !state.accepts(work, caller, self.shared.setup.bytes_max) {
             return Err(DeriveError::QueueFull);
         }
-        state.work = all;
         state.pace.derivation(work);
         for (number, pass) in passes.into_iter().enumerate() {
             let owner = Owner {
@@ -188,7 +188,7 @@ impl Engine {
                 has_begun: false,
                 hashed_ns: Arc::clone(&hashed_ns),
             };
-            state.queue.add(pass, bytes, owner);
+            state.queue.add(pass, bytes, caller, owner);
             self.shared.work.notify_one();
         }
         self.shared.show(&state);
@@ -211,7 +211,7 @@ impl Engine {
     pub fn clears_in(&self, more: usize) -> Duration {
         let state = self.shared.lock();
         let more = state.pace.usually(more);
-        let work = state.work.saturating_add(more);
+        let work = state.queue.work().saturating_add(more);
         state.pace.time(work, self.shared.setup.threads)
     }
 }
@@ -280,9 +280,9 @@ impl Shared {
         }
         let mut hashing = Hashing::new(self.processor, self.setup.path);
         while let Some(turn) = self.next_turn(&mut hashing) {
+            let taken = turn.taken();
             let Turn { path, mut streams } = turn;
-            let taken = streams.len();
-            let due: u64 = streams.iter().map(Stream::work_left).sum();
+            let count = streams.len();
             let left: u64 = streams.iter().map(|stream| stream.bytes_left).sum();
             let start = Instant::now();
             // A panic is a bug in this crate. The derivations of this turn fail, and the thread continues
@@ -304,15 +304,13 @@ impl Shared {
                 .partition(|stream| stream.pass.is_over());
             // This includes the first and last blocks of the streams that are over.
             let bytes = left - going_on.iter().map(|s| s.bytes_left).sum::<u64>();
-            let done = due - going_on.iter().map(Stream::work_left).sum::<u64>();
             if ran.is_ok() {
-                self.metrics.turn(path, taken, bytes, time);
+                self.metrics.turn(path, count, bytes, time);
             }
             {
                 let mut state = self.lock();
-                state.work -= done;
+                let done = state.queue.put_back(&taken, going_on);
                 state.pace.turn(done, time);
-                state.queue.put_back(taken, going_on, done);
             }
             for Stream { pass, owner, .. } in over {
                 let _gone = owner.done.send(Ok((owner.number, pass.finish())));
@@ -336,7 +334,6 @@ impl Shared {
             let given_up = state
                 .queue
                 .remove(|stream| stream.owner.cancellation.is_over(now));
-            state.work -= given_up.iter().map(Stream::work_left).sum::<u64>();
             let idle = state.idle + 1;
             let turn = state.queue.take(&self.model, idle);
             self.show(&state);
@@ -376,9 +373,19 @@ impl Shared {
     }
 
     fn show(&self, state: &State) {
-        self.metrics.pending(state.work);
         let queue = &state.queue;
+        self.metrics.pending(queue.work());
         self.metrics.streams(queue.waiting(), queue.running());
+    }
+}
+
+impl State {
+    /// Returns whether a derivation of a caller is accepted, which is described at [`Setup::bytes_max`].
+    fn accepts(&self, work: u64, caller: CallerId, bytes_max: u64) -> bool {
+        let all = self.queue.work();
+        let (own, callers) = self.queue.share(caller);
+        let share = bytes_max / callers as u64;
+        all == 0 || all.saturating_add(work) <= bytes_max || own.saturating_add(work) <= share
     }
 }
 

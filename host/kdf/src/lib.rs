@@ -25,6 +25,7 @@
 )]
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
+mod caller;
 mod cancel;
 mod cost;
 mod engine;
@@ -39,6 +40,7 @@ mod queue;
 pub mod simulation;
 mod table;
 
+pub use caller::CallerId;
 pub use cancel::{CancelFlag, Cancellation};
 pub use engine::{DeriveError, Engine, Setup};
 pub use metrics::KdfMetrics;

@@ -1,10 +1,12 @@
 //! The waiting streams and their order. This module uses no threads and no clock.
 
+use crate::caller::CallerId;
 use crate::cost::Model;
 use crate::family::{Family, Initial, Kind, Sha1, Sha256, Sha512, initial};
 use crate::path::Path;
 use crate::periodic::Periodic;
 use bulkhead_crypto::{Hash, Pass as StraightPass, S2k};
+use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 /// One pass of one derivation.
@@ -39,7 +41,8 @@ pass_family! { Sha1 Sha256 Sha512 }
 pub(crate) struct Stream<T> {
     pub(crate) id: u64,
     pub(crate) pass: Pass,
-    /// Virtual time at which the stream would end.
+    caller: CallerId,
+    /// Virtual time of the caller at which the stream would end.
     finish: u64,
     /// Number of bytes still to hash.
     pub(crate) bytes_left: u64,
@@ -56,17 +59,41 @@ pub(crate) struct Turn<T> {
 
 /// The waiting streams, ordered by the Fair Sojourn Protocol (Friedman and Henderson, 2003).
 ///
-/// The order is that in which the streams would end if all of them got equal shares of the threads. A byte
-/// of a slow hash counts for several bytes ([`Pass::weight`]). Therefore a short stream overtakes a long
-/// one, equal streams end one after the other instead of all at the end, and no stream ends much later than
-/// with equal shares: none starves. Virtual time is the number of weighted bytes that each stream would
-/// have got.
+/// The order is that in which the streams would end if all callers got equal shares of the threads, and all
+/// streams of a caller equal parts of its share. A byte of a slow hash counts for several bytes
+/// ([`Pass::weight`]). Therefore a short stream overtakes a long one, equal streams end one after the other
+/// instead of all at the end, and no stream ends much later than with equal shares: none starves. The number of
+/// a caller's streams does not matter to other callers. Virtual time is the number of weighted bytes that each
+/// stream of a caller would have got.
 pub(crate) struct Queue<T> {
-    /// Sorted by `finish`, then `id`.
+    /// Sorted by `caller`, then `finish`, then `id`.
     waiting: Vec<Stream<T>>,
     running: usize,
-    virtual_time: u64,
+    /// The callers with waiting or running streams.
+    shares: BTreeMap<CallerId, Share>,
+    /// Number of weighted bytes of all waiting and running streams.
+    work: u64,
     next_id: u64,
+}
+
+/// The waiting and running streams of a caller.
+#[derive(Default)]
+struct Share {
+    virtual_time: u64,
+    streams: usize,
+    /// Number of weighted bytes.
+    work: u64,
+}
+
+/// The streams of a turn as they were when it began.
+pub(crate) struct Taken(Vec<(CallerId, u64)>);
+
+impl<T> Turn<T> {
+    /// Returns what [`Queue::put_back`] needs at the end of the turn.
+    pub(crate) fn taken(&self) -> Taken {
+        let streams = self.streams.iter();
+        Taken(streams.map(|it| (it.caller, it.work_left())).collect())
+    }
 }
 
 impl<T> Stream<T> {
@@ -154,28 +181,34 @@ impl<T> Queue<T> {
         Self {
             waiting: Vec::new(),
             running: 0,
-            virtual_time: 0,
+            shares: BTreeMap::new(),
+            work: 0,
             next_id: 0,
         }
     }
 
-    pub(crate) fn add(&mut self, pass: Pass, bytes: u64, owner: T) {
+    pub(crate) fn add(&mut self, pass: Pass, bytes: u64, caller: CallerId, owner: T) {
         self.next_id += 1;
         let weight = pass.weight();
+        let work = bytes.saturating_mul(weight);
+        let share = self.shares.entry(caller).or_default();
+        share.streams += 1;
+        share.work = share.work.saturating_add(work);
+        self.work = self.work.saturating_add(work);
+        let finish = share.virtual_time.saturating_add(work);
         self.insert(Stream {
             id: self.next_id,
             pass,
+            caller,
             weight,
-            finish: self
-                .virtual_time
-                .saturating_add(bytes.saturating_mul(weight)),
+            finish,
             bytes_left: bytes,
             owner,
         });
     }
 
     fn insert(&mut self, stream: Stream<T>) {
-        let order = |stream: &Stream<T>| (stream.finish, stream.id);
+        let order = |stream: &Stream<T>| (stream.caller, stream.finish, stream.id);
         let at = self
             .waiting
             .partition_point(|other| order(other) < order(&stream));
@@ -192,16 +225,74 @@ impl<T> Queue<T> {
         self.running
     }
 
+    /// Returns the number of weighted bytes of all waiting and running streams.
+    pub(crate) fn work(&self) -> u64 {
+        self.work
+    }
+
+    /// Returns the number of weighted bytes of a caller's streams, and the number of callers if this one has
+    /// streams.
+    pub(crate) fn share(&self, caller: CallerId) -> (u64, usize) {
+        match self.shares.get(&caller) {
+            Some(share) => (share.work, self.shares.len()),
+            None => (0, self.shares.len() + 1),
+        }
+    }
+
     /// Removes and returns the waiting streams for which `is_over` returns true.
     pub(crate) fn remove(&mut self, is_over: impl FnMut(&mut Stream<T>) -> bool) -> Vec<Stream<T>> {
-        self.waiting.extract_if(.., is_over).collect()
+        let removed: Vec<_> = self.waiting.extract_if(.., is_over).collect();
+        for stream in &removed {
+            self.shrink(stream.caller, stream.work_left(), 1);
+        }
+        removed
+    }
+
+    /// Records that a caller has less work and fewer streams.
+    fn shrink(&mut self, caller: CallerId, work: u64, streams: usize) {
+        self.work -= work;
+        if let Some(share) = self.shares.get_mut(&caller) {
+            share.work -= work;
+            share.streams -= streams;
+            if share.streams == 0 {
+                self.shares.remove(&caller);
+            }
+        }
+    }
+
+    /// Returns the positions of the waiting streams, in the order in which they would end.
+    ///
+    /// If a caller has `n` streams, its virtual time advances `n` times as slowly as its share. The end of each
+    /// stream by the caller's share is the end of the one before, and the part of the share until then.
+    fn order(&self) -> Vec<usize> {
+        let mut ends = Vec::with_capacity(self.waiting.len());
+        let mut first = 0;
+        while let Some(caller) = self.waiting.get(first).map(|stream| stream.caller) {
+            let share = self.shares.get(&caller);
+            let (mut before, mut left) = share.map_or((0, 1), |it| (it.virtual_time, it.streams));
+            let mut end = 0_i128;
+            let own = self.waiting[first..].iter();
+            for stream in own.take_while(|stream| stream.caller == caller) {
+                let part = i128::from(stream.finish) - i128::from(before);
+                end += part * i128::from(left as u64);
+                (before, left) = (stream.finish, left.saturating_sub(1).max(1));
+                ends.push((end, stream.id, first));
+                first += 1;
+            }
+        }
+        // With one caller, the streams are in this order already.
+        if self.shares.len() > 1 {
+            ends.sort_unstable();
+        }
+        ends.into_iter().map(|(_, _, position)| position).collect()
     }
 
     /// Takes the next turn for one of `idle` threads without work. Returns `None` if no stream waits.
     pub(crate) fn take(&mut self, model: &Model, idle: usize) -> Option<Turn<T>> {
-        let first = self.waiting.first()?;
-        let Some(group) = first.pass.group() else {
-            let streams = self.waiting.drain(..1).collect();
+        let order = self.order();
+        let first = *order.first()?;
+        let Some(group) = self.waiting[first].pass.group() else {
+            let streams = vec![self.waiting.remove(first)];
             self.running += 1;
             let path = Path::Plain;
             return Some(Turn { path, streams });
@@ -218,13 +309,15 @@ impl<T> Queue<T> {
         } else {
             &is_of_family
         };
-        let mut places = choice.streams;
+        let mut joining = order;
+        joining.retain(|position| joins(&self.waiting[*position].pass));
+        joining.truncate(choice.streams);
+        let mut position = 0;
         let streams: Vec<_> = self
             .waiting
-            .extract_if(.., |stream| {
-                let taken = places > 0 && joins(&stream.pass);
-                places -= usize::from(taken);
-                taken
+            .extract_if(.., |_| {
+                position += 1;
+                joining.contains(&(position - 1))
             })
             .collect();
         self.running += streams.len();
@@ -232,14 +325,33 @@ impl<T> Queue<T> {
         Some(Turn { path, streams })
     }
 
-    /// Ends a turn: `taken` is its number of streams, `streams` those that have not ended, and `work` the
+    /// Ends a turn: `taken` are its streams when it began, and `streams` those that have not ended. Returns the
     /// number of weighted bytes that were hashed.
-    pub(crate) fn put_back(&mut self, taken: usize, streams: Vec<Stream<T>>, work: u64) {
-        let present = self.waiting.len() + self.running;
-        self.virtual_time += work / (present.max(1) as u64);
-        self.running -= taken;
+    pub(crate) fn put_back(&mut self, taken: &Taken, streams: Vec<Stream<T>>) -> u64 {
+        let due: u64 = taken.0.iter().map(|(_, work)| work).sum();
+        let done = due - streams.iter().map(Stream::work_left).sum::<u64>();
+        let part = done / (self.shares.len().max(1) as u64);
+        for share in self.shares.values_mut() {
+            share.virtual_time += part / (share.streams.max(1) as u64);
+        }
+        self.running -= taken.0.len();
+        for (caller, work) in &taken.0 {
+            self.work -= work;
+            if let Some(share) = self.shares.get_mut(caller) {
+                share.work -= work;
+                share.streams -= 1;
+            }
+        }
         for stream in streams {
+            let work = stream.work_left();
+            self.work += work;
+            if let Some(share) = self.shares.get_mut(&stream.caller) {
+                share.work += work;
+                share.streams += 1;
+            }
             self.insert(stream);
         }
+        self.shares.retain(|_, share| share.streams > 0);
+        done
     }
 }

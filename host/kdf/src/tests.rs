@@ -1,7 +1,8 @@
 //! Comparison of all paths with `RustCrypto`, which has no periods, lanes or turns.
 
+use crate::caller::CallerId;
 use crate::path::Path;
-use crate::simulation::{Work, paths, side_by_side};
+use crate::simulation::{Planned, Work, paths, run, side_by_side};
 use bulkhead_crypto::Hash;
 use proptest::prelude::*;
 use sha1::digest::Digest;
@@ -122,4 +123,84 @@ fn sha256_keys_are_correct_for_all_coded_counts() {
 #[test]
 fn sha512_keys_are_correct_for_all_coded_counts() {
     check_all_counts::<sha2::Sha512>(Hash::Sha512);
+}
+
+fn sha1(count: u32) -> Work {
+    Work {
+        hash: Hash::Sha1,
+        salt: b"saltsalt".to_vec(),
+        passphrase: b"topsecret".to_vec(),
+        count,
+        key_len: 32,
+    }
+}
+
+/// Returns the number of turns that each derivation takes on two threads. One stream has each turn, so that the
+/// number does not depend on the processor.
+fn turns(works: &[Planned]) -> Vec<usize> {
+    let ended = run(Some(Path::Plain), 2, works);
+    let turns = ended.iter().zip(works);
+    turns
+        .map(|(ended, planned)| ended.at - planned.at)
+        .collect()
+}
+
+#[test]
+fn flood_of_one_caller_does_not_delay_another() {
+    const COUNT: u32 = 4 << 20;
+    let single = |at| Planned {
+        work: sha1(COUNT),
+        at,
+        caller: CallerId::of("single"),
+    };
+    let alone = turns(&[single(0)])[0];
+    assert!(alone > 30, "{alone} turns show nothing");
+    for flood in [20, 200] {
+        let flooding = Planned {
+            work: sha1(COUNT),
+            at: 0,
+            caller: CallerId::of("flood"),
+        };
+        let mut works = vec![flooding; flood];
+        // The second one comes while the first is computed, the third after it.
+        works.extend([10, 15, 500].map(single));
+        let turns = turns(&works);
+        // Both threads may have just begun a turn of the flood.
+        let fair = [2, 2, 1].map(|share| share * alone + 4);
+        for (turns, fair) in turns[flood..].iter().zip(fair) {
+            assert!(
+                *turns <= fair,
+                "{turns} turns beside {flood}, alone {alone}"
+            );
+        }
+    }
+}
+
+/// A caller that always has a derivation gets its share, and not more.
+#[test]
+fn steady_caller_does_not_starve_another() {
+    const COUNT: u32 = 2 << 20;
+    let alone = turns(&[Planned {
+        work: sha1(8 * COUNT),
+        at: 0,
+        caller: CallerId::of("single"),
+    }])[0];
+    let mut works: Vec<_> = (0..100)
+        .map(|number| Planned {
+            work: sha1(COUNT),
+            at: number * alone / 20,
+            caller: CallerId::of("steady"),
+        })
+        .collect();
+    works.push(Planned {
+        work: sha1(8 * COUNT),
+        at: 1,
+        caller: CallerId::of("single"),
+    });
+    let turns = turns(&works);
+    assert!(
+        turns[100] <= 2 * alone + alone / 2,
+        "{} and {alone}",
+        turns[100]
+    );
 }

@@ -116,12 +116,17 @@ impl State {
             None => s2k
                 .derive(&mut || self.check_running().is_ok())
                 .map_err(|_| self.cancelled())?,
-            Some(KdfOffload { engine, .. }) if Engine::is_short(&s2k) => {
-                let derived = engine.derive(&s2k, &self.cancellation());
+            Some(KdfOffload { engine, caller, .. }) if Engine::is_short(&s2k) => {
+                let derived = engine.derive(&s2k, *caller, &self.cancellation());
                 derived.map_err(|_| self.cancelled())?
             }
-            Some(KdfOffload { engine, permit }) => {
-                let derived = permit.release_while(|| engine.derive(&s2k, &self.cancellation()));
+            Some(KdfOffload {
+                engine,
+                caller,
+                permit,
+            }) => {
+                let derive = || engine.derive(&s2k, *caller, &self.cancellation());
+                let derived = permit.release_while(derive);
                 derived.map_err(|error| match error {
                     DeriveError::QueueFull | DeriveError::Late => Fault::KeysOverloaded,
                     DeriveError::Cancelled => self.cancelled(),

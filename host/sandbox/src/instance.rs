@@ -4,7 +4,7 @@ use crate::engine::{Sandbox, TABLE_ELEMENTS};
 use crate::fault::Fault;
 use crate::pool::CpuPermit;
 use bulkhead_crypto::KdfLimits;
-use bulkhead_kdf::{CancelFlag, Cancellation, Engine};
+use bulkhead_kdf::{CallerId, CancelFlag, Cancellation, Engine};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,6 +59,8 @@ pub type KdfCharge = Box<dyn Fn(u64) -> bool + Send>;
 pub struct KdfOffload {
     /// The engine that owns the threads.
     pub engine: Arc<Engine>,
+    /// The caller, who has a fair share of the engine.
+    pub caller: CallerId,
     /// The permit of the job that runs the instance.
     pub permit: CpuPermit,
 }

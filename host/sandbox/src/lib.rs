@@ -42,7 +42,7 @@ mod world;
 pub use about::Description;
 pub use admission::{GuestComponent, KnownAnswerError, SelfTestError, verify};
 pub use bulkhead_crypto::KdfLimits;
-pub use bulkhead_kdf::CancelFlag;
+pub use bulkhead_kdf::{CallerId, CancelFlag};
 pub use codegen::{EngineError, precompile};
 pub use compiler::{CompileLimits, serve as serve_compiler};
 pub use decrypt::{DecryptLimits, Decryptor, OpenError, OpenRequest, Opened};

@@ -1,7 +1,10 @@
 //! The threads that guests run on, with a bounded queue. I/O threads submit jobs and wait for them without
 //! blocking.
 
-use std::collections::VecDeque;
+mod fair_queue;
+
+use bulkhead_kdf::CallerId;
+use fair_queue::FairQueue;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -20,12 +23,10 @@ struct Shared {
     state: Mutex<State>,
     /// Notified if a permit is free for a job that resumes.
     permit_free: Condvar,
-    queue_max: usize,
 }
 
 struct State {
-    /// The waiting jobs, and the times at which they were queued.
-    queue: VecDeque<(Instant, Job)>,
+    queue: FairQueue<Job>,
     free_permits: usize,
     /// The number of jobs that wait to get their permit back. They take precedence over jobs that have not
     /// begun.
@@ -48,7 +49,7 @@ impl Waiting {
 
     /// Returns how long the oldest waiting job has waited, or zero if no job waits.
     pub fn oldest(&self) -> Duration {
-        let oldest = self.0.lock().queue.front().map(|(since, _)| *since);
+        let oldest = self.0.lock().queue.oldest();
         oldest.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
@@ -59,7 +60,7 @@ impl std::fmt::Debug for Waiting {
     }
 }
 
-/// The job was not queued, because the queue is full.
+/// The job was not queued, because the queue is full, or because other callers have fewer jobs in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the queue is full")]
 pub struct QueueFull;
@@ -72,14 +73,13 @@ impl Pool {
     pub fn new(name: &str, threads: usize, permits: usize, queue: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                queue: VecDeque::new(),
+                queue: FairQueue::new(queue),
                 free_permits: permits,
                 resuming: 0,
                 idle: Vec::new(),
                 closed: false,
             }),
             permit_free: Condvar::new(),
-            queue_max: queue,
         });
         let pool = Self { shared };
         for number in 0..threads {
@@ -91,18 +91,24 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Queues a job.
+    /// Queues a job of a caller. Callers with waiting jobs take turns.
+    ///
+    /// If the queue is full and another caller has at least two jobs more in it, the last job of the caller with
+    /// the most jobs is dropped to make room.
     ///
     /// # Errors
     /// [`QueueFull`] if the queue is full. The job is dropped.
-    pub fn submit(&self, job: impl FnOnce(&CpuPermit) + Send + 'static) -> Result<(), QueueFull> {
+    pub fn submit(
+        &self,
+        caller: CallerId,
+        job: impl FnOnce(&CpuPermit) + Send + 'static,
+    ) -> Result<(), QueueFull> {
         let mut state = self.shared.lock();
-        if state.queue.len() >= self.shared.queue_max {
-            return Err(QueueFull);
-        }
-        state.queue.push_back((Instant::now(), Box::new(job)));
+        let pushed = state.queue.push(caller, Box::new(job));
         state.wake_one();
-        Ok(())
+        // A dropped job notifies its caller, which must not happen under the lock.
+        drop(state);
+        pushed.map(drop)
     }
 
     /// Returns a view of the waiting jobs. It does not keep the threads running.
@@ -175,7 +181,7 @@ impl Shared {
         loop {
             if state.free_permits > 0
                 && state.resuming == 0
-                && let Some((_, job)) = state.queue.pop_front()
+                && let Some(job) = state.queue.pop()
             {
                 state.free_permits -= 1;
                 // A job that resumed or ended in the meantime may not have woken a thread.
@@ -250,13 +256,16 @@ mod tests {
                 may_end.recv().expect("test should send");
             }
         };
-        pool.submit(job()).expect("job should be queued");
+        pool.submit(CallerId::UNKNOWN, job())
+            .expect("job should be queued");
         has_begun.recv().expect("job should begin");
         assert_eq!((waiting.depth(), waiting.oldest()), (0, Duration::ZERO));
-        pool.submit(job()).expect("job should be queued");
+        pool.submit(CallerId::UNKNOWN, job())
+            .expect("job should be queued");
         let first = Instant::now();
-        pool.submit(job()).expect("job should be queued");
-        assert_eq!(pool.submit(job()), Err(QueueFull));
+        pool.submit(CallerId::UNKNOWN, job())
+            .expect("job should be queued");
+        assert_eq!(pool.submit(CallerId::UNKNOWN, job()), Err(QueueFull));
         assert_eq!(waiting.depth(), 2);
         let age = first.elapsed();
         assert!(waiting.oldest() >= age);
@@ -271,11 +280,13 @@ mod tests {
     #[test]
     fn thread_continues_after_a_panic() {
         let pool = Pool::new("test", 1, 1, 2).expect("thread should start");
-        pool.submit(|_| panic!("as a test"))
+        pool.submit(CallerId::UNKNOWN, |_| panic!("as a test"))
             .expect("job should be queued");
         let (done, is_done) = channel();
-        pool.submit(move |_| done.send(()).expect("test should receive"))
-            .expect("job should be queued");
+        pool.submit(CallerId::UNKNOWN, move |_| {
+            done.send(()).expect("test should receive")
+        })
+        .expect("job should be queued");
         is_done.recv().expect("second job should run");
     }
 
@@ -288,7 +299,7 @@ mod tests {
         let (second_runs, is_second_running) = channel::<()>();
         let (resume, is_resuming) = channel::<()>();
         let first = order.clone();
-        pool.submit(move |permit| {
+        pool.submit(CallerId::UNKNOWN, move |permit| {
             first.send("first begins").expect("test should receive");
             permit.release_while(|| {
                 is_second_running.recv().expect("second job should send");
@@ -300,7 +311,7 @@ mod tests {
         assert_eq!(in_order.recv(), Ok("first begins"));
         let second = order.clone();
         let shared = Arc::clone(&pool.shared);
-        pool.submit(move |_| {
+        pool.submit(CallerId::UNKNOWN, move |_| {
             second_runs.send(()).expect("first job should receive");
             is_resuming.recv().expect("first job should send");
             while shared.lock().resuming == 0 {
@@ -309,8 +320,10 @@ mod tests {
             second.send("second ends").expect("test should receive");
         })
         .expect("job should be queued");
-        pool.submit(move |_| order.send("third").expect("test should receive"))
-            .expect("job should be queued");
+        pool.submit(CallerId::UNKNOWN, move |_| {
+            order.send("third").expect("test should receive")
+        })
+        .expect("job should be queued");
         let all: Vec<_> = in_order.iter().collect();
         assert_eq!(all, ["second ends", "first resumes", "third"]);
         // The last job releases its permit after it has sent its text.

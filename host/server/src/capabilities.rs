@@ -17,8 +17,8 @@ use crate::metrics::Metrics;
 use bulkhead_artifacts::Artifact;
 use bulkhead_http::{Address, LimitExceeded, Problem};
 use bulkhead_sandbox::{
-    CpuPermit, Description, GuestComponent, InstanceLimits, Pool, Rejection, Sandbox, Setup,
-    SetupError, with_causes,
+    CallerId, CpuPermit, Description, GuestComponent, InstanceLimits, Pool, Rejection, Sandbox,
+    Setup, SetupError, with_causes,
 };
 use serde_json::{Value, json};
 use std::pin::Pin;
@@ -173,7 +173,8 @@ async fn on_worker<T: Send + 'static>(
             let _closed_meanwhile = sender.send(job());
         }
     };
-    pool.submit(job).map_err(|_| queue_full)?;
+    pool.submit(CallerId::UNKNOWN, job)
+        .map_err(|_| queue_full)?;
     receiver
         .await
         .map_err(|_| Problem::internal("a job on a worker thread panicked"))

@@ -52,7 +52,9 @@ fn start(
     let (ended, end) = channel();
     let (engine, cancellation) = (Arc::clone(engine), cancellation.clone());
     std::thread::spawn(move || {
-        let derived = engine.derive(&s2k, &cancellation).map(drop);
+        let derived = engine
+            .derive(&s2k, CallerId::UNKNOWN, &cancellation)
+            .map(drop);
         let _gone = ended.send((derived, Instant::now()));
     });
     end
@@ -64,7 +66,7 @@ fn is_running(engine: &Engine) -> bool {
 }
 
 fn pending(engine: &Engine) -> u64 {
-    engine.shared.lock().work
+    engine.shared.lock().queue.work()
 }
 
 #[test]
@@ -79,7 +81,7 @@ fn keys_equal_those_of_rustcrypto() {
                     .derive(&mut || true)
                     .expect("derivation should not be interrupted");
                 assert_eq!(
-                    engine.derive(&s2k, &cancellation()),
+                    engine.derive(&s2k, CallerId::UNKNOWN, &cancellation()),
                     Ok(plainly),
                     "{hash:?} {count}"
                 );

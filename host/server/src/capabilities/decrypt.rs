@@ -15,7 +15,8 @@ use bulkhead_http::{
 };
 use bulkhead_kdf::Engine;
 use bulkhead_sandbox::{
-    CancelFlag, Decryptor, Fault, InstanceLimits, KdfOffload, OpenError, OpenRequest, Opened, Pool,
+    CallerId, CancelFlag, Decryptor, Fault, InstanceLimits, KdfOffload, OpenError, OpenRequest,
+    Opened, Pool,
 };
 use hyper::StatusCode;
 use kdf::KdfSettings;
@@ -89,9 +90,10 @@ impl State {
     }
 
     /// Handles `POST /decryptMessage`. Returns the plaintext as JSON or as bytes. Dropping the future
-    /// cancels the decryption.
+    /// cancels the decryption. Callers have equal shares of the queue and of key derivation.
     pub(crate) async fn open(&self, caller: Caller, call: Call<'_>) -> Result<Response, Problem> {
         let allowance = caller.kdf_allowance();
+        let caller = caller.name().map_or(CallerId::UNKNOWN, CallerId::of);
         let form = expect_json(call.headers()).and_then(|()| {
             negotiate(
                 call.headers(),
@@ -105,13 +107,15 @@ impl State {
         let form = form.and_then(|form| allowance.check().map(|()| form));
         let facts = call.facts;
         let (form, body) = call.admit(form).await?;
-        self.open_on_worker(body, form, allowance, facts).await
+        self.open_on_worker(caller, body, form, allowance, facts)
+            .await
     }
 
     /// Decrypts the message on a worker. The worker also makes the response, because reading and writing
     /// megabytes of JSON would block an I/O thread.
     async fn open_on_worker(
         &self,
+        caller: CallerId,
         body: RequestBody,
         form: Form,
         allowance: KdfAllowance,
@@ -127,13 +131,14 @@ impl State {
         let (settings, responses) = (self.settings.clone(), self.responses.clone());
         let keys = Arc::clone(&self.keys);
         self.pool
-            .submit(move |permit| {
+            .submit(caller, move |permit| {
                 // The client closed the connection, or the queue time-out has passed.
                 if on_thread.is_cancelled() || start.send(()).is_err() {
                     return;
                 }
                 let kdf_offload = KdfOffload {
                     engine: keys,
+                    caller,
                     permit: permit.clone(),
                 };
                 let result = open(
@@ -150,11 +155,11 @@ impl State {
             .map_err(|_| Problem::overloaded(QUEUE_FULL, self.retry_after()))?;
         // The guard is dropped with this future when the client closes the connection.
         let _on_drop = CancelOnDrop(cancel);
-        if tokio::time::timeout(self.settings.decrypt_queue_timeout, started)
-            .await
-            .is_err()
-        {
-            return Err(Problem::overloaded(QUEUE_TIME_OVER, self.retry_after()));
+        match tokio::time::timeout(self.settings.decrypt_queue_timeout, started).await {
+            Ok(Ok(())) => {}
+            // The job was removed from the full queue to make room for another caller.
+            Ok(Err(_)) => return Err(Problem::overloaded(QUEUE_FULL, self.retry_after())),
+            Err(_) => return Err(Problem::overloaded(QUEUE_TIME_OVER, self.retry_after())),
         }
         let opened = receiver
             .await
@@ -312,11 +317,11 @@ mod tests {
             (Fault::Cancelled, 422, "too_costly"),
             (Fault::Memory, 422, "too_costly"),
             (Fault::KeysOverloaded, 503, "overloaded"),
-            // A caller of an open server has no limit.
+            // A caller without a key has no limit.
             (Fault::KeysCharged, 500, "internal"),
             (Fault::Trap("unreachable".into()), 500, "internal"),
         ] {
-            let allowance = Caller::OPEN.kdf_allowance();
+            let allowance = Caller::UNKNOWN.kdf_allowance();
             let problem = problem(OpenError::Fault(fault), &settings, 1, &allowance);
             assert_eq!((problem.status().as_u16(), problem.code()), (status, code));
             // Only the log contains the text of the trap.

@@ -22,7 +22,8 @@ pub(crate) struct KdfSettings {
     pub(crate) kdf_threads: Option<u16>,
     /// Maximum key-derivation backlog over all messages, in bytes to hash. Slow hashes count up to 12
     /// times. If it is exceeded, the response is 503, with the expected wait in Retry-After. A job is
-    /// accepted when the queue is empty, whatever its size [default: 4GiB per thread].
+    /// accepted when the queue is empty, whatever its size, and while its caller (the name of its access
+    /// key) is within an equal part of the maximum [default: 4GiB per thread].
     #[arg(long, value_parser = sizes(1, 4 * TIB))]
     pub(crate) kdf_queue_max: Option<ByteSize>,
     /// Implementation of key derivation. auto selects the fastest for the current messages: usually the
