@@ -1,7 +1,7 @@
 //! Measures hashing alone: bytes per second on one thread, for each path, compared with OpenSSL.
 
 use bulkhead_crypto::{Hash, S2k};
-use bulkhead_kdf::{CancelFlag, Cancellation, Engine, KdfMetrics, Path, Setup};
+use bulkhead_kdf::{CallerId, CancelFlag, Cancellation, Engine, KdfMetrics, Path, Setup};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -86,7 +86,7 @@ fn rate_of(path: Option<Path>, hash: Hash, streams: u8) -> f64 {
             scope.spawn(move || {
                 let salt = [number; 8];
                 let s2k = S2k::new(hash, &salt, b"topsecret", bytes, hash.digest_len());
-                let key = engine.derive(&s2k.expect("valid"), cancellation);
+                let key = engine.derive(&s2k.expect("valid"), CallerId::UNKNOWN, cancellation);
                 assert_eq!(key.expect("derived").len(), hash.digest_len());
             });
         }

@@ -159,6 +159,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caller::CallerId;
     use bulkhead_crypto::{Hash, S2k};
 
     /// A thread that is busy with one hash must not keep key material of another.
@@ -176,7 +177,7 @@ mod tests {
                 .expect("parameters should be valid");
             let mut queue = crate::queue::Queue::new();
             for pass in Pass::all(&s2k) {
-                queue.add(pass, s2k.bytes_per_pass(), ());
+                queue.add(pass, s2k.bytes_per_pass(), CallerId::UNKNOWN, ());
             }
             queue.remove(|_| true)
         };

@@ -64,22 +64,27 @@ pub(crate) struct Turn<T> {
 /// ([`Pass::weight`]). Therefore a short stream overtakes a long one, equal streams end one after the other
 /// instead of all at the end, and no stream ends much later than with equal shares: none starves. The number of
 /// a caller's streams does not matter to other callers. Virtual time is the number of weighted bytes that each
-/// stream of a caller would have got.
+/// stream of a caller would have got. A stream that overtook others has ended, but has not yet ended in virtual
+/// time. It keeps its part until then, because virtual time would run too fast without it: the other streams of
+/// its caller would seem late, and would overtake the streams of other callers.
 pub(crate) struct Queue<T> {
     /// Sorted by `caller`, then `finish`, then `id`.
     waiting: Vec<Stream<T>>,
     running: usize,
-    /// The callers with waiting or running streams.
+    /// The callers with streams that have not ended, or have not ended in virtual time.
     shares: BTreeMap<CallerId, Share>,
     /// Number of weighted bytes of all waiting and running streams.
     work: u64,
     next_id: u64,
 }
 
-/// The waiting and running streams of a caller.
+/// The streams of a caller.
 #[derive(Default)]
 struct Share {
     virtual_time: u64,
+    /// `finish` and `id` of all streams that have not ended in virtual time, in this order.
+    virtual_streams: Vec<(u64, u64)>,
+    /// Number of waiting and running streams.
     streams: usize,
     /// Number of weighted bytes.
     work: u64,
@@ -87,6 +92,27 @@ struct Share {
 
 /// The streams of a turn as they were when it began.
 pub(crate) struct Taken(Vec<(CallerId, u64)>);
+
+impl Share {
+    /// Returns the number of weighted bytes for this caller until its next stream ends in virtual time.
+    fn next_end(&self) -> Option<u64> {
+        let (finish, _) = self.virtual_streams.first()?;
+        Some((finish - self.virtual_time).saturating_mul(self.virtual_streams.len() as u64))
+    }
+
+    /// Gives each stream its part of `work` weighted bytes. None may end before all of them are given.
+    fn advance(&mut self, work: u64) {
+        let Some(part) = work.checked_div(self.virtual_streams.len() as u64) else {
+            return;
+        };
+        self.virtual_time += part;
+        let now = self.virtual_time;
+        let ended = self
+            .virtual_streams
+            .partition_point(|(finish, _)| *finish <= now);
+        self.virtual_streams.drain(..ended);
+    }
+}
 
 impl<T> Turn<T> {
     /// Returns what [`Queue::put_back`] needs at the end of the turn.
@@ -196,6 +222,11 @@ impl<T> Queue<T> {
         share.work = share.work.saturating_add(work);
         self.work = self.work.saturating_add(work);
         let finish = share.virtual_time.saturating_add(work);
+        if work > 0 {
+            let end = (finish, self.next_id);
+            let at = share.virtual_streams.partition_point(|it| *it < end);
+            share.virtual_streams.insert(at, end);
+        }
         self.insert(Stream {
             id: self.next_id,
             pass,
@@ -233,50 +264,84 @@ impl<T> Queue<T> {
     /// Returns the number of weighted bytes of a caller's streams, and the number of callers if this one has
     /// streams.
     pub(crate) fn share(&self, caller: CallerId) -> (u64, usize) {
-        match self.shares.get(&caller) {
-            Some(share) => (share.work, self.shares.len()),
-            None => (0, self.shares.len() + 1),
-        }
+        let work = self.shares.get(&caller).map_or(0, |share| share.work);
+        let others = self.shares.iter();
+        let others = others.filter(|(other, share)| **other != caller && share.streams > 0);
+        (work, others.count() + 1)
     }
 
     /// Removes and returns the waiting streams for which `is_over` returns true.
     pub(crate) fn remove(&mut self, is_over: impl FnMut(&mut Stream<T>) -> bool) -> Vec<Stream<T>> {
         let removed: Vec<_> = self.waiting.extract_if(.., is_over).collect();
         for stream in &removed {
-            self.shrink(stream.caller, stream.work_left(), 1);
+            self.work -= stream.work_left();
+            if let Some(share) = self.shares.get_mut(&stream.caller) {
+                share.work -= stream.work_left();
+                share.streams -= 1;
+                share.virtual_streams.retain(|(_, id)| *id != stream.id);
+            }
         }
+        self.forget_callers();
         removed
     }
 
-    /// Records that a caller has less work and fewer streams.
-    fn shrink(&mut self, caller: CallerId, work: u64, streams: usize) {
-        self.work -= work;
-        if let Some(share) = self.shares.get_mut(&caller) {
-            share.work -= work;
-            share.streams -= streams;
-            if share.streams == 0 {
-                self.shares.remove(&caller);
+    /// Removes callers whose streams have all ended, also in virtual time.
+    fn forget_callers(&mut self) {
+        if self.waiting.is_empty() && self.running == 0 {
+            // Bytes lost by rounding must not add up.
+            self.shares.clear();
+        }
+        self.shares
+            .retain(|_, share| share.streams > 0 || !share.virtual_streams.is_empty());
+    }
+
+    /// Advances virtual time by `work` weighted bytes, which callers share equally.
+    fn advance(&mut self, mut work: u64) {
+        loop {
+            let active = self.shares.values().filter_map(Share::next_end);
+            let (count, next) = active.fold((0, u64::MAX), |(count, next), end| {
+                (count + 1, next.min(end))
+            });
+            if count == 0 || work < count {
+                return;
             }
+            let part = next.min(work / count);
+            for share in self.shares.values_mut() {
+                share.advance(part);
+            }
+            work -= part * count;
         }
     }
 
     /// Returns the positions of the waiting streams, in the order in which they would end.
     ///
-    /// If a caller has `n` streams, its virtual time advances `n` times as slowly as its share. The end of each
-    /// stream by the caller's share is the end of the one before, and the part of the share until then.
+    /// If a caller has `n` streams in virtual time, this time advances `n` times as slowly as its share. The end of
+    /// each stream by the caller's share is the end of the one before, and the part of the share until then.
+    /// A stream that should have ended has a negative end.
     fn order(&self) -> Vec<usize> {
         let mut ends = Vec::with_capacity(self.waiting.len());
         let mut first = 0;
         while let Some(caller) = self.waiting.get(first).map(|stream| stream.caller) {
             let share = self.shares.get(&caller);
-            let (mut before, mut left) = share.map_or((0, 1), |it| (it.virtual_time, it.streams));
-            let mut end = 0_i128;
+            let (now, ends_ahead) = share.map_or((0, &[][..]), |it| {
+                (it.virtual_time, it.virtual_streams.as_slice())
+            });
+            let mut ahead = ends_ahead.iter().zip((1..=ends_ahead.len()).rev());
+            let (mut before, mut end) = (now, 0_i128);
             let own = self.waiting[first..].iter();
             for stream in own.take_while(|stream| stream.caller == caller) {
-                let part = i128::from(stream.finish) - i128::from(before);
-                end += part * i128::from(left as u64);
-                (before, left) = (stream.finish, left.saturating_sub(1).max(1));
-                ends.push((end, stream.id, first));
+                if stream.finish <= now {
+                    ends.push((-i128::from(now - stream.finish), stream.id, first));
+                } else {
+                    for ((finish, id), left) in ahead.by_ref() {
+                        end += i128::from(finish - before) * i128::from(left as u64);
+                        before = *finish;
+                        if *id == stream.id {
+                            break;
+                        }
+                    }
+                    ends.push((end, stream.id, first));
+                }
                 first += 1;
             }
         }
@@ -330,10 +395,7 @@ impl<T> Queue<T> {
     pub(crate) fn put_back(&mut self, taken: &Taken, streams: Vec<Stream<T>>) -> u64 {
         let due: u64 = taken.0.iter().map(|(_, work)| work).sum();
         let done = due - streams.iter().map(Stream::work_left).sum::<u64>();
-        let part = done / (self.shares.len().max(1) as u64);
-        for share in self.shares.values_mut() {
-            share.virtual_time += part / (share.streams.max(1) as u64);
-        }
+        self.advance(done);
         self.running -= taken.0.len();
         for (caller, work) in &taken.0 {
             self.work -= work;
@@ -351,7 +413,7 @@ impl<T> Queue<T> {
             }
             self.insert(stream);
         }
-        self.shares.retain(|_, share| share.streams > 0);
+        self.forget_callers();
         done
     }
 }

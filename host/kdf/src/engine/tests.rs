@@ -126,7 +126,11 @@ fn short_derivations_do_not_starve_a_long_one() {
                 let short = S2k::new(Hash::Sha256, b"saltsalt", b"topsecret", 1_000_000, 32);
                 let short = short.expect("parameters should be valid");
                 while !over.load(Ordering::Relaxed) {
-                    assert!(engine.derive(&short, &cancellation()).is_ok());
+                    assert!(
+                        engine
+                            .derive(&short, CallerId::UNKNOWN, &cancellation())
+                            .is_ok()
+                    );
                 }
             })
         })
@@ -178,7 +182,11 @@ fn deadline_ends_running_and_waiting_derivations() {
         assert!(at >= soon.deadline);
     }
     wait_until("no bytes should be pending", || pending(&engine) == 0);
-    assert!(engine.derive(&s2k(1_000_000), &cancellation()).is_ok());
+    assert!(
+        engine
+            .derive(&s2k(1_000_000), CallerId::UNKNOWN, &cancellation())
+            .is_ok()
+    );
 }
 
 #[test]
@@ -193,7 +201,11 @@ fn derivation_that_only_waited_until_the_deadline_is_late() {
     };
     // The hash differs and is slower, so that this one is hashed neither beside the first one nor before it.
     let other = S2k::new(Hash::Sha3_512, b"saltsalt", b"topsecret", u32::MAX, 64);
-    let late = engine.derive(&other.expect("parameters should be valid"), &soon);
+    let late = engine.derive(
+        &other.expect("parameters should be valid"),
+        CallerId::UNKNOWN,
+        &soon,
+    );
     assert_eq!(late, Err(DeriveError::Late));
     long_stop.flag.cancel();
     assert!(
@@ -215,7 +227,11 @@ fn derivation_without_competition_is_not_late() {
     };
     // Each of the two passes takes longer than the deadline.
     let s2k = S2k::new(Hash::Ripemd160, b"saltsalt", b"topsecret", u32::MAX, 32);
-    let alone = engine.derive(&s2k.expect("parameters should be valid"), &soon);
+    let alone = engine.derive(
+        &s2k.expect("parameters should be valid"),
+        CallerId::UNKNOWN,
+        &soon,
+    );
     assert_eq!(alone, Err(DeriveError::Cancelled));
 }
 
@@ -276,12 +292,20 @@ fn pending_bytes_are_limited() {
     assert!(waiting > Duration::ZERO);
     assert!(engine.clears_in(10) > waiting);
     assert_eq!(
-        engine.derive(&endless(), &cancellation()),
+        engine.derive(&endless(), CallerId::UNKNOWN, &cancellation()),
         Err(DeriveError::QueueFull)
     );
     // The calling thread computes short derivations, so that they never wait.
-    assert!(engine.derive(&s2k(1000), &cancellation()).is_ok());
-    assert!(engine.derive(&s2k(2_000_000), &cancellation()).is_ok());
+    assert!(
+        engine
+            .derive(&s2k(1000), CallerId::UNKNOWN, &cancellation())
+            .is_ok()
+    );
+    assert!(
+        engine
+            .derive(&s2k(2_000_000), CallerId::UNKNOWN, &cancellation())
+            .is_ok()
+    );
     long_stop.flag.cancel();
     assert!(
         long.recv_timeout(TIMEOUT)
@@ -292,7 +316,8 @@ fn pending_bytes_are_limited() {
     wait_until("no bytes should be pending", || pending(&engine) == 0);
     let tiny = Arc::new(self::engine(1, 1));
     assert!(
-        tiny.derive(&s2k(2_000_000), &cancellation()).is_ok(),
+        tiny.derive(&s2k(2_000_000), CallerId::UNKNOWN, &cancellation())
+            .is_ok(),
         "derivation without competition should be accepted"
     );
 }
@@ -306,7 +331,9 @@ fn dropped_engine_cancels_pending_derivations() {
         let (ended, end) = channel();
         let (shared, s2k) = (Arc::clone(&shared), endless());
         std::thread::spawn(move || {
-            let derived = Engine { shared }.derive(&s2k, &cancellation).map(drop);
+            let derived = Engine { shared }
+                .derive(&s2k, CallerId::UNKNOWN, &cancellation)
+                .map(drop);
             let _gone = ended.send(derived);
         });
         end
