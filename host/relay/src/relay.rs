@@ -10,8 +10,8 @@ use crate::tasks::Tasks;
 use crate::waiters::{SigningResult, WaitResult, WaiterHandle, Waiters};
 use crate::{calls, maintenance, notifications};
 use bulkhead_store::{
-    Accepted, BootMillis, NewRequest, Redelivery, RequestId, RequestQuery, RequestView, Store,
-    StoreError, Viewer,
+    Accepted, BacklogMax, BootMillis, NewRequest, Redelivery, RequestId, RequestQuery, RequestView,
+    Store, StoreError, Viewer,
 };
 use std::sync::Arc;
 use tokio::sync::{Mutex, Notify};
@@ -39,6 +39,11 @@ pub enum SignOutcome {
         id: RequestId,
         /// The reason, on one line.
         error: String,
+    },
+    /// The maximum number of requests of the owner are pending. Nothing is stored.
+    OwnerFull {
+        /// Estimated milliseconds until the next message is signed.
+        after_ms: u64,
     },
 }
 
@@ -78,7 +83,8 @@ impl<W: Environment> Relay<W> {
 
     /// Accepts a message and returns its signature, or [`SignOutcome::Pending`] if there is none by
     /// `until`. The request is durable before this returns `Pending`. A repeated call with the same owner,
-    /// message and callback returns the id of the request that is pending already.
+    /// message and callback returns the id of the request that is pending already. `owned_max` is the maximum
+    /// number of pending requests of the owner.
     ///
     /// Cancel-safe: a request that is already stored stays stored, and its message is signed.
     ///
@@ -89,17 +95,22 @@ impl<W: Environment> Relay<W> {
     pub async fn sign(
         &self,
         new: NewRequest,
+        owned_max: Option<u32>,
         until: BootMillis,
     ) -> Result<SignOutcome, RelayError> {
         // The wait starts before the request is stored, so that no result is missed in between.
         let mut handle = self.waiters.wait(&new.message, &new.id, until);
-        let (own, backlog_max) = (new.id.clone(), self.settings.backlog_max);
+        let own = new.id.clone();
+        let backlog_max = BacklogMax {
+            owned: owned_max,
+            ..self.settings.backlog_max
+        };
         let accept = self.store.accept(new, backlog_max, self.environment.now());
         let accepted = self.within(until, accept).await;
         // Another caller of the same message may have had it signed meanwhile.
-        let signed_or = |handle: WaiterHandle, error| match handle.leave() {
+        let signed_or = |handle: WaiterHandle, outcome| match handle.leave() {
             Some(WaitResult::Finished { result, .. }) => Ok(answer(own, result)),
-            Some(WaitResult::Released) | None => Err(error),
+            Some(WaitResult::Released) | None => outcome,
         };
         let id = match accepted {
             Ok(Accepted::Signed { id, signature }) => {
@@ -107,15 +118,19 @@ impl<W: Environment> Relay<W> {
             }
             Ok(Accepted::Failed { id, error }) => return Ok(SignOutcome::Rejected { id, error }),
             Ok(Accepted::Pending(id)) => id,
+            Ok(Accepted::OwnerFull) => {
+                let after_ms = self.settings.pace_ms();
+                return signed_or(handle, Ok(SignOutcome::OwnerFull { after_ms }));
+            }
             Ok(Accepted::BacklogFull) => {
                 let after_ms = self.settings.pace_ms();
-                return signed_or(handle, RelayError::BacklogFull { after_ms });
+                return signed_or(handle, Err(RelayError::BacklogFull { after_ms }));
             }
             Ok(Accepted::CallersFull) => {
                 let after_ms = self.expected_ms();
-                return signed_or(handle, RelayError::CallersFull { after_ms });
+                return signed_or(handle, Err(RelayError::CallersFull { after_ms }));
             }
-            Err(error) => return signed_or(handle, error),
+            Err(error) => return signed_or(handle, Err(error)),
         };
         self.environment.reached(Point::Accepted);
         self.health.store_wrote();

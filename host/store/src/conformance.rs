@@ -32,6 +32,7 @@ pub(crate) const QUOTA: Quota = Quota {
 pub(crate) const UNBOUNDED: BacklogMax = BacklogMax {
     messages: u64::MAX,
     callers: u32::MAX,
+    owned: None,
 };
 
 /// A store, its clocks, and its faults.
@@ -97,6 +98,7 @@ macro_rules! conformance_tests {
                 requests_are_merged_only_within_an_owner,
                 request_without_owner_is_visible_to_viewer_of_all_only,
                 owner_accepts_limited_number_of_requests_for_a_message,
+                owner_has_limited_number_of_waiting_requests,
                 list_shows_requests_of_its_viewer_in_pages;
             queues:
                 backlog_delays_first_message_of_another_caller_by_one_call,

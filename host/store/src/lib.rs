@@ -61,8 +61,8 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a
 pub trait Store: Send + Sync {
     /// Stores a request and returns its id, or the result if the message is already finished.
     ///
-    /// Returns [`Accepted::BacklogFull`] or [`Accepted::CallersFull`], and stores nothing, if `max` is
-    /// reached. A request with the owner, message and callback of a waiting request returns that request's
+    /// Returns [`Accepted::OwnerFull`], [`Accepted::BacklogFull`] or [`Accepted::CallersFull`], and stores
+    /// nothing, if `max` is reached; the first of them if several apply. A request with the owner, message and callback of a waiting request returns that request's
     /// id, marks it as *shared*, and does not count towards `max`. A repeated call is therefore safe. Each
     /// request with a new owner or callback for a waiting message is a new request.
     ///

@@ -136,6 +136,9 @@ pub struct BacklogMax {
     pub messages: u64,
     /// Maximum number of requests of one caller for one message. Concurrent calls may exceed it by a few.
     pub callers: u32,
+    /// Maximum number of waiting requests of the owner, or `None` for no limit. It does not apply to requests
+    /// without an owner. Concurrent calls may exceed it by a few.
+    pub owned: Option<u32>,
 }
 
 /// The result of [`Store::accept`](crate::Store::accept).
@@ -162,6 +165,8 @@ pub enum Accepted {
     BacklogFull,
     /// The maximum number of requests of this caller is waiting for this message. Nothing was stored.
     CallersFull,
+    /// The maximum number of requests of this owner is waiting. Nothing was stored.
+    OwnerFull,
 }
 
 /// The state of a message.

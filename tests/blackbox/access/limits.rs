@@ -1,12 +1,21 @@
 //! Limits of access keys, and of failed attempts by address.
 
-use super::{KeyFile, is_accepted, new_key, send, send_with};
+use super::{KeyFile, file_argument, is_accepted, new_key, send, send_with};
+use crate::relay::{Relay, StoreKind, UpstreamProfile};
 use bulkhead_tests::fixtures::text;
 use bulkhead_tests::http::{Response, connect, head, request};
 use bulkhead_tests::server::{Server, run};
 use bulkhead_tests::until;
 use serde_json::{Value, json};
 use std::io::Write as _;
+
+/// No message is signed.
+const FAILING: UpstreamProfile = UpstreamProfile {
+    calls: 10,
+    window_ms: 1000,
+    fail: "1",
+    degraded: "0s..0s",
+};
 
 /// Returns whether a limit of the key was reached, after checking the response.
 fn is_limited(response: &Response, limit: &str) -> bool {
@@ -128,6 +137,32 @@ fn concurrent_requests_of_a_key_are_limited() {
     assert!(is_accepted(&server, &key));
 }
 
+#[test]
+fn requests_of_a_key_that_wait_for_a_signature_are_limited() {
+    let mut file = KeyFile::new();
+    let [key, other] = ["ci", "other"].map(|name| file.add(name, &["sign"]));
+    file.entries[0]["limits"] = json!({"pending_max": 2});
+    file.write();
+    let mut relay = Relay::prepare(StoreKind::Sqlite, &FAILING);
+    relay.set("BULKHEAD_ACCESS_KEYS", file_argument(&file.path()));
+    relay.set("BULKHEAD_SIGN_TIMEOUT", "50ms");
+    relay.run();
+    let sign = |key: &str, message: &str| {
+        let target = format!("/crypto/sign?message={message}");
+        send(relay.server(), key, "GET", &target)
+    };
+    for message in ["one", "two", "one"] {
+        assert_eq!(sign(&key, message).status, 202, "{message}");
+    }
+    let limited = sign(&key, "three");
+    assert!(is_limited(&limited, "pending_max"), "{limited:?}");
+    let policy = "\"pending_max\";q=2;qu=\"bulkhead-pending-requests\"";
+    assert_eq!(limited.header("ratelimit-policy"), Some(policy));
+    assert_eq!(sign(&other, "three").status, 202);
+    // A message that waits for another key counts too.
+    assert!(is_limited(&sign(&key, "three"), "pending_max"));
+}
+
 /// A message may exceed the limit, so that each message can be opened. The next one waits.
 #[test]
 fn key_derivation_of_a_key_is_limited_and_the_load_survives_a_reload() {
@@ -172,7 +207,7 @@ fn key_derivation_of_a_key_is_limited_and_the_load_survives_a_reload() {
     server.signal("HUP");
     until("the new key is accepted", || is_accepted(&server, &new));
     assert!(is_limited(&decrypt(&server, &key), "kdf_rate"));
-    file.entries[0]["limits"]["kdf_rate"] = json!("4TiB");
+    file.entries[0]["limits"]["kdf_rate"] = json!("4096GiB");
     file.write();
     server.signal("HUP");
     until("the new limit is active", || {

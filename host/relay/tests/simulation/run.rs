@@ -124,6 +124,7 @@ impl Run {
                 backlog_max: BacklogMax {
                     messages: 10_000,
                     callers: 100,
+                    owned: None,
                 },
                 public_key: None,
                 webhook_secrets: WebhookSecrets::default(),
@@ -247,7 +248,7 @@ impl Run {
         let task = async move {
             let start_ms = shared.clockwork.now_ms();
             let until = BootMillis(process.boot_ms() + CALLER_WAIT_MS_MAX);
-            let response = relay.sign(new, until).await;
+            let response = relay.sign(new, None, until).await;
             let now_ms = shared.clockwork.now_ms();
             assert!(
                 now_ms - start_ms <= CALLER_WAIT_MS_MAX,
@@ -266,6 +267,7 @@ impl Run {
                     assert_eq!(signature, crate::upstream::signature(&message), "{message}");
                 }
                 Ok(SignOutcome::Rejected { .. }) => assert!(message.starts_with("refused")),
+                Ok(SignOutcome::OwnerFull { .. }) => panic!("owners have no limit"),
                 Err(_) => {}
             }
         };
@@ -475,7 +477,7 @@ pub(crate) fn fair(seed: u64, component: &Arc<SigningComponent>) {
         run.pass_until(start_ms + 10 * number);
     }
     let names = ["able", "ci", "shop"];
-    let mut asked = Vec::new();
+    let mut requested = Vec::new();
     for (number, name) in (0..12).zip(names.into_iter().cycle()) {
         let at_ms = run.shared.clockwork.now_ms() + chance.gen_range(MINUTE_MS..2 * MINUTE_MS);
         run.pass_until(at_ms);
@@ -486,16 +488,16 @@ pub(crate) fn fair(seed: u64, component: &Arc<SigningComponent>) {
             format!("single{number}")
         };
         run.ask(message.clone(), None, Some(Owner::new(name)));
-        asked.push((at_ms, message));
+        requested.push((at_ms, message));
     }
     run.pass_until(run.shared.clockwork.now_ms() + 2 * MINUTE_MS);
     run.check_quota();
     let upstream = lock(&run.shared.upstream);
-    for (asked_ms, message) in asked {
+    for (requested_ms, message) in requested {
         let called = upstream.calls.iter().find(|(_, called)| *called == message);
         let (called_ms, _) = called.expect("every single message should be called");
         // Calls that were claimed after the request, and before the call for it.
-        let waited = asked_ms + ARRIVAL_MS..*called_ms - ARRIVAL_MS;
+        let waited = requested_ms + ARRIVAL_MS..*called_ms - ARRIVAL_MS;
         let mut before: BTreeMap<&str, u32> = BTreeMap::new();
         for (_, other) in upstream.calls.iter().filter(|(at, _)| waited.contains(at)) {
             let owner = if other.starts_with("busy") {
@@ -507,7 +509,7 @@ pub(crate) fn fair(seed: u64, component: &Arc<SigningComponent>) {
         }
         assert!(
             before.values().all(|calls| *calls <= 1),
-            "{message}, requested at {asked_ms} ms and called at {called_ms} ms: {before:?}"
+            "{message}, requested at {requested_ms} ms and called at {called_ms} ms: {before:?}"
         );
     }
 }

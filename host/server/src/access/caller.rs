@@ -9,6 +9,7 @@ use super::usage::Usage;
 use bulkhead_http::{Address, Problem};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// The caller of a request, and its rights.
 #[derive(Debug, Clone)]
@@ -121,6 +122,20 @@ impl Caller {
 
     pub(crate) fn has_one_of(&self, scopes: Scopes) -> bool {
         self.scopes.has_one_of(scopes)
+    }
+
+    /// Returns the maximum number of the caller's requests that wait for a signature, if there is one.
+    pub(crate) fn pending_max(&self) -> Option<u32> {
+        self.known()?.0.limits.pending_max
+    }
+
+    /// Returns the response if [`Self::pending_max`] is reached. `wait` is the time until one of the requests may
+    /// be signed.
+    pub(crate) fn pending_max_reached(&self, wait: Duration) -> Problem {
+        self.usage().map_or_else(
+            || Problem::internal("a request was rejected without a limit"),
+            |(entry, usage)| problems::limit_reached(usage.count_pending(&entry.limits, wait)),
+        )
     }
 
     /// Returns the key derivation that the caller may use for one message.

@@ -3,7 +3,7 @@
 
 use super::key::KeyDigest;
 use super::key_set::{CertificateId, Conflict, Entry, EntryKey, KeySet};
-use super::limits::{KDF_RATE_MAX, Limits, REQUEST_RATE_MAX, REQUESTS_MAX};
+use super::limits::{KDF_RATE_MAX, Limits, PENDING_MAX, REQUEST_RATE_MAX, REQUESTS_MAX};
 use super::scope::{Scope, Scopes};
 use super::settings::AccessSettings;
 use crate::config::files::{self, FileError};
@@ -137,6 +137,7 @@ struct LimitsDocument {
     request_burst: Option<u32>,
     requests_max: Option<u32>,
     kdf_rate: Option<String>,
+    pending_max: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -264,6 +265,7 @@ fn limits(document: &LimitsDocument) -> Result<Limits, EntryError> {
         request_burst: number("request_burst", document.request_burst, REQUEST_RATE_MAX)?,
         requests_max: number("requests_max", document.requests_max, REQUESTS_MAX)?,
         kdf_rate: kdf_rate.transpose()?,
+        pending_max: number("pending_max", document.pending_max, PENDING_MAX)?,
     })
 }
 
@@ -499,10 +501,16 @@ mod tests {
                 request_burst: Some(20),
                 requests_max: Some(7),
                 kdf_rate: Some(ByteSize::new(8 << 30)),
+                pending_max: None,
             }
         );
         assert_eq!(keys.entries()[1].limits.request_rate, None);
-        for name in ["request_rate", "request_burst", "requests_max"] {
+        for name in [
+            "request_rate",
+            "request_burst",
+            "requests_max",
+            "pending_max",
+        ] {
             for number in [0, 1_000_001] {
                 let fault = with(json!({ name: number })).expect_err("limit is invalid");
                 assert!(fault.to_string().contains(name), "{fault}");
@@ -512,7 +520,7 @@ mod tests {
                 Err(Fault::Shape { .. })
             ));
         }
-        for size in ["", "8", "0B", "5TiB"] {
+        for size in ["", "8 chunks", "0B", "4097GiB"] {
             assert!(with(json!({ "kdf_rate": size })).is_err(), "{size}");
         }
         assert!(with(json!({"rate": 1})).is_err());

@@ -10,6 +10,7 @@ use std::time::Duration;
 /// Maximum values of the limits. They are large enough to lift a default for one key.
 pub(super) const REQUEST_RATE_MAX: u32 = 1_000_000;
 pub(super) const REQUESTS_MAX: u32 = 1_000_000;
+pub(super) const PENDING_MAX: u32 = 100_000;
 pub(super) const KDF_RATE_MAX: u64 = 4 * TIB;
 
 /// The limits of one key. A limit that is `None` does not apply.
@@ -23,6 +24,8 @@ pub(crate) struct Limits {
     pub(crate) requests_max: Option<u32>,
     /// Bytes of key derivation per minute.
     pub(crate) kdf_rate: Option<ByteSize>,
+    /// Requests that wait for a signature.
+    pub(crate) pending_max: Option<u32>,
 }
 
 impl Limits {
@@ -33,6 +36,7 @@ impl Limits {
             request_burst: self.request_burst.or(defaults.request_burst),
             requests_max: self.requests_max.or(defaults.requests_max),
             kdf_rate: self.kdf_rate.or(defaults.kdf_rate),
+            pending_max: self.pending_max.or(defaults.pending_max),
         }
     }
 
@@ -51,6 +55,10 @@ impl Limits {
             (
                 KeyLimit::KdfRate.name(),
                 self.kdf_rate.map(|size| size.to_string().into()),
+            ),
+            (
+                KeyLimit::PendingMax.name(),
+                self.pending_max.map(Value::from),
             ),
         ];
         let members = members.into_iter();
@@ -85,10 +93,16 @@ pub(crate) enum KeyLimit {
     RequestRate,
     RequestsMax,
     KdfRate,
+    PendingMax,
 }
 
 impl KeyLimit {
-    pub(super) const ALL: [Self; 3] = [Self::RequestRate, Self::RequestsMax, Self::KdfRate];
+    pub(super) const ALL: [Self; 4] = [
+        Self::RequestRate,
+        Self::RequestsMax,
+        Self::KdfRate,
+        Self::PendingMax,
+    ];
 
     /// Returns the name of the limit in the file of access keys, in problem documents and in metrics.
     pub(super) const fn name(self) -> &'static str {
@@ -96,6 +110,7 @@ impl KeyLimit {
             Self::RequestRate => "request_rate",
             Self::RequestsMax => "requests_max",
             Self::KdfRate => "kdf_rate",
+            Self::PendingMax => "pending_max",
         }
     }
 }
@@ -106,7 +121,7 @@ pub(crate) struct LimitReached {
     pub(super) limit: KeyLimit,
     /// The limit in its units: requests or bytes.
     pub(super) quota: u64,
-    /// The time in which the whole quota becomes available. `None` for concurrent requests.
+    /// The time in which the whole quota becomes available. `None` for numbers of requests.
     pub(super) window: Option<Duration>,
     /// The time until the next unit is available, if it is known.
     pub(super) wait: Option<Duration>,
@@ -147,6 +162,10 @@ pub(crate) struct DefaultLimits {
     /// messages then wait longer [default: no limit].
     #[arg(long, value_parser = sizes(1, KDF_RATE_MAX))]
     key_kdf_rate: Option<ByteSize>,
+    /// Maximum requests of each access key that wait for a signature, over all servers with the same store
+    /// [default: no limit].
+    #[arg(long, value_parser = numbers(1, PENDING_MAX))]
+    key_pending_max: Option<u32>,
 }
 
 impl DefaultLimits {
@@ -156,6 +175,7 @@ impl DefaultLimits {
             request_burst: self.key_request_burst,
             requests_max: self.key_requests_max,
             kdf_rate: self.key_kdf_rate,
+            pending_max: self.key_pending_max,
         }
     }
 }
@@ -175,6 +195,9 @@ pub(crate) struct NewLimits {
     /// Maximum key derivation per minute, in bytes to hash.
     #[arg(long, value_parser = sizes(1, KDF_RATE_MAX))]
     kdf_rate: Option<ByteSize>,
+    /// Maximum requests that wait for a signature.
+    #[arg(long, value_parser = numbers(1, PENDING_MAX))]
+    pending_max: Option<u32>,
 }
 
 impl NewLimits {
@@ -184,6 +207,7 @@ impl NewLimits {
             request_burst: self.request_burst,
             requests_max: self.requests_max,
             kdf_rate: self.kdf_rate,
+            pending_max: self.pending_max,
         }
     }
 }

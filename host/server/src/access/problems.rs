@@ -128,6 +128,10 @@ pub(super) fn limit_reached(reached: LimitReached) -> Problem {
             "has used up its key derivation",
             ";qu=\"bulkhead-kdf-bytes\"",
         ),
+        KeyLimit::PendingMax => (
+            "has too many requests that wait for a signature",
+            ";qu=\"bulkhead-pending-requests\"",
+        ),
     };
     let name = limit.name();
     let window = window.map(|window| format!(";w={}", seconds(window)));

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Rate {
     /// Units per [`Self::window`], at least 1.
     pub(super) units: u64,
+    /// Whole seconds.
     pub(super) window: Duration,
     /// Units that may be taken at once after a pause, at least 1.
     pub(super) burst: u64,
@@ -79,10 +80,13 @@ impl Load {
         let _infallible =
             self.used_until
                 .try_update(Ordering::Relaxed, Ordering::Relaxed, |used_until| {
-                    let left = u128::from(used_until.saturating_sub(now));
-                    let units = left * u128::from(old.units) / old.window.as_nanos().max(1);
-                    let units = u64::try_from(units).unwrap_or(u64::MAX);
-                    Some(now.saturating_add(new.time_of(units)))
+                    // Whole seconds keep the product below 2^128, and no part of a unit is lost.
+                    let units = u128::from(used_until.saturating_sub(now)) * u128::from(old.units);
+                    let windows = [new, old].map(|rate| u128::from(rate.window.as_secs().max(1)));
+                    let left = units.saturating_mul(windows[0])
+                        / (windows[1] * u128::from(new.units.max(1)));
+                    let left = u64::try_from(left).unwrap_or(u64::MAX);
+                    Some(now.saturating_add(left))
                 });
     }
 
@@ -157,6 +161,10 @@ mod tests {
         );
         load.change_rate(fast, slow, SECOND);
         assert_eq!(load.take(slow, 1, 1, SECOND), Err(Duration::from_secs(2)));
+        // Half a unit stays half a unit.
+        load.change_rate(slow, fast, 6 * SECOND + SECOND / 2);
+        let (full, now) = (rate(100, 1), 6 * SECOND + SECOND / 2);
+        assert_eq!(load.take(full, 1, 1, now), Err(Duration::from_millis(5)));
     }
 
     #[test]

@@ -133,6 +133,17 @@ impl Usage {
         self.kdf_bytes.inc_by(bytes);
     }
 
+    /// Counts a request that the store rejected because the maximum number of requests wait for a signature, and
+    /// returns the limit.
+    pub(super) fn count_pending(&self, limits: &Limits, wait: Duration) -> LimitReached {
+        self.count_limited(LimitReached {
+            limit: KeyLimit::PendingMax,
+            quota: limits.pending_max.unwrap_or_default().into(),
+            window: None,
+            wait: Some(wait),
+        })
+    }
+
     fn take_kdf(&self, limits: &Limits, bytes: u64) -> Result<(), LimitReached> {
         let Some(rate) = limits.kdf_rate() else {
             return Ok(());

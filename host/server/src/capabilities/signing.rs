@@ -88,21 +88,20 @@ impl State {
     /// Handles `GET /crypto/sign` and `POST /crypto/sign`.
     pub(crate) async fn sign(&self, caller: Caller, call: Call<'_>) -> Result<Response, Problem> {
         let (head, configured) = (call.head, self.configured(call.facts));
-        let owner = caller.name().map(Owner::new);
         if head.method == Method::POST {
             let admitted = configured
                 .and_then(|signing| bulkhead_http::expect_json(&head.headers).map(|()| signing));
             let (signing, body) = call.admit(admitted).await?;
             let until = signing.deadline();
             let sign = Sign::from_json(&body)?;
-            return signing.sign(sign, owner, head, until).await;
+            return signing.sign(sign, &caller, head, until).await;
         }
         call.discard_body();
         let signing = configured?;
         let until = signing.deadline();
         let query = head.uri.query().unwrap_or_default();
         let sign = Sign::from_query(query)?;
-        signing.sign(sign, owner, head, until).await
+        signing.sign(sign, &caller, head, until).await
     }
 
     /// Handles `GET /crypto/verify`.
@@ -250,7 +249,7 @@ impl Signing {
     async fn sign(
         &self,
         sign: Sign,
-        owner: Option<Owner>,
+        caller: &Caller,
         head: &Parts,
         until: BootMillis,
     ) -> Result<Response, Problem> {
@@ -261,12 +260,12 @@ impl Signing {
         let message = sign.message;
         let new = NewRequest {
             id: RequestId::new(now().wall, environment::random()),
-            owner,
+            owner: caller.name().map(Owner::new),
             message: message.clone(),
             callback,
             trace: trace_parent(&head.headers),
         };
-        let outcome = self.relay.sign(new, until).await;
+        let outcome = self.relay.sign(new, caller.pending_max(), until).await;
         match outcome.map_err(|error| problem(&error))? {
             SignOutcome::Signed { id, signature } => Ok(json_response(
                 StatusCode::OK,
@@ -274,6 +273,9 @@ impl Signing {
             )),
             SignOutcome::Pending { id, after_ms } => Ok(accepted(&id, "pending", after_ms)),
             SignOutcome::Rejected { error, .. } => Err(problems::upstream_rejected(&error)),
+            SignOutcome::OwnerFull { after_ms } => {
+                Err(caller.pending_max_reached(Duration::from_millis(after_ms)))
+            }
         }
     }
 

@@ -123,6 +123,46 @@ pub(crate) fn owner_accepts_limited_number_of_requests_for_a_message(bench: &mut
     assert!(matches!(accept("b", "z"), Accepted::Pending(_)));
 }
 
+pub(crate) fn owner_has_limited_number_of_waiting_requests(bench: &mut dyn Bench) {
+    const OWNED: BacklogMax = BacklogMax {
+        messages: 4,
+        owned: Some(2),
+        ..UNBOUNDED
+    };
+    let mut case = Case::new(bench);
+    let stored = |accepted| matches!(accepted, Accepted::Pending(_));
+    let accept = |case: &mut Case<'_>, owner: Option<&str>, message: &str, host| {
+        let new = NewRequest {
+            owner: owner.map(Owner::new),
+            ..case.new_request(message, host)
+        };
+        let now = case.bench.now();
+        wait(case.bench.store().accept(new, OWNED, now)).expect("store should respond")
+    };
+    assert!(stored(accept(&mut case, Some("a"), "m", None)));
+    assert!(stored(accept(&mut case, Some("b"), "n", None)));
+    assert!(stored(accept(&mut case, Some("a"), "n", None)));
+    // Neither a new message, nor a waiting one, nor another callback for an own one is accepted.
+    for (message, host) in [("o", None), ("n", Some("host")), ("m", Some("host"))] {
+        let accepted = accept(&mut case, Some("a"), message, host);
+        assert_eq!(accepted, Accepted::OwnerFull, "{message}");
+    }
+    // Existing requests, other owners and requests without an owner are accepted.
+    assert!(stored(accept(&mut case, Some("a"), "m", None)));
+    assert!(stored(accept(&mut case, Some("b"), "m", None)));
+    for message in ["m", "n", "o", "p"] {
+        assert!(stored(accept(&mut case, None, message, None)));
+    }
+    assert_eq!(accept(&mut case, None, "q", None), Accepted::BacklogFull);
+    assert_eq!(accept(&mut case, Some("a"), "q", None), Accepted::OwnerFull);
+    let claimed = case.begin().expect("an attempt should be claimed");
+    case.sign(&claimed);
+    // The owner has a request less, and a finished message does not count.
+    let signed = accept(&mut case, Some("b"), &claimed.message, Some("host"));
+    assert!(matches!(signed, Accepted::Signed { .. }), "{signed:?}");
+    assert!(stored(accept(&mut case, Some("a"), "q", None)));
+}
+
 pub(crate) fn list_shows_requests_of_its_viewer_in_pages(bench: &mut dyn Bench) {
     let mut case = Case::with_many_calls(bench);
     let mut ids = Vec::new();

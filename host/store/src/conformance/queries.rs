@@ -47,9 +47,10 @@ pub(crate) fn lists_begin_with_newest_request(bench: &mut dyn Bench) {
     assert_eq!(list(&case, RequestFilter::All, 2), all[..2]);
     assert_eq!(list(&case, RequestFilter::Pending, 9), all[..3]);
     assert_eq!(list(&case, RequestFilter::Pending, 1), all[..1]);
-    assert_eq!(list(&case, RequestFilter::Signed, 9), [signed.clone()]);
+    let only = std::slice::from_ref(&signed);
+    assert_eq!(list(&case, RequestFilter::Signed, 9), only);
     assert_eq!(list(&case, RequestFilter::Failed, 9), [failed]);
-    assert_eq!(list(&case, RequestFilter::Parked, 9), [signed]);
+    assert_eq!(list(&case, RequestFilter::Parked, 9), only);
     assert_eq!(list(&case, RequestFilter::All, 0), []);
 }
 

@@ -320,6 +320,7 @@ impl Shared {
         let known = known.map(|(id, known)| (*id, known.state.clone(), known.finished_at));
         let (message, state, finished_at) = match known {
             Some(known) => known,
+            None if self.is_owner_full(new.owner.as_ref(), max) => return Accepted::OwnerFull,
             None if self.backlog() >= max.messages => return Accepted::BacklogFull,
             None => (
                 self.insert_message(new.message, new.owner.as_ref(), wall, at),
@@ -338,6 +339,8 @@ impl Shared {
         let id = if let Some(same) = same {
             same.shared |= state == MessageState::Pending;
             same.id.clone()
+        } else if state == MessageState::Pending && self.is_owner_full(new.owner.as_ref(), max) {
+            return Accepted::OwnerFull;
         } else if state == MessageState::Pending
             && self.requests_of(new.owner.as_ref(), message) >= max.callers as usize
         {
@@ -366,6 +369,21 @@ impl Shared {
             MessageState::Signed(signature) => Accepted::Signed { id, signature },
             MessageState::Failed(error) => Accepted::Failed { id, error },
         }
+    }
+
+    fn is_owner_full(&self, owner: Option<&Owner>, max: BacklogMax) -> bool {
+        let (Some(owner), Some(max)) = (owner, max.owned) else {
+            return false;
+        };
+        let requests = self.requests.values();
+        let waiting = requests.filter(|request| {
+            request.owner.as_ref() == Some(owner)
+                && self
+                    .messages
+                    .get(&request.message)
+                    .is_some_and(|message| message.state == MessageState::Pending)
+        });
+        waiting.count() >= max as usize
     }
 
     fn requests_of(&self, owner: Option<&Owner>, message: i64) -> usize {

@@ -43,10 +43,14 @@ const PLACE: &str = "WITH
     FROM bulkhead_messages m WHERE m.digest = $1),
   room AS MATERIALIZED (
     SELECT sum(messages_pending) < $3::bigint AS there FROM bulkhead_counts),
+  share AS MATERIALIZED (
+    SELECT $12::bigint IS NULL OR $10 = '' OR $12 > (SELECT count(*) FROM
+      (SELECT FROM bulkhead_requests r
+       WHERE r.owner = $10 AND r.owner <> '' AND r.state = 'pending' LIMIT $12) AS counted) AS there),
   placed AS (
     INSERT INTO bulkhead_messages (digest, text, owner, state, created_at, waits_since, due_at)
-    SELECT $1, $2, $10, 'pending', wall, wall + shift_ms, wall + shift_ms FROM clock, room
-    WHERE room.there AND NOT EXISTS (SELECT FROM known)
+    SELECT $1, $2, $10, 'pending', wall, wall + shift_ms, wall + shift_ms FROM clock, room, share
+    WHERE room.there AND share.there AND NOT EXISTS (SELECT FROM known)
     ON CONFLICT (digest) DO NOTHING
     RETURNING id),
   requested AS (
@@ -57,7 +61,7 @@ const PLACE: &str = "WITH
   counted AS (
     UPDATE bulkhead_counts SET messages_pending = messages_pending + 1
     WHERE shard = pg_backend_pid() % 64 AND EXISTS (SELECT FROM requested))
-  SELECT (SELECT there FROM room) AS room, EXISTS (SELECT FROM requested) AS placed,
+  SELECT (SELECT there FROM room) AS room, (SELECT there FROM share) AS share, EXISTS (SELECT FROM requested) AS placed,
     known.id, known.state, known.signature, known.error, known.same, known.shared, known.silent,
     known.callers
   FROM (SELECT) AS one LEFT JOIN known ON true";
@@ -98,6 +102,7 @@ pub(super) async fn accept(
     let trace = new.trace.as_ref().map(TraceParent::as_str);
     let messages_max = i64::try_from(max.messages).unwrap_or(i64::MAX);
     let callers_max = i64::from(max.callers);
+    let owned_max = max.owned.map(i64::from);
     let id = new.id.as_str();
     let place = client.prepare_cached(PLACE).await?;
     for _race in 0..RACES_MAX {
@@ -117,6 +122,7 @@ pub(super) async fn accept(
                     &callers_max,
                     &owner,
                     &silent_digest,
+                    &owned_max,
                 ],
             )
             .await;
@@ -128,7 +134,11 @@ pub(super) async fn accept(
         if row.try_get("placed")? {
             return Ok(Accepted::Pending(new.id));
         }
+        let has_share = row.try_get::<_, bool>("share")?;
         let Some(message) = row.try_get::<_, Option<i64>>("id")? else {
+            if !has_share {
+                return Ok(Accepted::OwnerFull);
+            }
             if row.try_get("room")? {
                 continue;
             }
@@ -146,6 +156,9 @@ pub(super) async fn accept(
             // The request gets a notification in any case, or needs none.
             (Some(_), _) => Ok(1),
             (None, MessageState::Pending) => {
+                if !has_share {
+                    return Ok(Accepted::OwnerFull);
+                }
                 if row.try_get::<_, i64>("callers")? >= callers_max {
                     return Ok(Accepted::CallersFull);
                 }

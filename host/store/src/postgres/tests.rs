@@ -86,11 +86,6 @@ impl Database {
         self.run(&format!("UPDATE clock SET ms = ms + {ms}"));
     }
 
-    fn texts(&self, query: &str) -> Vec<String> {
-        let rows = wait(self.client.query(query, &[])).expect("call should succeed");
-        rows.iter().map(|row| row.get(0)).collect()
-    }
-
     fn number(&self, query: &str) -> i64 {
         let row = wait(self.client.query_one(query, &[])).expect("call should succeed");
         row.get(0)

@@ -45,6 +45,9 @@ impl Database {
         let waits_since = self.clock.waits_at(now);
         self.transaction(|transaction| {
             let Some(known) = known(transaction, fingerprint, &new.message)? else {
+                if is_owner_full(transaction, new, max)? {
+                    return Ok(Accepted::OwnerFull);
+                }
                 if backlog(transaction)? >= max.messages {
                     return Ok(Accepted::BacklogFull);
                 }
@@ -58,6 +61,9 @@ impl Database {
                     if let Some(id) = same_request(transaction, new, known.message, callback)? {
                         share(transaction, &id)?;
                         return Ok(Accepted::Pending(id));
+                    }
+                    if is_owner_full(transaction, new, max)? {
+                        return Ok(Accepted::OwnerFull);
                     }
                     if requests(transaction, new, known.message, max.callers)? >= max.callers {
                         return Ok(Accepted::CallersFull);
@@ -158,6 +164,20 @@ fn requests(
     )?;
     let owner = Owner::column(new.owner.as_ref());
     Ok(statement.query_row(params![message.0, owner, max], |row| row.get(0))?)
+}
+
+/// Returns whether the maximum number of requests of the owner is waiting.
+fn is_owner_full(transaction: &Connection, new: &NewRequest, max: BacklogMax) -> Result<bool> {
+    let (Some(owner), Some(max)) = (new.owner.as_ref(), max.owned) else {
+        return Ok(false);
+    };
+    let mut statement = transaction.prepare_cached(
+        "SELECT count(*) >= ?2 FROM
+           (SELECT 1 FROM requests INDEXED BY requests_owned_state
+            WHERE owner = ?1 AND owner <> '' AND state = 'pending' LIMIT ?2)",
+    )?;
+    let owner = Owner::column(Some(owner));
+    Ok(statement.query_row(params![owner, max], |row| row.get(0))?)
 }
 
 fn insert_message(

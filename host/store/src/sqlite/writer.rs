@@ -127,6 +127,7 @@ mod tests {
         move |database| {
             let new = NewRequest {
                 id: RequestId::new(UnixMillis(0), number),
+                owner: None,
                 message: format!("message {number}"),
                 callback: None,
                 trace: None,
@@ -185,6 +186,7 @@ mod tests {
             accept(2)(database)?;
             let new = NewRequest {
                 id: RequestId::new(UnixMillis(0), 1),
+                owner: None,
                 message: "another".into(),
                 callback: None,
                 trace: None,

@@ -135,7 +135,7 @@ impl Run {
         let task = async move {
             let start_ms = clockwork.now_ms();
             let until = BootMillis(process.boot_ms() + CALLER_WAIT_MS_MAX);
-            match relay.sign(new, until).await {
+            match relay.sign(new, None, until).await {
                 Ok(SignOutcome::Signed { .. }) => {
                     lock(&response_times).push(clockwork.now_ms() - start_ms);
                 }

@@ -147,6 +147,7 @@ fn start(context: &Context<'_>, parts: Parts) -> Result<Signing, StartError> {
             backlog_max: BacklogMax {
                 messages: settings.backlog_max,
                 callers: settings.callers_max,
+                owned: None,
             },
             public_key: public_key.clone(),
             webhook_secrets: active.webhook.clone(),

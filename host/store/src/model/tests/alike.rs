@@ -134,6 +134,7 @@ impl Pair {
         let max = BacklogMax {
             messages: 8,
             callers: 3,
+            owned: self.dice.gen_bool(0.5).then_some(4),
         };
         self.alike(|store| wait(store.accept(new.clone(), max, now)));
     }

@@ -35,7 +35,7 @@ fn concurrent_starts_create_tables_once() {
     assert_eq!(database.number(&tables), 8);
     assert_eq!(
         database.number("SELECT version::bigint FROM bulkhead_meta"),
-        2
+        3
     );
 }
 

@@ -237,8 +237,8 @@ fn replica_of_previous_version_works_on_current_tables() {
         let view = view.expect("call should succeed");
         let view = view.expect("request should exist");
         assert_eq!(view.state, MessageState::Signed("s".into()), "{number}");
-        let owner = owned.iter().find(|new| new.id == view.id);
-        assert_eq!(view.owner, owner.and_then(|new| new.owner.clone()));
+        let stored = owned.iter().find(|new| new.id == view.id);
+        assert_eq!(view.owner, stored.and_then(|new| new.owner.clone()));
     }
     let due = wait(store.claim_notifications(9, Vec::new(), START));
     let Ok(Claim::Acquired(due)) = due else {

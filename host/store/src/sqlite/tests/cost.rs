@@ -48,6 +48,7 @@ fn filled(count: u32) -> (tempfile::TempDir, Database) {
 }
 
 /// Returns the cost of each operation, in steps of SQLite's virtual machine.
+#[expect(clippy::too_many_lines, reason = "a list of operations")]
 fn steps(count: u32) -> Vec<(&'static str, u64)> {
     let (folder, mut database) = filled(count);
     let steps = Arc::new(AtomicU64::new(0));
