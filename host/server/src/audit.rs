@@ -52,7 +52,9 @@ pub(crate) enum AuditError {
         file: PathBuf,
         source: AuditFileError,
     },
-    #[error("cannot start the thread of the audit log: {0}")]
+    #[error(
+        "cannot start the thread of the audit log: {0}. Raise the limit on processes (ulimit -u)"
+    )]
     Thread(#[from] std::io::Error),
 }
 

@@ -24,8 +24,14 @@ use std::time::Duration;
 pub(crate) use variables::{UnknownVariable, unknown_variables};
 
 /// Settings whose empty variable is an error. If it counted as not set, a misspelt name in a compose file would open
-/// the server.
-const PROTECTIONS: [&str; 4] = ["access-keys", "tls-cert", "tls-key", "tls-client-ca"];
+/// the server or turn its audit log off.
+const PROTECTIONS: [&str; 5] = [
+    "access-keys",
+    "audit-log",
+    "tls-cert",
+    "tls-key",
+    "tls-client-ca",
+];
 
 const AFTER_HELP: &str = "Sizes take B, KiB, MiB or GiB. Times take ms, s, m, h or d.\n\
     Secrets are variables, never flags: SECRET, SECRET_PREVIOUS, BULKHEAD_UPSTREAM_API_KEY,\n\

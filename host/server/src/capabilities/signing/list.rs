@@ -1,7 +1,7 @@
 //! The list of signing requests.
 
-use super::parameters::{self, List};
-use super::problems::problem;
+use super::parameters::List;
+use super::problems::{self, problem};
 use super::{document, look_up_until};
 use bulkhead_http::{Problem, Response, json_response};
 use bulkhead_relay::{Environment, Relay};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 /// Responds to `GET /crypto/requests` with a page of the requests that the viewer may see.
 ///
 /// # Errors
-/// 400 if a parameter is malformed, or if `after` does not exist for the viewer. 503 if the store fails.
+/// 400 if a parameter is malformed. 404 if `after` does not exist for the viewer. 503 if the store fails.
 pub(super) async fn list<W: Environment>(
     relay: &Relay<W>,
     viewer: Viewer,
@@ -36,7 +36,7 @@ pub(super) async fn list<W: Environment>(
     };
     let listed = relay.list(query, look_up_until()).await;
     let listed = listed.map_err(|error| problem(&error))?;
-    let mut views = listed.ok_or_else(parameters::unknown_after)?;
+    let mut views = listed.ok_or_else(problems::no_such_request)?;
     let is_last = views.len() <= list.limit as usize;
     views.truncate(list.limit as usize);
     let next = views.last().filter(|_| !is_last).map(|view| &view.id);

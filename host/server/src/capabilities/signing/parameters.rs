@@ -86,7 +86,10 @@ impl List {
             let fault = || wrong(OWNER, "is not the name of an access key");
             is_name.then(|| Owner::new(&name)).ok_or_else(fault)
         });
-        let after = after.map(|id| RequestId::parse(&id).ok_or_else(unknown_after));
+        let after = after.map(|id| {
+            let fault = || wrong(AFTER, "is not the id of a request");
+            RequestId::parse(&id).ok_or_else(fault)
+        });
         let limit = limit.map_or(Ok(LIST_MAX), |limit| {
             let limit = limit.parse().ok();
             let limit = limit.filter(|limit| (1..=LIST_MAX).contains(limit));
@@ -99,11 +102,6 @@ impl List {
             limit,
         })
     }
-}
-
-/// The list should begin after a request that does not exist for the caller.
-pub(super) fn unknown_after() -> ProblemBody {
-    ProblemBody::invalid_parameter(AFTER, "is not the id of a request", LIST_EXAMPLE)
 }
 
 /// Parses a message and the signature to verify.
