@@ -131,7 +131,8 @@ pub(crate) fn send_with(
 fn is_accepted(server: &Server, key: &str) -> bool {
     match send(server, key, "POST", "/token").status {
         200 => true,
-        401 => false,
+        // Too many attempts without a valid key came before.
+        401 | 429 => false,
         status => panic!("unexpected status {status}"),
     }
 }

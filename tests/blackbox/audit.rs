@@ -68,8 +68,11 @@ fn make_token(server: &Server) -> Response {
 /// Starts an open server with a limit on the size of files, in KiB, which stands for a full disk.
 fn start_with_full_disk(log: &AuditLog, flags: &str) -> Server {
     let [flag, path] = log.flags();
+    // The limit also applies to images of components in memory. Most of it is used up by a long line.
+    let line = json!({"request_id": "0".repeat((FILE_KIB_MAX - 8) * 1024)});
+    std::fs::write(log.path(), format!("{line}\n")).expect("file should be written");
     let command = format!(
-        "ulimit -f 8; exec {} --listen 127.0.0.1:0 {flag} {path} {flags}",
+        "ulimit -f {FILE_KIB_MAX}; exec {} --listen 127.0.0.1:0 {flag} {path} {flags}",
         binary().display()
     );
     Server::start_command(
@@ -77,6 +80,9 @@ fn start_with_full_disk(log: &AuditLog, flags: &str) -> Server {
         &[("SECRET", "a secret of more than thirty-two bytes")],
     )
 }
+
+/// Limit on the size of files, in KiB.
+const FILE_KIB_MAX: usize = 4096;
 
 #[test]
 fn request_has_one_line_with_caller_and_outcome_and_nothing_confidential() {
@@ -150,7 +156,7 @@ fn request_has_one_line_with_caller_and_outcome_and_nothing_confidential() {
         (&json!("undecryptable"), &json!(body.len()))
     );
     assert_eq!(line["component"].as_str().map(str::len), Some(64));
-    // A client that closes the connection has no response.
+    // A client that closes the connection reads no response.
     let headers = [
         ("Authorization", authorization.as_str()),
         ("Content-Type", "application/json"),
@@ -163,10 +169,12 @@ fn request_has_one_line_with_caller_and_outcome_and_nothing_confidential() {
     stream.read_exact(&mut [0; 8]).expect("server should read");
     drop(stream);
     let line = log.line("closed");
-    assert_eq!(
-        (&line["status"], &line["key"]),
-        (&json!(null), &json!("ci"))
+    // The server may notice the end of the body first.
+    assert!(
+        [json!(null), json!(400)].contains(&line["status"]),
+        "{line}"
     );
+    assert_eq!(line["key"], "ci");
     // Health checks without a key have no line.
     for target in ["/livez", "/health"] {
         assert_eq!(server.get("GET", target).status, 200);

@@ -7,7 +7,7 @@ use bulkhead_kdf::CallerId;
 use fair_queue::FairQueue;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 type Job = Box<dyn FnOnce(&CpuPermit) + Send>;
 
@@ -240,6 +240,7 @@ fn work(permit: &CpuPermit) {
 mod tests {
     use super::*;
     use std::sync::mpsc::channel;
+    use std::time::Instant;
 
     #[test]
     fn waiting_jobs_have_a_count_and_an_age_until_they_begin() {
@@ -284,7 +285,7 @@ mod tests {
             .expect("job should be queued");
         let (done, is_done) = channel();
         pool.submit(CallerId::UNKNOWN, move |_| {
-            done.send(()).expect("test should receive")
+            done.send(()).expect("test should receive");
         })
         .expect("job should be queued");
         is_done.recv().expect("second job should run");
@@ -321,7 +322,7 @@ mod tests {
         })
         .expect("job should be queued");
         pool.submit(CallerId::UNKNOWN, move |_| {
-            order.send("third").expect("test should receive")
+            order.send("third").expect("test should receive");
         })
         .expect("job should be queued");
         let all: Vec<_> = in_order.iter().collect();

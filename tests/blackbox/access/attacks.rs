@@ -10,7 +10,7 @@ use bulkhead_tests::server::Server;
 use cases::CASES;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 
 const PAGE: &str = include_str!("../../../docs/security/attacks.md");
 
@@ -94,13 +94,26 @@ impl Secrets {
     }
 }
 
+/// Responses behind each other. One byte at a time is read, so that the start of the next response is not lost.
+struct ByteByByte<'a>(&'a [u8]);
+
+impl Read for ByteByByte<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let one = bytes.len().min(1);
+        self.0.read(&mut bytes[..one])
+    }
+}
+
 /// Sends bytes, and returns the statuses of all responses until the server closes the connection.
 fn outcome(server: &Server, bytes: &[u8]) -> String {
     let mut stream = connect(server.address);
     // The server may close the connection early.
     let _closed = stream.write_all(bytes);
+    let mut all = Vec::new();
+    let _reset = stream.read_to_end(&mut all);
+    let mut responses = ByteByByte(&all);
     let mut found = Vec::new();
-    while let Ok(response) = read(&mut stream, bytes.starts_with(b"HEAD")) {
+    while let Ok(response) = read(&mut responses, bytes.starts_with(b"HEAD")) {
         // The response to HEAD has no body.
         let document: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         let code = document["code"].as_str().map(|code| format!(" {code}"));

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// One call at a time, so that the order of arrivals is the order of calls.
 const ONE_CALL: UpstreamProfile = UpstreamProfile {
     calls: 1,
-    window_ms: 200,
+    window_ms: 1000,
     fail: "0",
     degraded: "0s..0s",
 };

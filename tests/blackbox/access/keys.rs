@@ -111,7 +111,13 @@ fn empty_file_accepts_no_key() {
 
 #[test]
 fn empty_variable_of_a_protection_is_an_error() {
-    for name in ["ACCESS_KEYS", "TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"] {
+    for name in [
+        "ACCESS_KEYS",
+        "AUDIT_LOG",
+        "TLS_CERT",
+        "TLS_KEY",
+        "TLS_CLIENT_CA",
+    ] {
         let variable = format!("BULKHEAD_{name}");
         let output = run(&["check-config"], &[(&variable, "")]);
         assert!(!output.status.success(), "{name}");

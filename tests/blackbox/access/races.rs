@@ -235,7 +235,7 @@ fn handshakes_succeed_while_certificates_are_switched() {
             }
         });
         let _end = EndOnDrop(&running);
-        let reloads = || server.log().matches("TLS certificate read again").count();
+        let reloads = || server.log().matches("tls files read again").count();
         until("certificates were read often", || {
             let read = reloads();
             switch();

@@ -193,7 +193,7 @@ fn key_files(table: &mut Table, folder: &Path) {
     );
     check(
         "entry with a malformed limit",
-        &with("limits", json!({"kdf_rate": "8"})),
+        &with("limits", json!({"kdf_rate": "eight"})),
     );
     check(
         "two entries with one name",

@@ -42,7 +42,8 @@ fn every_flag(table: &mut Table, folder: &Path) {
             &[UPSTREAM]
         };
         // A folder is not a file. A missing file of a previous secret is allowed.
-        let value = if flag.ends_with("-file") { "/" } else { "?" };
+        let is_file = flag.ends_with("-file") || flag == "audit-log";
+        let value = if is_file { "/" } else { "?" };
         let argument = format!("--{flag}={value}");
         check(table, folder, &argument, &[&argument], variables);
     }

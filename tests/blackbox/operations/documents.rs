@@ -45,6 +45,8 @@ const DOCUMENTS: &[(&str, &str)] = documents![
     "docs/adr/0029-do-not-wipe-plaintext-inside-the-guest.md",
     "docs/adr/0030-own-json-visitor-for-the-envelope.md",
     "docs/adr/0031-search-for-messages-by-strict-beginnings.md",
+    "docs/adr/0032-owners-have-requests-and-share-messages.md",
+    "docs/adr/0033-callers-share-decryption-fairly.md",
     "docs/adr/README.md",
     "docs/components/admission.md",
     "docs/components/contract.md",
