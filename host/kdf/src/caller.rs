@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 pub struct CallerId(u64);
 
 impl CallerId {
-    /// All callers of a server that does not know its callers. They share as one.
+    /// The id of all callers without a name. They share as one.
     pub const UNKNOWN: Self = Self(0);
 
     /// Returns the id of the caller with this name. Two names have the same id with a probability of 2^-64, and then

@@ -32,9 +32,10 @@ pub struct Setup {
     /// chooses the path for each turn. Hashes that the path does not support use [`Path::Plain`].
     pub path: Option<Path>,
     /// Maximum number of bytes to hash for all waiting and running derivations. The bytes of slow hashes
-    /// count up to 12 times. A derivation is accepted if no other is pending, whatever its size, and if its
-    /// caller stays within an equal share of the maximum. All callers together may therefore reach twice the
-    /// maximum.
+    /// count up to 12 times. A derivation is accepted if no other is pending, whatever its size. It is also
+    /// accepted while its caller stays within an equal share of the maximum. The first caller may use all of the
+    /// maximum, and the n-th one adds at most an n-th of it. All callers together may therefore exceed the
+    /// maximum: four callers reach at most 2.1 times the maximum, and 1000 callers at most 7.5 times.
     pub bytes_max: u64,
 }
 
@@ -141,8 +142,8 @@ impl Engine {
     /// calling thread computes a short derivation ([`Self::is_short`]) itself. The key equals that of
     /// [`S2k::derive`] (RFC 9580 section 3.7.1), and is wiped when it is dropped.
     ///
-    /// Several threads may call at the same time. Callers have equal shares of the other threads. The order is
-    /// fair by bytes, not by arrival.
+    /// Several threads may call at the same time. Callers have equal shares of the engine's threads. The order
+    /// is fair by bytes, not by arrival.
     ///
     /// # Errors
     /// - [`DeriveError::Cancelled`] if the derivation is cancelled, or its hashing takes until the deadline.
@@ -380,7 +381,7 @@ impl Shared {
 }
 
 impl State {
-    /// Returns whether a derivation of a caller is accepted, which is described at [`Setup::bytes_max`].
+    /// Returns whether a derivation of a caller is accepted. [`Setup::bytes_max`] describes the rule.
     fn accepts(&self, work: u64, caller: CallerId, bytes_max: u64) -> bool {
         let all = self.queue.work();
         let (own, callers) = self.queue.share(caller);

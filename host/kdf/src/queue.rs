@@ -64,9 +64,11 @@ pub(crate) struct Turn<T> {
 /// ([`Pass::weight`]). Therefore a short stream overtakes a long one, equal streams end one after the other
 /// instead of all at the end, and no stream ends much later than with equal shares: none starves. The number of
 /// a caller's streams does not matter to other callers. Virtual time is the number of weighted bytes that each
-/// stream of a caller would have got. A stream that overtook others has ended, but has not yet ended in virtual
-/// time. It keeps its part until then, because virtual time would run too fast without it: the other streams of
-/// its caller would seem late, and would overtake the streams of other callers.
+/// stream of a caller would have got.
+///
+/// A stream that overtook others ends earlier than in virtual time. It keeps its part until it has also ended in
+/// virtual time. Without this part, virtual time would run too fast: the other streams of its caller would seem
+/// late, and would overtake the streams of other callers.
 pub(crate) struct Queue<T> {
     /// Sorted by `caller`, then `finish`, then `id`.
     waiting: Vec<Stream<T>>,
@@ -90,17 +92,19 @@ struct Share {
     work: u64,
 }
 
-/// The streams of a turn as they were when it began.
+/// The streams of a turn when it began: the caller and the weighted bytes left of each.
 pub(crate) struct Taken(Vec<(CallerId, u64)>);
 
 impl Share {
-    /// Returns the number of weighted bytes for this caller until its next stream ends in virtual time.
+    /// Returns the number of weighted bytes for this caller until its next stream ends in virtual time, or `None`
+    /// if all of them have ended.
     fn next_end(&self) -> Option<u64> {
         let (finish, _) = self.virtual_streams.first()?;
         Some((finish - self.virtual_time).saturating_mul(self.virtual_streams.len() as u64))
     }
 
-    /// Gives each stream its part of `work` weighted bytes. None may end before all of them are given.
+    /// Advances virtual time by `work` weighted bytes, which the streams share equally. `work` is at most
+    /// [`Self::next_end`].
     fn advance(&mut self, work: u64) {
         let Some(part) = work.checked_div(self.virtual_streams.len() as u64) else {
             return;
@@ -261,8 +265,8 @@ impl<T> Queue<T> {
         self.work
     }
 
-    /// Returns the number of weighted bytes of a caller's streams, and the number of callers if this one has
-    /// streams.
+    /// Returns the number of weighted bytes of a caller's streams, and the number of callers with streams. This
+    /// caller counts even if it has none.
     pub(crate) fn share(&self, caller: CallerId) -> (u64, usize) {
         let work = self.shares.get(&caller).map_or(0, |share| share.work);
         let others = self.shares.iter();
@@ -315,9 +319,9 @@ impl<T> Queue<T> {
 
     /// Returns the positions of the waiting streams, in the order in which they would end.
     ///
-    /// If a caller has `n` streams in virtual time, this time advances `n` times as slowly as its share. The end of
-    /// each stream by the caller's share is the end of the one before, and the part of the share until then.
-    /// A stream that should have ended has a negative end.
+    /// If a caller has `n` streams in virtual time, this time advances `n` times as slowly as the caller's share.
+    /// The end of each stream is counted in bytes of the share: it is the end of the stream before, and the bytes
+    /// of the share from there. A waiting stream that has already ended in virtual time has an end of at most zero.
     fn order(&self) -> Vec<usize> {
         let mut ends = Vec::with_capacity(self.waiting.len());
         let mut first = 0;

@@ -135,7 +135,7 @@ fn sha1(count: u32) -> Work {
     }
 }
 
-/// Returns the number of turns that each derivation takes on two threads. One stream has each turn, so that the
+/// Returns the number of turns that each derivation takes on two threads. Each turn has one stream, so that the
 /// number does not depend on the processor.
 fn turns(works: &[Planned]) -> Vec<usize> {
     let ended = run(Some(Path::Plain), 2, works);

@@ -27,7 +27,7 @@ pub struct OpenRequest<'a> {
     pub cancel: CancelFlag,
     /// The threads that derive keys. With `None`, the calling thread derives them.
     pub kdf_offload: Option<KdfOffload>,
-    /// Charges the caller with key derivation, if the caller has a limit.
+    /// Charges the caller with key derivation. With `None`, key derivation is not charged.
     pub kdf_charge: Option<KdfCharge>,
 }
 

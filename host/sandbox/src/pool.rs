@@ -60,7 +60,7 @@ impl std::fmt::Debug for Waiting {
     }
 }
 
-/// The job was not queued, because the queue is full, or because other callers have fewer jobs in it.
+/// The job was not queued, because the queue is full and no other caller has at least two jobs more in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the queue is full")]
 pub struct QueueFull;
@@ -97,7 +97,7 @@ impl Pool {
     /// the most jobs is dropped to make room.
     ///
     /// # Errors
-    /// [`QueueFull`] if the queue is full. The job is dropped.
+    /// [`QueueFull`] if the queue is full and no other job was dropped. This job is dropped.
     pub fn submit(
         &self,
         caller: CallerId,
