@@ -61,15 +61,16 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a
 pub trait Store: Send + Sync {
     /// Stores a request and returns its id, or the result if the message is already finished.
     ///
-    /// Returns [`Accepted::OwnerFull`], [`Accepted::BacklogFull`] or [`Accepted::CallersFull`], and stores
-    /// nothing, if `max` is reached; the first of them if several apply. A request with the owner, message and callback of a waiting request returns that request's
-    /// id, marks it as *shared*, and does not count towards `max`. A repeated call is therefore safe. Each
-    /// request with a new owner or callback for a waiting message is a new request.
+    /// Stores nothing if `max` is reached, and returns [`Accepted::OwnerFull`], [`Accepted::BacklogFull`] or
+    /// [`Accepted::CallersFull`]: the first of them that applies. A request with the owner, message and callback
+    /// of a waiting request returns that request's id, marks it as *shared*, and does not count towards `max`. A
+    /// repeated call is therefore safe. Each request with a new owner or callback for a waiting message is a new
+    /// request.
     ///
     /// The callback of a request for a finished message is not called: the caller receives the result here.
     ///
-    /// A new message is in the queue of its owner. If another owner requests a message that waits, it moves
-    /// to that owner's queue if fewer messages precede it there.
+    /// A new message is in the queue of its owner. If another owner requests a waiting message, and fewer
+    /// messages precede it in that owner's queue, the message moves there.
     fn accept(&self, new: NewRequest, max: BacklogMax, now: Now) -> StoreFuture<'_, Accepted>;
 
     /// Returns the request with this id as its caller may see it, or `None` if it does not exist for the

@@ -92,7 +92,7 @@ pub(crate) struct Turn<'a> {
 
 /// Returns the queue that is next, or `None` if no message waits.
 ///
-/// The queues take turns in the order of their owners' names, after `last_owner`, whose queue had the last
+/// The queues take turns in the order of their owners' names. `last_owner` is the owner whose queue had the last
 /// turn. A queue without a due message has no turn. Between the arrival of a caller's message and the caller's
 /// turn, every other queue therefore has at most one turn.
 pub(crate) fn next_turn<'a>(

@@ -109,7 +109,7 @@ pub struct MessageId(pub i64);
 pub struct NewRequest {
     /// The id of the request if it is new.
     pub id: RequestId,
-    /// The caller. `None` if the server does not know its callers. Such requests have no owner.
+    /// The owner of the request, or `None` if the caller has no access key.
     pub owner: Option<Owner>,
     /// The message to sign.
     pub message: String,
@@ -411,7 +411,7 @@ pub struct RequestQuery {
     pub filter: RequestFilter,
     /// The requests that are visible.
     pub viewer: Viewer,
-    /// Return only requests that are older than this one.
+    /// If it is set, only requests that are older than this one are returned.
     pub after: Option<RequestId>,
     /// Maximum number of requests.
     pub max: u32,

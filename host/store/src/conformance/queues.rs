@@ -26,7 +26,7 @@ pub(crate) fn backlog_delays_first_message_of_another_caller_by_one_call(bench: 
                 case.pending_from(large, &message, None);
             }
         }
-        // The turn of the first caller may come first.
+        // The next turn may be that of the large backlog.
         for _ in 0..3 {
             let claimed = case.begin().expect("an attempt should be claimed");
             case.sign(&claimed);
@@ -99,9 +99,9 @@ pub(crate) fn shared_message_is_called_once_in_the_shorter_queue(bench: &mut dyn
     assert_eq!(call(&case, 60_000), "a0");
     case.pass(1);
     case.pending_from("b", "a7", None);
-    // It is the first one of its queue, and stays there.
+    // `a1` is the first message of its queue, so that it does not move.
     case.pending_from("b", "a1", None);
-    // This one has failed once, and waits behind all messages of the first caller.
+    // `a0` has failed once, and waits behind all other messages of its queue, so that it moves.
     case.pending_from("c", "a0", None);
     let called: Vec<_> = (0..2).map(|_| call(&case, 60_000)).collect();
     assert_eq!(called, ["a7", "a1"]);

@@ -59,7 +59,8 @@ macro_rules! preceding {
     };
 }
 
-const JOIN: &str = concat!(
+/// Moves a message to the queue of another owner if fewer messages precede it there.
+const MOVE: &str = concat!(
     "UPDATE bulkhead_messages m SET owner = $2
      WHERE m.id = $1 AND m.state = 'pending' AND m.session IS NULL AND m.owner <> $2 AND ",
     preceding!("$2"),
@@ -106,12 +107,12 @@ pub(super) async fn record_turn(client: &impl GenericClient, owner: &str) -> Res
 }
 
 /// Moves a message that another owner has requested into that owner's queue, if fewer messages precede it there.
-pub(super) async fn join(
+pub(super) async fn move_message(
     client: &Client,
     message: i64,
     owner: &str,
 ) -> std::result::Result<(), tokio_postgres::Error> {
-    let statement = client.prepare_cached(JOIN).await?;
+    let statement = client.prepare_cached(MOVE).await?;
     client
         .execute(&statement, &[&message, &owner, &COMPARED_MAX])
         .await?;

@@ -43,14 +43,14 @@ const PLACE: &str = "WITH
     FROM bulkhead_messages m WHERE m.digest = $1),
   room AS MATERIALIZED (
     SELECT sum(messages_pending) < $3::bigint AS there FROM bulkhead_counts),
-  share AS MATERIALIZED (
+  owner_room AS MATERIALIZED (
     SELECT $12::bigint IS NULL OR $10 = '' OR $12 > (SELECT count(*) FROM
       (SELECT FROM bulkhead_requests r
        WHERE r.owner = $10 AND r.owner <> '' AND r.state = 'pending' LIMIT $12) AS counted) AS there),
   placed AS (
     INSERT INTO bulkhead_messages (digest, text, owner, state, created_at, waits_since, due_at)
-    SELECT $1, $2, $10, 'pending', wall, wall + shift_ms, wall + shift_ms FROM clock, room, share
-    WHERE room.there AND share.there AND NOT EXISTS (SELECT FROM known)
+    SELECT $1, $2, $10, 'pending', wall, wall + shift_ms, wall + shift_ms FROM clock, room, owner_room
+    WHERE room.there AND owner_room.there AND NOT EXISTS (SELECT FROM known)
     ON CONFLICT (digest) DO NOTHING
     RETURNING id),
   requested AS (
@@ -61,7 +61,8 @@ const PLACE: &str = "WITH
   counted AS (
     UPDATE bulkhead_counts SET messages_pending = messages_pending + 1
     WHERE shard = pg_backend_pid() % 64 AND EXISTS (SELECT FROM requested))
-  SELECT (SELECT there FROM room) AS room, (SELECT there FROM share) AS share, EXISTS (SELECT FROM requested) AS placed,
+  SELECT (SELECT there FROM room) AS room, (SELECT there FROM owner_room) AS owner_room,
+    EXISTS (SELECT FROM requested) AS placed,
     known.id, known.state, known.signature, known.error, known.same, known.shared, known.silent,
     known.callers
   FROM (SELECT) AS one LEFT JOIN known ON true";
@@ -134,9 +135,9 @@ pub(super) async fn accept(
         if row.try_get("placed")? {
             return Ok(Accepted::Pending(new.id));
         }
-        let has_share = row.try_get::<_, bool>("share")?;
+        let has_owner_room = row.try_get::<_, bool>("owner_room")?;
         let Some(message) = row.try_get::<_, Option<i64>>("id")? else {
-            if !has_share {
+            if !has_owner_room {
                 return Ok(Accepted::OwnerFull);
             }
             if row.try_get("room")? {
@@ -156,7 +157,7 @@ pub(super) async fn accept(
             // The request gets a notification in any case, or needs none.
             (Some(_), _) => Ok(1),
             (None, MessageState::Pending) => {
-                if !has_share {
+                if !has_owner_room {
                     return Ok(Accepted::OwnerFull);
                 }
                 if row.try_get::<_, i64>("callers")? >= callers_max {
@@ -190,8 +191,8 @@ pub(super) async fn accept(
 }
 
 /// Stores a request for a pending message, and returns the number of stored requests. Moves the message into
-/// the caller's queue if fewer messages precede it there. Both are separate transactions: if the second does not
-/// happen, the message only waits for its turn in the other queue.
+/// the caller's queue if fewer messages precede it there. These are two transactions: if only the first happens, the
+/// message stays in the other queue.
 async fn join(
     client: &Client,
     message: i64,
@@ -212,13 +213,13 @@ async fn join(
         )
         .await?;
     if joined > 0 {
-        queues::join(client, message, owner).await?;
+        queues::move_message(client, message, owner).await?;
     }
     Ok(joined)
 }
 
-/// Returns the digest by which requests for one message are the same: that of the owner and the callback. It is
-/// `None` for a request with neither. The digest of a request without an owner is that of version 2.
+/// Returns the digest of the owner and the callback. Requests for one message with equal digests are the same. The
+/// digest is `None` for a request with neither. For a request without an owner, it is the digest of version 2.
 fn request_digest(owner: &str, url: Option<&str>) -> Option<Vec<u8>> {
     match (owner, url) {
         ("", None) => None,

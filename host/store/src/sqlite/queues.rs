@@ -58,7 +58,8 @@ macro_rules! preceding {
     };
 }
 
-const JOIN: &str = concat!(
+/// Moves a message to the queue of another owner if fewer messages precede it there.
+const MOVE: &str = concat!(
     "UPDATE messages AS m SET owner = ?2
      WHERE m.id = ?1 AND m.state = 'pending' AND m.leased_until IS NULL AND m.owner <> ?2 AND ",
     preceding!("?2"),
@@ -123,12 +124,12 @@ pub(super) fn record_turn(transaction: &Connection, owner: &str) -> Result<()> {
 }
 
 /// Moves a message that another owner has requested into that owner's queue, if fewer messages precede it there.
-pub(super) fn join(
+pub(super) fn move_message(
     transaction: &Connection,
     message: MessageId,
     owner: Option<&Owner>,
 ) -> Result<()> {
-    let mut statement = transaction.prepare_cached(JOIN)?;
+    let mut statement = transaction.prepare_cached(MOVE)?;
     statement.execute(params![message.0, Owner::column(owner), COMPARED_MAX])?;
     Ok(())
 }

@@ -69,7 +69,7 @@ impl Database {
                         return Ok(Accepted::CallersFull);
                     }
                     insert(transaction, new, callback, known.message, now)?;
-                    queues::join(transaction, known.message, new.owner.as_ref())?;
+                    queues::move_message(transaction, known.message, new.owner.as_ref())?;
                     Ok(Accepted::Pending(new.id.clone()))
                 }
                 MessageState::Signed(signature) => Ok(Accepted::Signed {
