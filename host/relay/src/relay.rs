@@ -40,7 +40,7 @@ pub enum SignOutcome {
         /// The reason, on one line.
         error: String,
     },
-    /// The maximum number of requests of the owner are pending. Nothing is stored.
+    /// The owner has the maximum number of pending requests. Nothing is stored.
     OwnerFull {
         /// Estimated milliseconds until the next message is signed.
         after_ms: u64,
@@ -84,7 +84,7 @@ impl<W: Environment> Relay<W> {
     /// Accepts a message and returns its signature, or [`SignOutcome::Pending`] if there is none by
     /// `until`. The request is durable before this returns `Pending`. A repeated call with the same owner,
     /// message and callback returns the id of the request that is pending already. `owned_max` is the maximum
-    /// number of pending requests of the owner.
+    /// number of pending requests of the owner, or `None` for no limit.
     ///
     /// Cancel-safe: a request that is already stored stays stored, and its message is signed.
     ///
@@ -177,6 +177,8 @@ impl<W: Environment> Relay<W> {
 
     /// Returns the requests that a query selects, the newest first, or `None` if the request after which the
     /// list should begin does not exist for the viewer.
+    ///
+    /// Cancel-safe: it changes nothing.
     ///
     /// # Errors
     /// [`RelayError::Store`] if the store fails or does not respond by `until`.

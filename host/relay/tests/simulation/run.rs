@@ -460,11 +460,12 @@ pub(crate) fn busy(seed: u64, component: &Arc<SigningComponent>) {
     assert!(used >= 0.95 * allowed, "{used} calls of {allowed}");
 }
 
-/// Maximum time from the claim of an attempt to the arrival of its call, without faults: the store and the network.
+/// Maximum time of the store and the network, from the claim of an attempt to the arrival of its call, without
+/// faults.
 const ARRIVAL_MS: i64 = 300;
 
-/// One caller has a large backlog. Others have single messages, also such that the busy caller requested before. The
-/// first call for such a message waits for at most one call of each other caller.
+/// One caller has a large backlog. Others have single messages, some of which are in that backlog too. The first call
+/// for a single message waits for at most one call of each other caller.
 pub(crate) fn fair(seed: u64, component: &Arc<SigningComponent>) {
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xfa);
     let mut run = Run::new(seed, Faults::NONE, chance.gen_range(1..=3), 1000, component);
@@ -481,7 +482,7 @@ pub(crate) fn fair(seed: u64, component: &Arc<SigningComponent>) {
     for (number, name) in (0..12).zip(names.into_iter().cycle()) {
         let at_ms = run.shared.clockwork.now_ms() + chance.gen_range(MINUTE_MS..2 * MINUTE_MS);
         run.pass_until(at_ms);
-        // One of the last messages of the busy caller has not been called yet.
+        // The upstream has not been called yet for one of the last messages of the busy caller.
         let message = if number % 4 == 3 {
             format!("busy{}", backlog - number)
         } else {

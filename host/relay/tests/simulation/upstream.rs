@@ -37,7 +37,7 @@ pub(crate) struct Upstream {
     pub(crate) think_ms: i64,
     /// Arrival time of each call.
     pub(crate) arrivals: Vec<i64>,
-    /// The same of calls to sign, with their messages.
+    /// Arrival time and message of each call to sign.
     pub(crate) calls: Vec<(i64, String)>,
     pub(crate) signed: BTreeMap<String, u32>,
 }

@@ -43,7 +43,7 @@ fn has_result(promise: &Promise, delivery: &Delivery) -> bool {
     delivery.body.contains(&expected) && delivery.body.contains(&promise.message)
 }
 
-/// Checks that no two owners were promised the same request.
+/// Checks that no request was returned to two owners.
 pub(crate) fn check_owners(promises: &[Promise]) {
     let mut owners = BTreeMap::new();
     for promise in promises {
