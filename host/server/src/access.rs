@@ -126,11 +126,11 @@ impl Access {
         }
     }
 
-    /// Admits a request of a caller to a route with this requirement. The returned value is to be kept until the request
-    /// has a response.
+    /// Admits a request of a caller to a route with this requirement. Keep the returned value until the request has a
+    /// response: the request counts as running until then. The value is `None` for requests without limits.
     ///
     /// # Errors
-    /// 429 if the key of the caller has used up a limit, and 403 if it does not have the scope.
+    /// 429 if the key of the caller has used up a limit. Otherwise 403 if the key does not have the scope.
     pub(crate) fn admit(
         &self,
         required: Requirement,
@@ -156,8 +156,8 @@ impl Access {
         }
     }
 
-    /// Returns the response to a request without a valid key. The key is looked up before, so that failures of others
-    /// never keep a valid key out.
+    /// Counts a request without a valid key, and returns its response. The caller has already looked up the key, so that
+    /// failures of others never keep a valid key out.
     fn reject(&self, why: Rejection, head: &Parts, connection: &Connection) -> Problem {
         self.metrics.count(why);
         let peer = connection.peer.map(|peer| peer.ip());

@@ -39,9 +39,9 @@ pub(crate) struct Settings {
     #[arg(long, value_enum, default_value = "off", value_name = "SWITCH")]
     pub(crate) access_log: Switch,
     /// Proxies whose header `X-Forwarded-For` is used for the client's address in the access log and in the audit
-    /// log, and for the limit on failed attempts: addresses and networks, separated by commas, as in `127.0.0.1,10.1.0.0/16`. Entries of the header are read from
-    /// the right, and the first address that is not a trusted proxy is the client. The header is ignored if
-    /// others send it.
+    /// log, and for the limit on failed attempts: addresses and networks, separated by commas, as in
+    /// `127.0.0.1,10.1.0.0/16`. Entries of the header are read from the right, and the first address that is not
+    /// a trusted proxy is the client. The header is ignored if others send it.
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub(crate) trusted_proxies: Vec<TrustedProxy>,
     #[command(flatten)]

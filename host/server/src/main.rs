@@ -139,8 +139,8 @@ async fn serve_app(
     Ok(bulkhead_http::serve(Arc::clone(app), limits, threads, groups, stops).await)
 }
 
-/// Reads the secrets, the access keys and the TLS certificate again on SIGHUP, and opens the audit log again. If that
-/// fails, the active ones stay unchanged.
+/// Reads the secrets, the access keys and the TLS certificate again on SIGHUP, and opens the audit log again. If one of
+/// them fails, its active version stays in use.
 fn reload_on_hang_up(mut hang_up: Signal, app: Arc<App>) {
     tokio::spawn(async move {
         while hang_up.recv().await.is_some() {

@@ -25,7 +25,7 @@ pub(crate) trait Source: Send + Sync + 'static {
     type Content;
     type Error: Display;
 
-    /// Reads the files.
+    /// Reads the files. Returns their content with its digest.
     fn read(&self) -> Result<Digested<Self::Content>, Self::Error>;
 
     /// Checks a content and makes it active. Nothing changes if it is faulty.
@@ -52,7 +52,7 @@ struct FileState {
 }
 
 impl<S: Source> Watched<S> {
-    /// Creates it with the digest of the active content.
+    /// Watches a source. `active` is the digest of its active content, and `failures` counts faulty readings.
     pub(crate) fn new(source: S, active: [u8; 32], failures: Counter) -> Self {
         Self {
             source,

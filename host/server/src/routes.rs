@@ -26,7 +26,7 @@ const GET: &str = "GET, HEAD, OPTIONS";
 const GET_ALONE: &str = "GET, OPTIONS";
 const POST: &str = "POST, OPTIONS";
 
-/// A route of a capability: its handler reads or discards the body. Some handlers take the caller too.
+/// A route of a capability: its handler reads or discards the body. With `for caller`, the handler also takes the caller.
 macro_rules! capability {
     ($path:literal, $methods:expr, $requires:expr, $name:ident.$handler:ident) => {
         Route {

@@ -161,7 +161,7 @@ impl App {
         }
     }
 
-    /// Returns the response to a request. Logs a problem.
+    /// Returns the response to a request, and logs a problem.
     fn respond(&self, result: Result<Response, Problem>, request_id: &str) -> Response {
         result.unwrap_or_else(|problem| {
             self.log(&problem, request_id);
@@ -194,7 +194,7 @@ impl App {
                     if caller.is_audited(route.requires) {
                         let wait = match route.requires.audience() {
                             Audience::Callers => Wait::IfRequired,
-                            // Monitoring sees when the audit log fails.
+                            // Monitoring must still respond when the audit log fails.
                             Audience::Observers | Audience::Everyone => Wait::Never,
                         };
                         audited.set_caller(&caller, wait);

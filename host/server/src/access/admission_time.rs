@@ -59,7 +59,7 @@ fn head(key: &str) -> Parts {
         .0
 }
 
-/// The output has the shortest of many batches, because other processes can only lengthen a batch.
+/// The output is the time of the fastest of many batches, because other processes can only lengthen a batch.
 #[test]
 fn each_of_many_callers_is_admitted() {
     let folder = tempfile::tempdir().expect("folder should be created");

@@ -21,7 +21,7 @@ pub(crate) struct Caller {
 /// The identity of a caller, as far as the server knows it.
 #[derive(Debug, Clone)]
 enum Identity {
-    /// The server is open. `is_local` tells whether other machines cannot reach the listener.
+    /// The server is open. If `is_local`, only this machine can reach the listener.
     Open { is_local: bool },
     /// The caller has no valid key.
     Unknown,
@@ -29,15 +29,17 @@ enum Identity {
     Named(Arc<Entry>, Credential),
 }
 
-/// The proof that a caller is the one of its entry.
+/// The means by which a request has proved that it belongs to its entry.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Credential {
+    /// An access key, by its digest.
     Key(KeyDigest),
     /// A client certificate, by its SHA-256.
     Certificate([u8; 32]),
 }
 
 impl Credential {
+    /// Returns the kind as the audit log has it.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Key(_) => "key",
@@ -45,7 +47,7 @@ impl Credential {
         }
     }
 
-    /// Returns the first digits of the SHA-256.
+    /// Returns the first 8 hexadecimal digits of the SHA-256.
     pub(crate) fn fingerprint(&self) -> String {
         match self {
             Self::Key(digest) => digest.fingerprint(),
@@ -79,6 +81,7 @@ impl Caller {
         }
     }
 
+    /// Returns the entry of the caller and the credential, or `None` if the caller has no valid key.
     fn known(&self) -> Option<(&Arc<Entry>, Credential)> {
         match &self.identity {
             Identity::Named(entry, credential) => Some((entry, *credential)),
@@ -91,6 +94,7 @@ impl Caller {
         self.known().map(|(entry, _)| entry.name.as_str())
     }
 
+    /// Returns the credential of the caller, or `None` if it has no valid key.
     pub(crate) fn credential(&self) -> Option<Credential> {
         self.known().map(|(_, credential)| credential)
     }
@@ -110,7 +114,7 @@ impl Caller {
         }
     }
 
-    /// Returns the caller's entry and its use.
+    /// Returns the caller's entry and its use, or `None` if the caller has no valid key.
     pub(super) fn usage(&self) -> Option<(&Arc<Entry>, &Arc<Usage>)> {
         let (entry, _) = self.known()?;
         Some((entry, entry.usage.get()?))
@@ -129,8 +133,8 @@ impl Caller {
         self.known()?.0.limits.pending_max
     }
 
-    /// Returns the response if [`Self::pending_max`] is reached. `wait` is the time until one of the requests may
-    /// be signed.
+    /// Counts a request beyond [`Self::pending_max`], and returns its response. `wait` is the estimated time until the next
+    /// message is signed.
     pub(crate) fn pending_max_reached(&self, wait: Duration) -> Problem {
         self.usage().map_or_else(
             || Problem::internal("a request was rejected without a limit"),
@@ -151,15 +155,17 @@ impl Caller {
     }
 }
 
-/// The key derivation of one message, which counts towards the limit of its caller. A message that has begun is not
-/// interrupted: it would begin again later and be interrupted at the same place.
+/// The key derivation of one message, which counts towards the limit of its caller. A message that has begun may exceed
+/// the limit. If it were interrupted, its next attempt would be interrupted at the same place.
 #[derive(Debug, Clone)]
 pub(crate) struct KdfAllowance(Option<Arc<Message>>);
 
+/// A message whose caller may have a limit.
 #[derive(Debug)]
 struct Message {
     entry: Arc<Entry>,
     usage: Arc<Usage>,
+    /// Whether the message has taken key derivation.
     has_begun: AtomicBool,
     /// The limit that kept the message from beginning.
     reached: OnceLock<LimitReached>,
@@ -178,8 +184,8 @@ impl KdfAllowance {
         checked.map_err(problems::limit_reached)
     }
 
-    /// Takes bytes of key derivation. Returns false if the message has not begun and the caller has used up its key
-    /// derivation.
+    /// Takes bytes of key derivation, and returns whether the message may use them. Returns false only if the message has
+    /// not begun and the caller has used up its key derivation.
     pub(crate) fn take(&self, bytes: u64) -> bool {
         let Some(message) = self.0.as_deref() else {
             return true;

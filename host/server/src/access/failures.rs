@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Minimum time between two searches for addresses that can be forgotten, in nanoseconds.
 const SWEEP_INTERVAL: u64 = 1_000_000_000;
 
-/// A limit on the rate of failed attempts of each address. It does not concern requests with a valid key.
+/// A limit on the rate of failed attempts of each address. Requests with a valid key do not count.
 pub(super) struct FailureLimit {
     rate: Rate,
     addresses_max: usize,
@@ -24,7 +24,7 @@ struct Table {
     loads: HashMap<ClientNetwork, Load>,
     /// The load of all addresses for which the table had no space.
     others: Load,
-    /// The time of the next search.
+    /// The earliest time of the next search, in nanoseconds of [`rate::now`].
     sweep_at: u64,
 }
 

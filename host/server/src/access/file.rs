@@ -167,8 +167,8 @@ pub(super) fn content(file: &Path) -> Result<Wiped, KeyFileError> {
     })
 }
 
-/// Parses the content of a file of access keys. An empty file has no entries. `defaults` apply where an entry has no
-/// limit.
+/// Parses the content of a file of access keys. An empty file has no entries. `defaults` are the limits that an entry
+/// does not set.
 ///
 /// # Errors
 /// [`KeyFileError`] if any part of it is invalid.

@@ -76,7 +76,7 @@ impl Limits {
         })
     }
 
-    /// Returns the rate of key derivation. The burst is that of a whole minute.
+    /// Returns the rate of key derivation. The burst is the quota of a whole minute.
     pub(super) fn kdf_rate(&self) -> Option<Rate> {
         let units = self.kdf_rate?.bytes();
         Some(Rate {
@@ -121,14 +121,14 @@ pub(crate) struct LimitReached {
     pub(super) limit: KeyLimit,
     /// The limit in its units: requests or bytes.
     pub(super) quota: u64,
-    /// The time in which the whole quota becomes available. `None` for numbers of requests.
+    /// The time in which the whole quota becomes available. `None` for limits on a number of requests.
     pub(super) window: Option<Duration>,
     /// The time until the next unit is available, if it is known.
     pub(super) wait: Option<Duration>,
 }
 
 impl LimitReached {
-    /// Returns that a rate is used up.
+    /// Returns the limit whose rate is used up. `wait` is the time until the next unit is available.
     pub(super) fn of_rate(limit: KeyLimit, rate: Rate, wait: Duration) -> Self {
         Self {
             limit,

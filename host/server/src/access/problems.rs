@@ -30,8 +30,8 @@ problem_kinds! {
     LIMIT_REACHED = 429 "limit_reached" "Limit of the access key reached" {
         meaning: "The access key has used up a limit of this server. The member `limit` names it.",
         causes: "`request_rate`: too many requests in a short time. `requests_max`: too many requests at the same time. \
-                 `kdf_rate`: the messages of the last minute needed too much key derivation. The callers of one access key \
-                 share its limits.",
+                 `kdf_rate`: the messages of the last minute needed too much key derivation. `pending_max`: too many \
+                 requests wait for a signature. The callers of one access key share its limits.",
         remedy: "Send the request again after the time in `Retry-After`, and send fewer requests. The headers \
                  `RateLimit-Policy` and `RateLimit` show the limit. Operators raise it in the entry of the key.",
     }
@@ -101,16 +101,17 @@ pub(super) fn missing_scope(scopes: Scopes) -> Problem {
     )
 }
 
-/// Maximum value of `Retry-After`, in seconds. A client that has waited so long learns the rest from the next response.
+/// Maximum value of `Retry-After`, in seconds. After a longer wait, the next response has the rest of it.
 const RETRY_AFTER_MAX: u64 = 3600;
 
-/// Returns a time as the value of `Retry-After`: whole seconds, at least one.
+/// Returns a time as the value of `Retry-After`: whole seconds, from 1 to [`RETRY_AFTER_MAX`].
 fn seconds(time: Duration) -> u64 {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     seconds.clamp(1, RETRY_AFTER_MAX)
 }
 
-/// The key has used up a limit. The headers have the format of draft-ietf-httpapi-ratelimit-headers-11.
+/// Returns the response to a request beyond a limit of its key. The headers have the format of
+/// draft-ietf-httpapi-ratelimit-headers-11.
 pub(super) fn limit_reached(reached: LimitReached) -> Problem {
     let LimitReached {
         limit,
@@ -160,7 +161,8 @@ pub(super) fn limit_reached(reached: LimitReached) -> Problem {
     )
 }
 
-/// Too many requests without a valid key came from the address of the client.
+/// Returns the response if too many requests without a valid key came from the address of the client. `wait` is the time
+/// until the next one is allowed.
 pub(super) fn too_many_failures(wait: Duration) -> Problem {
     Problem::new(
         &TOO_MANY_FAILURES,

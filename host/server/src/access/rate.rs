@@ -1,8 +1,8 @@
-//! Rates by the generic cell rate algorithm (GCRA): one number for each caller, which is changed without a lock.
+//! Rates by the generic cell rate algorithm (GCRA). The load of each caller is one number, which changes without a lock.
 //!
 //! The crate `governor` has the same algorithm. It was not chosen for three reasons: a limiter of that crate has a fixed
-//! rate, so that a change of the file of access keys would forget the load so far; it rejects a cost above the burst for
-//! ever; and it counts up to 2^32 units, whereas a minute has more bytes of key derivation.
+//! rate, so that a change of the file of access keys would forget the load so far; it always rejects a cost above
+//! the burst; and it counts up to 2^32 units, whereas a minute has more bytes of key derivation.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,7 +75,7 @@ impl Load {
                 });
     }
 
-    /// Keeps the units taken so far when the rate changes.
+    /// Converts the load when the rate changes, so that the units taken so far still count.
     pub(super) fn change_rate(&self, old: Rate, new: Rate, now: u64) {
         let _infallible =
             self.used_until

@@ -22,6 +22,7 @@ pub(crate) struct Usage {
     limited: [Counter; KeyLimit::ALL.len()],
     /// Requests that are being handled.
     running: Gauge,
+    /// Bytes of key derivation.
     kdf_bytes: Counter,
     request_load: Load,
     kdf_load: Load,
@@ -61,7 +62,7 @@ impl Usage {
         (seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
     }
 
-    /// Keeps the loads when the limits change.
+    /// Sets the limits of the loads. The units taken so far still count.
     pub(super) fn change_limits(&self, new: &Limits) {
         let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *limits, *new);
@@ -160,7 +161,7 @@ impl Usage {
     }
 }
 
-/// A request that is being handled.
+/// A request that is being handled. It counts towards the concurrent requests of its key until it is dropped.
 #[derive(Debug)]
 pub(crate) struct RunningRequest(Arc<Usage>);
 

@@ -23,7 +23,7 @@ pub(super) struct ActiveKeys {
 /// The active access keys, which follow their file.
 pub(super) type WatchedKeys = Watched<ActiveKeys>;
 
-/// Reads the file.
+/// Reads the file, and makes its keys active.
 ///
 /// # Errors
 /// [`KeyFileError`] if the file is missing or invalid.
@@ -60,7 +60,7 @@ impl Source for ActiveKeys {
         Ok((Sha256::digest(&content).into(), content))
     }
 
-    /// The metrics follow the entries.
+    /// Makes the keys active. Entries that are no longer listed lose their metrics.
     fn activate(&self, content: &Wiped) -> Result<(), KeyFileError> {
         let keys = file::parse(&self.file, content, self.default_limits)?;
         keys.count_usage(&self.metrics.usages);

@@ -90,7 +90,7 @@ impl State {
     }
 
     /// Handles `POST /decryptMessage`. Returns the plaintext as JSON or as bytes. Dropping the future
-    /// cancels the decryption. Callers have equal shares of the queue and of key derivation.
+    /// cancels the decryption. Callers with different names have equal shares of the queue and of key derivation.
     pub(crate) async fn open(&self, caller: Caller, call: Call<'_>) -> Result<Response, Problem> {
         let allowance = caller.kdf_allowance();
         let caller = caller.name().map_or(CallerId::UNKNOWN, CallerId::of);

@@ -399,7 +399,7 @@ impl Signing {
     }
 }
 
-/// Returns the requests that a caller may see. Every caller of an open server has the scope `admin`.
+/// Returns which requests a caller may see. Every caller of an open server has the scope `admin`.
 ///
 /// # Errors
 /// 500 if the caller has neither this scope nor a name, which the requirements of the routes exclude.

@@ -31,7 +31,7 @@ pub(super) async fn list<W: Environment>(
         filter: list.filter,
         viewer,
         after: list.after,
-        // One more shows whether there is another page.
+        // One request more than the page shows whether there is another page.
         max: list.limit + 1,
     };
     let listed = relay.list(query, look_up_until()).await;

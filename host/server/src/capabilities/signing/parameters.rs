@@ -59,11 +59,13 @@ pub(super) struct List {
     pub(super) limit: u32,
 }
 
-/// Maximum number of requests in a list, which is also the default. A request has at most 21 KiB of text to sign,
-/// which is read from the store with it.
+/// Maximum number of requests in a list, which is also the default. It limits the memory of a list, because the store
+/// also reads the text to sign, at most 21 KiB for each request.
 pub(super) const LIST_MAX: u32 = 100;
 
 impl List {
+    /// Parses the query of `GET /crypto/requests`.
+    ///
     /// # Errors
     /// 400 if a field is empty, repeated, or not one of its values.
     pub(super) fn from_query(query: &str) -> Result<Self, ProblemBody> {

@@ -167,7 +167,7 @@ pub(super) fn message_too_large(message_max: ByteSize) -> Problem {
     )
 }
 
-/// An open server does not list the requests of all callers to other machines.
+/// Returns the response to a request for the list from another machine, if the server has no access keys.
 pub(super) fn access_keys_required() -> Problem {
     Problem::new(
         &ACCESS_KEYS_REQUIRED,
