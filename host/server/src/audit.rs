@@ -1,9 +1,9 @@
 //! The audit log: a line of JSON for each request, with its caller and its outcome, and without anything
 //! confidential.
 //!
-//! A request that needs a scope has a line of its own if the server is open or the key is valid. Rejected requests without
-//! a valid key are counted by address. Writing never blocks a request, except that a response waits for its line if the
-//! operator requires it.
+//! A request that needs a scope has a line of its own if the server is open or the key is valid. Other rejected requests
+//! are counted by address. Writing never blocks a request, except with `--audit-required`: then a response waits for its
+//! line.
 
 pub(crate) mod metrics;
 mod output;
@@ -30,7 +30,6 @@ use writer::Shared;
 
 pub(crate) use problems::KINDS as PROBLEM_KINDS;
 pub(crate) use record::{Outcome, Request};
-
 pub(crate) use settings::AuditSettings;
 
 /// Maximum time at the end of the process for writing the remaining lines.
@@ -97,11 +96,12 @@ impl Audit {
         })
     }
 
+    /// Returns whether the server has an audit log.
     pub(crate) fn is_on(&self) -> bool {
         self.shared.is_some()
     }
 
-    /// Opens the file again, soon and on another thread.
+    /// Opens the file again, soon and on the thread that writes it. If that fails, the old file stays in use.
     pub(crate) fn reopen(&self) {
         if let Some(shared) = &self.shared {
             shared.reopen.store(true, Ordering::Relaxed);
@@ -130,7 +130,7 @@ impl Audit {
         (document, failing.is_some())
     }
 
-    /// Begins the record of a request.
+    /// Begins the record of a request. The request has no line until [`AuditedRequest::set_caller`] is called.
     pub(crate) fn begin<'a>(&'a self, request: Request<'a>) -> AuditedRequest<'a> {
         AuditedRequest {
             record: self.shared.is_some().then_some(Record {
@@ -171,7 +171,7 @@ pub(crate) enum Wait {
     Never,
 }
 
-/// Whether a line was written.
+/// How a line was added.
 enum Written {
     /// The response does not wait for the line.
     NotRequired,
@@ -196,7 +196,9 @@ impl AuditedRequest<'_> {
         }
     }
 
-    /// Adds the line. If the operator requires it, waits until the line is written.
+    /// Adds the line. If the operator requires it, waits until the line is written, at most for `--audit-timeout`.
+    ///
+    /// If the future is dropped, the line is written nevertheless.
     ///
     /// # Errors
     /// 503 if the line is required and was not written in time.
@@ -226,8 +228,8 @@ impl Drop for AuditedRequest<'_> {
                 code: None,
                 sent_bytes: 0,
             };
-            // The client has gone.
-            let _nobody_waits = self.audit.add(record, Wait::Never, outcome);
+            // The client has closed the connection.
+            let _not_awaited = self.audit.add(record, Wait::Never, outcome);
         }
     }
 }
@@ -240,7 +242,7 @@ pub(crate) fn problem(settings: &AuditSettings) -> Option<String> {
     Some(format!("{setting}, {}, {problem}", Path::display(file)))
 }
 
-/// Returns a document as a line.
+/// Returns a document as a line, with its line break.
 fn line(document: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(document).expect("document should be serializable");
     line.push(b'\n');

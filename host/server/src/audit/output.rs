@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Stands for standard output.
+/// The path that stands for standard output.
 const STANDARD_OUTPUT: &str = "-";
 
 /// The audit log cannot be opened. The text continues a sentence whose subject is the file.
@@ -35,7 +35,7 @@ impl Output {
     /// [`OpenError`] if that fails, or if it is not a regular file.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         if path == Path::new(STANDARD_OUTPUT) {
-            // Not `Stdout`, whose lock others would wait for.
+            // A blocked write to `Stdout` would hold its lock, for which other threads would wait.
             let file = std::io::stdout().as_fd().try_clone_to_owned()?.into();
             return Ok(Self {
                 path: None,
@@ -43,7 +43,7 @@ impl Output {
                 is_torn: false,
             });
         }
-        // Opening a pipe without a reader would wait for one.
+        // Without this flag, opening a pipe waits until the pipe has a reader.
         let file = File::options()
             .append(true)
             .create(true)

@@ -14,7 +14,7 @@ problem_kinds! {
     }
 }
 
-/// The line of the request was not written in time.
+/// Returns the response to a request whose line was not written in time.
 pub(super) fn unavailable() -> Problem {
     Problem::new(
         &AUDIT_UNAVAILABLE,

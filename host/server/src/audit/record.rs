@@ -30,11 +30,11 @@ pub(super) struct Record<'a> {
 /// The outcome of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outcome {
-    /// The status of the response. `None` if the client closed the connection before.
+    /// The status of the response. `None` if the client closed the connection before it.
     pub(crate) status: Option<u16>,
-    /// The code of the problem document.
+    /// The code of the problem document, if the response has one.
     pub(crate) code: Option<&'static str>,
-    /// The bytes of the response's body.
+    /// The size of the response's body, in bytes.
     pub(crate) sent_bytes: u64,
 }
 

@@ -1,5 +1,5 @@
-//! Rejected requests without a valid access key, counted by the address of the client. A flood of them is a few lines in
-//! each interval.
+//! Rejected requests without a line of their own, counted by the address of the client. Even a flood of them adds only a
+//! few lines in each interval.
 
 use crate::client_address::ClientNetwork;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 /// Maximum number of addresses with a line of their own in each interval.
 const ADDRESSES_MAX: usize = 100;
 
-/// The number of requests by the code of their problem. There are few codes.
+/// The number of requests by the code of their problem. The number of codes is small and fixed.
 type Codes = BTreeMap<&'static str, u64>;
 
 /// The requests since the last line.
@@ -20,7 +20,7 @@ pub(super) struct Rejections(Mutex<Counts>);
 #[derive(Debug, Default)]
 struct Counts {
     by_client: HashMap<ClientNetwork, Codes>,
-    /// Those of further addresses.
+    /// The requests of all further addresses.
     others: Codes,
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub(super) struct Shared {
     pub(super) queue: LineQueue,
     pub(super) rejections: Rejections,
-    /// Whether the file is to be opened again.
+    /// Whether the thread should open the file again.
     pub(super) reopen: AtomicBool,
     failing: Mutex<Option<String>>,
     pub(super) metrics: AuditMetrics,
@@ -29,13 +29,14 @@ impl Shared {
         }
     }
 
-    /// Returns the reason why the last lines were not written.
+    /// Returns the reason why the last lines were not written, or `None` if they were. Lines for which the queue had no
+    /// space do not count.
     pub(super) fn failing(&self) -> Option<String> {
         let failing = self.failing.lock();
         failing.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sets the reason. Returns whether it is another one than before.
+    /// Sets the reason. Returns whether it differs from the reason before.
     fn set_failing(&self, why: Option<String>) -> bool {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = *failing != why;
@@ -43,7 +44,7 @@ impl Shared {
         is_new
     }
 
-    /// Writes lines for ever. Adds those of the rejections after each `interval`.
+    /// Writes lines for ever. Adds the lines of the rejections after each `interval`.
     pub(super) fn write_to(&self, mut output: Output, interval: Duration) -> ! {
         let mut batch = Batch::default();
         let mut due = Instant::now() + interval;

@@ -22,7 +22,7 @@ struct State {
     waiting: Batch,
     /// Whether the thread is writing lines that it took from the queue.
     is_writing: bool,
-    /// Whether the thread is to return from its wait without lines.
+    /// Whether the thread should return from its wait, even without lines.
     is_woken: bool,
 }
 
@@ -31,22 +31,22 @@ struct State {
 pub(crate) struct Batch {
     /// Complete lines.
     pub(crate) lines: Vec<u8>,
-    /// Those who wait for one of the lines.
-    waiting: Vec<oneshot::Sender<()>>,
+    /// The channels of the requests that wait for one of the lines.
+    confirmations: Vec<oneshot::Sender<()>>,
 }
 
 impl Batch {
-    /// Tells those who wait that the lines are written.
+    /// Notifies the waiting requests that the lines are written.
     pub(crate) fn confirm(&mut self) {
-        for waiting in self.waiting.drain(..) {
+        for confirmation in self.confirmations.drain(..) {
             // The request may have given up.
-            let _gone = waiting.send(());
+            let _gone = confirmation.send(());
         }
     }
 
-    /// Tells those who wait that the lines are lost.
+    /// Notifies the waiting requests that the lines are lost, by closing their channels.
     pub(crate) fn discard(&mut self) {
-        self.waiting.clear();
+        self.confirmations.clear();
     }
 }
 
@@ -76,37 +76,37 @@ impl LineQueue {
         self.add(line, None);
     }
 
-    /// Adds a line. The receiver gets a message once the line is written, and is closed if that fails. Returns `None` if
-    /// the queue is full.
+    /// Adds a line. The returned receiver gets a message once the line is written, and is closed if that fails. Returns
+    /// `None` if the queue is full: the line is lost.
     pub(crate) fn push_confirmed(&self, line: &[u8]) -> Option<oneshot::Receiver<()>> {
         let (sender, receiver) = oneshot::channel();
         self.add(line, Some(sender)).then_some(receiver)
     }
 
-    fn add(&self, line: &[u8], waiting: Option<oneshot::Sender<()>>) -> bool {
+    fn add(&self, line: &[u8], confirmation: Option<oneshot::Sender<()>>) -> bool {
         let mut state = self.state();
         if state.waiting.lines.len() + line.len() > self.bytes_max {
             self.lost.inc();
             return false;
         }
         state.waiting.lines.extend_from_slice(line);
-        state.waiting.waiting.extend(waiting);
+        state.waiting.confirmations.extend(confirmation);
         drop(state);
         self.changed.notify_all();
         true
     }
 
-    /// Lets the thread return from [`Self::take`], even without lines.
+    /// Makes [`Self::take`] return, even without lines.
     pub(crate) fn wake(&self) {
         self.state().is_woken = true;
         self.changed.notify_all();
     }
 
-    /// Replaces the batch, whose lines were written, by the lines that wait. Waits for lines, for [`Self::wake`], or until
-    /// `timeout` has passed.
+    /// Replaces the batch with the lines that wait. The old lines of the batch must have been written or discarded. If no
+    /// line waits, this waits for lines, for [`Self::wake`], or until `timeout` has passed.
     pub(crate) fn take(&self, batch: &mut Batch, timeout: Option<Duration>) {
         batch.lines.clear();
-        batch.waiting.clear();
+        batch.confirmations.clear();
         let mut state = self.state();
         state.is_writing = false;
         self.changed.notify_all();
