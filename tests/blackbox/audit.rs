@@ -175,7 +175,7 @@ fn request_has_one_line_with_caller_and_outcome_and_nothing_confidential() {
         "{line}"
     );
     assert_eq!(line["key"], "ci");
-    // Health checks without a key have no line.
+    // Requests to open routes and to `/health` without a key have no line.
     for target in ["/livez", "/health"] {
         assert_eq!(server.get("GET", target).status, 200);
     }
@@ -244,7 +244,7 @@ fn rejections_without_a_valid_key_are_a_line_for_each_address() {
     assert!(server.wait(RESPONSE_TIME_MAX).success());
     let lines = log.lines();
     assert!(lines.iter().all(|line| line["event"] == "rejections"));
-    // With a line for each request there would be more.
+    // There are fewer lines than requests.
     assert!(lines.len() < count / 2, "{}", lines.len());
     let sum = |client: &str, code: &str| -> u64 {
         let lines = lines.iter().filter(|line| line["client"] == client);
@@ -332,7 +332,7 @@ fn required_line_is_written_before_the_response_or_the_response_is_503() {
             break;
         }
         assert_eq!(response.status, 200);
-        // Without waiting.
+        // The line was written before the response, so that the test does not wait for it.
         let lines = log.lines();
         assert!(lines.iter().any(|line| line["request_id"] == id), "{id}");
         assert!(number < 1000, "the disk should be full");

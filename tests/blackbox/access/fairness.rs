@@ -48,7 +48,7 @@ fn backlog_of_one_key_delays_single_messages_of_another_by_one_call() {
             });
         }
     });
-    // The last two are messages that the other key has requested before, and that are far behind in its queue.
+    // The last two messages are also at the end of the backlog of the other key.
     let last = format!("flood-{}", messages - 1);
     let second_last = format!("flood-{}", messages - 2);
     for message in [
@@ -142,7 +142,7 @@ fn parallel_messages_of_one_key_do_not_delay_or_reject_single_ones_of_another() 
                         let (response, time) = decrypt(&server, &flood, &message);
                         match response.status {
                             200 => times.push(time),
-                            // The queue has no place for all of them.
+                            // The queue is full.
                             503 => std::thread::sleep(Duration::from_millis(20)),
                             _ => panic!("{response:?}"),
                         }

@@ -1,4 +1,4 @@
-//! Attacks on access control that need many requests: guessing, measuring times, and using the moments of a reload.
+//! Attacks on access control that need many requests: guesses, measurements of times, and requests during a reload.
 
 use super::{KeyFile, file_argument, is_accepted, new_key, send};
 use bulkhead_tests::canaries::record_secret;
@@ -46,7 +46,8 @@ fn median(times: &mut [Duration]) -> Duration {
     times[times.len() / 2]
 }
 
-/// Keys that differ from a valid one late, early, and everywhere, are rejected after the same time.
+/// An unknown key, and keys that differ from a valid one at the end, at the start and everywhere, are rejected after the
+/// same time.
 #[test]
 fn time_of_a_rejection_does_not_depend_on_the_key() {
     const ROUNDS: usize = 140;
@@ -164,7 +165,7 @@ fn reload_never_admits_or_rejects_the_wrong_key() {
             std::fs::write(&next, text).expect("file should be written");
             std::fs::rename(&next, file.path()).expect("file should be replaced");
             server.signal("HUP");
-            // Until the server has read this version: it waits until the file does not change.
+            // The server reads a version once the file has stopped changing.
             let read = reloads();
             until("the version is read", || reloads() > read);
             reloads() >= 6
@@ -195,7 +196,7 @@ fn revoked_key_is_rejected_on_an_open_connection() {
     until("the key has expired", || caller.status(&short).0 != 200);
 }
 
-/// Certificate and key are switched together by one link. No handshake meets halves of two versions.
+/// One link switches certificate and key together. No handshake uses a certificate and a key of different versions.
 #[test]
 fn handshakes_succeed_while_certificates_are_switched() {
     use bulkhead_tests::tls::{Authority, request};

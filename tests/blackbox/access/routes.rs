@@ -192,7 +192,7 @@ impl RelayWithRequest {
         };
         let existing = send(&self.server, key, method, &target.replace(ID, &self.id));
         if !is_for_admins {
-            // Nothing tells the request of another from one that does not exist.
+            // The responses for the request of another name and for an unknown id are equal.
             let unknown = target.replace(ID, &"0".repeat(self.id.len()));
             let unknown = send(&self.server, key, method, &unknown);
             assert_eq!(visible(&existing), visible(&unknown), "{method} {target}");
@@ -261,7 +261,7 @@ fn requests_are_visible_to_their_owner_and_to_administrators() {
     assert_eq!(visible(&foreign), visible(&unknown));
 }
 
-/// Without access keys, the list shows the requests of all callers. It is not shown to other machines.
+/// Without access keys, the list has the requests of all callers, so that other machines cannot read it.
 #[test]
 fn open_server_lists_requests_on_loopback_only() {
     let folder = tempfile::tempdir().expect("folder should be created");

@@ -1,4 +1,5 @@
-//! A certificate authority for set-ups to try: it makes the certificates of all services once, and forgets its key.
+//! A certificate authority for demonstrations. It makes the certificates of all services once, and does not store its
+//! private key.
 
 use super::control::fail;
 use crate::tls::Authority;
@@ -53,7 +54,7 @@ fn issue(settings: &Settings) -> io::Result<()> {
         write(&file(".key"), 0o600, &identity.key)?;
         write(&file(".crt"), 0o644, &identity.certificate)?;
     }
-    // The last file, so that a process that was killed before it starts again.
+    // This is the last file: without it, the next start makes all files again.
     write(&certificate, 0o644, &authority.certificate)
 }
 
