@@ -266,7 +266,7 @@ impl<T> Queue<T> {
     }
 
     /// Returns the number of weighted bytes of a caller's streams, and the number of callers with streams. This
-    /// caller counts even if it has none.
+    /// caller always counts.
     pub(crate) fn share(&self, caller: CallerId) -> (u64, usize) {
         let work = self.shares.get(&caller).map_or(0, |share| share.work);
         let others = self.shares.iter();
