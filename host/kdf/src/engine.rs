@@ -33,9 +33,8 @@ pub struct Setup {
     pub path: Option<Path>,
     /// Maximum number of bytes to hash for all waiting and running derivations. The bytes of slow hashes
     /// count up to 12 times. A derivation is accepted if no other is pending, whatever its size. It is also
-    /// accepted while its caller stays within an equal share of the maximum. The first caller may use all of the
-    /// maximum, and the n-th one adds at most an n-th of it. All callers together may therefore exceed the
-    /// maximum: four callers reach at most 2.1 times the maximum, and 1000 callers at most 7.5 times.
+    /// accepted while its caller stays within an equal share of the maximum, and all callers within twice the
+    /// maximum.
     pub bytes_max: u64,
 }
 
@@ -386,7 +385,9 @@ impl State {
         let all = self.queue.work();
         let (own, callers) = self.queue.share(caller);
         let share = bytes_max / callers as u64;
-        all == 0 || all.saturating_add(work) <= bytes_max || own.saturating_add(work) <= share
+        let sum = all.saturating_add(work);
+        let has_share = own.saturating_add(work) <= share && sum <= bytes_max.saturating_mul(2);
+        all == 0 || sum <= bytes_max || has_share
     }
 }
 

@@ -356,6 +356,28 @@ impl<T> Queue<T> {
         ends.into_iter().map(|(_, _, position)| position).collect()
     }
 
+    /// Returns the positions of the streams that may join a turn with the first stream of `order`.
+    ///
+    /// A stream in a wide turn is slower than in a narrow one. Therefore other callers join with at most as many streams
+    /// as the first caller has, so that the streams of a caller with many do not slow down those of a caller with few.
+    fn joining(&self, order: &[usize], joins: impl Fn(&Pass) -> bool) -> Vec<usize> {
+        let mut positions = order.to_vec();
+        positions.retain(|position| joins(&self.waiting[*position].pass));
+        if self.shares.len() > 1 {
+            let caller = |position: usize| self.waiting[position].caller;
+            let first = positions.first().map(|first| caller(*first));
+            let own = positions.iter().filter(|it| Some(caller(**it)) == first);
+            let max = own.count();
+            let mut counts = BTreeMap::<_, usize>::new();
+            positions.retain(|position| {
+                let count = counts.entry(caller(*position)).or_default();
+                *count += 1;
+                *count <= max
+            });
+        }
+        positions
+    }
+
     /// Takes the next turn for one of `idle` threads without work. Returns `None` if no stream waits.
     pub(crate) fn take(&mut self, model: &Model, idle: usize) -> Option<Turn<T>> {
         let order = self.order();
@@ -366,20 +388,10 @@ impl<T> Queue<T> {
             let path = Path::Plain;
             return Some(Turn { path, streams });
         };
-        let is_alike = |pass: &Pass| pass.group() == Some(group);
-        let is_of_family = |pass: &Pass| pass.kind() == Some(group.0);
-        let count = |joins: &dyn Fn(&Pass) -> bool| {
-            let streams = self.waiting.iter();
-            streams.filter(|stream| joins(&stream.pass)).count()
-        };
-        let choice = model.choose(group.0, idle, count(&is_alike), count(&is_of_family));
-        let joins: &dyn Fn(&Pass) -> bool = if choice.path.is_wide() {
-            &is_alike
-        } else {
-            &is_of_family
-        };
-        let mut joining = order;
-        joining.retain(|position| joins(&self.waiting[*position].pass));
+        let alike = self.joining(&order, |pass| pass.group() == Some(group));
+        let family = self.joining(&order, |pass| pass.kind() == Some(group.0));
+        let choice = model.choose(group.0, idle, alike.len(), family.len());
+        let mut joining = if choice.path.is_wide() { alike } else { family };
         joining.truncate(choice.streams);
         let mut position = 0;
         let streams: Vec<_> = self
@@ -419,5 +431,40 @@ impl<T> Queue<T> {
         }
         self.forget_callers();
         done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Processor;
+
+    /// The lanes of a vector are as slow with one stream as with all. A caller with two streams does not wait for the lanes
+    /// of others.
+    #[test]
+    fn callers_join_a_turn_with_as_many_streams_as_the_first_one_has() {
+        let wide = [Path::Avx512, Path::Avx2].into_iter();
+        let Some(path) = wide.into_iter().find(|path| path.is_available()) else {
+            return;
+        };
+        let model = Model::new(Processor::this(), Some(path));
+        let s2k = S2k::new(Hash::Sha1, b"saltsalt", b"topsecret", 1 << 20, 32)
+            .expect("parameters should be valid");
+        let [flood, single] = ["flood", "single"].map(CallerId::of);
+        let mut queue = Queue::new();
+        for caller in [[flood; 20].as_slice(), &[single]].concat() {
+            for pass in Pass::all(&s2k) {
+                queue.add(pass, s2k.bytes_per_pass(), caller, ());
+            }
+        }
+        let mut counts = || {
+            let turn = queue.take(&model, 1).expect("streams should wait");
+            let streams = turn.streams.iter();
+            let own = streams.filter(|stream| stream.caller == single).count();
+            (own, turn.streams.len() - own)
+        };
+        assert_eq!(counts(), (2, 2));
+        let (own, others) = counts();
+        assert!(own == 0 && others >= 8, "{others}");
     }
 }

@@ -5,6 +5,8 @@ mod fair_queue;
 
 use bulkhead_kdf::CallerId;
 use fair_queue::FairQueue;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
@@ -14,7 +16,8 @@ type Job = Box<dyn FnOnce(&CpuPermit) + Send>;
 /// A fixed set of threads and their queue. If the pool is dropped, the threads end after the queued jobs.
 ///
 /// Only a job that has a permit computes. A pool needs more threads than permits if its jobs release their
-/// permits while they wait.
+/// permits while they wait. Then a caller with many jobs leaves threads to others, so that the first job of another
+/// caller begins at once ([`State::threads_max`]).
 pub struct Pool {
     shared: Arc<Shared>,
 }
@@ -31,6 +34,10 @@ struct State {
     /// The number of jobs that wait to get their permit back. They take precedence over jobs that have not
     /// begun.
     resuming: usize,
+    /// The number of jobs of each caller that have begun and have not ended.
+    running: BTreeMap<CallerId, usize>,
+    threads: usize,
+    permits: usize,
     /// Threads without a job. The thread that was busy last gets the next job, because its memory is still
     /// in the caches.
     idle: Vec<Thread>,
@@ -76,6 +83,9 @@ impl Pool {
                 queue: FairQueue::new(queue),
                 free_permits: permits,
                 resuming: 0,
+                running: BTreeMap::new(),
+                threads,
+                permits,
                 idle: Vec::new(),
                 closed: false,
             }),
@@ -176,17 +186,17 @@ impl Shared {
     }
 
     /// Waits for a job and a permit for it. Returns `None` once the pool is closed and its queue is empty.
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<(CallerId, Job)> {
         let mut state = self.lock();
         loop {
             if state.free_permits > 0
                 && state.resuming == 0
-                && let Some(job) = state.queue.pop()
+                && let Some((caller, job)) = state.pop()
             {
                 state.free_permits -= 1;
                 // A job that resumed or ended in the meantime may not have woken a thread.
                 state.wake_one();
-                return Some(job);
+                return Some((caller, job));
             }
             if state.closed && state.queue.is_empty() {
                 state.idle.drain(..).for_each(|thread| thread.unpark());
@@ -205,6 +215,38 @@ impl Shared {
 }
 
 impl State {
+    /// Takes the next job of a caller that may use another thread.
+    fn pop(&mut self) -> Option<(CallerId, Job)> {
+        let running = &self.running;
+        let max = self.threads_max();
+        // Requests without a caller share all threads.
+        let may_begin = |caller| {
+            caller == CallerId::UNKNOWN || running.get(&caller).is_none_or(|count| *count < max)
+        };
+        let (caller, job) = self.queue.pop(may_begin)?;
+        *self.running.entry(caller).or_default() += 1;
+        Some((caller, job))
+    }
+
+    /// Returns the maximum number of threads of each caller: an equal share if there were one caller more, so that this
+    /// one finds a free thread. It is at least the number of permits, because more jobs do not compute anyway.
+    fn threads_max(&self) -> usize {
+        let waiting = self.queue.callers();
+        let others = waiting.filter(|caller| !self.running.contains_key(caller));
+        let callers = self.running.len() + others.count();
+        (self.threads / (callers + 1)).max(self.permits).max(1)
+    }
+
+    /// Records that a job has ended.
+    fn end(&mut self, caller: CallerId) {
+        if let Entry::Occupied(mut count) = self.running.entry(caller) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
     /// Wakes up a thread if there is a job and a permit for it.
     fn wake_one(&mut self) {
         if self.free_permits > 0
@@ -225,14 +267,16 @@ fn work(permit: &CpuPermit) {
     if let Err(error) = rustix::process::nice(NICE_INCREMENT) {
         tracing::debug!(%error, "cannot lower the priority of a worker");
     }
-    while let Some(job) = permit.0.next() {
+    while let Some((caller, job)) = permit.0.next() {
         // A panic is a bug of this program, but the thread must continue to serve. The receiver of the
         // job's result finds its channel closed.
         let job = std::panic::AssertUnwindSafe(|| job(permit));
         if std::panic::catch_unwind(job).is_err() {
             tracing::error!("a job panicked");
         }
-        permit.0.release(&mut permit.0.lock());
+        let mut state = permit.0.lock();
+        state.end(caller);
+        permit.0.release(&mut state);
     }
 }
 
@@ -276,6 +320,39 @@ mod tests {
             assert_eq!(waiting.depth(), left);
         }
         end.send(()).expect("job should receive");
+    }
+
+    /// Jobs that wait occupy threads. Those of one caller leave threads to another.
+    #[test]
+    fn waiting_jobs_of_a_caller_leave_a_thread_to_another() {
+        let [flood, single] = ["flood", "single"].map(CallerId::of);
+        let pool = Pool::new("test", 4, 1, 100).expect("threads should start");
+        let (begun, has_begun) = channel();
+        let (end, may_end) = channel::<()>();
+        let may_end = Arc::new(Mutex::new(may_end));
+        for _ in 0..10 {
+            let (begun, may_end) = (begun.clone(), Arc::clone(&may_end));
+            pool.submit(flood, move |permit| {
+                begun.send("flood").expect("test should receive");
+                permit.release_while(|| {
+                    let may_end = may_end.lock().expect("lock should not be poisoned");
+                    may_end.recv().expect("test should send");
+                });
+            })
+            .expect("job should be queued");
+        }
+        assert_eq!([has_begun.recv(), has_begun.recv()], [Ok("flood"); 2]);
+        let for_single = begun.clone();
+        pool.submit(single, move |_| {
+            for_single.send("single").expect("test should receive");
+        })
+        .expect("job should be queued");
+        assert_eq!(has_begun.recv(), Ok("single"));
+        drop(begun);
+        for _ in 0..10 {
+            end.send(()).expect("job should receive");
+        }
+        assert_eq!(has_begun.iter().collect::<Vec<_>>(), ["flood"; 8]);
     }
 
     #[test]

@@ -70,12 +70,17 @@ impl<T> FairQueue<T> {
         Some(item)
     }
 
-    /// Removes the first item of the next caller.
-    pub(super) fn pop(&mut self) -> Option<T> {
+    /// Returns the callers with items.
+    pub(super) fn callers(&self) -> impl Iterator<Item = CallerId> {
+        self.callers.keys().copied()
+    }
+
+    /// Removes and returns the first item of the next caller for which `may_begin` returns true.
+    pub(super) fn pop(&mut self, may_begin: impl Fn(CallerId) -> bool) -> Option<(CallerId, T)> {
         let after = (Bound::Excluded(self.last), Bound::Unbounded);
-        let next = self.callers.range(after).next();
-        let (caller, _) = next.or_else(|| self.callers.first_key_value())?;
-        let caller = *caller;
+        let up_to = (Bound::Unbounded, Bound::Included(self.last));
+        let mut turns = self.callers.range(after).chain(self.callers.range(up_to));
+        let caller = *turns.find(|(caller, _)| may_begin(**caller))?.0;
         let queue = self.callers.get_mut(&caller)?;
         let (_, item) = queue.pop_front()?;
         if queue.is_empty() {
@@ -83,7 +88,7 @@ impl<T> FairQueue<T> {
         }
         self.len -= 1;
         self.last = caller;
-        Some(item)
+        Some((caller, item))
     }
 }
 
@@ -98,7 +103,7 @@ mod tests {
     }
 
     fn rest(queue: &mut FairQueue<&'static str>) -> Vec<&'static str> {
-        std::iter::from_fn(|| queue.pop()).collect()
+        std::iter::from_fn(|| Some(queue.pop(|_| true)?.1)).collect()
     }
 
     #[test]
@@ -115,7 +120,7 @@ mod tests {
         ] {
             assert_eq!(queue.push(caller, item), Ok(None));
         }
-        assert_eq!(queue.pop(), Some("a1"));
+        assert_eq!(queue.pop(|_| true), Some((a, "a1")));
         assert_eq!(rest(&mut queue), ["b1", "c1", "a2", "c2", "a3"]);
         assert!(queue.is_empty() && queue.oldest().is_none());
     }
@@ -129,11 +134,24 @@ mod tests {
             for _ in 0..50 {
                 queue.push(flood, "flood").expect("item should be queued");
             }
-            queue.pop();
+            queue.pop(|_| true);
             queue.push(single, "single").expect("item should be queued");
-            let next = [queue.pop(), queue.pop()];
-            assert!(next.contains(&Some("single")), "{next:?}");
+            let next = [queue.pop(|_| true), queue.pop(|_| true)];
+            assert!(next.contains(&Some((single, "single"))), "{next:?}");
         }
+    }
+
+    #[test]
+    fn items_of_callers_that_may_not_begin_stay() {
+        let [a, b, _] = callers();
+        let mut queue = FairQueue::new(9);
+        for (caller, item) in [(a, "a1"), (b, "b1"), (b, "b2")] {
+            assert_eq!(queue.push(caller, item), Ok(None));
+        }
+        assert_eq!(queue.pop(|caller| caller == b), Some((b, "b1")));
+        assert_eq!(queue.pop(|caller| caller == b), Some((b, "b2")));
+        assert_eq!(queue.pop(|caller| caller == b), None);
+        assert_eq!(rest(&mut queue), ["a1"]);
     }
 
     #[test]
