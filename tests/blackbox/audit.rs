@@ -284,6 +284,28 @@ fn audit_log_continues_in_a_new_file_after_its_rotation() {
 }
 
 #[test]
+fn failed_rotation_is_shown_until_the_file_is_opened_again() {
+    let log = AuditLog::new();
+    let [flag, path] = log.flags();
+    let server = Server::start_with(&[&flag, &path], &[("SECRET", "s")]);
+    make_token(&server);
+    std::fs::rename(log.path(), log.path().with_extension("1")).expect("file should be renamed");
+    std::fs::create_dir(log.path()).expect("folder should be created");
+    server.signal("HUP");
+    let audit = || server.get("GET", "/health").json()["audit"].clone();
+    until("the failure is shown", || {
+        make_token(&server);
+        audit()["status"] == "failing"
+    });
+    std::fs::remove_dir(log.path()).expect("folder should be removed");
+    until("the audit log works", || {
+        make_token(&server);
+        audit()["status"] == "ok"
+    });
+    assert!(!log.lines().is_empty());
+}
+
+#[test]
 fn full_disk_delays_no_request_and_lost_lines_are_counted() {
     let log = AuditLog::new();
     let server = start_with_full_disk(&log, "");
@@ -376,6 +398,8 @@ fn stalled_output_delays_no_request_and_no_stop() {
         }
         server.sum("bulkhead_audit_lines_lost_total", &[]) > 0
     });
+    let health = server.get("GET", "/health").json();
+    assert_eq!(health["audit"]["status"], "failing");
     server.signal("TERM");
     assert!(server.wait(RESPONSE_TIME_MAX).success());
     drop(reader);

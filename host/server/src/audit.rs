@@ -154,9 +154,15 @@ impl Audit {
             (Some(_), _) => {
                 let line = record.line(outcome);
                 if self.required.is_some() && wait == Wait::IfRequired {
-                    return Written::Later(shared.queue.push_confirmed(&line));
+                    let written = shared.queue.push_confirmed(&line);
+                    if written.is_none() {
+                        shared.line_was_lost();
+                    }
+                    return Written::Later(written);
                 }
-                shared.queue.push(&line);
+                if !shared.queue.push(&line) {
+                    shared.line_was_lost();
+                }
             }
         }
         Written::NotRequired

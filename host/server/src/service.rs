@@ -91,7 +91,10 @@ impl Service for App {
         let outcome = audit::Outcome {
             status: Some(response.status().as_u16()),
             code,
-            sent_bytes: response.body().size_hint().lower(),
+            sent_bytes: match head.method {
+                Method::HEAD => 0,
+                _ => response.body().size_hint().lower(),
+            },
         };
         if let Err(problem) = audited.end(outcome).await {
             response = self.respond(Err(problem), &request_id);

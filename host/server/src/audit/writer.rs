@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+/// The reason in `/health` after the file could not be opened again.
+const OLD_FILE: &str = "the file cannot be opened again, so that the old one stays in use";
+
 /// The state that the thread shares with requests.
 pub(super) struct Shared {
     pub(super) queue: LineQueue,
@@ -29,11 +32,17 @@ impl Shared {
         }
     }
 
-    /// Returns the reason why the last lines were not written, or `None` if they were. Lines for which the queue had no
-    /// space do not count.
+    /// Returns the reason why the last lines were not written, or `None` if they were.
     pub(super) fn failing(&self) -> Option<String> {
         let failing = self.failing.lock();
         failing.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records that a line was lost because the queue is full. The thread ends this state once it writes again.
+    pub(super) fn line_was_lost(&self) {
+        self.set_failing(Some(
+            "the queue is full, because the file is written too slowly".to_owned(),
+        ));
     }
 
     /// Sets the reason. Returns whether it differs from the reason before.
@@ -48,11 +57,15 @@ impl Shared {
     pub(super) fn write_to(&self, mut output: Output, interval: Duration) -> ! {
         let mut batch = Batch::default();
         let mut due = Instant::now() + interval;
+        // Whether the file could not be opened again. Each batch tries it again.
+        let mut is_old = false;
         loop {
             let wait = due.saturating_duration_since(Instant::now());
             self.queue.take(&mut batch, Some(wait));
             if self.reopen.swap(false, Ordering::Relaxed) {
-                reopen(&mut output);
+                is_old = !reopen(&mut output);
+            } else if is_old {
+                is_old = output.reopen().is_err();
             }
             if Instant::now() >= due {
                 due = Instant::now() + interval;
@@ -67,7 +80,8 @@ impl Shared {
             let lost = match output.write(&batch.lines) {
                 Ok(()) => {
                     batch.confirm();
-                    if self.set_failing(None) {
+                    let why = is_old.then(|| OLD_FILE.to_owned());
+                    if self.set_failing(why) && !is_old {
                         tracing::info!("the audit log is written again");
                     }
                     0
@@ -87,15 +101,20 @@ impl Shared {
     }
 }
 
-fn reopen(output: &mut Output) {
+/// Opens the file again, and returns whether that succeeded.
+fn reopen(output: &mut Output) -> bool {
     match output.reopen() {
-        Ok(()) => tracing::info!("audit log opened again"),
+        Ok(()) => {
+            tracing::info!("audit log opened again");
+            true
+        }
         Err(error) => {
             let error = error.to_string();
             tracing::error!(
                 error,
                 "cannot open the audit log again; the old file stays in use"
             );
+            false
         }
     }
 }

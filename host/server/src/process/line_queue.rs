@@ -71,9 +71,9 @@ impl LineQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a line, which ends with a line break.
-    pub(crate) fn push(&self, line: &[u8]) {
-        self.add(line, None);
+    /// Adds a line, which ends with a line break. Returns false if the queue is full: the line is lost.
+    pub(crate) fn push(&self, line: &[u8]) -> bool {
+        self.add(line, None)
     }
 
     /// Adds a line. The returned receiver gets a message once the line is written, and is closed if that fails. Returns
@@ -188,7 +188,9 @@ mod tests {
         let queue = Arc::new(LineQueue::new(bytes_max, Counter::default()));
         let shared = Arc::clone(&queue);
         std::thread::spawn(move || {
-            let report = |lost| shared.push(format!("lost {lost}\n").as_bytes());
+            let report = |lost| {
+                shared.push(format!("lost {lost}\n").as_bytes());
+            };
             shared.write_to(output, report)
         });
         queue
@@ -200,7 +202,9 @@ mod tests {
         let queue = start(1024, writer);
         let mut pushed = 0;
         let mut push = |count| {
-            (0..count).for_each(|_| queue.push(LINE));
+            for _ in 0..count {
+                queue.push(LINE);
+            }
             pushed += count;
         };
         // Nothing reads the pipe. The thread waits for a reader once the pipe is full.
