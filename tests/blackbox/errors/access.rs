@@ -1,7 +1,7 @@
 //! Requests that access control rejects, and the files and commands of access keys and of TLS.
 
 use super::Table;
-use crate::access::{KeyFile, new_key, send};
+use crate::access::{KeyFile, file_argument, new_key, send};
 use bulkhead_tests::fixtures::SAMPLE;
 use bulkhead_tests::http::{Response, connect, head, read, request};
 use bulkhead_tests::server::{Server, run};
@@ -114,6 +114,16 @@ fn limits(table: &mut Table) {
     table.problem("too many failed attempts", &response);
     let output = run(&["check-config", "--key-request-rate", "1"], &[]);
     table.failure("limits without access keys", &output, &[]);
+    let keys = file_argument(&file.path()).to_owned();
+    let arguments = [
+        "check-config",
+        "--access-keys",
+        &keys,
+        "--key-request-burst",
+        "5",
+    ];
+    let output = run(&arguments, &[]);
+    table.failure("burst without a rate", &output, &[(&keys, "FILE")]);
 }
 
 fn audit_log(table: &mut Table, folder: &Path) {
@@ -194,6 +204,10 @@ fn key_files(table: &mut Table, folder: &Path) {
     check(
         "entry with a malformed limit",
         &with("limits", json!({"kdf_rate": "eight"})),
+    );
+    check(
+        "entry with a burst without a rate",
+        &with("limits", json!({"request_burst": 5})),
     );
     check(
         "two entries with one name",

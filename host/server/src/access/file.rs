@@ -102,6 +102,10 @@ pub(crate) enum EntryError {
     #[error("the limit {name} is out of bounds. Give a whole number from 1 to {max}")]
     Limit { name: &'static str, max: u32 },
     #[error(
+        "the limit request_burst needs request_rate. Set it too, or a default (--key-request-rate)"
+    )]
+    Burst,
+    #[error(
         "the limit kdf_rate is malformed or out of bounds. Give a size from 1B to {}, as in \"8GiB\"",
         ByteSize::new(KDF_RATE_MAX)
     )]
@@ -244,13 +248,13 @@ fn entry(document: EntryDocument, defaults: Limits) -> Result<Entry, EntryError>
         certificates: certificates.collect::<Result<_, _>>()?,
         keys: keys.collect::<Result<_, _>>()?,
         scopes,
-        limits: limits(&document.limits)?.or(defaults),
+        limits: limits(&document.limits, defaults)?,
         name: document.name,
         ..Entry::default()
     })
 }
 
-fn limits(document: &LimitsDocument) -> Result<Limits, EntryError> {
+fn limits(document: &LimitsDocument, defaults: Limits) -> Result<Limits, EntryError> {
     let number = |name, value: Option<u32>, max| match value {
         Some(value) if !(1..=max).contains(&value) => Err(EntryError::Limit { name, max }),
         value => Ok(value),
@@ -260,13 +264,18 @@ fn limits(document: &LimitsDocument) -> Result<Limits, EntryError> {
         let size = size.filter(|size| (1..=KDF_RATE_MAX).contains(&size.bytes()));
         size.ok_or(EntryError::KdfRate)
     });
-    Ok(Limits {
+    let limits = Limits {
         request_rate: number("request_rate", document.request_rate, REQUEST_RATE_MAX)?,
         request_burst: number("request_burst", document.request_burst, REQUEST_RATE_MAX)?,
         requests_max: number("requests_max", document.requests_max, REQUESTS_MAX)?,
         kdf_rate: kdf_rate.transpose()?,
         pending_max: number("pending_max", document.pending_max, PENDING_MAX)?,
-    })
+    };
+    let limits = limits.or(defaults);
+    if document.request_burst.is_some() && limits.request_rate.is_none() {
+        return Err(EntryError::Burst);
+    }
+    Ok(limits)
 }
 
 /// Parses a certificate: `sha256:` and hexadecimal digits, or a URI.
@@ -524,6 +533,8 @@ mod tests {
             assert!(with(json!({ "kdf_rate": size })).is_err(), "{size}");
         }
         assert!(with(json!({"rate": 1})).is_err());
+        let burst = with(json!({"request_burst": 1})).expect_err("burst needs a rate");
+        assert!(burst.to_string().contains("request_rate"), "{burst}");
     }
 
     #[test]

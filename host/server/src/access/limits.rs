@@ -33,7 +33,11 @@ impl Limits {
     pub(super) fn or(self, defaults: Self) -> Self {
         Self {
             request_rate: self.request_rate.or(defaults.request_rate),
-            request_burst: self.request_burst.or(defaults.request_burst),
+            // A burst belongs to the rate beside it.
+            request_burst: match self.request_rate {
+                Some(_) => self.request_burst,
+                None => self.request_burst.or(defaults.request_burst),
+            },
             requests_max: self.requests_max.or(defaults.requests_max),
             kdf_rate: self.kdf_rate.or(defaults.kdf_rate),
             pending_max: self.pending_max.or(defaults.pending_max),

@@ -104,10 +104,16 @@ pub(super) fn missing_scope(scopes: Scopes) -> Problem {
 /// Maximum value of `Retry-After`, in seconds. After a longer wait, the next response has the rest of it.
 const RETRY_AFTER_MAX: u64 = 3600;
 
-/// Returns a time as the value of `Retry-After`: whole seconds, from 1 to [`RETRY_AFTER_MAX`].
+/// Returns a time in whole seconds, at least one.
 fn seconds(time: Duration) -> u64 {
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    seconds.clamp(1, RETRY_AFTER_MAX)
+    time.as_secs()
+        .saturating_add(u64::from(time.subsec_nanos() > 0))
+        .max(1)
+}
+
+/// Returns a time as the value of `Retry-After`.
+fn retry_after(time: Duration) -> u64 {
+    seconds(time).min(RETRY_AFTER_MAX)
 }
 
 /// Returns the response to a request beyond a limit of its key. The headers have the format of
@@ -137,7 +143,7 @@ pub(super) fn limit_reached(reached: LimitReached) -> Problem {
     let name = limit.name();
     let window = window.map(|window| format!(";w={}", seconds(window)));
     let policy = format!("\"{name}\";q={quota}{unit}{}", window.unwrap_or_default());
-    let wait = wait.map(seconds);
+    let wait = wait.map(retry_after);
     let left = match wait {
         Some(wait) => format!("\"{name}\";r=0;t={wait}"),
         None => format!("\"{name}\";r=0"),
@@ -169,7 +175,7 @@ pub(super) fn too_many_failures(wait: Duration) -> Problem {
         "Too many requests without a valid access key came from this address. Send a key of this server in the header \
          Authorization: Bearer, which is accepted at once, or try again after the time in Retry-After.",
     )
-    .with_header(RETRY_AFTER, HeaderValue::from(seconds(wait)))
+    .with_header(RETRY_AFTER, HeaderValue::from(retry_after(wait)))
 }
 
 #[cfg(test)]

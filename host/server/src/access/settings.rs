@@ -38,8 +38,14 @@ pub(crate) struct AccessSettings {
 impl AccessSettings {
     /// Returns an error text if the settings contradict each other or those of the listeners.
     pub(crate) fn contradiction(&self, listen: &ListenSettings) -> Option<String> {
+        let limits = self.default_limits.limits();
         if self.access_keys.is_some() {
-            return None;
+            let has_burst_only = limits.request_burst.is_some() && limits.request_rate.is_none();
+            return has_burst_only.then(|| {
+                "--key-request-burst (BULKHEAD_KEY_REQUEST_BURST) needs --key-request-rate \
+                 (BULKHEAD_KEY_REQUEST_RATE), which is not set. Set both or neither"
+                    .to_owned()
+            });
         }
         let keys = setting!(Self, access_keys);
         if listen.tls_client_ca.is_some() {
@@ -48,7 +54,7 @@ impl AccessSettings {
                 setting!(ListenSettings, tls_client_ca),
             ));
         }
-        (self.default_limits.limits() != Limits::default()).then(|| {
+        (limits != Limits::default()).then(|| {
             format!(
                 "the limits of access keys (--key-…) need {keys}, which is not set. Set it, or remove the limits"
             )
