@@ -157,13 +157,14 @@ impl Context<'_> {
     }
 }
 
-/// Runs a job on a thread of the pool and returns its result. If this future is dropped before the job
+/// Runs a job of a caller on a thread of the pool and returns its result. If this future is dropped before the job
 /// starts, the job does not run. A running job is not interrupted.
 ///
 /// # Errors
 /// 503 if the queue is full, and 500 if the job panics.
 async fn on_worker<T: Send + 'static>(
     pool: &Pool,
+    caller: CallerId,
     queue_full: LimitExceeded,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
@@ -173,8 +174,7 @@ async fn on_worker<T: Send + 'static>(
             let _closed_meanwhile = sender.send(job());
         }
     };
-    pool.submit(CallerId::UNKNOWN, job)
-        .map_err(|_| queue_full)?;
+    pool.submit(caller, job).map_err(|_| queue_full)?;
     receiver
         .await
         .map_err(|_| Problem::internal("a job on a worker thread panicked"))

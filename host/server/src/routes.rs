@@ -73,10 +73,10 @@ const ADMIN: Requirement = Requirement::scope(Scope::Admin);
 /// All resources.
 pub(crate) const ROUTES: &[Route] = &[
     capability!("/decryptMessage", POST, DECRYPT, decrypt.open for caller),
-    capability!("/token", POST, TOKEN_MAKE, token.make),
-    capability!("/token/verify", POST, TOKEN_VERIFY, token.verify),
+    capability!("/token", POST, TOKEN_MAKE, token.make for caller),
+    capability!("/token/verify", POST, TOKEN_VERIFY, token.verify for caller),
     capability!("/crypto/sign", "GET, POST, OPTIONS", SIGN, signing.sign for caller),
-    capability!("/crypto/verify", GET_ALONE, SIGN, signing.verify),
+    capability!("/crypto/verify", GET_ALONE, SIGN, signing.verify for caller),
     capability!("/crypto/test_api_key", GET_ALONE, SIGN, signing.test_key),
     capability!("/crypto/requests", GET, REQUESTS, signing.list for caller),
     capability!("/crypto/requests/{id}", GET, REQUESTS, signing.request for caller),

@@ -7,6 +7,7 @@ use super::problems;
 use super::scope::{Requirement, Scope, Scopes};
 use super::usage::Usage;
 use bulkhead_http::{Address, Problem};
+use bulkhead_sandbox::CallerId;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -95,6 +96,11 @@ impl Caller {
     }
 
     /// Returns the credential of the caller, or `None` if it has no valid key.
+    /// Returns the identity by which callers share threads and key derivation. Callers without a name share as one.
+    pub(crate) fn id(&self) -> CallerId {
+        self.name().map_or(CallerId::UNKNOWN, CallerId::of)
+    }
+
     pub(crate) fn credential(&self) -> Option<Credential> {
         self.known().map(|(_, credential)| credential)
     }

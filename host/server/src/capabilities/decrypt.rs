@@ -93,7 +93,7 @@ impl State {
     /// cancels the decryption. Callers with different names have equal shares of the queue and of key derivation.
     pub(crate) async fn open(&self, caller: Caller, call: Call<'_>) -> Result<Response, Problem> {
         let allowance = caller.kdf_allowance();
-        let caller = caller.name().map_or(CallerId::UNKNOWN, CallerId::of);
+        let caller = caller.id();
         let form = expect_json(call.headers()).and_then(|()| {
             negotiate(
                 call.headers(),

@@ -23,7 +23,7 @@ use bulkhead_http::{
 };
 use bulkhead_outbound::Outbound;
 use bulkhead_relay::{Relay, RelayHealth, SignOutcome, UpstreamHealth};
-use bulkhead_sandbox::{Pool, SigningComponent, with_causes};
+use bulkhead_sandbox::{CallerId, Pool, SigningComponent, with_causes};
 use bulkhead_store::{
     BootMillis, Callback, MessageState, NewRequest, NotificationState, Owner, Redelivery,
     RequestId, RequestView, StoreError, Unavailable, UnixMillis, Viewer,
@@ -87,7 +87,7 @@ struct Signing {
 impl State {
     /// Handles `GET /crypto/sign` and `POST /crypto/sign`.
     pub(crate) async fn sign(&self, caller: Caller, call: Call<'_>) -> Result<Response, Problem> {
-        let (head, configured) = (call.head, self.configured(call.facts));
+        let (head, configured) = (call.head, self.with_component(call.facts));
         if head.method == Method::POST {
             let admitted = configured
                 .and_then(|signing| bulkhead_http::expect_json(&head.headers).map(|()| signing));
@@ -105,27 +105,27 @@ impl State {
     }
 
     /// Handles `GET /crypto/verify`.
-    pub(crate) async fn verify(&self, call: Call<'_>) -> Result<Response, Problem> {
+    pub(crate) async fn verify(&self, caller: Caller, call: Call<'_>) -> Result<Response, Problem> {
         let (head, facts) = (call.head, call.facts);
         call.discard_body();
-        self.configured(facts)?.verify(head).await
+        self.with_component(facts)?.verify(caller.id(), head).await
     }
 
     /// Handles `GET /crypto/test_api_key`.
     pub(crate) async fn test_key(&self, call: Call<'_>) -> Result<Response, Problem> {
         let (head, facts) = (call.head, call.facts);
         call.discard_body();
-        self.configured(facts)?.test_key(head).await
+        self.with_component(facts)?.test_key(head).await
     }
 
     /// Handles `GET /crypto/requests`.
     pub(crate) async fn list(&self, caller: Caller, call: Call<'_>) -> Result<Response, Problem> {
-        let (head, facts) = (call.head, call.facts);
+        let head = call.head;
         call.discard_body();
         if caller.is_anyone() {
             return Err(problems::access_keys_required());
         }
-        let signing = self.configured(facts)?;
+        let signing = self.configured()?;
         list::list(&signing.relay, viewer(&caller)?, head).await
     }
 
@@ -135,20 +135,26 @@ impl State {
         caller: Caller,
         call: Call<'_>,
     ) -> Result<Response, Problem> {
-        let (id, facts) = (call.path_parameter, call.facts);
+        let id = call.path_parameter;
         call.discard_body();
-        self.configured(facts)?.request(id, viewer(&caller)?).await
+        self.configured()?.request(id, viewer(&caller)?).await
     }
 
     /// Handles `POST /crypto/requests/{id}/redeliver`.
     pub(crate) async fn redeliver(&self, call: Call<'_>) -> Result<Response, Problem> {
-        let (id, facts) = (call.path_parameter, call.facts);
+        let id = call.path_parameter;
         call.discard_body();
-        self.configured(facts)?.redeliver(id).await
+        self.configured()?.redeliver(id).await
     }
 
-    fn configured(&self, facts: &RequestFacts) -> Result<&Signing, Problem> {
-        let signing = self.0.as_ref().ok_or_else(problems::not_configured)?;
+    fn configured(&self) -> Result<&Signing, Problem> {
+        self.0.as_ref().ok_or_else(problems::not_configured)
+    }
+
+    /// Returns the relay for a request that the upstream's signing API is called for, and records the component that
+    /// parses the responses.
+    fn with_component(&self, facts: &RequestFacts) -> Result<&Signing, Problem> {
+        let signing = self.configured()?;
         facts.set_code_sha256(signing.component.borrow().sha256());
         Ok(signing)
     }
@@ -292,7 +298,7 @@ impl Signing {
         })
     }
 
-    async fn verify(&self, head: &Parts) -> Result<Response, Problem> {
+    async fn verify(&self, caller: CallerId, head: &Parts) -> Result<Response, Problem> {
         let until = self.deadline();
         let signed = parameters::signed_message(head.uri.query().unwrap_or_default())?;
         let response = |valid| json_response(StatusCode::OK, &json!({"valid": valid}));
@@ -305,7 +311,7 @@ impl Signing {
         };
         let active = self.component.current();
         let (component, key) = (Arc::clone(&active.component), Arc::clone(key));
-        let verified = on_worker(&self.pool, VERIFY_QUEUE_FULL, move || {
+        let verified = on_worker(&self.pool, caller, VERIFY_QUEUE_FULL, move || {
             component.verify(&signed, &key)
         });
         let valid = verified

@@ -4,6 +4,7 @@ mod secrets;
 mod settings;
 
 use super::{Capability, CapabilityStatus, Context, Definition, StartError, on_worker};
+use crate::access::Caller;
 use crate::components::{ActiveComponent, ComponentSource, HotSwap, Make};
 use crate::config::secrets::{STRONG_BYTES, Secret, SecretError};
 use bulkhead_http::envelope_kinds::INVALID_PARAMETER;
@@ -12,8 +13,8 @@ use bulkhead_http::{
     response, setting,
 };
 use bulkhead_sandbox::{
-    Algorithm, Authenticator, Fault, GuestComponent as _, InstanceLimits, PerThread, Pool,
-    Rejection, Sandbox,
+    Algorithm, Authenticator, CallerId, Fault, GuestComponent as _, InstanceLimits, PerThread,
+    Pool, Rejection, Sandbox,
 };
 use hyper::{HeaderMap, StatusCode};
 use secrets::Secrets;
@@ -130,15 +131,15 @@ impl State {
     }
 
     /// Handles `POST /token`.
-    pub(crate) async fn make(&self, call: Call<'_>) -> Result<Response, Problem> {
+    pub(crate) async fn make(&self, caller: Caller, call: Call<'_>) -> Result<Response, Problem> {
         let operation = Operation::make(call.headers());
-        self.respond(call, operation).await
+        self.respond(caller.id(), call, operation).await
     }
 
     /// Handles `POST /token/verify`.
-    pub(crate) async fn verify(&self, call: Call<'_>) -> Result<Response, Problem> {
+    pub(crate) async fn verify(&self, caller: Caller, call: Call<'_>) -> Result<Response, Problem> {
         let operation = Operation::verify(call.headers());
-        self.respond(call, operation).await
+        self.respond(caller.id(), call, operation).await
     }
 
     /// Returns the active secrets.
@@ -149,6 +150,7 @@ impl State {
 
     async fn respond(
         &self,
+        caller: CallerId,
         call: Call<'_>,
         operation: Result<Operation, Problem>,
     ) -> Result<Response, Problem> {
@@ -173,7 +175,7 @@ impl State {
         let active = self.component.current();
         facts.set_code_sha256(active.sha256());
         let for_worker = Arc::clone(&active);
-        let result = on_worker(&self.pool, QUEUE_FULL, move || {
+        let result = on_worker(&self.pool, caller, QUEUE_FULL, move || {
             perform(
                 &for_worker.component.pooled,
                 algorithm,
