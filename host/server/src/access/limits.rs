@@ -228,6 +228,7 @@ mod tests {
         };
         let defaults = Limits {
             request_rate: Some(1),
+            request_burst: Some(9),
             requests_max: Some(2),
             ..Limits::default()
         };

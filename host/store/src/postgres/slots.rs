@@ -6,8 +6,8 @@ use crate::rules::{self, Purpose, SlotRow};
 use crate::{BootMillis, Claim, Now, Result, Slot, SlotEnd};
 use deadpool_postgres::{Client, GenericClient};
 
-/// Tolerance beyond the latest time at which a claim can end. If a slot is taken for longer, the clock was
-/// wrong when it was claimed.
+/// Tolerance beyond the latest time at which a claim can end. A later end shows that the clock was wrong at the
+/// claim.
 const WRONG_MS: i64 = 60 * 60 * 1000;
 
 /// Maximum number of attempts of an operation that fails because another replica was faster.
